@@ -1,0 +1,226 @@
+"""The words of the domain: what an asset is, which states it passes, how its keys are made."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+OWNER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+KEY_LIMIT = 300
+"""Characters. MediaConvert's `SearchJobs` filters by at most 300 characters of `InputFile`."""
+
+
+class AssetType(StrEnum):
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+    DOCUMENT = "document"
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    UPLOADED = "uploaded"
+    SCANNING = "scanning"
+    PROCESSING = "processing"
+    READY = "ready"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+
+
+TERMINAL = frozenset({Status.READY, Status.REJECTED, Status.FAILED, Status.EXPIRED, Status.DELETED})
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.PENDING: frozenset({Status.UPLOADED, Status.EXPIRED, Status.DELETED}),
+    Status.UPLOADED: frozenset({Status.SCANNING, Status.REJECTED, Status.FAILED, Status.DELETED}),
+    Status.SCANNING: frozenset(
+        {Status.PROCESSING, Status.READY, Status.REJECTED, Status.FAILED, Status.DELETED},
+    ),
+    Status.PROCESSING: frozenset({Status.READY, Status.REJECTED, Status.FAILED, Status.DELETED}),
+    Status.READY: frozenset({Status.REJECTED, Status.DELETED}),
+    Status.REJECTED: frozenset({Status.DELETED}),
+    Status.FAILED: frozenset({Status.SCANNING, Status.PROCESSING, Status.DELETED}),
+    Status.EXPIRED: frozenset({Status.UPLOADED, Status.DELETED}),
+    Status.DELETED: frozenset(),
+}
+"""The one table of legal moves. A status may always be written again as itself."""
+
+
+def sources_of(target: Status) -> list[str]:
+    """The statuses from which `target` may be written, itself included (but a deleted asset stays untouched)."""
+    if target is Status.DELETED:
+        return [status.value for status in Status]
+    return [s.value for s, targets in TRANSITIONS.items() if target in targets or s is target]
+
+
+class Stage(StrEnum):
+    SCAN = "scan"
+    IMAGE = "image"
+    TRANSCODE = "transcode"
+
+
+class StageState(StrEnum):
+    QUEUED = "queued"
+    LEASED = "leased"
+    WAITING = "waiting"
+    DONE = "done"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Verdict(StrEnum):
+    CLEAN = "clean"
+    INFECTED = "infected"
+    UNSCANNABLE = "unscannable"
+    ERROR = "error"
+
+
+class Delivery(StrEnum):
+    PUBLIC = "public"
+    COURSE_VIDEO = "course_video"
+    COURSE_PDF = "course_pdf"
+    WEBINAR_VOD = "webinar_vod"
+    VERIFICATION_DOCUMENT = "verification_document"
+
+
+DEFAULT_DELIVERY = {
+    AssetType.IMAGE: Delivery.PUBLIC,
+    AssetType.VIDEO: Delivery.COURSE_VIDEO,
+    AssetType.AUDIO: Delivery.COURSE_VIDEO,
+    AssetType.DOCUMENT: Delivery.COURSE_PDF,
+}
+
+NEXT_STAGE = {
+    AssetType.IMAGE: Stage.IMAGE,
+    AssetType.VIDEO: Stage.TRANSCODE,
+    AssetType.AUDIO: Stage.TRANSCODE,
+    AssetType.DOCUMENT: None,
+}
+"""What follows a clean scan; a document is served as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of one S3 object. `version_id` is empty where the bucket keeps no versions."""
+
+    bucket: str
+    key: str
+    version_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One derived file, or the original of a document. Sizes are pixels and bytes, times milliseconds."""
+
+    name: str
+    key: str
+    content_type: str
+    bytes: int
+    width: int | None = None
+    height: int | None = None
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One uploaded file and all that has become of it, as Postgres has it."""
+
+    asset_id: UUID
+    owner_id: str
+    asset_type: AssetType
+    status: Status
+    delivery: Delivery
+    content_type: str
+    original_filename: str
+    bucket: str
+    key: str
+    created_at: datetime
+    updated_at: datetime
+    version_id: str | None = None
+    etag: str | None = None
+    size: int | None = None
+    code: str | None = None
+    detail: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration_ms: int | None = None
+    progress: int = 0
+    placeholder: str | None = None
+    dominant_color: str | None = None
+    sha256: str | None = None
+    title: str | None = None
+    webinar_id: str | None = None
+    recording_id: str | None = None
+    renditions: Sequence[Rendition] = field(default_factory=tuple)
+
+    @property
+    def source(self) -> ObjectVersion:
+        return ObjectVersion(self.bucket, self.key, self.version_id or "")
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One thing that happened to an asset."""
+
+    at: datetime
+    code: str
+    stage: Stage | None
+    attempt: int | None
+    detail: str
+
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def safe_file_name(name: str, *, limit: int = 80) -> str:
+    """`name` reduced to letters, digits, `.`, `_` and `-`, at most `limit` characters, never empty, never hidden.
+
+    Path parts before the last slash or backslash are dropped; the suffix is kept when the name must be cut.
+    """
+    base = re.split(r"[/\\]", name)[-1]
+    plain = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
+    safe = _UNSAFE.sub("-", plain).strip(".-")
+    if len(safe) > limit:
+        stem, dot, suffix = safe.rpartition(".")
+        suffix = suffix[:10] if dot else ""
+        safe = (stem or safe)[: limit - len(suffix) - 1] + ("." + suffix if suffix else "")
+    return safe or "file"
+
+
+def upload_key(asset_type: AssetType, owner_id: str, asset_id: UUID, filename: str) -> str:
+    """Where the client puts the file. Raises ValueError for an owner id outside `[A-Za-z0-9_-]{1,64}`."""
+    _require_owner(owner_id)
+    return f"uploads/{asset_type}/{owner_id}/{asset_id}/{safe_file_name(filename)}"
+
+
+def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
+    """Where one attempt writes, trailing slash included. CloudFront decides by the first part who needs a signature."""
+    _require_owner(asset.owner_id)
+    return f"{_top(asset.delivery)}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/{stage}-{attempt}/"
+
+
+def _top(delivery: Delivery) -> str:
+    if delivery is Delivery.PUBLIC:
+        return "public"
+    return "private" if delivery is Delivery.VERIFICATION_DOCUMENT else "processed"
+
+
+def asset_id_of_key(key: str) -> UUID | None:
+    """The asset that an upload key belongs to, or None when the key is not of our making."""
+    parts = key.split("/")
+    if len(parts) != 5 or parts[0] != "uploads" or not OWNER_ID.fullmatch(parts[2]):  # noqa: PLR2004 - the key's parts
+        return None
+    try:
+        return UUID(parts[3])
+    except ValueError:
+        return None
+
+
+def _require_owner(owner_id: str) -> None:
+    if not OWNER_ID.fullmatch(owner_id):
+        raise ValueError(f"not an owner id: {owner_id!r}")

@@ -1,0 +1,124 @@
+"""The errors that cross a boundary, and the one table of codes that users, tests and docs rely on."""
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """A stable reason, shown to users and stored on the timeline. Its meaning is its docstring in `MEANINGS`."""
+
+    # The input's fault: the asset ends `rejected`.
+    INFECTED = "infected"
+    UNSCANNABLE = "unscannable"
+    TOO_LARGE_TO_SCAN = "too_large_to_scan"
+    ENCRYPTED = "encrypted"
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    TYPE_MISMATCH = "type_mismatch"
+    UNSUPPORTED = "unsupported"
+    CORRUPT = "corrupt"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    RESOURCE_LIMIT = "resource_limit"
+    NO_VIDEO = "no_video"
+    NO_AUDIO = "no_audio"
+    UNSUPPORTED_CODEC = "unsupported_codec"
+    TOO_LONG = "too_long"
+    ACTIVE_CONTENT = "active_content"
+    BUCKET_NOT_ALLOWED = "bucket_not_allowed"
+    SOURCE_CHANGED = "source_changed"
+    # Ours: the asset ends `failed`, or the work is tried again.
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    STALLED = "stalled"
+    SOURCE_MISSING = "source_missing"
+    SCANNER_ERROR = "scanner_error"
+    STORAGE_ERROR = "storage_error"
+    TRANSCODER_ERROR = "transcoder_error"
+    JOB_CANCELED = "job_canceled"
+    WORKER_CRASHED = "worker_crashed"
+    UNFORESEEN = "unforeseen"
+    # A message that cannot be used: sent to the dead-letter queue.
+    UNDECODABLE = "undecodable"
+    UNKNOWN_ASSET = "unknown_asset"
+
+
+MEANINGS: dict[Code, str] = {
+    Code.INFECTED: "ClamAV found a signature in the file; it was moved to quarantine.",
+    Code.UNSCANNABLE: "ClamAV could not look into the whole file, so nothing says that it is safe.",
+    Code.TOO_LARGE_TO_SCAN: "The file is larger than the scanner takes.",
+    Code.ENCRYPTED: "The file is encrypted, so its content can be neither scanned nor shown.",
+    Code.EMPTY: "The file has no bytes.",
+    Code.TOO_LARGE: "The file is larger than its type allows.",
+    Code.TYPE_MISMATCH: "The content is not of the type that was announced.",
+    Code.UNSUPPORTED: "The format is not one that this service reads.",
+    Code.CORRUPT: "The file is damaged or cut short and cannot be decoded.",
+    Code.TOO_MANY_PIXELS: "The picture, or all frames of the animation together, has more pixels than allowed.",
+    Code.RESOURCE_LIMIT: "Decoding needed more memory or time than one file may use.",
+    Code.NO_VIDEO: "The file has no picture track.",
+    Code.NO_AUDIO: "The file has no sound track.",
+    Code.UNSUPPORTED_CODEC: "The picture or the sound is coded in a way that this service does not read.",
+    Code.TOO_LONG: "The recording lasts longer than allowed.",
+    Code.ACTIVE_CONTENT: "The document contains scripts or starts programs.",
+    Code.BUCKET_NOT_ALLOWED: "The recording lies in a bucket that this service may not read.",
+    Code.SOURCE_CHANGED: "The object changed after it was scanned.",
+    Code.ATTEMPTS_EXHAUSTED: "Processing failed again and again; the operator has been told.",
+    Code.STALLED: "Nothing was heard of the work in spite of six reminders.",
+    Code.SOURCE_MISSING: "The object version is not in the bucket any more.",
+    Code.SCANNER_ERROR: "The scanner gave no verdict.",
+    Code.STORAGE_ERROR: "The object storage answered with an error.",
+    Code.TRANSCODER_ERROR: "The transcoder ended the job with an error.",
+    Code.JOB_CANCELED: "The transcoding job was cancelled.",
+    Code.WORKER_CRASHED: "The process that did the work died.",
+    Code.UNFORESEEN: "An error that nobody foresaw; the log has its trace.",
+    Code.UNDECODABLE: "The message does not have the form its queue requires.",
+    Code.UNKNOWN_ASSET: "The message names an asset that does not exist.",
+}
+
+
+class MediaError(Exception):
+    """What every error of ours has: a stable code, and a detail for people."""
+
+    def __init__(self, code: Code, detail: str = "") -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+
+
+class RejectedError(MediaError):
+    """The input's fault. Never tried again: the asset ends `rejected` with this code."""
+
+
+class RetryableError(MediaError):
+    """May work next time. `after` is a delay in seconds when the raiser knows one."""
+
+    def __init__(self, code: Code, detail: str = "", *, after: float | None = None) -> None:
+        super().__init__(code, detail)
+        self.after = after
+
+
+class UndecodableError(MediaError):
+    """The message is not of its queue's form; it goes to the dead-letter queue at once."""
+
+    def __init__(self, detail: str, code: Code = Code.UNDECODABLE) -> None:
+        super().__init__(code, detail)
+
+
+class Dependency(StrEnum):
+    """An outside service whose absence pauses the queues that need it."""
+
+    CLAMD = "clamd"
+    POSTGRES = "postgres"
+    S3 = "s3"
+    SQS = "sqs"
+    MEDIACONVERT = "mediaconvert"
+
+
+class UnavailableError(Exception):
+    """A dependency is down: the message is put back and no attempt is counted."""
+
+    def __init__(self, dependency: Dependency, detail: str = "") -> None:
+        super().__init__(f"{dependency} is unavailable: {detail}")
+        self.dependency = dependency
+        self.detail = detail
+
+
+class LeaseLostError(Exception):
+    """Another worker holds the stage, or the asset is gone: what this one did must not count."""

@@ -1,0 +1,235 @@
+"""Every setting of the service: read once from the environment (and `.env`), checked, frozen.
+
+`load()` reports everything that is wrong in one message. The table in docs/configuration.md is made from this file.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+QUEUES = ("uploads", "images", "transcodes", "transcode-events", "recordings")
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Comma-separated in the environment."""
+
+
+class SettingsError(Exception):
+    """The environment does not describe a service that can run; the message lists everything wrong, a line each."""
+
+
+def _named(name: str) -> Any:
+    """A field that has a platform-wide name, without our prefix."""
+    return AliasChoices(name, name.lower())
+
+
+class Settings(BaseSettings):
+    """The service's settings. Sizes are bytes, times seconds, unless a name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MEDIA_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+    )
+
+    # --- Names the platform already uses
+    database_url: str = Field(description="Postgres; `postgresql+asyncpg://` is understood too")
+    output_bucket: str = Field(
+        validation_alias=_named("OUTPUT_BUCKET"), description="The bucket of uploads and outputs"
+    )
+    aws_region: str = Field("eu-central-1", validation_alias=_named("AWS_REGION"), description="AWS region")
+    aws_endpoint_url: str | None = Field(
+        None,
+        validation_alias=_named("AWS_ENDPOINT_URL"),
+        description="Another endpoint for all of AWS",
+    )
+    mediaconvert_endpoint: str | None = Field(
+        None,
+        validation_alias=_named("MEDIACONVERT_ENDPOINT"),
+        description="MediaConvert's endpoint, when not the region's",
+    )
+    mediaconvert_role_arn: str = Field(
+        "",
+        validation_alias=_named("MEDIACONVERT_ROLE_ARN"),
+        description="The role that MediaConvert assumes",
+    )
+    cloudfront_domain: str | None = Field(
+        None,
+        validation_alias=_named("CLOUDFRONT_DOMAIN"),
+        description="Without it, S3 presigned URLs are handed out",
+    )
+    cloudfront_key_pair_id: str | None = Field(
+        None,
+        validation_alias=_named("CLOUDFRONT_KEY_PAIR_ID"),
+        description="The id of CloudFront's public key",
+    )
+    cloudfront_private_key: SecretStr | None = Field(
+        None,
+        validation_alias=_named("CLOUDFRONT_PRIVATE_KEY"),
+        description=r"PEM; a literal `\n` is understood",
+    )
+    redis_url: str | None = Field(None, validation_alias=_named("REDIS_URL"), description="Shared rate limits")
+
+    # --- Queues
+    uploads_queue_url: str = Field(description="S3 notifications and `scan.requested`")
+    images_queue_url: str = Field(description="`image.requested`")
+    transcodes_queue_url: str = Field(description="`transcode.requested`")
+    transcode_events_queue_url: str = Field(description="MediaConvert's events")
+    recordings_queue_url: str = Field(description="`webinar.recording`")
+    queues: Names = Field(QUEUES, description="The queues that this consumer drains")
+
+    # --- Consumer
+    concurrency: int = Field(10, ge=1, le=500, description="Messages at work at once, per queue")
+    visibility_timeout: int = Field(60, ge=10, le=3600, description="Of a received message, and the longest lease")
+    receive_wait: int = Field(20, ge=0, le=20, description="Long polling")
+    max_attempts: int = Field(5, ge=1, le=15, description="Of one stage, before the asset fails")
+    retry_base: float = Field(2.0, gt=0, description="First delay before a retry; doubles each time, with full jitter")
+    retry_cap: float = Field(300.0, gt=0, le=43_200, description="The longest delay before a retry")
+    drain_timeout: float = Field(25.0, gt=0, le=118, description="After SIGTERM; keep below ECS's stopTimeout")
+    consumer_port: int = Field(8006, ge=0, le=65_535, description="/livez, /readyz and /metrics of the consumer")
+    consumer_host: str = Field("0.0.0.0", description="Address the consumer's port binds to")  # noqa: S104 - in a container
+    reconcile_interval: float = Field(30.0, gt=0, description="Between two looks for work that stands still")
+    pending_expiry: int = Field(86_400, ge=60, description="After which an upload that never came is `expired`")
+
+    # --- Scan
+    clamd: str = Field("tcp://127.0.0.1:3310", description="`tcp://host:port` or `unix:///path`")
+    clamd_timeout: float = Field(120.0, gt=0, description="For one scan")
+    scan_concurrency: int = Field(10, ge=1, le=100, description="Scans at once; clamd's MaxThreads")
+    scan_max_bytes: int = Field(2000 * MIB, ge=1, description="What clamd takes; its StreamMaxLength and MaxFileSize")
+    unscannable_video: Literal["reject", "reencode"] = Field(
+        "reject",
+        description="What becomes of a video or recording that is too large to scan",
+    )
+    quarantine_bucket: str | None = Field(None, description="Where infected objects are moved to")
+    recording_buckets: Names = Field((), description="Buckets that the webinar service may name")
+
+    # --- Images
+    image_workers: int = Field(2, ge=1, le=64, description="Child processes that decode and encode")
+    image_max_pixels: int = Field(100_000_000, ge=1, description="Width × height of one picture")
+    image_max_total_pixels: int = Field(200_000_000, ge=1, description="Frames × width × height")
+    image_memory: int = Field(1536 * MIB, ge=256 * MIB, description="Address space of one child")
+    image_timeout: float = Field(60.0, gt=0, description="For one picture")
+
+    # --- Sizes
+    image_max_bytes: int = Field(50 * MIB, ge=1, description="Of an uploaded image")
+    document_max_bytes: int = Field(100 * MIB, ge=1, description="Of an uploaded document")
+    audio_max_bytes: int = Field(1 * GIB, ge=1, description="Of an uploaded audio file")
+    video_max_bytes: int = Field(5 * GIB, ge=1, le=50 * GIB, description="Of an uploaded video")
+
+    # --- Video
+    transcoder: Literal["mediaconvert"] = Field("mediaconvert", description="Which engine transcodes")
+    mediaconvert_queue: str | None = Field(None, description="ARN of MediaConvert's queue; default when empty")
+    max_duration: int = Field(8 * 3600, ge=1, description="Of a video or a recording")
+    ffprobe: str = Field("ffprobe", description="The ffprobe program")
+
+    # --- API
+    api_port: int = Field(8005, ge=0, le=65_535, description="The API's port")
+    api_host: str = Field("0.0.0.0", description="Address the API binds to")  # noqa: S104 - in a container
+    public_url: str | None = Field(None, description="How clients reach the API; else taken from the request")
+    jwt_secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
+    jwt_jwks_url: str | None = Field(None, description="RS256/ES256 keys")
+    jwt_issuer: str | None = Field(None, description="Required `iss`")
+    jwt_audience: str | None = Field(None, description="Required `aud`")
+    callback_secret: SecretStr | None = Field(None, description="Signs the internal callbacks and the HLS tokens")
+    cors_origins: Names = Field((), description="Origins that may call the API from a browser")
+    s3_public_endpoint_url: str | None = Field(None, description="S3 as the browser reaches it")
+    page: bool = Field(default=False, description="Serve the development page at /")
+
+    # --- Telemetry
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged")
+
+    @field_validator("queues", "recording_buckets", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("queues")
+    @classmethod
+    def _known_queues(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(QUEUES))
+        if unknown or not value:
+            raise ValueError(
+                f"must name queues out of {', '.join(QUEUES)}; unknown: {', '.join(unknown) or 'none named'}"
+            )
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _plain_postgres(cls, value: str) -> str:
+        plain = value.replace("postgresql+asyncpg://", "postgresql://", 1)
+        if urlsplit(plain).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("must begin with postgresql:// or postgresql+asyncpg://")
+        return plain
+
+    @field_validator("clamd")
+    @classmethod
+    def _clamd_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if not ((parts.scheme == "tcp" and parts.hostname and parts.port) or (parts.scheme == "unix" and parts.path)):
+            raise ValueError("must be tcp://host:port or unix:///path")
+        return value
+
+    @field_validator("cloudfront_private_key")
+    @classmethod
+    def _pem(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and SecretStr(value.get_secret_value().replace("\\n", "\n"))
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and len(value.get_secret_value().encode()) < 32:  # noqa: PLR2004 - RFC 7518, 3.2: as long as the hash
+            raise ValueError("must have at least 32 bytes")
+        return value
+
+    @model_validator(mode="after")
+    def _complete_cloudfront(self) -> Self:
+        given = [self.cloudfront_domain, self.cloudfront_key_pair_id, self.cloudfront_private_key]
+        if any(given) and not all(given):
+            raise ValueError("CLOUDFRONT_DOMAIN, CLOUDFRONT_KEY_PAIR_ID and CLOUDFRONT_PRIVATE_KEY go together")
+        return self
+
+    def queue_urls(self) -> dict[str, str]:
+        """Every queue's URL by its name."""
+        return {name: str(getattr(self, name.replace("-", "_") + "_queue_url")) for name in QUEUES}
+
+    def max_bytes(self) -> dict[str, int]:
+        """The largest upload of each asset type."""
+        return {
+            "image": self.image_max_bytes,
+            "document": self.document_max_bytes,
+            "audio": self.audio_max_bytes,
+            "video": self.video_max_bytes,
+        }
+
+
+def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """Read the settings. Raises SettingsError with one line for each variable that is missing or wrong."""
+    try:
+        return Settings(_env_file=env_file, **overrides)
+    except ValidationError as error:
+        lines = [f"  {_variable(problem['loc'])}: {_reason(problem)}" for problem in error.errors()]
+        raise SettingsError("the configuration is not complete:\n" + "\n".join(sorted(lines))) from None
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"MEDIA_{name.upper()}"
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0]) if location else ""
+    return variable(name) if name in Settings.model_fields else name.upper() or "together"
+
+
+def _reason(problem: Mapping[str, Any]) -> str:
+    return "missing" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")
