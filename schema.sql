@@ -70,8 +70,7 @@ CREATE INDEX IF NOT EXISTS stages_by_job ON stages (job_id) WHERE job_id IS NOT 
 CREATE TABLE IF NOT EXISTS renditions (
     asset_id     uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
     name         text NOT NULL,
-    bucket       text NOT NULL,
-    key          text NOT NULL,
+    key          text NOT NULL,       -- in the output bucket
     content_type text NOT NULL,
     bytes        bigint NOT NULL,
     width        integer,

@@ -1,0 +1,1 @@
+"""Registers the webinar service's recordings."""

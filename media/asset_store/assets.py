@@ -1,0 +1,218 @@
+"""Assets: registered, bound to one object version, read, listed, deleted."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, Status, TimelineEntry
+from media.asset_store.database import Database
+from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of, timeline_entry_of
+from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
+
+PAGE_LIMIT = 100
+"""Assets on one page of a listing, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewAsset:
+    """What is known of an asset before its bytes are there."""
+
+    asset_id: UUID
+    owner_id: str
+    asset_type: AssetType
+    delivery: Delivery
+    content_type: str
+    original_filename: str
+    bucket: str
+    key: str
+    declared_size: int | None = None
+    title: str | None = None
+    webinar_id: str | None = None
+    recording_id: str | None = None
+    recorded_at: datetime | None = None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object version that S3 has told us of. `size` is bytes, None where the event does not say."""
+
+    version: ObjectVersion
+    etag: str | None = None
+    size: int | None = None
+    sequencer: str | None = None
+
+
+class Binding(StrEnum):
+    """What came of telling an asset about an object version."""
+
+    BOUND = "bound"  # now, by this call
+    SAME = "same"  # this very version was bound before
+    OTHER = "other"  # another version is bound: this one must go
+    GONE = "gone"  # the asset is deleted: this version must go
+    UNKNOWN = "unknown"  # no such asset, or not this key
+
+
+_CREATE = """
+WITH created AS (
+    INSERT INTO assets (asset_id, owner_id, asset_type, delivery, content_type, original_filename, bucket, key,
+                        declared_size, title, webinar_id, recording_id, recorded_at, trace_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    ON CONFLICT (recording_id) DO NOTHING RETURNING *),
+noted AS (INSERT INTO timeline (asset_id, code) SELECT asset_id, 'created' FROM created)
+SELECT * FROM created
+"""
+
+_BIND = """
+WITH bound AS (
+    UPDATE assets SET version_id = $4, etag = $5, size = coalesce($6, size), sequencer = $7, status = 'uploaded',
+                      uploaded_at = now(), updated_at = now()
+    WHERE asset_id = $1 AND bucket = $2 AND key = $3 AND version_id IS NULL AND status = ANY($8::text[])
+    RETURNING asset_id),
+staged AS (INSERT INTO stages (asset_id, stage) SELECT asset_id, 'scan' FROM bound ON CONFLICT DO NOTHING),
+noted AS (INSERT INTO timeline (asset_id, code, detail) SELECT asset_id, 'uploaded', $10 FROM bound),
+sent AS (
+    INSERT INTO outbox (asset_id, kind, target, body, group_id)
+    SELECT asset_id, e.kind, e.target, e.body, e.group_id
+    FROM bound, jsonb_to_recordset($9::jsonb) AS e(kind text, target text, body jsonb, group_id text) RETURNING *)
+SELECT a.version_id, a.etag, a.status, (SELECT count(*) FROM bound) AS bound,
+       (SELECT jsonb_agg(id) FROM sent) AS sent
+FROM assets a WHERE asset_id = $1 AND bucket = $2 AND key = $3
+"""
+
+_BIND_SOURCES = [Status.PENDING.value, Status.EXPIRED.value]
+
+_DELETE = """
+WITH gone AS (
+    UPDATE assets SET status = 'deleted', updated_at = now() WHERE asset_id = $1 AND status <> 'deleted'
+    RETURNING asset_id),
+cancelled AS (
+    UPDATE stages s SET state = 'cancelled', lease_until = NULL, updated_at = now()
+    FROM gone WHERE s.asset_id = gone.asset_id AND s.state IN ('queued', 'leased', 'waiting')),
+dropped AS (DELETE FROM renditions r USING gone WHERE r.asset_id = gone.asset_id),
+noted AS (INSERT INTO timeline (asset_id, code) SELECT asset_id, 'deleted' FROM gone),
+sent AS (
+    INSERT INTO outbox (asset_id, kind, target, body, due_at)
+    SELECT asset_id, e.kind, e.target, e.body, now()
+    FROM gone, jsonb_to_recordset($2::jsonb) AS e(kind text, target text, body jsonb))
+SELECT count(*) FROM gone
+"""
+
+
+class AssetStore:
+    """Reads and writes assets. Every method raises UnavailableError when Postgres is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, new: NewAsset) -> Asset | None:
+        """Register an asset as `pending`; None when its recording was registered before."""
+        record = await self._database.fetchrow(
+            _CREATE,
+            new.asset_id, new.owner_id, new.asset_type, new.delivery, new.content_type, new.original_filename,
+            new.bucket, new.key, new.declared_size, new.title, new.webinar_id, new.recording_id, new.recorded_at,
+            new.trace_id,
+        )  # fmt: skip
+        return asset_of(record) if record else None
+
+    async def bind(
+        self,
+        asset_id: UUID,
+        stored: StoredObject,
+        *,
+        effects: Sequence[Effect] = (),
+        note: str = "",
+    ) -> tuple[Binding, list[OutboxRow]]:
+        """Bind an asset to one object version, once, and queue its scan. `effects` are written only when it was bound.
+
+        Without versions the ETag tells whether it is the same object.
+        """
+        version = stored.version
+        record = await self._database.fetchrow(
+            _BIND, asset_id, version.bucket, version.key, version.version_id, stored.etag, stored.size,
+            stored.sequencer, _BIND_SOURCES, effects_as_json(effects), note,
+        )  # fmt: skip
+        if record is None:
+            return Binding.UNKNOWN, []
+        if record["bound"]:
+            rows = [OutboxRow(i, asset_id, e) for i, e in zip(json.loads(record["sent"] or "[]"), effects, strict=True)]
+            return Binding.BOUND, rows
+        if record["status"] == Status.DELETED:
+            return Binding.GONE, []
+        same = record["version_id"] == version.version_id and (version.version_id or record["etag"] == stored.etag)
+        return (Binding.SAME if same else Binding.OTHER), []
+
+    async def get(self, asset_id: UUID, *, owner_id: str | None = None) -> Asset | None:
+        """One asset with its renditions. With `owner_id`, only if it is that owner's."""
+        record = await self._database.fetchrow(
+            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
+            " WHERE a.asset_id = $1 AND ($2::text IS NULL OR a.owner_id = $2)",
+            asset_id, owner_id,
+        )  # fmt: skip
+        return asset_of(record) if record else None
+
+    async def get_recording(self, recording_id: str) -> Asset | None:
+        """The asset that a recording was registered as."""
+        record = await self._database.fetchrow("SELECT * FROM assets WHERE recording_id = $1", recording_id)
+        return asset_of(record) if record else None
+
+    async def listing(
+        self,
+        *,
+        owner_id: str | None,
+        asset_type: AssetType | None = None,
+        status: Status | None = None,
+        before: tuple[datetime, UUID] | None = None,
+        limit: int = 50,
+    ) -> list[Asset]:
+        """Assets, newest first, at most `limit` (and PAGE_LIMIT). `before` is the last one of the page before.
+
+        Deleted ones are left out unless asked for by status.
+        """
+        created_at, asset_id = before or (None, None)
+        records = await self._database.fetch(
+            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
+            " WHERE ($1::text IS NULL OR owner_id = $1) AND ($2::text IS NULL OR asset_type = $2)"
+            " AND CASE WHEN $3::text IS NULL THEN status <> 'deleted' ELSE status = $3 END"
+            " AND ($4::timestamptz IS NULL OR (created_at, asset_id) < ($4, $5::uuid))"
+            " ORDER BY created_at DESC, asset_id DESC LIMIT $6",
+            owner_id, asset_type, status, created_at, asset_id, min(limit, PAGE_LIMIT),
+        )  # fmt: skip
+        return [asset_of(record) for record in records]
+
+    async def delete(self, asset_id: UUID, effects: Sequence[Effect]) -> bool:
+        """Lock the asset as `deleted`, cancel its stages, leave `effects` to the outbox. False when it was done before.
+
+        From here on every commit of a worker is refused.
+        """
+        return bool(await self._database.fetchval(_DELETE, asset_id, effects_as_json(effects)))
+
+    async def job_of(self, asset_id: UUID) -> str | None:
+        """The transcoding job that an asset waits for, if any."""
+        job: str | None = await self._database.fetchval(
+            "SELECT job_id FROM stages WHERE asset_id = $1 AND stage = $2 AND state = 'waiting'",
+            asset_id, Stage.TRANSCODE,
+        )  # fmt: skip
+        return job
+
+    async def note(self, asset_id: UUID, code: str, detail: str = "", effects: Sequence[Effect] = ()) -> None:
+        """Add to an asset's timeline, with what must happen because of it. Without the asset, nothing."""
+        await self._database.execute(
+            "WITH known AS (SELECT asset_id FROM assets WHERE asset_id = $1),"
+            " noted AS (INSERT INTO timeline (asset_id, code, detail) SELECT asset_id, $2, $3 FROM known)"
+            " INSERT INTO outbox (asset_id, kind, target, body, group_id, due_at)"
+            " SELECT asset_id, e.kind, e.target, e.body, e.group_id, now()"
+            " FROM known, jsonb_to_recordset($4::jsonb) AS e(kind text, target text, body jsonb, group_id text)",
+            asset_id, code, detail[:2000], effects_as_json(effects),
+        )  # fmt: skip
+
+    async def timeline(self, asset_id: UUID) -> list[TimelineEntry]:
+        """All that happened to an asset, oldest first."""
+        records = await self._database.fetch("SELECT * FROM timeline WHERE asset_id = $1 ORDER BY id", asset_id)
+        return [timeline_entry_of(record) for record in records]
+
+
+__all__ = ["AssetStore", "Binding", "NewAsset", "OutboxRow", "StoredObject", "outbox_row"]

@@ -1,0 +1,39 @@
+"""How database rows become the domain's words."""
+
+import json
+from typing import Any
+
+import asyncpg
+
+from media.asset import Asset, AssetType, Delivery, Rendition, Stage, Status, TimelineEntry
+
+_PLAIN = (
+    "asset_id", "owner_id", "content_type", "original_filename", "bucket", "key", "created_at", "updated_at",
+    "version_id", "etag", "size", "code", "detail", "width", "height", "duration_ms", "progress", "placeholder",
+    "dominant_color", "sha256", "title", "webinar_id", "recording_id",
+)  # fmt: skip
+
+RENDITIONS_AS_JSON = (
+    "(SELECT coalesce(jsonb_agg(jsonb_build_object('name', r.name, 'key', r.key, 'content_type', r.content_type,"
+    " 'bytes', r.bytes, 'width', r.width, 'height', r.height, 'duration_ms', r.duration_ms) ORDER BY r.bytes, r.name),"
+    " '[]') FROM renditions r WHERE r.asset_id = a.asset_id)"
+)
+"""A column of the asset `a`, so that an asset and its renditions are one round trip."""
+
+
+def asset_of(record: asyncpg.Record) -> Asset:
+    """One row of `assets`, with its renditions where `RENDITIONS_AS_JSON` was selected as `renditions`."""
+    renditions: list[dict[str, Any]] = json.loads(record.get("renditions") or "[]")
+    return Asset(
+        asset_type=AssetType(record["asset_type"]),
+        status=Status(record["status"]),
+        delivery=Delivery(record["delivery"]),
+        renditions=tuple(Rendition(**rendition) for rendition in renditions),
+        **{name: record[name] for name in _PLAIN},
+    )
+
+
+def timeline_entry_of(record: asyncpg.Record) -> TimelineEntry:
+    """One row of `timeline`."""
+    stage = record["stage"] and Stage(record["stage"])
+    return TimelineEntry(record["at"], record["code"], stage, record["attempt"], record["detail"])

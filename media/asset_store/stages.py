@@ -1,0 +1,216 @@
+"""Stages: work claimed under a lease with a fence, and committed only while both still hold.
+
+`attempt` only grows; it is the fencing token and names the prefix an attempt writes under. Attempts that count
+against the limit are `attempt - forgiven`: being put back forgives one, a new round forgives all.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from media.asset import Asset, Rendition, Stage, StageState, Status, sources_of
+from media.asset_store import statements
+from media.asset_store.database import Database
+from media.asset_store.rows import asset_of
+from media.errors import LeaseLostError
+from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What must still be true for a commit to count: this attempt, and its lease (or, while it waits, its job)."""
+
+    asset_id: UUID
+    stage: Stage
+    attempt: int
+    state: StageState = StageState.LEASED
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on one stage of one asset. `tries` is what counts against the limit of attempts."""
+
+    asset: Asset
+    stage: Stage
+    attempt: int
+    tries: int
+    plan: Mapping[str, Any] | None = None
+
+    @property
+    def fence(self) -> Fence:
+        return Fence(self.asset.asset_id, self.stage, self.attempt)
+
+
+class Refusal(StrEnum):
+    """Why a stage could not be claimed."""
+
+    DONE = "done"  # finished, rejected, cancelled, or a job is running: the message has nothing left to ask for
+    BUSY = "busy"  # another worker holds it
+    STALE = "stale"  # the asset is deleted, or bound to another version
+    UNKNOWN = "unknown"  # no such asset or stage
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A claim that was not granted. `remaining` is how many seconds the other worker's lease still runs."""
+
+    reason: Refusal
+    remaining: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the timeline."""
+
+    code: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a stage learnt about its asset; None leaves a column as it is."""
+
+    content_type: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration_ms: int | None = None
+    placeholder: str | None = None
+    dominant_color: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All that one attempt leaves behind, written in one transaction or not at all."""
+
+    state: StageState
+    status: Status
+    code: str | None = None
+    detail: str | None = None
+    facts: Facts = field(default_factory=Facts)
+    renditions: Sequence[Rendition] = ()
+    notes: Sequence[Note] = ()
+    next_stage: Stage | None = None
+    effects: Sequence[Effect] = ()
+    job_id: str | None = None
+    progress: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """A stage as it stands."""
+
+    state: StageState
+    attempt: int
+    job_id: str | None
+    plan: Mapping[str, Any] | None
+    progress: int
+
+
+class StageStore:
+    """Claims, renews, releases and commits stages. Every method raises UnavailableError when Postgres is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, asset_id: UUID, stage: Stage, *, version_id: str, lease: float) -> Claim | Refused:
+        """Take the lease on a stage for `lease` seconds, if it is free and the asset is bound to `version_id`.
+
+        A failed stage opens a new round: all earlier attempts are forgiven.
+        """
+        status = Status.SCANNING if stage is Stage.SCAN else Status.PROCESSING
+        record = await self._database.fetchrow(
+            statements.CLAIM, asset_id, stage, lease, version_id, status, sources_of(status),
+        )  # fmt: skip
+        if record is None:
+            return Refused(Refusal.UNKNOWN)
+        if record["claimed_attempt"] is not None:
+            attempt = record["claimed_attempt"]
+            tries = attempt - record["claimed_forgiven"]
+            return Claim(asset_of(record), stage, attempt, tries, _json(record["plan"]))
+        return _refused(record, version_id)
+
+    async def renew(self, fences: Sequence[Fence], *, lease: float) -> set[Fence]:
+        """Extend leases that are still held; returns those that are lost."""
+        records = await self._database.fetch(
+            statements.RENEW,
+            [f.asset_id for f in fences], [f.stage.value for f in fences], [f.attempt for f in fences], lease,
+        )  # fmt: skip
+        held = {(r["asset_id"], r["stage"], r["attempt"]) for r in records}
+        return {f for f in fences if (f.asset_id, f.stage.value, f.attempt) not in held}
+
+    async def release(self, fence: Fence, note: Note | None = None, *, forgive: bool) -> None:
+        """Give a stage back as `queued`. A lease that is lost already is somebody else's: nothing happens."""
+        await self._database.execute(
+            statements.RELEASE, fence.asset_id, fence.stage, fence.attempt, int(forgive),
+            note and note.code, note.detail[:2000] if note else "",
+        )  # fmt: skip
+
+    async def intend(self, fence: Fence, plan: Mapping[str, Any]) -> None:
+        """Write down what is about to be submitted elsewhere. Raises LeaseLostError when it must not be."""
+        done = await self._database.fetchval(
+            "UPDATE stages SET plan = $4, updated_at = now() WHERE asset_id = $1 AND stage = $2 AND attempt = $3"
+            " AND state = 'leased' AND lease_until > now() RETURNING 1",
+            fence.asset_id, fence.stage, fence.attempt, json.dumps(plan),
+        )  # fmt: skip
+        if done is None:
+            raise LeaseLostError
+
+    async def commit(self, fence: Fence, commit: Commit) -> list[OutboxRow]:
+        """Write a commit in one transaction. Returns the outbox rows it left.
+
+        Raises LeaseLostError when the attempt, its lease or the asset is not what it was: nothing is written then.
+        """
+        records = await self._database.fetch(statements.COMMIT, *_commit_values(fence, commit))
+        if not records:
+            raise LeaseLostError
+        return [outbox_row(record) for record in records if record["id"] is not None]
+
+    async def progress(self, asset_id: UUID, job_id: str, percent: int) -> bool:
+        """Note how far a job is; it never runs backwards. False when nobody waits for that job, or it was further."""
+        done = await self._database.fetchval(statements.PROGRESS, asset_id, job_id, min(percent, 99))
+        return done is not None
+
+    async def get(self, asset_id: UUID, stage: Stage) -> StageRow | None:
+        """A stage as it stands."""
+        record = await self._database.fetchrow(
+            "SELECT * FROM stages WHERE asset_id = $1 AND stage = $2", asset_id, stage,
+        )  # fmt: skip
+        if record is None:
+            return None
+        state = StageState(record["state"])
+        return StageRow(state, record["attempt"], record["job_id"], _json(record["plan"]), record["progress"])
+
+
+def _json(value: str | None) -> Mapping[str, Any] | None:
+    loaded: Mapping[str, Any] | None = json.loads(value) if value else None
+    return loaded
+
+
+def _refused(record: asyncpg.Record, version_id: str) -> Refused:
+    if record["status"] == Status.DELETED or record["version_id"] != version_id:
+        return Refused(Refusal.STALE)
+    state = record["state"]
+    if state is None:
+        return Refused(Refusal.UNKNOWN)
+    if state in {StageState.LEASED, StageState.QUEUED, StageState.FAILED}:
+        return Refused(Refusal.BUSY, max(0.0, record["remaining"] or 0.0))
+    return Refused(Refusal.DONE)
+
+
+def _commit_values(fence: Fence, commit: Commit) -> list[Any]:
+    renditions = [{f.name: getattr(r, f.name) for f in fields(Rendition)} for r in commit.renditions]
+    facts = {f.name: getattr(commit.facts, f.name) for f in fields(Facts)}
+    notes = [{"code": n.code, "detail": n.detail[:2000]} for n in commit.notes]
+    return [
+        fence.asset_id, fence.stage, fence.attempt, fence.state, sources_of(commit.status), commit.state,
+        commit.job_id, commit.progress, commit.status, commit.code, (commit.detail or "")[:2000] or None,
+        json.dumps(facts), json.dumps(renditions), json.dumps(notes), commit.next_stage,
+        effects_as_json(commit.effects),
+    ]  # fmt: skip

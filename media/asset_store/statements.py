@@ -1,0 +1,97 @@
+"""The longer statements. Each is one round trip and one transaction; what must hold stands in its first CTE."""
+
+CLAIM = """
+WITH before AS (
+    SELECT a.*, s.state, s.plan, extract(epoch FROM s.lease_until - now())::float8 AS remaining
+    FROM assets a LEFT JOIN stages s ON s.asset_id = a.asset_id AND s.stage = $2
+    WHERE a.asset_id = $1),
+open AS (
+    SELECT asset_id FROM assets
+    WHERE asset_id = $1 AND version_id = $4 AND status = ANY($6::text[]) FOR UPDATE),
+claimed AS (
+    UPDATE stages s SET state = 'leased', attempt = s.attempt + 1,
+           lease_until = now() + $3::float8 * interval '1 second',
+           forgiven = CASE WHEN s.state = 'failed' THEN s.attempt ELSE s.forgiven END, updated_at = now()
+    FROM open
+    WHERE s.asset_id = open.asset_id AND s.stage = $2
+      AND (s.state IN ('queued', 'failed') OR (s.state = 'leased' AND s.lease_until <= now()))
+    RETURNING s.asset_id, s.attempt, s.forgiven),
+moved AS (
+    UPDATE assets a SET status = $5, code = NULL, detail = NULL, updated_at = now()
+    FROM claimed WHERE a.asset_id = claimed.asset_id AND a.status <> $5)
+SELECT before.*, claimed.attempt AS claimed_attempt, claimed.forgiven AS claimed_forgiven
+FROM before LEFT JOIN claimed USING (asset_id)
+"""
+
+RENEW = """
+UPDATE stages s SET lease_until = now() + $4::float8 * interval '1 second'
+FROM unnest($1::uuid[], $2::text[], $3::int[]) AS held(asset_id, stage, attempt)
+WHERE s.asset_id = held.asset_id AND s.stage = held.stage AND s.attempt = held.attempt
+  AND s.state = 'leased' AND s.lease_until > now()
+RETURNING s.asset_id, s.stage, s.attempt
+"""
+
+RELEASE = """
+WITH released AS (
+    UPDATE stages SET state = 'queued', lease_until = NULL, forgiven = forgiven + $4, updated_at = now()
+    WHERE asset_id = $1 AND stage = $2 AND attempt = $3 AND state = 'leased' RETURNING *)
+INSERT INTO timeline (asset_id, stage, attempt, code, detail)
+SELECT asset_id, stage, attempt, $5, $6 FROM released WHERE $5::text IS NOT NULL
+"""
+
+COMMIT = """
+WITH open AS (
+    SELECT asset_id FROM assets WHERE asset_id = $1 AND status = ANY($5::text[]) FOR UPDATE),
+won AS (
+    UPDATE stages s SET state = $6, lease_until = NULL, job_id = coalesce($7, s.job_id),
+           progress = CASE WHEN $6 = 'done' THEN 100 ELSE greatest(s.progress, $8::smallint) END,
+           nudges = 0, nudge_at = NULL, updated_at = now()
+    FROM open
+    WHERE s.asset_id = open.asset_id AND s.stage = $2 AND s.attempt = $3 AND s.state = $4
+      AND (s.state <> 'leased' OR s.lease_until > now())
+    RETURNING s.asset_id, s.stage, s.attempt),
+moved AS (
+    UPDATE assets a SET status = $9, code = $10, detail = $11, updated_at = now(),
+           progress = CASE WHEN $9 = 'ready' THEN 100 ELSE a.progress END,
+           ready_at = CASE WHEN $9 = 'ready' THEN now() ELSE a.ready_at END,
+           content_type = coalesce(f.content_type, a.content_type), size = coalesce(f.size, a.size),
+           sha256 = coalesce(f.sha256, a.sha256), width = coalesce(f.width, a.width),
+           height = coalesce(f.height, a.height), duration_ms = coalesce(f.duration_ms, a.duration_ms),
+           placeholder = coalesce(f.placeholder, a.placeholder),
+           dominant_color = coalesce(f.dominant_color, a.dominant_color)
+    FROM won, jsonb_to_record($12::jsonb) AS f(content_type text, size bigint, sha256 text, width int, height int,
+                                               duration_ms bigint, placeholder text, dominant_color text)
+    WHERE a.asset_id = won.asset_id
+    RETURNING a.asset_id),
+rendered AS (
+    INSERT INTO renditions (asset_id, name, key, content_type, bytes, width, height, duration_ms, attempt)
+    SELECT won.asset_id, r.name, r.key, r.content_type, r.bytes, r.width, r.height, r.duration_ms, won.attempt
+    FROM won, jsonb_to_recordset($13::jsonb) AS r(name text, key text, content_type text, bytes bigint,
+                                                  width int, height int, duration_ms bigint)
+    ON CONFLICT (asset_id, name) DO UPDATE SET key = excluded.key,
+        content_type = excluded.content_type, bytes = excluded.bytes, width = excluded.width,
+        height = excluded.height, duration_ms = excluded.duration_ms, attempt = excluded.attempt),
+noted AS (
+    INSERT INTO timeline (asset_id, stage, attempt, code, detail)
+    SELECT won.asset_id, won.stage, won.attempt, n.code, n.detail
+    FROM won, jsonb_to_recordset($14::jsonb) AS n(code text, detail text)),
+queued AS (
+    INSERT INTO stages (asset_id, stage) SELECT asset_id, $15 FROM won WHERE $15::text IS NOT NULL
+    ON CONFLICT (asset_id, stage) DO UPDATE SET state = 'queued', forgiven = stages.attempt, lease_until = NULL,
+        updated_at = now()),
+sent AS (
+    INSERT INTO outbox (asset_id, kind, target, body, group_id)
+    SELECT won.asset_id, e.kind, e.target, e.body, e.group_id
+    FROM won, jsonb_to_recordset($16::jsonb) AS e(kind text, target text, body jsonb, group_id text)
+    RETURNING *)
+SELECT sent.* FROM won LEFT JOIN sent USING (asset_id)
+"""
+
+PROGRESS = """
+WITH waiting AS (
+    UPDATE stages SET progress = greatest(progress, $3::smallint), nudges = 0, nudge_at = NULL, updated_at = now()
+    WHERE asset_id = $1 AND stage = 'transcode' AND state = 'waiting' AND job_id = $2 RETURNING asset_id, progress)
+UPDATE assets a SET progress = waiting.progress, updated_at = now()
+FROM waiting WHERE a.asset_id = waiting.asset_id AND a.status = 'processing' AND a.progress < waiting.progress
+RETURNING 1
+"""

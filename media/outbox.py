@@ -1,0 +1,120 @@
+"""The outbox: effects written in the same transaction as the state they follow from, carried out right after it.
+
+The writer carries out its own rows at once. A row that is left over (a crash, an outage) becomes due ten seconds
+later and is swept. Every effect may therefore happen twice, and each is written so that twice is as good as once.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+from pydantic import BaseModel
+
+from media.asset_store.database import Database
+
+log = structlog.get_logger(__name__)
+
+SWEEP_LIMIT = 100
+"""Rows taken by one sweep."""
+
+
+class EffectKind(StrEnum):
+    SEND = "send"
+    QUARANTINE = "quarantine"
+    DELETE_PREFIX = "delete_prefix"
+    DELETE_VERSION = "delete_version"
+    DELETE_KEY = "delete_key"
+    CANCEL_JOB = "cancel_job"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something to do outside Postgres. `target` is a queue's name for `send`, else a bucket or a job's id."""
+
+    kind: EffectKind
+    target: str
+    body: Mapping[str, Any]
+    group_id: str = ""
+
+    @classmethod
+    def send(cls, queue: str, message: BaseModel, *, owner_id: str) -> "Effect":
+        """A message for one of our queues; the owner marks the tenant (fair queues)."""
+        return cls(EffectKind.SEND, queue, message.model_dump(mode="json"), group_id=owner_id)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """An effect as it stands in the outbox."""
+
+    row_id: int
+    asset_id: UUID
+    effect: Effect
+
+
+Carry = Callable[[Sequence[OutboxRow]], Awaitable[None]]
+"""Carries out rows of one kind. Raises when any of them has to be tried again."""
+
+
+class Outbox:
+    """Carries out rows and forgets them. `carriers` says how, by kind; kinds not named wait for a process that can."""
+
+    def __init__(self, database: Database, carriers: Mapping[EffectKind, Carry]) -> None:
+        self._database = database
+        self._carriers = carriers
+
+    async def carry_out(self, rows: Sequence[OutboxRow]) -> None:
+        """Carry out what was just committed. Raises what a carrier raises; the rows then wait for the sweep."""
+        done: list[int] = []
+        try:
+            for kind, carry in self._carriers.items():
+                mine = [row for row in rows if row.effect.kind is kind]
+                if mine:
+                    await carry(mine)
+                    done += [row.row_id for row in mine]
+        finally:
+            if done:
+                await self._database.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", done)
+
+    async def carry_out_of(self, asset_id: UUID) -> None:
+        """Carry out whatever is left over of one asset: a message came again, so its writer did not get that far."""
+        records = await self._database.fetch("SELECT * FROM outbox WHERE asset_id = $1 ORDER BY id", asset_id)
+        await self.carry_out([outbox_row(record) for record in records])
+
+    async def sweep(self) -> int:
+        """Carry out what is due, each row on its own. Returns how many were done. A failure is noted on its row."""
+        records = await self._database.fetch(
+            "UPDATE outbox SET attempts = attempts + 1,"
+            " due_at = now() + least(600, 15 * 2 ^ least(attempts, 6)) * interval '1 second'"
+            " WHERE id IN (SELECT id FROM outbox WHERE due_at <= now() AND kind = ANY($1::text[])"
+            "              ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING *",
+            [kind.value for kind in self._carriers],
+            SWEEP_LIMIT,
+        )
+        return sum([await self._try(outbox_row(record)) for record in records])
+
+    async def _try(self, row: OutboxRow) -> bool:
+        try:
+            await self.carry_out([row])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is noted and the other rows go on
+            log.warning("outbox.failed", kind=row.effect.kind, asset_id=str(row.asset_id), error=str(error))
+            await self._database.execute("UPDATE outbox SET error = $2 WHERE id = $1", row.row_id, str(error)[:500])
+            return False
+        return True
+
+
+def outbox_row(record: asyncpg.Record) -> OutboxRow:
+    """One database row of the outbox."""
+    effect = Effect(EffectKind(record["kind"]), record["target"], json.loads(record["body"]), record["group_id"])
+    return OutboxRow(record["id"], record["asset_id"], effect)
+
+
+def effects_as_json(effects: Sequence[Effect]) -> str:
+    """What `jsonb_to_recordset` turns into outbox rows."""
+    return json.dumps(
+        [{"kind": e.kind, "target": e.target, "body": dict(e.body), "group_id": e.group_id} for e in effects],
+    )
