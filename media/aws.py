@@ -1,0 +1,65 @@
+"""The AWS clients, made in one place: pool sizes, deadlines, retries and signatures are the same everywhere."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+
+from media.settings import Settings
+
+POOL = 64
+"""Connections per client. Ten long polls on ten connections would starve every other call."""
+_USER_AGENT = "docfliq-media"
+"""Fixed: botocore otherwise rebuilds it on every call, 11 % of a receive loop's time."""
+
+
+def config(
+    settings: Settings,
+    *,
+    read_timeout: float = 30.0,
+    attempts: int = 3,
+    validate: bool = True,
+    s3: bool = False,
+) -> AioConfig:
+    """How our clients talk. Path-style S3 addresses for a custom endpoint, virtual hosts on AWS; SigV4 always."""
+    style = "path" if settings.aws_endpoint_url else "virtual"
+    return AioConfig(
+        region_name=settings.aws_region,
+        signature_version="s3v4" if s3 else "v4",
+        connect_timeout=3.0,
+        read_timeout=read_timeout,
+        max_pool_connections=POOL,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        user_agent=_USER_AGENT,
+        parameter_validation=validate,
+        s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"},
+    )
+
+
+class Clients:
+    """Opens clients as they are asked for and closes them, last first, with the stack that it is given."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._session = AioSession()
+
+    async def s3(self, *, endpoint: str | None = None) -> Any:
+        return await self._client("s3", endpoint or self._settings.aws_endpoint_url, config(self._settings, s3=True))
+
+    async def sqs(self) -> Any:
+        """One attempt per call: the poller and the settler retry by themselves and know what for."""
+        longest = float(self._settings.receive_wait) + 8.0
+        settings = config(self._settings, read_timeout=longest, attempts=1, validate=False)
+        return await self._client("sqs", self._settings.aws_endpoint_url, settings)
+
+    async def mediaconvert(self) -> Any:
+        settings = config(self._settings)
+        endpoint = self._settings.mediaconvert_endpoint or self._settings.aws_endpoint_url
+        return await self._client("mediaconvert", endpoint, settings)
+
+    async def _client(self, service: str, endpoint: str | None, settings: AioConfig) -> Any:
+        return await self._stack.enter_async_context(
+            self._session.create_client(service, endpoint_url=endpoint, config=settings),
+        )

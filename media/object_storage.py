@@ -1,0 +1,192 @@
+"""S3: the only module that calls it. Everything that can be addressed by version is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientError as HttpError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from media.asset import ObjectVersion
+from media.asset_store.assets import StoredObject
+from media.errors import Code, Dependency, RetryableError, UnavailableError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+CHUNK = 256 * 1024
+"""Bytes read at a time; smaller pieces cost more than they save (facts: clamd, chunk size)."""
+DELETE_BATCH = 1000
+"""Keys in one DeleteObjects, by S3's own limit."""
+MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NoSuchBucket", "MethodNotAllowed", "405"})
+_AWAY = frozenset({"ServiceUnavailable", "SlowDown", "InternalError", "RequestTimeout", "503", "500", "502", "504"})
+
+
+class MissingObjectError(Exception):
+    """The object version is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An object below a prefix. `size` is bytes."""
+
+    key: str
+    size: int
+
+
+@contextmanager
+def s3_calls() -> Iterator[None]:
+    """Tell apart: the object is missing, S3 is away, S3 refuses."""
+    try:
+        yield
+    except ClientError as error:
+        raise _meaning(error) from error
+    except (BotoCoreError, HttpError, OSError, TimeoutError) as error:
+        raise UnavailableError(Dependency.S3, f"{type(error).__name__}: {error}") from error
+
+
+def _meaning(error: ClientError) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code in MISSING:
+        return MissingObjectError(str(error))
+    if code in _AWAY:
+        return UnavailableError(Dependency.S3, str(error))
+    return RetryableError(Code.STORAGE_ERROR, str(error))
+
+
+class ObjectStorage:
+    """What this service does with S3.
+
+    Every method raises UnavailableError when S3 is away, RetryableError(storage_error) when it refuses.
+    """
+
+    def __init__(self, client: "S3Client") -> None:
+        self._client = client
+
+    async def head(self, version: ObjectVersion) -> StoredObject | None:
+        """The object as it is now (the current version when none is named), or None when it is not there."""
+        try:
+            with s3_calls():
+                found = await self._client.head_object(**_address(version))
+        except MissingObjectError:
+            return None
+        bound = ObjectVersion(version.bucket, version.key, _version_id(found.get("VersionId")))
+        return StoredObject(bound, found["ETag"].strip('"'), found["ContentLength"])
+
+    async def content_type(self, version: ObjectVersion) -> str:
+        """The content type that the object was stored with. Raises MissingObjectError."""
+        with s3_calls():
+            return (await self._client.head_object(**_address(version)))["ContentType"]
+
+    @asynccontextmanager
+    async def stream(self, version: ObjectVersion) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of one version, in pieces of CHUNK. Raises MissingObjectError."""
+        with s3_calls():
+            answer = await self._client.get_object(**_address(version))
+            async with answer["Body"] as body:
+                yield body.iter_chunks(CHUNK)
+
+    async def download(self, version: ObjectVersion, path: Path) -> None:
+        """Write one version to a file. Raises MissingObjectError."""
+        with path.open("wb") as file:
+            async with self.stream(version) as pieces:
+                async for piece in pieces:
+                    await asyncio.to_thread(file.write, piece)
+
+    async def read(self, version: ObjectVersion, *, limit: int) -> bytes:
+        """A small object, whole. Raises MissingObjectError, and RetryableError when it has more than `limit` bytes."""
+        read = bytearray()
+        async with self.stream(version) as pieces:
+            async for piece in pieces:
+                read += piece
+                if len(read) > limit:
+                    raise RetryableError(Code.STORAGE_ERROR, f"{version.key} has more than {limit} bytes")
+        return bytes(read)
+
+    async def write(self, bucket: str, key: str, body: bytes, content_type: str, *, cache: str = "") -> None:
+        """Store a small object."""
+        extra: dict[str, Any] = {"CacheControl": cache} if cache else {}
+        with s3_calls():
+            await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **extra)
+
+    async def tag(self, version: ObjectVersion, tags: Mapping[str, str]) -> None:
+        """Add tags to one version, keeping those it has: PutObjectTagging alone would replace the whole set."""
+        with s3_calls():
+            found = await self._client.get_object_tagging(**_address(version))
+            merged = {tag["Key"]: tag["Value"] for tag in found["TagSet"]} | dict(tags)
+            await self._client.put_object_tagging(
+                **_address(version),
+                Tagging={"TagSet": [{"Key": key, "Value": value[:256]} for key, value in merged.items()]},
+            )
+
+    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> None:
+        """Copy one version to another place, whatever its size. Raises MissingObjectError."""
+        origin = {"Bucket": source.bucket, "Key": source.key}
+        if source.version_id:
+            origin["VersionId"] = source.version_id
+        with s3_calls():
+            await self._client.copy_object(Bucket=bucket, Key=key, CopySource=origin)  # type: ignore[arg-type] # a dict is what it takes
+
+    async def list(self, bucket: str, prefix: str, *, limit: int = 10_000) -> list[StoredFile]:
+        """The current objects below a prefix, at most `limit`."""
+        files: list[StoredFile] = []
+        with s3_calls():
+            async for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                files += [StoredFile(item["Key"], item["Size"]) for item in page.get("Contents", ())]
+                if len(files) >= limit:
+                    break
+        return files[:limit]
+
+    async def delete_version(self, version: ObjectVersion) -> None:
+        """Remove one version for good. One that is not there is no error."""
+        with s3_calls():
+            await self._client.delete_object(**_address(version))
+
+    async def delete_prefix(self, bucket: str, prefix: str) -> int:
+        """Remove every version of every object below a prefix, which must end in a slash; returns how many went."""
+        if not prefix.endswith("/"):
+            raise ValueError(f"a prefix ends in a slash: {prefix!r}")
+        return await self._delete_versions(bucket, prefix)
+
+    async def delete_key(self, bucket: str, key: str) -> int:
+        """Remove every version and delete marker of one key; returns how many went."""
+        return await self._delete_versions(bucket, key, exact=True)
+
+    async def _delete_versions(self, bucket: str, prefix: str, *, exact: bool = False) -> int:
+        count = 0
+        with s3_calls():
+            async for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+                entries: list[Any] = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+                doomed = [entry for entry in entries if not exact or entry["Key"] == prefix]
+                await self._delete_all(bucket, doomed)
+                count += len(doomed)
+        return count
+
+    async def _delete_all(self, bucket: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        if not entries:
+            return
+        objects: list[Any] = [{"Key": e["Key"], "VersionId": e["VersionId"]} for e in entries[:DELETE_BATCH]]
+        answer = await self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+        if errors := answer.get("Errors"):
+            raise RetryableError(Code.STORAGE_ERROR, f"{len(errors)} objects could not be deleted: {errors[0]}")
+
+    async def presign(self, version: ObjectVersion, *, seconds: int) -> str:
+        """A URL for our own tools (a probe), good for `seconds`. It carries a signature: never log it."""
+        with s3_calls():
+            return await self._client.generate_presigned_url("get_object", Params=_address(version), ExpiresIn=seconds)
+
+    async def upload(self, bucket: str, key: str, path: Path, content_type: str, *, cache: str = "") -> None:
+        """Store a file of at most a few MiB, as every rendition of a picture is."""
+        await self.write(bucket, key, await asyncio.to_thread(path.read_bytes), content_type, cache=cache)
+
+
+def _address(version: ObjectVersion) -> Any:
+    address = {"Bucket": version.bucket, "Key": version.key}
+    return address | {"VersionId": version.version_id} if version.version_id else address
+
+
+def _version_id(value: str | None) -> str:
+    return "" if value in {None, "null"} else str(value)

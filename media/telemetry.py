@@ -1,0 +1,121 @@
+"""Logs and metrics: how the service says what it does."""
+
+import asyncio
+import logging
+import re
+import sys
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECRET = re.compile(r"((?:token|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|Policy)=)[^&\s\"']+")
+_HANDLER_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
+_DWELL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14_400)
+_READY_BUCKETS = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 14_400)
+LAG_INTERVAL = 0.5
+"""Seconds between two looks at how late the event loop is."""
+
+
+def configure_logging(log_format: str, log_level: str) -> None:
+    """JSON lines on standard output, or coloured ones on a terminal. Signatures and tokens never pass."""
+    as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.dict_tracebacks if as_json else structlog.processors.StackInfoRenderer(),
+        _redact,
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
+    ]
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stdout, format='{"level":"%(levelname)s","event":"%(message)s"}'
+    )
+
+
+def redact(text: str) -> str:
+    """`text` without the values of tokens and signatures in its URLs."""
+    return _SECRET.sub(r"\1[redacted]", text)
+
+
+def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+class Metrics:
+    """Every metric of the service, in one registry. Labels never hold a key, a tenant or a message id."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._counters()
+        self._histograms()
+        self._gauges()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"media_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"media_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"media_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+    def _counters(self) -> None:
+        self.received = self._counter("messages_received_total", "Messages received.", "queue")
+        self.processed = self._counter(
+            "messages_processed_total", "Messages settled, by outcome.", "queue", "handler", "outcome",
+        )  # fmt: skip
+        self.extensions = self._counter(
+            "visibility_extensions_total", "Visibility extensions asked for.", "queue", "result",
+        )  # fmt: skip
+        self.lost = self._counter("visibility_lost_total", "Messages that stopped being ours while at work.", "queue")
+        self.requests = self._counter("sqs_requests_total", "Requests to SQS.", "queue", "operation", "result")
+        self.scans = self._counter("scans_total", "Scans, by verdict.", "verdict")
+        self.scanned_bytes = self._counter("scanned_bytes_total", "Bytes sent to the scanner.")
+        self.renditions = self._counter("renditions_total", "Renditions made.", "kind")
+
+    def _histograms(self) -> None:
+        self.duration = self._histogram(
+            "handler_duration_seconds", "Time a handler took.", _HANDLER_BUCKETS, "queue", "handler",
+        )  # fmt: skip
+        self.dwell = self._histogram(
+            "message_dwell_seconds", "From sent to settled.", _DWELL_BUCKETS, "queue",
+        )  # fmt: skip
+        self.ready = self._histogram(
+            "asset_ready_seconds", "From upload to ready.", _READY_BUCKETS, "asset_type",
+        )  # fmt: skip
+        self.loop_lag = self._histogram(
+            "event_loop_lag_seconds", "Lateness of the event loop.", (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+        )  # fmt: skip
+
+    def _gauges(self) -> None:
+        self.in_flight = self._gauge("messages_in_flight", "Messages held, waiting or running.", "queue", "state")
+        self.last_poll = self._gauge(
+            "poll_last_success_timestamp_seconds", "When a receive last succeeded.", "queue",
+        )  # fmt: skip
+        self.poll_errors = self._gauge("poll_consecutive_errors", "Receives that failed in a row.", "queue")
+        self.circuit_open = self._gauge("circuit_open", "1 while a dependency counts as down.", "dependency")
+        self.backlog = self._gauge("backlog_messages", "Messages waiting in a queue.", "queue")
+        self.dead = self._gauge("dlq_messages", "Messages in a dead-letter queue.", "queue")
+        self.outbox = self._gauge("outbox_pending", "Outbox rows that are due and not carried out.")
+        self.oldest = self._gauge("oldest_unfinished_asset_seconds", "Age of the oldest asset still at work.")
+        self.database_age = self._gauge("scanner_database_age_seconds", "Age of ClamAV's signature database.")
+        self.draining = self._gauge("draining", "1 while the daemon stops.")
+        self.build = self._gauge("build_info", "Always 1.", "version")
+
+
+async def watch_loop(metrics: Metrics) -> None:
+    """Measure for ever how late the event loop is. Ends by cancellation only."""
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(LAG_INTERVAL)
+        metrics.loop_lag.observe(max(0.0, time.perf_counter() - before - LAG_INTERVAL))

@@ -1,0 +1,108 @@
+"""MediaConvert: the only module that calls it."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientError as HttpError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from media.errors import Code, Dependency, RetryableError, UnavailableError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_mediaconvert import MediaConvertClient
+
+CALL_TIMEOUT = 20.0
+"""Seconds for one call, its retries included."""
+INPUT_FILTER_LIMIT = 300
+"""Characters that SearchJobs takes as InputFile."""
+_AWAY = frozenset({"TooManyRequestsException", "InternalServerErrorException", "ServiceUnavailableException"})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as MediaConvert has it. `detail` is the job document, in the shape of the API."""
+
+    job_id: str
+    status: str
+    asset_id: str
+    attempt: int
+    detail: Mapping[str, Any]
+
+
+class JobGoneError(Exception):
+    """MediaConvert does not know the job."""
+
+
+@contextmanager
+def mediaconvert_calls() -> Iterator[None]:
+    """Tell apart: the job is not there, MediaConvert is away, MediaConvert refuses."""
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code == "NotFoundException":
+            raise JobGoneError(str(error)) from error
+        if code in _AWAY or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:  # noqa: PLR2004 - HTTP
+            raise UnavailableError(Dependency.MEDIACONVERT, str(error)) from error
+        raise RetryableError(Code.TRANSCODER_ERROR, str(error)) from error
+    except (BotoCoreError, HttpError, OSError, TimeoutError) as error:
+        raise UnavailableError(Dependency.MEDIACONVERT, f"{type(error).__name__}: {error}") from error
+
+
+class Transcoder:
+    """What this service asks of MediaConvert.
+
+    Every method raises UnavailableError when it is away and RetryableError(transcoder_error) when it refuses.
+    """
+
+    def __init__(self, client: "MediaConvertClient") -> None:
+        self._client = client
+
+    async def create(self, request: Mapping[str, Any]) -> str:
+        """Submit a job; returns its id. The same ClientRequestToken within one minute yields the same job."""
+        with mediaconvert_calls():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                answer = await self._client.create_job(**request)
+        return answer["Job"]["Id"]
+
+    async def get(self, job_id: str) -> Job:
+        """One job. Raises JobGoneError."""
+        with mediaconvert_calls():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                answer = await self._client.get_job(Id=job_id)
+        return _job(answer["Job"])
+
+    async def find(self, input_file: str, *, asset_id: str, attempt: int) -> Job | None:
+        """The job of one attempt, found by its input; for when the answer to `create` was lost."""
+        with mediaconvert_calls():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                answer = await self._client.search_jobs(InputFile=input_file[:INPUT_FILTER_LIMIT], MaxResults=20)
+        jobs = (_job(job) for job in answer.get("Jobs", ()))
+        return next((job for job in jobs if job.asset_id == asset_id and job.attempt == attempt), None)
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a job. One that has ended, or is not known, is no error."""
+        try:
+            with mediaconvert_calls():
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    await self._client.cancel_job(Id=job_id)
+        except JobGoneError:
+            return
+        except RetryableError as refusal:
+            if "ConflictException" not in refusal.detail and "BadRequest" not in refusal.detail:
+                raise
+
+
+def _job(document: Any) -> Job:
+    metadata = document.get("UserMetadata") or {}
+    attempt = str(metadata.get("attempt", "0"))
+    return Job(
+        job_id=str(document.get("Id", "")),
+        status=str(document.get("Status", "")),
+        asset_id=str(metadata.get("asset_id", "")),
+        attempt=int(attempt) if attempt.isdigit() else 0,
+        detail=document,
+    )
