@@ -1,0 +1,32 @@
+"""Child processes for risky work: limits on memory, time and files, no credentials, no network where possible."""
+
+from handlers.sandbox.admission import MemoryBudget
+from handlers.sandbox.errors import (
+    ChildCrashedError,
+    ChildMemoryError,
+    ChildOutputError,
+    ChildStartError,
+    ChildTimeoutError,
+    JobFailedError,
+    SandboxError,
+)
+from handlers.sandbox.isolation import ChildLimits, Isolation, probe
+from handlers.sandbox.one_shot import CompletedChild, run_limited
+from handlers.sandbox.pool import WorkerPool
+
+__all__ = [
+    "ChildCrashedError",
+    "ChildLimits",
+    "ChildMemoryError",
+    "ChildOutputError",
+    "ChildStartError",
+    "ChildTimeoutError",
+    "CompletedChild",
+    "Isolation",
+    "JobFailedError",
+    "MemoryBudget",
+    "SandboxError",
+    "WorkerPool",
+    "probe",
+    "run_limited",
+]

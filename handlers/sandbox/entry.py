@@ -1,0 +1,78 @@
+"""What a pooled child runs: takes one job a line, answers one line, until its input ends.
+
+Run by path with `python -I`: ROOT MODULE:FACTORY CPU_SECONDS. FACTORY is called once and gives the function that turns
+a job into a reply, both strings. The answers are `{"ok": …}`, `{"memory": …}`, `{"output": …}` and
+`{"failed": traceback}`.
+"""
+
+import errno
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import BinaryIO
+
+type Work = Callable[[str], str]
+
+CPU_EXIT = 128 + signal.SIGXCPU
+
+
+def main(root: str, target: str, cpu_seconds: int) -> None:
+    replies = _claim_stdout()
+    signal.signal(signal.SIGXCPU, _give_up)
+    sys.path.insert(0, root)
+    module, _, factory = target.partition(":")
+    work: Work = getattr(importlib.import_module(module), factory)()
+    _say(replies, {"ok": "ready"})
+    for line in sys.stdin.buffer:
+        _renew_cpu(cpu_seconds)
+        _say(replies, _answer(work, json.loads(line)))
+
+
+def _claim_stdout() -> BinaryIO:
+    """Keeps the reply pipe for us; whatever a library prints goes to standard error."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return replies
+
+
+def _answer(work: Work, job: str) -> dict[str, str]:
+    try:
+        return {"ok": work(job)}
+    except MemoryError:
+        return {"memory": "the limit of address space was met"}
+    except OSError as error:
+        kind = "output" if error.errno == errno.EFBIG else "failed"
+        return {kind: traceback.format_exc(limit=-6)}
+    except Exception:  # noqa: BLE001 - the parent decides what an undeclared error means, and gets all of it
+        return {"failed": traceback.format_exc(limit=-6)}
+
+
+def _renew_cpu(seconds: int) -> None:
+    """Gives this job its own share of CPU; the hard limit bounds the child's whole life."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (min(soft, hard), hard))
+
+
+def _give_up(_signal: int, _frame: FrameType | None) -> None:
+    """The first process of a namespace ignores this signal by default, so it is met here, between two calls into C.
+
+    A hang inside one call is ended by the parent's deadline.
+    """
+    os._exit(CPU_EXIT)
+
+
+def _say(replies: BinaryIO, answer: dict[str, str]) -> None:
+    replies.write(json.dumps(answer).encode() + b"\n")
+    replies.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

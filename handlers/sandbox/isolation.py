@@ -1,0 +1,121 @@
+"""Puts a command behind the platform's walls: limits, an empty environment, its own session, no network.
+
+The tools are util-linux's `setpriv`, `unshare` and `prlimit`. What the platform lacks or forbids is found out once, by
+trying, and logged; only the resource limits are mandatory, and a launcher of ours sets them where `prlimit` is missing.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+SEARCH_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"))
+OPEN_FILES = 256
+"""Descriptors one child may hold: libraries, its input, a handful of outputs."""
+PROBE_TIMEOUT = 10.0
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs")
+# With a process namespace whatever a child leaves behind, even in a session of its own, dies with it.
+_NAMESPACES = (
+    ("unshare", "--pid", "--fork", "--kill-child"),
+    ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildLimits:
+    """What one child may use: bytes of address space, seconds of CPU in its life, bytes of any file it writes."""
+
+    memory: int
+    cpu_seconds: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """The walls this platform offers, as command prefixes; an empty prefix is a missing wall."""
+
+    die_with_parent: tuple[str, ...]
+    namespaces: tuple[str, ...]
+    limiter: tuple[str, ...]
+
+    def wrap(self, argv: Sequence[str], limits: ChildLimits, *, network: bool) -> tuple[str, ...]:
+        """`argv` behind every wall there is; `network` leaves it the network."""
+        namespaces = self.namespaces if network or not self.namespaces else (*self.namespaces, "--net")
+        return (*self.die_with_parent, *namespaces, *self.limiter, *_limit_flags(limits), "--", *argv)
+
+
+def _limit_flags(limits: ChildLimits) -> tuple[str, ...]:
+    values = {
+        "as": limits.memory,
+        "cpu": limits.cpu_seconds,
+        "fsize": limits.file_bytes,
+        "core": 0,
+        "nofile": OPEN_FILES,
+    }
+    return tuple(f"--{name}={value}:{value}" for name, value in values.items())
+
+
+@functools.cache
+def probe() -> Isolation:
+    """Finds out, once per process, which walls stand here. Blocks for some milliseconds: call it in a thread."""
+    isolation = Isolation(
+        die_with_parent=_DIE_WITH_PARENT if _works(_DIE_WITH_PARENT) else (),
+        namespaces=next((flags for flags in _NAMESPACES if _works((*flags, "--net"))), ()),
+        limiter=("prlimit",) if _works(("prlimit", "--core=0:0")) else (sys.executable, "-I", "-S", str(_LAUNCHER)),
+    )
+    _report(isolation)
+    return isolation
+
+
+def child_environment() -> dict[str, str]:
+    """All that a child may see of the environment: nothing of AWS, nothing of ours.
+
+    One thread for OpenMP and two malloc arenas, since each reserves address space that the limit counts.
+    """
+    return {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+
+
+def find_program(name: str) -> str | None:
+    """The full path of a program: a path as it is, a name by the children's search path, then by ours."""
+    return shutil.which(name, path=SEARCH_PATH) or shutil.which(name)
+
+
+def _works(prefix: Sequence[str]) -> bool:
+    try:
+        done = subprocess.run(
+            [*prefix, "true"],
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.debug("sandbox.probe", command=prefix, error=str(error))
+        return False
+    return done.returncode == 0
+
+
+def _report(isolation: Isolation) -> None:
+    log.info(
+        "sandbox.isolation",
+        dies_with_parent=bool(isolation.die_with_parent),
+        no_network=bool(isolation.namespaces),
+        own_processes=bool(isolation.namespaces),
+        limits=isolation.limiter[0],
+    )
+    if not isolation.die_with_parent:
+        log.warning(
+            "sandbox.wall_missing", wall="children outlive a killed daemon until their job ends", tool="setpriv"
+        )
+    if not isolation.namespaces:
+        log.warning("sandbox.wall_missing", wall="children can reach the network", tool="unshare")

@@ -1,0 +1,129 @@
+"""Starts and ends one isolated child process, and reads what it says within bounds."""
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from handlers.sandbox.errors import ChildOutputError, ChildStartError
+from handlers.sandbox.isolation import ChildLimits, child_environment, find_program, probe
+
+log = structlog.get_logger(__name__)
+
+LINE_LIMIT = 256 * 1024
+"""Bytes of one line from a child, and of the buffer behind each of its pipes."""
+END_TIMEOUT = 5.0
+"""Seconds a killed child may take to disappear; longer means it sits in the kernel, and is logged."""
+_CHUNK = 64 * 1024
+
+
+async def start(
+    argv: Sequence[str],
+    limits: ChildLimits,
+    *,
+    cwd: Path,
+    network: bool = False,
+    speaks: bool = True,
+    env: Mapping[str, str] | None = None,
+) -> Process:
+    """Starts `argv` behind the walls, in a session of its own. `speaks` opens its standard input.
+
+    `env` is added to the little that children see. Raises ChildStartError.
+    """
+    isolation = await asyncio.to_thread(probe)
+    program = find_program(argv[0])
+    if program is None:
+        raise ChildStartError(f"there is no program {argv[0]!r}")
+    command = isolation.wrap((program, *argv[1:]), limits, network=network)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE if speaks else DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=cwd,
+            env={**child_environment(), **(env or {})},
+            limit=LINE_LIMIT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ChildStartError(f"{argv[0]} did not start: {error}") from error
+
+
+async def end(process: Process) -> None:
+    """Kills the child and everything in its session, and waits until it is gone; harmless when it is gone already.
+
+    Where process namespaces are missing, a grandchild that opened a session of its own outlives this.
+    """
+    if process.stdin is not None:
+        process.stdin.close()
+    await _end_namespace(process)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        async with asyncio.timeout(END_TIMEOUT):
+            await process.wait()
+            # The pipe closes only when nobody is left who could still write.
+            while process.stdout and await process.stdout.read(_CHUNK):
+                pass
+    except TimeoutError:
+        log.warning("sandbox.child_lingers", pid=process.pid)
+
+
+async def _end_namespace(process: Process) -> None:
+    """Kills the first process of the child's namespace, and so all of it, and lets `unshare` reap it.
+
+    Killed together with `unshare` it would be ours to reap where the daemon is a container's first process.
+    """
+    if process.returncode is not None or not probe().namespaces:
+        return
+    children = _children(process.pid)
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    if children:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_TIMEOUT):
+                await process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except OSError:
+        return []  # gone meanwhile, or a kernel without this file: killing the session does it too
+
+
+async def end_shielded(process: Process) -> None:
+    """As `end`, finished even when the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(end(process))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def read_all(stream: asyncio.StreamReader, limit: int) -> bytes:
+    """Everything until the end. Raises ChildOutputError past `limit` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    while chunk := await stream.read(_CHUNK):
+        size += len(chunk)
+        if size > limit:
+            raise ChildOutputError(f"more than {limit} bytes of output")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+async def read_tail(stream: asyncio.StreamReader, limit: int) -> bytes:
+    """Reads until the end and gives the last `limit` bytes: complaints may be long, their end matters."""
+    tail = b""
+    while chunk := await stream.read(_CHUNK):
+        tail = (tail + chunk)[-limit:]
+    return tail
