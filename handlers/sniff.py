@@ -1,0 +1,147 @@
+"""Tells what a file is from its first bytes. Pure; knows nothing of names or announced types."""
+
+import re
+from collections.abc import Callable
+
+HEAD_BYTES = 4096
+"""Bytes of the file's beginning that `sniff` wants to see."""
+
+_PDF_WITHIN = 1024
+"""Readers accept bytes before `%PDF-`, within the first 1024 (ISO 32000-1, Annex H, implementation note 13)."""
+_TS_PACKET = 188
+_M2TS_PACKET = 192
+
+# The signature at offset 0, longest first where one is the beginning of another.
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"II+\x00", "image/tiff"),
+    (b"MM\x00+", "image/tiff"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "image/jp2"),
+    (b"\xff\x4f\xff\x51", "image/j2c"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
+    (b"\xff\x0a", "image/jxl"),
+    (b"8BPS", "image/vnd.adobe.photoshop"),
+    (b"DDS ", "image/vnd-ms.dds"),
+    (b"qoif", "image/qoi"),
+    (b"\x00\x00\x01\x00", "image/x-icon"),
+    (b"%!PS", "application/postscript"),
+    (b"\x1aE\xdf\xa3", "video/x-matroska"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+    (b"ID3", "audio/mpeg"),
+    (b"FLV\x01", "video/x-flv"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c", "video/x-ms-asf"),
+    (b"\x00\x00\x01\xba", "video/mpeg"),
+    (b"\x00\x00\x01\xb3", "video/mpeg"),
+    (b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02", "application/mxf"),
+    (b"#!AMR", "audio/amr"),
+    (b"caff", "audio/x-caf"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"\x1f\x8b\x08", "application/gzip"),
+    (b"\x7fELF", "application/x-elf"),
+)
+_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
+_IFF = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
+_BRANDS = {
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"heim": "image/heic",
+    b"heis": "image/heic",
+    b"hevc": "image/heic",
+    b"hevx": "image/heic",
+    b"mif1": "image/heif",
+    b"msf1": "image/heif",
+    b"qt  ": "video/quicktime",
+    b"M4A ": "audio/mp4",
+    b"M4B ": "audio/mp4",
+    b"F4A ": "audio/mp4",
+    b"crx ": "image/x-canon-cr3",
+}
+_QUICKTIME_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
+_BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
+"""Sizes of the header that follows a bitmap's file header; two letters alone would be a weak sign."""
+# Atomic and possessive throughout: no input can make it backtrack.
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?><\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>|\s)*+<svg[\s>:/]",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def sniff(head: bytes) -> str | None:
+    """The MIME type that the first 4 KiB of a file prove, or None when they prove none."""
+    head = head[:HEAD_BYTES]
+    return next((found for look in _LOOKS if (found := look(head))), None)
+
+
+def _by_magic(head: bytes) -> str | None:
+    found = next((mime for magic, mime in _MAGIC if head.startswith(magic)), None)
+    if found == "video/x-matroska" and b"webm" in head[:64]:
+        return "video/webm"
+    if found == "audio/ogg" and (b"\x80theora" in head[:128] or b"OVP80" in head[:128]):
+        return "video/ogg"
+    return found
+
+
+def _by_container(head: bytes) -> str | None:
+    kind = head[8:12]
+    if head.startswith(b"RIFF"):
+        return _RIFF.get(kind)
+    return _IFF.get(kind) if head.startswith(b"FORM") else None
+
+
+def _by_brand(head: bytes) -> str | None:
+    box = head[4:8]
+    if box in _QUICKTIME_ATOMS:
+        return "video/quicktime"
+    if box != b"ftyp":
+        return None
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    compatible = [head[at : at + 4] for at in range(16, end - 3, 4)]
+    return _brand(head[8:12], compatible)
+
+
+def _brand(major: bytes, compatible: list[bytes]) -> str:
+    if major in {b"mif1", b"msf1"}:  # says only "a picture"; the others say how it is coded
+        return next((_BRANDS[b] for b in compatible if b in _BRANDS and b not in {b"mif1", b"msf1"}), _BRANDS[major])
+    if major.startswith((b"3gp", b"3g2")):
+        return "video/3gpp"
+    return _BRANDS.get(major, "video/mp4")
+
+
+def _by_content(head: bytes) -> str | None:
+    if b"%PDF-" in head[: _PDF_WITHIN + 5]:
+        return "application/pdf"
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "image/bmp"
+    return "image/svg+xml" if _SVG.match(head) else None
+
+
+def _by_packets(head: bytes) -> str | None:
+    if _repeats(head, 0, _TS_PACKET) or _repeats(head, 4, _M2TS_PACKET):
+        return "video/mp2t"
+    return _audio_frame(head) if len(head) >= 4 and head[0] == 0xFF else None  # noqa: PLR2004 - a header's length
+
+
+def _audio_frame(head: bytes) -> str | None:
+    """ADTS or MPEG audio by one frame header: 12 bits of sync, version, layer, bit rate, sampling rate."""
+    if head[1] & 0xF6 == 0xF0:  # noqa: PLR2004 - layer 0 is ADTS
+        return "audio/aac"
+    sync = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08  # noqa: PLR2004 - version 1 is reserved
+    layer = head[1] & 0x06 in {0x02, 0x04}  # III or II; I looks like the byte order mark of UTF-16 and is dead
+    rates = head[2] >> 4 not in {0x0, 0xF} and head[2] & 0x0C != 0x0C  # noqa: PLR2004 - reserved values
+    return "audio/mpeg" if sync and layer and rates else None
+
+
+def _repeats(head: bytes, start: int, packet: int) -> bool:
+    """Whether the transport stream's sync byte comes back three packets long."""
+    return len(head) > start + 2 * packet and all(head[start + n * packet] == 0x47 for n in range(3))  # noqa: PLR2004
+
+
+_LOOKS: tuple[Callable[[bytes], str | None], ...] = (_by_magic, _by_container, _by_brand, _by_content, _by_packets)
