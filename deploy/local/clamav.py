@@ -1,0 +1,149 @@
+"""clamd on a private unix socket, with the best signatures that this machine has."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local import child
+from deploy.local.child import Child, PartError, Program
+from media.settings import MIB
+
+SCAN_LIMIT = 2000 * MIB
+"""Bytes; what media.settings.Settings.scan_max_bytes says by default. clamd's own cap is near 2 GiB."""
+
+OFFICIAL_FOLDER = Path("/var/lib/clamav")
+LOAD_DEADLINE = 180.0
+"""Seconds; the official database takes half a minute to load on a slow machine."""
+
+SOCKET_PATH_LIMIT = 100
+"""Characters; the kernel's limit is 108."""
+
+EICAR = (
+    "58354f2150254041505b345c505a58353428505e2937434329377d2445494341522d"
+    "5354414e444152442d414e544956495255532d544553542d46494c452124482b482a"
+)
+"""The EICAR test string in hexadecimal: in plain, a virus scanner would take this file away."""
+
+TEST_SIGNATURES = {
+    "eicar.ndb": f"Eicar-Test-Signature:0:*:{EICAR}\n",
+    # ClamAV's own harmless test file, also inside the archives and documents of the package clamav-testfiles.
+    "clam.hdb": "aa15bcf478d165efd2065190eb473bcb:544:ClamAV-Test-File\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Which signatures clamd loads. `kind` is `given`, `official` or `test`."""
+
+    kind: str
+    folder: Path
+
+    @property
+    def description(self) -> str:
+        what = {
+            "given": "the signatures that MEDIA_LOCAL_CLAMAV_DATABASE names",
+            "official": "ClamAV's official signatures",
+            "test": "a small test database that finds EICAR and ClamAV's test files, nothing else",
+        }
+        return f"{what[self.kind]} ({self.folder})"
+
+
+@dataclass(frozen=True, slots=True)
+class Clamd:
+    """A running clamd. `address` is what MEDIA_CLAMD takes."""
+
+    child: Child
+    address: str
+    signatures: Signatures
+    socket: Path
+
+    async def stop(self) -> bool:
+        clean = await self.child.stop()
+        self.socket.unlink(missing_ok=True)
+        return clean
+
+
+def find_signatures(folder: Path, environ: Mapping[str, str]) -> Signatures:
+    """Given ones, else official ones, else ours. Raises PartError when the given folder holds none."""
+    if named := environ.get("MEDIA_LOCAL_CLAMAV_DATABASE"):
+        given = Path(named).absolute()
+        if not given.is_dir() or not any(given.iterdir()):
+            raise PartError(f"MEDIA_LOCAL_CLAMAV_DATABASE={named}: not a folder with signatures")
+        return Signatures("given", given)
+    if any(OFFICIAL_FOLDER.glob("main.c[lv]d")):
+        return Signatures("official", OFFICIAL_FOLDER)
+    return write_test_signatures(folder / "signatures")
+
+
+def write_test_signatures(folder: Path) -> Signatures:
+    """A database of two lines, for machines without an official one and for tests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in TEST_SIGNATURES.items():
+        (folder / name).write_text(content)
+    return Signatures("test", folder)
+
+
+async def start(folder: Path, logs: Path, signatures: Signatures) -> Clamd:
+    """Start clamd and wait until it answers. Raises PartError, also when clamd is not installed."""
+    program = shutil.which("clamd") or shutil.which("clamd", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise PartError("clamd is not installed: apt-get install --no-install-recommends clamav-daemon")
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    socket = _socket_path(folder)
+    socket.unlink(missing_ok=True)
+    configuration = folder / "clamd.conf"
+    configuration.write_text(_configuration(signatures.folder, socket, folder / "tmp"))
+    started = await child.start(
+        Program("clamd", [program, f"--config-file={configuration}"], child.inherited(), folder), logs
+    )
+    try:
+        await started.until_ready(lambda: _answers(socket), LOAD_DEADLINE)
+    except BaseException:
+        await started.stop()
+        raise
+    return Clamd(started, f"unix://{socket}", signatures, socket)
+
+
+def _socket_path(folder: Path) -> Path:
+    inside = folder / "clamd.sock"
+    if len(str(inside)) <= SOCKET_PATH_LIMIT:
+        return inside
+    return Path(tempfile.mkdtemp(prefix="media-clamd-")) / "clamd.sock"
+
+
+async def _answers(socket: Path) -> bool:
+    try:
+        reader, writer = await asyncio.open_unix_connection(socket)
+    except OSError:
+        return False
+    try:
+        writer.write(b"zPING\0")
+        return await reader.read(16) == b"PONG\0"
+    finally:
+        writer.close()
+
+
+def _configuration(signatures: Path, socket: Path, temporary: Path) -> str:
+    """The limits follow our settings; whatever it could not look into must be an alert, never `OK`."""
+    options = {
+        "Foreground": "yes",
+        "DatabaseDirectory": signatures,
+        "LocalSocket": socket,
+        "LocalSocketMode": "600",
+        "FixStaleSocket": "yes",
+        "TemporaryDirectory": temporary,
+        "MaxThreads": 10,
+        "MaxQueue": 200,
+        "StreamMaxLength": SCAN_LIMIT,
+        "MaxFileSize": SCAN_LIMIT,
+        "MaxScanSize": SCAN_LIMIT,
+        "MaxScanTime": 120_000,
+        "ReadTimeout": 120,
+        "AlertExceedsMax": "yes",
+        "AlertEncrypted": "yes",
+        "ConcurrentDatabaseReload": "no",
+    }
+    return "".join(f"{name} {value}\n" for name, value in options.items())

