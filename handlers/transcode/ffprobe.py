@@ -1,0 +1,134 @@
+"""Runs ffprobe on one source, walled in: allow-lists, limits, no credentials, an empty working directory."""
+
+import json
+import signal
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from handlers.sandbox import (
+    ChildOutputError,
+    ChildStartError,
+    ChildTimeoutError,
+    CompletedChild,
+    run_limited,
+)
+from handlers.transcode.formats import CODEC_WHITELIST, FORMAT_WHITELIST
+from media.errors import Code, RejectedError, RetryableError
+
+MEMORY = 2 * 1024**3
+"""Bytes of address space: an 8K picture in 16 bits is 200 MB, and decoders hold some of them."""
+MAX_PIXELS = 8192 * 8192
+"""Per picture; above it a decoder is not even opened."""
+STDOUT_LIMIT = 64 * 1024 * 1024
+"""Bytes. A time stamp for each of 1.7 million frames (8 h at 60 fps) is 25 MB."""
+SILENCE = 15
+"""Seconds without a byte from the storage before ffprobe gives up."""
+
+CPU_SHARE = 0.5
+"""Of the deadline. Reading is cheap: who computes that long has met a bomb, who merely waits, a slow storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one ffprobe said: its JSON (empty when it said none), its complaints, and whether it ended well."""
+
+    document: dict[str, Any]
+    complaint: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ffprobe:
+    """The program and its deadline, in seconds, for one run."""
+
+    program: str
+    timeout: float
+    memory: int = MEMORY
+
+    async def read(self, url: str, *options: str) -> Reading:
+        """The JSON answer to `options`. Raises as `run` does."""
+        child = await self.run(url, ("-of", "json=compact=1", *options))
+        try:
+            document = json.loads(child.stdout or b"{}")
+        except ValueError:
+            # The program died in the middle of a line; the exit status says so too.
+            return Reading({}, _text(child), ok=False)
+        return Reading(document, _text(child), ok=child.returncode == 0)
+
+    async def run(self, url: str, options: Sequence[str], *, timeout_factor: float = 1) -> CompletedChild:
+        """Runs ffprobe with `options` on `url`, http(s) or an absolute path.
+
+        Raises RejectedError `resource_limit` or `corrupt` when the file made it hit a limit or crash, RetryableError
+        when it could not start or waited for too long; ValueError for an address of another kind.
+        """
+        timeout = self.timeout * timeout_factor
+        cpu_seconds = max(1, round(timeout * CPU_SHARE))
+        began = time.monotonic()
+        arguments = [self.program, "-hide_banner", "-v", "error", *_walls(url), *options]
+        try:
+            with TemporaryDirectory(prefix="probe-") as folder:
+                child = await run_limited(
+                    [*arguments, "-i", url if _remote(url) else f"file:{url}"],
+                    timeout=timeout,
+                    memory=self.memory,
+                    cpu_seconds=cpu_seconds,
+                    file_bytes=0,
+                    cwd=Path(folder),
+                    env={},
+                    network=_remote(url),
+                    stdout_limit=STDOUT_LIMIT,
+                )
+        except ChildStartError as error:
+            raise RetryableError(Code.WORKER_CRASHED, f"ffprobe did not start: {error}") from error
+        except ChildTimeoutError as error:
+            raise RetryableError(Code.RESOURCE_LIMIT, "reading the file took too long") from error
+        except ChildOutputError as error:
+            raise RejectedError(Code.RESOURCE_LIMIT, "the file describes more than can be listed") from error
+        _check_signal(child, out_of_cpu=time.monotonic() - began >= cpu_seconds)
+        return child
+
+
+def _walls(url: str) -> list[str]:
+    """Options that keep ffprobe on this one source. Exit status and formats alone prove nothing: a playlist named
+    .mp4 is a valid input, and would open what it lists.
+    """
+    options = ["-format_whitelist", FORMAT_WHITELIST, "-codec_whitelist", CODEC_WHITELIST]
+    options += ["-max_pixels", str(MAX_PIXELS)]
+    if not _remote(url):
+        return [*options, "-protocol_whitelist", "file"]
+    options += ["-rw_timeout", str(SILENCE * 1_000_000)]
+    if url.startswith("http://"):
+        return [*options, "-protocol_whitelist", "http,tcp"]
+    authorities = ssl.get_default_verify_paths().cafile
+    trust = ["-tls_verify", "1", "-ca_file", authorities] if authorities else []
+    return [*options, "-protocol_whitelist", "https,tls,tcp", *trust]
+
+
+def _remote(url: str) -> bool:
+    if url.startswith(("http://", "https://")):
+        return True
+    if url.startswith("/"):
+        return False
+    raise ValueError("a source is an http(s) address or an absolute path")
+
+
+def _check_signal(child: CompletedChild, *, out_of_cpu: bool) -> None:
+    """Raises when a signal ended ffprobe: RejectedError for its limit of CPU and for a crash in a parser,
+    RetryableError when somebody else killed it, the kernel for want of memory, say.
+    """
+    number = -child.returncode if child.returncode < 0 else child.returncode - 128
+    if number == signal.SIGXCPU or (number == signal.SIGKILL and out_of_cpu):
+        raise RejectedError(Code.RESOURCE_LIMIT, "reading the file needs more time than allowed")
+    if number in {signal.SIGKILL, signal.SIGTERM}:
+        raise RetryableError(Code.WORKER_CRASHED, "ffprobe was killed")
+    if 0 < number < signal.NSIG:
+        raise RejectedError(Code.CORRUPT, f"the file made its reader crash (signal {number})")
+
+
+def _text(child: CompletedChild) -> str:
+    return child.stderr.decode(errors="replace")

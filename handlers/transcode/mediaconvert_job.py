@@ -1,0 +1,265 @@
+"""Builds MediaConvert's CreateJob request from a plan. Pure; the settings and their reasons stand here alone."""
+
+from typing import Any
+from uuid import UUID
+
+from handlers.transcode.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung, Sound
+from media.asset import ObjectVersion
+
+TOKEN_LIMIT = 64
+"""Characters of `ClientRequestToken`; the service dedupes by it for one minute only."""
+
+HLS_NAME = "hls/master"
+MP4_NAME = "video"
+M4A_NAME = "audio"
+POSTER_NAME = "poster"
+"""What the outputs are called below the attempt's prefix; MediaConvert appends modifier, number and suffix."""
+
+FIRST_VARIANT = 2_000_000
+"""Bits per second. Apple's authoring rules want the variant nearest to 2 Mbit/s first: players begin with it."""
+
+SOURCE_AUDIO = "Audio Selector 1"
+
+DOWNMIX: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "5.1": ((-7.66, -60, -10.67, -60, -10.67, -60), (-60, -7.66, -10.67, -60, -60, -10.67)),
+    "5.1(side)": ((-7.66, -60, -10.67, -60, -10.67, -60), (-60, -7.66, -10.67, -60, -60, -10.67)),
+}
+"""Gains in dB of L R C LFE Ls Rs for left and right: ITU-R BS.775 (centre and surround at -3 dB, no LFE), lowered so
+that full scale on all channels does not clip. -60 is mute. Layouts not listed are mixed by the service's own rule."""
+
+
+def create_job(
+    plan: Plan,
+    *,
+    source: ObjectVersion,
+    output_bucket: str,
+    output_prefix: str,
+    role_arn: str,
+    queue: str | None,
+    asset_id: UUID,
+    attempt: int,
+    token: str,
+) -> dict[str, Any]:
+    """The request document for `CreateJob`.
+
+    `output_prefix` ends in a slash. MediaConvert reads the current version of `source`, so the caller checks first
+    that it is the bound one. Raises ValueError for a token that is empty or above 64 characters.
+    """
+    if not 0 < len(token) <= TOKEN_LIMIT:
+        raise ValueError(f"a ClientRequestToken has 1 to {TOKEN_LIMIT} characters")
+    base = f"s3://{output_bucket}/{output_prefix}"
+    request: dict[str, Any] = {
+        "Role": role_arn,
+        "ClientRequestToken": token,
+        "UserMetadata": {"asset_id": str(asset_id), "attempt": str(attempt)},
+        # The shortest interval, so that the person who waits sees progress.
+        "StatusUpdateInterval": "SECONDS_10",
+        "Settings": {
+            "TimecodeConfig": {"Source": "ZEROBASED"},
+            "Inputs": [_input(plan, source)],
+            "OutputGroups": _groups(plan, base),
+        },
+    }
+    return request | ({"Queue": queue} if queue else {})
+
+
+def _input(plan: Plan, source: ObjectVersion) -> dict[str, Any]:
+    document: dict[str, Any] = {"FileInput": f"s3://{source.bucket}/{source.key}", "TimecodeSource": "ZEROBASED"}
+    if plan.rungs:
+        document["VideoSelector"] = {"Rotate": _rotate(plan), "ColorSpace": "FOLLOW"}
+    if plan.sound:
+        selector = {"DefaultSelection": "DEFAULT", "SelectorType": "TRACK", "Tracks": [plan.sound.number]}
+        document["AudioSelectors"] = {SOURCE_AUDIO: selector}
+    return document
+
+
+def _rotate(plan: Plan) -> str:
+    if plan.rotation == 0 or plan.container.startswith(("mov", "mp4")):
+        return "AUTO"
+    return f"DEGREES_{plan.rotation}"
+
+
+def _groups(plan: Plan, base: str) -> list[dict[str, Any]]:
+    if not plan.rungs:
+        return [_hls_group(plan, base), _file_group("M4A", base + M4A_NAME, _m4a(plan))]
+    return [
+        _hls_group(plan, base),
+        _file_group("MP4", base + MP4_NAME, _mp4(plan)),
+        _file_group("Poster", base + POSTER_NAME, _poster(plan)),
+    ]
+
+
+def _hls_group(plan: Plan, base: str) -> dict[str, Any]:
+    settings = {
+        "Destination": base + HLS_NAME,
+        "SegmentLength": SEGMENT_SECONDS,
+        "MinSegmentLength": 0,
+        # Sound alone has no group of pictures to be a multiple of.
+        "SegmentLengthControl": "GOP_MULTIPLE" if plan.rungs else "EXACT",
+        "SegmentControl": "SEGMENTED_FILES",
+        "DirectoryStructure": "SINGLE_DIRECTORY",
+        "OutputSelection": "MANIFESTS_AND_SEGMENTS",
+        "ManifestDurationFormat": "FLOATING_POINT",
+        "ManifestCompression": "NONE",
+        "CodecSpecification": "RFC_6381",
+        "StreamInfResolution": "INCLUDE",
+        "ProgramDateTime": "EXCLUDE",
+        "TargetDurationCompatibilityMode": "SPEC_COMPLIANT",
+        "ClientCache": "ENABLED",
+    }
+    outputs = [_variant(plan, rung) for rung in in_playlist_order(plan)] or [_sound_variant(plan)]
+    return {
+        "Name": "HLS",
+        "OutputGroupSettings": {"Type": "HLS_GROUP_SETTINGS", "HlsGroupSettings": settings},
+        "Outputs": outputs,
+    }
+
+
+def in_playlist_order(plan: Plan) -> list[Rung]:
+    """The rungs as the master playlist lists them: the one nearest to 2 Mbit/s first, then from small to large."""
+    first = min(plan.rungs, key=lambda rung: abs(rung.max_bitrate - FIRST_VARIANT), default=None)
+    return sorted(plan.rungs, key=lambda rung: (rung is not first, rung.max_bitrate))
+
+
+def _variant(plan: Plan, rung: Rung) -> dict[str, Any]:
+    return {
+        "NameModifier": f"_{rung.name}",
+        "ContainerSettings": {"Container": "M3U8"},
+        "OutputSettings": {"HlsSettings": {"IFrameOnlyManifest": "INCLUDE"}},
+        "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
+        **_audio(plan.sound),
+    }
+
+
+def _sound_variant(plan: Plan) -> dict[str, Any]:
+    hls = {"AudioTrackType": "AUDIO_ONLY_VARIANT_STREAM", "IFrameOnlyManifest": "EXCLUDE"}
+    return {
+        "NameModifier": "_audio",
+        "ContainerSettings": {"Container": "M3U8"},
+        "OutputSettings": {"HlsSettings": hls},
+        **_audio(plan.sound),
+    }
+
+
+def _file_group(name: str, destination: str, output: dict[str, Any]) -> dict[str, Any]:
+    settings = {"Type": "FILE_GROUP_SETTINGS", "FileGroupSettings": {"Destination": destination}}
+    return {"Name": name, "OutputGroupSettings": settings, "Outputs": [output]}
+
+
+def _mp4(plan: Plan) -> dict[str, Any]:
+    rung = plan.rungs[-1]
+    return {
+        "ContainerSettings": {"Container": "MP4", "Mp4Settings": {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"}},
+        "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
+        **_audio(plan.sound),
+    }
+
+
+def _m4a(plan: Plan) -> dict[str, Any]:
+    return {
+        "Extension": "m4a",
+        "ContainerSettings": {"Container": "MP4", "Mp4Settings": {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"}},
+        **_audio(plan.sound),
+    }
+
+
+def _poster(plan: Plan) -> dict[str, Any]:
+    """Frame capture takes the first frame and then one every denominator/numerator seconds: the poster is the second.
+
+    The first one is kept beside it, unused; it is the poster only where the source has but one frame.
+    """
+    poster = plan.poster
+    rung = plan.rungs[-1]
+    at = poster.at if poster else 0
+    capture = {
+        "FramerateNumerator": 1000,
+        "FramerateDenominator": at or 1000,
+        "MaxCaptures": captures(plan),
+        "Quality": 80,
+    }
+    return {
+        "Extension": "jpg",
+        "ContainerSettings": {"Container": "RAW"},
+        "VideoDescription": _picture(plan, rung, {"Codec": "FRAME_CAPTURE", "FrameCaptureSettings": capture}),
+    }
+
+
+def captures(plan: Plan) -> int:
+    """How many frames the poster's output captures; the last one is the poster."""
+    return 2 if plan.poster and plan.poster.at else 1
+
+
+def _picture(plan: Plan, rung: Rung, codec: dict[str, Any]) -> dict[str, Any]:
+    """Both sides, though one would do for most sources: an anamorphic one is stretched to square pixels, and how the
+    service rounds the side left out is not documented, while the plan's sizes are even and promised to the user.
+    STRETCH_TO_OUTPUT, since DEFAULT would letterbox the fraction of a pixel that rounding takes.
+    """
+    document: dict[str, Any] = {
+        "Width": rung.width,
+        "Height": rung.height,
+        "ScalingBehavior": "STRETCH_TO_OUTPUT",
+        "TimecodeInsertion": "DISABLED",
+        "ColorMetadata": "INSERT",
+        "CodecSettings": codec,
+    }
+    preprocessors = _preprocessors(plan)
+    return document | ({"VideoPreprocessors": preprocessors} if preprocessors else {})
+
+
+def _preprocessors(plan: Plan) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if plan.deinterlace:
+        # ADAPTIVE leaves the frames alone that a mixed source has progressive.
+        found["Deinterlacer"] = {"Mode": "ADAPTIVE", "Algorithm": "INTERPOLATE", "Control": "NORMAL"}
+    if plan.tone_map:
+        found["ColorCorrector"] = {"ColorSpaceConversion": "FORCE_709"}
+    return found
+
+
+def _h264(plan: Plan, rung: Rung) -> dict[str, Any]:
+    return {
+        "CodecProfile": "HIGH",
+        "CodecLevel": "AUTO",
+        "EntropyEncoding": "CABAC",
+        "RateControlMode": "QVBR",
+        "QvbrSettings": {"QvbrQualityLevel": rung.qvbr},
+        "MaxBitrate": rung.max_bitrate,
+        "QualityTuningLevel": "SINGLE_PASS_HQ",
+        "GopSize": float(GOP_SECONDS),
+        "GopSizeUnits": "SECONDS",
+        "GopClosedCadence": 1,
+        # Scene cuts would put IDR pictures of different rungs at different times; segments must align.
+        "SceneChangeDetect": "DISABLED",
+        "InterlaceMode": "PROGRESSIVE",
+        "AdaptiveQuantization": "AUTO",
+        "FramerateControl": "SPECIFIED",
+        "FramerateNumerator": plan.fps_numerator,
+        "FramerateDenominator": plan.fps_denominator,
+        "FramerateConversionAlgorithm": "DUPLICATE_DROP",
+        "ParControl": "SPECIFIED",
+        "ParNumerator": 1,
+        "ParDenominator": 1,
+    }
+
+
+def _audio(sound: Sound | None) -> dict[str, Any]:
+    """The sound of one output, or nothing: an output without a track must not mention one."""
+    if sound is None:
+        return {}
+    aac = {
+        "CodecProfile": "LC",
+        "CodingMode": "CODING_MODE_1_0" if sound.channels == 1 else "CODING_MODE_2_0",
+        "RateControlMode": "CBR",
+        "Bitrate": sound.bitrate,
+        "SampleRate": sound.sample_rate,
+    }
+    description: dict[str, Any] = {
+        "AudioSourceName": SOURCE_AUDIO,
+        "LanguageCodeControl": "FOLLOW_INPUT",
+        "CodecSettings": {"Codec": "AAC", "AacSettings": aac},
+    }
+    gains = DOWNMIX.get(sound.source_layout)
+    if gains and sound.downmix:
+        mapping = {"OutputChannels": [{"InputChannelsFineTune": list(side)} for side in gains]}
+        description["RemixSettings"] = {"ChannelsIn": len(gains[0]), "ChannelsOut": 2, "ChannelMapping": mapping}
+    return {"AudioDescriptions": [description]}
