@@ -114,9 +114,12 @@ class MessageQueue:
         group_id: str = "",
         attributes: Mapping[str, str] | None = None,
         trace: str = "",
+        delay: int = 0,
     ) -> None:
-        """Send one message. On a standard queue a group id marks the tenant (fair queues)."""
+        """Send one message, visible in `delay` (at most 900) seconds. A group id marks the tenant (fair queues)."""
         extra: dict[str, Any] = {"MessageGroupId": group_id} if group_id else {}
+        if delay:
+            extra["DelaySeconds"] = min(delay, 900)
         if trace:
             extra["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}
         typed: Any = {

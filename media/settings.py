@@ -88,6 +88,10 @@ class Settings(BaseSettings):
 
     # --- Consumer
     concurrency: int = Field(10, ge=1, le=500, description="Messages at work at once, per queue")
+    prefetch: int = Field(10, ge=0, le=100, description="Messages held beyond those at work, per queue")
+    pollers: int = Field(
+        4, ge=1, le=20, description="Receives under way at once while batches come back full, per queue"
+    )
     visibility_timeout: int = Field(60, ge=10, le=3600, description="Of a received message, and the longest lease")
     receive_wait: int = Field(20, ge=0, le=20, description="Long polling")
     max_attempts: int = Field(5, ge=1, le=15, description="Of one stage, before the asset fails")

@@ -1,0 +1,97 @@
+"""Breakers: a dependency that is down pauses the queues that need it until a probe finds it back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import structlog
+
+from media.errors import Dependency
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+Probe = Callable[[], Awaitable[None]]
+"""Returns when the dependency answers; raises anything when it does not."""
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 5.0
+"""Seconds between two probes; a queue resumes within twice that of the dependency's return."""
+PROBE_TIMEOUT = 4.0
+
+
+class Breaker:
+    """Closed while all is well; open from a trip until a probe succeeds."""
+
+    def __init__(self, dependency: Dependency, probe: Probe, metrics: Metrics) -> None:
+        self.dependency = dependency
+        self._probe = probe
+        self._gauge = metrics.circuit_open.labels(dependency)
+        self._gauge.set(0)
+        self._closed = asyncio.Event()
+        self._closed.set()
+        self._tripped = asyncio.Event()
+
+    @property
+    def open(self) -> bool:
+        return not self._closed.is_set()
+
+    def trip(self) -> None:
+        """Somebody found the dependency away."""
+        if self._closed.is_set():
+            log.warning("breaker.open", dependency=self.dependency)
+            self._closed.clear()
+            self._gauge.set(1)
+            self._tripped.set()
+
+    async def closed(self) -> None:
+        """Returns as soon as the dependency counts as there."""
+        await self._closed.wait()
+
+    async def run(self) -> None:
+        """Probe whenever tripped; for ever, ends by cancellation only."""
+        while True:
+            await self._tripped.wait()
+            await self._until_back()
+            self._tripped.clear()
+            self._closed.set()
+            self._gauge.set(0)
+            log.info("breaker.closed", dependency=self.dependency)
+
+    async def _until_back(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                async with asyncio.timeout(PROBE_TIMEOUT):
+                    await self._probe()
+            except Exception as error:  # noqa: BLE001 - any failure means: not back yet
+                log.info("breaker.still_open", dependency=self.dependency, error=str(error))
+                pause = min(LONGEST_PAUSE, pause * 2)
+            else:
+                return
+
+
+class Breakers:
+    """All breakers by dependency."""
+
+    def __init__(self, probes: Mapping[Dependency, Probe], metrics: Metrics) -> None:
+        self._breakers = {name: Breaker(name, probe, metrics) for name, probe in probes.items()}
+
+    def trip(self, dependency: Dependency) -> None:
+        """Open a breaker; a dependency without one (SQS: the pollers back off by themselves) is left alone."""
+        if breaker := self._breakers.get(dependency):
+            breaker.trip()
+
+    def open(self, needed: Iterable[Dependency]) -> list[Dependency]:
+        """Which of these are down."""
+        return [name for name in needed if name in self._breakers and self._breakers[name].open]
+
+    async def closed(self, needed: Iterable[Dependency]) -> None:
+        """Returns as soon as none of these is down."""
+        while down := self.open(needed):
+            await self._breakers[down[0]].closed()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for breaker in self._breakers.values():
+                group.create_task(breaker.run())

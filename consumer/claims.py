@@ -1,0 +1,173 @@
+"""Claims a stage, has it worked on, and commits what came of it: delivery at least once, effects exactly once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import structlog
+
+from consumer.deliveries import Delivery
+from consumer.outcomes import DUPLICATE, STALE, SUCCESS, Kind, Outcome
+from consumer.retry import RetryPolicy, jittered
+from media.asset import Stage, StageState, Status, output_prefix
+from media.asset_store.assets import AssetStore
+from media.asset_store.stages import Claim, Commit, Fence, Note, Refusal, Refused, StageStore
+from media.errors import Code, LeaseLostError, RejectedError, RetryableError, UnavailableError, UndecodableError
+from media.outbox import Effect, EffectKind, Outbox
+
+log = structlog.get_logger(__name__)
+
+StageHandler = Callable[[Claim], Awaitable[Commit]]
+"""Works on a claimed stage and returns what to commit. Knows no queue."""
+
+RELEASE_TIMEOUT = 3.0
+"""Seconds for giving a lease back while being cancelled."""
+CONTENDED_DELAY = 5.0
+"""Seconds to wait where two workers claimed in the same instant and the other one won."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRunner:
+    """Runs the handler of one stage under a claim."""
+
+    stage: Stage
+    handler: StageHandler
+    assets: AssetStore
+    stages: StageStore
+    outbox: Outbox
+    retry: RetryPolicy
+    lease: float
+    output_bucket: str
+
+    async def run(self, asset_id: UUID, version_id: str, delivery: Delivery) -> Outcome:
+        """One message's request for this stage. Raises UnavailableError and UndecodableError."""
+        structlog.contextvars.bind_contextvars(asset_id=str(asset_id))
+        claim = await self.stages.claim(asset_id, self.stage, version_id=version_id, lease=self.lease)
+        if isinstance(claim, Refused):
+            return await self._refused(asset_id, claim)
+        with _holding(delivery, claim.fence):
+            return await self._run(claim)
+
+    async def _refused(self, asset_id: UUID, refused: Refused) -> Outcome:
+        match refused.reason:
+            case Refusal.DONE:
+                await self.outbox.carry_out_of(asset_id)
+                return DUPLICATE
+            case Refusal.STALE:
+                return STALE
+            case Refusal.BUSY:
+                return Outcome(
+                    Kind.RELEASED, jittered(refused.remaining or CONTENDED_DELAY), reason="leased by another"
+                )
+            case Refusal.UNKNOWN:
+                raise UndecodableError(f"no such asset or stage: {asset_id} {self.stage}", Code.UNKNOWN_ASSET)
+
+    async def _run(self, claim: Claim) -> Outcome:
+        if claim.tries > self.retry.attempts:  # those before it died without a word
+            return await self._fail(claim, RetryableError(Code.WORKER_CRASHED, "every attempt ended without a result"))
+        try:
+            commit = await self.handler(claim)
+        except RejectedError as error:
+            commit = rejection(error)
+        except RetryableError as error:
+            return await self._retry(claim, error)
+        except UnavailableError as error:
+            await self._release(claim, Note("unavailable", str(error)), forgive=True)
+            raise
+        except LeaseLostError:
+            return await self._lost(claim)
+        except asyncio.CancelledError:
+            await self._interrupted(claim)
+            raise
+        except Exception as error:
+            log.exception("stage.unforeseen", stage=self.stage)
+            return await self._retry(claim, RetryableError(Code.UNFORESEEN, repr(error)))
+        return await self._commit(claim, commit)
+
+    async def _commit(self, claim: Claim, commit: Commit) -> Outcome:
+        swept = [*commit.effects, *self._abandoned(claim, claim.attempt - 1)]
+        try:
+            rows = await self.stages.commit(claim.fence, replace(commit, effects=swept))
+        except LeaseLostError:
+            return await self._lost(claim)
+        log.info("stage.committed", stage=self.stage, state=commit.state, status=commit.status, code=commit.code)
+        await self.outbox.carry_out(rows)
+        return Outcome(Kind.REJECTED, error=commit.code or "") if commit.status is Status.REJECTED else SUCCESS
+
+    async def _retry(self, claim: Claim, error: RetryableError) -> Outcome:
+        if self.retry.exhausted(claim.tries):
+            return await self._fail(claim, error)
+        delay = error.after if error.after is not None else self.retry.delay(claim.tries)
+        log.warning("stage.retry", stage=self.stage, code=error.code, detail=error.detail, delay=round(delay, 1))
+        await self.stages.release(claim.fence, Note("retry", f"{error}; next in {delay:.0f} s"), forgive=False)
+        return Outcome(Kind.RETRY, delay, error=error.code, reason=error.detail)
+
+    async def _fail(self, claim: Claim, error: RetryableError) -> Outcome:
+        """Attempts are exhausted: the asset fails, and the message goes where the operator sees it."""
+        commit = Commit(
+            StageState.FAILED,
+            Status.FAILED,
+            code=Code.ATTEMPTS_EXHAUSTED,
+            detail=str(error),
+            notes=[Note("failed", str(error))],
+            effects=self._abandoned(claim, claim.attempt),
+        )
+        try:
+            await self.stages.commit(claim.fence, commit)
+        except LeaseLostError:
+            return await self._lost(claim)
+        return Outcome(Kind.DEAD, error=error.code, reason=str(error))
+
+    async def _lost(self, claim: Claim) -> Outcome:
+        """The commit was refused. What was written goes; the message stays for whoever holds the stage now."""
+        log.warning("stage.lease_lost", stage=self.stage, attempt=claim.attempt)
+        effects = [self._prefix(claim, claim.attempt)] if self.stage is not Stage.SCAN else []
+        await self.assets.note(claim.asset.asset_id, "lease_lost", f"{self.stage} attempt {claim.attempt}", effects)
+        return Outcome(Kind.RELEASED, jittered(CONTENDED_DELAY), reason="lease lost")
+
+    async def _interrupted(self, claim: Claim) -> None:
+        """Cancelled: give the lease back, so that the next worker need not wait for its end."""
+        try:
+            async with asyncio.timeout(RELEASE_TIMEOUT):
+                await self.stages.release(claim.fence, Note("interrupted"), forgive=True)
+        except (TimeoutError, UnavailableError) as error:
+            log.warning("stage.not_released", stage=self.stage, error=str(error))
+
+    async def _release(self, claim: Claim, note: Note, *, forgive: bool) -> None:
+        try:
+            await self.stages.release(claim.fence, note, forgive=forgive)
+        except UnavailableError as error:
+            log.warning("stage.not_released", stage=self.stage, error=str(error))
+
+    def _abandoned(self, claim: Claim, last: int) -> list[Effect]:
+        """Whatever attempts 1 to `last` wrote; a scan writes nothing."""
+        if self.stage is Stage.SCAN:
+            return []
+        return [self._prefix(claim, attempt) for attempt in range(max(1, last - 20), last + 1)]
+
+    def _prefix(self, claim: Claim, attempt: int) -> Effect:
+        prefix = output_prefix(claim.asset, self.stage, attempt)
+        return Effect(EffectKind.DELETE_PREFIX, self.output_bucket, {"prefix": prefix})
+
+
+def rejection(error: RejectedError) -> Commit:
+    """What is committed when the input is at fault."""
+    return Commit(
+        StageState.REJECTED,
+        Status.REJECTED,
+        code=error.code,
+        detail=error.detail,
+        notes=[Note("rejected", str(error))],
+    )
+
+
+@contextmanager
+def _holding(delivery: Delivery, fence: Fence) -> Iterator[None]:
+    """The heartbeat renews this lease together with the message's visibility."""
+    delivery.fences.add(fence)
+    try:
+        yield
+    finally:
+        delivery.fences.discard(fence)

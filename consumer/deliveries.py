@@ -1,0 +1,62 @@
+"""A message that we hold: what was received, who works on it, and whether it is still ours."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from media.asset_store.stages import Fence
+from media.errors import UndecodableError
+from media.message_queue import Received
+
+HOLD_LIMIT = 11.5 * 3600
+"""Seconds after which a message is handed on: SQS lets nobody hold one for more than twelve hours."""
+
+
+class Part(Protocol):
+    """One thing that a message asks for."""
+
+    @property
+    def owner(self) -> str:
+        """The tenant, for fairness; empty where nobody is known."""
+        ...
+
+    @property
+    def body(self) -> str:
+        """This part as a message of its own, for when it must go another way than the others."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Delivery:
+    """One message in our hands. `expires` is when it becomes visible to others, by the loop's monotonic clock."""
+
+    received: Received
+    queue: str
+    parts: Sequence[Part]
+    owner: str
+    trace_id: str
+    expires: float
+    taken: float = field(default_factory=time.monotonic)
+    fences: set[Fence] = field(default_factory=set)
+    task: "asyncio.Task[None] | None" = None
+    poison: UndecodableError | None = None
+    lost: bool = False
+    handed_on: bool = False
+
+    @property
+    def receipt(self) -> str:
+        return self.received.receipt
+
+    def lose(self) -> None:
+        """It is not ours any more: whoever works on it stops, and what they did will not count."""
+        self.lost = True
+        if self.task:
+            self.task.cancel()
+
+    def hand_on(self) -> None:
+        """Stop working on it and put it back, although nothing is wrong: another worker goes on."""
+        self.handed_on = True
+        if self.task:
+            self.task.cancel()

@@ -1,0 +1,157 @@
+"""Runs one message: has each part handled, decides what becomes of it, and hands it to the settler.
+
+This is the edge where every error becomes an outcome; nothing above raises, nothing below decides.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from consumer.breakers import Breakers
+from consumer.deliveries import Delivery, Part
+from consumer.inbox import Inbox
+from consumer.outcomes import Kind, Outcome, combined
+from consumer.retry import RetryPolicy, jittered
+from consumer.settler import Settler
+from media.errors import Code, RejectedError, RetryableError, UnavailableError, UndecodableError
+from media.message_queue import MessageQueue
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+Handle = Callable[[Part, Delivery], Awaitable[Outcome]]
+"""Handles one part of a message. May raise any error of `media.errors`, or anything unforeseen."""
+
+UNAVAILABLE_DELAY = 2.0
+"""Seconds before a message is visible again that met a dependency that is down."""
+
+
+class Executor:
+    """Executes the messages of one queue with one handler."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        dead: MessageQueue,
+        handler: str,
+        handle: Handle,
+        *,
+        inbox: Inbox,
+        settler: Settler,
+        breakers: Breakers,
+        retry: RetryPolicy,
+        metrics: Metrics,
+    ) -> None:
+        self._queue = queue
+        self._dead = dead
+        self._handle = handle
+        self._inbox = inbox
+        self._settler = settler
+        self._breakers = breakers
+        self._retry = retry
+        self._metrics = metrics
+        self._handler = handler
+        self._duration = metrics.duration.labels(queue.name, handler)
+        self._dwell = metrics.dwell.labels(queue.name)
+
+    async def run(self, delivery: Delivery) -> None:
+        """From held to settled. Cancelled when the message is lost, handed on, or the daemon's patience ends."""
+        structlog.contextvars.bind_contextvars(
+            queue=self._queue.name, message_id=delivery.received.message_id, trace_id=delivery.trace_id
+        )
+        started = time.perf_counter()
+        try:
+            outcome = await self._outcome(delivery)
+        except asyncio.CancelledError:
+            outcome = Outcome(Kind.RELEASED, 0.0, reason="lost" if delivery.lost else "interrupted")
+        self._duration.observe(time.perf_counter() - started)
+        await self.settle(delivery, outcome)
+
+    async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Give the message up: to the settler, or to nobody when it is lost already."""
+        self._inbox.done(delivery)
+        self._metrics.processed.labels(self._queue.name, self._handler, outcome.kind).inc()
+        if delivery.received.sent:
+            self._dwell.observe(max(0.0, time.time() - delivery.received.sent))
+        if delivery.lost:
+            return
+        if outcome.goes_back:
+            await self._settler.put_back(delivery, outcome.delay)
+        else:
+            await self._settler.delete(delivery)
+
+    async def _outcome(self, delivery: Delivery) -> Outcome:
+        if delivery.poison:
+            return await self._bury(delivery, delivery.received.body, _poisoned(delivery.poison))
+        outcomes = [await self._part(part, delivery) for part in delivery.parts]
+        if len(outcomes) > 1:
+            return await self._split(delivery, outcomes)
+        if outcomes and outcomes[0].kind is Kind.DEAD:
+            return await self._bury(delivery, delivery.received.body, outcomes[0])
+        return combined(outcomes)
+
+    async def _split(self, delivery: Delivery, outcomes: list[Outcome]) -> Outcome:
+        """Parts go their own ways: what must be done again is sent on its own, so that the rest is not redone."""
+        try:
+            for part, outcome in zip(delivery.parts, outcomes, strict=True):
+                if outcome.kind is Kind.DEAD:
+                    await self._send_dead(delivery, part.body, outcome)
+                elif outcome.goes_back:
+                    await self._queue.send(part.body, group_id=delivery.received.group_id, delay=int(outcome.delay))
+        except UnavailableError as error:
+            return self._unavailable(error)
+        return combined([outcome for outcome in outcomes if not outcome.goes_back])
+
+    async def _part(self, part: Part, delivery: Delivery) -> Outcome:
+        tries = delivery.received.receive_count
+        try:
+            return await self._handle(part, delivery)
+        except UnavailableError as error:
+            return self._unavailable(error)
+        except UndecodableError as error:
+            return _poisoned(error)
+        except RejectedError as error:
+            log.info("message.rejected", code=error.code, detail=error.detail)
+            return Outcome(Kind.REJECTED, error=error.code, reason=error.detail)
+        except RetryableError as error:
+            return self.retried(error, tries)
+        except Exception as error:
+            log.exception("message.unforeseen")
+            return self.retried(RetryableError(Code.UNFORESEEN, repr(error)), tries)
+
+    def retried(self, error: RetryableError, tries: int) -> Outcome:
+        """Again later, or never again when `tries` is the last one allowed."""
+        if self._retry.exhausted(tries):
+            return Outcome(Kind.DEAD, error=error.code, reason=error.detail)
+        delay = error.after if error.after is not None else self._retry.delay(tries)
+        log.warning("message.retry", code=error.code, detail=error.detail, tries=tries, delay=round(delay, 1))
+        return Outcome(Kind.RETRY, delay, error=error.code, reason=error.detail)
+
+    def _unavailable(self, error: UnavailableError) -> Outcome:
+        log.warning("message.put_back", dependency=error.dependency, error=error.detail)
+        self._breakers.trip(error.dependency)
+        return Outcome(Kind.RELEASED, jittered(UNAVAILABLE_DELAY, share=1.0), error=str(error.dependency))
+
+    async def _bury(self, delivery: Delivery, body: str, outcome: Outcome) -> Outcome:
+        try:
+            await self._send_dead(delivery, body, outcome)
+        except UnavailableError as error:
+            return self._unavailable(error)
+        return outcome
+
+    async def _send_dead(self, delivery: Delivery, body: str, outcome: Outcome) -> None:
+        log.error("message.dead", error=outcome.error, reason=outcome.reason)
+        first = delivery.received.first_received or time.time()
+        attributes = {
+            "error": outcome.error,
+            "reason": outcome.reason,
+            "source-queue": self._queue.name,
+            "first-received": f"{first:.3f}",
+        }
+        await self._dead.send(body, group_id=delivery.received.group_id, attributes=attributes)
+
+
+def _poisoned(error: UndecodableError) -> Outcome:
+    return Outcome(Kind.DEAD, error=error.code, reason=error.detail)

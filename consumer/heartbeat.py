@@ -1,0 +1,124 @@
+"""Keeps messages ours while they are held: one scheduler per queue, for waiting and running ones alike.
+
+Every beat extends all held messages, ten per request, and all their leases in one statement, well before half of
+the timeout has passed. What is found lost is told to whoever works on it within that same beat.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from itertools import batched
+
+import structlog
+
+from consumer.deliveries import HOLD_LIMIT, Delivery
+from media.asset_store.stages import Fence
+from media.errors import UnavailableError
+from media.message_queue import BATCH, MessageQueue
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+BEAT = 0.4
+"""Of the visibility timeout; below half, so that one failed beat leaves time for others."""
+RETRY = 0.08
+"""Of the visibility timeout, between two tries of an extension that failed."""
+MARGIN = 0.05
+"""Of the visibility timeout, before its end, when a message counts as lost although nobody said so."""
+
+Renew = Callable[[Sequence[Fence]], Awaitable[set[Fence]]]
+"""Extends leases; returns those that are lost. Raises UnavailableError."""
+
+
+class Heartbeat:
+    """Extends what `held` returns. A delivery that is being settled is not in there any more."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        held: Callable[[], Collection[Delivery]],
+        renew: Renew,
+        metrics: Metrics,
+        *,
+        timeout: int,
+    ) -> None:
+        self._queue = queue
+        self._held = held
+        self._renew = renew
+        self._metrics = metrics
+        self._timeout = timeout
+
+    async def run(self) -> None:
+        """For ever; ends by cancellation only."""
+        pause = self._timeout * BEAT
+        while True:
+            await asyncio.sleep(pause)
+            pause = self._timeout * (BEAT if await self._beat() else RETRY)
+
+    async def _beat(self) -> bool:
+        """One beat. False when something could not be extended and has to be tried again soon."""
+        held = list(self._held())
+        self._hand_on(held)
+        if not held:
+            return True
+        results = await asyncio.gather(self._renew_leases(held), *map(self._extend, batched(held, BATCH)))
+        self._give_up()
+        return all(results)
+
+    async def _extend(self, batch: Iterable[Delivery]) -> bool:
+        by_receipt = {delivery.receipt: delivery for delivery in batch}
+        asked = time.monotonic()
+        try:
+            failures = await self._queue.change_visibility(dict.fromkeys(by_receipt, self._timeout))
+        except UnavailableError as error:
+            self._count("error", len(by_receipt))
+            log.warning("heartbeat.failed", queue=self._queue.name, error=str(error))
+            return False
+        for failure in failures:
+            delivery = by_receipt.pop(failure.receipt)
+            self._count("gone" if failure.gone else "failed", 1)
+            if failure.gone and delivery in self._held():
+                self._lose(delivery, failure.code)
+        for delivery in by_receipt.values():
+            delivery.expires = asked + self._timeout
+        self._count("ok", len(by_receipt))
+        return all(failure.gone for failure in failures)
+
+    async def _renew_leases(self, held: list[Delivery]) -> bool:
+        owners = {fence: delivery for delivery in held for fence in delivery.fences}
+        if not owners:
+            return True
+        try:
+            lost = await self._renew(list(owners))
+        except UnavailableError as error:
+            log.warning("heartbeat.leases_failed", queue=self._queue.name, error=str(error))
+            return False
+        for fence in lost:
+            if fence in owners[fence].fences:  # not committed or released meanwhile
+                self._lose(owners[fence], "lease")
+        return True
+
+    def _give_up(self) -> None:
+        """Count as lost what could not be extended until shortly before its end."""
+        limit = time.monotonic() + self._timeout * MARGIN
+        for delivery in list(self._held()):
+            if delivery.expires <= limit:
+                self._lose(delivery, "expired")
+
+    def _hand_on(self, held: list[Delivery]) -> None:
+        for delivery in held:
+            if time.monotonic() - delivery.taken > HOLD_LIMIT and not delivery.handed_on:
+                log.warning("heartbeat.handed_on", queue=self._queue.name, message_id=delivery.received.message_id)
+                delivery.hand_on()
+
+    def _lose(self, delivery: Delivery, reason: str) -> None:
+        if not delivery.lost:
+            log.warning(
+                "heartbeat.lost", queue=self._queue.name, message_id=delivery.received.message_id, reason=reason
+            )
+            self._metrics.lost.labels(self._queue.name).inc()
+            delivery.lose()
+
+    def _count(self, result: str, messages: int) -> None:
+        self._metrics.extensions.labels(self._queue.name, result).inc(messages)
+        self._metrics.requests.labels(self._queue.name, "extend", "error" if result == "error" else "ok").inc()

@@ -1,0 +1,103 @@
+"""What one queue's workers hold: messages that wait for a slot and messages that run, within a bound.
+
+Room is reserved before it is asked for at SQS, so that nothing is ever fetched that cannot be held. Among those that
+wait, an owner who already has half of the slots stands back while another owner waits.
+"""
+
+import asyncio
+from collections import Counter, deque
+
+from consumer.deliveries import Delivery
+from media.message_queue import BATCH
+from media.telemetry import Metrics
+
+
+class Inbox:
+    """At most `slots` messages run and at most `slots + prefetch` are held."""
+
+    def __init__(self, queue: str, metrics: Metrics, *, slots: int, prefetch: int) -> None:
+        self._slots = slots
+        self._room = slots + prefetch
+        self._waiting: deque[Delivery] = deque()
+        self._running: dict[Delivery, None] = {}
+        self._owners: Counter[str] = Counter()
+        self._least = min(BATCH, max(1, prefetch))
+        self._roomy = asyncio.Event()
+        self._roomy.set()
+        self._waiting_gauge = metrics.in_flight.labels(queue, "waiting")
+        self._running_gauge = metrics.in_flight.labels(queue, "running")
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be fetched."""
+        return self._room
+
+    def reserve(self, wanted: int) -> int:
+        """Take up to `wanted` places; returns how many there were."""
+        taken = min(wanted, self._room)
+        self._room -= taken
+        self._signal()
+        return taken
+
+    def give_up(self, places: int) -> None:
+        """Return places that were reserved and not used."""
+        self._room += places
+        self._signal()
+
+    def put(self, delivery: Delivery) -> None:
+        """Take in a message, into a place reserved before."""
+        self._waiting.append(delivery)
+        self._waiting_gauge.inc()
+
+    def next(self) -> Delivery | None:
+        """The next message to run, now counted as running; None when no slot is free or nothing waits."""
+        if len(self._running) >= self._slots or not self._waiting:
+            return None
+        delivery = self._fairest()
+        self._waiting.remove(delivery)
+        self._waiting_gauge.dec()
+        self._running[delivery] = None
+        self._running_gauge.inc()
+        self._owners[delivery.owner] += 1
+        return delivery
+
+    def done(self, delivery: Delivery) -> None:
+        """A message is not ours to hold any more: settled, or lost."""
+        if delivery in self._running:
+            del self._running[delivery]
+            self._running_gauge.dec()
+            self._owners[delivery.owner] -= 1
+            if not self._owners[delivery.owner]:
+                del self._owners[delivery.owner]
+        else:
+            self._waiting.remove(delivery)
+            self._waiting_gauge.dec()
+        self.give_up(1)
+
+    def waiting(self) -> list[Delivery]:
+        return list(self._waiting)
+
+    def running(self) -> list[Delivery]:
+        return list(self._running)
+
+    def held(self) -> list[Delivery]:
+        return [*self._waiting, *self._running]
+
+    @property
+    def roomy(self) -> asyncio.Event:
+        """Set while a receive is worth its request: room for a whole batch (or all the prefetch there is)."""
+        return self._roomy
+
+    def _signal(self) -> None:
+        if self._room >= self._least:
+            self._roomy.set()
+        else:
+            self._roomy.clear()
+
+    def _fairest(self) -> Delivery:
+        """The first that waits, unless its owner has half of the slots and somebody else waits too."""
+        half = max(1, self._slots // 2)
+        for delivery in self._waiting:
+            if not delivery.owner or self._owners[delivery.owner] < half:
+                return delivery
+        return self._waiting[0]

@@ -1,0 +1,161 @@
+"""One queue with all that drains it: poller, inbox, executor, heartbeat and settler, started and stopped together."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from consumer.breakers import Breakers
+from consumer.deliveries import Delivery, Part
+from consumer.executor import Executor, Handle
+from consumer.heartbeat import Heartbeat, Renew
+from consumer.inbox import Inbox
+from consumer.outcomes import Kind, Outcome
+from consumer.poller import Poller
+from consumer.retry import RetryPolicy
+from consumer.settler import Settler
+from media.errors import Dependency, UndecodableError
+from media.message_queue import MessageQueue, Received
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+Decode = Callable[[str], Sequence[Part]]
+"""Turns a body into what it asks for (nothing: to be ignored). Raises UndecodableError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Ties a queue to a decoder and a handler. `needs` are the dependencies without which it must pause."""
+
+    queue: str
+    handler: str
+    decode: Decode
+    handle: Handle
+    needs: Collection[Dependency]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a queue is taken at once. Times in seconds."""
+
+    concurrency: int = 10
+    prefetch: int = 10
+    pollers: int = 4
+    visibility: int = 60
+    wait: int = 20
+
+
+class Lane:
+    """Drains one queue along one route."""
+
+    def __init__(
+        self,
+        route: Route,
+        queue: MessageQueue,
+        dead: MessageQueue,
+        renew: Renew,
+        breakers: Breakers,
+        retry: RetryPolicy,
+        metrics: Metrics,
+        limits: Limits,
+    ) -> None:
+        self.route = route
+        self._limits = limits
+        self._received = metrics.received.labels(queue.name)
+        self._inbox = Inbox(queue.name, metrics, slots=limits.concurrency, prefetch=limits.prefetch)
+        self._settler = Settler(queue, metrics)
+        self._executor = Executor(
+            queue, dead, route.handler, route.handle,
+            inbox=self._inbox, settler=self._settler, breakers=breakers, retry=retry, metrics=metrics,
+        )  # fmt: skip
+        self._heartbeat = Heartbeat(queue, self._inbox.held, renew, metrics, timeout=limits.visibility)
+        self.poller = Poller(
+            queue, self._inbox, self._accept, breakers, route.needs, metrics,
+            wait=limits.wait, visibility=limits.visibility, most=limits.pollers,
+        )  # fmt: skip
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._inbox.held() or self._tasks)
+
+    async def run(self) -> None:
+        """Until `drain` has been carried out."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._settler.run())
+            beats = group.create_task(self._heartbeat.run())
+            try:
+                await self.poller.run()
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+            finally:
+                beats.cancel()
+                self._settler.close()
+
+    async def drain(self) -> None:
+        """Stop receiving and put back what has not started. What runs goes on; what still arrives is put back."""
+        self._draining = True
+        self.poller.stop()
+        for delivery in self._inbox.waiting():
+            await self._executor.settle(delivery, Outcome(Kind.RELEASED, 0.0, reason="draining"))
+
+    def interrupt(self) -> None:
+        """Stop what still runs and put it back."""
+        for delivery in self._inbox.running():
+            delivery.hand_on()
+
+    def _accept(self, received: Received) -> None:
+        self._received.inc()
+        self._inbox.put(self._delivery(received))
+        if self._draining:
+            self._start(self._put_back_waiting())
+        else:
+            self._dispatch()
+
+    async def _put_back_waiting(self) -> None:
+        for delivery in self._inbox.waiting():
+            await self._executor.settle(delivery, Outcome(Kind.RELEASED, 0.0, reason="draining"))
+
+    def _delivery(self, received: Received) -> Delivery:
+        parts: Sequence[Part] = ()
+        poison: UndecodableError | None = None
+        try:
+            parts = self.route.decode(received.body)
+        except UndecodableError as error:
+            poison = error
+        return Delivery(
+            received=received,
+            queue=self.route.queue,
+            parts=parts,
+            owner=received.group_id or (parts[0].owner if parts else ""),
+            trace_id=_trace_of(received, parts),
+            expires=time.monotonic() + self._limits.visibility,
+            poison=poison,
+        )
+
+    def _dispatch(self) -> None:
+        while not self._draining and (delivery := self._inbox.next()):
+            delivery.task = self._start(self._executor.run(delivery))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("lane.task_failed", queue=self.route.queue, error=repr(error))
+        self._dispatch()
+
+
+def _trace_of(received: Received, parts: Sequence[Part]) -> str:
+    carried = next((trace for part in parts if (trace := getattr(part, "trace_id", ""))), "")
+    return received.trace or carried or uuid.uuid4().hex

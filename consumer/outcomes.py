@@ -1,0 +1,47 @@
+"""What can become of a message. The core knows queues, messages and outcomes; it knows nothing about media."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The `outcome` label of `media_messages_processed_total`."""
+
+    SUCCESS = "success"
+    REJECTED = "rejected"
+    RETRY = "retry"
+    DEAD = "dead"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    IGNORED = "ignored"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one part of a message ended. `delay` is seconds until it is visible again, where it goes back."""
+
+    kind: Kind
+    delay: float = 0.0
+    error: str = ""
+    reason: str = ""
+
+    @property
+    def goes_back(self) -> bool:
+        return self.kind in {Kind.RETRY, Kind.RELEASED}
+
+
+SUCCESS = Outcome(Kind.SUCCESS)
+IGNORED = Outcome(Kind.IGNORED)
+DUPLICATE = Outcome(Kind.DUPLICATE)
+STALE = Outcome(Kind.STALE)
+
+
+def combined(outcomes: list[Outcome]) -> Outcome:
+    """The outcome of a whole message: back in the queue if any part must be, else the gravest of its parts."""
+    back = [outcome for outcome in outcomes if outcome.goes_back]
+    if back:
+        return max(back, key=lambda outcome: outcome.delay)
+    order = list(Kind)
+    gravest = [Kind.DEAD, Kind.REJECTED, Kind.SUCCESS, Kind.DUPLICATE, Kind.STALE, Kind.IGNORED]
+    return min(outcomes or [IGNORED], key=lambda o: gravest.index(o.kind) if o.kind in gravest else len(order))

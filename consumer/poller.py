@@ -1,0 +1,140 @@
+"""Receives: one poller when idle, more while batches come back full, never for more than there is room for.
+
+A poll loop never ends because of an error, and never blocks for longer than a poll takes: every turn is noted, so that
+a loop that is stuck can be told from one that waits.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
+
+import structlog
+
+from consumer.breakers import Breakers
+from consumer.inbox import Inbox
+from media.errors import Dependency, UnavailableError
+from media.message_queue import BATCH, MessageQueue, Received
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+LONGEST_BACKOFF = 30.0
+"""Seconds between two receives while SQS fails."""
+TURN = 20.0
+"""Seconds after which a loop that waits (for room, for a breaker) turns, to show that it lives."""
+
+
+class Poller:
+    """Polls one queue until told to stop. `accept` takes what was received, into places reserved in `inbox`."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        inbox: Inbox,
+        accept: Callable[[Received], None],
+        breakers: Breakers,
+        needs: Collection[Dependency],
+        metrics: Metrics,
+        *,
+        wait: int,
+        visibility: int,
+        most: int,
+    ) -> None:
+        self._queue = queue
+        self._inbox = inbox
+        self._accept = accept
+        self._breakers = breakers
+        self._needs = needs
+        self._metrics = metrics
+        self._wait = wait
+        self._visibility = visibility
+        self._most = most
+        self._stopping = asyncio.Event()
+        self._extra: set[asyncio.Task[None]] = set()
+        self._errors = 0
+        self.turned = time.monotonic()
+
+    @property
+    def allowance(self) -> float:
+        """Seconds after its last turn within which a poll loop must turn again."""
+        return self._wait + 50.0
+
+    def stop(self) -> None:
+        """No new receives. One under way is left to end: SQS would hide from everybody what it still hands out."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Until stopped and the last receive has come back."""
+        try:
+            while not self._stopping.is_set():
+                await self._turn()
+            if self._extra:
+                await asyncio.wait(self._extra)
+        finally:
+            for task in self._extra:
+                task.cancel()
+
+    async def _turn(self) -> None:
+        self.turned = time.monotonic()
+        if not self._inbox.roomy.is_set():
+            await self._unless_stopped(self._inbox.roomy.wait())
+        elif self._breakers.open(self._needs):
+            await self._unless_stopped(self._breakers.closed(self._needs))
+        elif await self._poll() == BATCH:
+            self._widen()
+
+    async def _keep_polling(self) -> None:
+        """An extra poller: lives as long as its batches come back full."""
+        while not self._stopping.is_set() and not self._breakers.open(self._needs):
+            if not self._inbox.roomy.is_set() or await self._poll() < BATCH:
+                return
+
+    def _widen(self) -> None:
+        if len(self._extra) < self._most - 1 and self._inbox.roomy.is_set():
+            task = asyncio.create_task(self._keep_polling())
+            self._extra.add(task)
+            task.add_done_callback(self._extra.discard)
+
+    async def _poll(self) -> int:
+        """One receive; returns how many messages came, -1 after an error."""
+        places = self._inbox.reserve(BATCH)
+        received: list[Received] = []
+        try:
+            received = await self._queue.receive(limit=places, wait=self._wait, visibility=self._visibility)
+        except UnavailableError as error:
+            await self._failed(error, places)
+            return -1
+        except asyncio.CancelledError:
+            self._inbox.give_up(places)
+            raise
+        self._succeeded()
+        self._inbox.give_up(places - len(received))
+        for message in received:
+            self._accept(message)
+        return len(received)
+
+    def _succeeded(self) -> None:
+        self._errors = 0
+        self._metrics.poll_errors.labels(self._queue.name).set(0)
+        self._metrics.last_poll.labels(self._queue.name).set_to_current_time()
+        self._metrics.requests.labels(self._queue.name, "receive", "ok").inc()
+
+    async def _failed(self, error: UnavailableError, places: int) -> None:
+        self._inbox.give_up(places)
+        self._errors += 1
+        self._metrics.poll_errors.labels(self._queue.name).set(self._errors)
+        self._metrics.requests.labels(self._queue.name, "receive", "error").inc()
+        pause = min(LONGEST_BACKOFF, 2.0 ** min(self._errors - 1, 5)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        log.warning("poll.failed", queue=self._queue.name, error=str(error), errors=self._errors, pause=round(pause, 1))
+        await self._unless_stopped(asyncio.sleep(pause), longest=pause)
+
+    async def _unless_stopped(self, waiting: Coroutine[Any, Any, object], *, longest: float = TURN) -> None:
+        """Wait for something, for the stop, or for the next turn, whichever comes first."""
+        tasks = {asyncio.ensure_future(waiting), asyncio.ensure_future(self._stopping.wait())}
+        try:
+            await asyncio.wait(tasks, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()

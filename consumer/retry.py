@@ -1,0 +1,29 @@
+"""When to try again."""
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter; times in seconds.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015: sleep = random(0, min(cap, base * 2 ** n)).
+    """
+
+    base: float = 2.0
+    cap: float = 300.0
+    attempts: int = 5
+
+    def delay(self, tries: int) -> float:
+        """Seconds before the next try, after `tries` tries that failed (1 or more)."""
+        ceiling = min(self.cap, self.base * 2.0 ** min(max(tries, 1) - 1, 32))
+        return random.uniform(0.0, ceiling)  # noqa: S311 - spreading load, not keeping secrets
+
+    def exhausted(self, tries: int) -> bool:
+        return tries >= self.attempts
+
+
+def jittered(seconds: float, *, share: float = 0.2) -> float:
+    """`seconds` and up to `share` of them more, so that those who wait together do not return together."""
+    return seconds * (1.0 + random.uniform(0.0, share))  # noqa: S311 - as above

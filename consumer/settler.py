@@ -1,0 +1,168 @@
+"""Settles messages: deletes and puts back, in batches of ten or after 50 ms, whichever comes first.
+
+Whoever hands a delivery to the settler gives it up; no heartbeat touches it from then on.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from consumer.deliveries import Delivery
+from media.errors import UnavailableError
+from media.message_queue import BATCH, Failed, MessageQueue
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+LINGER = 0.05
+"""Seconds that an incomplete batch waits for company."""
+BACKLOG = 1000
+"""Messages waiting to be settled; whoever comes later waits."""
+MAX_BATCHES = 8
+"""Requests under way at once, per queue and kind."""
+RETRY_PAUSE = 0.5
+"""Seconds before a batch that failed is sent again; grows with each failure."""
+MAX_DELAY = 43_200
+"""Seconds: SQS's longest visibility timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    delivery: Delivery
+    delay: int
+    since: float
+
+
+class _Batcher:
+    """Collects items and sends them ten at a time."""
+
+    def __init__(self, send: Callable[[list[_Item]], Coroutine[Any, Any, None]]) -> None:
+        self._send = send
+        self._items: asyncio.Queue[_Item] = asyncio.Queue(BACKLOG)
+        self._running: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(MAX_BATCHES)
+        self._closing = asyncio.Event()
+
+    async def put(self, item: _Item) -> None:
+        await self._items.put(item)
+
+    async def run(self) -> None:
+        """Until closed and empty."""
+        while not (self._closing.is_set() and self._items.empty()):
+            batch = await self._collect()
+            if batch:
+                await self._slots.acquire()
+                task = asyncio.create_task(self._send(batch))
+                self._running.add(task)
+                task.add_done_callback(self._finished)
+        await asyncio.gather(*self._running)
+
+    def close(self) -> None:
+        self._closing.set()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._slots.release()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("settler.batch_failed", error=repr(error))
+
+    async def _collect(self) -> list[_Item]:
+        first = await self._next(None)
+        if first is None:
+            return []
+        batch = [first]
+        deadline = time.monotonic() + (0.0 if self._closing.is_set() else LINGER)
+        while len(batch) < BATCH:
+            if not self._items.empty():
+                batch.append(self._items.get_nowait())
+                continue
+            item = await self._next(deadline - time.monotonic())
+            if item is None:
+                break
+            batch.append(item)
+        return batch
+
+    async def _next(self, patience: float | None) -> _Item | None:
+        if patience is not None:
+            try:
+                async with asyncio.timeout(max(patience, 0.0)):
+                    return await self._items.get()
+            except TimeoutError:
+                return None
+        getter = asyncio.ensure_future(self._items.get())
+        closing = asyncio.ensure_future(self._closing.wait())
+        await asyncio.wait({getter, closing}, return_when=asyncio.FIRST_COMPLETED)
+        closing.cancel()
+        if getter.done():
+            return getter.result()
+        getter.cancel()
+        return None
+
+
+class Settler:
+    """Settles the messages of one queue. `run` ends after `close`, when everything is settled or given up."""
+
+    def __init__(self, queue: MessageQueue, metrics: Metrics) -> None:
+        self._queue = queue
+        self._metrics = metrics
+        self._deletes = _Batcher(self._delete)
+        self._returns = _Batcher(self._return)
+
+    async def delete(self, delivery: Delivery) -> None:
+        """The message did what it asked for."""
+        await self._deletes.put(_Item(delivery, 0, time.monotonic()))
+
+    async def put_back(self, delivery: Delivery, delay: float) -> None:
+        """The message becomes visible again in `delay` seconds (rounded up, at most SQS's twelve hours)."""
+        await self._returns.put(_Item(delivery, min(math.ceil(delay), MAX_DELAY), time.monotonic()))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._deletes.run())
+            group.create_task(self._returns.run())
+
+    def close(self) -> None:
+        """Settle what is there, then end."""
+        self._deletes.close()
+        self._returns.close()
+
+    async def _delete(self, items: list[_Item]) -> None:
+        async def call(left: list[_Item]) -> list[Failed]:
+            return await self._queue.delete([item.delivery.receipt for item in left])
+
+        await self._until_settled("delete", items, call)
+
+    async def _return(self, items: list[_Item]) -> None:
+        async def call(left: list[_Item]) -> list[Failed]:
+            return await self._queue.change_visibility({item.delivery.receipt: item.delay for item in left})
+
+        await self._until_settled("release", items, call)
+
+    async def _until_settled(
+        self,
+        operation: str,
+        items: list[_Item],
+        call: Callable[[list[_Item]], Coroutine[Any, Any, list[Failed]]],
+    ) -> None:
+        """Send the batch, then what failed of it, until nothing is left that is still ours."""
+        left, failures = items, 0
+        while left:
+            try:
+                failed = {failure.receipt: failure for failure in await call(left)}
+                self._count(operation, "partial" if failed else "ok")
+                left = [i for i in left if i.delivery.receipt in failed and not failed[i.delivery.receipt].gone]
+            except UnavailableError as error:
+                self._count(operation, "error")
+                log.warning("settler.unavailable", queue=self._queue.name, operation=operation, error=str(error))
+            failures += 1
+            left = [item for item in left if item.delivery.expires > time.monotonic()]
+            if left:
+                await asyncio.sleep(min(RETRY_PAUSE * failures, 5.0))
+
+    def _count(self, operation: str, result: str) -> None:
+        self._metrics.requests.labels(self._queue.name, operation, result).inc()
