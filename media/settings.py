@@ -146,6 +146,10 @@ class Settings(BaseSettings):
     cors_origins: Names = Field((), description="Origins that may call the API from a browser")
     s3_public_endpoint_url: str | None = Field(None, description="S3 as the browser reaches it")
     page: bool = Field(default=False, description="Serve the development page at /")
+    page_token: SecretStr | None = Field(
+        None, description="What /dev/token gives the development page; minted by the embedded stack"
+    )
+    page_scanner: str = Field("", description="Which signatures the scanner has, as the development page says it")
 
     # --- Telemetry
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
