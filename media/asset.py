@@ -143,6 +143,7 @@ class Asset:
     updated_at: datetime
     version_id: str | None = None
     etag: str | None = None
+    declared_size: int | None = None
     size: int | None = None
     code: str | None = None
     detail: str | None = None

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 
 from media.settings import Settings
@@ -47,6 +48,10 @@ class Clients:
 
     async def s3(self, *, endpoint: str | None = None) -> Any:
         return await self._client("s3", endpoint or self._settings.aws_endpoint_url, config(self._settings, s3=True))
+
+    async def credentials(self) -> AioCredentials | None:
+        """What the clients sign with, for those who sign by themselves; None when there are none."""
+        return await self._session.get_credentials()
 
     async def sqs(self) -> Any:
         """One attempt per call: the poller and the settler retry by themselves and know what for."""

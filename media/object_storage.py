@@ -74,7 +74,8 @@ class ObjectStorage:
         except MissingObjectError:
             return None
         bound = ObjectVersion(version.bucket, version.key, _version_id(found.get("VersionId")))
-        return StoredObject(bound, found["ETag"].strip('"'), found["ContentLength"])
+        etag = found["ETag"].strip('"')
+        return StoredObject(bound, etag, found["ContentLength"], content_type=found.get("ContentType"))
 
     async def content_type(self, version: ObjectVersion) -> str:
         """The content type that the object was stored with. Raises MissingObjectError."""

@@ -38,12 +38,13 @@ class NewAsset:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object version that S3 has told us of. `size` is bytes, None where the event does not say."""
+    """An object version that S3 has told us of. What its event does not say is None; `size` is bytes."""
 
     version: ObjectVersion
     etag: str | None = None
     size: int | None = None
     sequencer: str | None = None
+    content_type: str | None = None
 
 
 class Binding(StrEnum):
@@ -61,7 +62,7 @@ WITH created AS (
     INSERT INTO assets (asset_id, owner_id, asset_type, delivery, content_type, original_filename, bucket, key,
                         declared_size, title, webinar_id, recording_id, recorded_at, trace_id)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-    ON CONFLICT (recording_id) DO NOTHING RETURNING *),
+    ON CONFLICT DO NOTHING RETURNING *),
 noted AS (INSERT INTO timeline (asset_id, code) SELECT asset_id, 'created' FROM created)
 SELECT * FROM created
 """
@@ -109,7 +110,7 @@ class AssetStore:
         self._database = database
 
     async def create(self, new: NewAsset) -> Asset | None:
-        """Register an asset as `pending`; None when its recording was registered before."""
+        """Register an asset as `pending`; None when it, or its recording, was registered before."""
         record = await self._database.fetchrow(
             _CREATE,
             new.asset_id, new.owner_id, new.asset_type, new.delivery, new.content_type, new.original_filename,

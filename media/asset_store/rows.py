@@ -9,8 +9,8 @@ from media.asset import Asset, AssetType, Delivery, Rendition, Stage, Status, Ti
 
 _PLAIN = (
     "asset_id", "owner_id", "content_type", "original_filename", "bucket", "key", "created_at", "updated_at",
-    "version_id", "etag", "size", "code", "detail", "width", "height", "duration_ms", "progress", "placeholder",
-    "dominant_color", "sha256", "title", "webinar_id", "recording_id",
+    "version_id", "etag", "declared_size", "size", "code", "detail", "width", "height", "duration_ms", "progress",
+    "placeholder", "dominant_color", "sha256", "title", "webinar_id", "recording_id",
 )  # fmt: skip
 
 RENDITIONS_AS_JSON = (
