@@ -1,0 +1,67 @@
+"""Reads the frames of a GIF, APNG, WebP or AVIF animation, scaled down as they come."""
+
+from dataclasses import dataclass
+
+from PIL import ImageFile
+
+from handlers.image.geometry import Size, Target, turned
+from handlers.image.pixels import Picture, shrink, to_eight_bits, to_srgb, upright
+from handlers.image.source import decoding
+
+MAX_PIXELS = 40_000_000
+"""All pixels of all frames of all renditions: about ten seconds of encoding and 160 MB. Longer ones show one frame."""
+MAX_FRAMES = 1000
+DEFAULT_DURATION = 100
+"""Milliseconds of a frame that names none, or so little that browsers take it for none."""
+_SHORTEST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Animation:
+    """Upright frames at the size of the largest rendition; milliseconds; how often it plays, 0 for ever."""
+
+    frames: tuple[Picture, ...]
+    durations: tuple[int, ...]
+    loop: int
+    note: str
+
+
+def is_affordable(frames: int, sizes: tuple[Target, ...]) -> bool:
+    """Whether an animation may be kept as one."""
+    area = sum(target.size[0] * target.size[1] for target in sizes)
+    return frames <= MAX_FRAMES and frames * area <= MAX_PIXELS
+
+
+def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int) -> Animation:
+    """Decodes every frame. Raises RejectedError when one is damaged."""
+    first = 1 if getattr(image, "default_image", False) else 0  # an APNG's picture for those who do not animate
+    loop = plays_of(image)
+    frames, durations, notes = [], [], set()
+    for index in range(first, int(getattr(image, "n_frames", 1))):
+        with decoding():
+            image.seek(index)
+            image.load()
+        small = shrink(to_eight_bits(image), turned(largest, orientation))
+        frame, note = to_srgb(small, image.info.get("icc_profile"))
+        frames.append(upright(frame, orientation))
+        durations.append(_duration(image))
+        notes.add(note)
+    return Animation(tuple(frames), tuple(durations), loop, " ".join(sorted(notes)).strip())
+
+
+def plays_of(image: ImageFile.ImageFile) -> int:
+    """How often it plays, 0 for ever. GIF counts the repetitions after the first play, and plays once without a count."""
+    loop = image.info.get("loop")
+    if image.format != "GIF":
+        return _within(loop, 0)
+    return 1 if loop is None else 0 if loop == 0 else _within(loop, 0) + 1
+
+
+def _within(loop: object, default: int) -> int:
+    return min(max(loop, 0), 65_534) if isinstance(loop, int) else default
+
+
+def _duration(image: ImageFile.ImageFile) -> int:
+    duration = image.info.get("duration", 0)
+    milliseconds = round(duration) if isinstance(duration, int | float) else 0
+    return milliseconds if milliseconds > _SHORTEST else DEFAULT_DURATION

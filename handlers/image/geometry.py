@@ -1,0 +1,39 @@
+"""Which renditions a picture gets, and their sizes in pixels."""
+
+from dataclasses import dataclass
+
+WIDTHS = (150, 320, 640, 1024, 1920)
+WEBP_SIDE = 16_383
+"""Pixels: the longest side that WebP can express (14 bits)."""
+
+type Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One rendition to be made."""
+
+    name: str
+    size: Size
+
+
+def targets(width: int, height: int) -> tuple[Target, ...]:
+    """The renditions of an upright picture, smallest first. Nothing is enlarged.
+
+    The smallest name at or above the source's width is made at the source's width; larger names are not made. A
+    picture too tall for WebP counts as the largest one of its shape that fits.
+    """
+    if height > WEBP_SIDE:
+        width, height = max(1, round(width * WEBP_SIDE / height)), WEBP_SIDE
+    chosen = []
+    for name in WIDTHS:
+        at = min(name, width)
+        chosen.append(Target(f"w{name}", (at, max(1, round(height * at / width)))))
+        if name >= width:
+            break
+    return tuple(chosen)
+
+
+def turned(size: Size, orientation: int) -> Size:
+    """A size as it is after (or before) the turn that an EXIF orientation asks for."""
+    return (size[1], size[0]) if orientation >= 5 else size  # noqa: PLR2004 - 5 to 8 swap the axes

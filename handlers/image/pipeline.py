@@ -1,0 +1,121 @@
+"""From a file to its renditions, as one list of steps."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ImageFile
+
+from handlers.image import animation, placeholder
+from handlers.image.geometry import Size, Target, targets, turned
+from handlers.image.job import Job, Made, Rendered, Survey
+from handlers.image.pixels import Picture, shrink, to_eight_bits, to_srgb, upright, without_idle_alpha
+from handlers.image.source import check_limits, decode, opened, orientation_of, peak_memory
+from handlers.image.webp import write_animation, write_still
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be made of an opened picture, decided before its pixels are read where the format allows."""
+
+    size: Size
+    orientation: int
+    targets: tuple[Target, ...]
+    frames: int
+    animated: bool
+
+    @property
+    def largest(self) -> Size:
+        return self.targets[-1].size
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What was drawn: the smallest rendition, files being written, notes."""
+
+    smallest: Picture
+    files: tuple[Future[Made], ...]
+    notes: tuple[str, ...]
+
+
+def survey(job: Job) -> Survey:
+    """Reads the header only. Raises RejectedError when the picture is damaged or over a limit."""
+    with opened(Path(job.source), job.content_type, job.max_pixels) as image:
+        frames = check_limits(image, job.max_pixels, job.max_total_pixels)
+        return Survey(peak_memory(image, targets(*image.size)[-1].size, frames))
+
+
+def render(job: Job, encoders: Executor) -> Rendered:
+    """Writes every rendition of a picture into the job's folder.
+
+    Raises RejectedError for the picture's fault, MemoryError at the limit of address space, OSError when writing fails.
+    """
+    digest = encoders.submit(_sha256, Path(job.source))
+    with opened(Path(job.source), job.content_type, job.max_pixels) as image:
+        plan = _plan(image, check_limits(image, job.max_pixels, job.max_total_pixels))
+        draw = _draw_animation if plan.animated else _draw_still
+        drawn = draw(image, plan, Path(job.out_dir), encoders)
+    small = drawn.smallest.convert("RGBA")
+    return Rendered(
+        *plan.size,
+        placeholder=placeholder.thumbhash(small),
+        dominant_color=placeholder.dominant_color(small),
+        files=tuple(file.result() for file in reversed(drawn.files)),
+        sha256=digest.result(),
+        notes=drawn.notes,
+    )
+
+
+def _plan(image: ImageFile.ImageFile, frames: int) -> Plan:
+    orientation = orientation_of(image)
+    size = turned(image.size, orientation)
+    sizes = targets(*size)
+    return Plan(size, orientation, sizes, frames, animated=frames > 1 and animation.is_affordable(frames, sizes))
+
+
+def _draw_still(image: ImageFile.ImageFile, plan: Plan, folder: Path, encoders: Executor) -> Drawn:
+    """Whatever works on many pixels comes after the downscale."""
+    box = decode(image, plan.largest, plan.orientation)
+    pixels = to_eight_bits(image)
+    pixels = shrink(pixels, turned(plan.largest, plan.orientation), box)
+    pixels, note = to_srgb(pixels, image.info.get("icc_profile"))
+    pixels = upright(pixels, plan.orientation)
+    pixels = without_idle_alpha(pixels)
+    files = []
+    for target, pixels in _steps_down(pixels, plan.targets):  # noqa: B020 - each step starts from the one above
+        files.append(encoders.submit(write_still, pixels, target.name, folder))
+    return Drawn(pixels, tuple(files), _notes(image, plan, note))
+
+
+def _steps_down(pixels: Picture, sizes: tuple[Target, ...]) -> Iterator[tuple[Target, Picture]]:
+    """The renditions, largest first, each made from the one above, so that its encoding starts at once."""
+    for target in reversed(sizes):
+        pixels = pixels if pixels.size == target.size else shrink(pixels, target.size)
+        yield target, pixels
+
+
+def _draw_animation(image: ImageFile.ImageFile, plan: Plan, folder: Path, encoders: Executor) -> Drawn:
+    moving = animation.read_animation(image, plan.largest, plan.orientation)
+    frames, files = moving.frames, []
+    for target in reversed(plan.targets):
+        frames = tuple(frame if frame.size == target.size else shrink(frame, target.size) for frame in frames)
+        files.append(encoders.submit(write_animation, frames, moving.durations, moving.loop, target.name, folder))
+    return Drawn(frames[0], tuple(files), _notes(image, plan, moving.note))
+
+
+def _notes(image: ImageFile.ImageFile, plan: Plan, note: str) -> tuple[str, ...]:
+    notes = [note] if note else []
+    if plan.animated:
+        notes.append(f"animated: {plan.frames} frames")
+    elif plan.frames > 1:
+        notes.append(f"first_frame: an animation of {plan.frames} frames is too long to be kept as one")
+    if image.format == "MPO":
+        notes.append("first_picture: of a file that holds several")
+    return tuple(notes)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

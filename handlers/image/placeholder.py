@@ -1,0 +1,103 @@
+"""What a page shows before the picture comes: a ThumbHash and the dominant colour."""
+
+import base64
+import math
+
+from PIL import Image
+
+SIDE = 32
+"""Pixels: the hash keeps at most seven waves a side, so more detail would only be averaged away."""
+_OPAQUE_ENOUGH = 128
+_PALETTE = 8
+
+
+class _Channel:
+    """One channel as ThumbHash stores it: its mean, its waves from 0 to 1, and the strength these are scaled by."""
+
+    def __init__(self, values: list[float], width: int, height: int, waves: tuple[int, int]) -> None:
+        across, down = waves
+        rows = [_waves(values[y * width : (y + 1) * width], across) for y in range(height)]
+        columns = [_waves([row[cx] for row in rows], down) for cx in range(across)]
+        factors = [columns[cx][cy] for cy in range(down) for cx in range(across) if cx * down < across * (down - cy)]
+        self.mean = factors[0]
+        self.strength = max((abs(f) for f in factors[1:]), default=0.0)
+        self.waves = [0.5 + 0.5 / self.strength * f if self.strength else f for f in factors[1:]]
+
+
+def _waves(values: list[float], count: int) -> list[float]:
+    """The first `count` terms of the cosine transform."""
+    n = len(values)
+    return [
+        sum(value * math.cos(math.pi / n * k * (i + 0.5)) for i, value in enumerate(values)) / n for k in range(count)
+    ]
+
+
+def thumbhash(image: Image.Image) -> str:
+    """Base64 of the ThumbHash (evanw/thumbhash) of an RGB or RGBA picture of any size."""
+    small = image.convert("RGBA")
+    small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    return base64.b64encode(_hash(*small.size, small.tobytes())).decode()
+
+
+def _hash(width: int, height: int, rgba: bytes) -> bytes:
+    alpha = [value / 255 for value in rgba[3::4]]
+    has_alpha = sum(alpha) < width * height
+    red, green, blue = (_over_average(rgba[band::4], alpha) for band in range(3))
+    limit, longest = (5 if has_alpha else 7), max(width, height)
+    lx, ly = max(1, _round(limit * width / longest)), max(1, _round(limit * height / longest))
+    channels = [
+        _Channel(
+            [(r + g + b) / 3 for r, g, b in zip(red, green, blue, strict=True)], width, height, (max(3, lx), max(3, ly))
+        ),
+        _Channel([(r + g) / 2 - b for r, g, b in zip(red, green, blue, strict=True)], width, height, (3, 3)),
+        _Channel([r - g for r, g in zip(red, green, strict=True)], width, height, (3, 3)),
+    ]
+    if has_alpha:
+        channels.append(_Channel(alpha, width, height, (5, 5)))
+    return _head(channels, landscape=width > height, waves=ly if width > height else lx) + _tail(channels)
+
+
+def _over_average(band: bytes, alpha: list[float]) -> list[float]:
+    """A colour band, 0 to 1, laid over its own mean where it is transparent."""
+    weight = sum(alpha)
+    mean = sum(a * value / 255 for a, value in zip(alpha, band, strict=True)) / weight if weight else 0.0
+    return [mean * (1 - a) + a * value / 255 for a, value in zip(alpha, band, strict=True)]
+
+
+def _head(channels: list[_Channel], *, landscape: bool, waves: int) -> bytes:
+    light, p, q, *alpha = channels
+    first = (
+        _round(63 * light.mean)
+        | _round(31.5 + 31.5 * p.mean) << 6
+        | _round(31.5 + 31.5 * q.mean) << 12
+        | _round(31 * light.strength) << 18
+        | bool(alpha) << 23
+    )
+    second = waves | _round(63 * p.strength) << 3 | _round(63 * q.strength) << 9 | landscape << 15
+    extra = bytes(_round(15 * a.mean) | _round(15 * a.strength) << 4 for a in alpha)
+    return first.to_bytes(3, "little") + second.to_bytes(2, "little") + extra
+
+
+def _tail(channels: list[_Channel]) -> bytes:
+    nibbles = [_round(15 * wave) for channel in channels for wave in channel.waves]
+    nibbles += [0] * (len(nibbles) % 2)
+    return bytes(low | high << 4 for low, high in zip(nibbles[::2], nibbles[1::2], strict=True))
+
+
+def _round(value: float) -> int:
+    return math.floor(value + 0.5)
+
+
+def dominant_color(image: Image.Image) -> str:
+    """`#rrggbb`: the fullest of eight boxes that the visible pixels fall into; white when none is visible."""
+    small = image.convert("RGBA")
+    small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    raw = small.tobytes()
+    visible = b"".join(raw[at : at + 3] for at in range(0, len(raw), 4) if raw[at + 3] >= _OPAQUE_ENOUGH)
+    if not visible:
+        return "#ffffff"
+    line = Image.frombytes("RGB", (len(visible) // 3, 1), visible).quantize(_PALETTE, Image.Quantize.MEDIANCUT)
+    counts: list[int] = line.histogram()
+    fullest = counts.index(max(counts))
+    palette = line.getpalette() or [255] * 768
+    return "#" + bytes(palette[3 * fullest : 3 * fullest + 3]).hex()

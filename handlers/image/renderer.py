@@ -1,0 +1,190 @@
+"""Renders pictures in isolated child processes. The door that the image handler uses."""
+
+import asyncio
+import stat
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from handlers.image.formats import recognise
+from handlers.image.geometry import WIDTHS
+from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, decode_reply
+from handlers.sandbox import ChildCrashedError, ChildStartError, JobFailedError, MemoryBudget, SandboxError, WorkerPool
+from handlers.sniff import HEAD_BYTES
+from media.errors import Code, RejectedError, RetryableError
+
+log = structlog.get_logger(__name__)
+
+CONTENT_TYPE = "image/webp"
+FILE_LIMIT = 64 * 1024 * 1024
+"""Bytes of one file that a child may write, far above any rendition."""
+_TARGET = "handlers.image.worker:build"
+_NAMES = frozenset(f"w{width}" for width in WIDTHS)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What pictures may cost.
+
+    `max_bytes` of the file, `max_pixels` of one frame, `max_total_pixels` of all frames; `memory`, the bytes of address
+    space of one child; `timeout`, the seconds of one job; `workers`, the children; `budget`, the bytes that all
+    pictures in flight may need together.
+    """
+
+    max_bytes: int
+    max_pixels: int
+    max_total_pixels: int
+    memory: int
+    timeout: float
+    workers: int
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFile:
+    """One rendition on disk. Sizes are pixels and bytes."""
+
+    name: str
+    path: Path
+    content_type: str
+    width: int
+    height: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedImage:
+    """A picture and its renditions, smallest first.
+
+    `width` and `height` are the upright source's, `content_type` its true type; `placeholder` is a ThumbHash in base64,
+    `dominant_color` `#rrggbb`, `sha256` the hex digest of the source; `notes` say what was not kept as it was.
+    """
+
+    width: int
+    height: int
+    content_type: str
+    placeholder: str
+    dominant_color: str
+    sha256: str
+    notes: tuple[str, ...]
+    files: tuple[RenderedFile, ...]
+
+
+class ImageRenderer:
+    """Owns the pool of children. An async context manager."""
+
+    def __init__(self, limits: ImageLimits) -> None:
+        self._limits = limits
+        self._budget = MemoryBudget(limits.budget)
+        self._pool = WorkerPool(
+            _TARGET,
+            workers=limits.workers,
+            memory=limits.memory,
+            file_bytes=FILE_LIMIT,
+            timeout=limits.timeout,
+        )
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._pool)
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def render(self, source: Path, out_dir: Path) -> RenderedImage:
+        """Writes `w150.webp` … `w1920.webp` of a picture into `out_dir`, which must exist, once memory and a child are free.
+
+        Raises RejectedError: `empty`, `too_large`, `type_mismatch`, `unsupported`, `corrupt`, `too_many_pixels`,
+        `resource_limit`; RetryableError `worker_crashed` when no child could be started. After any error, cancellation
+        included, `out_dir` holds none of the files.
+        """
+        content_type = await asyncio.to_thread(_recognise, source, self._limits.max_bytes)
+        try:
+            async with self._budget.reserve(await self._survey(source, content_type, out_dir)):
+                rendered = await self._ask(self._job(Kind.RENDER, source, content_type, out_dir))
+            return await asyncio.to_thread(_image, rendered, content_type, out_dir)
+        except BaseException:
+            _clear(out_dir)
+            raise
+
+    def _job(self, kind: Kind, source: Path, content_type: str, out_dir: Path) -> Job:
+        limits = self._limits
+        return Job(kind, str(source), content_type, str(out_dir), limits.max_pixels, limits.max_total_pixels)
+
+    async def _survey(self, source: Path, content_type: str, out_dir: Path) -> int:
+        """Bytes of memory that rendering will need; a child cannot need more than it may have."""
+        reply = await self._ask(self._job(Kind.SURVEY, source, content_type, out_dir))
+        return min(reply.memory if isinstance(reply, Survey) else self._limits.memory, self._limits.memory)
+
+    async def _ask(self, job: Job) -> Survey | Rendered:
+        """The child's reply. Names what went wrong in the words of the service."""
+        try:
+            reply = _understood(await self._run(job.encode()))
+        except ChildStartError as error:
+            raise RetryableError(Code.WORKER_CRASHED, str(error)) from error
+        except JobFailedError as error:
+            log.error("image.job_failed", trace=str(error))  # noqa: TRY400 - the child's trace is the one that matters
+            raise RetryableError(Code.UNFORESEEN, str(error).strip().rpartition("\n")[2]) from error
+        except SandboxError as error:
+            raise RejectedError(Code.RESOURCE_LIMIT, str(error)) from error
+        if isinstance(reply, Refused):
+            raise RejectedError(reply.code, reply.detail)
+        return reply
+
+    async def _run(self, line: str) -> str:
+        """A death has other causes too, such as a machine short of memory: a file is blamed when it kills twice."""
+        try:
+            return await self._pool.run(line)
+        except ChildCrashedError as error:
+            log.warning("image.child_crashed", error=str(error))
+            return await self._pool.run(line)
+
+
+def _recognise(source: Path, max_bytes: int) -> str:
+    size = source.stat().st_size
+    if size > max_bytes:
+        raise RejectedError(Code.TOO_LARGE, f"{size} bytes; at most {max_bytes} are read")
+    with source.open("rb") as file:
+        return recognise(file.read(HEAD_BYTES))
+
+
+def _understood(line: str) -> Reply:
+    try:
+        return decode_reply(line)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ChildCrashedError(f"the child's reply makes no sense: {error}") from error
+
+
+def _image(reply: Survey | Rendered, content_type: str, out_dir: Path) -> RenderedImage:
+    if not isinstance(reply, Rendered):
+        raise RejectedError(Code.RESOURCE_LIMIT, "the child answered another question")
+    return RenderedImage(
+        width=reply.width,
+        height=reply.height,
+        content_type=content_type,
+        placeholder=reply.placeholder,
+        dominant_color=reply.dominant_color,
+        sha256=reply.sha256,
+        notes=reply.notes,
+        files=tuple(_file(made, out_dir) for made in reply.files),
+    )
+
+
+def _file(made: Made, out_dir: Path) -> RenderedFile:
+    """A child that was taken over may name or leave anything: only a plain file under one of our names is taken."""
+    path = out_dir / f"{made.name}.webp"
+    if made.name not in _NAMES or not stat.S_ISREG(path.lstat().st_mode):
+        raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a rendition")
+    return RenderedFile(made.name, path, CONTENT_TYPE, made.width, made.height, path.lstat().st_size)
+
+
+def _clear(out_dir: Path) -> None:
+    for name in _NAMES:
+        (out_dir / f"{name}.webp").unlink(missing_ok=True)

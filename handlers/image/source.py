@@ -1,0 +1,129 @@
+"""Opens a picture and decodes it: the only steps that touch untrusted bytes."""
+
+import errno
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pillow_heif
+from PIL import AvifImagePlugin, Image, ImageFile, PngImagePlugin
+
+from handlers.image.formats import DECODERS
+from handlers.image.geometry import Size, turned
+from media.errors import Code, RejectedError
+
+HEADROOM = 1.5
+"""A reduced decode leaves this many times the largest rendition: less costs sharpness, more costs time."""
+TEXT_CHUNK = 8 * 1024 * 1024
+"""Bytes of one inflated PNG text chunk: Photoshop's XMP fits, a zip bomb does not."""
+_ORIENTATION = 0x0112
+_UPRIGHT = 1
+
+type Box = tuple[float, float, float, float]
+
+
+def prepare_decoders() -> None:
+    """Sets Pillow up for a child process: one decoding thread each, bombs are errors, a truncated file stays one."""
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    PngImagePlugin.MAX_TEXT_CHUNK = TEXT_CHUNK
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+@contextmanager
+def opened(path: Path, content_type: str, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    """The picture, opened by the decoder of its true type and no other. Raises as `decoding` does."""
+    Image.MAX_IMAGE_PIXELS = max_pixels  # holds for every frame and tile that Pillow meets, not only for the first
+    with decoding():
+        image = Image.open(path, formats=DECODERS[content_type])
+    with image:
+        yield image
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Names the failures of decoders. Raises RejectedError, or MemoryError when the limit of address space was met."""
+    try:
+        yield
+    except (RejectedError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RejectedError(Code.TOO_MANY_PIXELS, str(error)) from error
+    except Image.UnidentifiedImageError as error:
+        raise RejectedError(Code.CORRUPT, "the content begins like its type but is not of it") from error
+    except Exception as error:
+        # On untrusted bytes decoders raise whatever their authors did not foresee; all of it means one thing.
+        text = f"{type(error).__name__}: {error}"
+        if "memory" in text.lower() or getattr(error, "errno", None) == errno.ENOMEM:
+            raise MemoryError(text) from error
+        code = Code.RESOURCE_LIMIT if "Decompressed data too large" in text else Code.CORRUPT
+        raise RejectedError(code, text) from error
+
+
+def check_limits(image: ImageFile.ImageFile, max_pixels: int, max_total_pixels: int) -> int:
+    """The number of frames, once the picture is known to be within the limits. Raises RejectedError."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise RejectedError(Code.CORRUPT, f"{width}×{height} pixels")
+    if width * height > max_pixels:
+        raise RejectedError(Code.TOO_MANY_PIXELS, f"{width}×{height} pixels; at most {max_pixels} are read")
+    frames = count_frames(image)
+    if frames * width * height > max_total_pixels:
+        detail = f"{frames} frames of {width}×{height} pixels; at most {max_total_pixels} pixels are read in all"
+        raise RejectedError(Code.TOO_MANY_PIXELS, detail)
+    return frames
+
+
+def count_frames(image: ImageFile.ImageFile) -> int:
+    """Frames of an animation; 1 for everything else, further pages of a TIFF or pictures of an MPO included."""
+    if image.format not in {"GIF", "WEBP", "PNG", "AVIF"}:
+        return 1
+    with decoding():
+        return max(1, int(getattr(image, "n_frames", 1)))
+
+
+def orientation_of(image: ImageFile.ImageFile) -> int:
+    """1 to 8, by EXIF, else by XMP (Pillow looks there itself); 1 when neither can be read.
+
+    PNG may carry it behind the pixels, so that one is decoded here; Pillow turns a TIFF while decoding it.
+    """
+    if image.format in {"TIFF", "PNG"}:
+        with decoding():
+            image.load()
+    if image.format == "TIFF":
+        return _UPRIGHT
+    try:
+        value = image.getexif().get(_ORIENTATION, _UPRIGHT)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - damaged metadata, in whatever way, costs the turn and not the picture
+        return _UPRIGHT
+    return value if isinstance(value, int) and _UPRIGHT <= value <= 8 else _UPRIGHT  # noqa: PLR2004 - EXIF's range
+
+
+def decode(image: ImageFile.ImageFile, largest: Size, orientation: int) -> Box:
+    """Decodes the first frame, JPEG at a reduced scale where that is enough; gives the part of it that is picture."""
+    box: Box | None = None
+    if image.format in {"JPEG", "MPO"}:
+        wanted = turned(largest, orientation)
+        reduced = image.draft(None, (math.ceil(wanted[0] * HEADROOM), math.ceil(wanted[1] * HEADROOM)))
+        box = reduced[1] if reduced else None
+    with decoding():
+        image.load()
+    return box or (0, 0, *image.size)
+
+
+def peak_memory(image: ImageFile.ImageFile, largest: Size, frames: int) -> int:
+    """An estimate, in bytes, of what rendering takes at its peak; generous, since admission depends on it."""
+    pixels = image.width * image.height
+    base = 96 * 1024 * 1024  # the interpreter, the decoders, two encoders at work
+    animation = 6 * frames * largest[0] * largest[1] if frames > 1 else 0
+    if image.format not in {"JPEG", "MPO"}:
+        return base + 10 * pixels + animation  # decoded, converted, and the decoder's own planes
+    scale = max((s for s in (1, 2, 4, 8) if max(image.size) >= s * HEADROOM * max(largest)), default=1)
+    coefficients = 6 * pixels if "progressive" in image.info else 0  # libjpeg holds them all
+    return base + coefficients + 4 * pixels // (scale * scale)

@@ -1,0 +1,33 @@
+"""What runs in the child processes: jobs in, replies out, as strings of JSON."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from handlers.image import pipeline
+from handlers.image.job import Job, Kind, Refused, Reply, encode_reply
+from handlers.image.source import prepare_decoders
+from media.errors import RejectedError
+
+ENCODERS = 2
+"""Threads; Pillow's encoder leaves the interpreter free meanwhile. More need more address space than they save time."""
+
+
+def build() -> Callable[[str], str]:
+    """Called once per child, by the sandbox's entry."""
+    prepare_decoders()
+    return work
+
+
+def work(line: str) -> str:
+    return encode_reply(_reply(Job.decode(line)))
+
+
+def _reply(job: Job) -> Reply:
+    try:
+        if job.kind is Kind.SURVEY:
+            return pipeline.survey(job)
+        # Leaving waits for the encoders: when the reply is out, nobody writes any more.
+        with ThreadPoolExecutor(ENCODERS) as encoders:
+            return pipeline.render(job, encoders)
+    except RejectedError as error:
+        return Refused(error.code, error.detail[:500])
