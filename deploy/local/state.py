@@ -52,6 +52,7 @@ class State:
         self.clamav = self.root / "clamav"
         self.mediaconvert = self.root / "mediaconvert"
         self._lock = self.root / "lock"
+        self._users = self.root / "users"
         self._running = self.root / "running.json"
         self._secrets = self.root / "secrets.json"
         self._intact = self.root / "intact"
@@ -75,19 +76,24 @@ class State:
 
     def running(self) -> Running | None:
         """The stack that holds this folder now, if it is up."""
-        if not self._is_held() or not self._running.is_file():
+        if not self.is_held() or not self._running.is_file():
             return None
         return Running.model_validate_json(self._running.read_text())
 
-    def _is_held(self) -> bool:
-        if not self._lock.is_file():
-            return False
-        with self._lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep whoever started the stack from stopping it until the end of the block."""
+        with self._users.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def is_used(self) -> bool:
+        """Whether another command is inside `used` now."""
+        return _is_locked(self._users)
+
+    def is_held(self) -> bool:
+        """Whether a stack runs on this folder, or starts, or stops."""
+        return _is_locked(self._lock)
 
     def announce(self, ports: Ports, api_url: str, settings: Mapping[str, str]) -> None:
         """Tell other commands that the stack is up."""
@@ -123,6 +129,17 @@ class State:
         for folder in (self.emulator, self.postgres, self.mediaconvert):
             if folder.exists():
                 shutil.rmtree(folder)
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _write_private(path: Path, text: str) -> None:

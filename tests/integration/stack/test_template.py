@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cfnlint.decode import cfn_yaml
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
 from deploy.local.topology import TEMPLATE
 from media.settings import QUEUES

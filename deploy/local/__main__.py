@@ -1,0 +1,199 @@
+"""The command line of the embedded stack: serve, process, token, stop."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from deploy.local import process, report, stack, tokens
+from deploy.local.child import PartError
+from deploy.local.ports import PortError
+from deploy.local.state import Running, State, StateInUseError, state_folder
+
+USAGE = 2
+FAILED = 1
+INTERRUPTED = 130
+START_PATIENCE = 120.0
+"""Seconds that one command waits for a stack that another one is starting."""
+
+STOP_PATIENCE = 120.0
+PAUSE = 0.1
+
+
+class NoStackError(Exception):
+    """The command needs a running stack and there is none."""
+
+
+def say(line: str) -> None:
+    """Tell whoever sits at the terminal; standard output belongs to results."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+async def serve(state: State) -> int:
+    """The whole stack until Ctrl-C, or until a part of it ends."""
+    begun = time.monotonic()
+    async with stack.running(state.root, say) as up:
+        say(f"ready after {time.monotonic() - begun:.1f} s: http://localhost:{up.ports.api}/")
+        say(f"  ClamAV has {up.scanner}")
+        say(f"  logs: {state.logs}, settings of the services: {state.root / 'settings.env'}, Ctrl-C ends it")
+        say(await up.supervisor.failure())
+    return FAILED
+
+
+async def process_files(state: State, order: process.Order, *, as_json: bool) -> int:
+    """Send files through the stack that runs, or through one started for this."""
+    progress = report.Progress(len(order.files))
+    async with _any_stack(state) as running:
+        try:
+            results = await process.process(order, running, state.secrets().jwt_secret, progress)
+        finally:
+            progress.clear()
+    if as_json:
+        print(json.dumps([result.model_dump(mode="json") for result in results], indent=1))
+    else:
+        print(report.table(results))
+    return 0 if all(result.is_good for result in results) else FAILED
+
+
+@asynccontextmanager
+async def _any_stack(state: State) -> AsyncIterator[Running]:
+    """The running stack, else one for the block; it is not stopped while another command still uses it."""
+    state.root.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as exits:
+        if not state.is_held():
+            await exits.enter_async_context(stack.running(state.root, say))
+            exits.push_async_callback(_until_unused, state)
+        with state.used():
+            yield await _until_running(state)
+
+
+async def _until_running(state: State) -> Running:
+    async with asyncio.timeout(START_PATIENCE):
+        while (running := state.running()) is None:
+            if not state.is_held():
+                raise NoStackError("the stack that was starting has ended")
+            await asyncio.sleep(PAUSE)
+    return running
+
+
+async def _until_unused(state: State) -> None:
+    if state.is_used():
+        say("another command still uses this stack; waiting for it")
+    while state.is_used():  # noqa: ASYNC110 - the event is in another process
+        await asyncio.sleep(PAUSE)
+
+
+async def print_token(state: State, user: str, role: str) -> int:
+    """A token for the running stack, on standard output."""
+    _require_running(state)
+    print(tokens.mint(state.secrets().jwt_secret, user=user, role=role))
+    return 0
+
+
+async def stop(state: State) -> int:
+    """End the stack that runs on this state folder, and wait until it has ended."""
+    running = _require_running(state)
+    os.kill(running.pid, signal.SIGTERM)  # it holds the lock at this moment, so the number is its own
+    try:
+        async with asyncio.timeout(STOP_PATIENCE):
+            while state.is_held():  # noqa: ASYNC110 - the event is in another process
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        say(f"the stack (pid {running.pid}) has not ended within {STOP_PATIENCE:.0f} s")
+        return FAILED
+    say("stopped")
+    return 0
+
+
+def _require_running(state: State) -> Running:
+    running = state.running()
+    if running is None:
+        raise NoStackError(f"no stack runs on {state.root}; start one with ./run.sh")
+    return running
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.sh", description="The media service with everything it stands on.")
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("serve", help="run the whole stack until Ctrl-C (the default)")
+    sending = commands.add_parser("process", help="send files through the service and wait for the results")
+    sending.add_argument("--json", action="store_true", help="one JSON array on standard output and nothing else")
+    sending.add_argument("--out", type=Path, metavar="DIR", help="download the renditions into DIR/<asset_id>/")
+    sending.add_argument("--type", choices=["image", "video", "audio", "document"], help="instead of the file's own")
+    sending.add_argument("--as", dest="sender", choices=["recording"], help="the way the webinar service sends it")
+    sending.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    minting = commands.add_parser("token", help="print a token for the running stack")
+    minting.add_argument("--user", default=process.USER, metavar="ID", help="whose token (default: %(default)s)")
+    minting.add_argument("--role", default="user", help="user, service or admin (default: %(default)s)")
+    commands.add_parser("stop", help="end a stack left running")
+    return parser
+
+
+def _order(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> process.Order:
+    unusable = [str(file) for file in arguments.files if not (file.is_file() and os.access(file, os.R_OK))]
+    if unusable:
+        parser.error(f"not files that can be read: {', '.join(unusable)}")
+    return process.Order(arguments.files, arguments.out, arguments.type, arguments.sender == "recording")
+
+
+def _chosen(arguments: list[str]) -> tuple[Coroutine[None, None, int], int]:
+    """What to do, and the exit status when it is interrupted: for `serve` that is its way to end."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    state = State(state_folder())
+    match given.command:
+        case "process":
+            return process_files(state, _order(parser, given), as_json=given.json), INTERRUPTED
+        case "token":
+            return print_token(state, given.user, given.role), INTERRUPTED
+        case "stop":
+            return stop(state), INTERRUPTED
+        case _:
+            return serve(state), 0
+
+
+async def _until_signalled(work: Coroutine[None, None, int], interrupted: int) -> int:
+    """Ctrl-C and SIGTERM once: stop in order. A second time: at once, and the kernel ends the children."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+
+    def interrupt(number: signal.Signals) -> None:
+        received.append(number)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(each)
+        task.cancel()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, interrupt, each)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        say("stopped")
+        return interrupted
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    work, interrupted = _chosen(arguments)
+    try:
+        return asyncio.run(_until_signalled(work, interrupted))
+    except (PortError, StateInUseError) as error:
+        say(f"run.sh: {error}")
+        return USAGE
+    except (PartError, NoStackError, TimeoutError) as error:
+        say(f"run.sh: {error}")
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Sets up whatever is missing, then runs the embedded stack: ./run.sh [serve | process … | token … | stop | bench NAME …]
+set -euo pipefail
+
+caller=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=deploy/local/setup.sh
+. deploy/local/setup.sh
+
+setup_python
+setup_programs
+
+root=$PWD
+cd "$caller" # the files and the state that the arguments name are the caller's
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+export MEDIA_LOCAL_STATE="${MEDIA_LOCAL_STATE:-$root/.local}"
+if [ "${1:-}" = bench ]; then
+  name=${2:?usage: ./run.sh bench NAME [arguments]}
+  exec "$root/.venv/bin/python" -P -m "tests.bench.$name" "${@:3}"
+fi
+exec "$root/.venv/bin/python" -P -m deploy.local "$@"

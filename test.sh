@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs everything that guards a merge, or with arguments only pytest: ./test.sh [pytest arguments]
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=deploy/local/setup.sh
+. deploy/local/setup.sh
+
+setup_python
+setup_programs
+if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
+  apt_install chromium || say "no chromium: the tests of the page are skipped"
+fi
+
+export PATH="$PWD/.venv/bin:$PATH"
+if [ $# = 0 ]; then
+  ruff check .
+  ruff format --check .
+  mypy
+  lint-imports
+  cfn-lint deploy/cloudformation/*.yaml
+  shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh
+fi
+exec python -m pytest "$@"
