@@ -13,6 +13,7 @@ _STORAGE = re.compile(
 )
 _MISSING = re.compile(r"Server returned 404|No such file or directory")
 _PROTECTED = re.compile(r"DRM protected|[Ee]ncrypted")
+_CODEC = re.compile(r"Codec \((\w{1,40})\) not on whitelist")
 _CUT_SHORT = re.compile(r"partial file|File ended prematurely|Truncated|Packet corrupt|error reading header")
 
 _FAULTS = (
@@ -55,6 +56,8 @@ def unopenable(complaint: str) -> MediaError:
     """Why ffprobe could not open a file: the storage's fault, or one of the file's many."""
     if error := unreachable(complaint):
         return error
+    if codec := _CODEC.search(complaint):
+        return RejectedError(Code.UNSUPPORTED_CODEC, f"a track coded as {codec[1]}")
     for pattern, code, detail in _FAULTS:
         if pattern.search(complaint):
             return RejectedError(code, detail)

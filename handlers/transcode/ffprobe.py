@@ -73,7 +73,7 @@ class Ffprobe:
         try:
             with TemporaryDirectory(prefix="probe-") as folder:
                 child = await run_limited(
-                    [*arguments, "-i", url if _remote(url) else f"file:{url}"],
+                    [*arguments, "-i", _source(url, Path(folder))],
                     timeout=timeout,
                     memory=self.memory,
                     cpu_seconds=cpu_seconds,
@@ -107,6 +107,16 @@ def _walls(url: str) -> list[str]:
     authorities = ssl.get_default_verify_paths().cafile
     trust = ["-tls_verify", "1", "-ca_file", authorities] if authorities else []
     return [*options, "-protocol_whitelist", "https,tls,tcp", *trust]
+
+
+def _source(url: str, folder: Path) -> str:
+    """What to open. A local file gets a name without a suffix, so that its content alone decides what it is; behind a
+    signed address's query the suffix counts for nothing either.
+    """
+    if _remote(url):
+        return url
+    (folder / "source").symlink_to(url)
+    return "file:source"
 
 
 def _remote(url: str) -> bool:

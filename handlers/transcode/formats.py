@@ -46,9 +46,12 @@ AUDIO_DECODERS: dict[str, tuple[str, ...]] = {
     **{f"pcm_{form}": (f"pcm_{form}",) for form in _PCM},
 }
 
+_BESIDE = ("ssa", "ass", "srt", "subrip", "mov_text", "webvtt", "text", "dvbsub", "dvdsub", "pgssub", "png", "bmp")
+"""Subtitles and covers: not used, but ffprobe opens no file of which it may not open every track."""
+
 FORMAT_WHITELIST = ",".join(DEMUXERS)
 CODEC_WHITELIST = ",".join(
-    name for table in (VIDEO_DECODERS, AUDIO_DECODERS) for names in table.values() for name in names
+    (*(name for table in (VIDEO_DECODERS, AUDIO_DECODERS) for names in table.values() for name in names), *_BESIDE)
 )
 
 ENCRYPTED_TAGS = frozenset({"encv", "enca", "drmi", "drms"})
