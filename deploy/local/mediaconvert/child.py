@@ -1,0 +1,98 @@
+"""Runs ffmpeg and ffprobe: in their own session, under limits, with a deadline, and never left behind."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+STDERR_TAIL = 64 * 1024
+"""Bytes kept of what a child complains; the rest is read and dropped."""
+LINE_LIMIT = 256 * 1024
+ADDRESS_SPACE = 8 * 1024**3
+"""Bytes; several encoders at 1080p stay below 3 GiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a child ended. `status` is negative for a signal."""
+
+    status: int
+    stderr: str
+
+
+class DeadlineError(Exception):
+    """The child ran longer than it may; it and its group are dead."""
+
+
+async def run(argv: Sequence[str], *, cwd: Path, deadline: float, on_line: Callable[[str], None]) -> Finished:
+    """Run a program in `cwd` and hand each line of its standard output to `on_line`.
+
+    Raises DeadlineError after `deadline` seconds, OSError when the program cannot be started. When this is cancelled,
+    or `on_line` raises, the whole process group is killed before the error goes on.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *_limits(),
+        *argv,
+        cwd=cwd,
+        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        limit=LINE_LIMIT,
+    )
+    try:
+        async with asyncio.timeout(deadline), asyncio.TaskGroup() as pumps:
+            complaints = pumps.create_task(_tail(_stream(process.stderr)))
+            pumps.create_task(_lines(_stream(process.stdout), on_line))
+            pumps.create_task(process.wait())
+    except TimeoutError:
+        raise DeadlineError(f"{Path(argv[0]).name} took longer than {deadline:.0f} s") from None
+    finally:
+        await _end(process)
+    return Finished(process.returncode or 0, complaints.result().decode(errors="replace"))
+
+
+def _limits() -> list[str]:
+    """util-linux's wrappers where they exist: the child dies with us, and cannot take all memory."""
+    wrapped: list[str] = []
+    if setpriv := shutil.which("setpriv"):
+        wrapped += [setpriv, "--pdeathsig", "KILL"]
+    if prlimit := shutil.which("prlimit"):
+        wrapped += [prlimit, f"--as={ADDRESS_SPACE}", "--core=0"]
+    return wrapped
+
+
+def _stream(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
+    if stream is None:
+        raise RuntimeError("the child was started without pipes")
+    return stream
+
+
+async def _lines(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            continue  # Longer than LINE_LIMIT: readline has dropped it, and so may we.
+        if not line:
+            return
+        on_line(line.decode(errors="replace").rstrip("\n"))
+
+
+async def _tail(stream: asyncio.StreamReader) -> bytes:
+    kept = b""
+    while chunk := await stream.read(8192):
+        kept = (kept + chunk)[-STDERR_TAIL:]
+    return kept
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    # The group outlives its leader when that one was killed alone, so it is killed either way.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await asyncio.shield(process.wait())

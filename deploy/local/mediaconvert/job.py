@@ -1,0 +1,119 @@
+"""A job: what was asked, how far it is, what came of it."""
+
+import secrets
+import string
+import time
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deploy.local.mediaconvert.config import Config
+
+
+class Status(StrEnum):
+    SUBMITTED = "SUBMITTED"
+    PROGRESSING = "PROGRESSING"
+    COMPLETE = "COMPLETE"
+    CANCELED = "CANCELED"
+    ERROR = "ERROR"
+
+
+class Phase(StrEnum):
+    PROBING = "PROBING"
+    TRANSCODING = "TRANSCODING"
+    UPLOADING = "UPLOADING"
+
+
+UNFINISHED = (Status.SUBMITTED, Status.PROGRESSING)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class OutputDetail(_Frozen):
+    """One output as it turned out: addresses `s3://…`, milliseconds, pixels, bits per second."""
+
+    paths: tuple[str, ...]
+    duration_ms: int
+    width: int | None = None
+    height: int | None = None
+    average_bitrate: int | None = None
+
+
+class GroupDetail(_Frozen):
+    kind: str
+    playlists: tuple[str, ...]
+    outputs: tuple[OutputDetail, ...]
+
+
+class Job(_Frozen):
+    """Times are Unix seconds. `settings` is the document as it came, with boto's names, for GetJob to give back."""
+
+    job_id: str
+    token: str | None
+    fingerprint: str
+    """Of the request, to tell a repeated token from a reused one."""
+    role: str
+    settings: dict[str, Any]
+    user_metadata: dict[str, str]
+    input_file: str
+    created_at: float
+    status: Status = Status.SUBMITTED
+    started_at: float | None = None
+    finished_at: float | None = None
+    phase: Phase | None = None
+    percent: int | None = None
+    retries: int = 0
+    error_code: int | None = None
+    error_message: str | None = None
+    warnings: tuple[str, ...] = ()
+    groups: tuple[GroupDetail, ...] = Field(default_factory=tuple)
+
+    def but(self, **changes: Any) -> "Job":
+        """A copy with `changes`, checked."""
+        return Job.model_validate({**dict(self), **changes})
+
+
+def new_job_id() -> str:
+    """Like the service's: milliseconds, a dash, six letters or digits."""
+    alphabet = string.ascii_lowercase + string.digits
+    return f"{time.time_ns() // 1_000_000}-{''.join(secrets.choice(alphabet) for _ in range(6))}"
+
+
+def job_view(job: Job, config: Config) -> dict[str, Any]:
+    """The API's `Job`, with boto's names; what is None is left out by `to_wire`."""
+    return {
+        "Arn": config.job_arn(job.job_id),
+        "Id": job.job_id,
+        "Queue": config.queue_arn,
+        "Role": job.role,
+        "ClientRequestToken": job.token,
+        "CreatedAt": round(job.created_at),
+        "Status": job.status.value,
+        "CurrentPhase": job.phase and job.phase.value,
+        "JobPercentComplete": job.percent,
+        "RetryCount": job.retries,
+        "ErrorCode": job.error_code,
+        "ErrorMessage": job.error_message,
+        "Settings": job.settings,
+        "UserMetadata": job.user_metadata,
+        "AccelerationStatus": "NOT_APPLICABLE",
+        "BillingTagsSource": "JOB",
+        "StatusUpdateInterval": "SECONDS_60",
+        "Messages": {"Info": [], "Warning": list(job.warnings)},
+        "Timing": {
+            "SubmitTime": round(job.created_at),
+            "StartTime": job.started_at and round(job.started_at),
+            "FinishTime": job.finished_at and round(job.finished_at),
+        },
+        "OutputGroupDetails": [
+            {"OutputDetails": [_output_view(output) for output in group.outputs]} for group in job.groups
+        ],
+    }
+
+
+def _output_view(output: OutputDetail) -> dict[str, Any]:
+    video = {"WidthInPx": output.width, "HeightInPx": output.height} if output.width else None
+    return {"DurationInMs": output.duration_ms, "VideoDetails": video}

@@ -1,0 +1,241 @@
+"""From the job's document and the probed source to exact outputs: sizes, rates, names."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import PurePosixPath
+from typing import Literal
+
+from deploy.local.mediaconvert import errors
+from deploy.local.mediaconvert.document import (
+    AudioDescription,
+    FrameCaptureSettings,
+    H264Settings,
+    Input,
+    JobSettings,
+    Output,
+    OutputGroup,
+    VideoDescription,
+)
+from deploy.local.mediaconvert.probe import Source
+from deploy.local.mediaconvert.semantics import CHANNELS
+
+AUTO_GOP = 2.0
+"""Seconds, where the job leaves the length of a GOP to the service."""
+
+CRF = {1: 35, 2: 33, 3: 31, 4: 29, 5: 27, 6: 25, 7: 23, 8: 21, 9: 19, 10: 17}
+"""x264's constant rate factor that looks about like each QVBR level."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The size of what is made. `fit` says how the source comes into it: exactly, or with bars around it."""
+
+    width: int
+    height: int
+    fit: Literal["exact", "bars"]
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """H.264. `rate` is frames per second, `gop` seconds, `bitrate` bits per second: a peak when `crf` is set."""
+
+    picture: Picture
+    rate: Fraction
+    gop: float
+    profile: str
+    crf: int | None
+    bitrate: int
+    deinterlace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """JPEG stills at `rate` per second, at most `count`; `quality` 1 to 100."""
+
+    picture: Picture
+    rate: Fraction
+    count: int
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """AAC of the source's track number `track`, counted from 0. Bits and samples per second."""
+
+    track: int
+    bitrate: int
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPlan:
+    """One output. `local` is its name in the working directory, `name` its key without extension."""
+
+    local: str
+    name: str
+    extension: str
+    video: Video | Capture | None
+    audio: Audio | None
+    segment_length: float | None = None
+    iframes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """One output group; `name` is the key of its master playlist without extension."""
+
+    kind: Literal["HLS_GROUP", "FILE_GROUP"]
+    bucket: str
+    name: str
+    outputs: tuple[OutputPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is made of one source, and what had to be left out."""
+
+    groups: tuple[GroupPlan, ...]
+    rotate: str
+    warnings: tuple[str, ...]
+
+    @property
+    def outputs(self) -> tuple[OutputPlan, ...]:
+        return tuple(output for group in self.groups for output in group.outputs)
+
+
+def make_plan(settings: JobSettings, source: Source) -> Plan:
+    """Decide every output. Raises JobFailedError where the source cannot give what the job asks for."""
+    planner = _Planner(settings.inputs[0], source)
+    groups = tuple(planner.group(index, group) for index, group in enumerate(settings.output_groups))
+    return Plan(groups, planner.source_input.video_selector.rotate, tuple(planner.warnings))
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`."""
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+class _Planner:
+    def __init__(self, source_input: Input, source: Source) -> None:
+        self.source_input = source_input
+        self.source = source
+        self.warnings: list[str] = []
+
+    def group(self, index: int, group: OutputGroup) -> GroupPlan:
+        bucket, name = split_address(group.destination or "")
+        if not name or name.endswith("/"):
+            # Without a file name of its own, an output is called like the input.
+            name += PurePosixPath(self.source_input.file_input or "").stem
+        hls = group.output_group_settings.type == "HLS_GROUP_SETTINGS"
+        settings = group.output_group_settings.hls_group_settings
+        length = settings.segment_length if hls and settings else None
+        outputs = tuple(
+            self.output(output, f"g{index}o{number}", name, length) for number, output in enumerate(group.outputs)
+        )
+        return GroupPlan("HLS_GROUP" if hls else "FILE_GROUP", bucket, name, outputs)
+
+    def output(self, output: Output, local: str, name: str, segment_length: float | None) -> OutputPlan:
+        video = self.video(output.video_description) if output.video_description else None
+        audio = self.audio(output.audio_descriptions[0], alone=video is None) if output.audio_descriptions else None
+        default = {"M3U8": "m3u8", "RAW": "jpg"}.get(output.container_settings.container or "", "mp4")
+        return OutputPlan(
+            local=local,
+            name=name + output.name_modifier,
+            extension=default if segment_length else output.extension or default,
+            video=video,
+            audio=audio,
+            segment_length=segment_length,
+            iframes=output.output_settings.hls_settings.i_frame_only_manifest != "EXCLUDE" and isinstance(video, Video),
+        )
+
+    def video(self, description: VideoDescription) -> Video | Capture:
+        if self.source.video is None:
+            raise errors.JobFailedError(
+                errors.NO_VIDEO,
+                f"Your input file [{self.source_input.file_input}] doesn't have video that the transcoder can consume.",
+            )
+        picture = self.picture(description)
+        if description.codec_settings.codec == "FRAME_CAPTURE":
+            return _capture(description.codec_settings.frame_capture_settings or FrameCaptureSettings(), picture)
+        return self.h264(description, description.codec_settings.h264_settings or H264Settings(), picture)
+
+    def h264(self, description: VideoDescription, settings: H264Settings, picture: Picture) -> Video:
+        specified = settings.framerate_control == "SPECIFIED"
+        rate = (
+            Fraction(settings.framerate_numerator or 30, settings.framerate_denominator or 1)
+            if specified
+            else self.source.rate
+        )
+        qvbr = settings.rate_control_mode == "QVBR"
+        level = settings.qvbr_settings.qvbr_quality_level if settings.qvbr_settings else 7
+        preprocessors = description.video_preprocessors
+        return Video(
+            picture=picture,
+            rate=rate,
+            gop=_gop(settings, rate),
+            profile={"BASELINE": "baseline", "MAIN": "main"}.get(settings.codec_profile, "high"),
+            crf=CRF[level] if qvbr else None,
+            bitrate=(settings.max_bitrate if qvbr else settings.bitrate) or 5_000_000,
+            deinterlace=bool(preprocessors and preprocessors.deinterlacer is not None),
+        )
+
+    def picture(self, description: VideoDescription) -> Picture:
+        rotate = self.source_input.video_selector.rotate
+        width, height = self.source.display_size(upright=rotate == "AUTO")
+        if rotate in {"DEGREES_90", "DEGREES_270"}:
+            width, height = height, width
+        if description.width and description.height:
+            stretched = description.scaling_behavior == "STRETCH_TO_OUTPUT"
+            return Picture(description.width, description.height, "exact" if stretched else "bars")
+        if description.height:
+            return Picture(_even(width * description.height / height), description.height, "exact")
+        if description.width:
+            return Picture(description.width, _even(height * description.width / width), "exact")
+        if round(width) % 2 or round(height) % 2:
+            raise errors.JobFailedError(
+                errors.INCOMPATIBLE,
+                f"Invalid resolution [{round(width)} x {round(height)}], only even values are supported.",
+            )
+        return Picture(round(width), round(height), "exact")
+
+    def audio(self, description: AudioDescription, *, alone: bool) -> Audio | None:
+        names = self.source_input.audio_selectors
+        selector = names.get(description.audio_source_name or "") or next(iter(names.values()), None)
+        track = selector.tracks[0] - 1 if selector and selector.tracks else 0
+        if track >= len(self.source.audio):
+            self.no_audio(track, named=bool(selector and selector.tracks), alone=alone)
+            return None
+        aac = description.codec_settings.aac_settings
+        if aac is None:
+            raise errors.JobFailedError(errors.INCOMPATIBLE, "An audio description has no aacSettings.")
+        return Audio(track, aac.bitrate or 96_000, aac.sample_rate or 48_000, CHANNELS[aac.coding_mode or ""])
+
+    def no_audio(self, track: int, *, named: bool, alone: bool) -> None:
+        if named:
+            raise errors.JobFailedError(
+                errors.INCOMPATIBLE,
+                "Invalid audio track specified for audio_selector [1]. "
+                f"Audio track [{track + 1}] not found in input container.",
+            )
+        message = f"No audio frames decoded on [selector-(Audio Selector 1)-track-{track + 1}-drc]"
+        if alone:
+            raise errors.JobFailedError(errors.NO_AUDIO, message)
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+
+def _capture(settings: FrameCaptureSettings, picture: Picture) -> Capture:
+    rate = Fraction(settings.framerate_numerator, settings.framerate_denominator)
+    return Capture(picture, rate, settings.max_captures, settings.quality)
+
+
+def _gop(settings: H264Settings, rate: Fraction) -> float:
+    if settings.gop_size_units == "AUTO" or not settings.gop_size:
+        return AUTO_GOP
+    return settings.gop_size if settings.gop_size_units == "SECONDS" else settings.gop_size / float(rate)
+
+
+def _even(size: Fraction) -> int:
+    return max(2, 2 * round(size / 2))

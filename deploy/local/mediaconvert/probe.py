@@ -1,0 +1,158 @@
+"""What the input is, as ffprobe sees it."""
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from deploy.local.mediaconvert import child, errors
+
+DEADLINE = 60.0
+"""Seconds for one ffprobe."""
+MAX_OUTPUT = 4 * 1024 * 1024
+"""Characters kept of ffprobe's answer; a longer one is cut and so no JSON any more."""
+MAX_RATE = Fraction(120)
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,mxf,ogg,wav,mp3,aac,flac,ac3,aiff"
+"""Demuxers that may open an input: containers of media, none that names other files."""
+OPEN = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
+"""Stands before every `-i`: a playlist or a script in disguise must not make ffmpeg read anything else."""
+
+
+def _rate(value: object) -> Fraction:
+    numerator, _, denominator = str(value).partition("/")
+    return Fraction(int(numerator), int(denominator or 1)) if int(denominator or 1) else Fraction(0)
+
+
+def _ratio(value: object) -> Fraction:
+    numerator, _, denominator = str(value).partition(":")
+    ratio = Fraction(int(numerator), int(denominator)) if int(denominator or 0) else Fraction(1)
+    return ratio if ratio > 0 else Fraction(1)
+
+
+class _SideData(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    rotation: float = 0
+
+
+class _Disposition(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    attached_pic: int = 0
+
+
+class Stream(BaseModel):
+    """One elementary stream, in ffprobe's words."""
+
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+    codec_type: str = ""
+    codec_name: str = "unknown"
+    codec_tag_string: str = ""
+    width: int = 0
+    height: int = 0
+    sample_aspect_ratio: Annotated[Fraction, BeforeValidator(_ratio)] = Fraction(1)
+    r_frame_rate: Annotated[Fraction, BeforeValidator(_rate)] = Fraction(0)
+    avg_frame_rate: Annotated[Fraction, BeforeValidator(_rate)] = Fraction(0)
+    sample_rate: int = 0
+    disposition: _Disposition = _Disposition()
+    side_data_list: list[_SideData] = Field(default_factory=list)
+
+    @property
+    def rotated(self) -> bool:
+        """Whether the display matrix swaps width and height."""
+        return any(round(abs(data.rotation)) % 180 == 90 for data in self.side_data_list)  # noqa: PLR2004 - degrees
+
+
+class _Format(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    duration: float = 0.0
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    streams: list[Stream] = Field(default_factory=list)
+    format: _Format = _Format()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The input. `duration` is seconds, 0 when the container does not say."""
+
+    video: Stream | None
+    audio: tuple[Stream, ...]
+    duration: float
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second of a constant-rate output that follows the source."""
+        if self.video is None:
+            return Fraction(0)
+        for rate in (self.video.r_frame_rate, self.video.avg_frame_rate):
+            if 0 < rate <= MAX_RATE:
+                return rate
+        return Fraction(30)
+
+    def display_size(self, *, upright: bool) -> tuple[Fraction, Fraction]:
+        """Width and height with the sample aspect applied; with `upright` the display matrix, too."""
+        if self.video is None:
+            return Fraction(0), Fraction(0)
+        width, height = self.video.width * self.video.sample_aspect_ratio, Fraction(self.video.height)
+        return (height, width) if upright and self.video.rotated else (width, height)
+
+
+async def probe(ffprobe: str, path: Path, address: str) -> Source:
+    """Read the input at `path`; `address` is what it is called in messages.
+
+    Raises JobFailedError with the code that MediaConvert gives for such a file.
+    """
+    argv = [ffprobe, "-v", "error", *OPEN, "-show_streams", "-show_format", "-of", "json", "-i", f"file:{path.name}"]
+    found = await _ask(argv, path.parent, address)
+    video = next((s for s in found.streams if s.codec_type == "video" and not s.disposition.attached_pic), None)
+    audio = tuple(s for s in found.streams if s.codec_type == "audio")
+    for stream, kind in [(video, "Video"), *((s, "Audio") for s in audio)]:
+        if stream and stream.codec_name in {"unknown", "none"}:
+            raise errors.JobFailedError(
+                errors.UNSUPPORTED_CODEC,
+                f"{kind} codec [{stream.codec_tag_string or 'unknown'}] is not a supported input {kind.lower()} codec",
+            )
+    if video is None and not audio:
+        raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container")
+    return Source(video, audio, found.format.duration)
+
+
+async def duration_of(ffprobe: str, path: Path) -> float:
+    """Seconds of one of our own outputs. Raises JobFailedError when it cannot be read."""
+    argv = [ffprobe, "-v", "error", "-show_format", "-of", "json", "-i", f"file:{path.name}"]
+    return (await _ask(argv, path.parent, path.name)).format.duration
+
+
+async def _ask(argv: list[str], folder: Path, address: str) -> _Answer:
+    lines: list[str] = []
+    room = MAX_OUTPUT
+
+    def collect(line: str) -> None:
+        nonlocal room
+        room -= len(line)
+        if room > 0:
+            lines.append(line)
+
+    try:
+        finished = await child.run(argv, cwd=folder, deadline=DEADLINE, on_line=collect)
+    except child.DeadlineError as error:
+        raise errors.JobFailedError(errors.TIMED_OUT, str(error)) from None
+    if finished.status:
+        raise _unreadable(finished.stderr, address)
+    try:
+        return _Answer.model_validate(json.loads("\n".join(lines)))
+    except (ValidationError, ValueError):
+        raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container") from None
+
+
+def _unreadable(stderr: str, address: str) -> errors.JobFailedError:
+    if "moov atom not found" in stderr:
+        return errors.unopenable(errors.BROKEN_STRUCTURE, address, "no moov box found in file")
+    if "error reading header" in stderr or "contradictionary" in stderr:
+        return errors.unopenable(errors.BROKEN_STRUCTURE, address, "invalid container headers")
+    return errors.unopenable(errors.UNREADABLE, address, "No parser found for container")

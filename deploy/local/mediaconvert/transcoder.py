@@ -1,0 +1,98 @@
+"""Runs one job from its input in S3 to its outputs there: fetch, probe, plan, transcode, describe, upload."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from types_aiobotocore_s3 import S3Client
+
+from deploy.local.mediaconvert import child, command, errors, objects, outputs
+from deploy.local.mediaconvert.config import Config
+from deploy.local.mediaconvert.document import JobSettings
+from deploy.local.mediaconvert.job import GroupDetail, Job, Phase
+from deploy.local.mediaconvert.plan import Plan, make_plan
+from deploy.local.mediaconvert.probe import Source, probe
+
+INPUT = "input"
+"""The name that the input has in the working directory: nothing of the user's reaches a command line."""
+CUT_SHORT = re.compile(r"partial file|File ended prematurely|Truncating packet|truncated", re.IGNORECASE)
+LEAST_MADE = 0.5
+"""Of the announced duration; less means that the rest of the file is missing."""
+PROBED, TRANSCODED = 5, 90
+"""Percent of the job that is done after these phases."""
+
+
+class Progress(Protocol):
+    """Who is told how a job goes on."""
+
+    def phase(self, phase: Phase, percent: int) -> None: ...
+
+    def probed(self, source: Source, warnings: tuple[str, ...]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transcoder:
+    """One instance serves all jobs. `folder` of a run is private to it and removed by whoever made it."""
+
+    config: Config
+    s3: S3Client
+
+    async def run(self, job: Job, folder: Path, progress: Progress) -> tuple[GroupDetail, ...]:
+        """What was made. Raises JobFailedError with MediaConvert's code when it cannot be."""
+        progress.phase(Phase.PROBING, 0)
+        source_path = folder / INPUT
+        await objects.fetch(self.s3, job.input_file, source_path)
+        source = await probe(self.config.ffprobe, source_path, job.input_file)
+        plan = make_plan(JobSettings.model_validate(job.settings), source)
+        progress.probed(source, plan.warnings)
+        progress.phase(Phase.TRANSCODING, PROBED)
+        complaints = await self._transcode(plan, source, folder, progress)
+        made = await outputs.collect(self.config.ffprobe, plan, source, folder)
+        size = (await asyncio.to_thread(source_path.stat)).st_size
+        self._check_length(made, source, complaints, size)
+        progress.phase(Phase.UPLOADING, TRANSCODED)
+        await objects.put_all(self.s3, made.uploads)
+        return made.groups
+
+    async def _transcode(self, plan: Plan, source: Source, folder: Path, progress: Progress) -> str:
+        argv = command.arguments(self.config.ffmpeg, INPUT, plan, source)
+        try:
+            finished = await child.run(
+                argv, cwd=folder, deadline=self.config.job_deadline, on_line=_watch(source, progress)
+            )
+        except child.DeadlineError as error:
+            message = f"An internal error has occurred and your job timed out: {error}"
+            raise errors.JobFailedError(errors.TIMED_OUT, message) from None
+        if finished.status:
+            raise _broken(finished)
+        return finished.stderr
+
+    @staticmethod
+    def _check_length(made: outputs.Made, source: Source, complaints: str, size: int) -> None:
+        too_short = source.duration and made.duration < LEAST_MADE * source.duration
+        if too_short or CUT_SHORT.search(complaints):
+            message = f"Demuxer: [ReadPacketData File read failed - end of file hit at length [{size}]."
+            raise errors.JobFailedError(errors.TRUNCATED, f"{message} Is file truncated?]")
+
+
+def _watch(source: Source, progress: Progress) -> Callable[[str], None]:
+    def on_line(line: str) -> None:
+        name, _, value = line.partition("=")
+        if name != "out_time_us" or not value.isdigit() or not source.duration:
+            return
+        share = min(1.0, int(value) / 1e6 / source.duration)
+        progress.phase(Phase.TRANSCODING, PROBED + int(share * (TRANSCODED - PROBED)))
+
+    return on_line
+
+
+def _broken(finished: child.Finished) -> errors.JobFailedError:
+    last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+    if CUT_SHORT.search(finished.stderr):
+        return errors.JobFailedError(errors.TRUNCATED, f"Demuxer: [{last}]. Is file truncated?")
+    if re.search(r"Invalid data|rror while decoding|Nothing was written|does not contain any stream", finished.stderr):
+        return errors.JobFailedError(errors.BROKEN_STRUCTURE, f"Demuxer: [{last}]")
+    return errors.JobFailedError(errors.UNKNOWN, f"Unknown error [{finished.status}]: {last}")
