@@ -1,0 +1,34 @@
+"""`python -m handlers.transcode.check [--json] URL|DIR|FILE`: exits with 0 when clean, 1 when not, 2 for wrong use."""
+
+import argparse
+import asyncio
+import sys
+
+from handlers.transcode.check.conformance import check
+from handlers.transcode.check.report import Report
+from handlers.transcode.check.source import SourceError, open_source
+
+
+async def run(target: str) -> Report:
+    async with open_source(target) as (source, master):
+        return await check(source, master)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m handlers.transcode.check", description="Checks an HLS presentation."
+    )
+    parser.add_argument("target", help="a master playlist's address, or a folder or file")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    options = parser.parse_args()
+    try:
+        report = asyncio.run(run(options.target))
+    except (SourceError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(report.to_json() if options.json else report)
+    return 0 if report.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Reads HLS playlists: master and media, as far as the checks need. Pure."""
+
+import re
+from dataclasses import dataclass
+
+ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+
+
+class PlaylistError(Exception):
+    """The text is no playlist, or one whose numbers cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One `EXT-X-STREAM-INF`. Bandwidths are bits per second; what is not declared is None or empty."""
+
+    uri: str
+    bandwidth: int | None
+    average_bandwidth: int | None
+    codecs: str
+    resolution: str
+    frame_rate: float | None
+    audio_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    variants: tuple[Variant, ...]
+    i_frame_uris: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`duration` in seconds; `size` in bytes and `offset` only where the playlist gives a byte range."""
+
+    uri: str
+    duration: float
+    size: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    target: int | None
+    segments: tuple[Segment, ...]
+    ended: bool
+    i_frames_only: bool
+    init_uri: str | None
+    encrypted: bool
+
+
+def is_master(text: str) -> bool:
+    return "#EXT-X-STREAM-INF" in text
+
+
+def parse_master(text: str) -> Master:
+    """Raises PlaylistError."""
+    lines = _lines(text)
+    variants = [
+        _variant(_attributes(line), _next_uri(lines, number))
+        for number, line in enumerate(lines)
+        if line.startswith("#EXT-X-STREAM-INF:")
+    ]
+    i_frames = [_attributes(line).get("URI", "") for line in lines if line.startswith("#EXT-X-I-FRAME-STREAM-INF:")]
+    return Master(tuple(variants), tuple(uri for uri in i_frames if uri))
+
+
+def parse_media(text: str) -> Media:
+    """Raises PlaylistError."""
+    lines = _lines(text)
+    target = _tag(lines, "#EXT-X-TARGETDURATION:")
+    init = _tag(lines, "#EXT-X-MAP:")
+    key = _tag(lines, "#EXT-X-KEY:")
+    return Media(
+        target=None if target is None else int(_number(target)),
+        segments=tuple(_segments(lines)),
+        ended="#EXT-X-ENDLIST" in lines,
+        i_frames_only="#EXT-X-I-FRAMES-ONLY" in lines,
+        init_uri=_attributes(init).get("URI") if init else None,
+        encrypted=bool(key) and _attributes(key or "").get("METHOD") != "NONE",
+    )
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines or lines[0] != "#EXTM3U":
+        raise PlaylistError("it does not begin with #EXTM3U")
+    return lines
+
+
+def _segments(lines: list[str]) -> list[Segment]:
+    found: list[Segment] = []
+    duration: float | None = None
+    size = offset = None
+    for line in lines:
+        if line.startswith("#EXTINF:"):
+            duration = _number(line.removeprefix("#EXTINF:").partition(",")[0])
+        elif line.startswith("#EXT-X-BYTERANGE:"):
+            length, _, start = line.removeprefix("#EXT-X-BYTERANGE:").partition("@")
+            size, offset = int(_number(length)), int(_number(start)) if start else None
+        elif not line.startswith("#"):
+            if duration is None:
+                raise PlaylistError(f"{line[:80]} has no #EXTINF")
+            found.append(Segment(line, duration, size, offset))
+            duration = size = offset = None
+    return found
+
+
+def _variant(attributes: dict[str, str], uri: str) -> Variant:
+    codecs = attributes.get("CODECS", "")
+    known = [codec.strip() for codec in codecs.split(",") if codec.strip()]
+    return Variant(
+        uri=uri,
+        bandwidth=_optional(attributes.get("BANDWIDTH")),
+        average_bandwidth=_optional(attributes.get("AVERAGE-BANDWIDTH")),
+        codecs=codecs,
+        resolution=attributes.get("RESOLUTION", ""),
+        frame_rate=_number(attributes["FRAME-RATE"]) if "FRAME-RATE" in attributes else None,
+        audio_only=bool(known) and all(codec.startswith(("mp4a", "ac-3", "ec-3")) for codec in known),
+    )
+
+
+def _attributes(line: str) -> dict[str, str]:
+    return {name: value.strip('"') for name, value in ATTRIBUTE.findall(line.partition(":")[2] or line)}
+
+
+def _tag(lines: list[str], name: str) -> str | None:
+    return next((line.removeprefix(name) for line in lines if line.startswith(name)), None)
+
+
+def _next_uri(lines: list[str], number: int) -> str:
+    following = lines[number + 1] if number + 1 < len(lines) else "#"
+    if following.startswith("#"):
+        raise PlaylistError("a #EXT-X-STREAM-INF is followed by no address")
+    return following
+
+
+def _optional(text: str | None) -> int | None:
+    return None if text is None else int(_number(text))
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise PlaylistError(f"{text[:40]!r} is no number") from error
+    if not 0 <= value < 1e12:  # noqa: PLR2004 - beyond any duration or bandwidth; NaN fails too
+        raise PlaylistError(f"{text[:40]!r} is out of range")
+    return value

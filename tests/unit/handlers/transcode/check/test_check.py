@@ -1,0 +1,154 @@
+"""The checker on a presentation that conforms, and on the same one broken in one way at a time."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from handlers.transcode.check.conformance import check
+from handlers.transcode.check.playlist import parse_media
+from handlers.transcode.check.report import Report, Rule
+from handlers.transcode.check.source import FolderSource, SourceError, open_source
+
+SIZES = {"low": "64x36", "high": "128x72"}
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two aligned variants of 14 s by ffmpeg, and a master playlist with measured numbers."""
+    folder = tmp_path_factory.mktemp("hls")
+    for name, size in SIZES.items():
+        encode(folder, name, size, gop=50)
+    write_master(folder)
+    return folder
+
+
+@pytest.fixture
+def hls(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "hls")
+
+
+def encode(folder: Path, name: str, size: str, gop: int) -> None:
+    inputs = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=14", "-f", "lavfi", "-i", "sine=d=14"]
+    codecs = ["-c:v", "libx264", "-g", str(gop), "-keyint_min", str(gop), "-sc_threshold", "0", "-c:a", "aac"]
+    package = ["-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod", "-hls_segment_filename"]
+    output = [str(folder / f"{name}_%d.ts"), str(folder / f"{name}.m3u8")]
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *inputs, *codecs, *package, *output], check=True, timeout=60)
+
+
+def write_master(folder: Path) -> None:
+    lines = ["#EXTM3U", "#EXT-X-VERSION:6"]
+    for name, size in SIZES.items():
+        segments = parse_media((folder / f"{name}.m3u8").read_text()).segments
+        sizes = [(folder / segment.uri).stat().st_size for segment in segments]
+        peak = max(bytes_ * 8 / segment.duration for bytes_, segment in zip(sizes, segments, strict=True))
+        average = sum(sizes) * 8 / sum(segment.duration for segment in segments)
+        lines += [
+            (
+                f"#EXT-X-STREAM-INF:BANDWIDTH={peak:.0f},AVERAGE-BANDWIDTH={average:.0f},RESOLUTION={size},"
+                'FRAME-RATE=25.000,CODECS="avc1.64000a,mp4a.40.2"'
+            ),
+            f"{name}.m3u8",
+            f'#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1000,URI="{name}_iframes.m3u8"',
+        ]
+        (folder / f"{name}_iframes.m3u8").write_text(
+            "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-I-FRAMES-ONLY\n#EXTINF:6,\n#EXT-X-BYTERANGE:376@376\n"
+            f"{name}_0.ts\n#EXT-X-ENDLIST\n"
+        )
+    (folder / "master.m3u8").write_text("\n".join(lines) + "\n")
+
+
+async def report_of(folder: Path) -> Report:
+    return await check(FolderSource(folder), str((folder / "master.m3u8").resolve()))
+
+
+def edit(path: Path, pattern: str, replacement: str) -> None:
+    changed, count = re.subn(pattern, replacement, path.read_text(), count=1)
+    assert count
+    path.write_text(changed)
+
+
+async def test_one_that_conforms(hls: Path) -> None:
+    report = await report_of(hls)
+    assert report.findings == ()
+    assert [(one.uri, one.segments, one.duration) for one in report.variants] == [
+        ("low.m3u8", 3, 14.0),
+        ("high.m3u8", 3, 14.0),
+    ]
+    assert str(report).endswith("clean")
+
+
+BREACHES = {
+    "bandwidth": ("master.m3u8", r"BANDWIDTH=\d+", "BANDWIDTH=9000000", Rule.BANDWIDTH),
+    "average": ("master.m3u8", r"AVERAGE-BANDWIDTH=\d+", "AVERAGE-BANDWIDTH=1", Rule.BANDWIDTH),
+    "codecs": ("master.m3u8", r',CODECS="[^"]*"', "", Rule.ATTRIBUTES),
+    "frame rate": ("master.m3u8", r"FRAME-RATE=25.000,", "", Rule.ATTRIBUTES),
+    "resolution": ("master.m3u8", r"RESOLUTION=\d+x\d+,", "", Rule.ATTRIBUTES),
+    "no i-frames": ("master.m3u8", r"#EXT-X-I-FRAME-STREAM-INF.*\n", "", Rule.I_FRAMES),
+    "i-frames gone": ("master.m3u8", r"low_iframes", "gone", Rule.I_FRAMES),
+    "i-frame range": ("low_iframes.m3u8", r"376@376", "376@99999999", Rule.I_FRAMES),
+    "target": ("low.m3u8", r"TARGETDURATION:\d+", "TARGETDURATION:3", Rule.TARGET_DURATION),
+    "no target": ("low.m3u8", r"#EXT-X-TARGETDURATION:\d+", "", Rule.TARGET_DURATION),
+    "no end": ("low.m3u8", r"#EXT-X-ENDLIST", "", Rule.COMPLETE),
+    "segment gone": ("low.m3u8", r"low_1.ts", "gone.ts", Rule.READABLE),
+    "outside": ("low.m3u8", r"low_1.ts", "../../../etc/passwd", Rule.READABLE),
+    "no playlist": ("low.m3u8", r"#EXTM3U", "hello", Rule.READABLE),
+    "bad number": ("low.m3u8", r"EXTINF:\d", "EXTINF:x", Rule.READABLE),
+    "no master": ("master.m3u8", r"#EXTM3U", "", Rule.READABLE),
+}
+
+
+@pytest.mark.parametrize("name", BREACHES)
+async def test_each_breach_is_found(hls: Path, name: str) -> None:
+    file, pattern, replacement, rule = BREACHES[name]
+    edit(hls / file, pattern, replacement)
+    assert rule in {finding.rule for finding in (await report_of(hls)).findings}
+
+
+async def test_variants_cut_at_different_times(hls: Path) -> None:
+    encode(hls, "low", SIZES["low"], gop=70)
+    assert Rule.ALIGNMENT in {finding.rule for finding in (await report_of(hls)).findings}
+
+
+async def test_a_segment_that_begins_in_the_middle(hls: Path) -> None:
+    data = (hls / "low_1.ts").read_bytes()
+    half = len(data) // 188 // 2 * 188
+    (hls / "low_1.ts").write_bytes(data[half:])
+    assert Rule.KEY_FRAMES in {finding.rule for finding in (await report_of(hls)).findings}
+
+
+async def test_a_media_playlist_is_no_master(hls: Path) -> None:
+    report = await check(FolderSource(hls), str(hls / "low.m3u8"))
+    assert [finding.rule for finding in report.findings] == [Rule.VARIANTS]
+
+
+async def test_over_http(hls: Path) -> None:
+    app = web.Application()
+    app.router.add_static("/", hls)
+    async with TestServer(app) as server:
+        async with open_source(str(server.make_url("/master.m3u8"))) as (source, master):
+            assert (await check(source, master)).clean
+        async with open_source(str(server.make_url("/gone.m3u8"))) as (source, master):
+            assert (await check(source, master)).findings[0].message == "HTTP 404"
+
+
+async def test_a_folder_needs_one_master(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="0 master"):
+        async with open_source(str(tmp_path)):
+            pass
+
+
+@pytest.mark.parametrize(("broken", "status"), [(False, 0), (True, 1)])
+def test_the_command(hls: Path, broken: bool, status: int) -> None:
+    if broken:
+        edit(hls / "low.m3u8", "#EXT-X-ENDLIST", "")
+    command = [sys.executable, "-m", "handlers.transcode.check", "--json", str(hls)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == status
+    assert json.loads(done.stdout)["clean"] is not broken
