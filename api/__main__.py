@@ -1,0 +1,65 @@
+"""`python -m api`: serves until SIGTERM or SIGINT. Exit status 2: wrong configuration; 1: it could not start."""
+
+import asyncio
+import signal
+import sys
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from api.app import check, running
+from media import schema
+from media.errors import UnavailableError
+from media.schema import SchemaError
+from media.settings import Settings, SettingsError, load
+from media.telemetry import configure_logging
+
+log = structlog.get_logger(__name__)
+
+SHUTDOWN_TIMEOUT = 15.0
+"""Seconds for requests under way, half of ECS's default `stopTimeout`."""
+
+
+def main() -> int:
+    """Exit status 0 after a stop that was asked for."""
+    try:
+        settings = load()
+        check(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging(settings.log_format, settings.log_level)
+    try:
+        asyncio.run(serve(settings))
+    except (SchemaError, UnavailableError) as error:
+        sys.stderr.write(f"the API cannot start: {error}\n")
+        return 1
+    except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+        sys.stderr.write(f"the API cannot start: {type(error).__name__}: {error}\n")
+        return 1
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal asks to stop. Raises SchemaError, OSError (a busy port, Postgres away)."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await schema.check(settings.database_url)
+    async with running(settings) as app:
+        # Its own access log writes whole request lines, tokens included; ours is in `middlewares`.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.api_host, settings.api_port, reuse_address=True).start()
+            log.info("api.serving", host=settings.api_host, port=settings.api_port)
+            await stop.wait()
+            log.info("api.stopping")
+        finally:
+            await runner.cleanup()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

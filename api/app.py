@@ -1,0 +1,169 @@
+"""The API, wired: what stands before a `yield` starts, what stands after it stops, in reverse order."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+
+import aiohttp
+import structlog
+from aiobotocore.credentials import AioCredentials
+from aiohttp import web
+
+from api.auth import Authenticator, Keys, SecretKey
+from api.delivery import Links
+from api.jwks import JwksKeys
+from api.metrics import ApiMetrics
+from api.middlewares import cross_origin, headers_for, observe
+from api.playback import PlaybackTokens
+from api.routes import add_routes
+from api.service import SERVICE, Service
+from api.views.page import page_of
+from api.wire import BODY_LIMIT
+from media import aws
+from media.asset_store import database
+from media.asset_store.assets import AssetStore
+from media.errors import Dependency, UnavailableError
+from media.message_queue import MessageQueues
+from media.object_storage import ObjectStorage
+from media.outbox import EffectKind, Outbox
+from media.settings import Settings, SettingsError
+from media.signing import CloudFront, Credentials, bucket_address
+
+log = structlog.get_logger(__name__)
+
+LAG_INTERVAL = 0.5
+"""Seconds between two looks at how late the event loop is."""
+
+
+def check(settings: Settings) -> None:
+    """What the API needs beyond what every part needs. Raises SettingsError, a line for each thing wrong."""
+    lines = []
+    if bool(settings.jwt_secret) == bool(settings.jwt_jwks_url):
+        lines.append("  MEDIA_JWT_SECRET: exactly one of it and MEDIA_JWT_JWKS_URL must be set")
+    if not settings.callback_secret and not settings.jwt_secret:
+        lines.append("  MEDIA_CALLBACK_SECRET: needed beside MEDIA_JWT_JWKS_URL, it signs the HLS tokens")
+    try:
+        _cloudfront(settings)
+    except ValueError as error:
+        lines.append(f"  CLOUDFRONT_PRIVATE_KEY: {error}")
+    if lines:
+        raise SettingsError("the configuration is not complete:\n" + "\n".join(lines))
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[web.Application]:
+    """The application with everything that it needs open. Raises SettingsError."""
+    check(settings)
+    async with AsyncExitStack() as stack:
+        yield application(await _service(settings, stack))
+
+
+def application(service: Service) -> web.Application:
+    """The application over parts that are there already."""
+    app = web.Application(
+        middlewares=[observe, cross_origin(service.settings.cors_origins)], client_max_size=BODY_LIMIT
+    )
+    app[SERVICE] = service
+    add_routes(app)
+    if service.settings.page:
+        page = page_of(service)
+        app.router.add_get("/", page.index)
+        app.router.add_get("/static/{path:.+}", page.asset)
+    app.on_response_prepare.append(headers_for(service))
+    return app
+
+
+async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
+    store = await stack.enter_async_context(database.connect(settings.database_url, application="media-api"))
+    clients = aws.Clients(settings, stack)
+    queues = MessageQueues(await clients.sqs(), settings.queue_urls())
+    metrics = ApiMetrics()
+    await stack.enter_async_context(_watching_the_loop(metrics))
+    secret = _secret(settings)
+    return Service(
+        settings=settings,
+        database=store,
+        assets=AssetStore(store),
+        outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
+        storage=ObjectStorage(await clients.s3()),
+        links=_links(settings, clients),
+        playback=PlaybackTokens(secret),
+        authenticator=await _authenticator(settings, stack),
+        metrics=metrics,
+        secret=secret,
+    )
+
+
+def _links(settings: Settings, clients: aws.Clients) -> Links:
+    endpoint = settings.s3_public_endpoint_url or settings.aws_endpoint_url
+    bucket = bucket_address(settings.output_bucket, settings.aws_region, endpoint)
+    if not settings.cloudfront_domain:
+        log.warning("api.no_cloudfront", text="URLs are presigned by S3 and live no longer than our AWS credentials")
+    return Links(bucket, settings.aws_region, _credentials(clients), _cloudfront(settings))
+
+
+def _cloudfront(settings: Settings) -> CloudFront | None:
+    domain, key_id, key = (
+        settings.cloudfront_domain,
+        settings.cloudfront_key_pair_id,
+        settings.cloudfront_private_key,
+    )
+    return CloudFront(domain, key_id, key.get_secret_value()) if domain and key_id and key else None
+
+
+def _credentials(clients: aws.Clients) -> Callable[[], Awaitable[Credentials]]:
+    """What signs at this moment. botocore refreshes those of a role; until when they last it tells only privately."""
+    source: AioCredentials | None = None
+
+    async def current() -> Credentials:
+        nonlocal source
+        source = source or await clients.credentials()
+        frozen = await source.get_frozen_credentials() if source else None
+        if frozen is None or not frozen.access_key or not frozen.secret_key:
+            raise UnavailableError(Dependency.S3, "there are no AWS credentials to sign with")
+        expires_at: datetime | None = getattr(source, "_expiry_time", None)
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires_at)
+
+    return current
+
+
+async def _authenticator(settings: Settings, stack: AsyncExitStack) -> Authenticator:
+    keys = await _keys(settings, stack)
+    return Authenticator(keys, settings.jwt_issuer, settings.jwt_audience, time.time)
+
+
+async def _keys(settings: Settings, stack: AsyncExitStack) -> Keys:
+    if settings.jwt_secret:
+        return SecretKey(settings.jwt_secret.get_secret_value())
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    keys = JwksKeys(settings.jwt_jwks_url or "", session, time.monotonic)
+    stack.push_async_callback(keys.close)
+    return keys
+
+
+def _secret(settings: Settings) -> str:
+    secret = settings.callback_secret or settings.jwt_secret
+    if secret is None:
+        raise SettingsError("MEDIA_CALLBACK_SECRET is missing")
+    return secret.get_secret_value()
+
+
+@asynccontextmanager
+async def _watching_the_loop(metrics: ApiMetrics) -> AsyncIterator[None]:
+    task = asyncio.create_task(_watch_loop(metrics))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _watch_loop(metrics: ApiMetrics) -> None:
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(LAG_INTERVAL)
+        metrics.loop_lag.observe(max(0.0, time.perf_counter() - before - LAG_INTERVAL))

@@ -1,0 +1,149 @@
+"""The delivery table: who may ask for which delivery, by which kind of URL, and for how long."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from api.auth import Caller, Role
+from media.asset import Asset, AssetType, Delivery, Rendition
+from media.signing import Bucket, CloudFront, Credentials, S3Presigner, Window, window
+
+UPLOAD_LIFETIME = timedelta(minutes=15)
+LIFETIMES = {
+    Delivery.PUBLIC: timedelta(hours=24),  # only where there is no CloudFront: its public URLs do not end
+    Delivery.COURSE_VIDEO: timedelta(hours=4),
+    Delivery.COURSE_PDF: timedelta(hours=2),
+    Delivery.WEBINAR_VOD: timedelta(hours=8),
+    Delivery.VERIFICATION_DOCUMENT: timedelta(minutes=30),
+}
+_FOR_USERS = {
+    AssetType.IMAGE: {Delivery.PUBLIC, Delivery.VERIFICATION_DOCUMENT},
+    AssetType.VIDEO: {Delivery.COURSE_VIDEO},
+    AssetType.AUDIO: {Delivery.COURSE_VIDEO},
+    AssetType.DOCUMENT: {Delivery.COURSE_PDF, Delivery.VERIFICATION_DOCUMENT},
+}
+_PICTURE = re.compile(r"w[0-9]+")
+
+
+def may_ask_for(caller: Caller, asset_type: AssetType, delivery: Delivery) -> bool:
+    """Whether this caller may have uploads of this type delivered so."""
+    return caller.role is not Role.USER or delivery in _FOR_USERS[asset_type]
+
+
+def default_rendition(asset: Asset) -> Rendition | None:
+    """`hls`, else the largest picture, else `original`, else the one that has most bytes."""
+    by_name = {rendition.name: rendition for rendition in asset.renditions}
+    pictures = [rendition for rendition in asset.renditions if _PICTURE.fullmatch(rendition.name)]
+    largest = max(pictures, key=lambda rendition: rendition.width or 0, default=None)
+    last = max(asset.renditions, key=lambda rendition: rendition.bytes, default=None)
+    return by_name.get("hls") or largest or by_name.get("original") or last
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A URL, and when it ends; None when it does not."""
+
+    url: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLink:
+    """A URL to PUT to, and the headers that the client must set itself."""
+
+    url: str
+    headers: dict[str, str]
+
+
+class Links:
+    """Makes URLs. `credentials` gives those that sign at this moment; without CloudFront all is presigned by S3."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        region: str,
+        credentials: Callable[[], Awaitable[Credentials]],
+        cloudfront: CloudFront | None,
+    ) -> None:
+        self._bucket = bucket
+        self._region = region
+        self._credentials = credentials
+        self._cloudfront = cloudfront
+
+    @property
+    def storage_origin(self) -> str:
+        """Where presigned URLs lead."""
+        return f"{self._bucket.scheme}://{self._bucket.host}"
+
+    async def upload(self, key: str, content_type: str, size: int | None) -> UploadLink:
+        """A PUT that can happen once, with this content type and, when given, exactly this many bytes."""
+        headers = {"Content-Type": content_type, "If-None-Match": "*"}
+        length = {} if size is None else {"Content-Length": str(size)}
+        presigner = S3Presigner(self._bucket, self._region, await self._credentials(), datetime.now(UTC))
+        seconds = int(UPLOAD_LIFETIME.total_seconds())
+        return UploadLink(presigner.url(key, seconds=seconds, method="PUT", headers=headers | length), headers)
+
+    async def rendition(self, asset: Asset, rendition: Rendition, now: datetime) -> Link:
+        """The URL of one file, by the asset's delivery."""
+        span = window(now, LIFETIMES[asset.delivery])
+        if self._cloudfront and _on_cloudfront(asset, rendition.key):
+            if rendition.key.startswith("public/"):
+                return Link(self._cloudfront.plain_url(rendition.key), None)
+            return Link(self._cloudfront.signed_url(rendition.key, span.end), span.end)
+        credentials = await self._credentials()
+        presigner = S3Presigner(self._bucket, self._region, credentials, span.start)
+        url = presigner.url(rendition.key, seconds=span.seconds, query=_as_answered(asset, rendition))
+        return Link(url, _sooner(span.end, credentials.expires_at))
+
+    async def playback_end(self, asset: Asset, now: datetime) -> datetime:
+        """When a playback that begins now must end: its segments cannot outlive the credentials that sign them."""
+        end = window(now, LIFETIMES[asset.delivery]).end
+        if self._cloudfront and asset.delivery is not Delivery.VERIFICATION_DOCUMENT:
+            return end
+        return _sooner(end, (await self._credentials()).expires_at)
+
+    async def entries(self, asset: Asset, prefix: str, now: datetime, end: datetime) -> Callable[[str], str]:
+        """A function that makes the URL of any key below `prefix` (with its slash), good until `end`.
+
+        Made once per playlist: it holds what thousands of signatures share.
+        """
+        if self._cloudfront and _on_cloudfront(asset, prefix):
+            return _by_cloudfront(self._cloudfront, prefix, end)
+        span = Window(window(now, LIFETIMES[asset.delivery]).start, end)
+        presigner = S3Presigner(self._bucket, self._region, await self._credentials(), span.start)
+        return lambda key: presigner.url(key, seconds=span.seconds)
+
+
+def _by_cloudfront(cloudfront: CloudFront, prefix: str, end: datetime) -> Callable[[str], str]:
+    if prefix.startswith("public/"):
+        return cloudfront.plain_url
+    query = cloudfront.wildcard_query(prefix, end)
+    return lambda key: f"{cloudfront.plain_url(key)}?{query}"
+
+
+def _on_cloudfront(asset: Asset, key: str) -> bool:
+    """CloudFront serves what our encoders wrote; it never reaches private files or uploads."""
+    return asset.delivery is not Delivery.VERIFICATION_DOCUMENT and key.startswith(("public/", "processed/"))
+
+
+def _as_answered(asset: Asset, rendition: Rendition) -> dict[str, str]:
+    """What S3 is to answer with. An original is the scanned version and none other, and is saved, not shown."""
+    query: dict[str, str] = {}
+    if rendition.key == asset.key and asset.version_id:
+        query["versionId"] = asset.version_id
+    if rendition.name == "original":
+        query["response-content-type"] = rendition.content_type
+        query["response-content-disposition"] = attachment(asset.original_filename)
+    return query
+
+
+def attachment(name: str) -> str:
+    """A Content-Disposition that saves under `name` (RFC 6266): plain for old clients, UTF-8 for the others."""
+    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _sooner(end: datetime, other: datetime | None) -> datetime:
+    return min(end, other) if other else end

@@ -1,0 +1,27 @@
+"""What the API counts. Its registry is its own: the consumer's gauges would stand at zero here and mislead."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+
+
+class ApiMetrics:
+    """Every metric of the API. Labels hold route patterns, never paths."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "media_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=self.registry
+        )
+        self.duration = Histogram(
+            "media_http_request_duration_seconds",
+            "Time to the end of an answer.",
+            ("method", "route"),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.loop_lag = Histogram(
+            "media_event_loop_lag_seconds", "Lateness of the event loop.", buckets=_LAG, registry=self.registry
+        )
+        self.streams = Gauge("media_event_streams", "Open event streams.", registry=self.registry)

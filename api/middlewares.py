@@ -1,0 +1,158 @@
+"""What happens to every request: an id, a time limit, one place that writes errors, a log line, headers."""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from api.problems import KINDS, ProblemCode, ProblemError
+from api.schemas import FieldErrorOut, ProblemOut
+from api.service import SERVICE, Service
+from media.errors import RetryableError, UnavailableError
+
+log = structlog.get_logger(__name__)
+
+REQUEST_DEADLINE = 20.0
+"""Seconds for one request, streams excepted; every call that it makes has a shorter one of its own."""
+REQUEST_ID = web.RequestKey("request_id", str)
+ENDLESS = "endless"
+"""Marks handlers whose answers are streams: they have no deadline, and the bound is on their number."""
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._=;:-]{8,128}")
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID,"
+    " X-Request-ID, Range",
+    "Access-Control-Max-Age": "3600",
+}
+_EXPOSED = "ETag, Retry-After, X-Request-ID"
+_ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives the request its id, turns whatever is raised into problem+json, and writes one log line without secrets."""
+    given = request.headers.get("X-Request-ID", "")
+    request[REQUEST_ID] = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
+    begun = time.perf_counter()
+    response = await _answered(request, handler)
+    _record(request, response.status, time.perf_counter() - begun)
+    return response
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        if getattr(request.match_info.handler, ENDLESS, False):
+            return await handler(request)
+        async with asyncio.timeout(REQUEST_DEADLINE):
+            return await handler(request)
+    except Exception as error:  # noqa: BLE001 - the one place where errors become answers; what is unforeseen is logged
+        return problem_response(request, _problem(error))
+
+
+def _problem(error: Exception) -> ProblemError:
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, web.HTTPException):
+        return _of_http(error)
+    if isinstance(error, (UnavailableError, RetryableError)):
+        log.warning("api.dependency", error=str(error))
+        return ProblemError(ProblemCode.UNAVAILABLE, headers={"Retry-After": "2"})
+    if isinstance(error, TimeoutError):
+        log.error("api.timeout", exc_info=error)
+        return ProblemError(ProblemCode.TIMEOUT, headers={"Retry-After": "2"})
+    log.error("api.unforeseen", exc_info=error)
+    return ProblemError(ProblemCode.INTERNAL_ERROR)
+
+
+def _of_http(error: web.HTTPException) -> ProblemError:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return ProblemError(ProblemCode.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(sorted(error.allowed_methods))})
+    codes = {404: ProblemCode.NOT_FOUND, 413: ProblemCode.BODY_TOO_LARGE}
+    return ProblemError(codes.get(error.status, ProblemCode.INVALID_REQUEST))
+
+
+def problem_response(request: web.Request, problem: ProblemError) -> web.Response:
+    """RFC 9457. The title comes from the table of codes."""
+    kind = KINDS[problem.code]
+    body = ProblemOut(
+        type=f"urn:docfliq:media:problem:{problem.code}",
+        title=kind.title,
+        status=kind.status,
+        code=problem.code,
+        detail=problem.detail,
+        request_id=request[REQUEST_ID],
+        errors=[FieldErrorOut(field=error.field, message=error.message) for error in problem.errors],
+    )
+    return web.Response(
+        body=body.model_dump_json(exclude_defaults=True).encode(),
+        status=kind.status,
+        content_type="application/problem+json",
+        headers={"Cache-Control": "no-store"} | dict(problem.headers),
+    )
+
+
+def _record(request: web.Request, status: int, seconds: float) -> None:
+    """The route's pattern, not the path, and no query: tokens and signatures travel there."""
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "-"
+    # The method is the client's word: unknown ones would each make a series of their own.
+    method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
+    metrics = request.app[SERVICE].metrics
+    metrics.requests.labels(method, route, str(status)).inc()
+    metrics.duration.labels(method, route).observe(seconds)
+    asset_id = request.match_info.get("asset_id", "")[:36]
+    write = log.debug if route in _QUIET and status < 500 else log.info  # noqa: PLR2004 - server errors
+    write("api.request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), asset_id=asset_id)
+
+
+_QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+
+
+def cross_origin(origins: Sequence[str]) -> Middleware:
+    """Answers preflights for `origins` (`*`: any). No cookie is ever used, so credentials are never allowed."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+            return await handler(request)
+        if not _allowed(request.headers.get("Origin", ""), origins):
+            raise ProblemError(ProblemCode.ORIGIN_NOT_ALLOWED)
+        return web.Response(status=204, headers=_PREFLIGHT)
+
+    return middleware
+
+
+def headers_for(service: Service) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """A signal that completes the headers of every answer before its first byte, streams included."""
+    origins = service.settings.cors_origins
+
+    async def complete(request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in _ALWAYS.items():
+            response.headers.setdefault(name, value)
+        if request_id := request.get(REQUEST_ID):
+            response.headers["X-Request-ID"] = request_id
+        if origins:
+            _add_vary(response)
+            origin = request.headers.get("Origin", "")
+            if _allowed(origin, origins):
+                response.headers["Access-Control-Allow-Origin"] = origin
+                response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+
+    return complete
+
+
+def _add_vary(response: web.StreamResponse) -> None:
+    before = response.headers.get("Vary")
+    response.headers["Vary"] = f"{before}, Origin" if before else "Origin"
+
+
+def _allowed(origin: str, origins: Sequence[str]) -> bool:
+    return bool(origin) and (origin in origins or "*" in origins)

@@ -1,0 +1,117 @@
+"""HLS through the API: tokens bound to one asset and an end, and playlists whose entries carry their own permission."""
+
+import asyncio
+import base64
+import hmac
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from posixpath import dirname
+from uuid import UUID
+
+PLAYLIST_LIMIT = 2 * 1024 * 1024
+"""Bytes. Eight hours in segments of six seconds, with their durations, are some 300 KB."""
+ENTRY_LIMIT = 40_000
+"""Entries of one playlist. Eight hours with an I-frame every two seconds have 14,400."""
+SLICE = 0.003
+"""Seconds that the event loop is held at a time."""
+LINES_PER_LOOK = 32
+_URI = re.compile(r'(?<=[:,])URI="([^"]*)"')
+_ENTRY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+"""Relative, without `..`, scheme, query or escapes: what our transcoder writes, and nothing else."""
+
+
+class PlaylistError(Exception):
+    """A playlist that is not of our making, or names what it may not."""
+
+
+class PlaybackTokens:
+    """Makes and checks the `token` of playlist URLs."""
+
+    def __init__(self, secret: str) -> None:
+        # A key of its own: a token of one purpose must not be good for another.
+        self._key = hmac.digest(secret.encode(), b"docfliq media playback 1", "sha256")
+
+    def make(self, asset_id: UUID, end: datetime) -> str:
+        """A token for one asset until `end`, in whole seconds."""
+        expires = int(end.timestamp())
+        return f"{expires}.{self._signature(asset_id, expires)}"
+
+    def check(self, token: str, asset_id: UUID) -> datetime | None:
+        """When the token ends (perhaps in the past), or None when it is not ours or not for this asset."""
+        text, _, signature = token.partition(".")
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not signature.isascii():
+            return None
+        if not hmac.compare_digest(signature, self._signature(asset_id, int(text))):
+            return None
+        return datetime.fromtimestamp(int(text), UTC)
+
+    def _signature(self, asset_id: UUID, expires: int) -> str:
+        digest = hmac.digest(self._key, f"{asset_id}.{expires}".encode(), "sha256")
+        return base64.urlsafe_b64encode(digest[:18]).decode()
+
+
+def playlist_key(master: str, path: str) -> str:
+    """The key of the playlist at `path` of the API's URL; `master.m3u8` is the master whatever its own name.
+
+    Raises PlaylistError for what cannot be a playlist below the master's folder.
+    """
+    if path == "master.m3u8":
+        return master
+    if not path.endswith(".m3u8"):
+        raise PlaylistError("not a playlist")
+    return f"{dirname(master)}/{_checked(path)}"
+
+
+async def rewrite(text: str, folder: str, token: str, sign: Callable[[str], str]) -> str:
+    """A playlist in `folder` with every entry made reachable: playlists by `token`, files by `sign(key)`.
+
+    It lets other work in every few milliseconds. Raises PlaylistError.
+    """
+    lines: list[str] = []
+    begun = time.perf_counter()
+    for number, line in enumerate(_rewritten(text, folder, token, sign)):
+        lines.append(line)
+        if number % LINES_PER_LOOK == 0 and time.perf_counter() - begun > SLICE:
+            await asyncio.sleep(0)
+            begun = time.perf_counter()
+    return "\n".join(lines) + "\n"
+
+
+def _rewritten(text: str, folder: str, token: str, sign: Callable[[str], str]) -> Iterator[str]:
+    if not text.startswith("#EXTM3U"):
+        raise PlaylistError("does not begin with #EXTM3U")
+    count = 0
+
+    def reach(entry: str) -> str:
+        nonlocal count
+        count += 1
+        if count > ENTRY_LIMIT:
+            raise PlaylistError(f"has more than {ENTRY_LIMIT} entries")
+        checked = _checked(entry)
+        return f"{checked}?token={token}" if checked.endswith(".m3u8") else sign(f"{folder}/{checked}")
+
+    for line in _lines(text):
+        if line.startswith("#EXT"):
+            yield _URI.sub(lambda found: f'URI="{reach(found[1])}"', line)
+        elif line and not line.startswith("#"):
+            yield reach(line)
+        else:
+            yield line
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines one by one: splitting two megabytes at once would hold the loop."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield text[start:end].strip()
+        start = end + 1
+
+
+def _checked(entry: str) -> str:
+    if not _ENTRY.fullmatch(entry):
+        raise PlaylistError(f"entry {entry[:80]!r} is not a plain relative path")
+    return entry

@@ -1,0 +1,106 @@
+"""Everything the API refuses, in one table: the stable code, the HTTP status and a title for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ProblemCode(StrEnum):
+    """The `code` of an `application/problem+json` answer. It never changes its meaning."""
+
+    INVALID_REQUEST = "invalid_request"
+    UNAUTHENTICATED = "unauthenticated"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a code, no secret
+    OWNER_ID_NOT_ALLOWED = "owner_id_not_allowed"
+    DELIVERY_NOT_ALLOWED = "delivery_not_allowed"
+    FORBIDDEN = "forbidden"
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed"
+    NOT_FOUND = "not_found"
+    RENDITION_NOT_FOUND = "rendition_not_found"
+    DELETED = "deleted"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
+    NOT_UPLOADED = "not_uploaded"
+    SIZE_MISMATCH = "size_mismatch"
+    TYPE_MISMATCH = "type_mismatch"
+    NOT_READY = "not_ready"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    BODY_TOO_LARGE = "body_too_large"
+    TOO_LARGE = "too_large"
+    CONTENT_TYPE_NOT_ALLOWED = "content_type_not_allowed"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    INTERNAL_ERROR = "internal_error"
+    PLAYLIST_UNUSABLE = "playlist_unusable"
+    UNAVAILABLE = "unavailable"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one code stands for."""
+
+    status: int
+    title: str
+
+
+C = ProblemCode
+KINDS: dict[ProblemCode, Kind] = {
+    C.INVALID_REQUEST: Kind(422, "The request does not have the form that this endpoint takes."),
+    C.UNAUTHENTICATED: Kind(401, "The request carries no token that this service accepts."),
+    C.TOKEN_EXPIRED: Kind(401, "The token has expired, or is not valid yet."),
+    C.OWNER_ID_NOT_ALLOWED: Kind(403, "The token's subject cannot own assets."),
+    C.DELIVERY_NOT_ALLOWED: Kind(403, "This delivery may not be asked for with this asset type and role."),
+    C.FORBIDDEN: Kind(403, "The token does not allow this."),
+    C.ORIGIN_NOT_ALLOWED: Kind(403, "Pages of this origin may not call the API."),
+    C.NOT_FOUND: Kind(404, "There is nothing here for you."),
+    C.RENDITION_NOT_FOUND: Kind(404, "The asset has no such rendition."),
+    C.DELETED: Kind(404, "The asset was deleted."),
+    C.METHOD_NOT_ALLOWED: Kind(405, "This endpoint does not know that method."),
+    C.REQUEST_TIMEOUT: Kind(408, "The request's body took too long to arrive."),
+    C.NOT_UPLOADED: Kind(409, "The file has not arrived in the storage yet."),
+    C.SIZE_MISMATCH: Kind(409, "The stored file does not have the size that was announced."),
+    C.TYPE_MISMATCH: Kind(409, "The stored file does not have the content type that was announced."),
+    C.NOT_READY: Kind(409, "The asset is not ready yet."),
+    C.REJECTED: Kind(409, "The asset was rejected; its code says why."),
+    C.FAILED: Kind(409, "The asset could not be processed; its code says why."),
+    C.IDEMPOTENCY_KEY_REUSED: Kind(422, "This Idempotency-Key was used for another request."),
+    C.BODY_TOO_LARGE: Kind(413, "The request's body is larger than 64 KiB."),
+    C.TOO_LARGE: Kind(413, "The file is larger than its type allows."),
+    C.CONTENT_TYPE_NOT_ALLOWED: Kind(415, "Files of this content type are not taken as this asset type."),
+    C.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The body must be application/json."),
+    C.TOO_MANY_CONNECTIONS: Kind(429, "Too many event streams are open."),
+    C.INTERNAL_ERROR: Kind(500, "Internal error."),
+    C.PLAYLIST_UNUSABLE: Kind(502, "The playlist in the storage cannot be served."),
+    C.UNAVAILABLE: Kind(503, "A service that this one needs does not answer."),
+    C.TIMEOUT: Kind(503, "The request took too long."),
+}
+"""The one table. The documentation and the OpenAPI document are made from it."""
+del C
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of a request."""
+
+    field: str
+    message: str
+
+
+@dataclass(slots=True, eq=False)
+class ProblemError(Exception):
+    """A refusal. Raised anywhere in the API, written as problem+json at the edge.
+
+    `detail` is for people and says nothing that the caller may not know.
+    """
+
+    code: ProblemCode
+    detail: str = ""
+    errors: Sequence[FieldError] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        return KINDS[self.code].status

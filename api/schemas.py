@@ -1,0 +1,205 @@
+"""What goes in and what comes out, as frozen pydantic models; the OpenAPI document is made from them."""
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from media.asset import Asset, AssetType, Delivery, Rendition, Status, TimelineEntry
+
+FILENAME_LIMIT = 255
+"""Characters; the longest name that the usual file systems hold."""
+SIZE_LIMIT = 2**53 - 1
+"""The largest whole number that every JSON reader understands."""
+
+
+def _plain_content_type(value: str) -> str:
+    return value.partition(";")[0].strip().lower()
+
+
+def _printable(value: str) -> str:
+    """The name without control characters, and without characters that turn text around on a screen."""
+    kept = "".join(c for c in value if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+    if not kept.strip():
+        raise ValueError("must have at least one visible character")
+    return kept.strip()
+
+
+ContentType = Annotated[str, StringConstraints(min_length=3, max_length=200), AfterValidator(_plain_content_type)]
+Filename = Annotated[str, StringConstraints(min_length=1, max_length=FILENAME_LIMIT), AfterValidator(_printable)]
+
+
+class Input(BaseModel):
+    """What clients send. Fields that we do not know are refused: they are typing errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Output(BaseModel):
+    """What clients get."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class UploadRequest(Input):
+    """Announces a file."""
+
+    asset_type: AssetType
+    content_type: ContentType
+    original_filename: Filename
+    size: int | None = Field(None, ge=1, le=SIZE_LIMIT, description="Bytes; signed into the URL when given")
+    delivery: Delivery | None = Field(None, description="By default what suits the asset type")
+
+
+class UploadSlot(Output):
+    """Where to PUT the file: `headers` are what the client must set itself, exactly so."""
+
+    asset_id: UUID
+    upload_url: str
+    s3_key: str
+    expires_in: int = Field(description="Seconds")
+    headers: dict[str, str]
+
+
+class ConfirmRequest(Input):
+    """Says that the file is there."""
+
+    asset_id: UUID
+
+
+class RenditionOut(Output):
+    """One derived file, or the original of a document."""
+
+    name: str
+    content_type: str
+    width: int | None
+    height: int | None
+    bytes: int
+
+    @classmethod
+    def of(cls, rendition: Rendition) -> Self:
+        return cls(
+            name=rendition.name,
+            content_type=rendition.content_type,
+            width=rendition.width,
+            height=rendition.height,
+            bytes=rendition.bytes,
+        )
+
+
+class AssetOut(Output):
+    """One uploaded file and all that has become of it."""
+
+    asset_id: UUID
+    asset_type: AssetType
+    status: Status
+    code: str | None = Field(description="Why it was rejected or failed")
+    detail: str | None
+    delivery: Delivery
+    content_type: str
+    original_filename: str
+    size: int | None = Field(description="Bytes; what was announced until the file is there")
+    width: int | None
+    height: int | None
+    duration_ms: int | None
+    progress: int = Field(ge=0, le=100)
+    placeholder: str | None
+    renditions: list[RenditionOut]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, asset: Asset) -> Self:
+        return cls(
+            asset_id=asset.asset_id,
+            asset_type=asset.asset_type,
+            status=asset.status,
+            code=asset.code,
+            detail=asset.detail,
+            delivery=asset.delivery,
+            content_type=asset.content_type,
+            original_filename=asset.original_filename,
+            size=asset.declared_size if asset.size is None else asset.size,
+            width=asset.width,
+            height=asset.height,
+            duration_ms=asset.duration_ms,
+            progress=asset.progress,
+            placeholder=asset.placeholder,
+            renditions=[RenditionOut.of(rendition) for rendition in asset.renditions],
+            created_at=asset.created_at,
+            updated_at=asset.updated_at,
+        )
+
+
+class ListingQuery(Input):
+    """Which assets, and from where on."""
+
+    asset_type: AssetType | None = None
+    status: Status | None = Field(None, description="Deleted assets are listed only when asked for")
+    cursor: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    limit: int = Field(50, ge=1, le=100)
+
+
+class Listing(Output):
+    """Assets, newest first."""
+
+    items: list[AssetOut]
+    next_cursor: str | None = Field(description="For the next page; null on the last")
+
+
+class UrlQuery(Input):
+    rendition: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = None
+
+
+class PlaylistQuery(Input):
+    token: Annotated[str, StringConstraints(max_length=200)]
+
+
+class UrlOut(Output):
+    """Where a rendition can be fetched."""
+
+    url: str
+    rendition: str
+    expires_at: datetime | None = Field(description="null: does not expire")
+
+
+class TimelineEntryOut(Output):
+    at: datetime
+    stage: str | None
+    attempt: int | None
+    code: str
+    detail: str
+
+    @classmethod
+    def of(cls, entry: TimelineEntry) -> Self:
+        return cls(at=entry.at, stage=entry.stage, attempt=entry.attempt, code=entry.code, detail=entry.detail)
+
+
+class Timeline(Output):
+    """All that happened to an asset, oldest first."""
+
+    items: list[TimelineEntryOut]
+
+
+class HealthOut(Output):
+    status: str = "ok"
+    service: str = "media"
+
+
+class FieldErrorOut(Output):
+    field: str
+    message: str
+
+
+class ProblemOut(Output):
+    """RFC 9457, with a stable `code`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+    request_id: str
+    errors: list[FieldErrorOut] = Field(default_factory=list)

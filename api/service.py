@@ -1,0 +1,43 @@
+"""What the views work with, made once in `api.app` and read by its one key."""
+
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from api.auth import Authenticator, Caller
+from api.delivery import Links
+from api.metrics import ApiMetrics
+from api.playback import PlaybackTokens
+from media.asset_store.assets import AssetStore
+from media.asset_store.database import Database
+from media.object_storage import ObjectStorage
+from media.outbox import Outbox
+from media.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The API's parts, wired. `secret` is what keys for our own tokens and ids are derived from."""
+
+    settings: Settings
+    database: Database
+    assets: AssetStore
+    outbox: Outbox
+    storage: ObjectStorage
+    links: Links
+    playback: PlaybackTokens
+    authenticator: Authenticator
+    metrics: ApiMetrics
+    secret: str = field(repr=False)
+
+
+SERVICE = web.AppKey("service", Service)
+
+
+def service_of(request: web.Request) -> Service:
+    return request.app[SERVICE]
+
+
+async def caller_of(request: web.Request) -> Caller:
+    """Who sent the request. Raises ProblemError(unauthenticated, …)."""
+    return await request.app[SERVICE].authenticator.caller(request.headers.get("Authorization"))

@@ -1,0 +1,106 @@
+"""Assets: shown, listed, deleted, and told about."""
+
+import base64
+import re
+from datetime import datetime
+from uuid import UUID
+
+from aiohttp import web
+
+from api.auth import Caller
+from api.problems import ProblemCode, ProblemError
+from api.schemas import AssetOut, Listing, ListingQuery, Timeline, TimelineEntryOut
+from api.service import Service, caller_of, service_of
+from api.wire import answer_if_changed, read_query
+from media.asset import Asset
+from media.outbox import Effect, EffectKind
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+OUTPUT_TOPS = ("public", "processed", "private")
+
+
+def asset_id_of(request: web.Request) -> UUID:
+    """The asset that the path names. What is no id of ours is not found, like any asset that is not there."""
+    text = request.match_info["asset_id"]
+    if not _UUID.fullmatch(text):
+        raise ProblemError(ProblemCode.NOT_FOUND)
+    return UUID(text)
+
+
+async def asset_for(request: web.Request, caller: Caller) -> Asset:
+    """The asset of the path, if it is the caller's. Raises ProblemError(not_found)."""
+    asset = await service_of(request).assets.get(asset_id_of(request), owner_id=caller.owner_scope)
+    if asset is None:
+        raise ProblemError(ProblemCode.NOT_FOUND)
+    return asset
+
+
+async def show_asset(request: web.Request) -> web.Response:
+    """One asset; 304 when it has not changed."""
+    asset = await asset_for(request, await caller_of(request))
+    return answer_if_changed(request, AssetOut.of(asset))
+
+
+async def list_assets(request: web.Request) -> web.Response:
+    """One's own assets (all, for services and admins), newest first."""
+    caller = await caller_of(request)
+    query = read_query(request, ListingQuery)
+    found = await service_of(request).assets.listing(
+        owner_id=caller.owner_scope,
+        asset_type=query.asset_type,
+        status=query.status,
+        before=_place(query.cursor) if query.cursor else None,
+        limit=query.limit,
+    )
+    cursor = _cursor(found[-1]) if len(found) == query.limit else None
+    return answer_if_changed(request, Listing(items=[AssetOut.of(asset) for asset in found], next_cursor=cursor))
+
+
+async def show_timeline(request: web.Request) -> web.Response:
+    """All that happened to an asset, also after it was deleted."""
+    asset = await asset_for(request, await caller_of(request))
+    entries = await service_of(request).assets.timeline(asset.asset_id)
+    return answer_if_changed(request, Timeline(items=[TimelineEntryOut.of(entry) for entry in entries]))
+
+
+async def delete_asset(request: web.Request) -> web.Response:
+    """Lock the asset; its files and its job go through the outbox. Repeatable."""
+    asset = await asset_for(request, await caller_of(request))
+    service = service_of(request)
+    job_id = await service.assets.job_of(asset.asset_id)
+    await service.assets.delete(asset.asset_id, _removal(service, asset, job_id))
+    return web.Response(status=204)
+
+
+def _removal(service: Service, asset: Asset, job_id: str | None) -> list[Effect]:
+    """What must go. A recording's source lies in a bucket of the webinar service and stays."""
+    bucket = service.settings.output_bucket
+    effects = [
+        Effect(
+            EffectKind.DELETE_PREFIX, bucket, {"prefix": f"{top}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/"}
+        )
+        for top in OUTPUT_TOPS
+    ]
+    if asset.bucket == bucket:
+        effects.append(Effect(EffectKind.DELETE_KEY, bucket, {"key": asset.key}))
+    if job_id:
+        effects.append(Effect(EffectKind.CANCEL_JOB, job_id, {}))
+    return effects
+
+
+def _cursor(asset: Asset) -> str:
+    text = f"{asset.created_at.isoformat()} {asset.asset_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    """What a cursor stands for. It is no secret: the owner is in every query. Raises ProblemError(invalid_request)."""
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        at, _, asset_id = text.partition(" ")
+        place = datetime.fromisoformat(at), UUID(asset_id)
+    except ValueError as error:
+        raise ProblemError(ProblemCode.INVALID_REQUEST, "the cursor is not one of ours") from error
+    if place[0].tzinfo is None:
+        raise ProblemError(ProblemCode.INVALID_REQUEST, "the cursor is not one of ours")
+    return place

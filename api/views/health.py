@@ -1,0 +1,38 @@
+"""Whether the service lives, is ready, and what it counts."""
+
+import asyncio
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from api.problems import ProblemCode, ProblemError
+from api.schemas import HealthOut
+from api.service import service_of
+from api.wire import answer
+
+READY_DEADLINE = 2.0
+"""Seconds that Postgres has to answer, below the usual deadline of a load balancer's check."""
+
+
+async def health(_request: web.Request) -> web.Response:
+    return answer(HealthOut())
+
+
+async def livez(_request: web.Request) -> web.Response:
+    """Alive: the event loop turned to answer this."""
+    return answer(HealthOut())
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Ready: Postgres answers."""
+    try:
+        async with asyncio.timeout(READY_DEADLINE):
+            await service_of(request).database.fetchval("SELECT 1")
+    except TimeoutError as error:
+        raise ProblemError(ProblemCode.UNAVAILABLE, "Postgres does not answer") from error
+    return answer(HealthOut())
+
+
+async def metrics(request: web.Request) -> web.Response:
+    body = generate_latest(service_of(request).metrics.registry)
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,67 @@
+"""The page: static files under a strict policy, served only where the settings ask for it."""
+
+import mimetypes
+from pathlib import Path
+
+from aiohttp import web
+
+from api.problems import ProblemCode, ProblemError
+from api.service import Service
+
+STATIC = Path(__file__).resolve().parents[1] / "static"
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+
+
+class Page:
+    """Serves the page. Its policy lets it talk to the API and to the storage, and to nobody else."""
+
+    def __init__(self, root: Path, storage_origins: list[str]) -> None:
+        self._root = root
+        self._policy = _policy(storage_origins)
+
+    async def index(self, _request: web.Request) -> web.StreamResponse:
+        return self._file("index.html")
+
+    async def asset(self, request: web.Request) -> web.StreamResponse:
+        return self._file(request.match_info["path"])
+
+    def _file(self, name: str) -> web.StreamResponse:
+        path = (self._root / name).resolve()
+        if not path.is_relative_to(self._root) or "\0" in name or not path.is_file():
+            raise ProblemError(ProblemCode.NOT_FOUND)
+        kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        headers = {
+            "Content-Type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
+            "Content-Security-Policy": self._policy,
+            "Cache-Control": "no-cache",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "X-Frame-Options": "DENY",
+        }
+        return web.FileResponse(path, headers=headers)
+
+
+def _policy(origins: list[str]) -> str:
+    storage = " ".join(origins)
+    return "; ".join([
+        "default-src 'none'",
+        "script-src 'self'",
+        # hls.js feeds the player through a blob and runs its demuxer in a worker made of one.
+        "worker-src 'self' blob:",
+        "style-src 'self'",
+        f"img-src 'self' data: blob: {storage}".strip(),
+        f"media-src 'self' blob: {storage}".strip(),
+        f"connect-src 'self' {storage}".strip(),
+        "font-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ])  # fmt: skip
+
+
+def page_of(service: Service) -> Page:
+    """The page of this service: pictures and segments come from the storage and from CloudFront."""
+    origins = [service.links.storage_origin]
+    if domain := service.settings.cloudfront_domain:
+        origins.append(domain if "://" in domain else f"https://{domain}")
+    return Page(STATIC, origins)

@@ -1,0 +1,171 @@
+"""Uploads: a URL to PUT to, and the word that the file is there."""
+
+import hmac
+import re
+from uuid import UUID, uuid4
+
+import structlog
+from aiohttp import web
+
+from api.auth import Caller
+from api.delivery import UPLOAD_LIFETIME, may_ask_for
+from api.middlewares import REQUEST_ID
+from api.problems import ProblemCode, ProblemError
+from api.schemas import AssetOut, ConfirmRequest, UploadRequest, UploadSlot
+from api.service import Service, caller_of, service_of
+from api.wire import answer, read_body
+from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Delivery, ObjectVersion, Status, upload_key
+from media.asset_store.assets import Binding, NewAsset, StoredObject
+from media.contracts import ScanRequested
+from media.errors import RetryableError, UnavailableError
+from media.outbox import Effect
+
+log = structlog.get_logger(__name__)
+
+CONTENT_TYPES = {
+    AssetType.IMAGE: frozenset({
+        "image/jpeg", "image/png", "image/webp", "image/gif", "image/avif", "image/heic", "image/heif", "image/tiff",
+        "image/bmp",
+    }),
+    AssetType.VIDEO: frozenset({
+        "video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-m4v", "video/mpeg", "video/mp2t",
+        "video/x-msvideo", "video/3gpp", "video/ogg",
+    }),
+    AssetType.AUDIO: frozenset({
+        "audio/mpeg", "audio/mp4", "audio/x-m4a", "audio/aac", "audio/wav", "audio/x-wav", "audio/wave",
+        "audio/vnd.wave", "audio/flac", "audio/x-flac", "audio/ogg", "audio/opus", "audio/webm",
+    }),
+    AssetType.DOCUMENT: frozenset({"application/pdf"}),
+}  # fmt: skip
+"""What may be announced. What a file really is, its own bytes decide later."""
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_TRACE = re.compile(r"Root=[A-Za-z0-9;=-]{1,150}")
+
+
+async def start_upload(request: web.Request) -> web.Response:
+    """Register an asset and hand out the URL to PUT it to. With an Idempotency-Key, the same asset each time."""
+    caller = await caller_of(request)
+    service = service_of(request)
+    asked = await read_body(request, UploadRequest)
+    new = _new_asset(request, caller, service, asked)
+    asset = await service.assets.create(new) or await _created_before(service, new)
+    link = await service.links.upload(asset.key, asset.content_type, asset.declared_size)
+    slot = UploadSlot(
+        asset_id=asset.asset_id,
+        upload_url=link.url,
+        s3_key=asset.key,
+        expires_in=int(UPLOAD_LIFETIME.total_seconds()),
+        headers=link.headers,
+    )
+    return answer(slot, status=201, headers={"Location": f"/api/v1/media/assets/{asset.asset_id}"})
+
+
+def _new_asset(request: web.Request, caller: Caller, service: Service, asked: UploadRequest) -> NewAsset:
+    owner_id = caller.owner_id()
+    asset_id = _asset_id(request, service, owner_id)
+    _check_limits(service, asked)
+    return NewAsset(
+        asset_id=asset_id,
+        owner_id=owner_id,
+        asset_type=asked.asset_type,
+        delivery=_delivery(caller, asked),
+        content_type=asked.content_type,
+        original_filename=asked.original_filename,
+        bucket=service.settings.output_bucket,
+        key=upload_key(asked.asset_type, owner_id, asset_id, asked.original_filename),
+        declared_size=asked.size,
+        trace_id=trace_of(request),
+    )
+
+
+def _asset_id(request: web.Request, service: Service, owner_id: str) -> UUID:
+    """Unguessable. With an Idempotency-Key it follows from owner and key, so that repeating needs no memory."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return uuid4()
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise ProblemError(ProblemCode.INVALID_REQUEST, "Idempotency-Key must be 1 to 200 visible ASCII characters")
+    secret = service.secret.encode()
+    return UUID(bytes=hmac.digest(secret, f"idempotency 1\n{owner_id}\n{key}".encode(), "sha256")[:16], version=4)
+
+
+def _check_limits(service: Service, asked: UploadRequest) -> None:
+    if asked.content_type not in CONTENT_TYPES[asked.asset_type]:
+        allowed = ", ".join(sorted(CONTENT_TYPES[asked.asset_type]))
+        raise ProblemError(ProblemCode.CONTENT_TYPE_NOT_ALLOWED, f"{asked.asset_type} takes {allowed}")
+    limit = service.settings.max_bytes()[asked.asset_type]
+    if asked.size is not None and asked.size > limit:
+        raise ProblemError(ProblemCode.TOO_LARGE, f"{asked.asset_type} may have at most {limit} bytes")
+
+
+def _delivery(caller: Caller, asked: UploadRequest) -> Delivery:
+    delivery = asked.delivery or DEFAULT_DELIVERY[asked.asset_type]
+    if not may_ask_for(caller, asked.asset_type, delivery):
+        raise ProblemError(ProblemCode.DELIVERY_NOT_ALLOWED, f"{asked.asset_type} as {delivery}")
+    return delivery
+
+
+async def _created_before(service: Service, new: NewAsset) -> Asset:
+    """The asset that the same Idempotency-Key made. Raises ProblemError when it was another request."""
+    asset = await service.assets.get(new.asset_id, owner_id=new.owner_id)
+    if asset is None or _said(asset) != _said(new):
+        raise ProblemError(ProblemCode.IDEMPOTENCY_KEY_REUSED)
+    return asset
+
+
+def _said(asset: Asset | NewAsset) -> tuple[object, ...]:
+    return (asset.asset_type, asset.delivery, asset.content_type, asset.original_filename, asset.declared_size)
+
+
+async def confirm_upload(request: web.Request) -> web.Response:
+    """Bind the asset to the object that is there now and ask for its scan. Repeatable, before and after S3's event."""
+    caller = await caller_of(request)
+    service = service_of(request)
+    asked = await read_body(request, ConfirmRequest)
+    asset = await service.assets.get(asked.asset_id, owner_id=caller.owner_scope)
+    if asset is None:
+        raise ProblemError(ProblemCode.NOT_FOUND)
+    if asset.status is Status.DELETED:
+        raise ProblemError(ProblemCode.DELETED)
+    if asset.version_id is None:
+        await _bind(service, asset, trace_of(request))
+        asset = await service.assets.get(asset.asset_id) or asset
+    return answer(AssetOut.of(asset))
+
+
+async def _bind(service: Service, asset: Asset, trace_id: str) -> None:
+    stored = await service.storage.head(ObjectVersion(asset.bucket, asset.key))
+    if stored is None:
+        raise ProblemError(ProblemCode.NOT_UPLOADED)
+    _check_stored(service, asset, stored)
+    version = stored.version
+    message = ScanRequested(
+        asset_id=asset.asset_id, bucket=version.bucket, key=version.key, version_id=version.version_id,
+        trace_id=trace_id,
+    )  # fmt: skip
+    effects = [Effect.send("uploads", message, owner_id=asset.owner_id)]
+    binding, rows = await service.assets.bind(asset.asset_id, stored, effects=effects, note="confirmed")
+    if binding is Binding.GONE:
+        raise ProblemError(ProblemCode.DELETED)
+    try:
+        await service.outbox.carry_out(rows)
+    except (UnavailableError, RetryableError) as error:
+        # The message stands in the outbox and is swept from there: the upload is confirmed all the same.
+        log.warning("api.outbox_left", asset_id=str(asset.asset_id), error=str(error))
+
+
+def _check_stored(service: Service, asset: Asset, stored: StoredObject) -> None:
+    size = stored.size or 0
+    if asset.declared_size is not None and size != asset.declared_size:
+        raise ProblemError(ProblemCode.SIZE_MISMATCH, f"{size} bytes are there, {asset.declared_size} were announced")
+    limit = service.settings.max_bytes()[asset.asset_type]
+    if size > limit:
+        raise ProblemError(ProblemCode.TOO_LARGE, f"{asset.asset_type} may have at most {limit} bytes")
+    if stored.content_type and stored.content_type != asset.content_type:
+        raise ProblemError(ProblemCode.TYPE_MISMATCH, f"{stored.content_type[:100]} is not {asset.content_type}")
+
+
+def trace_of(request: web.Request) -> str:
+    """What ties the log lines of all parts together: the load balancer's trace, else the request's id."""
+    given = request.headers.get("X-Amzn-Trace-Id", "")
+    return given if _TRACE.fullmatch(given) else request[REQUEST_ID]

@@ -1,0 +1,123 @@
+"""Where renditions can be fetched, and the HLS playlists that the API serves itself."""
+
+import asyncio
+import gzip
+from datetime import UTC, datetime
+from posixpath import dirname
+
+import structlog
+from aiohttp import web
+
+from api.delivery import Link, default_rendition
+from api.playback import PLAYLIST_LIMIT, PlaylistError, playlist_key, rewrite
+from api.problems import ProblemCode, ProblemError
+from api.schemas import UrlOut, UrlQuery
+from api.service import Service, caller_of, service_of
+from api.views.assets import asset_for, asset_id_of
+from api.wire import answer, read_query
+from media.asset import Asset, ObjectVersion, Rendition, Status
+from media.object_storage import MissingObjectError
+
+log = structlog.get_logger(__name__)
+
+GZIP_FROM = 1024
+"""Bytes below which compressing is not worth a thread."""
+_NO_URL = {
+    Status.DELETED: ProblemCode.DELETED,
+    Status.REJECTED: ProblemCode.REJECTED,
+    Status.FAILED: ProblemCode.FAILED,
+}
+
+
+async def show_url(request: web.Request) -> web.Response:
+    """The URL of a rendition, by the asset's delivery. Only what is ready has one."""
+    asset = await asset_for(request, await caller_of(request))
+    _require_ready(asset)
+    rendition = _rendition(asset, read_query(request, UrlQuery).rendition)
+    link = await _link(request, asset, rendition)
+    return answer(UrlOut(url=link.url, rendition=rendition.name, expires_at=link.expires_at))
+
+
+async def show_playlist(request: web.Request) -> web.Response:
+    """A playlist whose entries carry their own permission. The token in the URL stands for the Authorization header."""
+    service = service_of(request)
+    end = _playback_end(request, service)
+    asset = await service.assets.get(asset_id_of(request))
+    if asset is None:
+        raise ProblemError(ProblemCode.NOT_FOUND)
+    _require_ready(asset)
+    text = await _playlist(request, service, asset, end)
+    return await _playlist_response(request, text)
+
+
+def _require_ready(asset: Asset) -> None:
+    if asset.status is not Status.READY:
+        raise ProblemError(_NO_URL.get(asset.status, ProblemCode.NOT_READY), asset.code or asset.status)
+
+
+def _rendition(asset: Asset, name: str | None) -> Rendition:
+    if name is None:
+        found = default_rendition(asset)
+    else:
+        found = next((rendition for rendition in asset.renditions if rendition.name == name), None)
+    if found is None:
+        raise ProblemError(ProblemCode.RENDITION_NOT_FOUND)
+    return found
+
+
+async def _link(request: web.Request, asset: Asset, rendition: Rendition) -> Link:
+    service = service_of(request)
+    now = datetime.now(UTC)
+    if rendition.name != "hls":
+        return await service.links.rendition(asset, rendition, now)
+    end = await service.links.playback_end(asset, now)
+    token = service.playback.make(asset.asset_id, end)
+    return Link(f"{_origin(request, service)}/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8?token={token}", end)
+
+
+def _origin(request: web.Request, service: Service) -> str:
+    """How the client reaches this API. Behind a proxy that ends TLS, MEDIA_PUBLIC_URL must say it."""
+    try:
+        return (service.settings.public_url or str(request.url.origin())).rstrip("/")
+    except ValueError as error:
+        raise ProblemError(ProblemCode.INVALID_REQUEST, "the Host header is not usable") from error
+
+
+def _playback_end(request: web.Request, service: Service) -> datetime:
+    end = service.playback.check(request.query.get("token", ""), asset_id_of(request))
+    if end is None:
+        raise ProblemError(ProblemCode.UNAUTHENTICATED, "the playlist's token is not valid")
+    if end <= datetime.now(UTC):
+        raise ProblemError(ProblemCode.TOKEN_EXPIRED, "ask for the URL again")
+    return end
+
+
+async def _playlist(request: web.Request, service: Service, asset: Asset, end: datetime) -> str:
+    master = _rendition(asset, "hls").key
+    key = _key_below(master, request.match_info["path"])
+    try:
+        body = await service.storage.read(ObjectVersion(service.settings.output_bucket, key), limit=PLAYLIST_LIMIT)
+    except MissingObjectError as error:
+        raise ProblemError(ProblemCode.NOT_FOUND) from error
+    sign = await service.links.entries(asset, f"{dirname(master)}/", datetime.now(UTC), end)
+    try:
+        return await rewrite(body.decode(), dirname(key), request.query["token"], sign)
+    except (PlaylistError, UnicodeDecodeError) as error:
+        log.error("api.playlist_unusable", asset_id=str(asset.asset_id), key=key, error=str(error))  # noqa: TRY400 - no trace needed
+        raise ProblemError(ProblemCode.PLAYLIST_UNUSABLE) from error
+
+
+def _key_below(master: str, path: str) -> str:
+    try:
+        return playlist_key(master, path)
+    except PlaylistError as error:
+        raise ProblemError(ProblemCode.NOT_FOUND) from error
+
+
+async def _playlist_response(request: web.Request, text: str) -> web.Response:
+    body = text.encode()
+    headers = {"Cache-Control": "private, no-store", "Vary": "Accept-Encoding"}
+    if len(body) >= GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+        body = await asyncio.to_thread(gzip.compress, body, 5)
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, content_type="application/vnd.apple.mpegurl", headers=headers)

@@ -1,0 +1,73 @@
+"""Requests into models and models into answers."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from api.problems import FieldError, ProblemCode, ProblemError
+
+BODY_LIMIT = 64 * 1024
+"""Bytes of a request's body; the largest of ours has a file name and a few words."""
+BODY_DEADLINE = 10.0
+"""Seconds for a body to arrive, so that a slow sender holds nothing for long."""
+
+
+async def read_body[Model: BaseModel](request: web.Request, model: type[Model]) -> Model:
+    """The JSON body. Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request)."""
+    if request.content_type != "application/json":
+        raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+    try:
+        async with asyncio.timeout(BODY_DEADLINE):
+            text = await request.read()
+    except TimeoutError as error:
+        raise ProblemError(ProblemCode.REQUEST_TIMEOUT, headers={"Connection": "close"}) from error
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise _invalid(error) from error
+
+
+def read_query[Model: BaseModel](request: web.Request, model: type[Model]) -> Model:
+    """The query string, each name at most once. Raises ProblemError(invalid_request)."""
+    if len(request.query) != len(set(request.query)):
+        raise ProblemError(ProblemCode.INVALID_REQUEST, "a parameter is given twice")
+    try:
+        return model.model_validate(dict(request.query))
+    except ValidationError as error:
+        raise _invalid(error) from error
+
+
+def _invalid(error: ValidationError) -> ProblemError:
+    errors = [
+        FieldError(".".join(str(part) for part in problem["loc"])[:100], problem["msg"][:200])
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)[:20]
+    ]
+    return ProblemError(ProblemCode.INVALID_REQUEST, "; ".join(f"{e.field}: {e.message}" for e in errors[:3]), errors)
+
+
+def answer(model: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A model as JSON, for its asker alone and not to be kept."""
+    return web.Response(
+        body=model.model_dump_json().encode(),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "private, no-store"} | dict(headers or {}),
+    )
+
+
+def answer_if_changed(request: web.Request, model: BaseModel) -> web.Response:
+    """A model as JSON with an ETag made of it; 304 when the asker has it already."""
+    body = model.model_dump_json().encode()
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"Cache-Control": "private, no-cache", "ETag": etag, "Vary": "Authorization"}
+    if _matches(request.headers.get("If-None-Match", ""), etag):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def _matches(header: str, etag: str) -> bool:
+    """Weak comparison, as RFC 9110 asks for with GET."""
+    return header.strip() == "*" or etag in {part.strip().removeprefix("W/") for part in header.split(",")}

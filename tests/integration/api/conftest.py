@@ -1,0 +1,106 @@
+"""The API on real parts: the emulator, a database of the test's own, and an HTTP client."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from api.app import running
+from api.service import SERVICE, Service
+from media.asset import ObjectVersion, Rendition, Stage, StageState, Status
+from media.asset_store.assets import StoredObject
+from media.asset_store.stages import Claim, Commit, StageStore
+from media.settings import Settings, load
+from tests.conftest import Database, EmulatedAws
+
+SECRET = "a secret of the tests that has 32 bytes or more"
+MEDIA = "/api/v1/media"
+
+type Http = TestClient[Any, Any]
+
+
+def token(subject: str, **claims: Any) -> str:
+    return jwt.encode({"sub": subject, "exp": int(time.time()) + 600} | claims, SECRET, "HS256")
+
+
+def bearer(subject: str, **claims: Any) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(subject, **claims)}"}
+
+
+def settings_of(emulator: EmulatedAws, database: Database, **changes: Any) -> Settings:
+    urls = {f"{name.replace('-', '_')}_queue_url": url for name, url in emulator.topology.queue_urls.items()}
+    given = {
+        "database_url": database.dsn,
+        "output_bucket": emulator.topology.output_bucket,
+        "aws_region": emulator.region,
+        "aws_endpoint_url": emulator.url,
+        "jwt_secret": SECRET,
+        "cors_origins": "http://localhost:8005",
+    }
+    return load(None, **urls, **(given | changes))
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A running API: its client, and its parts for arranging what a test needs."""
+
+    http: Http
+    service: Service
+
+    async def call(self, method: str, path: str, subject: str = "doctor-1", **options: Any) -> tuple[int, Any]:
+        """Status and JSON body (None without one) of one request in a user's name."""
+        claims = options.pop("claims", {})
+        headers = bearer(subject, **claims) | options.pop("headers", {})
+        async with self.http.request(method, path, headers=headers, **options) as answer:
+            text = await answer.read()
+            return answer.status, (await answer.json(content_type=None) if text else None)
+
+    async def announce(self, subject: str = "doctor-1", **fields: Any) -> Any:
+        """An upload slot."""
+        body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"} | fields
+        claims = body.pop("claims", {})
+        status, slot = await self.call("POST", f"{MEDIA}/upload", subject, json=body, claims=claims)
+        assert status == 201, slot
+        return slot
+
+    async def ready(self, asset_id: str, *renditions: Rendition, status: Status = Status.READY) -> None:
+        """Take an announced asset to an end, as the consumer would."""
+        asset = await self.service.assets.get(UUID(asset_id))
+        assert asset is not None
+        version = ObjectVersion(asset.bucket, asset.key, "v1")
+        await self.service.assets.bind(asset.asset_id, StoredObject(version, "etag", 9))
+        stages = StageStore(self.service.database)
+        claim = await stages.claim(asset.asset_id, Stage.SCAN, version_id="v1", lease=30)
+        assert isinstance(claim, Claim)
+        state = StageState.DONE if status is Status.READY else StageState.REJECTED
+        await stages.commit(claim.fence, Commit(state, status, renditions=renditions))
+
+
+@pytest.fixture
+async def open_door(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A context manager that runs an API with settings of one's choice."""
+    for name, value in emulator.client_env.items():
+        monkeypatch.setenv(name, value)
+
+    @asynccontextmanager
+    async def opened(**changes: Any) -> AsyncIterator[Door]:
+        async with (
+            running(settings_of(emulator, postgres, **changes)) as app,
+            TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as http,
+        ):
+            yield Door(http, app[SERVICE])
+
+    return opened
+
+
+@pytest.fixture
+async def door(open_door: Callable[..., Any]) -> AsyncIterator[Door]:
+    async with open_door() as opened:
+        yield opened

@@ -1,0 +1,96 @@
+"""`python -m api` as the operator sees it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from deploy.local.ports import free_port
+from media.settings import variable
+from tests.conftest import Database, EmulatedAws
+from tests.integration.api.conftest import SECRET, settings_of
+
+DEADLINE = 20.0
+
+
+async def run(environment: dict[str, str]) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", env=environment, stdout=PIPE, stderr=PIPE
+    )  # fmt: skip
+
+
+def environment_of(emulator: EmulatedAws, database: Database, port: int) -> dict[str, str]:
+    settings = settings_of(emulator, database)
+    names = ["database_url", "output_bucket", *(f"{name.replace('-', '_')}_queue_url" for name in settings.queues)]
+    given = {variable(name): str(getattr(settings, name)) for name in names}
+    own = {"MEDIA_JWT_SECRET": SECRET, "MEDIA_API_PORT": str(port), "MEDIA_API_HOST": "127.0.0.1"}
+    return {"PATH": os.environ["PATH"]} | dict(emulator.client_env) | given | own
+
+
+@contextlib.asynccontextmanager
+async def serving(emulator: EmulatedAws, database: Database) -> AsyncIterator[tuple[Process, str]]:
+    port = free_port()
+    process = await run(environment_of(emulator, database, port))
+    try:
+        async with asyncio.timeout(DEADLINE):
+            assert process.stdout
+            async for line in process.stdout:
+                if b"api.serving" in line:
+                    break
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_it_says_everything_that_is_missing_and_ends_with_2() -> None:
+    process = await run({"PATH": os.environ["PATH"], "MEDIA_JWT_SECRET": "short"})
+    async with asyncio.timeout(DEADLINE):
+        _, said = await process.communicate()
+    assert process.returncode == 2
+    for name in ("MEDIA_DATABASE_URL", "OUTPUT_BUCKET", "MEDIA_UPLOADS_QUEUE_URL", "MEDIA_JWT_SECRET"):
+        assert name.encode() in said
+    assert b"Traceback" not in said
+
+
+async def test_it_refuses_a_database_without_the_schema(emulator: EmulatedAws, postgres: Database) -> None:
+    environment = environment_of(emulator, postgres, free_port())
+    environment["MEDIA_DATABASE_URL"] = postgres.dsn.rpartition("/")[0] + "/postgres"
+    process = await run(environment)
+    async with asyncio.timeout(DEADLINE):
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"media.schema apply" in said
+    assert b"Traceback" not in said
+
+
+async def test_it_serves_until_sigterm(emulator: EmulatedAws, postgres: Database) -> None:
+    async with serving(emulator, postgres) as (process, url), aiohttp.ClientSession(url) as http:
+        async with http.get("/health") as answer:
+            body: Any = await answer.json()
+            assert body == {"status": "ok", "service": "media"}
+        async with http.get("/readyz") as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            assert await process.wait() == 0
+
+
+async def test_no_token_reaches_the_log(emulator: EmulatedAws, postgres: Database) -> None:
+    async with serving(emulator, postgres) as (process, url):
+        async with aiohttp.ClientSession(url) as http:
+            path = "/api/v1/media/assets/00000000-0000-4000-8000-000000000000/hls/master.m3u8?token=1.sesame"
+            async with http.get(path, headers={"Authorization": "Bearer sesame.sesame.sesame"}) as answer:
+                assert answer.status == 401
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            out, err = await process.communicate()
+        assert b"api.request" in out
+        assert b"sesame" not in out + err
