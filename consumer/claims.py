@@ -16,6 +16,7 @@ from media.asset_store.assets import AssetStore
 from media.asset_store.stages import Claim, Commit, Fence, Note, Refusal, Refused, StageStore
 from media.errors import Code, LeaseLostError, RejectedError, RetryableError, UnavailableError, UndecodableError
 from media.outbox import Effect, EffectKind, Outbox
+from media.telemetry import Metrics, observe_ready
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ class StageRunner:
     stages: StageStore
     outbox: Outbox
     retry: RetryPolicy
+    metrics: Metrics
     lease: float
     output_bucket: str
 
@@ -87,12 +89,15 @@ class StageRunner:
         return await self._commit(claim, commit)
 
     async def _commit(self, claim: Claim, commit: Commit) -> Outcome:
-        swept = [*commit.effects, *self._abandoned(claim, claim.attempt - 1)]
+        swept = list(commit.effects)
+        if commit.state is not StageState.WAITING:  # a job that an earlier attempt submitted may still be writing
+            swept += self._abandoned(claim, claim.attempt - (commit.state is StageState.DONE))
         try:
             rows = await self.stages.commit(claim.fence, replace(commit, effects=swept))
         except LeaseLostError:
             return await self._lost(claim)
         log.info("stage.committed", stage=self.stage, state=commit.state, status=commit.status, code=commit.code)
+        observe_ready(self.metrics, claim.asset, commit.status)
         await self.outbox.carry_out(rows)
         return Outcome(Kind.REJECTED, error=commit.code or "") if commit.status is Status.REJECTED else SUCCESS
 

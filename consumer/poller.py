@@ -55,6 +55,11 @@ class Poller:
         self._extra: set[asyncio.Task[None]] = set()
         self._errors = 0
         self.turned = time.monotonic()
+        self.ended = False
+
+    @property
+    def name(self) -> str:
+        return self._queue.name
 
     @property
     def allowance(self) -> float:
@@ -73,6 +78,7 @@ class Poller:
             if self._extra:
                 await asyncio.wait(self._extra)
         finally:
+            self.ended = True
             for task in self._extra:
                 task.cancel()
 

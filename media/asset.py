@@ -157,6 +157,7 @@ class Asset:
     title: str | None = None
     webinar_id: str | None = None
     recording_id: str | None = None
+    uploaded_at: datetime | None = None
     renditions: Sequence[Rendition] = field(default_factory=tuple)
 
     @property

@@ -66,6 +66,11 @@ class ObjectStorage:
     def __init__(self, client: "S3Client") -> None:
         self._client = client
 
+    async def ping(self, bucket: str) -> None:
+        """Raises unless S3 answers for the bucket."""
+        with s3_calls():
+            await self._client.head_bucket(Bucket=bucket)
+
     async def head(self, version: ObjectVersion) -> StoredObject | None:
         """The object as it is now (the current version when none is named), or None when it is not there."""
         try:
@@ -87,8 +92,8 @@ class ObjectStorage:
         """The bytes of one version, in pieces of CHUNK. Raises MissingObjectError."""
         with s3_calls():
             answer = await self._client.get_object(**_address(version))
-            async with answer["Body"] as body:
-                yield body.iter_chunks(CHUNK)
+        async with answer["Body"] as body:
+            yield _pieces(body)
 
     async def download(self, version: ObjectVersion, path: Path) -> None:
         """Write one version to a file. Raises MissingObjectError."""
@@ -182,6 +187,12 @@ class ObjectStorage:
     async def upload(self, bucket: str, key: str, path: Path, content_type: str, *, cache: str = "") -> None:
         """Store a file of at most a few MiB, as every rendition of a picture is."""
         await self.write(bucket, key, await asyncio.to_thread(path.read_bytes), content_type, cache=cache)
+
+
+async def _pieces(body: Any) -> AsyncIterator[bytes]:
+    with s3_calls():
+        async for piece in body.iter_chunks(CHUNK):
+            yield piece
 
 
 def _address(version: ObjectVersion) -> Any:

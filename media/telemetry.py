@@ -6,10 +6,13 @@ import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from media.asset import Asset, Status
 
 _SECRET = re.compile(r"((?:token|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|Policy)=)[^&\s\"']+")
 _HANDLER_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
@@ -119,3 +122,10 @@ async def watch_loop(metrics: Metrics) -> None:
         before = time.perf_counter()
         await asyncio.sleep(LAG_INTERVAL)
         metrics.loop_lag.observe(max(0.0, time.perf_counter() - before - LAG_INTERVAL))
+
+
+def observe_ready(metrics: Metrics, asset: Asset, status: Status) -> None:
+    """Count the time from upload to ready, once it is ready."""
+    if status is Status.READY and asset.uploaded_at:
+        age = datetime.now(UTC) - asset.uploaded_at
+        metrics.ready.labels(asset.asset_type).observe(max(0.0, age.total_seconds()))

@@ -83,6 +83,12 @@ class Transcoder:
         jobs = (_job(job) for job in answer.get("Jobs", ()))
         return next((job for job in jobs if job.asset_id == asset_id and job.attempt == attempt), None)
 
+    async def ping(self) -> None:
+        """Raises unless MediaConvert answers."""
+        with mediaconvert_calls():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await self._client.list_jobs(MaxResults=1)
+
     async def cancel(self, job_id: str) -> None:
         """Cancel a job. One that has ended, or is not known, is no error."""
         try:

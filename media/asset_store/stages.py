@@ -108,6 +108,7 @@ class StageRow:
 
     state: StageState
     attempt: int
+    tries: int
     job_id: str | None
     plan: Mapping[str, Any] | None
     progress: int
@@ -184,8 +185,9 @@ class StageStore:
         )  # fmt: skip
         if record is None:
             return None
-        state = StageState(record["state"])
-        return StageRow(state, record["attempt"], record["job_id"], _json(record["plan"]), record["progress"])
+        attempt, tries = record["attempt"], record["attempt"] - record["forgiven"]
+        plan = _json(record["plan"])
+        return StageRow(StageState(record["state"]), attempt, tries, record["job_id"], plan, record["progress"])
 
 
 def _json(value: str | None) -> Mapping[str, Any] | None:

@@ -43,7 +43,9 @@ COMMIT = """
 WITH open AS (
     SELECT asset_id FROM assets WHERE asset_id = $1 AND status = ANY($5::text[]) FOR UPDATE),
 won AS (
-    UPDATE stages s SET state = $6, lease_until = NULL, job_id = coalesce($7, s.job_id),
+    UPDATE stages s SET state = $6, lease_until = NULL,
+           job_id = CASE WHEN $6 = 'queued' THEN NULL ELSE coalesce($7, s.job_id) END,
+           plan = CASE WHEN $6 = 'queued' THEN NULL ELSE s.plan END,
            progress = CASE WHEN $6 = 'done' THEN 100 ELSE greatest(s.progress, $8::smallint) END,
            nudges = 0, nudge_at = NULL, updated_at = now()
     FROM open

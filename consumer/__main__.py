@@ -1,0 +1,46 @@
+"""`python -m consumer`: drains the queues until SIGTERM. Exit status 0 drained, 1 a part died, 2 bad configuration."""
+
+import asyncio
+import signal
+import sys
+
+import structlog
+
+from consumer.wiring import build
+from media import schema
+from media.settings import Settings, SettingsError, load
+from media.telemetry import configure_logging
+
+log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings) -> int:
+    """Serve until a signal; returns the exit status."""
+    try:
+        await schema.check(settings.database_url)
+    except schema.SchemaError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        log.warning("schema.unchecked", error=str(error))
+    async with build(settings) as (daemon, health):
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, daemon.stop)
+        async with health.serve(settings.consumer_host, settings.consumer_port) as port:
+            log.info("consumer.started", queues=list(settings.queues), port=port)
+            return 0 if await daemon.run() else 1
+
+
+def main() -> int:
+    try:
+        settings = load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure_logging(settings.log_format, settings.log_level)
+    return asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""What comes out of a queue, unwrapped: bare S3, SNS (enveloped or raw), EventBridge, EventBridge in SNS, our own.
+
+Every key is decoded exactly once: S3 notifications carry form-encoded keys, EventBridge carries them as they are.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from urllib.parse import unquote_plus
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from media.asset import ObjectVersion
+from media.asset_store.assets import StoredObject
+from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested, WebinarRecording
+from media.errors import UndecodableError
+
+DEPTH = 3
+"""Envelopes within each other, at most: EventBridge in SNS is two."""
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Object(_Lenient):
+    key: Annotated[str, Field(min_length=1)]
+    size: int | None = None
+    etag: Annotated[str | None, Field(alias="eTag")] = None
+    version_id: Annotated[str | None, Field(alias="versionId")] = None
+    sequencer: str | None = None
+
+
+class _Bucket(_Lenient):
+    name: Annotated[str, Field(min_length=1)]
+
+
+class _S3(_Lenient):
+    bucket: _Bucket
+    object: _Object
+
+
+class _Record(_Lenient):
+    event_version: Annotated[str, Field(alias="eventVersion", pattern=r"^2\.")]
+    event_name: Annotated[str, Field(alias="eventName")]
+    s3: _S3
+
+
+class _DetailObject(_Lenient):
+    key: Annotated[str, Field(min_length=1)]
+    size: int | None = None
+    etag: str | None = None
+    version_id: Annotated[str | None, Field(alias="version-id")] = None
+    sequencer: str | None = None
+
+
+class _Detail(_Lenient):
+    bucket: _Bucket
+    object: _DetailObject
+
+
+class ObjectCreated(BaseModel):
+    """S3 says that an object version is there. `body` is this record as a message of its own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stored: StoredObject
+    body: str
+    trace_id: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The tenant, by the key's third part."""
+        parts = self.stored.version.key.split("/")
+        return parts[2] if len(parts) > 3 else ""  # noqa: PLR2004 - uploads/type/owner/…
+
+
+class StageMessage(BaseModel):
+    """One of our own requests for a stage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: StageRequested
+    body: str
+
+    @property
+    def owner(self) -> str:
+        parts = self.request.key.split("/")
+        return parts[2] if len(parts) > 3 else ""  # noqa: PLR2004 - uploads/type/owner/…
+
+    @property
+    def trace_id(self) -> str:
+        return self.request.trace_id
+
+
+class RecordingMessage(BaseModel):
+    """What the webinar service announces."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recording: WebinarRecording
+    body: str
+
+    @property
+    def owner(self) -> str:
+        return self.recording.host_id
+
+
+class TranscodeEventMessage(BaseModel):
+    """The detail of one of MediaConvert's events."""
+
+    model_config = ConfigDict(frozen=True)
+
+    detail: Mapping[str, Any]
+    body: str
+
+    @property
+    def owner(self) -> str:
+        return ""
+
+
+def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage]:
+    """The uploads queue: S3's notifications in any wrapping, and `scan.requested`. Other events yield nothing."""
+    content = _unwrapped(body)
+    if content.get("type") == "scan.requested":
+        return [StageMessage(request=_checked(ScanRequested, content), body=body)]
+    if "Records" in content:
+        records = content["Records"]
+        if not isinstance(records, list):
+            raise UndecodableError("Records is not a list")
+        return [created for record in records if (created := _of_record(record))]
+    if content.get("Event") == "s3:TestEvent":
+        return []
+    if "detail-type" in content:
+        return _of_eventbridge(content, body)
+    raise UndecodableError("neither an S3 notification nor scan.requested")
+
+
+def decode_image(body: str) -> Sequence[StageMessage]:
+    """The images queue."""
+    return [StageMessage(request=_checked(ImageRequested, _unwrapped(body)), body=body)]
+
+
+def decode_transcode(body: str) -> Sequence[StageMessage]:
+    """The transcodes queue."""
+    return [StageMessage(request=_checked(TranscodeRequested, _unwrapped(body)), body=body)]
+
+
+def decode_recording(body: str) -> Sequence[RecordingMessage]:
+    """The recordings queue."""
+    return [RecordingMessage(recording=_checked(WebinarRecording, _unwrapped(body)), body=body)]
+
+
+def decode_transcode_event(body: str) -> Sequence[TranscodeEventMessage]:
+    """The transcode-events queue: MediaConvert's job state changes; other events yield nothing."""
+    content = _unwrapped(body)
+    if content.get("source") != "aws.mediaconvert":
+        if "detail-type" in content:
+            return []
+        raise UndecodableError("not an event of aws.mediaconvert")
+    detail = content.get("detail")
+    if not isinstance(detail, dict):
+        raise UndecodableError("the event has no detail")
+    return [TranscodeEventMessage(detail=detail, body=body)]
+
+
+def _of_record(record: Any) -> ObjectCreated | None:
+    name = record.get("eventName", "") if isinstance(record, dict) else ""
+    if isinstance(record, dict) and not str(name).removeprefix("s3:").startswith("ObjectCreated:"):
+        return None
+    found = _checked(_Record, record)
+    stored = _stored(found.s3.bucket.name, unquote_plus(found.s3.object.key), found.s3.object)
+    return ObjectCreated(stored=stored, body=json.dumps({"Records": [record]}))
+
+
+def _of_eventbridge(content: Mapping[str, Any], body: str) -> Sequence[ObjectCreated]:
+    if content.get("source") != "aws.s3" or content["detail-type"] != "Object Created":
+        return []
+    detail = _checked(_Detail, content.get("detail"))
+    return [ObjectCreated(stored=_stored(detail.bucket.name, detail.object.key, detail.object), body=body)]
+
+
+def _stored(bucket: str, key: str, found: _Object | _DetailObject) -> StoredObject:
+    version = "" if found.version_id in {None, "null"} else str(found.version_id)
+    etag = found.etag.strip('"') if found.etag else None
+    return StoredObject(ObjectVersion(bucket, key, version), etag, found.size, found.sequencer)
+
+
+def _unwrapped(body: str) -> dict[str, Any]:
+    content = _parsed(body)
+    for _ in range(DEPTH):
+        if content.get("Type") != "Notification" or "Message" not in content:
+            return content
+        content = _parsed(content["Message"])
+    raise UndecodableError(f"more than {DEPTH} envelopes within each other")
+
+
+def _parsed(text: Any) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UndecodableError(f"not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UndecodableError("not a JSON object")
+    return content
+
+
+def _checked[M: BaseModel](model: type[M], content: Any) -> M:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+        raise UndecodableError(f"{model.__name__}: {problems}") from error

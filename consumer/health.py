@@ -1,0 +1,56 @@
+"""/livez, /readyz and /metrics of a daemon, on a port of its own."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from consumer.poller import Poller
+from media.telemetry import Metrics
+
+
+class Health:
+    """Answers for a daemon: alive while every poll loop turns, ready while it takes messages."""
+
+    def __init__(self, pollers: Sequence[Poller], ready: Callable[[], list[str]], metrics: Metrics) -> None:
+        self._pollers = pollers
+        self._ready = ready
+        self._metrics = metrics
+
+    def stuck(self) -> list[str]:
+        """The queues whose poll loop has not turned in time."""
+        now = time.monotonic()
+        return [p.name for p in self._pollers if not p.ended and now - p.turned > p.allowance]
+
+    @asynccontextmanager
+    async def serve(self, host: str, port: int) -> AsyncIterator[int]:
+        """Serve until the end of the context; yields the port. Raises OSError when the port is taken."""
+        app = web.Application()
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._export)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+            yield int(runner.addresses[0][1])
+        finally:
+            await runner.cleanup()
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        stuck = self.stuck()
+        return web.json_response({"status": "stuck" if stuck else "ok", "stuck": stuck}, status=503 if stuck else 200)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        reasons = self._ready()
+        body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        return web.json_response(body, status=503 if reasons else 200)
+
+    async def _export(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._metrics.registry),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )

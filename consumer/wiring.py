@@ -1,0 +1,221 @@
+"""Builds a daemon out of its settings; the one place that knows every part."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumer.breakers import Breakers, Probe
+from consumer.claims import StageHandler, StageRunner
+from consumer.daemon import Daemon, Phase
+from consumer.effects import Effects
+from consumer.health import Health
+from consumer.lane import Lane, Limits
+from consumer.reconciler import Reconciler
+from consumer.retry import RetryPolicy
+from consumer.routes import Handlers
+from handlers.image.handler import ImageHandler
+from handlers.image.renderer import ImageLimits, ImageRenderer
+from handlers.recording import RecordingHandler
+from handlers.scan.clamd import Address, Clamd
+from handlers.scan.handler import ScanHandler, ScanPolicy
+from handlers.transcode.event_handler import TranscodeEventHandler
+from handlers.transcode.handler import TranscodeHandler
+from handlers.transcode.job_state import event_of_job
+from handlers.transcode.probe import Prober
+from media.asset import Asset, Stage
+from media.asset_store.assets import AssetStore
+from media.asset_store.database import Database, connect
+from media.asset_store.stages import StageStore
+from media.asset_store.upkeep import Upkeep
+from media.aws import Clients
+from media.errors import Dependency
+from media.message_queue import MessageQueues
+from media.object_storage import ObjectStorage
+from media.outbox import Outbox
+from media.settings import Settings
+from media.telemetry import Metrics, watch_loop
+from media.transcoding import Transcoder
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is opened first and closed last."""
+
+    settings: Settings
+    metrics: Metrics
+    database: Database
+    storage: ObjectStorage
+    queues: MessageQueues
+    transcoder: Transcoder
+    clamd: Clamd
+    renderer: ImageRenderer
+    scratch: Path
+
+    @property
+    def retry(self) -> RetryPolicy:
+        s = self.settings
+        return RetryPolicy(base=s.retry_base, cap=s.retry_cap, attempts=s.max_attempts)
+
+    @property
+    def outbox(self) -> Outbox:
+        own = frozenset({self.settings.output_bucket})
+        effects = Effects(self.queues, self.storage, self.transcoder, AssetStore(self.database), own)
+        return Outbox(self.database, effects.carriers())
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
+    """A daemon, ready to run, and what answers for its health; closed in reverse order."""
+    async with AsyncExitStack() as stack:
+        parts = await _open(settings, stack)
+        assets, stages = AssetStore(parts.database), StageStore(parts.database)
+        breakers = Breakers(_probes(parts), parts.metrics)
+        event_handler = TranscodeEventHandler(
+            parts.storage,
+            assets,
+            stages,
+            parts.outbox,
+            parts.metrics,
+            bucket=settings.output_bucket,
+            max_attempts=settings.max_attempts,
+        )
+        lanes = _lanes(parts, stages, breakers, _handlers(parts, assets, stages, event_handler))
+        reconciler = _reconciler(parts, assets, breakers, lanes, event_handler)
+        sides = [breakers.run, reconciler.run, reconciler.sweep, lambda: watch_loop(parts.metrics)]
+        daemon = Daemon(lanes, sides, parts.metrics, patience=settings.drain_timeout)
+        yield daemon, Health([lane.poller for lane in lanes], lambda: _unready(daemon, breakers), parts.metrics)
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
+    clients, metrics = Clients(settings, stack), Metrics()
+    metrics.build.labels("0.1.0").set(1)
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="media-")))
+    limits = ImageLimits(
+        max_bytes=settings.image_max_bytes,
+        max_pixels=settings.image_max_pixels,
+        max_total_pixels=settings.image_max_total_pixels,
+        memory=settings.image_memory,
+        timeout=settings.image_timeout,
+        workers=settings.image_workers,
+        budget=settings.image_memory * settings.image_workers,
+    )
+    return _Parts(
+        settings=settings,
+        metrics=metrics,
+        database=await stack.enter_async_context(connect(settings.database_url, application="media-consumer")),
+        storage=ObjectStorage(await clients.s3()),
+        queues=MessageQueues(await clients.sqs(), settings.queue_urls()),
+        transcoder=Transcoder(await clients.mediaconvert()),
+        clamd=Clamd(
+            Address.parse(settings.clamd), timeout=settings.clamd_timeout, concurrency=settings.scan_concurrency
+        ),
+        renderer=await stack.enter_async_context(ImageRenderer(limits)),
+        scratch=scratch,
+    )
+
+
+def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handler: TranscodeEventHandler) -> Handlers:
+    settings, bucket = parts.settings, parts.settings.output_bucket
+
+    def runner(stage: Stage, handler: StageHandler) -> StageRunner:
+        lease = float(settings.visibility_timeout)
+        return StageRunner(
+            stage, handler, assets, stages, parts.outbox, parts.retry, parts.metrics, lease, output_bucket=bucket
+        )
+
+    policy = ScanPolicy(
+        max_bytes=settings.scan_max_bytes,
+        limits=settings.max_bytes(),
+        reencode_unscannable_video=settings.unscannable_video == "reencode",
+        own_bucket=bucket,
+        quarantine_bucket=settings.quarantine_bucket,
+    )
+    image = ImageHandler(parts.storage, parts.renderer, parts.metrics, bucket=bucket, scratch=parts.scratch)
+    transcode = TranscodeHandler(
+        parts.storage,
+        stages,
+        Prober(settings.ffprobe, max_duration=settings.max_duration),
+        parts.transcoder,
+        bucket=bucket,
+        role_arn=settings.mediaconvert_role_arn,
+        queue=settings.mediaconvert_queue,
+    )
+    return Handlers(
+        assets=assets,
+        scan=runner(Stage.SCAN, ScanHandler(parts.storage, parts.clamd, policy, parts.metrics)),
+        image=runner(Stage.IMAGE, image),
+        transcode=runner(Stage.TRANSCODE, transcode),
+        transcode_event=event_handler,
+        recording=RecordingHandler(assets, parts.storage, parts.outbox, frozenset(settings.recording_buckets)),
+        own_bucket=bucket,
+    )
+
+
+def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, handlers: Handlers) -> list[Lane]:
+    settings = parts.settings
+    limits = Limits(
+        concurrency=settings.concurrency,
+        prefetch=settings.prefetch,
+        pollers=settings.pollers,
+        visibility=settings.visibility_timeout,
+        wait=settings.receive_wait,
+    )
+
+    return [
+        Lane(
+            route,
+            parts.queues[route.queue],
+            parts.queues.dead_letters(route.queue),
+            lambda fences: stages.renew(fences, lease=float(settings.visibility_timeout)),
+            breakers,
+            parts.retry,
+            parts.metrics,
+            limits,
+        )
+        for route in handlers.routes()
+        if route.queue in settings.queues
+    ]
+
+
+def _reconciler(
+    parts: _Parts, assets: AssetStore, breakers: Breakers, lanes: list[Lane], event_handler: TranscodeEventHandler
+) -> Reconciler:
+    async def ask_job(asset: Asset, job_id: str) -> None:
+        await event_handler(event_of_job(await parts.transcoder.get(job_id), asset))
+
+    return Reconciler(
+        dsn=parts.settings.database_url,
+        upkeep=Upkeep(parts.database),
+        assets=assets,
+        storage=parts.storage,
+        outbox=parts.outbox,
+        queues=parts.queues,
+        names=parts.settings.queues,
+        paused=lambda: {lane.route.queue for lane in lanes if breakers.open(lane.route.needs)},
+        ask_job=ask_job,
+        metrics=parts.metrics,
+        interval=parts.settings.reconcile_interval,
+        expiry=parts.settings.pending_expiry,
+    )
+
+
+def _probes(parts: _Parts) -> dict[Dependency, Probe]:
+    async def postgres() -> None:
+        await parts.database.fetchval("SELECT 1")
+
+    async def s3() -> None:
+        await parts.storage.ping(parts.settings.output_bucket)
+
+    return {
+        Dependency.CLAMD: parts.clamd.ping,
+        Dependency.POSTGRES: postgres,
+        Dependency.S3: s3,
+        Dependency.MEDIACONVERT: parts.transcoder.ping,
+    }
+
+
+def _unready(daemon: Daemon, breakers: Breakers) -> list[str]:
+    reasons = [f"{name} is unavailable" for name in breakers.open(list(Dependency))]
+    return reasons if daemon.phase is Phase.RUNNING else [daemon.phase, *reasons]

@@ -1,0 +1,70 @@
+"""The image stage: fetches the bound version, has it rendered in a child process, stores the renditions."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import structlog
+
+from handlers.image.renderer import ImageRenderer, RenderedFile, RenderedImage
+from media.asset import Asset, Rendition, Stage, StageState, Status, output_prefix
+from media.asset_store.stages import Claim, Commit, Facts, Note
+from media.errors import Code, RejectedError
+from media.object_storage import MissingObjectError, ObjectStorage
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+CACHE = "public, max-age=31536000, immutable"
+"""Every attempt writes under a prefix of its own, so what lies there never changes."""
+
+
+class ImageHandler:
+    """Renders what a claim names. Raises RejectedError, RetryableError, UnavailableError."""
+
+    def __init__(
+        self, storage: ObjectStorage, renderer: ImageRenderer, metrics: Metrics, *, bucket: str, scratch: Path
+    ) -> None:
+        self._storage = storage
+        self._renderer = renderer
+        self._metrics = metrics
+        self._bucket = bucket
+        self._scratch = scratch
+
+    async def __call__(self, claim: Claim) -> Commit:
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix="image-") as folder:
+            source, outputs = Path(folder, "source"), Path(folder, "out")
+            await asyncio.to_thread(outputs.mkdir)
+            await self._fetch(claim.asset, source)
+            image = await self._renderer.render(source, outputs)
+            prefix = output_prefix(claim.asset, Stage.IMAGE, claim.attempt)
+            renditions = await asyncio.gather(*(self._store(prefix, file) for file in image.files))
+        self._metrics.renditions.labels("image").inc(len(renditions))
+        return _commit(claim.asset, image, renditions)
+
+    async def _fetch(self, asset: Asset, source: Path) -> None:
+        try:
+            await self._storage.download(asset.source, source)
+        except MissingObjectError as error:
+            raise RejectedError(Code.SOURCE_MISSING, str(error)) from error
+
+    async def _store(self, prefix: str, file: RenderedFile) -> Rendition:
+        key = f"{prefix}{file.name}.webp"
+        await self._storage.upload(self._bucket, key, file.path, file.content_type, cache=CACHE)
+        return Rendition(file.name, key, file.content_type, file.bytes, file.width, file.height)
+
+
+def _commit(asset: Asset, image: RenderedImage, renditions: list[Rendition]) -> Commit:
+    if asset.sha256 and image.sha256 != asset.sha256:
+        raise RejectedError(Code.SOURCE_CHANGED, "the bytes are not the ones that were scanned")
+    facts = Facts(
+        content_type=image.content_type,
+        sha256=image.sha256,
+        width=image.width,
+        height=image.height,
+        placeholder=image.placeholder,
+        dominant_color=image.dominant_color,
+    )
+    made = ", ".join(f"{r.name} {r.width}x{r.height}" for r in renditions)
+    notes = [*(Note("note", text) for text in image.notes), Note("rendered", made), Note("ready")]
+    return Commit(StageState.DONE, Status.READY, facts=facts, renditions=renditions, notes=notes)

@@ -1,0 +1,38 @@
+"""What an asset type may contain: the content decides, not the name."""
+
+from media.asset import AssetType
+from media.errors import Code, RejectedError
+
+ALLOWED: dict[AssetType, frozenset[str]] = {
+    AssetType.IMAGE: frozenset({
+        "image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/avif", "image/heic", "image/heif",
+    }),
+    AssetType.VIDEO: frozenset({
+        "video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo", "video/mp2t",
+        "video/mpeg", "video/3gpp", "video/x-m4v", "video/x-flv", "video/x-ms-asf", "audio/mp4", "video/ogg",
+        "audio/ogg",
+    }),
+    AssetType.AUDIO: frozenset({
+        "audio/mpeg", "audio/mp4", "audio/aac", "audio/ogg", "audio/flac", "audio/wav", "audio/webm", "video/mp4",
+        "video/webm", "video/x-matroska", "video/quicktime", "audio/x-m4a", "audio/x-caf", "audio/aiff",
+        "video/x-ms-asf",
+    }),
+    AssetType.DOCUMENT: frozenset({"application/pdf"}),
+}  # fmt: skip
+"""By the sniffed type. A container that may hold either is admitted for both; the probe tells what is inside."""
+
+_READABLE_ELSEWHERE = frozenset().union(*ALLOWED.values())
+
+
+def admit(asset_type: AssetType, sniffed: str | None) -> None:
+    """Raise RejectedError unless content of this type may be such an asset.
+
+    `type_mismatch` for content of another kind, or of none that is known; `unsupported` for a known format of the
+    kind that is not read here.
+    """
+    if sniffed in ALLOWED[asset_type]:
+        return
+    kind = "application" if asset_type is AssetType.DOCUMENT else asset_type.value
+    if sniffed and sniffed not in _READABLE_ELSEWHERE and sniffed.split("/")[0] == kind:
+        raise RejectedError(Code.UNSUPPORTED, f"{sniffed} is not read as {asset_type}")
+    raise RejectedError(Code.TYPE_MISMATCH, f"announced as {asset_type}, but the content is {sniffed or 'unknown'}")

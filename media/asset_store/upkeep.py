@@ -1,0 +1,136 @@
+"""What the reconciler asks of Postgres: what stands still, what is overdue, how much is pending."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from media.asset import Asset, Stage
+from media.asset_store.database import CONNECT_TIMEOUT, STATEMENT_TIMEOUT, Database, postgres_calls
+from media.asset_store.rows import asset_of
+
+LOCK = 0x0D0CF120
+"""Key of the advisory lock that one reconciler holds."""
+FIRST_NUDGE = 600
+"""Seconds of standing still before the first reminder; doubles with each."""
+MOST_NUDGES = 6
+BATCH = 100
+"""Stages or assets looked at in one round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A stage that has not moved for too long, and how often it was reminded."""
+
+    asset: Asset
+    stage: Stage
+    state: str
+    attempt: int
+    job_id: str | None
+    nudges: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """How much is left to do: outbox rows that are due, and the age in seconds of the oldest unfinished asset."""
+
+    outbox: int
+    oldest: float
+
+
+@asynccontextmanager
+async def sole_reconciler(dsn: str) -> AsyncIterator[bool]:
+    """Whether this process is the one that reconciles, for as long as the context lasts.
+
+    A connection of its own: a pool's drops session locks when it takes a connection back.
+    """
+    with postgres_calls():
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT)
+    try:
+        with postgres_calls():
+            held = await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
+        yield bool(held)
+    finally:
+        connection.terminate()
+
+
+class Upkeep:
+    """Every method raises UnavailableError when Postgres is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def still(self, *, stages: Sequence[Stage], first: float = FIRST_NUDGE) -> list[Still]:
+        """Stages that stand still: queued without news, leased beyond their lease, or waiting for a silent job.
+
+        `first` is the seconds of silence before the first nudge; each later one waits twice as long.
+        """
+        records = await self._database.fetch(
+            "SELECT a.*, s.stage, s.state, s.attempt, s.job_id, s.nudges FROM stages s JOIN assets a USING (asset_id)"
+            " WHERE s.state IN ('queued', 'leased', 'waiting') AND s.stage = ANY($1::text[])"
+            " AND (s.lease_until IS NULL OR s.lease_until < now())"
+            " AND a.status IN ('uploaded', 'scanning', 'processing')"
+            " AND coalesce(s.nudge_at, s.updated_at + $2::float8 * interval '1 second') <= now()"
+            " ORDER BY s.updated_at LIMIT $3",
+            [stage.value for stage in stages],
+            first,
+            BATCH,
+        )
+        return [
+            Still(asset_of(r), Stage(r["stage"]), r["state"], r["attempt"], r["job_id"], r["nudges"]) for r in records
+        ]
+
+    async def nudged(self, asset_id: UUID, stage: Stage, *, first: float = FIRST_NUDGE) -> None:
+        """Note one more reminder; the next one is due after twice the time."""
+        await self._database.execute(
+            "UPDATE stages SET nudges = nudges + 1,"
+            " nudge_at = now() + $3::float8 * 2 ^ (nudges + 1) * interval '1 second'"
+            " WHERE asset_id = $1 AND stage = $2",
+            asset_id,
+            stage,
+            first,
+        )
+
+    async def stalled(self, asset_id: UUID, stage: Stage, code: str) -> None:
+        """Six reminders were in vain: the asset fails, and says so."""
+        await self._database.execute(
+            "WITH stage AS (UPDATE stages SET state = 'failed', lease_until = NULL, updated_at = now()"
+            "   WHERE asset_id = $1 AND stage = $2 AND state IN ('queued', 'leased', 'waiting')"
+            "   AND (lease_until IS NULL OR lease_until < now()) RETURNING asset_id, attempt),"
+            " moved AS (UPDATE assets a SET status = 'failed', code = $3, updated_at = now() FROM stage"
+            "   WHERE a.asset_id = stage.asset_id AND a.status IN ('uploaded', 'scanning', 'processing'))"
+            " INSERT INTO timeline (asset_id, stage, attempt, code) SELECT asset_id, $2, attempt, $3 FROM stage",
+            asset_id,
+            stage,
+            code,
+        )
+
+    async def overdue(self, seconds: float) -> list[Asset]:
+        """Assets whose upload never came within so many seconds."""
+        records = await self._database.fetch(
+            "SELECT * FROM assets WHERE status = 'pending' AND created_at < now() - $1::float8 * interval '1 second'"
+            " ORDER BY created_at LIMIT $2",
+            seconds,
+            BATCH,
+        )
+        return [asset_of(record) for record in records]
+
+    async def expire(self, asset_id: UUID) -> None:
+        """The upload never came."""
+        await self._database.execute(
+            "WITH gone AS (UPDATE assets SET status = 'expired', updated_at = now()"
+            "   WHERE asset_id = $1 AND status = 'pending' AND version_id IS NULL RETURNING asset_id)"
+            " INSERT INTO timeline (asset_id, code) SELECT asset_id, 'expired' FROM gone",
+            asset_id,
+        )
+
+    async def pending(self) -> Pending:
+        """For the gauges."""
+        record = await self._database.fetchrow(
+            "SELECT (SELECT count(*) FROM outbox WHERE due_at <= now()) AS outbox,"
+            " coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM assets"
+            "   WHERE status IN ('uploaded', 'scanning', 'processing'))), 0)::float8 AS oldest"
+        )
+        return Pending(record["outbox"], record["oldest"]) if record else Pending(0, 0.0)
