@@ -50,7 +50,7 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int) 
 
 
 def plays_of(image: ImageFile.ImageFile) -> int:
-    """How often it plays, 0 for ever. GIF counts the repetitions after the first play, and plays once without a count."""
+    """How often it plays, 0 for ever. GIF counts repetitions after the first play, and without a count plays once."""
     loop = image.info.get("loop")
     if image.format != "GIF":
         return _within(loop, 0)

@@ -23,13 +23,12 @@ def targets(width: int, height: int) -> tuple[Target, ...]:
     The smallest name at or above the source's width is made at the source's width; larger names are not made. A
     picture too tall for WebP counts as the largest one of its shape that fits.
     """
-    if height > WEBP_SIDE:
-        width, height = max(1, round(width * WEBP_SIDE / height)), WEBP_SIDE
+    widest = width if height <= WEBP_SIDE else max(1, width * WEBP_SIDE // height)
     chosen = []
     for name in WIDTHS:
-        at = min(name, width)
-        chosen.append(Target(f"w{name}", (at, max(1, round(height * at / width)))))
-        if name >= width:
+        at = min(name, widest)
+        chosen.append(Target(f"w{name}", (at, min(WEBP_SIDE, max(1, round(height * at / width))))))
+        if name >= widest:
             break
     return tuple(chosen)
 

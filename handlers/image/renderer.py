@@ -99,11 +99,11 @@ class ImageRenderer:
         await self._stack.aclose()
 
     async def render(self, source: Path, out_dir: Path) -> RenderedImage:
-        """Writes `w150.webp` … `w1920.webp` of a picture into `out_dir`, which must exist, once memory and a child are free.
+        """Writes `w150.webp` … `w1920.webp` of a picture into `out_dir`, once memory and a child are free.
 
         Raises RejectedError: `empty`, `too_large`, `type_mismatch`, `unsupported`, `corrupt`, `too_many_pixels`,
         `resource_limit`; RetryableError `worker_crashed` when no child could be started. After any error, cancellation
-        included, `out_dir` holds none of the files.
+        included, `out_dir`, which must exist, holds none of the files.
         """
         content_type = await asyncio.to_thread(_recognise, source, self._limits.max_bytes)
         try:
@@ -115,8 +115,14 @@ class ImageRenderer:
             raise
 
     def _job(self, kind: Kind, source: Path, content_type: str, out_dir: Path) -> Job:
-        limits = self._limits
-        return Job(kind, str(source), content_type, str(out_dir), limits.max_pixels, limits.max_total_pixels)
+        return Job(
+            kind=kind,
+            source=str(source.absolute()),  # the child works elsewhere
+            content_type=content_type,
+            out_dir=str(out_dir.absolute()),
+            max_pixels=self._limits.max_pixels,
+            max_total_pixels=self._limits.max_total_pixels,
+        )
 
     async def _survey(self, source: Path, content_type: str, out_dir: Path) -> int:
         """Bytes of memory that rendering will need; a child cannot need more than it may have."""

@@ -8,7 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pillow_heif
-from PIL import AvifImagePlugin, Image, ImageFile, PngImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from handlers.image.formats import DECODERS
 from handlers.image.geometry import Size, turned
@@ -21,11 +32,27 @@ TEXT_CHUNK = 8 * 1024 * 1024
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
 
+_PLUGINS = (
+    AvifImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+"""Imported by name: Pillow itself imports all it has at the first need, in whichever thread, and skips failures."""
+_OURS = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
+)
+"""Errors of the machine. Others, such as a seek to a place the file names, are the file's."""
+
 type Box = tuple[float, float, float, float]
 
 
 def prepare_decoders() -> None:
     """Sets Pillow up for a child process: one decoding thread each, bombs are errors, a truncated file stays one."""
+    Image.preinit()
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     PngImagePlugin.MAX_TEXT_CHUNK = TEXT_CHUNK
@@ -46,18 +73,23 @@ def opened(path: Path, content_type: str, max_pixels: int) -> Iterator[ImageFile
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Names the failures of decoders. Raises RejectedError, or MemoryError when the limit of address space was met."""
+    """Names the failures of decoders.
+
+    Raises RejectedError; MemoryError when the limit of address space was met; OSError for the machine's fault.
+    """
     try:
         yield
     except (RejectedError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RejectedError(Code.TOO_MANY_PIXELS, str(error)) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise RejectedError(Code.CORRUPT, "the content begins like its type but is not of it") from error
     except Exception as error:
         # On untrusted bytes decoders raise whatever their authors did not foresee; all of it means one thing.
         text = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno in _OURS:
+            raise
         if "memory" in text.lower() or getattr(error, "errno", None) == errno.ENOMEM:
             raise MemoryError(text) from error
         code = Code.RESOURCE_LIMIT if "Decompressed data too large" in text else Code.CORRUPT

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from handlers.image import animation
+from handlers.image.geometry import targets
+from tests.unit.handlers.image.conftest import Render
+from tests.unit.handlers.image.pictures import CORPUS, difference, opened, quarters, saved
+
+DURATIONS = [40, 200, 330, 1000]
+COLOURS = ["red", "green", "blue", "white"]
+
+
+def frames(size: tuple[int, int] = (400, 200)) -> list[Image.Image]:
+    return [Image.new("RGB", size, colour) for colour in COLOURS]
+
+
+def moving(image_format: str, loop: int | None, **options: object) -> bytes:
+    first, *rest = frames()
+    if loop is not None:
+        options["loop"] = loop
+    return saved(first, image_format, save_all=True, append_images=rest, duration=DURATIONS, **options)
+
+
+def timing(image: Image.Image) -> list[int]:
+    found = []
+    for index in range(image.n_frames):  # type: ignore[attr-defined] # an opened WebP has it
+        image.seek(index)
+        image.load()
+        found.append(int(image.info["duration"]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("image_format", "loop", "plays"),
+    [("GIF", None, 1), ("GIF", 0, 0), ("GIF", 2, 3), ("WEBP", 0, 0), ("WEBP", 5, 5), ("PNG", 0, 0), ("PNG", 3, 3)],
+)
+async def test_durations_and_loops_are_kept(image_format: str, loop: int | None, plays: int, render: Render) -> None:
+    rendered = await render(moving(image_format, loop))
+    assert [(f.name, f.width) for f in rendered.files] == [("w150", 150), ("w320", 320), ("w640", 400)]
+    for index in range(3):
+        image = opened(rendered, index)
+        assert image.info["loop"] == plays
+        assert timing(image) == DURATIONS
+    assert rendered.notes == ("animated: 4 frames",)
+
+
+async def test_every_frame_shows_its_picture(render: Render) -> None:
+    image = opened(await render(moving("GIF", 0)), 0)
+    for index, expected in enumerate(frames((150, 75))):
+        image.seek(index)
+        assert difference(image.convert("RGB"), expected) < 6
+
+
+async def test_an_apng_s_default_picture_is_no_frame(render: Render) -> None:
+    image = opened(await render(moving("PNG", 0, default_image=True)), 0)
+    assert image.n_frames == 3  # type: ignore[attr-defined] # an opened WebP has it
+
+
+async def test_frames_without_duration_last_as_long_as_browsers_let_them(render: Render) -> None:
+    first, *rest = frames()
+    source = saved(first, "GIF", save_all=True, append_images=rest, duration=0)
+    assert timing(opened(await render(source), 0)) == [100] * 4
+
+
+async def test_a_transparent_animation_stays_transparent(render: Render) -> None:
+    steps = []
+    for at in range(4):
+        pixels = np.zeros((60, 60, 4), np.uint8)
+        pixels[:, at * 15 : at * 15 + 15] = (0, 0, 255, 255)
+        steps.append(Image.fromarray(pixels))
+    source = saved(steps[0], "WEBP", save_all=True, append_images=steps[1:], duration=100, lossless=True)
+    image = opened(await render(source))
+    for at in range(4):
+        image.seek(at)
+        alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
+        assert alpha[:, at * 15 + 3 : at * 15 + 12].min() > 200
+        assert alpha.mean() < 80
+
+
+async def test_a_long_animation_shows_its_first_frame_and_says_so(render: Render) -> None:
+    first, *rest = [quarters((1200, 800)), *([Image.new("RGB", (1200, 800), c) for c in COLOURS] * 6)]
+    assert not animation.is_affordable(25, targets(1200, 800))
+    rendered = await render(saved(first, "GIF", save_all=True, append_images=rest, duration=50))
+    assert rendered.notes[0].startswith("first_frame")
+    image = opened(rendered)
+    assert not getattr(image, "is_animated", False)
+    assert difference(image, first) < 6
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real files is not beside the repository")
+@pytest.mark.parametrize(("name", "count"), [("chi.gif", 31), ("rotating-squares.webp", 9)])
+async def test_real_animations_keep_their_time(name: str, count: int, render: Render) -> None:
+    rendered = await render(CORPUS / "good" / name)
+    with Image.open(CORPUS / "good" / name) as source:
+        expected = timing(source)
+    image = opened(rendered)
+    assert len(expected) == count
+    # WebP merges frames that do not differ: the time they take together stays.
+    assert sum(timing(image)) == sum(duration if duration > 10 else 100 for duration in expected)

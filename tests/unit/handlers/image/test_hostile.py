@@ -1,0 +1,221 @@
+"""Files made to hurt: each costs only itself, ends with a code, and leaves nothing behind."""
+
+import asyncio
+import io
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from handlers.image.job import Kind
+from handlers.image.renderer import ImageRenderer, RenderedImage
+from handlers.sandbox import JobFailedError, WorkerPool
+from media.errors import Code, RejectedError, RetryableError
+from tests.unit.handlers.image.conftest import LIMITS, Render
+from tests.unit.handlers.image.pictures import CORPUS, quarters, saved
+
+GIF_BOMB = (
+    b"GIF89a\xff\xff\xff\xff\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02\x02D\x01\x00;"
+)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def apng(size: tuple[int, int], frames: int) -> bytes:
+    """Grey frames of one value: large on the screen, tiny as a file."""
+    width, height = size
+    pixels = zlib.compress(bytes((width + 1) * height), 9)
+    control = struct.pack(">5I2H2B", 0, width, height, 0, 0, 1, 10, 0, 0)
+    parts = [
+        chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)),
+        chunk(b"acTL", struct.pack(">2I", frames, 0)),
+        chunk(b"fcTL", control),
+        chunk(b"IDAT", pixels),
+    ]
+    for n in range(1, frames):
+        numbered = struct.pack(">I", 2 * n - 1) + control[4:]
+        parts += [chunk(b"fcTL", numbered), chunk(b"fdAT", struct.pack(">I", 2 * n) + pixels)]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+def text_bomb(kind: bytes) -> bytes:
+    """A PNG whose compressed text, or profile, inflates to 256 MB."""
+    prefix = b"ICC Profile\x00\x00" if kind == b"iCCP" else b"Comment\x00\x00"
+    bomb = chunk(kind, prefix + zlib.compress(bytes(256 << 20), 9))
+    plain = saved(quarters((64, 64)), "PNG")
+    return plain[:33] + bomb + plain[33:]
+
+
+def many_text_chunks() -> bytes:
+    text = PngImagePlugin.PngInfo()
+    for n in range(80):
+        text.add_text(f"key{n}", "x" * (1 << 20), zip=True)
+    return saved(quarters((64, 64)), "PNG", pnginfo=text)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        pytest.param(b"", Code.EMPTY, id="empty"),
+        pytest.param(b"just a text, named photo.jpg\n" * 40, Code.TYPE_MISMATCH, id="text"),
+        pytest.param(b"PK\x03\x04" + bytes(100), Code.TYPE_MISMATCH, id="zip"),
+        pytest.param(b"\x00\x00\x00\x18ftypisom" + bytes(100), Code.TYPE_MISMATCH, id="video"),
+        pytest.param(saved(quarters(), "BMP"), Code.UNSUPPORTED, id="bmp"),
+        pytest.param(saved(quarters(), "PDF"), Code.UNSUPPORTED, id="pdf"),
+        pytest.param(saved(quarters(), "JPEG")[:900], Code.CORRUPT, id="truncated jpeg"),
+        pytest.param(saved(quarters(), "PNG")[:200], Code.CORRUPT, id="truncated png"),
+        pytest.param(saved(quarters(), "WEBP")[:200], Code.CORRUPT, id="truncated webp"),
+        pytest.param(saved(quarters(), "TIFF")[:2000], Code.CORRUPT, id="truncated tiff"),
+        pytest.param(b"\xff\xd8\xff\xe0" + bytes(50), Code.CORRUPT, id="jpeg in name only"),
+        pytest.param(GIF_BOMB, Code.TOO_MANY_PIXELS, id="gif bomb"),
+        pytest.param(apng((3000, 3000), 60), Code.TOO_MANY_PIXELS, id="apng of 60 x 9 MP"),
+        pytest.param(many_text_chunks(), Code.RESOURCE_LIMIT, id="80 MB of text"),
+        pytest.param(text_bomb(b"zTXt"), Code.RESOURCE_LIMIT, id="text bomb"),
+    ],
+)
+async def test_a_bad_file_ends_with_its_code(source: bytes, code: Code, render: Render, tmp_path: Path) -> None:
+    with pytest.raises(RejectedError) as refused:
+        await render(source)
+    assert refused.value.code is code
+    assert str(tmp_path) not in refused.value.detail
+    assert not list((tmp_path / "out").iterdir())
+
+
+async def test_a_profile_bomb_is_not_inflated(render: Render) -> None:
+    with pytest.raises(RejectedError, match="resource_limit"):
+        await render(text_bomb(b"iCCP"))
+
+
+async def test_a_file_over_the_limit_of_bytes_is_not_even_opened(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(saved(quarters(), "PNG"))
+    with pytest.raises(RejectedError, match="too_large"):
+        await ImageRenderer(replace(LIMITS, max_bytes=100)).render(tmp_path / "source", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("large") / "source"
+    source.write_bytes(saved(Image.linear_gradient("L").resize((7000, 7000)).convert("RGBA"), "PNG", compress_level=1))
+    return source
+
+
+@pytest.mark.parametrize("changes", [{"memory": 256 << 20}, {"timeout": 0.5}])
+async def test_a_limit_of_the_child_costs_the_file_and_not_its_neighbour(
+    changes: dict[str, Any], large: Path, tmp_path: Path
+) -> None:
+    good = tmp_path / "good"
+    good.write_bytes(saved(quarters(), "PNG"))
+    outs = [tmp_path / "out1", tmp_path / "out2", tmp_path / "out3"]
+    for out in outs:
+        out.mkdir()
+    async with ImageRenderer(replace(LIMITS, **changes)) as renderer:
+        bad, neighbour = await asyncio.gather(
+            renderer.render(large, outs[0]), renderer.render(good, outs[1]), return_exceptions=True
+        )
+        afterwards = await renderer.render(good, outs[2])
+    assert isinstance(bad, RejectedError)
+    assert bad.code is Code.RESOURCE_LIMIT
+    assert isinstance(neighbour, RenderedImage)
+    assert len(afterwards.files) == 2
+    assert not list(outs[0].iterdir())
+
+
+async def test_a_source_that_is_gone_is_not_corrupt(renderer: ImageRenderer, tmp_path: Path) -> None:
+    job = renderer._job(Kind.SURVEY, tmp_path / "gone", "image/png", tmp_path)
+    with pytest.raises(RetryableError, match="No such file"):
+        await renderer._ask(job)
+
+
+async def test_cancelling_leaves_no_file(large: Path, renderer: ImageRenderer, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    job = asyncio.ensure_future(renderer.render(large, out))
+    async with asyncio.timeout(30):
+        while not any(out.iterdir()):  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.005)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert not list(out.iterdir())
+
+
+async def test_a_small_budget_makes_pictures_wait_and_not_fail(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(saved(quarters(), "PNG"))
+    async with ImageRenderer(replace(LIMITS, budget=1)) as renderer:
+        outs = [tmp_path / f"out{n}" for n in range(6)]
+        for out in outs:
+            out.mkdir()
+        rendered = await asyncio.gather(*(renderer.render(source, out) for out in outs))
+    assert [len(r.files) for r in rendered] == [2] * 6
+
+
+async def test_an_error_of_ours_is_not_the_file_s_fault(
+    monkeypatch: pytest.MonkeyPatch, renderer: ImageRenderer, tmp_path: Path
+) -> None:
+    async def fail(_pool: WorkerPool, _job: str) -> str:
+        raise JobFailedError("Traceback\nOSError: [Errno 28] No space left on device")
+
+    (tmp_path / "source").write_bytes(saved(quarters(), "PNG"))
+    monkeypatch.setattr(WorkerPool, "run", fail)
+    with pytest.raises(RetryableError, match="No space left"):
+        await renderer.render(tmp_path / "source", tmp_path)
+
+
+SEEDS = [
+    saved(quarters((48, 32)), "JPEG"),
+    saved(quarters((48, 32)).convert("RGBA"), "PNG"),
+    saved(quarters((48, 32)), "WEBP"),
+    saved(quarters((48, 32)), "GIF"),
+    saved(quarters((48, 32)), "TIFF", compression="tiff_lzw"),
+    saved(quarters((48, 32)), "AVIF", speed=10),
+    apng((20, 20), 3),
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A real picture with a few bytes changed, and perhaps cut or with something appended."""
+    data = bytearray(draw(st.sampled_from(SEEDS)))
+    for _ in range(draw(st.integers(0, 6))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    end = draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))
+    return bytes(data[:end]) + draw(st.binary(max_size=40))
+
+
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(source=st.one_of(st.binary(max_size=300), damaged()))
+async def test_whatever_bytes_come_the_end_is_a_picture_or_a_code(
+    source: bytes, renderer: ImageRenderer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    path = tmp_path / "source"
+    path.write_bytes(source)
+    try:
+        rendered = await renderer.render(path, out)
+    except RejectedError:
+        assert not list(out.iterdir())
+        return
+    assert {file.path for file in rendered.files} == set(out.iterdir())
+    for file in rendered.files:
+        with Image.open(io.BytesIO(file.path.read_bytes())) as image:
+            assert image.size == (file.width, file.height)
+        file.path.unlink()
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real files is not beside the repository")
+async def test_damaged_heic_is_refused(render: Render) -> None:
+    source = (CORPUS / "bad" / "L_xmp_latin1.heic").read_bytes()
+    with pytest.raises(RejectedError, match="corrupt"):
+        await render(source[: len(source) // 2])
