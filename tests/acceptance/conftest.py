@@ -1,0 +1,173 @@
+"""The command line as a child process, and files to send through it."""
+
+import asyncio
+import base64
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pydantic import BaseModel, TypeAdapter
+
+from deploy.local import programs
+from deploy.local.clamav import EICAR
+from tests.conftest import EmbeddedStack
+
+ROOT = Path(__file__).parents[2]
+CORPUS = ROOT / "../shared/corpus"
+COMMAND_DEADLINE = 150.0
+
+
+class Rendition(BaseModel):
+    name: str
+    content_type: str
+    width: int | None
+    height: int | None
+    bytes: int
+    url: str
+    path: Path | None
+
+
+class Processed(BaseModel):
+    """One element of what `process --json` prints."""
+
+    file: Path
+    asset_id: str | None
+    asset_type: str | None
+    status: str
+    code: str | None
+    detail: str | None
+    width: int | None
+    height: int | None
+    duration_ms: int | None
+    seconds: float
+    renditions: list[Rendition]
+
+    def rendition(self, name: str) -> Rendition:
+        return next(one for one in self.renditions if one.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def files(self) -> list[Processed]:
+        return TypeAdapter(list[Processed]).validate_json(self.stdout)
+
+
+async def command(*arguments: str, env: dict[str, str]) -> Outcome:
+    """Run a Python module of ours to its end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *arguments,
+        cwd=ROOT,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(COMMAND_DEADLINE):
+            stdout, stderr = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return Outcome(process.returncode or 0, stdout.decode(), stderr.decode())
+
+
+Process = Callable[..., Coroutine[Any, Any, Outcome]]
+
+
+def process_on(stack: EmbeddedStack) -> Process:
+    """`process` against a running stack."""
+
+    async def run(*arguments: str | Path) -> Outcome:
+        env = {**os.environ, "MEDIA_LOCAL_STATE": str(stack.state)}
+        return await command("deploy.local", "process", *map(str, arguments), env=env)
+
+    return run
+
+
+@pytest.fixture
+def process(stack: EmbeddedStack) -> Process:
+    return process_on(stack)
+
+
+async def ffprobe(path: Path) -> Any:
+    """What ffprobe says about a file: `format` and `streams`. Fails the test when it cannot read it."""
+    allowed = ["-allowed_extensions", "ALL"] if path.suffix == ".m3u8" else []
+    arguments = ["-v", "error", *allowed, "-show_format", "-show_streams", "-of", "json", str(path)]
+    status, output = await _run(programs.ffprobe(), *arguments)
+    assert status == 0, output
+    return json.loads(output)
+
+
+async def _run(*arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    return process.returncode or 0, output.decode(errors="replace")
+
+
+def jpeg(width: int, height: int, seed: int = 0) -> bytes:
+    """A photo-like picture: gradients, so that it neither compresses to nothing nor takes long to make."""
+    picture = Image.linear_gradient("L").resize((width, height))
+    sideways = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(seed * 7 % 360)
+    merged = Image.merge("RGB", (picture, sideways, Image.new("L", (width, height), seed * 37 % 256)))
+    target = BytesIO()
+    merged.save(target, "JPEG", quality=90)
+    return target.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    path.write_bytes(jpeg(2400, 1600))
+    return path
+
+
+@pytest.fixture(scope="session")
+async def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds of 640 × 360 with sound."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=4"]
+    sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=4"]
+    coded = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-shortest"]
+    status, output = await _run(programs.ffmpeg(), "-v", "error", *picture, *sound, *coded, str(path))
+    assert status == 0, output
+    return path
+
+
+def eicar() -> bytes:
+    return bytes.fromhex(EICAR)
+
+
+def zipped(content: bytes) -> bytes:
+    target = BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inner.txt", content)
+    return target.getvalue()
+
+
+def corpus(name: str) -> bytes:
+    """A file of the shared corpus; the test is skipped where that is not there."""
+    path = CORPUS / name
+    if not path.is_file():
+        pytest.skip(f"the shared corpus is not beside the repository: {name}")
+    content = path.read_bytes()
+    return base64.b64decode(content) if name.endswith(".b64") else content

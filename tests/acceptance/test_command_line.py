@@ -1,0 +1,84 @@
+"""What the command line promises besides results: usage, silence on standard output, a stack of its own."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from deploy.local.ports import free_port
+from media.settings import QUEUES
+from tests.acceptance.conftest import Process, command, jpeg
+from tests.conftest import EmbeddedStack
+
+
+def clean_env(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
+    return {**kept, **more}
+
+
+async def test_process_starts_a_stack_where_none_runs_and_leaves_none(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(jpeg(300, 200))
+    env = clean_env(MEDIA_LOCAL_STATE=str(tmp_path / "state"), MEDIA_API_PORT=str(free_port()))
+    for _ in range(2):  # the second time on the state that the first left
+        outcome = await command("deploy.local", "process", "--json", str(picture), env=env)
+        assert outcome.status == 0, outcome.stderr
+        (one,) = outcome.files
+        assert (one.status, {rendition.name for rendition in one.renditions}) == ("ready", {"w150", "w320"})
+        assert "discarded" not in outcome.stderr
+    assert (await command("deploy.local", "token", env=env)).status == 1
+
+
+async def test_process_prints_a_table_for_people(process: Process, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(jpeg(300, 200))
+    outcome = await process(picture)
+    header, row = outcome.stdout.splitlines()
+    assert header.split() == ["file", "type", "status", "code", "size", "seconds", "renditions"]
+    assert row.split()[:3] == [str(picture), "image", "ready"]
+
+
+async def test_what_the_api_refuses_counts_as_rejected(process: Process, tmp_path: Path) -> None:
+    program = tmp_path / "program.exe"
+    program.write_bytes(b"MZ" + bytes(100))
+    outcome = await process("--json", program)
+    assert outcome.status == 0
+    (one,) = outcome.files
+    assert (one.status, one.asset_id) == ("rejected", None)
+    assert one.code
+
+
+@pytest.mark.parametrize(
+    "arguments", [["process"], ["process", "/nonexistent"], ["process", "--type", "x", "a"], ["what"]]
+)
+async def test_wrong_usage_is_status_2(arguments: list[str], tmp_path: Path) -> None:
+    outcome = await command("deploy.local", *arguments, env=clean_env(MEDIA_LOCAL_STATE=str(tmp_path)))
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "usage" in outcome.stderr
+
+
+async def test_a_token_opens_the_running_stack(stack: EmbeddedStack) -> None:
+    env = clean_env(MEDIA_LOCAL_STATE=str(stack.state))
+    outcome = await command("deploy.local", "token", "--user", "somebody", "--role", "service", env=env)
+    assert outcome.status == 0
+    assert outcome.stdout.count(".") == 2
+
+
+@pytest.mark.parametrize("service", ["consumer", "api"])
+async def test_a_bad_configuration_is_named_whole(service: str) -> None:
+    env = clean_env(PYTHONPATH=str(Path(__file__).parents[2]), MEDIA_CLAMD="nonsense", MEDIA_API_PORT="99999")
+    outcome = await command(service, env=env)
+    assert outcome.status == 2
+    missing = {
+        "MEDIA_DATABASE_URL",
+        "OUTPUT_BUCKET",
+        *(f"MEDIA_{q.upper().replace('-', '_')}_QUEUE_URL" for q in QUEUES),
+    }
+    assert all(name in outcome.stderr for name in missing | {"MEDIA_CLAMD", "MEDIA_API_PORT"})
+
+
+async def test_json_is_all_there_is_on_standard_output(process: Process, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(jpeg(200, 100))
+    assert isinstance(json.loads((await process("--json", picture)).stdout), list)

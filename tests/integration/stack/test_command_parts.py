@@ -1,0 +1,155 @@
+"""The small parts of the command line: ports, the state folder, what is announced of a file, dying children."""
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local import child, ports, postgres
+from deploy.local.announcement import announce
+from deploy.local.child import Child, PartError, Program
+from deploy.local.ports import HOST, PortError, free_port
+from deploy.local.state import State, StateInUseError
+from deploy.local.supervisor import MAX_RESTARTS, Service
+
+
+def test_two_stacks_have_no_port_in_common() -> None:
+    first = ports.choose({"MEDIA_API_PORT": str(free_port())})
+    held = [
+        socket.create_server((HOST, port))
+        for port in (first.consumer, first.emulator, first.mediaconvert, first.postgres)
+    ]
+    second = ports.choose({"MEDIA_API_PORT": str(first.api)})
+    for one in held:
+        one.close()
+    assert {second.consumer, second.emulator, second.mediaconvert, second.postgres}.isdisjoint(
+        {first.api, first.consumer, first.emulator, first.mediaconvert, first.postgres}
+    )
+
+
+@pytest.mark.parametrize("variable", ["MEDIA_API_PORT", "MEDIA_LOCAL_EMULATOR_PORT"])
+def test_a_busy_port_that_was_asked_for_is_refused_by_name(variable: str) -> None:
+    with socket.create_server((HOST, 0)) as holder:
+        port = str(holder.getsockname()[1])
+        with pytest.raises(PortError, match=f"port {port} is busy.*{variable}"):
+            ports.choose({"MEDIA_API_PORT": str(free_port()), variable: port})
+
+
+@pytest.mark.parametrize("value", ["x", "0", "65536", "-1", "٣"])
+def test_what_is_not_a_port_is_refused(value: str) -> None:
+    with pytest.raises(PortError, match="MEDIA_API_PORT"):
+        ports.choose({"MEDIA_API_PORT": value})
+
+
+def test_a_state_folder_has_one_owner(tmp_path: Path) -> None:
+    with State(tmp_path).held():
+        with pytest.raises(StateInUseError), State(tmp_path).held():
+            pass
+        assert State(tmp_path).is_held()
+    assert not State(tmp_path).is_held()
+
+
+def test_data_is_kept_after_a_clean_stop_only(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    assert state.begin(), "nothing is there yet"
+    (state.emulator / "state").mkdir(parents=True)
+    assert not state.begin(), "nobody said that the stop was clean"
+    state.finish()
+    assert state.begin()
+    state.wipe_data()
+    assert not state.emulator.exists()
+
+
+def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
+    first = State(tmp_path).secrets()
+    assert State(tmp_path).secrets() == first
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "asked", "expected"),
+    [
+        ("a.JPG", b"", None, ("image", "image/jpeg")),
+        ("a.heic", b"", None, ("image", "image/heic")),
+        ("a.mkv", b"", None, ("video", "video/x-matroska")),
+        ("a.m4a", b"", None, ("audio", "audio/mp4")),
+        ("a.pdf", b"", None, ("document", "application/pdf")),
+        ("a.mp4", b"", "audio", ("audio", "audio/mp4")),
+        ("a.unheardof", b"\xff\xd8\xff", None, ("document", "application/octet-stream")),
+        ("noname", b"\x89PNG\r\n\x1a\n", None, ("image", "image/png")),
+        ("noname", b"\x00\x00\x00\x18ftypisom", None, ("video", "video/mp4")),
+    ],
+)
+def test_what_is_announced(
+    tmp_path: Path, name: str, content: bytes, asked: str | None, expected: tuple[str, str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    found = announce(tmp_path / name, asked)
+    assert (found.asset_type, found.content_type) == expected
+
+
+def python(code: str, folder: Path) -> Program:
+    return Program("part", [sys.executable, "-c", code], child.inherited(), folder)
+
+
+async def test_a_part_that_dies_at_its_start_shows_its_last_lines(tmp_path: Path) -> None:
+    started = await child.start(python("raise SystemExit('no signatures')", tmp_path), tmp_path)
+    with pytest.raises(PartError, match=r"(?s)part ended \(exit status 1\).*no signatures"):
+        await started.until_ready(lambda: child.accepts(HOST, free_port()))
+
+
+async def test_a_part_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    program = Program("part", [sys.executable, "-c", code], child.inherited(), tmp_path, stop_deadline=0.5)
+    started = await child.start(program, tmp_path)
+
+    async def is_up() -> bool:
+        return "up" in started.tail()
+
+    await started.until_ready(is_up)
+    assert not await started.stop()
+    assert started.returncode == -9
+
+
+async def test_children_see_nothing_of_a_developers_aws_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    started = await child.start(python("import os; print(*os.environ)", tmp_path), tmp_path)
+    await started.wait()
+    assert "PATH" in started.tail()
+    assert "AWS" not in started.tail()
+
+
+@pytest.mark.parametrize(("status", "starts"), [(1, MAX_RESTARTS + 1), (2, 1)])
+async def test_a_service_is_started_again_until_it_has_no_use(tmp_path: Path, status: int, starts: int) -> None:
+    begun: list[Child] = []
+
+    async def start() -> Child:
+        begun.append(await child.start(python(f"raise SystemExit({status})", tmp_path), tmp_path))
+        return begun[-1]
+
+    told: list[str] = []
+    service = Service("part", start, told.append)
+    await service.start()
+    assert f"exit status {status}" in await service.keep_running()
+    assert len(begun) == starts
+    assert len(told) == starts - 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root must run postgres as somebody else")
+async def test_root_runs_postgres_where_user_namespaces_are_forbidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "AS_NOBODY", ("false",))
+    folder = tmp_path / "postgres"
+    try:
+        for _ in range(2):  # initdb, then the data that it left
+            server = await postgres.start(folder, free_port(), tmp_path, "secret")
+            assert await server.child.stop()
+            assert server.child.returncode == 0
+    finally:
+        shutil.rmtree(postgres.outside_folder(folder))
