@@ -18,7 +18,10 @@ STDERR_LIMIT = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CompletedChild:
-    """What a program did. `returncode` is negative or above 128 when a signal ended it; `stderr` is its last 64 KiB."""
+    """What a program did. `stderr` is its last 64 KiB.
+
+    `returncode` is never 0 when a signal or a limit ended it, but which number it is then depends on the walls.
+    """
 
     returncode: int
     stdout: bytes

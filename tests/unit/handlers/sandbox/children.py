@@ -1,0 +1,73 @@
+"""Pools and programs for the tests, and looks at the processes they leave."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from handlers.sandbox import (
+    CompletedChild,
+    WorkerPool,
+    run_limited,
+)
+
+MIB = 1024 * 1024
+PATIENCE = 10.0
+"""Seconds that a busy machine may take for what takes milliseconds."""
+TARGET = "tests.unit.handlers.sandbox.misbehaving:build"
+
+
+def pool_of(workers: int = 1, *, timeout: float = PATIENCE, jobs_per_child: int = 200) -> WorkerPool:
+    return WorkerPool(
+        TARGET,
+        workers=workers,
+        memory=512 * MIB,
+        file_bytes=4 * MIB,
+        timeout=timeout,
+        jobs_per_child=jobs_per_child,
+    )
+
+
+def exists(pid: str) -> bool:
+    try:
+        state = Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}  # dead, and only waiting to be reaped
+
+
+def processes_that_say(marker: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended while we looked
+            if marker.encode() in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+    return found
+
+
+async def becomes(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - another process's end is not an event of this loop
+            await asyncio.sleep(0.01)
+
+
+async def run_once(
+    argv: list[str],
+    *,
+    cwd: Path,
+    timeout: float = PATIENCE,  # noqa: ASYNC109 - handed on
+    stdin: bytes | None = None,
+    network: bool = False,
+    stdout_limit: int = MIB,
+) -> CompletedChild:
+    return await run_limited(
+        argv,
+        timeout=timeout,
+        memory=512 * MIB,
+        cpu_seconds=5,
+        file_bytes=MIB,
+        cwd=cwd,
+        stdin=stdin,
+        network=network,
+        stdout_limit=stdout_limit,
+    )

@@ -1,0 +1,110 @@
+"""What stands between a child and the rest of the machine."""
+
+import asyncio
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from handlers.sandbox import (
+    ChildLimits,
+    ChildMemoryError,
+    isolation,
+    probe,
+)
+from tests.unit.handlers.sandbox.children import (
+    PATIENCE,
+    becomes,
+    exists,
+    pool_of,
+    run_once,
+)
+
+
+async def test_no_child_outlives_a_killed_daemon() -> None:
+    if not probe().die_with_parent:
+        pytest.skip("this platform has no setpriv")
+    script = (
+        "import asyncio\nfrom tests.unit.handlers.sandbox.children import pool_of\n"
+        "async def main():\n async with pool_of() as pool:\n"
+        "  print(await pool.run('pid'), flush=True)\n  await pool.run('hang ')\n"
+        "asyncio.run(main())"
+    )
+    root = Path(__file__).parents[4]
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=root, stdout=asyncio.subprocess.PIPE
+    )
+    assert daemon.stdout
+    async with asyncio.timeout(PATIENCE):
+        pid = ""
+        while not pid.isdigit():  # the daemon's log comes first
+            pid = (await daemon.stdout.readline()).decode().strip()
+    assert exists(pid)
+    daemon.kill()
+    await daemon.wait()
+    await becomes(lambda: not exists(pid))
+
+
+async def test_an_ordinary_user_gets_the_same_walls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    flags = isolation._NAMESPACES[1]
+    if not isolation._works((*flags, "--net")):
+        pytest.skip("this platform gives ordinary users no namespaces")
+    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), namespaces=flags))
+    assert (await run_once(["cat", "/proc/self/net/dev"], cwd=tmp_path)).stdout.count(b":") == 1
+    async with pool_of() as pool:
+        with pytest.raises(ChildMemoryError):
+            await pool.run("devour")
+        assert await pool.run("echo on") == "on"
+
+
+async def test_children_see_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("MEDIA_JWT_SECRET", "secret")
+    async with pool_of() as pool:
+        names = (await pool.run("environment")).split("\n")
+    assert not [name for name in names if name.startswith(("AWS_", "MEDIA_", "PYTHON"))]
+    one_shot = await run_once(["env"], cwd=tmp_path)
+    assert b"secret" not in one_shot.stdout
+
+
+async def test_pooled_children_have_no_network() -> None:
+    if not probe().namespaces:
+        pytest.skip("this platform lets no process leave the network")
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1")
+    async with server, pool_of() as pool:
+        assert (await pool.run(f"connect {server.sockets[0].getsockname()[1]}")).startswith("refused")
+
+
+async def test_the_network_is_a_matter_of_choice(tmp_path: Path) -> None:
+    if not probe().namespaces:
+        pytest.skip("this platform lets no process leave the network")
+    interfaces = ["cat", "/proc/self/net/dev"]
+    ours = len(socket.if_nameindex())
+    assert (await run_once(interfaces, cwd=tmp_path)).stdout.count(b":") == 1
+    assert (await run_once(interfaces, cwd=tmp_path, network=True)).stdout.count(b":") == ours
+
+
+@pytest.mark.parametrize("lacking", ["die_with_parent", "namespaces", "limiter"])
+async def test_a_missing_tool_costs_its_wall_and_no_other(
+    lacking: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    launcher = (sys.executable, "-I", "-S", str(Path(isolation.__file__).with_name("launcher.py")))
+    walls = {"die_with_parent": (), "namespaces": (), "limiter": launcher}
+    poorer = replace(probe(), **{lacking: walls[lacking]})
+    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: poorer)
+    done = await run_once(["sh", "-c", "ulimit -v; ulimit -f; ulimit -c"], cwd=tmp_path)
+    memory, _, core = done.stdout.split()
+    assert (int(memory), int(core)) == (512 * 1024, 0)
+    async with pool_of() as pool:
+        with pytest.raises(ChildMemoryError):
+            await pool.run("devour")
+        assert await pool.run("echo on") == "on"
+
+
+def test_a_tool_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_works", lambda _: False)
+    found = isolation.probe.__wrapped__()
+    assert (found.die_with_parent, found.namespaces) == ((), ())
+    assert found.wrap(["x"], ChildLimits(1, 2, 3), network=False)[0] == sys.executable
