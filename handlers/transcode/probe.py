@@ -30,6 +30,8 @@ TAIL_PACKETS = 6000
 """Read from the last key frame before the tail on; a bound, since a key frame may be far away."""
 CUT_SHARE = 0.1
 """Outside MP4 a header's duration is only a hint; a file that ends this much earlier was cut short."""
+LISTED_TAIL = 64 * 1024
+"""Bytes: some thousand lines of a time stamp and a duration each."""
 SCAN_FACTOR = 10
 """How many times longer reading a whole file may take than opening it."""
 MAX_DURATION = 8 * 3600.0
@@ -175,7 +177,12 @@ def _ends(packets: Sequence[Mapping[str, Any]]) -> Iterator[float]:
 
 
 def _csv_ends(lines: bytes) -> Iterator[float]:
-    for line in lines.splitlines():
+    """When the last packets end, in seconds. Only the tail is read: packets are out of order by a few frames at most,
+    and all time stamps of a long recording would hold up the event loop.
+    """
+    tail = lines[-LISTED_TAIL:]
+    complete = tail if len(tail) == len(lines) else tail.partition(b"\n")[2]
+    for line in complete.splitlines():
         values = [_seconds(value.decode()) for value in line.split(b",")[:2]]
         if values[0] is not None:
             yield values[0] + (values[-1] or 0.0 if len(values) > 1 else 0.0)
