@@ -12,6 +12,7 @@ REGION = "eu-central-1"
 ACCESS_KEY = "test"
 SECRET_KEY = "test"  # noqa: S105 - the emulator's well-known root credentials
 ACCOUNT = "000000000000"
+ROOT = Path(__file__).resolve().parents[2]
 SAVE_DEADLINE = 60.0
 """Seconds: on SIGTERM it writes its state, the objects of a session included, to disk."""
 
@@ -47,8 +48,8 @@ async def start(folder: Path, port: int, logs: Path) -> Emulator:
     program = Program(
         name="emulator",
         # -P: a folder named like a module of its own in the current folder must not shadow it.
-        argv=[sys.executable, "-P", "-m", "ministack"],
-        env=child.inherited() | _configuration(folder, port),
+        argv=[sys.executable, "-P", "-m", "deploy.local.emulator_process"],
+        env=child.inherited() | {"PYTHONPATH": str(ROOT)} | _configuration(folder, port),
         cwd=folder,
         stop_deadline=SAVE_DEADLINE,
     )

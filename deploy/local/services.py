@@ -16,6 +16,12 @@ from deploy.local.topology import Topology
 from media.settings import QUEUES
 
 ROOT = Path(__file__).resolve().parents[2]
+LAPTOP = {
+    # A drain lets the polls under way finish, or their messages stay invisible; nobody waits 20 s for Ctrl-C.
+    "MEDIA_RECEIVE_WAIT": "2",
+}
+"""Settings that suit one person at a terminal; the user's own go before them."""
+
 PAGE_USER = "page"
 DRAIN_MARGIN = 10.0
 """Seconds past the services' own drain deadline before they are killed."""
@@ -51,7 +57,7 @@ def settings(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str] 
         for name, value in environ.items()
         if name.startswith("MEDIA_") and not name.startswith("MEDIA_LOCAL_")
     }
-    return chosen | addresses.emulator.client_env() | _located(addresses, secrets, environ)
+    return LAPTOP | chosen | addresses.emulator.client_env() | _located(addresses, secrets, environ)
 
 
 def _located(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
 from types_aiobotocore_s3 import S3Client
 from types_aiobotocore_sqs import SQSClient
 
@@ -84,6 +85,19 @@ async def test_the_bucket_answers_the_pages_preflight_and_no_strangers(emulator:
     assert allowed.status == 200
     assert allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert refused.status == 403
+
+
+async def test_a_part_of_a_version_can_be_read(emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]) -> None:
+    s3, _ = clients
+    bucket = emulator.topology.recordings_bucket
+    version = (await s3.put_object(Bucket=bucket, Key="ranged", Body=b"0123456789"))["VersionId"]
+    part = await s3.get_object(
+        Bucket=bucket, Key="ranged", VersionId=version, Range="bytes=7-", ResponseContentType="text/x"
+    )
+    assert (part["ContentRange"], await part["Body"].read()) == ("bytes 7-9/10", b"789")
+    assert part["ContentType"] == "text/x"
+    with pytest.raises(ClientError, match="416"):
+        await s3.get_object(Bucket=bucket, Key="ranged", VersionId=version, Range="bytes=10-")
 
 
 async def test_a_stranger_may_not_read(emulator: EmulatedAws) -> None:
