@@ -64,6 +64,7 @@ async def create_job(request: web.Request) -> web.Response:
             user_metadata=asked.user_metadata,
             input_file=asked.job_settings.inputs[0].file_input or "",
             created_at=time.time(),
+            status_update_interval=asked.status_update_interval,
         )
         request.app[RUNNER].submit(job)
     return _answer("CreateJob", {"Job": job_view(job, config)}, status=201)

@@ -8,34 +8,41 @@ from deploy.local.mediaconvert.probe import OPEN, Source
 PRESET = "veryfast"
 """A stand-in is judged by its speed; the bit rates still hold."""
 FIRST_SEGMENT = 1
-ROTATIONS = {"DEGREES_90": "transpose=clock", "DEGREES_180": "hflip,vflip", "DEGREES_270": "transpose=cclock"}
+TONE_MAPS = {
+    "zscale": "zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
+    "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p,",
+    "scale": "scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:out_range=tv,format=yuv420p,",
+}
+"""HDR to SDR by filter. ffmpeg's own scaler knows transfer functions since 7.1; builds without zscale are that new."""
+ROTATIONS = {0: "", 90: "transpose=clock,", 180: "hflip,vflip,", 270: "transpose=cclock,"}
+"""By degrees, clockwise."""
 MAX_ERROR_RATE = "0.3"
 """Of the frames that fail to decode, after which ffmpeg gives up."""
 
 
-def arguments(ffmpeg: str, input_name: str, plan: Plan, source: Source) -> list[str]:
-    """The arguments, to be run in the directory of the input; progress goes to standard output."""
+def arguments(ffmpeg: str, input_name: str, plan: Plan, source: Source, *, tone_map: str = "") -> list[str]:
+    """The arguments, to be run in the directory of the input; progress goes to standard output.
+
+    `tone_map` is one of TONE_MAPS' filters where the plan wants one.
+    """
     argv = [ffmpeg, "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-nostats", "-progress", "pipe:1"]
     argv += ["-max_error_rate", MAX_ERROR_RATE]
-    if plan.rotate != "AUTO":
-        argv.append("-noautorotate")
     argv += [*OPEN, "-i", f"file:{input_name}"]
     pictured = [output for output in plan.outputs if output.video]
     if pictured:
-        argv += ["-filter_complex", _graph(pictured, plan.rotate)]
+        argv += ["-filter_complex", _graph(pictured, plan.turn, tone_map)]
     for output in plan.outputs:
         argv += _output(output, source)
     return argv
 
 
-def _graph(outputs: list[OutputPlan], rotate: str) -> str:
+def _graph(outputs: list[OutputPlan], turn: int, tone_map: str) -> str:
     """`[0:v:0]` turned upright, split, and each branch brought to its rate and size."""
-    turn = f"{ROTATIONS[rotate]}," if rotate in ROTATIONS else ""
     ends = "".join(f"[s{number}]" for number, _ in enumerate(outputs))
     # V picks the first stream that is no cover picture.
-    branches = [f"[0:V:0]{turn}split={len(outputs)}{ends}"]
+    branches = [f"[0:V:0]{ROTATIONS[turn]}split={len(outputs)}{ends}"]
     for number, output in enumerate(outputs):
-        branches.append(f"[s{number}]{_branch(output)}[{output.local}]")
+        branches.append(f"[s{number}]{_before(output, tone_map)}{_branch(output)}[{output.local}]")
     return ";".join(branches)
 
 
@@ -47,12 +54,15 @@ def _branch(output: OutputPlan) -> str:
         return f"select='{pick}',{_scale(output.video.picture, full_range=True)},format=yuvj420p"
     if not isinstance(output.video, Video):
         raise TypeError("an output without a picture has no branch")
-    deinterlace = "bwdif=mode=send_frame:deint=interlaced," if output.video.deinterlace else ""
     rate = output.video.rate
-    return (
-        f"{deinterlace}fps={rate.numerator}/{rate.denominator},"
-        f"{_scale(output.video.picture, full_range=False)},format=yuv420p"
-    )
+    return f"fps={rate.numerator}/{rate.denominator},{_scale(output.video.picture, full_range=False)},format=yuv420p"
+
+
+def _before(output: OutputPlan, tone_map: str) -> str:
+    if output.video is None:
+        return ""
+    deinterlace = "bwdif=mode=send_frame:deint=interlaced," if output.video.deinterlace else ""
+    return deinterlace + (tone_map if output.video.tone_map else "")
 
 
 def _scale(picture: Picture, *, full_range: bool) -> str:
@@ -95,10 +105,16 @@ def _h264(video: Video) -> list[str]:
 def _aac(audio: Audio, *, anchored: bool) -> list[str]:
     argv = ["-map", f"0:a:{audio.track}", "-c:a", "aac", "-profile:a", "aac_low", "-b:a", str(audio.bitrate)]
     argv += ["-ar", str(audio.sample_rate), "-ac", str(audio.channels)]
+    filters = [_pan(audio)] if audio.gains else []
     if anchored:
         # Gaps become silence, so that sound stays with its picture.
-        argv += ["-af", "aresample=async=1:first_pts=0"]
-    return argv
+        filters.append("aresample=async=1:first_pts=0")
+    return argv + (["-af", ",".join(filters)] if filters else [])
+
+
+def _pan(audio: Audio) -> str:
+    rows = ["+".join(f"{10 ** (gain / 20):.5f}*c{channel}" for channel, gain in enumerate(row)) for row in audio.gains]
+    return f"pan={audio.channels}c|" + "|".join(f"c{channel}={row}" for channel, row in enumerate(rows))
 
 
 def _hls(output: OutputPlan) -> list[str]:

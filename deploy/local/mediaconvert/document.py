@@ -43,8 +43,17 @@ class VideoCodecSettings(Part):
     frame_capture_settings: FrameCaptureSettings | None = None
 
 
+class Deinterlacer(Part):
+    mode: str = "DEINTERLACE"
+
+
+class ColorCorrector(Part):
+    color_space_conversion: str = "NONE"
+
+
 class VideoPreprocessor(Part):
-    deinterlacer: dict[str, Any] | None = None
+    deinterlacer: Deinterlacer | None = None
+    color_corrector: ColorCorrector | None = None
 
 
 class VideoDescription(Part):
@@ -68,8 +77,30 @@ class AudioCodecSettings(Part):
     aac_settings: AacSettings | None = None
 
 
+class OutputChannelMapping(Part):
+    input_channels: tuple[float, ...] = ()
+    input_channels_fine_tune: tuple[float, ...] = ()
+
+
+class ChannelMapping(Part):
+    output_channels: tuple[OutputChannelMapping, ...] = ()
+
+
+class RemixSettings(Part):
+    channels_in: int = 0
+    channels_out: int = 0
+    channel_mapping: ChannelMapping = ChannelMapping()
+
+    @property
+    def gains(self) -> tuple[tuple[float, ...], ...]:
+        """For each output channel the gain of each input channel, in dB."""
+        rows = self.channel_mapping.output_channels
+        return tuple(row.input_channels_fine_tune or row.input_channels for row in rows)
+
+
 class AudioDescription(Part):
     audio_source_name: str | None = None
+    remix_settings: RemixSettings | None = None
     codec_settings: AudioCodecSettings = AudioCodecSettings()
 
 
@@ -148,6 +179,7 @@ class JobRequest(Part):
     role: str = ""
     client_request_token: str | None = None
     queue: str | None = None
+    status_update_interval: str = "SECONDS_60"
     user_metadata: dict[str, str] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
 

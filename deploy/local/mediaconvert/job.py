@@ -60,6 +60,8 @@ class Job(_Frozen):
     user_metadata: dict[str, str]
     input_file: str
     created_at: float
+    status_update_interval: str = "SECONDS_60"
+    """Only given back; see `runner.UPDATE_INTERVAL`."""
     status: Status = Status.SUBMITTED
     started_at: float | None = None
     finished_at: float | None = None
@@ -101,7 +103,7 @@ def job_view(job: Job, config: Config) -> dict[str, Any]:
         "UserMetadata": job.user_metadata,
         "AccelerationStatus": "NOT_APPLICABLE",
         "BillingTagsSource": "JOB",
-        "StatusUpdateInterval": "SECONDS_60",
+        "StatusUpdateInterval": job.status_update_interval,
         "Messages": {"Info": [], "Warning": list(job.warnings)},
         "Timing": {
             "SubmitTime": round(job.created_at),

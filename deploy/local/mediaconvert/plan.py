@@ -16,7 +16,7 @@ from deploy.local.mediaconvert.document import (
     OutputGroup,
     VideoDescription,
 )
-from deploy.local.mediaconvert.probe import Source
+from deploy.local.mediaconvert.probe import HDR, Source
 from deploy.local.mediaconvert.semantics import CHANNELS
 
 AUTO_GOP = 2.0
@@ -46,6 +46,7 @@ class Video:
     crf: int | None
     bitrate: int
     deinterlace: bool
+    tone_map: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Capture:
     rate: Fraction
     count: int
     quality: int
+    deinterlace: bool
+    tone_map: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Audio:
     bitrate: int
     sample_rate: int
     channels: int
+    gains: tuple[tuple[float, ...], ...] = ()
+    """For each channel the gain of each of the source's, in dB; the encoder's own mix when there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +101,24 @@ class Plan:
     """All that is made of one source, and what had to be left out."""
 
     groups: tuple[GroupPlan, ...]
-    rotate: str
+    turn: int
+    """Degrees clockwise, beyond what ffmpeg turns by itself. It always does: told not to, 5.1 keeps the matrix."""
     warnings: tuple[str, ...]
 
     @property
     def outputs(self) -> tuple[OutputPlan, ...]:
         return tuple(output for group in self.groups for output in group.outputs)
 
+    @property
+    def tone_map(self) -> bool:
+        return any(output.video is not None and output.video.tone_map for output in self.outputs)
+
 
 def make_plan(settings: JobSettings, source: Source) -> Plan:
     """Decide every output. Raises JobFailedError where the source cannot give what the job asks for."""
     planner = _Planner(settings.inputs[0], source)
     groups = tuple(planner.group(index, group) for index, group in enumerate(settings.output_groups))
-    return Plan(groups, planner.source_input.video_selector.rotate, tuple(planner.warnings))
+    return Plan(groups, planner.turn, tuple(planner.warnings))
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -122,6 +132,11 @@ class _Planner:
         self.source_input = source_input
         self.source = source
         self.warnings: list[str] = []
+        rotate = source_input.video_selector.rotate
+        # The service reads the rotation of MOV and MP4 alone.
+        self.rotate = "DEGREE_0" if rotate == "AUTO" and not source.mov else rotate
+        by_itself = source.video.turn if source.video else 0
+        self.turn = 0 if self.rotate == "AUTO" else (int(self.rotate.rpartition("_")[2]) - by_itself) % 360
 
     def group(self, index: int, group: OutputGroup) -> GroupPlan:
         bucket, name = split_address(group.destination or "")
@@ -158,7 +173,8 @@ class _Planner:
             )
         picture = self.picture(description)
         if description.codec_settings.codec == "FRAME_CAPTURE":
-            return _capture(description.codec_settings.frame_capture_settings or FrameCaptureSettings(), picture)
+            settings = description.codec_settings.frame_capture_settings or FrameCaptureSettings()
+            return self.capture(description, settings, picture)
         return self.h264(description, description.codec_settings.h264_settings or H264Settings(), picture)
 
     def h264(self, description: VideoDescription, settings: H264Settings, picture: Picture) -> Video:
@@ -170,7 +186,6 @@ class _Planner:
         )
         qvbr = settings.rate_control_mode == "QVBR"
         level = settings.qvbr_settings.qvbr_quality_level if settings.qvbr_settings else 7
-        preprocessors = description.video_preprocessors
         return Video(
             picture=picture,
             rate=rate,
@@ -178,13 +193,29 @@ class _Planner:
             profile={"BASELINE": "baseline", "MAIN": "main"}.get(settings.codec_profile, "high"),
             crf=CRF[level] if qvbr else None,
             bitrate=(settings.max_bitrate if qvbr else settings.bitrate) or 5_000_000,
-            deinterlace=bool(preprocessors and preprocessors.deinterlacer is not None),
+            deinterlace=_deinterlaces(description),
+            tone_map=self.tone_maps(description),
         )
 
+    def capture(self, description: VideoDescription, settings: FrameCaptureSettings, picture: Picture) -> Capture:
+        return Capture(
+            picture=picture,
+            rate=Fraction(settings.framerate_numerator, settings.framerate_denominator),
+            count=settings.max_captures,
+            quality=settings.quality,
+            deinterlace=_deinterlaces(description),
+            tone_map=self.tone_maps(description),
+        )
+
+    def tone_maps(self, description: VideoDescription) -> bool:
+        before = description.video_preprocessors
+        corrector = before.color_corrector if before else None
+        wanted = corrector is not None and corrector.color_space_conversion == "FORCE_709"
+        return wanted and self.source.video is not None and self.source.video.color_transfer in HDR
+
     def picture(self, description: VideoDescription) -> Picture:
-        rotate = self.source_input.video_selector.rotate
-        width, height = self.source.display_size(upright=rotate == "AUTO")
-        if rotate in {"DEGREES_90", "DEGREES_270"}:
+        width, height = self.source.display_size(upright=self.rotate == "AUTO")
+        if self.rotate in {"DEGREES_90", "DEGREES_270"}:
             width, height = height, width
         if description.width and description.height:
             stretched = description.scaling_behavior == "STRETCH_TO_OUTPUT"
@@ -210,7 +241,15 @@ class _Planner:
         aac = description.codec_settings.aac_settings
         if aac is None:
             raise errors.JobFailedError(errors.INCOMPATIBLE, "An audio description has no aacSettings.")
-        return Audio(track, aac.bitrate or 96_000, aac.sample_rate or 48_000, CHANNELS[aac.coding_mode or ""])
+        remix = description.remix_settings
+        present = self.source.audio[track].channels
+        return Audio(
+            track=track,
+            bitrate=aac.bitrate or 96_000,
+            sample_rate=aac.sample_rate or 48_000,
+            channels=CHANNELS[aac.coding_mode or ""],
+            gains=tuple(row[:present] for row in remix.gains) if remix else (),
+        )
 
     def no_audio(self, track: int, *, named: bool, alone: bool) -> None:
         if named:
@@ -226,9 +265,9 @@ class _Planner:
             self.warnings.append(message)
 
 
-def _capture(settings: FrameCaptureSettings, picture: Picture) -> Capture:
-    rate = Fraction(settings.framerate_numerator, settings.framerate_denominator)
-    return Capture(picture, rate, settings.max_captures, settings.quality)
+def _deinterlaces(description: VideoDescription) -> bool:
+    before = description.video_preprocessors
+    return before is not None and before.deinterlacer is not None
 
 
 def _gop(settings: H264Settings, rate: Fraction) -> float:

@@ -15,6 +15,8 @@ DEADLINE = 60.0
 MAX_OUTPUT = 4 * 1024 * 1024
 """Characters kept of ffprobe's answer; a longer one is cut and so no JSON any more."""
 MAX_RATE = Fraction(120)
+HDR = frozenset({"smpte2084", "arib-std-b67"})
+"""The transfer functions PQ and HLG, in ffprobe's words."""
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,mxf,ogg,wav,mp3,aac,flac,ac3,aiff"
 """Demuxers that may open an input: containers of media, none that names other files."""
@@ -56,18 +58,22 @@ class Stream(BaseModel):
     r_frame_rate: Annotated[Fraction, BeforeValidator(_rate)] = Fraction(0)
     avg_frame_rate: Annotated[Fraction, BeforeValidator(_rate)] = Fraction(0)
     sample_rate: int = 0
+    channels: int = 0
+    color_transfer: str = ""
     disposition: _Disposition = _Disposition()
     side_data_list: list[_SideData] = Field(default_factory=list)
 
     @property
-    def rotated(self) -> bool:
-        """Whether the display matrix swaps width and height."""
-        return any(round(abs(data.rotation)) % 180 == 90 for data in self.side_data_list)  # noqa: PLR2004 - degrees
+    def turn(self) -> int:
+        """By how much the display matrix turns the picture: 0, 90, 180 or 270 degrees clockwise."""
+        rotation = next((data.rotation for data in self.side_data_list if data.rotation), 0.0)
+        return round(-rotation / 90) * 90 % 360
 
 
 class _Format(BaseModel):
     model_config = ConfigDict(extra="ignore")
     duration: float = 0.0
+    format_name: str = ""
 
 
 class _Answer(BaseModel):
@@ -83,6 +89,8 @@ class Source:
     video: Stream | None
     audio: tuple[Stream, ...]
     duration: float
+    mov: bool
+    """Whether the container is of the MOV and MP4 family."""
 
     @property
     def rate(self) -> Fraction:
@@ -99,7 +107,7 @@ class Source:
         if self.video is None:
             return Fraction(0), Fraction(0)
         width, height = self.video.width * self.video.sample_aspect_ratio, Fraction(self.video.height)
-        return (height, width) if upright and self.video.rotated else (width, height)
+        return (height, width) if upright and self.video.turn in {90, 270} else (width, height)
 
 
 async def probe(ffprobe: str, path: Path, address: str) -> Source:
@@ -119,7 +127,7 @@ async def probe(ffprobe: str, path: Path, address: str) -> Source:
             )
     if video is None and not audio:
         raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container")
-    return Source(video, audio, found.format.duration)
+    return Source(video, audio, found.format.duration, "mp4" in found.format.format_name)
 
 
 async def duration_of(ffprobe: str, path: Path) -> float:

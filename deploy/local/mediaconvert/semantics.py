@@ -5,8 +5,7 @@ The wordings follow the service's own where one is known. Paths are those of the
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from deploy.local.mediaconvert.document import (
     AacSettings,
@@ -18,6 +17,7 @@ from deploy.local.mediaconvert.document import (
     OutputGroup,
     VideoDescription,
 )
+from deploy.local.mediaconvert.implemented import unimplemented
 
 TOKEN_LIMIT = 64
 """Characters of ClientRequestToken; the service's documented limit."""
@@ -27,88 +27,6 @@ CONTAINERS = {"HLS_GROUP_SETTINGS": {"M3U8"}, "FILE_GROUP_SETTINGS": {"MP4", "RA
 MAX_OUTPUTS = 50
 """One ffmpeg makes them all."""
 
-# Members that this stand-in acts on, or that change nothing one could see in what it makes. Others are refused
-# rather than ignored: a job that works here must not surprise in production.
-IMPLEMENTED: dict[str, frozenset[str]] = {
-    "settings": frozenset({"Inputs", "OutputGroups", "TimecodeConfig", "AdAvailOffset"}),
-    "input": frozenset(
-        {
-            "FileInput",
-            "AudioSelectors",
-            "VideoSelector",
-            "TimecodeSource",
-            "FilterEnable",
-            "FilterStrength",
-            "PsiControl",
-            "DeblockFilter",
-            "DenoiseFilter",
-            "InputScanType",
-        }
-    ),
-    "output": frozenset(
-        {"AudioDescriptions", "ContainerSettings", "Extension", "NameModifier", "OutputSettings", "VideoDescription"}
-    ),
-    "videoDescription": frozenset(
-        {
-            "AfdSignaling",
-            "AntiAlias",
-            "CodecSettings",
-            "ColorMetadata",
-            "DropFrameTimecode",
-            "Height",
-            "RespondToAfd",
-            "ScalingBehavior",
-            "Sharpness",
-            "TimecodeInsertion",
-            "VideoPreprocessors",
-            "Width",
-        }
-    ),
-    "hlsSettings": frozenset({"IFrameOnlyManifest", "AudioTrackType", "AudioOnlyContainer"}),
-    "hlsGroupSettings": frozenset(
-        {
-            "AdMarkers",
-            "CaptionLanguageSetting",
-            "ClientCache",
-            "CodecSpecification",
-            "Destination",
-            "DestinationSettings",
-            "DirectoryStructure",
-            "ManifestCompression",
-            "ManifestDurationFormat",
-            "MinFinalSegmentLength",
-            "MinSegmentLength",
-            "OutputSelection",
-            "ProgramDateTime",
-            "ProgressiveWriteHlsManifest",
-            "SegmentControl",
-            "SegmentLength",
-            "SegmentLengthControl",
-            "StreamInfResolution",
-            "TargetDurationCompatibilityMode",
-            "TimedMetadataId3Frame",
-            "TimedMetadataId3Period",
-            "TimestampDeltaMilliseconds",
-            "AudioOnlyHeader",
-            "CaptionSegmentLengthControl",
-            "ImageBasedTrickPlay",
-        }
-    ),
-}
-
-# The only value of these that the stand-in makes.
-FIXED = {
-    "DirectoryStructure": "SINGLE_DIRECTORY",
-    "ManifestCompression": "NONE",
-    "ManifestDurationFormat": "FLOATING_POINT",
-    "OutputSelection": "MANIFESTS_AND_SEGMENTS",
-    "ProgramDateTime": "EXCLUDE",
-    "SegmentControl": "SEGMENTED_FILES",
-    "StreamInfResolution": "INCLUDE",
-    "ImageBasedTrickPlay": "NONE",
-    "CodecSpecification": "RFC_6381",
-}
-
 BITRATE_PER_CHANNEL = range(32_000, 288_001)
 """AAC-LC at 48 kHz, from the service's table of supported bitrates."""
 CHANNELS = {"CODING_MODE_1_0": 1, "CODING_MODE_2_0": 2, "CODING_MODE_5_1": 6}
@@ -116,7 +34,7 @@ CHANNELS = {"CODING_MODE_1_0": 1, "CODING_MODE_2_0": 2, "CODING_MODE_5_1": 6}
 
 def problems(request: JobRequest) -> list[str]:
     """All reasons to refuse `request`, which has passed the service model; none when it can be run."""
-    return [*_request(request), *_unimplemented(request.settings), *_groups(request.job_settings.output_groups)]
+    return [*_request(request), *unimplemented(request.settings), *_groups(request.job_settings.output_groups)]
 
 
 def _request(request: JobRequest) -> Iterator[str]:
@@ -232,6 +150,8 @@ def _h264(settings: H264Settings | None, path: str) -> Iterator[str]:
 
 
 def _audio(audio: AudioDescription, path: str) -> Iterator[str]:
+    if audio.remix_settings:
+        yield from _remix(audio, f"{path}/remixSettings")
     path += "/codecSettings"
     aac = audio.codec_settings.aac_settings
     if audio.codec_settings.codec != "AAC":
@@ -240,6 +160,17 @@ def _audio(audio: AudioDescription, path: str) -> Iterator[str]:
         yield f"{path}: aacSettings is a required property"
     else:
         yield from _aac(aac, f"{path}/aacSettings")
+
+
+def _remix(audio: AudioDescription, path: str) -> Iterator[str]:
+    remix, aac = audio.remix_settings, audio.codec_settings.aac_settings
+    if remix is None or aac is None:
+        return
+    rows = remix.gains
+    if remix.channels_out != len(rows) or any(len(row) != remix.channels_in for row in rows):
+        yield f"{path}/channelMapping: Should have channelsOut rows of channelsIn gains"
+    if aac.coding_mode in CHANNELS and remix.channels_out != CHANNELS[aac.coding_mode]:
+        yield f"{path}/channelsOut: Should be the number of channels of {aac.coding_mode}"
 
 
 def _aac(aac: AacSettings, path: str) -> Iterator[str]:
@@ -258,29 +189,3 @@ def _aac(aac: AacSettings, path: str) -> Iterator[str]:
             f"Coding mode {aac.coding_mode}, and Sample rate {aac.sample_rate} you selected. "
             f"Specify a bitrate in the range of {allowed[0]}-{allowed[-1]}, and resubmit your job"
         )
-
-
-def _unimplemented(settings: Mapping[str, Any]) -> Iterator[str]:
-    yield from _outside(settings, "settings", "")
-    for number, source in enumerate(settings.get("Inputs", ())):
-        yield from _outside(source, "input", f"/inputs/{number}")
-    for number, group in enumerate(settings.get("OutputGroups", ())):
-        path = f"/outputGroups/{number}"
-        if "AutomatedEncodingSettings" in group:
-            yield f"{path}/automatedEncodingSettings: is not implemented by the stand-in"
-        hls = group.get("OutputGroupSettings", {}).get("HlsGroupSettings", {})
-        yield from _outside(hls, "hlsGroupSettings", f"{path}/outputGroupSettings/hlsGroupSettings")
-        for index, output in enumerate(group.get("Outputs", ())):
-            yield from _outside(output, "output", f"{path}/outputs/{index}")
-            video = output.get("VideoDescription", {})
-            yield from _outside(video, "videoDescription", f"{path}/outputs/{index}/videoDescription")
-            hls = output.get("OutputSettings", {}).get("HlsSettings", {})
-            yield from _outside(hls, "hlsSettings", f"{path}/outputs/{index}/outputSettings/hlsSettings")
-
-
-def _outside(part: Mapping[str, Any], kind: str, path: str) -> Iterator[str]:
-    for name, value in part.items():
-        if name not in IMPLEMENTED[kind]:
-            yield f"{path}/{name}: is not implemented by the stand-in"
-        elif name in FIXED and value != FIXED[name]:
-            yield f"{path}/{name}: only {FIXED[name]} is implemented by the stand-in"

@@ -14,7 +14,7 @@ from deploy.local.mediaconvert.config import Config
 from deploy.local.mediaconvert.document import JobSettings
 from deploy.local.mediaconvert.job import GroupDetail, Job, Phase
 from deploy.local.mediaconvert.plan import Plan, make_plan
-from deploy.local.mediaconvert.probe import Source, probe
+from deploy.local.mediaconvert.probe import DEADLINE, Source, probe
 
 INPUT = "input"
 """The name that the input has in the working directory: nothing of the user's reaches a command line."""
@@ -58,7 +58,8 @@ class Transcoder:
         return made.groups
 
     async def _transcode(self, plan: Plan, source: Source, folder: Path, progress: Progress) -> str:
-        argv = command.arguments(self.config.ffmpeg, INPUT, plan, source)
+        tone_map = await self._tone_map(folder) if plan.tone_map else ""
+        argv = command.arguments(self.config.ffmpeg, INPUT, plan, source, tone_map=tone_map)
         try:
             finished = await child.run(
                 argv, cwd=folder, deadline=self.config.job_deadline, on_line=_watch(source, progress)
@@ -69,6 +70,12 @@ class Transcoder:
         if finished.status:
             raise _broken(finished)
         return finished.stderr
+
+    async def _tone_map(self, folder: Path) -> str:
+        filters: list[str] = []
+        argv = [self.config.ffmpeg, "-hide_banner", "-filters"]
+        await child.run(argv, cwd=folder, deadline=DEADLINE, on_line=lambda line: filters.extend(line.split()[1:2]))
+        return command.TONE_MAPS["zscale" if "zscale" in filters else "scale"]
 
     @staticmethod
     def _check_length(made: outputs.Made, source: Source, complaints: str, size: int) -> None:

@@ -99,3 +99,8 @@ def corpus() -> Path:
     if not found.is_dir():
         pytest.skip("the corpus of third-party files is not beside the repository")
     return found
+
+
+@pytest.fixture(scope="session")
+def brief(folder: Path) -> Path:
+    return clips.make(folder / "brief.mp4", *clips.picture("160x90", 0.2), *clips.FAST)

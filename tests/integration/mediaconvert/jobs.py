@@ -102,7 +102,7 @@ def h264(max_bitrate: int, level: int = 7) -> dict[str, Any]:
     }
 
 
-def rung(name: str, size: dict[str, int], max_bitrate: int, *, audio: bool = True) -> dict[str, Any]:
+def rung(name: str, size: dict[str, Any], max_bitrate: int, *, audio: bool = True) -> dict[str, Any]:
     return {
         "NameModifier": f"_{name}",
         "ContainerSettings": {"Container": "M3U8"},
@@ -133,7 +133,7 @@ def file_group(destination: str, *outputs: dict[str, Any]) -> dict[str, Any]:
     return {"OutputGroupSettings": settings, "Outputs": list(outputs)}
 
 
-def mp4(size: dict[str, int], max_bitrate: int, *, audio: bool = True) -> dict[str, Any]:
+def mp4(size: dict[str, Any], max_bitrate: int, *, audio: bool = True) -> dict[str, Any]:
     return {
         "ContainerSettings": {"Container": "MP4", "Mp4Settings": {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"}},
         "VideoDescription": {**size, "CodecSettings": h264(max_bitrate)},
@@ -146,7 +146,7 @@ def m4a() -> dict[str, Any]:
     return {"Extension": "m4a", "ContainerSettings": {"Container": "MP4"}, "AudioDescriptions": audio}
 
 
-def poster(size: dict[str, int]) -> dict[str, Any]:
+def poster(size: dict[str, Any]) -> dict[str, Any]:
     settings = {"FramerateNumerator": 1, "FramerateDenominator": 2, "MaxCaptures": 2, "Quality": 80}
     codec = {"Codec": "FRAME_CAPTURE", "FrameCaptureSettings": settings}
     return {"ContainerSettings": {"Container": "RAW"}, "VideoDescription": {**size, "CodecSettings": codec}}

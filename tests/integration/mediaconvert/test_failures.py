@@ -81,11 +81,6 @@ def long(folder: Path) -> Path:
     return clips.make(folder / "long.mp4", *clips.picture("160x90", 40, 60), *clips.FAST)
 
 
-@pytest.fixture(scope="session")
-def brief(folder: Path) -> Path:
-    return clips.make(folder / "brief.mp4", *clips.picture("160x90", 0.2), *clips.FAST)
-
-
 def slow(source: str, name: str) -> dict[str, object]:
     return jobs.job(source, jobs.file_group(f"{OUT}/{name}", jobs.mp4({"Height": 1080}, 8_000_000, audio=False)))
 
