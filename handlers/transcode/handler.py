@@ -65,12 +65,8 @@ class TranscodeHandler:
         return intent
 
     async def _plan(self, asset: Asset) -> Plan:
-        """Probe what MediaConvert will read, the current version; that it is the bound one is checked on both sides.
-
-        Not by version: the emulator ignores a Range beside a versionId, and a probe must seek.
-        """
         await require_bound(self._storage, asset)
-        url = await self._storage.presign(ObjectVersion(asset.bucket, asset.key), seconds=PROBE_URL_SECONDS)
+        url = await self._storage.presign(asset.source, seconds=PROBE_URL_SECONDS)
         probed = await self._prober.probe(url, asset_type=asset.asset_type)
         planned = plan(probed, asset.asset_type)
         log.info("transcode.planned", plan=str(planned))
