@@ -15,6 +15,7 @@ from tests.acceptance.conftest import Outcome, jpeg, process_on
 from tests.conftest import EmbeddedStack, embedded_stack
 
 UPLOADS = 10
+type Connection = "asyncpg.Connection[asyncpg.Record]"
 CHANGE_DEADLINE = 90.0
 POLL_PAUSE = 0.05
 
@@ -34,14 +35,14 @@ def photos(folder: Path) -> list[Path]:
     return paths
 
 
-async def until(connection: asyncpg.Connection[asyncpg.Record], condition: str) -> None:
+async def until(connection: Connection, condition: str) -> None:
     """Until a query yields true."""
     async with asyncio.timeout(CHANGE_DEADLINE):
         while not await connection.fetchval(f"SELECT {condition}"):  # noqa: ASYNC110 - the event is in another process; our own literals
             await asyncio.sleep(POLL_PAUSE)
 
 
-async def assert_all_done_once(outcome: Outcome, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def assert_all_done_once(outcome: Outcome, connection: Connection) -> None:
     assert outcome.status == 0, outcome.stdout
     assert [one.status for one in outcome.files] == ["ready"] * UPLOADS
     for one in outcome.files:
