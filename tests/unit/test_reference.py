@@ -1,0 +1,10 @@
+"""The pages made from the code say what the code says."""
+
+import pytest
+
+from deploy import reference
+
+
+@pytest.mark.parametrize("name", sorted(reference.PAGES))
+def test_page_is_up_to_date(name: str) -> None:
+    assert name not in reference.outdated(), "run python -m deploy.reference"

@@ -1,0 +1,77 @@
+"""Settings are read once, checked, and everything wrong is told in one message."""
+
+import pytest
+
+from media import settings
+from media.settings import SettingsError, load
+
+COMPLETE = {
+    "MEDIA_DATABASE_URL": "postgresql+asyncpg://media@db/media",
+    "OUTPUT_BUCKET": "media",
+    **{f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL": f"https://sqs/{name}" for name in settings.QUEUES},
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in settings.Settings.model_fields:
+        monkeypatch.delenv(settings.variable(name), raising=False)
+    return monkeypatch
+
+
+def complete(environment: pytest.MonkeyPatch, **more: str) -> settings.Settings:
+    for name, value in (COMPLETE | more).items():
+        environment.setenv(name, value)
+    return load(env_file=None)
+
+
+def test_the_platforms_names_and_forms_are_understood(environment: pytest.MonkeyPatch) -> None:
+    read = complete(environment, MEDIA_QUEUES="uploads, images", MEDIA_CLAMD="unix:///run/clamd.sock")
+    assert read.database_url == "postgresql://media@db/media"
+    assert read.queues == ("uploads", "images")
+    assert read.queue_urls()["transcode-events"] == "https://sqs/transcode-events"
+
+
+@pytest.mark.usefixtures("environment")
+def test_everything_missing_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as error:
+        load(env_file=None)
+    assert [line.strip() for line in str(error.value).splitlines()[1:]] == sorted(f"{n}: missing" for n in COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MEDIA_DATABASE_URL", "mysql://db"),
+        ("MEDIA_CLAMD", "clamd:3310"),
+        ("MEDIA_QUEUES", "uploads,mails"),
+        ("MEDIA_CONCURRENCY", "0"),
+        ("MEDIA_JWT_SECRET", "short"),
+        ("MEDIA_UNSCANNABLE_VIDEO", "serve"),
+        ("MEDIA_RECEIVE_WAIT", "21"),
+    ],
+)
+def test_a_wrong_value_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        complete(environment, **{name: value})
+
+
+def test_secrets_do_not_show_in_the_message(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError) as error:
+        complete(environment, MEDIA_JWT_SECRET="hunter2-is-short")
+    assert "hunter2" not in str(error.value)
+
+
+def test_half_of_cloudfront_is_refused(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="go together"):
+        complete(environment, CLOUDFRONT_DOMAIN="cdn.example.com")
+
+
+def test_a_key_with_literal_newlines_is_a_key(environment: pytest.MonkeyPatch) -> None:
+    pem = "-----BEGIN PRIVATE KEY-----\\nabc\\n-----END PRIVATE KEY-----"
+    read = complete(
+        environment, CLOUDFRONT_DOMAIN="cdn.example.com", CLOUDFRONT_KEY_PAIR_ID="K1", CLOUDFRONT_PRIVATE_KEY=pem
+    )
+    assert read.cloudfront_private_key
+    assert "\nabc\n" in read.cloudfront_private_key.get_secret_value()
+    assert "abc" not in repr(read)
