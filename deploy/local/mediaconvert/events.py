@@ -102,9 +102,6 @@ def _group(group: GroupDetail) -> dict[str, Any]:
 def _output(output: OutputDetail) -> dict[str, Any]:
     detail: dict[str, Any] = {"outputFilePaths": list(output.paths), "durationInMs": output.duration_ms}
     if output.width:
-        detail["videoDetails"] = {
-            "widthInPx": output.width,
-            "heightInPx": output.height,
-            "averageBitrate": output.average_bitrate,
-        }
+        bitrate = {"averageBitrate": output.average_bitrate} if output.average_bitrate else {}
+        detail["videoDetails"] = {"widthInPx": output.width, "heightInPx": output.height, **bitrate}
     return detail

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 UPDATE_INTERVAL = 1.0
 """Seconds between two STATUS_UPDATE events of one phase. The service's shortest is 10; clips here last less."""
 MAX_RETRIES = 2
-"""Restarts of the endpoint that one job survives; a job that kills it each time must not do so for ever."""
+"""Crashes of the endpoint that one job survives; a job that kills it each time must not do so for ever."""
 
 
 class Runner:
@@ -97,6 +97,10 @@ class Runner:
         progress = _JobProgress(job, self._config, self._record)
         try:
             groups = await self._transcoder.run(progress.job, folder, progress)
+        except asyncio.CancelledError:
+            # The endpoint stops, which is not the job's fault: it waits again. (A cancelled job is over and stays so.)
+            self._record(progress.job.but(status=Status.SUBMITTED, phase=None, percent=None))
+            raise
         except errors.JobFailedError as error:
             self._fail(progress.job, error)
         except Exception as error:

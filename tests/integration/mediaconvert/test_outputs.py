@@ -170,12 +170,28 @@ async def test_sound_alone_becomes_m4a_and_an_audio_variant(world: World, speech
     await clips.ffprobe(files["index_audio.m3u8"], "-allowed_extensions", "ALL")
 
 
-@pytest.mark.parametrize(("name", "size"), [("h264_white_frame_sar_16_9.mp4", (426, 240)), ("frames.webm", (240, 240))])
-async def test_the_display_aspect_is_kept(world: World, name: str, size: tuple[int, int], corpus: Path) -> None:
+CORPUS = {
+    "h264_white_frame_sar_16_9.mp4": (426, 180),
+    "frames.webm": (180, 180),
+    "hevc_white_frame.mp4": (240, 180),
+    "sample.mp4": (142, 180),
+    "video_rotation_90.mp4": (108, 180),
+}
+"""Display aspects at 180 lines: a wide sample aspect, a square, a single frame, a portrait, a quarter turn."""
+
+
+@pytest.mark.parametrize("name", CORPUS)
+async def test_the_display_aspect_is_kept(world: World, name: str, corpus: Path, tmp_path: Path) -> None:
     source = await world.put(f"uploads/video/o/c/{name}", corpus / "media" / name)
-    group = jobs.file_group(f"{OUT}/c/{name}", jobs.mp4({"Height": 240}, 1_000_000, audio=False))
-    detail = await world.event(await world.create(jobs.job(source, group)), "COMPLETE", "ERROR")
+    groups = [
+        jobs.hls_group(f"{OUT}/{name}/index", [jobs.rung("180", {"Height": 180}, 400_000)]),
+        jobs.file_group(f"{OUT}/{name}/v", jobs.mp4({"Height": 180}, 400_000), jobs.poster({"Height": 180})),
+    ]
+    detail = await world.event(await world.create(jobs.job(source, *groups)), "COMPLETE", "ERROR")
     assert detail["status"] == "COMPLETE", detail
-    video = detail["outputGroupDetails"][0]["outputDetails"][0]["videoDetails"]
-    expected = (568, 240) if "sar" in name else size
-    assert (video["widthInPx"], video["heightInPx"]) == expected
+    files = await download(world, f"processed/{name}/", tmp_path)
+    for made in ("v.mp4", "v.0000000.jpg", "index_180.m3u8"):
+        more = ["-allowed_extensions", "ALL"] if made.endswith("m3u8") else []
+        video = clips.stream(await clips.ffprobe(files[made], *more), "video")
+        assert (video["width"], video["height"]) == CORPUS[name], made
+    assert list(clips.entries(files["index_180_I-Frame.m3u8"].read_text()))

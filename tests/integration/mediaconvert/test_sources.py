@@ -97,3 +97,22 @@ async def test_damage_in_the_middle_is_not_called_complete_in_silence(either: Wo
     group = jobs.file_group(f"{OUT}/damaged", jobs.mp4(SIZE, 500_000))
     detail = await either.event(await either.create(jobs.job(source, group)), "COMPLETE", "ERROR")
     assert (detail["status"], detail["errorCode"]) == ("ERROR", 1075)
+
+
+async def test_hls_and_stills_come_from_either(either: World, landscape: Path) -> None:
+    source = await either.put("uploads/either.mp4", landscape)
+    groups = [
+        jobs.hls_group(f"{OUT}/either/index", [jobs.rung("90", {"Height": 90}, 100_000)]),
+        jobs.file_group(f"{OUT}/either/poster", jobs.poster({"Height": 90})),
+    ]
+    detail = await either.event(await either.create(jobs.job(source, *groups)), "COMPLETE", "ERROR")
+    assert detail["status"] == "COMPLETE", detail
+    playlist, _ = await either.read(f"{OUT}/either/index_90_I-Frame.m3u8")
+    assert len(list(clips.entries(playlist.decode()))) == 4
+    assert detail["outputGroupDetails"][1]["outputDetails"][0]["videoDetails"]["widthInPx"] == 160
+
+
+async def test_a_film_that_is_cut_short_ends_in_1076(either: World, streamed: Path) -> None:
+    source = await either.put("uploads/cut.mp4", streamed, 1 / 3)
+    group = jobs.file_group(f"{OUT}/cut", jobs.mp4(SIZE, 500_000))
+    assert (await either.event(await either.create(jobs.job(source, group)), "ERROR"))["errorCode"] == 1076
