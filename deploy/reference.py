@@ -16,6 +16,27 @@ from media.settings import Settings, variable
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
+_CONFIGURATION = """\
+# Configuration
+
+Made from `media/settings.py` by `python -m deploy.reference`. Everything is read once, at start, from the environment
+and from `.env` in the working folder; what is wrong or missing is reported in one message, and the exit status is 2.
+Sizes are bytes, times seconds. Lists are separated by commas. AWS's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`,
+credentials, …) mean what they mean everywhere.
+
+| variable | default | what it is |
+|---|---|---|
+"""
+_CODES = """\
+# Codes of assets
+
+Made from `media/errors.py` by `python -m deploy.reference`. A code is stable: programs may compare it. The `detail`
+beside it is for people and may change. The API's own error codes stand in [api.md](api.md).
+
+| code | meaning |
+|---|---|
+"""
+
 
 def configuration() -> str:
     """The table of all environment variables."""
@@ -26,39 +47,13 @@ def configuration() -> str:
             "**required**" if required else f"`{_shown(field.default)}`" if field.default not in (None, ()) else ""
         )
         rows.append(f"| `{variable(name)}` | {default} | {(field.description or '').replace('|', '/')} |")
-    return "\n".join(
-        [
-            "# Configuration",
-            "",
-            "Made from `media/settings.py` by `python -m deploy.reference`. Everything is read once, at start, from",
-            "the environment and from `.env` in the working folder; what is wrong or missing is reported in one message,",
-            "and the exit status is 2. Sizes are bytes, times seconds. Lists are separated by commas. AWS's own variables",
-            "(`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials, …) mean what they mean everywhere.",
-            "",
-            "| variable | default | what it is |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+    return _CONFIGURATION + "\n".join(rows) + "\n"
 
 
 def codes() -> str:
     """The table of all codes that an asset, its timeline or a dead letter may carry."""
     rows = [f"| `{code}` | {meaning} |" for code, meaning in MEANINGS.items()]
-    return "\n".join(
-        [
-            "# Codes of assets",
-            "",
-            "Made from `media/errors.py` by `python -m deploy.reference`. A code is stable: programs may compare it.",
-            "The `detail` beside it is for people and may change. The API's own error codes stand in [api.md](api.md).",
-            "",
-            "| code | meaning |",
-            "|---|---|",
-            *rows,
-            "",
-        ]
-    )
+    return _CODES + "\n".join(rows) + "\n"
 
 
 def webinar_schema() -> str:
