@@ -25,6 +25,9 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+_PRIVILEGED = frozenset({Role.SERVICE.value, Role.ADMIN.value})
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent the request. `owner_scope` is the owner whose assets it may see; None for all."""
@@ -141,7 +144,7 @@ def _kid(token: str) -> str | None:
 
 def _caller(claims: dict[str, Any]) -> Caller:
     role = claims.get("role")
-    known = Role(role) if role in {Role.SERVICE.value, Role.ADMIN.value} else Role.USER
+    known = Role(role) if isinstance(role, str) and role in _PRIVILEGED else Role.USER
     caller = Caller(str(claims["sub"]), known)
     if known is Role.USER:
         caller.owner_id()

@@ -34,6 +34,12 @@ Filename = Annotated[str, StringConstraints(min_length=1, max_length=FILENAME_LI
 class Input(BaseModel):
     """What clients send. Fields that we do not know are refused: they are typing errors."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """What stands in a query string: text, from which numbers are read."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -133,7 +139,7 @@ class AssetOut(Output):
         )
 
 
-class ListingQuery(Input):
+class ListingQuery(Query):
     """Which assets, and from where on."""
 
     asset_type: AssetType | None = None
@@ -149,11 +155,11 @@ class Listing(Output):
     next_cursor: str | None = Field(description="For the next page; null on the last")
 
 
-class UrlQuery(Input):
+class UrlQuery(Query):
     rendition: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = None
 
 
-class PlaylistQuery(Input):
+class PlaylistQuery(Query):
     token: Annotated[str, StringConstraints(max_length=200)]
 
 

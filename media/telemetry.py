@@ -22,6 +22,14 @@ LAG_INTERVAL = 0.5
 """Seconds between two looks at how late the event loop is."""
 
 
+_TRACES = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Without local variables: among them are tokens, signatures and keys."""
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
 def configure_logging(log_format: str, log_level: str) -> None:
     """JSON lines on standard output, or coloured ones on a terminal. Signatures and tokens never pass."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
@@ -29,9 +37,9 @@ def configure_logging(log_format: str, log_level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks if as_json else structlog.processors.StackInfoRenderer(),
+        _TRACES if as_json else structlog.processors.StackInfoRenderer(),
         _redact,
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
+        structlog.processors.JSONRenderer() if as_json else _console(),
     ]
     level = logging.getLevelNamesMapping()[log_level.upper()]
     structlog.configure(

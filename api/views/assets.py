@@ -2,7 +2,7 @@
 
 import base64
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from aiohttp import web
@@ -98,9 +98,9 @@ def _place(cursor: str) -> tuple[datetime, UUID]:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         at, _, asset_id = text.partition(" ")
-        place = datetime.fromisoformat(at), UUID(asset_id)
-    except ValueError as error:
+        created_at = datetime.fromisoformat(at)
+        if created_at.tzinfo is None:
+            raise ValueError("no time zone")  # noqa: TRY301 - one refusal for all that is wrong with a cursor
+        return created_at.astimezone(UTC), UUID(asset_id)
+    except (ValueError, OverflowError) as error:
         raise ProblemError(ProblemCode.INVALID_REQUEST, "the cursor is not one of ours") from error
-    if place[0].tzinfo is None:
-        raise ProblemError(ProblemCode.INVALID_REQUEST, "the cursor is not one of ours")
-    return place

@@ -1,6 +1,7 @@
 """The page: static files under a strict policy, served only where the settings ask for it."""
 
 import mimetypes
+import re
 from pathlib import Path
 
 from aiohttp import web
@@ -9,6 +10,7 @@ from api.problems import ProblemCode, ProblemError
 from api.service import Service
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
+_NAME = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 
 
@@ -26,8 +28,8 @@ class Page:
         return self._file(request.match_info["path"])
 
     def _file(self, name: str) -> web.StreamResponse:
-        path = (self._root / name).resolve()
-        if not path.is_relative_to(self._root) or "\0" in name or not path.is_file():
+        path = (self._root / name).resolve() if _NAME.fullmatch(name) else self._root
+        if not path.is_relative_to(self._root) or not path.is_file():
             raise ProblemError(ProblemCode.NOT_FOUND)
         kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         headers = {

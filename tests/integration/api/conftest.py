@@ -44,7 +44,7 @@ def settings_of(emulator: EmulatedAws, database: Database, **changes: Any) -> Se
         "jwt_secret": SECRET,
         "cors_origins": "http://localhost:8005",
     }
-    return load(None, **urls, **(given | changes))
+    return load(None, **(urls | given | changes))
 
 
 @dataclass(frozen=True, slots=True)

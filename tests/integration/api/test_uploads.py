@@ -1,9 +1,17 @@
 """Uploads as a client does them: announce, PUT over plain HTTP, confirm."""
 
+import asyncio
+import json
+import re
 from typing import Any
+from uuid import UUID
 
 import aiohttp
+import pytest
+from aiobotocore.session import get_session
 
+from media.asset import ObjectVersion
+from tests.conftest import EmulatedAws
 from tests.integration.api.conftest import MEDIA, Door
 
 PHOTO = b"\xff\xd8 not really a picture"
@@ -47,3 +55,160 @@ async def test_a_put_without_the_precondition_is_refused(door: Door) -> None:
 async def test_a_put_of_another_length_is_refused(door: Door) -> None:
     slot = await door.announce(size=len(PHOTO))
     assert await put(slot, PHOTO + b"!") == 403
+
+
+async def confirm(door: Door, asset_id: str, **options: Any) -> tuple[int, Any]:
+    return await door.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": asset_id}, **options)
+
+
+async def messages_about(emulator: EmulatedAws, asset_id: str, kind: str) -> list[Any]:
+    """Takes messages off the uploads queue until one of this kind names the asset."""
+    session = get_session()
+    session.set_credentials(emulator.access_key, emulator.secret_key)
+    async with (
+        asyncio.timeout(20),
+        session.create_client("sqs", endpoint_url=emulator.url, region_name=emulator.region) as sqs,
+    ):
+        while True:
+            url = emulator.topology.queue_urls["uploads"]
+            answer = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+            bodies = [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+            if found := [body for body in bodies if body.get("type") == kind and body["asset_id"] == asset_id]:
+                return found
+
+
+async def test_confirm_binds_the_version_and_asks_for_its_scan(door: Door, emulator: EmulatedAws) -> None:
+    slot = await door.announce()
+    await put(slot, PHOTO)
+    assert (await confirm(door, slot["asset_id"]))[0] == 200
+    [message] = await messages_about(emulator, slot["asset_id"], "scan.requested")
+    stored = await door.service.storage.head(ObjectVersion(message["bucket"], message["key"]))
+    assert stored
+    assert message["version_id"] == stored.version.version_id
+    assert await door.service.database.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_confirm_can_be_repeated(door: Door) -> None:
+    slot = await door.announce()
+    await put(slot, PHOTO)
+    first = await confirm(door, slot["asset_id"])
+    assert await confirm(door, slot["asset_id"]) == first
+    codes = [entry.code for entry in await door.service.assets.timeline(UUID(slot["asset_id"]))]
+    assert codes == ["created", "uploaded"]
+
+
+async def test_confirm_at_once_binds_once(door: Door) -> None:
+    slot = await door.announce()
+    await put(slot, PHOTO)
+    answers = await asyncio.gather(*(confirm(door, slot["asset_id"]) for _ in range(8)))
+    assert {status for status, _ in answers} == {200}
+    codes = [entry.code for entry in await door.service.assets.timeline(UUID(slot["asset_id"]))]
+    assert codes.count("uploaded") == 1
+
+
+async def test_confirm_after_the_event_reads_right(door: Door) -> None:
+    slot = await door.announce()
+    await put(slot, PHOTO)
+    stored = await door.service.storage.head(ObjectVersion(door.service.settings.output_bucket, slot["s3_key"]))
+    assert stored
+    await door.service.assets.bind(UUID(slot["asset_id"]), stored)
+    status, asset = await confirm(door, slot["asset_id"])
+    assert (status, asset["status"]) == (200, "uploaded")
+
+
+async def test_confirm_before_the_put_is_a_conflict(door: Door) -> None:
+    slot = await door.announce()
+    status, problem = await confirm(door, slot["asset_id"])
+    assert (status, problem["code"]) == (409, "not_uploaded")
+
+
+async def test_confirm_of_an_expired_upload_that_came_after_all(door: Door) -> None:
+    slot = await door.announce()
+    await put(slot, PHOTO)
+    await door.service.database.execute("UPDATE assets SET status = 'expired'")
+    status, asset = await confirm(door, slot["asset_id"])
+    assert (status, asset["status"]) == (200, "uploaded")
+
+
+async def test_confirm_of_what_was_stored_differently_is_a_conflict(door: Door) -> None:
+    slot = await door.announce(size=3)
+    settings = door.service.settings
+    await door.service.storage.write(settings.output_bucket, slot["s3_key"], PHOTO, "image/jpeg")
+    assert (await confirm(door, slot["asset_id"]))[1]["code"] == "size_mismatch"
+    slot = await door.announce()
+    await door.service.storage.write(settings.output_bucket, slot["s3_key"], PHOTO, "text/html")
+    assert (await confirm(door, slot["asset_id"]))[1]["code"] == "type_mismatch"
+
+
+async def test_confirm_survives_a_queue_that_is_away(open_door: Any) -> None:
+    async with open_door(uploads_queue_url="http://127.0.0.1:9/000000000000/gone") as door:
+        slot = await door.announce()
+        await put(slot, PHOTO)
+        assert (await confirm(door, slot["asset_id"]))[0] == 200
+        assert await door.service.database.fetchval("SELECT count(*) FROM outbox WHERE kind = 'send'") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"content_type": "text/html"}, 415, "content_type_not_allowed"),
+        ({"content_type": "application/pdf"}, 415, "content_type_not_allowed"),
+        ({"size": 50 * 1024 * 1024 + 1}, 413, "too_large"),
+        ({"size": 0}, 422, "invalid_request"),
+        ({"size": "9"}, 422, "invalid_request"),
+        ({"asset_type": "program"}, 422, "invalid_request"),
+        ({"original_filename": ""}, 422, "invalid_request"),
+        ({"original_filename": "x" * 10_000}, 422, "invalid_request"),
+        ({"original_filename": "\0\0"}, 422, "invalid_request"),
+        ({"delivery": "course_video"}, 403, "delivery_not_allowed"),
+        ({"delivery": "webinar_vod"}, 403, "delivery_not_allowed"),
+        ({"surprise": 1}, 422, "invalid_request"),
+    ],
+)
+async def test_what_may_not_be_announced(door: Door, fields: Any, status: int, code: str) -> None:
+    body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"} | fields
+    got, answer = await door.call("POST", f"{MEDIA}/upload", json=body)
+    assert (got, answer.get("code", "")) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../etc/passwd", "..\\..\\boot.ini", "a\0b.jpg", "снимок.jpg", "\u202egpj.exe", " "]
+)
+async def test_a_file_name_never_leaves_its_owners_prefix(door: Door, name: str) -> None:
+    status, slot = await door.call(
+        "POST",
+        f"{MEDIA}/upload",
+        json={"asset_type": "image", "content_type": "image/jpeg", "original_filename": name},
+    )
+    assert status in {201, 422}
+    if status == 201:
+        prefix = f"uploads/image/doctor-1/{slot['asset_id']}/"
+        assert slot["s3_key"].startswith(prefix)
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", slot["s3_key"].removeprefix(prefix))
+
+
+async def test_a_service_may_ask_for_any_delivery(door: Door) -> None:
+    claims = {"role": "service"}
+    fields = {"asset_type": "video", "content_type": "video/mp4", "delivery": "webinar_vod", "claims": claims}
+    assert await door.announce("ms-6", **fields)
+
+
+async def test_a_subject_that_cannot_own_is_forbidden(door: Door) -> None:
+    body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"}
+    for subject in ("a/b", "..", "x" * 65, "a b", "\0"):
+        status, problem = await door.call("POST", f"{MEDIA}/upload", subject, json=body)
+        assert (status, problem["code"]) == (403, "owner_id_not_allowed")
+
+
+async def test_an_idempotency_key_makes_one_asset(door: Door) -> None:
+    body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg", "size": 10}
+    headers = {"Idempotency-Key": "6f0c"}
+    answers = await asyncio.gather(
+        *(door.call("POST", f"{MEDIA}/upload", json=body, headers=headers) for _ in range(5))
+    )
+    assert {status for status, _ in answers} == {201}
+    assert len({slot["asset_id"] for _, slot in answers}) == 1
+    status, problem = await door.call("POST", f"{MEDIA}/upload", json=body | {"size": 11}, headers=headers)
+    assert (status, problem["code"]) == (422, "idempotency_key_reused")
+    _, other = await door.call("POST", f"{MEDIA}/upload", "doctor-2", json=body, headers=headers)
+    assert other["asset_id"] != answers[0][1]["asset_id"]

@@ -1,0 +1,152 @@
+"""What a proxy, a browser and an attacker meet at the edge."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from tests.integration.api.conftest import MEDIA, Door, bearer
+
+ORIGIN = "http://localhost:8005"
+
+
+async def test_health_says_exactly_this(door: Door) -> None:
+    answer = await door.http.get("/health")
+    assert await answer.text() == '{"status":"ok","service":"media"}'
+    assert (await door.http.get("/livez")).status == 200
+    assert (await door.http.get("/readyz")).status == 200
+    assert (await door.http.head("/health")).status == 200
+
+
+async def test_not_ready_without_postgres(open_door: Any) -> None:
+    async with open_door(database_url="postgresql://nobody@127.0.0.1:9/none") as door:
+        assert (await door.http.get("/livez")).status == 200
+        answer = await door.http.get("/readyz")
+        assert answer.status == 503
+        status, problem = await door.call("GET", f"{MEDIA}/assets")
+        assert (status, problem["code"]) == (503, "unavailable")
+
+
+async def test_metrics_name_routes_not_assets(door: Door) -> None:
+    slot = await door.announce()
+    await door.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
+    text = await (await door.http.get("/metrics")).text()
+    assert 'route="/api/v1/media/assets/{asset_id}"' in text
+    assert slot["asset_id"] not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/dev/token", 404, "not_found"),
+        ("GET", "/", 404, "not_found"),
+        ("PUT", "/health", 405, "method_not_allowed"),
+        ("GET", f"{MEDIA}/assets/not-an-id", 401, "unauthenticated"),
+    ],
+)
+async def test_refusals_are_problems(door: Door, method: str, path: str, status: int, code: str) -> None:
+    async with door.http.request(method, path) as answer:
+        assert answer.status == status
+        assert answer.content_type == "application/problem+json"
+        body = await answer.json(content_type=None)
+        assert body["code"] == code
+        assert body["request_id"] == answer.headers["X-Request-ID"]
+
+
+async def test_a_request_id_is_kept_when_it_is_one(door: Door) -> None:
+    for given, kept in (("abcdef-123456", True), ("short", False), ("<script>alert(1)</script>", False)):
+        answer = await door.http.get("/health", headers={"X-Request-ID": given})
+        assert (answer.headers["X-Request-ID"] == given) is kept
+
+
+async def test_only_known_origins_may_call(door: Door) -> None:
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    for origin, status in ((ORIGIN, 204), ("https://evil.example", 403), ("null", 403)):
+        async with door.http.options(f"{MEDIA}/upload", headers=asks | {"Origin": origin}) as answer:
+            assert answer.status == status
+            assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is (status == 204)
+            assert "Origin" in answer.headers["Vary"]
+            assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+async def test_errors_can_be_read_by_known_origins(door: Door) -> None:
+    answer = await door.http.get(f"{MEDIA}/assets", headers={"Origin": ORIGIN})
+    assert answer.status == 401
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"{}", "text/plain", 415),
+        (b"", "application/json", 422),
+        (b"[]", "application/json", 422),
+        (b"nul\0", "application/json", 422),
+        (b'"\xff\xfe"', "application/json", 422),
+        (b"[" * 10_000, "application/json", 422),
+        (b'{"original_filename": "\\ud800"}', "application/json", 422),
+        (b" " * (64 * 1024 + 1), "application/json", 413),
+    ],
+)
+async def test_bodies_that_are_no_requests(door: Door, body: bytes, content_type: str, status: int) -> None:
+    headers = bearer("doctor-1") | {"Content-Type": content_type}
+    async with door.http.post(f"{MEDIA}/upload", data=body, headers=headers) as answer:
+        assert answer.status == status, await answer.text()
+
+
+NAMES = ("Authorization", "X-Request-ID", "Idempotency-Key", "If-None-Match", "X-Amzn-Trace-Id", "Host", "Origin")
+VALUES = ("\xff\xfe", "'\"<>\\", "a" * 8000, "%00", "\xe9" * 50, "[::1", "a b:99999", "x:0", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_odd_headers_never_break_it(door: Door, name: str) -> None:
+    """Sent as raw bytes: a well-behaved client would refuse to."""
+    asset_id = (await door.announce())["asset_id"]
+    body = b'{"asset_type":"image","content_type":"image/png","original_filename":"a.png"}'
+    auth = "" if name == "Authorization" else f"Authorization: {bearer('doctor-1')['Authorization']}\r\n"
+    host = "" if name == "Host" else "Host: localhost\r\n"
+    for value in VALUES:
+        for line, sent in (
+            (f"GET {MEDIA}/assets/{asset_id}", b""),
+            (f"GET {MEDIA}/assets/{asset_id}/url", b""),
+            (f"POST {MEDIA}/upload", body),
+        ):
+            head = f"{line} HTTP/1.1\r\n{host}{auth}{name}: {value}\r\nContent-Type: application/json\r\n"
+            end = f"Content-Length: {len(sent)}\r\nConnection: close\r\n\r\n"
+            answer = await raw(door, (head + end).encode("latin-1") + sent)
+            assert answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.0 4")), (line, value, answer[:300])
+
+
+async def raw(door: Door, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(door.http.host, door.http.port, family=socket.AF_INET)
+    try:
+        async with asyncio.timeout(10):
+            writer.write(request)
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_odd_paths_never_break_it(door: Door) -> None:
+    headers = f"Host: x\r\nAuthorization: {bearer('d')['Authorization']}\r\nConnection: close\r\n"
+    for odd in ("%00", "..%2f..%2fetc", "%ff", "a" * 4000, "{}", "%c0%af", "'--", "%0d%0aX-Evil:%201"):
+        for tail in ("", "/url", f"/hls/{odd}?token={odd}"):
+            request = f"GET {MEDIA}/assets/{odd}{tail} HTTP/1.1\r\n{headers}\r\n"
+            answer = await raw(door, request.encode())
+            assert answer[9:10] == b"4", (odd, tail, answer[:300])
+
+
+async def test_the_page_is_served_with_a_strict_policy(open_door: Any) -> None:
+    async with open_door(page=True) as door:
+        answer = await door.http.get("/")
+        assert answer.status == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert (await door.http.get("/static/js/api.js")).content_type == "text/javascript"
+        for path in ("../app.py", "%2e%2e/app.py", "..%2fapp.py", "js", "", "js/%00"):
+            assert b" 404 " in await raw(
+                door, f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+            )

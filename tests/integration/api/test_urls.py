@@ -1,0 +1,212 @@
+"""URLs and playlists, fetched by a plain HTTP client as a browser would."""
+
+import gzip
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from media.asset import Rendition, Status
+from tests.integration.api.conftest import MEDIA, Door
+
+MASTER = """#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="Sound",URI="sound/a.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=800000,CODECS="avc1.64001e,mp4a.40.2",RESOLUTION=640x360
+clip_360.m3u8
+#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=90000,URI="clip_360_iframe.m3u8"
+"""
+RUNG = """#EXTM3U
+#EXT-X-TARGETDURATION:6
+#EXT-X-MAP:URI="init.mp4",BYTERANGE="700@0"
+#EXTINF:6.0,
+clip_00001.ts
+#EXT-X-ENDLIST
+"""
+
+
+async def fetch(url: str, **headers: str) -> tuple[int, bytes, Any]:
+    async with aiohttp.ClientSession(auto_decompress=False) as http, http.get(url, headers=headers) as answer:
+        return answer.status, await answer.read(), answer.headers
+
+
+async def store(door: Door, slot: Any, name: str, body: bytes, content_type: str, rendition: str) -> Rendition:
+    kind = slot["s3_key"].split("/")[1]
+    key = f"processed/{kind}/doctor-1/{slot['asset_id']}/x-1/{name}"
+    await door.service.storage.write(door.service.settings.output_bucket, key, body, content_type)
+    return Rendition(rendition, key, content_type, len(body), width=len(body))
+
+
+async def film(door: Door, master: str = MASTER) -> str:
+    """The id of a video that is ready."""
+    slot = await door.announce(asset_type="video", content_type="video/mp4", original_filename="clip.mp4")
+    for name, body in {"clip_360.m3u8": RUNG, "clip_00001.ts": "segment", "init.mp4": "init", "other.txt": "x"}.items():
+        await store(door, slot, name, body.encode(), "text/plain", "")
+    hls = await store(door, slot, "clip.m3u8", master.encode(), "application/vnd.apple.mpegurl", "hls")
+    mp4 = await store(door, slot, "clip.mp4", b"mp4", "video/mp4", "mp4")
+    await door.ready(slot["asset_id"], hls, mp4)
+    return str(slot["asset_id"])
+
+
+async def url_of(door: Door, asset_id: str, query: str = "", **options: Any) -> Any:
+    status, link = await door.call("GET", f"{MEDIA}/assets/{asset_id}/url{query}", **options)
+    assert status == 200, link
+    return link
+
+
+async def test_the_largest_picture_by_default_and_any_by_name(door: Door) -> None:
+    slot = await door.announce()
+    small = await store(door, slot, "w150.webp", b"small", "image/webp", "w150")
+    large = await store(door, slot, "w640.webp", b"large one", "image/webp", "w640")
+    await door.ready(slot["asset_id"], small, large)
+    link = await url_of(door, slot["asset_id"])
+    assert link["rendition"] == "w640"
+    assert (await fetch(link["url"]))[:2] == (200, b"large one")
+    link = await url_of(door, slot["asset_id"], "?rendition=w150")
+    assert (await fetch(link["url"]))[:2] == (200, b"small")
+    status, problem = await door.call("GET", f"{MEDIA}/assets/{slot['asset_id']}/url?rendition=w1920")
+    assert (status, problem["code"]) == (404, "rendition_not_found")
+
+
+async def test_a_document_is_saved_under_its_name(door: Door) -> None:
+    name = 'Befund "März".pdf'
+    slot = await door.announce(asset_type="document", content_type="application/pdf", original_filename=name)
+    await door.ready(slot["asset_id"], await store(door, slot, "a.pdf", b"%PDF", "application/pdf", "original"))
+    _, _, headers = await fetch((await url_of(door, slot["asset_id"]))["url"])
+    assert headers["Content-Type"] == "application/pdf"
+    assert headers["Content-Disposition"] == (
+        "attachment; filename=\"Befund _M_rz_.pdf\"; filename*=UTF-8''Befund%20%22M%C3%A4rz%22.pdf"
+    )
+
+
+async def test_an_original_is_served_in_the_version_that_was_scanned(door: Door) -> None:
+    slot = await door.announce(asset_type="document", content_type="application/pdf", original_filename="a.pdf")
+    bucket = door.service.settings.output_bucket
+    await door.service.storage.write(bucket, slot["s3_key"], b"%PDF scanned", "application/pdf")
+    await door.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": slot["asset_id"]})
+    await door.service.storage.write(bucket, slot["s3_key"], b"%PDF swapped", "application/pdf")
+    await door.service.database.execute("UPDATE assets SET status = 'ready'")
+    await door.service.database.execute(
+        "INSERT INTO renditions (asset_id, name, key, content_type, bytes, attempt)"
+        " VALUES ($1, 'original', $2, $3, 12, 1)",
+        UUID(slot["asset_id"]),
+        slot["s3_key"],
+        "application/pdf",
+    )
+    link = await url_of(door, slot["asset_id"])
+    assert (await fetch(link["url"]))[:2] == (200, b"%PDF scanned")
+
+
+@pytest.mark.parametrize(
+    ("delivery", "hours"), [("course_pdf", 2.0), ("verification_document", 0.5)]
+)  # fmt: skip
+async def test_urls_live_as_long_as_the_table_says_and_stay_the_same_for_a_while(
+    door: Door, delivery: str, hours: float
+) -> None:
+    slot = await door.announce(
+        asset_type="document", content_type="application/pdf", original_filename="a.pdf", delivery=delivery
+    )
+    await door.ready(slot["asset_id"], await store(door, slot, "a.pdf", b"%PDF", "application/pdf", "original"))
+    link = await url_of(door, slot["asset_id"])
+    left = datetime.fromisoformat(link["expires_at"]) - datetime.now(UTC)
+    assert timedelta(hours=hours * 7 / 8 - 0.01) <= left <= timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("pending", (409, "not_ready")),
+        ("uploaded", (409, "not_ready")),
+        ("scanning", (409, "not_ready")),
+        ("processing", (409, "not_ready")),
+        ("rejected", (409, "rejected")),
+        ("failed", (409, "failed")),
+        ("expired", (409, "not_ready")),
+        ("deleted", (404, "deleted")),
+    ],
+)
+async def test_only_what_is_ready_has_a_url(door: Door, status: str, expected: tuple[int, str]) -> None:
+    asset_id = await film(door)
+    playlist = (await url_of(door, asset_id))["url"]
+    await door.service.database.execute("UPDATE assets SET status = $1", status)
+    got, problem = await door.call("GET", f"{MEDIA}/assets/{asset_id}/url")
+    assert (got, problem["code"]) == expected
+    assert (await fetch(playlist))[0] == expected[0]
+
+
+async def test_a_player_reaches_every_entry(door: Door) -> None:
+    link = await url_of(door, await film(door))
+    assert link["rendition"] == "hls"
+    status, body, headers = await fetch(link["url"])
+    assert status == 200
+    assert headers["Content-Type"] == "application/vnd.apple.mpegurl"
+    assert headers["Cache-Control"] == "private, no-store"
+    assert body.decode().count("?token=") == 3
+    rung = next(line for line in body.decode().splitlines() if line.startswith("clip_360.m3u8"))
+    status, body, _ = await fetch(urljoin(link["url"], rung))
+    assert status == 200
+    segment = next(line for line in body.decode().splitlines() if line.startswith("http"))
+    assert (await fetch(segment))[:2] == (200, b"segment")
+    init = re.search(r'EXT-X-MAP:URI="([^"]+)",BYTERANGE="700@0"', body.decode())
+    assert init
+    assert (await fetch(init[1]))[:2] == (200, b"init")
+
+
+async def test_a_page_of_an_allowed_origin_may_read_playlists(door: Door) -> None:
+    link = await url_of(door, await film(door))
+    _, _, headers = await fetch(link["url"], Origin="http://localhost:8005")
+    assert headers["Access-Control-Allow-Origin"] == "http://localhost:8005"
+    _, _, headers = await fetch(link["url"], Origin="http://evil.example")
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_a_long_playlist_is_compressed_when_asked_for(door: Door) -> None:
+    lines = "".join(f"#EXTINF:6.0,\nclip_{n:05}.ts\n" for n in range(1200))
+    link = await url_of(door, await film(door, f"#EXTM3U\n{lines}"))
+    _, plain, _ = await fetch(link["url"], **{"Accept-Encoding": "identity"})
+    _, packed, headers = await fetch(link["url"], **{"Accept-Encoding": "gzip"})
+    assert headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed) == plain
+    assert len(packed) < len(plain) / 3
+
+
+@pytest.mark.parametrize(
+    "path", ["../clip.mp4", "..%2fclip.m3u8", "clip.mp4", "other.txt", "none.m3u8", "%2e%2e/a.m3u8"]
+)
+async def test_nothing_but_playlists_below_the_master_is_served(door: Door, path: str) -> None:
+    link = await url_of(door, await film(door))
+    parts = urlsplit(link["url"])
+    answer = await door.http.get(f"{parts.path.rpartition('/')[0]}/{path}?{parts.query}")
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    "entry", ["../other/secret.ts", "/etc/passwd", "https://evil.example/a.ts", "a/../../b.ts", "file:a"]
+)
+async def test_a_playlist_that_points_elsewhere_is_not_served(door: Door, entry: str) -> None:
+    link = await url_of(door, await film(door, f"#EXTM3U\n#EXTINF:6.0,\n{entry}\n"))
+    status, body, _ = await fetch(link["url"])
+    assert status == 502
+    assert b"playlist_unusable" in body
+
+
+async def test_a_token_opens_its_asset_only_and_ends(door: Door) -> None:
+    mine, other = await film(door), await film(door)
+    link = await url_of(door, mine)
+    assert (await fetch(link["url"].replace(mine, other)))[0] == 401
+    assert (await fetch(link["url"] + "x"))[0] == 401
+    ended = door.service.playback.make(UUID(mine), datetime.now(UTC) - timedelta(seconds=1))
+    answer = await door.http.get(f"{MEDIA}/assets/{mine}/hls/master.m3u8?token={ended}")
+    assert answer.status == 401
+    assert (await answer.json(content_type=None))["code"] == "token_expired"
+
+
+async def test_a_rejected_asset_says_why(door: Door) -> None:
+    slot = await door.announce()
+    await door.ready(slot["asset_id"], status=Status.REJECTED)
+    status, asset = await door.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
+    assert (status, asset["status"]) == (200, "rejected")
