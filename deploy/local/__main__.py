@@ -67,19 +67,18 @@ async def _any_stack(state: State) -> AsyncIterator[Running]:
     """The running stack, else one for the block; it is not stopped while another command still uses it."""
     state.root.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as exits:
-        if not state.is_held():
-            await exits.enter_async_context(stack.running(state.root, say))
-            exits.push_async_callback(_until_unused, state)
-        with state.used():
-            yield await _until_running(state)
+        with state.used():  # left before the stack is stopped, which waits for the other users
+            yield await _join_or_start(state, exits)
 
 
-async def _until_running(state: State) -> Running:
+async def _join_or_start(state: State, exits: AsyncExitStack) -> Running:
     async with asyncio.timeout(START_PATIENCE):
         while (running := state.running()) is None:
-            if not state.is_held():
-                raise NoStackError("the stack that was starting has ended")
-            await asyncio.sleep(PAUSE)
+            try:
+                await exits.enter_async_context(stack.running(state.root, say))
+                exits.push_async_callback(_until_unused, state)
+            except StateInUseError:  # one that starts, or stops: see what comes of it
+                await asyncio.sleep(PAUSE)
     return running
 
 

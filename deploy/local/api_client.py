@@ -86,12 +86,13 @@ class ApiClient:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def request_upload(self, file_name: str, size: int, announced: Announcement) -> UploadTicket:
-        body = {
+        body: dict[str, str | int] = {
             "asset_type": announced.asset_type,
             "content_type": announced.content_type,
             "original_filename": file_name,
-            "size": size,
         }
+        if size:  # nothing is not a size that can be announced; the scan says that such a file is empty
+            body["size"] = size
         return UploadTicket.model_validate_json(await self._call("POST", "/upload", json=body))
 
     async def put(self, ticket: UploadTicket, path: Path) -> None:

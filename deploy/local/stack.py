@@ -62,7 +62,8 @@ async def running(folder: Path, say: Say, environ: Mapping[str, str] = os.enviro
         _forget_old_logs(state)
         async with _parts(state, chosen, environ) as parts, AsyncExitStack() as exits:
             stack = await _start_services(state, chosen, parts, exits, say, environ)
-            exits.push_async_callback(stack.supervisor.stop)  # entered last, so it looks away first
+            exits.push_async_callback(stack.supervisor.stop)
+            exits.callback(state.retract)
             state.announce(chosen, stack.api_url, stack.settings)
             yield stack
 

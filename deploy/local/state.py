@@ -102,6 +102,10 @@ class State:
         lines = [f"{name}={value}" for name, value in sorted(settings.items())]
         _write_private(self.root / "settings.env", "\n".join(lines) + "\n")
 
+    def retract(self) -> None:
+        """Tell other commands that the stack is about to stop."""
+        self._running.unlink(missing_ok=True)
+
     def secrets(self) -> Secrets:
         """This folder's secrets, made on first use."""
         if not self._secrets.is_file():

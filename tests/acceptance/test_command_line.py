@@ -1,5 +1,6 @@
 """What the command line promises besides results: usage, silence on standard output, a stack of its own."""
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from deploy.local.ports import free_port
 from media.settings import QUEUES
-from tests.acceptance.conftest import Process, command, jpeg
+from tests.acceptance.conftest import Outcome, Process, command, jpeg
 from tests.conftest import EmbeddedStack
 
 
@@ -21,8 +22,12 @@ async def test_process_starts_a_stack_where_none_runs_and_leaves_none(tmp_path: 
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(jpeg(300, 200))
     env = clean_env(MEDIA_LOCAL_STATE=str(tmp_path / "state"), MEDIA_API_PORT=str(free_port()))
-    for _ in range(2):  # the second time on the state that the first left
-        outcome = await command("deploy.local", "process", "--json", str(picture), env=env)
+
+    async def process() -> Outcome:
+        return await command("deploy.local", "process", "--json", str(picture), env=env)
+
+    first = await process()
+    for outcome in (first, *await asyncio.gather(process(), process())):  # on what the first left; one joins the other
         assert outcome.status == 0, outcome.stderr
         (one,) = outcome.files
         assert (one.status, {rendition.name for rendition in one.renditions}) == ("ready", {"w150", "w320"})
