@@ -1,0 +1,94 @@
+"""Starts a contender's server and measures it: wall and CPU seconds, and memory, of its whole family of processes."""
+
+import os
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.bench.image_peers import ROOT, Peer, line_of
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_END_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds and bytes of one line of jobs."""
+
+    wall: float
+    cpu: float
+    peak: int
+
+
+class Server:
+    """A running contender. A context manager."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self._process = subprocess.Popen(peer.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def measure(self, jobs: list[tuple[Path, Path]]) -> Cost:
+        """Has the jobs done at the same time. Raises RuntimeError when the server died."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the server is started with pipes")
+        family = _family(self._process.pid)
+        for pid in family:
+            with suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")  # resets the peak of resident memory
+        cpu, began = _cpu(family), time.perf_counter()
+        self._process.stdin.write(line_of(jobs))
+        self._process.stdin.flush()
+        self._await_ok()
+        wall = time.perf_counter() - began
+        return Cost(wall, _cpu(_family(self._process.pid)) - cpu, sum(_peak(pid) for pid in family))
+
+    def _await_ok(self) -> None:
+        stdout = self._process.stdout
+        while stdout and (line := stdout.readline()):
+            if line.strip() == b"ok":  # logs may come before
+                return
+        raise RuntimeError(f"{self.peer.name} died with status {self._process.wait(_END_TIMEOUT)}")
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for member in found:
+        for task in Path(f"/proc/{member}/task").glob("*/children"):
+            with suppress(OSError):
+                found.extend(int(child) for child in task.read_text(encoding="ascii").split())
+    return found
+
+
+def _cpu(family: list[int]) -> float:
+    ticks = 0
+    for pid in family:
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            ticks += sum(int(value) for value in fields[11:15])  # own and reaped children's, user and system
+    return ticks / _TICK
+
+
+def _peak(pid: int) -> int:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
