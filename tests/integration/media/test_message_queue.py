@@ -1,0 +1,69 @@
+"""What the service needs of SQS, on both backends."""
+
+from uuid import uuid4
+
+from media.contracts import ImageRequested
+from media.message_queue import MessageQueue, Received
+from media.outbox import Effect, OutboxRow
+from tests.integration.media.conftest import Cloud
+
+
+async def receive(queue: MessageQueue, count: int = 1, visibility: int = 30) -> list[Received]:
+    received: list[Received] = []
+    while len(received) < count:
+        received += await queue.receive(limit=count - len(received), wait=5, visibility=visibility)
+    return received
+
+
+async def test_a_message_comes_with_all_that_is_known_of_it(cloud: Cloud) -> None:
+    queue = cloud.queues["work"]
+    await queue.send("hello", group_id="owner-1", attributes={"reason": "ü" * 2000, "empty": ""})
+    (message,) = await receive(queue)
+    assert (message.body, message.receive_count) == ("hello", 1)
+    assert message.attributes["reason"]["StringValue"] == "ü" * 1024
+    assert 0 < message.sent <= message.first_received
+
+
+async def test_nothing_comes_from_an_empty_queue(cloud: Cloud) -> None:
+    assert await cloud.queues["work"].receive(limit=10, wait=0, visibility=30) == []
+
+
+async def test_deleted_messages_do_not_come_again(cloud: Cloud) -> None:
+    queue = cloud.queues["work"]
+    for number in range(10):
+        await queue.send(str(number))
+    received = await receive(queue, 10)
+    assert await queue.delete([message.receipt for message in received]) == []
+    depth = await queue.depth()
+    assert (depth.visible, depth.in_flight) == (0, 0)
+
+
+async def test_a_message_put_back_comes_again_and_is_counted(cloud: Cloud) -> None:
+    queue = cloud.queues["work"]
+    await queue.send("again")
+    (first,) = await receive(queue)
+    assert await queue.change_visibility({first.receipt: 0}) == []
+    (second,) = await receive(queue)
+    assert (second.message_id, second.receive_count) == (first.message_id, 2)
+
+
+async def test_each_entry_fails_on_its_own(cloud: Cloud) -> None:
+    queue = cloud.queues["work"]
+    await queue.send("one")
+    (message,) = await receive(queue)
+    failed = await queue.change_visibility({message.receipt: 5, "not-a-receipt": 5})
+    assert [(failure.receipt, failure.gone) for failure in failed] == [("not-a-receipt", True)]
+
+
+async def test_dead_letters_go_to_the_queue_of_that_name(cloud: Cloud) -> None:
+    await cloud.queues.dead_letters("work").send("poison", attributes={"error": "undecodable"})
+    (message,) = await receive(cloud.queues.dead_letters("work"))
+    assert message.attributes["error"]["StringValue"] == "undecodable"
+
+
+async def test_the_outbox_rows_are_sent_as_the_messages_they_hold(cloud: Cloud) -> None:
+    request = ImageRequested(asset_id=uuid4(), bucket="b", key="uploads/image/u/x/y", version_id="v", trace_id="t")
+    row = OutboxRow(1, request.asset_id, Effect.send("work", request, owner_id="u"))
+    await cloud.queues.send_rows([row])
+    (message,) = await receive(cloud.queues["work"])
+    assert ImageRequested.model_validate_json(message.body) == request

@@ -1,0 +1,130 @@
+"""What the service needs of S3, on both backends."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from media.asset import ObjectVersion
+from media.aws import Clients
+from media.errors import RetryableError, UnavailableError
+from media.object_storage import CHUNK, MissingObjectError, ObjectStorage
+from tests.integration.media.conftest import Cloud, settings_for
+
+
+async def put(cloud: Cloud, key: str, body: bytes = b"first") -> ObjectVersion:
+    answer = await cloud.s3.put_object(Bucket=cloud.bucket, Key=key, Body=body, ContentType="text/plain")
+    return ObjectVersion(cloud.bucket, key, answer["VersionId"])
+
+
+async def test_a_version_is_read_whatever_came_after_it(cloud: Cloud, tmp_path: Path) -> None:
+    first = await put(cloud, "a/file name+ü.txt")
+    second = await put(cloud, "a/file name+ü.txt", b"second")
+    assert await cloud.storage.read(first, limit=100) == b"first"
+    await cloud.storage.download(second, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"second"
+
+
+async def test_head_tells_version_size_and_etag_of_the_current_object(cloud: Cloud) -> None:
+    await put(cloud, "key")
+    second = await put(cloud, "key", b"second")
+    found = await cloud.storage.head(ObjectVersion(cloud.bucket, "key"))
+    assert found
+    assert (found.version, found.size) == (second, 6)
+    assert found.etag
+    assert '"' not in found.etag
+
+
+async def test_what_is_missing_is_missing(cloud: Cloud) -> None:
+    missing = ObjectVersion(cloud.bucket, "nothing")
+    assert await cloud.storage.head(missing) is None
+    with pytest.raises(MissingObjectError):
+        await cloud.storage.read(missing, limit=1)
+    deleted = await put(cloud, "gone")
+    await cloud.storage.delete_version(deleted)
+    with pytest.raises(MissingObjectError):
+        await cloud.storage.read(deleted, limit=1)
+
+
+async def test_a_stream_comes_in_large_pieces(cloud: Cloud) -> None:
+    body = bytes(range(256)) * 4096
+    version = await put(cloud, "large", body)
+    async with cloud.storage.stream(version) as pieces:
+        read = [piece async for piece in pieces]
+    assert b"".join(read) == body
+    assert max(map(len, read)) <= CHUNK
+    assert len(read) <= 40  # 1 MiB; a piece may end where a packet did, but not after every KiB
+
+
+async def test_reading_stops_at_the_limit(cloud: Cloud) -> None:
+    version = await put(cloud, "long", b"x" * 1000)
+    with pytest.raises(RetryableError):
+        await cloud.storage.read(version, limit=999)
+
+
+async def test_tags_are_merged_and_belong_to_a_version(cloud: Cloud) -> None:
+    first, second = await put(cloud, "tagged"), await put(cloud, "tagged", b"second")
+    await cloud.storage.tag(first, {"owner": "u1", "scan-status": "ERROR"})
+    await cloud.storage.tag(first, {"scan-status": "CLEAN"})
+    assert await tags(cloud, first) == {"owner": "u1", "scan-status": "CLEAN"}
+    assert await tags(cloud, second) == {}
+
+
+async def tags(cloud: Cloud, version: ObjectVersion) -> dict[str, str]:
+    answer = await cloud.s3.get_object_tagging(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
+    return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+
+
+async def test_a_prefix_goes_with_all_its_versions_and_nothing_else(cloud: Cloud) -> None:
+    for key in ("out/1/a", "out/1/a", "out/1/b", "out/10/a"):
+        await put(cloud, key)
+    await cloud.s3.delete_object(Bucket=cloud.bucket, Key="out/1/b")
+    assert await cloud.storage.delete_prefix(cloud.bucket, "out/1/") == 4
+    assert [file.key for file in await cloud.storage.list(cloud.bucket, "out/")] == ["out/10/a"]
+    assert await cloud.storage.delete_prefix(cloud.bucket, "out/1/") == 0
+
+
+async def test_a_prefix_must_end_in_a_slash(cloud: Cloud) -> None:
+    with pytest.raises(ValueError, match="slash"):
+        await cloud.storage.delete_prefix(cloud.bucket, "out/1")
+
+
+async def test_a_key_goes_with_all_its_versions_and_no_neighbour(cloud: Cloud) -> None:
+    for key in ("k", "k", "k2"):
+        await put(cloud, key)
+    await cloud.storage.delete_key(cloud.bucket, "k")
+    assert [file.key for file in await cloud.storage.list(cloud.bucket, "k")] == ["k2"]
+
+
+async def test_a_version_is_copied_with_its_odd_name(cloud: Cloud) -> None:
+    first = await put(cloud, "dir/a+b c.txt")
+    await put(cloud, "dir/a+b c.txt", b"second")
+    await cloud.storage.copy(first, cloud.bucket, "copied")
+    assert await cloud.storage.read(ObjectVersion(cloud.bucket, "copied"), limit=100) == b"first"
+
+
+async def test_files_and_bytes_are_stored_with_their_type_and_cache(cloud: Cloud, tmp_path: Path) -> None:
+    path = tmp_path / "w150.webp"
+    path.write_bytes(b"webp")
+    await cloud.storage.upload(cloud.bucket, "w150.webp", path, "image/webp", cache="public, max-age=1")
+    found = await cloud.s3.head_object(Bucket=cloud.bucket, Key="w150.webp")
+    assert (found["ContentType"], found["CacheControl"], found["ContentLength"]) == (
+        "image/webp",
+        "public, max-age=1",
+        4,
+    )
+    assert await cloud.storage.content_type(ObjectVersion(cloud.bucket, "w150.webp")) == "image/webp"
+
+
+async def test_a_refusal_is_not_an_outage(cloud: Cloud) -> None:
+    with pytest.raises((RetryableError, MissingObjectError)):
+        await cloud.storage.write("no-such-bucket-at-all", "key", b"", "text/plain")
+    await cloud.storage.ping(cloud.bucket)
+
+
+async def test_an_outage_is_unavailable(cloud: Cloud, unused_tcp_port: int) -> None:
+    async with AsyncExitStack() as stack:
+        clients = Clients(settings_for(f"http://127.0.0.1:{unused_tcp_port}"), stack)
+        away = ObjectStorage(await clients.s3())
+        with pytest.raises(UnavailableError):
+            await away.head(ObjectVersion(cloud.bucket, "key"))
