@@ -135,7 +135,7 @@ class StageStore:
             attempt = record["claimed_attempt"]
             tries = attempt - record["claimed_forgiven"]
             return Claim(asset_of(record), stage, attempt, tries, _json(record["plan"]))
-        return _refused(record, version_id)
+        return _refused(record, version_id, sources_of(status))
 
     async def renew(self, fences: Sequence[Fence], *, lease: float) -> set[Fence]:
         """Extend leases that are still held; returns those that are lost."""
@@ -195,15 +195,18 @@ def _json(value: str | None) -> Mapping[str, Any] | None:
     return loaded
 
 
-def _refused(record: asyncpg.Record, version_id: str) -> Refused:
+def _refused(record: asyncpg.Record, version_id: str, open_statuses: Sequence[str]) -> Refused:
+    """Deleted or bound to another version: stale. Finished: done. Else somebody holds it, or the asset has moved on."""
     if record["status"] == Status.DELETED or record["version_id"] != version_id:
         return Refused(Refusal.STALE)
     state = record["state"]
     if state is None:
         return Refused(Refusal.UNKNOWN)
-    if state in {StageState.LEASED, StageState.QUEUED, StageState.FAILED}:
-        return Refused(Refusal.BUSY, max(0.0, record["remaining"] or 0.0))
-    return Refused(Refusal.DONE)
+    if state not in {StageState.LEASED, StageState.QUEUED, StageState.FAILED}:
+        return Refused(Refusal.DONE)
+    if record["status"] not in open_statuses:
+        return Refused(Refusal.STALE)
+    return Refused(Refusal.BUSY, max(0.0, record["remaining"] or 0.0))
 
 
 def _commit_values(fence: Fence, commit: Commit) -> list[Any]:
