@@ -129,9 +129,12 @@ async def start(program: Program, logs: Path) -> Child:
 
 
 def leash() -> list[str]:
-    """The prefix that makes a command end when we die, where the platform has one."""
+    """The prefix that makes a command end with us, where the platform has one.
+
+    At once: after we were killed nothing that it would still save is used, and a new stack may be starting already.
+    """
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
 def inherited(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

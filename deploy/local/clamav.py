@@ -9,10 +9,12 @@ from pathlib import Path
 
 from deploy.local import child
 from deploy.local.child import Child, PartError, Program
-from media.settings import MIB
+from media.settings import Settings
 
-SCAN_LIMIT = 2000 * MIB
-"""Bytes; what media.settings.Settings.scan_max_bytes says by default. clamd's own cap is near 2 GiB."""
+SCAN_LIMIT = int(Settings.model_fields["scan_max_bytes"].default)
+"""Bytes. clamd's own cap is near 2 GiB."""
+
+SCANS_AT_ONCE = int(Settings.model_fields["scan_concurrency"].default)
 
 OFFICIAL_FOLDER = Path("/var/lib/clamav")
 LOAD_DEADLINE = 180.0
@@ -135,7 +137,7 @@ def _configuration(signatures: Path, socket: Path, temporary: Path) -> str:
         "LocalSocketMode": "600",
         "FixStaleSocket": "yes",
         "TemporaryDirectory": temporary,
-        "MaxThreads": 10,
+        "MaxThreads": SCANS_AT_ONCE,
         "MaxQueue": 200,
         "StreamMaxLength": SCAN_LIMIT,
         "MaxFileSize": SCAN_LIMIT,
