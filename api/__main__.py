@@ -4,7 +4,6 @@ import asyncio
 import signal
 import sys
 
-import asyncpg
 import structlog
 from aiohttp import web
 
@@ -35,7 +34,7 @@ def main() -> int:
     except (SchemaError, UnavailableError) as error:
         sys.stderr.write(f"the API cannot start: {error}\n")
         return 1
-    except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+    except (OSError, TimeoutError) as error:
         sys.stderr.write(f"the API cannot start: {type(error).__name__}: {error}\n")
         return 1
     return 0

@@ -3,34 +3,33 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
 
 import aiohttp
 import structlog
-from aiobotocore.credentials import AioCredentials
 from aiohttp import web
 
 from api.auth import Authenticator, Keys, SecretKey
 from api.delivery import Links
+from api.events import Hub
 from api.jwks import JwksKeys
 from api.metrics import ApiMetrics
 from api.middlewares import cross_origin, headers_for, observe
 from api.playback import PlaybackTokens
 from api.routes import add_routes
 from api.service import SERVICE, Service
+from api.tickets import Tickets
 from api.views.page import page_of
 from api.wire import BODY_LIMIT
 from media import aws
 from media.asset_store import database
 from media.asset_store.assets import AssetStore
-from media.errors import Dependency, UnavailableError
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
 from media.outbox import EffectKind, Outbox
 from media.settings import Settings, SettingsError
-from media.signing import CloudFront, Credentials, bucket_address
+from media.signing import CloudFront, bucket_address
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +72,12 @@ def application(service: Service) -> web.Application:
         app.router.add_get("/", page.index)
         app.router.add_get("/static/{path:.+}", page.asset)
     app.on_response_prepare.append(headers_for(service))
+    app.on_shutdown.append(_end_streams)
     return app
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[SERVICE].hub.end()
 
 
 async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
@@ -82,6 +86,8 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     queues = MessageQueues(await clients.sqs(), settings.queue_urls())
     metrics = ApiMetrics()
     await stack.enter_async_context(_watching_the_loop(metrics))
+    hub = Hub()
+    await stack.enter_async_context(hub.running(settings.database_url))
     secret = _secret(settings)
     return Service(
         settings=settings,
@@ -91,6 +97,8 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         storage=ObjectStorage(await clients.s3()),
         links=_links(settings, clients),
         playback=PlaybackTokens(secret),
+        tickets=Tickets(secret),
+        hub=hub,
         authenticator=await _authenticator(settings, stack),
         metrics=metrics,
         secret=secret,
@@ -102,7 +110,7 @@ def _links(settings: Settings, clients: aws.Clients) -> Links:
     bucket = bucket_address(settings.output_bucket, settings.aws_region, endpoint)
     if not settings.cloudfront_domain:
         log.warning("api.no_cloudfront", text="URLs are presigned by S3 and live no longer than our AWS credentials")
-    return Links(bucket, settings.aws_region, _credentials(clients), _cloudfront(settings))
+    return Links(bucket, settings.aws_region, clients.credentials, _cloudfront(settings))
 
 
 def _cloudfront(settings: Settings) -> CloudFront | None:
@@ -112,22 +120,6 @@ def _cloudfront(settings: Settings) -> CloudFront | None:
         settings.cloudfront_private_key,
     )
     return CloudFront(domain, key_id, key.get_secret_value()) if domain and key_id and key else None
-
-
-def _credentials(clients: aws.Clients) -> Callable[[], Awaitable[Credentials]]:
-    """What signs at this moment. botocore refreshes those of a role; until when they last it tells only privately."""
-    source: AioCredentials | None = None
-
-    async def current() -> Credentials:
-        nonlocal source
-        source = source or await clients.credentials()
-        frozen = await source.get_frozen_credentials() if source else None
-        if frozen is None or not frozen.access_key or not frozen.secret_key:
-            raise UnavailableError(Dependency.S3, "there are no AWS credentials to sign with")
-        expires_at: datetime | None = getattr(source, "_expiry_time", None)
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires_at)
-
-    return current
 
 
 async def _authenticator(settings: Settings, stack: AsyncExitStack) -> Authenticator:

@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 REQUEST_DEADLINE = 20.0
 """Seconds for one request, streams excepted; every call that it makes has a shorter one of its own."""
 REQUEST_ID = web.RequestKey("request_id", str)
-ENDLESS = "endless"
-"""Marks handlers whose answers are streams: they have no deadline, and the bound is on their number."""
+ENDLESS = web.AppKey("endless", frozenset[Handler])
+"""Handlers whose answers are streams: they have no deadline, and the bound is on their number."""
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._=;:-]{8,128}")
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
@@ -49,7 +49,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        if getattr(request.match_info.handler, ENDLESS, False):
+        if request.match_info.handler in request.app[ENDLESS]:
             return await handler(request)
         async with asyncio.timeout(REQUEST_DEADLINE):
             return await handler(request)

@@ -7,8 +7,9 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api import schemas
+from api.middlewares import ENDLESS
 from api.problems import ProblemCode
-from api.views import assets, health, uploads, urls
+from api.views import assets, events, health, uploads, urls
 
 MEDIA = "/api/v1/media"
 _AUTH = (ProblemCode.UNAUTHENTICATED, ProblemCode.TOKEN_EXPIRED, ProblemCode.OWNER_ID_NOT_ALLOWED)
@@ -37,6 +38,7 @@ class Route:
     media_type: str = "application/json"
     bearer: bool = True
     cached: bool = False
+    endless: bool = False
     headers: Sequence[str] = ()
     problems: Sequence[ProblemCode] = ()
 
@@ -84,6 +86,17 @@ ROUTES = (
         answer=schemas.Listing,
         cached=True,
         problems=(*_AUTH, ProblemCode.INVALID_REQUEST),
+    ),
+    # Before `assets/{asset_id}`, which would take `events` for an id.
+    Route(
+        "GET",
+        f"{MEDIA}/assets/events",
+        events.all_events,
+        query=schemas.EventsQuery,
+        media_type="text/event-stream",
+        endless=True,
+        headers=("Last-Event-ID",),
+        problems=(*_AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.TOO_MANY_CONNECTIONS),
     ),
     Route(
         "GET",
@@ -138,6 +151,23 @@ ROUTES = (
             ProblemCode.PLAYLIST_UNUSABLE,
         ),
     ),
+    Route(
+        "POST",
+        f"{MEDIA}/events/ticket",
+        events.make_ticket,
+        status=201,
+        answer=schemas.TicketOut,
+        problems=_AUTH,
+    ),
+    Route(
+        "GET",
+        f"{MEDIA}/assets/{{asset_id}}/events",
+        events.asset_events,
+        query=schemas.EventsQuery,
+        media_type="text/event-stream",
+        endless=True,
+        problems=(*_AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.NOT_FOUND, ProblemCode.TOO_MANY_CONNECTIONS),
+    ),
     Route("GET", "/health", health.health, answer=schemas.HealthOut, bearer=False),
     Route("GET", "/livez", health.livez, answer=schemas.HealthOut, bearer=False),
     Route("GET", "/readyz", health.readyz, answer=schemas.HealthOut, bearer=False),
@@ -146,9 +176,10 @@ ROUTES = (
 
 
 def add_routes(app: web.Application) -> None:
-    """Every GET answers HEAD too."""
+    """Every GET answers HEAD too, streams excepted."""
+    app[ENDLESS] = frozenset(route.handler for route in ROUTES if route.endless)
     for route in ROUTES:
-        if route.method == "GET":
+        if route.method == "GET" and not route.endless:
             app.router.add_get(route.path, route.handler)
         else:
             app.router.add_route(route.method, route.path, route.handler)

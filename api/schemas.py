@@ -163,6 +163,22 @@ class PlaylistQuery(Query):
     token: Annotated[str, StringConstraints(max_length=200)]
 
 
+class EventsQuery(Query):
+    ticket: Annotated[str, StringConstraints(min_length=1, max_length=400)] | None = Field(
+        None, description="Instead of the Authorization header, which EventSource cannot send"
+    )
+    last_event_id: Annotated[str, StringConstraints(max_length=20)] | None = Field(
+        None, description="Like the header Last-Event-ID"
+    )
+
+
+class TicketOut(Output):
+    """Opens event streams for a minute."""
+
+    ticket: str
+    expires_at: datetime
+
+
 class UrlOut(Output):
     """Where a rendition can be fetched."""
 

@@ -6,8 +6,10 @@ from aiohttp import web
 
 from api.auth import Authenticator, Caller
 from api.delivery import Links
+from api.events import Hub
 from api.metrics import ApiMetrics
 from api.playback import PlaybackTokens
+from api.tickets import Tickets
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database
 from media.object_storage import ObjectStorage
@@ -26,6 +28,8 @@ class Service:
     storage: ObjectStorage
     links: Links
     playback: PlaybackTokens
+    tickets: Tickets
+    hub: Hub
     authenticator: Authenticator
     metrics: ApiMetrics
     secret: str = field(repr=False)

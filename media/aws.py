@@ -1,13 +1,16 @@
 """The AWS clients, made in one place: pool sizes, deadlines, retries and signatures are the same everywhere."""
 
 from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 
+from media.errors import Dependency, UnavailableError
 from media.settings import Settings
+from media.signing import Credentials
 
 POOL = 64
 """Connections per client. Ten long polls on ten connections would starve every other call."""
@@ -45,13 +48,22 @@ class Clients:
         self._settings = settings
         self._stack = stack
         self._session = AioSession()
+        self._source: AioCredentials | None = None
 
     async def s3(self, *, endpoint: str | None = None) -> Any:
         return await self._client("s3", endpoint or self._settings.aws_endpoint_url, config(self._settings, s3=True))
 
-    async def credentials(self) -> AioCredentials | None:
-        """What the clients sign with, for those who sign by themselves; None when there are none."""
-        return await self._session.get_credentials()
+    async def credentials(self) -> Credentials:
+        """What the clients sign with at this moment, for who signs by themselves.
+
+        Those of a role are refreshed; how long they last, botocore tells only privately. Raises UnavailableError.
+        """
+        self._source = self._source or await self._session.get_credentials()
+        frozen = await self._source.get_frozen_credentials() if self._source else None
+        if frozen is None or not frozen.access_key or not frozen.secret_key:
+            raise UnavailableError(Dependency.S3, "there are no AWS credentials to sign with")
+        expires_at: datetime | None = getattr(self._source, "_expiry_time", None)
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires_at)
 
     async def sqs(self) -> Any:
         """One attempt per call: the poller and the settler retry by themselves and know what for."""

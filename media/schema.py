@@ -34,18 +34,29 @@ async def apply(dsn: str) -> None:
 
 
 async def check(dsn: str) -> None:
-    """Raise SchemaError unless the newest version recorded in the database is the one that this code knows."""
-    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+    """Raise SchemaError unless the newest version recorded in the database is the one that this code knows.
+
+    Also when the database refuses to be read; OSError when it cannot be reached.
+    """
     try:
-        found = await connection.fetchval("SELECT max(version) FROM schema_version")
-    except asyncpg.UndefinedTableError:
-        found = None
-    finally:
-        await connection.close(timeout=5)
+        found = await _recorded_version(dsn)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise SchemaError(f"the database cannot be read: {type(error).__name__}: {error}") from error
     if found != VERSION:
         raise SchemaError(
             f"the database has schema {found or 'none'}, this code needs {VERSION}: run `python -m media.schema apply`",
         )
+
+
+async def _recorded_version(dsn: str) -> int | None:
+    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+    try:
+        found: int | None = await connection.fetchval("SELECT max(version) FROM schema_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    finally:
+        await connection.close(timeout=5)
+    return found
 
 
 def main(arguments: list[str]) -> int:

@@ -184,6 +184,15 @@ class AssetStore:
         )  # fmt: skip
         return [asset_of(record) for record in records]
 
+    async def changed(self, *, owner_id: str, since: datetime, limit: int = PAGE_LIMIT) -> list[Asset]:
+        """An owner's assets that changed at or after `since`, oldest change first."""
+        records = await self._database.fetch(
+            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
+            " WHERE owner_id = $1 AND updated_at >= $2 ORDER BY updated_at, asset_id LIMIT $3",
+            owner_id, since, min(limit, PAGE_LIMIT),
+        )  # fmt: skip
+        return [asset_of(record) for record in records]
+
     async def delete(self, asset_id: UUID, effects: Sequence[Effect]) -> bool:
         """Lock the asset as `deleted`, cancel its stages, leave `effects` to the outbox. False when it was done before.
 

@@ -1,0 +1,124 @@
+"""Live news: who waits for which assets. One listener feeds all streams of this process."""
+
+import asyncio
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from uuid import UUID
+
+from api.auth import Caller
+from api.problems import ProblemCode, ProblemError
+from media.asset_store.changes import watch_assets
+
+STREAMS = 2000
+"""Open streams of one process; each costs a socket and some 20 KB."""
+STREAMS_OF_ONE = 10
+"""Open streams of one user: a few pages in a few tabs."""
+PENDING = 1000
+"""Changed assets that a stream may lag behind; past that it is ended, and catches up when it comes again."""
+
+
+class Subscription:
+    """The assets that changed for one stream and were not sent yet, each once however often it changed."""
+
+    def __init__(self) -> None:
+        self._pending: dict[UUID, None] = {}
+        self._news = asyncio.Event()
+        self.ended = False
+
+    def tell(self, asset_id: UUID) -> None:
+        self._pending[asset_id] = None
+        if len(self._pending) > PENDING:
+            self.end()
+        self._news.set()
+
+    def end(self) -> None:
+        self.ended = True
+        self._news.set()
+
+    async def wait(self, seconds: float) -> list[UUID]:
+        """What changed; empty when nothing did for so long, or when the stream was ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
+        changed = list(self._pending)
+        self._pending.clear()
+        return changed
+
+
+class Hub:
+    """Passes changes on to those who may see them."""
+
+    def __init__(self) -> None:
+        self._by_owner: dict[str | None, set[Subscription]] = defaultdict(set)
+        self._by_asset: dict[UUID, set[Subscription]] = defaultdict(set)
+        self._open: Counter[str] = Counter()
+        self._listening = False
+
+    @asynccontextmanager
+    async def running(self, dsn: str) -> AsyncIterator[None]:
+        """Listens until the block ends."""
+        task = asyncio.create_task(watch_assets(dsn, self.changed, self.listening))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def listening(self, flowing: bool) -> None:
+        """When news stop, so do the streams: their clients come again and are told what they missed."""
+        self._listening = flowing
+        if not flowing:
+            self.end()
+
+    def changed(self, asset_id: UUID, owner_id: str) -> None:
+        for group in (self._by_asset.get(asset_id), self._by_owner.get(owner_id), self._by_owner.get(None)):
+            for subscription in group or ():
+                subscription.tell(asset_id)
+
+    def end(self) -> None:
+        """End all streams."""
+        for groups in (self._by_owner, self._by_asset):
+            for group in list(groups.values()):
+                for subscription in group:
+                    subscription.end()
+
+    @contextmanager
+    def subscribed(self, caller: Caller, asset_id: UUID | None) -> Iterator[Subscription]:
+        """News of one asset (that the caller may see), or of all that are the caller's.
+
+        Raises ProblemError(too_many_connections, unavailable).
+        """
+        if not self._listening:
+            raise ProblemError(ProblemCode.UNAVAILABLE, "no news from the database", headers={"Retry-After": "2"})
+        if self._open.total() >= STREAMS or self._open[caller.subject] >= STREAMS_OF_ONE:
+            raise ProblemError(ProblemCode.TOO_MANY_CONNECTIONS, headers={"Retry-After": "10"})
+        subscription = Subscription()
+        self._open[caller.subject] += 1
+        self._join(caller, asset_id, subscription)
+        try:
+            yield subscription
+        finally:
+            self._leave(caller, asset_id, subscription)
+
+    def _join(self, caller: Caller, asset_id: UUID | None, subscription: Subscription) -> None:
+        if asset_id:
+            self._by_asset[asset_id].add(subscription)
+        else:
+            self._by_owner[caller.owner_scope].add(subscription)
+
+    def _leave(self, caller: Caller, asset_id: UUID | None, subscription: Subscription) -> None:
+        self._open[caller.subject] -= 1
+        self._open += Counter()  # forgets those at zero
+        if asset_id:
+            _discard(self._by_asset, asset_id, subscription)
+        else:
+            _discard(self._by_owner, caller.owner_scope, subscription)
+
+
+def _discard[Key](groups: dict[Key, set[Subscription]], key: Key, subscription: Subscription) -> None:
+    groups[key].discard(subscription)
+    if not groups[key]:
+        del groups[key]
