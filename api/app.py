@@ -20,6 +20,7 @@ from api.playback import PlaybackTokens
 from api.routes import add_routes
 from api.service import SERVICE, Service
 from api.tickets import Tickets
+from api.views.docs import Docs
 from api.views.page import page_of
 from api.wire import BODY_LIMIT
 from media import aws
@@ -67,6 +68,9 @@ def application(service: Service) -> web.Application:
     )
     app[SERVICE] = service
     add_routes(app)
+    docs = Docs()
+    app.router.add_get("/openapi.json", docs.machine)
+    app.router.add_get("/docs", docs.human)
     if service.settings.page:
         page = page_of(service)
         app.router.add_get("/", page.index)

@@ -1,6 +1,6 @@
 """Who is asking: Bearer JWTs, checked with keys whose algorithm is fixed before the token is looked at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -157,9 +157,3 @@ def _challenge(error: str) -> dict[str, str]:
 
 def _refused(detail: str, *, error: str = "invalid_token") -> ProblemError:
     return ProblemError(ProblemCode.UNAUTHENTICATED, detail, headers=_challenge(error))
-
-
-def require(caller: Caller, roles: Sequence[Role]) -> None:
-    """Raises ProblemError(forbidden) unless the caller has one of the roles."""
-    if caller.role not in roles:
-        raise ProblemError(ProblemCode.FORBIDDEN)

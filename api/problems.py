@@ -13,7 +13,6 @@ class ProblemCode(StrEnum):
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a code, no secret
     OWNER_ID_NOT_ALLOWED = "owner_id_not_allowed"
     DELIVERY_NOT_ALLOWED = "delivery_not_allowed"
-    FORBIDDEN = "forbidden"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     NOT_FOUND = "not_found"
     RENDITION_NOT_FOUND = "rendition_not_found"
@@ -53,7 +52,6 @@ KINDS: dict[ProblemCode, Kind] = {
     C.TOKEN_EXPIRED: Kind(401, "The token has expired, or is not valid yet."),
     C.OWNER_ID_NOT_ALLOWED: Kind(403, "The token's subject cannot own assets."),
     C.DELIVERY_NOT_ALLOWED: Kind(403, "This delivery may not be asked for with this asset type and role."),
-    C.FORBIDDEN: Kind(403, "The token does not allow this."),
     C.ORIGIN_NOT_ALLOWED: Kind(403, "Pages of this origin may not call the API."),
     C.NOT_FOUND: Kind(404, "There is nothing here for you."),
     C.RENDITION_NOT_FOUND: Kind(404, "The asset has no such rendition."),

@@ -1,0 +1,125 @@
+"""The OpenAPI 3.1 document, made from the routes, the models and the table of problems: it cannot lag behind."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from api.problems import KINDS, ProblemCode
+from api.routes import ALWAYS, ROUTES, Route
+from api.schemas import ProblemOut
+
+_REF = "#/components/schemas/{model}"
+_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
+_HEADERS = {
+    "Idempotency-Key": "Makes repeating safe: the same key and request name the same asset.",
+    "Last-Event-ID": "The id of the last event received; what changed since then is told first.",
+}
+
+type Schema = dict[str, Any]
+
+
+def document(version: str = "1") -> Schema:
+    """The whole document, ready to be written as JSON."""
+    schemas = _schemas()
+    paths: dict[str, Schema] = defaultdict(dict)
+    for route in ROUTES:
+        paths[_PARAMETER.sub(r"{\1}", route.path)][route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Docfliq media service",
+            "version": version,
+            "description": "Takes uploads, proves that they are safe, and hands out URLs for what became of them.",
+        },
+        "paths": dict(paths),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def _schemas() -> Schema:
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemOut, "serialization")]
+    for route in ROUTES:
+        wanted += [(model, "validation") for model in (route.body, route.query) if model]
+        wanted += [(route.answer, "serialization")] if route.answer else []
+    _, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
+    found: Schema = definitions["$defs"]
+    return found
+
+
+def _operation(route: Route, schemas: Schema) -> Schema:
+    text = (route.handler.__doc__ or "").strip()
+    operation: Schema = {
+        "operationId": route.handler.__name__,
+        "summary": text.splitlines()[0] if text else route.handler.__name__.replace("_", " ").capitalize(),
+        "parameters": [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)],
+        "responses": _responses(route),
+    }
+    if route.body:
+        content = {"application/json": {"schema": _ref(route.body)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    if route.bearer:
+        operation["security"] = [{"bearer": []}]
+    return operation
+
+
+def _path_parameters(route: Route) -> list[Schema]:
+    kinds: Mapping[str, Schema] = {"asset_id": {"type": "string", "format": "uuid"}}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": kinds.get(name, {"type": "string"})}
+        for name in _PARAMETER.findall(route.path)
+    ]
+
+
+def _query_parameters(route: Route, schemas: Schema) -> list[Schema]:
+    if route.query is None:
+        return []
+    schema = schemas[route.query.__name__]
+    required = schema.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": part}
+        for name, part in schema["properties"].items()
+    ]
+
+
+def _header_parameters(route: Route) -> list[Schema]:
+    names = [*route.headers, *(["If-None-Match"] if route.cached else [])]
+    return [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+        | ({"description": _HEADERS[name]} if name in _HEADERS else {})
+        for name in names
+    ]
+
+
+def _responses(route: Route) -> Schema:
+    responses: Schema = {str(route.status): _success(route)}
+    if route.cached:
+        responses["304"] = {"description": "Not changed since the ETag given."}
+    by_status: dict[int, list[ProblemCode]] = defaultdict(list)
+    for code in (*route.problems, *ALWAYS):
+        by_status[KINDS[code].status].append(code)
+    for status, codes in sorted(by_status.items()):
+        responses[str(status)] = _problems(codes)
+    return responses
+
+
+def _success(route: Route) -> Schema:
+    if route.status == 204:  # noqa: PLR2004 - No Content
+        return {"description": "Done."}
+    schema = _ref(route.answer) if route.answer else {"type": "string"}
+    return {"description": "Done.", "content": {route.media_type: {"schema": schema}}}
+
+
+def _problems(codes: Sequence[ProblemCode]) -> Schema:
+    text = " ".join(f"`{code}`: {KINDS[code].title}" for code in dict.fromkeys(codes))
+    return {"description": text, "content": {"application/problem+json": {"schema": _ref(ProblemOut)}}}
+
+
+def _ref(model: type[BaseModel]) -> Schema:
+    return {"$ref": _REF.format(model=model.__name__)}

@@ -1,0 +1,91 @@
+"""The API's description: /openapi.json for machines, /docs for people. No script, nothing from elsewhere."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+from aiohttp import web
+
+from api import openapi
+from api.problems import KINDS
+
+_STYLE = """
+:root{color-scheme:light dark;--line:color-mix(in srgb,currentColor 18%,transparent)}
+body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:2rem 1rem 6rem}
+h1{font-size:1.8rem;margin:0}h2{margin:3rem 0 .5rem}
+details{border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0;padding:.5rem .9rem}
+summary{cursor:pointer}summary b{display:inline-block;min-width:4.5rem}
+code,pre{font:14px/1.5 ui-monospace,monospace}pre{overflow:auto}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;
+border-bottom:1px solid var(--line)}
+"""
+_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Docs:
+    """Both forms, made once."""
+
+    def __init__(self) -> None:
+        document = openapi.document()
+        self._json = json.dumps(document, indent=1).encode()
+        self._html = "".join(_page(document)).encode()
+
+    async def machine(self, _request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "no-cache"}
+        return web.Response(body=self._json, content_type="application/json", headers=headers)
+
+    async def human(self, _request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+        return web.Response(body=self._html, content_type="text/html", charset="utf-8", headers=headers)
+
+
+def _page(document: dict[str, Any]) -> Iterator[str]:
+    info = document["info"]
+    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}</title>'
+    yield '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+    yield f"<style>{_STYLE}</style><main><h1>{escape(info['title'])}</h1><p>{escape(info['description'])}"
+    yield ' For machines: <a href="/openapi.json">openapi.json</a>.</p><h2>Endpoints</h2>'
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield from _operation(method, path, operation)
+    yield "<h2>Models</h2>"
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        yield f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>'
+        yield f"<pre>{escape(json.dumps(schema, indent=2))}</pre></details>"
+    yield from _problems()
+    yield "</main></html>"
+
+
+def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
+    yield f"<details><summary><b>{method.upper()}</b><code>{escape(path)}</code></summary>"
+    lock = " Needs a Bearer token." if "security" in operation else ""
+    yield f"<p>{escape(operation['summary'])}{lock}</p><table>"
+    for parameter in operation["parameters"]:
+        need = ", required" if parameter["required"] else ""
+        yield f"<tr><td><code>{escape(parameter['name'])}</code><td>{parameter['in']}{need}"
+        yield f"<td>{escape(parameter.get('description', '') or parameter['schema'].get('description', ''))}"
+    if body := operation.get("requestBody"):
+        yield f"<tr><td>body<td>required<td>{_model(body)}"
+    for status, response in operation["responses"].items():
+        yield f"<tr><td>{status}<td>{_model(response)}<td>{escape(response['description'])}"
+    yield "</table></details>"
+
+
+def _model(part: dict[str, Any]) -> str:
+    for content in part.get("content", {}).values():
+        name = escape(content["schema"].get("$ref", "").rpartition("/")[2])
+        return f'<a href="#{name}"><code>{name}</code></a>' if name else ""
+    return ""
+
+
+def _problems() -> Iterator[str]:
+    yield "<h2>Problem codes</h2><table>"
+    for code, kind in KINDS.items():
+        yield f"<tr><td><code>{code}</code><td>{kind.status}<td>{escape(kind.title)}"
+    yield "</table>"

@@ -1,0 +1,44 @@
+"""The document says what the code does, and its forms can be read."""
+
+import json
+from html.parser import HTMLParser
+
+from aiohttp.test_utils import make_mocked_request
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from api.openapi import document
+from api.problems import KINDS, ProblemCode
+from api.routes import ALWAYS, ROUTES
+from api.views.docs import Docs
+
+
+def test_the_document_is_valid_openapi() -> None:
+    OpenAPIV31SpecValidator(document()).validate()
+
+
+def test_every_code_stands_in_the_table_and_somewhere_in_the_routes() -> None:
+    assert set(KINDS) == set(ProblemCode)
+    raised = {code for route in ROUTES for code in route.problems} | set(ALWAYS)
+    anywhere = {ProblemCode.METHOD_NOT_ALLOWED, ProblemCode.ORIGIN_NOT_ALLOWED}
+    assert set(ProblemCode) == raised | anywhere
+
+
+def test_every_operation_has_words_and_a_name_of_its_own() -> None:
+    operations = [operation for path in document()["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == len(ROUTES)
+    assert all(operation["summary"] for operation in operations)
+
+
+async def test_people_can_read_it_without_anything_from_elsewhere() -> None:
+    request = make_mocked_request("GET", "/docs")
+    page = (await Docs().human(request)).text or ""
+    links: list[str] = []
+
+    class Links(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            assert tag != "script"
+            links.extend(value or "" for name, value in attrs if name in {"src", "href"})
+
+    Links().feed(page)
+    assert all(link.startswith(("#", "/", "data:")) for link in links)
+    assert json.loads((await Docs().machine(request)).text or "") == document()
