@@ -99,7 +99,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         memory=settings.image_memory,
         timeout=settings.image_timeout,
         workers=settings.image_workers,
-        budget=settings.image_memory * settings.image_workers,
+        budget=settings.image_budget,
     )
     return _Parts(
         settings=settings,

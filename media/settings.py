@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     image_max_pixels: int = Field(100_000_000, ge=1, description="Width × height of one picture")
     image_max_total_pixels: int = Field(200_000_000, ge=1, description="Frames × width × height")
     image_memory: int = Field(1536 * MIB, ge=256 * MIB, description="Address space of one child")
+    image_budget: int = Field(2 * GIB, ge=256 * MIB, description="Memory that all pictures at work may need together")
     image_timeout: float = Field(60.0, gt=0, description="For one picture")
 
     # --- Sizes
