@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from api.auth import Authenticator, Keys, SecretKey
+from api.callbacks import Callbacks
 from api.delivery import Links
 from api.events import Hub
 from api.jwks import JwksKeys
@@ -26,6 +27,7 @@ from api.wire import BODY_LIMIT
 from media import aws
 from media.asset_store import database
 from media.asset_store.assets import AssetStore
+from media.asset_store.stages import StageStore
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
 from media.outbox import EffectKind, Outbox
@@ -97,12 +99,14 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         settings=settings,
         database=store,
         assets=AssetStore(store),
+        stages=StageStore(store),
         outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
         storage=ObjectStorage(await clients.s3()),
         links=_links(settings, clients),
         playback=PlaybackTokens(secret),
         tickets=Tickets(secret),
         hub=hub,
+        callbacks=_callbacks(settings),
         authenticator=await _authenticator(settings, stack),
         metrics=metrics,
         secret=secret,
@@ -124,6 +128,11 @@ def _cloudfront(settings: Settings) -> CloudFront | None:
         settings.cloudfront_private_key,
     )
     return CloudFront(domain, key_id, key.get_secret_value()) if domain and key_id and key else None
+
+
+def _callbacks(settings: Settings) -> Callbacks | None:
+    secret = settings.callback_secret
+    return Callbacks(secret.get_secret_value(), time.time) if secret else None
 
 
 async def _authenticator(settings: Settings, stack: AsyncExitStack) -> Authenticator:

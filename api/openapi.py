@@ -16,6 +16,7 @@ _REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _HEADERS = {
     "Idempotency-Key": "Makes repeating safe: the same key and request name the same asset.",
+    "X-Media-Signature": 't=<unix>,v1=<hex HMAC-SHA256 of "t.body">; at most 5 minutes old.',
     "Last-Event-ID": "The id of the last event received; what changed since then is told first.",
 }
 

@@ -11,6 +11,8 @@ class ProblemCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     UNAUTHENTICATED = "unauthenticated"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a code, no secret
+    SIGNATURE_INVALID = "signature_invalid"
+    SIGNATURE_REPLAYED = "signature_replayed"
     OWNER_ID_NOT_ALLOWED = "owner_id_not_allowed"
     DELIVERY_NOT_ALLOWED = "delivery_not_allowed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
@@ -25,6 +27,7 @@ class ProblemCode(StrEnum):
     NOT_READY = "not_ready"
     REJECTED = "rejected"
     FAILED = "failed"
+    JOB_MISMATCH = "job_mismatch"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     BODY_TOO_LARGE = "body_too_large"
     TOO_LARGE = "too_large"
@@ -50,6 +53,8 @@ KINDS: dict[ProblemCode, Kind] = {
     C.INVALID_REQUEST: Kind(422, "The request does not have the form that this endpoint takes."),
     C.UNAUTHENTICATED: Kind(401, "The request carries no token that this service accepts."),
     C.TOKEN_EXPIRED: Kind(401, "The token has expired, or is not valid yet."),
+    C.SIGNATURE_INVALID: Kind(401, "The callback is not signed as it must be."),
+    C.SIGNATURE_REPLAYED: Kind(409, "This callback was received before."),
     C.OWNER_ID_NOT_ALLOWED: Kind(403, "The token's subject cannot own assets."),
     C.DELIVERY_NOT_ALLOWED: Kind(403, "This delivery may not be asked for with this asset type and role."),
     C.ORIGIN_NOT_ALLOWED: Kind(403, "Pages of this origin may not call the API."),
@@ -64,6 +69,7 @@ KINDS: dict[ProblemCode, Kind] = {
     C.NOT_READY: Kind(409, "The asset is not ready yet."),
     C.REJECTED: Kind(409, "The asset was rejected; its code says why."),
     C.FAILED: Kind(409, "The asset could not be processed; its code says why."),
+    C.JOB_MISMATCH: Kind(409, "The asset has no such job, or is bound to another version."),
     C.IDEMPOTENCY_KEY_REUSED: Kind(422, "This Idempotency-Key was used for another request."),
     C.BODY_TOO_LARGE: Kind(413, "The request's body is larger than 64 KiB."),
     C.TOO_LARGE: Kind(413, "The file is larger than its type allows."),

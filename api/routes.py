@@ -9,9 +9,11 @@ from pydantic import BaseModel
 from api import schemas
 from api.middlewares import ENDLESS
 from api.problems import ProblemCode
-from api.views import assets, events, health, uploads, urls
+from api.views import assets, callbacks, events, health, uploads, urls
+from media.contracts import TranscodeProgress
 
 MEDIA = "/api/v1/media"
+INTERNAL = "/api/v1/internal/media"
 _AUTH = (ProblemCode.UNAUTHENTICATED, ProblemCode.TOKEN_EXPIRED, ProblemCode.OWNER_ID_NOT_ALLOWED)
 _BODY = (
     ProblemCode.UNSUPPORTED_MEDIA_TYPE,
@@ -20,6 +22,14 @@ _BODY = (
     ProblemCode.INVALID_REQUEST,
 )
 _NO_URL = (ProblemCode.DELETED, ProblemCode.NOT_READY, ProblemCode.REJECTED, ProblemCode.FAILED)
+_CALLBACK = (
+    *_BODY,
+    ProblemCode.SIGNATURE_INVALID,
+    ProblemCode.SIGNATURE_REPLAYED,
+    ProblemCode.NOT_FOUND,
+    ProblemCode.DELETED,
+    ProblemCode.JOB_MISMATCH,
+)
 ALWAYS = (ProblemCode.UNAVAILABLE, ProblemCode.TIMEOUT, ProblemCode.INTERNAL_ERROR)
 """What any endpoint may answer."""
 
@@ -167,6 +177,28 @@ ROUTES = (
         media_type="text/event-stream",
         endless=True,
         problems=(*_AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.NOT_FOUND, ProblemCode.TOO_MANY_CONNECTIONS),
+    ),
+    Route(
+        "POST",
+        f"{INTERNAL}/callback/transcode",
+        callbacks.transcode_callback,
+        status=202,
+        body=TranscodeProgress,
+        answer=schemas.AcceptedOut,
+        bearer=False,
+        headers=("X-Media-Signature",),
+        problems=_CALLBACK,
+    ),
+    Route(
+        "POST",
+        f"{INTERNAL}/callback/image",
+        callbacks.image_callback,
+        status=202,
+        body=schemas.ImageCallback,
+        answer=schemas.AcceptedOut,
+        bearer=False,
+        headers=("X-Media-Signature",),
+        problems=_CALLBACK,
     ),
     Route("GET", "/health", health.health, answer=schemas.HealthOut, bearer=False),
     Route("GET", "/livez", health.livez, answer=schemas.HealthOut, bearer=False),

@@ -205,6 +205,19 @@ class Timeline(Output):
     items: list[TimelineEntryOut]
 
 
+class ImageCallback(Input):
+    """Asks for a picture's renditions."""
+
+    asset_id: UUID
+    version_id: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class AcceptedOut(Output):
+    """Will be done."""
+
+    accepted: bool = True
+
+
 class HealthOut(Output):
     status: str = "ok"
     service: str = "media"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from api.auth import Authenticator, Caller
+from api.callbacks import Callbacks
 from api.delivery import Links
 from api.events import Hub
 from api.metrics import ApiMetrics
@@ -12,6 +13,7 @@ from api.playback import PlaybackTokens
 from api.tickets import Tickets
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database
+from media.asset_store.stages import StageStore
 from media.object_storage import ObjectStorage
 from media.outbox import Outbox
 from media.settings import Settings
@@ -24,12 +26,14 @@ class Service:
     settings: Settings
     database: Database
     assets: AssetStore
+    stages: StageStore
     outbox: Outbox
     storage: ObjectStorage
     links: Links
     playback: PlaybackTokens
     tickets: Tickets
     hub: Hub
+    callbacks: Callbacks | None
     authenticator: Authenticator
     metrics: ApiMetrics
     secret: str = field(repr=False)

@@ -17,13 +17,22 @@ BODY_DEADLINE = 10.0
 
 async def read_body[Model: BaseModel](request: web.Request, model: type[Model]) -> Model:
     """The JSON body. Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request)."""
+    return parse_body(await read_bytes(request), model)
+
+
+async def read_bytes(request: web.Request) -> bytes:
+    """The body as it came. Raises ProblemError(unsupported_media_type, body_too_large, request_timeout)."""
     if request.content_type != "application/json":
         raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
     try:
         async with asyncio.timeout(BODY_DEADLINE):
-            text = await request.read()
+            return await request.read()
     except TimeoutError as error:
         raise ProblemError(ProblemCode.REQUEST_TIMEOUT, headers={"Connection": "close"}) from error
+
+
+def parse_body[Model: BaseModel](text: bytes, model: type[Model]) -> Model:
+    """JSON as a model. Raises ProblemError(invalid_request)."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

@@ -67,6 +67,17 @@ class Outbox:
         self._database = database
         self._carriers = carriers
 
+    async def leave(self, asset_id: UUID, effects: Sequence[Effect]) -> list[OutboxRow]:
+        """Write effects that follow from no other change; to be carried out like those of a commit."""
+        records = await self._database.fetch(
+            "INSERT INTO outbox (asset_id, kind, target, body, group_id)"
+            " SELECT $1, e.kind, e.target, e.body, e.group_id"
+            " FROM jsonb_to_recordset($2::jsonb) AS e(kind text, target text, body jsonb, group_id text) RETURNING *",
+            asset_id,
+            effects_as_json(effects),
+        )
+        return [outbox_row(record) for record in records]
+
     async def carry_out(self, rows: Sequence[OutboxRow]) -> None:
         """Carry out what was just committed. Raises what a carrier raises; the rows then wait for the sweep."""
         done: list[int] = []

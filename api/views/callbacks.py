@@ -1,0 +1,84 @@
+"""Internal callbacks: verified, then left to the queues' handlers through the outbox."""
+
+from contextlib import AbstractContextManager
+
+import structlog
+from aiohttp import web
+
+from api.problems import ProblemCode, ProblemError
+from api.schemas import AcceptedOut, ImageCallback
+from api.service import Service, service_of
+from api.views.uploads import trace_of
+from api.wire import answer, parse_body, read_bytes
+from media.asset import Asset, Stage, Status
+from media.contracts import ImageRequested, TranscodeProgress
+from media.errors import RetryableError, UnavailableError
+from media.outbox import Effect, EffectKind
+
+log = structlog.get_logger(__name__)
+
+
+async def transcode_callback(request: web.Request) -> web.Response:
+    """A transcoder's word on one job, handled like its events."""
+    service, body = service_of(request), await read_bytes(request)
+    with _verified(request, service, body):
+        progress = parse_body(body, TranscodeProgress)
+        asset = await _asset(service, progress)
+        stage = await service.stages.get(asset.asset_id, Stage.TRANSCODE)
+        if stage is None or stage.job_id != progress.job_id:
+            raise ProblemError(ProblemCode.JOB_MISMATCH)
+        effect = Effect(EffectKind.SEND, "transcode-events", _as_event(progress), group_id=asset.owner_id)
+        return await _leave(service, asset, effect)
+
+
+async def image_callback(request: web.Request) -> web.Response:
+    """Asks for the renditions of a picture, in the version that was scanned."""
+    service, body = service_of(request), await read_bytes(request)
+    with _verified(request, service, body):
+        asked = parse_body(body, ImageCallback)
+        asset = await _asset(service, asked)
+        if await service.stages.get(asset.asset_id, Stage.IMAGE) is None or asset.version_id != asked.version_id:
+            raise ProblemError(ProblemCode.JOB_MISMATCH)
+        message = ImageRequested(
+            asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=asked.version_id,
+            trace_id=trace_of(request),
+        )  # fmt: skip
+        return await _leave(service, asset, Effect.send("images", message, owner_id=asset.owner_id))
+
+
+def _verified(request: web.Request, service: Service, body: bytes) -> AbstractContextManager[None]:
+    """The signature is over the bytes, so it is checked before they are looked into."""
+    if service.callbacks is None:
+        raise ProblemError(ProblemCode.NOT_FOUND, "MEDIA_CALLBACK_SECRET is not set")
+    return service.callbacks.once(request.headers.get("X-Media-Signature"), body)
+
+
+async def _asset(service: Service, named: TranscodeProgress | ImageCallback) -> Asset:
+    asset = await service.assets.get(named.asset_id)
+    if asset is None:
+        raise ProblemError(ProblemCode.NOT_FOUND)
+    if asset.status is Status.DELETED:
+        raise ProblemError(ProblemCode.DELETED)
+    return asset
+
+
+def _as_event(progress: TranscodeProgress) -> dict[str, object]:
+    """The envelope that MediaConvert's own events come in."""
+    detail = {
+        "jobId": progress.job_id,
+        "status": progress.status,
+        "userMetadata": {"asset_id": str(progress.asset_id), "attempt": str(progress.attempt)},
+        "jobProgress": {"jobPercentComplete": progress.percent, "currentPhase": progress.phase},
+        "errorCode": progress.error_code,
+        "errorMessage": progress.error_message,
+    }
+    return {"source": "aws.mediaconvert", "detail-type": "MediaConvert Job State Change", "detail": detail}
+
+
+async def _leave(service: Service, asset: Asset, effect: Effect) -> web.Response:
+    rows = await service.outbox.leave(asset.asset_id, [effect])
+    try:
+        await service.outbox.carry_out(rows)
+    except (UnavailableError, RetryableError) as error:
+        log.warning("api.outbox_left", asset_id=str(asset.asset_id), error=str(error))
+    return answer(AcceptedOut(), status=202)
