@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 import jwt
@@ -14,11 +15,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from api.app import running
 from api.service import SERVICE, Service
+from deploy.local import postgres as postgres_part
+from deploy.local.postgres import Postgres
 from media.asset import ObjectVersion, Rendition, Stage, StageState, Status
 from media.asset_store.assets import StoredObject
 from media.asset_store.stages import Claim, Commit, StageStore
 from media.settings import Settings, load
-from tests.conftest import Database, EmulatedAws
+from tests.conftest import TEMPLATE, Database, EmulatedAws
 
 SECRET = "a secret of the tests that has 32 bytes or more"
 MEDIA = "/api/v1/media"
@@ -83,24 +86,35 @@ class Door:
         await stages.commit(claim.fence, Commit(state, status, renditions=renditions))
 
 
-@pytest.fixture
-async def open_door(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A context manager that runs an API with settings of one's choice."""
-    for name, value in emulator.client_env.items():
-        monkeypatch.setenv(name, value)
-
-    @asynccontextmanager
-    async def opened(**changes: Any) -> AsyncIterator[Door]:
-        async with (
-            running(settings_of(emulator, postgres, **changes)) as app,
-            TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as http,
-        ):
-            yield Door(http, app[SERVICE])
-
-    return opened
+@asynccontextmanager
+async def opened(emulator: EmulatedAws, database: Database, **changes: Any) -> AsyncIterator[Door]:
+    """An API on these parts. The clients read AWS's variables when they are made, and not again."""
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in emulator.client_env.items():
+                environment.setenv(name, value)
+            app = await stack.enter_async_context(running(settings_of(emulator, database, **changes)))
+        client = TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar())
+        yield Door(await stack.enter_async_context(client), app[SERVICE])
 
 
 @pytest.fixture
-async def door(open_door: Callable[..., Any]) -> AsyncIterator[Door]:
-    async with open_door() as opened:
-        yield opened
+def open_door(emulator: EmulatedAws, postgres: Database) -> Callable[..., AbstractAsyncContextManager[Door]]:
+    """Runs an API with settings of one's choice, on a database of this test alone."""
+    return partial(opened, emulator, postgres)
+
+
+@pytest.fixture
+async def door(emulator: EmulatedAws, postgres: Database) -> AsyncIterator[Door]:
+    """An API on a database of this test alone."""
+    async with opened(emulator, postgres) as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="session")
+async def busy(emulator: EmulatedAws, postgres_server: Postgres) -> AsyncIterator[Door]:
+    """One API for the many tests that do not mind what others leave behind."""
+    name = f"busy_{uuid4().hex}"
+    await postgres_part.create_database(postgres_server, name, template=TEMPLATE)
+    async with opened(emulator, Database(postgres_server.dsn(name))) as shared:
+        yield shared

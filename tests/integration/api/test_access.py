@@ -64,11 +64,11 @@ async def test_the_tenant_matrix(door: Door, status: Status) -> None:
                     assert caller != "other" or slot["asset_id"] not in said
 
 
-async def test_strangers_cannot_tell_an_asset_from_none(door: Door) -> None:
-    slot = await door.announce()
+async def test_strangers_cannot_tell_an_asset_from_none(busy: Door) -> None:
+    slot = await busy.announce()
     for path in ("", "/url", "/timeline"):
         answers = [
-            await door.call("GET", f"{MEDIA}/assets/{asset_id}{path}", "doctor-2")
+            await busy.call("GET", f"{MEDIA}/assets/{asset_id}{path}", "doctor-2")
             for asset_id in (slot["asset_id"], uuid4())
         ]
         for _, body in answers:
@@ -132,8 +132,8 @@ async def test_lists_are_filtered(door: Door) -> None:
         "surprise=1",
     ],
 )
-async def test_questions_that_make_no_sense_are_refused(door: Door, query: str) -> None:
-    status, problem = await door.call("GET", f"{MEDIA}/assets?{query}")
+async def test_questions_that_make_no_sense_are_refused(busy: Door, query: str) -> None:
+    status, problem = await busy.call("GET", f"{MEDIA}/assets?{query}")
     assert (status, problem["code"]) == (422, "invalid_request")
 
 
@@ -184,6 +184,6 @@ async def test_a_recordings_source_is_not_ours_to_delete(door: Door) -> None:
     assert {kind for kind, _, _ in await effects(door)} == {"delete_prefix"}
 
 
-async def test_nobody_owns_by_a_subject_with_odd_characters(door: Door) -> None:
-    status, problem = await door.call("GET", f"{MEDIA}/assets", "a\0b")
+async def test_nobody_owns_by_a_subject_with_odd_characters(busy: Door) -> None:
+    status, problem = await busy.call("GET", f"{MEDIA}/assets", "a\0b")
     assert (status, problem["code"]) == (403, "owner_id_not_allowed")

@@ -11,12 +11,12 @@ from tests.integration.api.conftest import MEDIA, Door, bearer
 ORIGIN = "http://localhost:8005"
 
 
-async def test_health_says_exactly_this(door: Door) -> None:
-    answer = await door.http.get("/health")
+async def test_health_says_exactly_this(busy: Door) -> None:
+    answer = await busy.http.get("/health")
     assert await answer.text() == '{"status":"ok","service":"media"}'
-    assert (await door.http.get("/livez")).status == 200
-    assert (await door.http.get("/readyz")).status == 200
-    assert (await door.http.head("/health")).status == 200
+    assert (await busy.http.get("/livez")).status == 200
+    assert (await busy.http.get("/readyz")).status == 200
+    assert (await busy.http.head("/health")).status == 200
 
 
 async def test_not_ready_without_postgres(open_door: Any) -> None:
@@ -28,10 +28,10 @@ async def test_not_ready_without_postgres(open_door: Any) -> None:
         assert (status, problem["code"]) == (503, "unavailable")
 
 
-async def test_metrics_name_routes_not_assets(door: Door) -> None:
-    slot = await door.announce()
-    await door.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
-    text = await (await door.http.get("/metrics")).text()
+async def test_metrics_name_routes_not_assets(busy: Door) -> None:
+    slot = await busy.announce()
+    await busy.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
+    text = await (await busy.http.get("/metrics")).text()
     assert 'route="/api/v1/media/assets/{asset_id}"' in text
     assert slot["asset_id"] not in text
 
@@ -46,8 +46,8 @@ async def test_metrics_name_routes_not_assets(door: Door) -> None:
         ("GET", f"{MEDIA}/assets/not-an-id", 401, "unauthenticated"),
     ],
 )
-async def test_refusals_are_problems(door: Door, method: str, path: str, status: int, code: str) -> None:
-    async with door.http.request(method, path) as answer:
+async def test_refusals_are_problems(busy: Door, method: str, path: str, status: int, code: str) -> None:
+    async with busy.http.request(method, path) as answer:
         assert answer.status == status
         assert answer.content_type == "application/problem+json"
         body = await answer.json(content_type=None)
@@ -55,24 +55,24 @@ async def test_refusals_are_problems(door: Door, method: str, path: str, status:
         assert body["request_id"] == answer.headers["X-Request-ID"]
 
 
-async def test_a_request_id_is_kept_when_it_is_one(door: Door) -> None:
+async def test_a_request_id_is_kept_when_it_is_one(busy: Door) -> None:
     for given, kept in (("abcdef-123456", True), ("short", False), ("<script>alert(1)</script>", False)):
-        answer = await door.http.get("/health", headers={"X-Request-ID": given})
+        answer = await busy.http.get("/health", headers={"X-Request-ID": given})
         assert (answer.headers["X-Request-ID"] == given) is kept
 
 
-async def test_only_known_origins_may_call(door: Door) -> None:
+async def test_only_known_origins_may_call(busy: Door) -> None:
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     for origin, status in ((ORIGIN, 204), ("https://evil.example", 403), ("null", 403)):
-        async with door.http.options(f"{MEDIA}/upload", headers=asks | {"Origin": origin}) as answer:
+        async with busy.http.options(f"{MEDIA}/upload", headers=asks | {"Origin": origin}) as answer:
             assert answer.status == status
             assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is (status == 204)
             assert "Origin" in answer.headers["Vary"]
             assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-async def test_errors_can_be_read_by_known_origins(door: Door) -> None:
-    answer = await door.http.get(f"{MEDIA}/assets", headers={"Origin": ORIGIN})
+async def test_errors_can_be_read_by_known_origins(busy: Door) -> None:
+    answer = await busy.http.get(f"{MEDIA}/assets", headers={"Origin": ORIGIN})
     assert answer.status == 401
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
 
@@ -90,9 +90,9 @@ async def test_errors_can_be_read_by_known_origins(door: Door) -> None:
         (b" " * (64 * 1024 + 1), "application/json", 413),
     ],
 )
-async def test_bodies_that_are_no_requests(door: Door, body: bytes, content_type: str, status: int) -> None:
+async def test_bodies_that_are_no_requests(busy: Door, body: bytes, content_type: str, status: int) -> None:
     headers = bearer("doctor-1") | {"Content-Type": content_type}
-    async with door.http.post(f"{MEDIA}/upload", data=body, headers=headers) as answer:
+    async with busy.http.post(f"{MEDIA}/upload", data=body, headers=headers) as answer:
         assert answer.status == status, await answer.text()
 
 
@@ -101,9 +101,9 @@ VALUES = ("\xff\xfe", "'\"<>\\", "a" * 8000, "%00", "\xe9" * 50, "[::1", "a b:99
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_odd_headers_never_break_it(door: Door, name: str) -> None:
+async def test_odd_headers_never_break_it(busy: Door, name: str) -> None:
     """Sent as raw bytes: a well-behaved client would refuse to."""
-    asset_id = (await door.announce())["asset_id"]
+    asset_id = (await busy.announce())["asset_id"]
     body = b'{"asset_type":"image","content_type":"image/png","original_filename":"a.png"}'
     auth = "" if name == "Authorization" else f"Authorization: {bearer('doctor-1')['Authorization']}\r\n"
     host = "" if name == "Host" else "Host: localhost\r\n"
@@ -115,7 +115,7 @@ async def test_odd_headers_never_break_it(door: Door, name: str) -> None:
         ):
             head = f"{line} HTTP/1.1\r\n{host}{auth}{name}: {value}\r\nContent-Type: application/json\r\n"
             end = f"Content-Length: {len(sent)}\r\nConnection: close\r\n\r\n"
-            answer = await raw(door, (head + end).encode("latin-1") + sent)
+            answer = await raw(busy, (head + end).encode("latin-1") + sent)
             assert answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.0 4")), (line, value, answer[:300])
 
 
@@ -129,12 +129,12 @@ async def raw(door: Door, request: bytes) -> bytes:
         writer.close()
 
 
-async def test_odd_paths_never_break_it(door: Door) -> None:
+async def test_odd_paths_never_break_it(busy: Door) -> None:
     headers = f"Host: x\r\nAuthorization: {bearer('d')['Authorization']}\r\nConnection: close\r\n"
     for odd in ("%00", "..%2f..%2fetc", "%ff", "a" * 4000, "{}", "%c0%af", "'--", "%0d%0aX-Evil:%201"):
         for tail in ("", "/url", f"/hls/{odd}?token={odd}"):
             request = f"GET {MEDIA}/assets/{odd}{tail} HTTP/1.1\r\n{headers}\r\n"
-            answer = await raw(door, request.encode())
+            answer = await raw(busy, request.encode())
             assert answer[9:10] == b"4", (odd, tail, answer[:300])
 
 

@@ -23,37 +23,37 @@ async def put(slot: Any, body: bytes, **headers: str) -> int:
         return answer.status
 
 
-async def test_a_file_is_announced_put_and_confirmed(door: Door) -> None:
-    slot = await door.announce(size=len(PHOTO))
+async def test_a_file_is_announced_put_and_confirmed(busy: Door) -> None:
+    slot = await busy.announce(size=len(PHOTO))
     assert slot["s3_key"] == f"uploads/image/doctor-1/{slot['asset_id']}/photo.jpg"
     assert slot["expires_in"] == 900
     assert slot["headers"] == {"Content-Type": "image/jpeg", "If-None-Match": "*"}
     assert await put(slot, PHOTO) == 200
-    status, asset = await door.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": slot["asset_id"]})
+    status, asset = await busy.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": slot["asset_id"]})
     assert status == 200
     assert asset["status"] == "uploaded"
     assert asset["size"] == len(PHOTO)
 
 
-async def test_a_put_happens_once(door: Door) -> None:
-    slot = await door.announce()
+async def test_a_put_happens_once(busy: Door) -> None:
+    slot = await busy.announce()
     assert await put(slot, PHOTO) == 200
     assert await put(slot, b"something else") == 412
 
 
-async def test_a_put_with_another_type_is_refused(door: Door) -> None:
-    slot = await door.announce()
+async def test_a_put_with_another_type_is_refused(busy: Door) -> None:
+    slot = await busy.announce()
     assert await put(slot, PHOTO, **{"Content-Type": "text/html"}) == 403
 
 
-async def test_a_put_without_the_precondition_is_refused(door: Door) -> None:
-    slot = await door.announce()
+async def test_a_put_without_the_precondition_is_refused(busy: Door) -> None:
+    slot = await busy.announce()
     del slot["headers"]["If-None-Match"]
     assert await put(slot, PHOTO) == 403
 
 
-async def test_a_put_of_another_length_is_refused(door: Door) -> None:
-    slot = await door.announce(size=len(PHOTO))
+async def test_a_put_of_another_length_is_refused(busy: Door) -> None:
+    slot = await busy.announce(size=len(PHOTO))
     assert await put(slot, PHOTO + b"!") == 403
 
 
@@ -88,37 +88,37 @@ async def test_confirm_binds_the_version_and_asks_for_its_scan(door: Door, emula
     assert await door.service.database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_confirm_can_be_repeated(door: Door) -> None:
-    slot = await door.announce()
+async def test_confirm_can_be_repeated(busy: Door) -> None:
+    slot = await busy.announce()
     await put(slot, PHOTO)
-    first = await confirm(door, slot["asset_id"])
-    assert await confirm(door, slot["asset_id"]) == first
-    codes = [entry.code for entry in await door.service.assets.timeline(UUID(slot["asset_id"]))]
+    first = await confirm(busy, slot["asset_id"])
+    assert await confirm(busy, slot["asset_id"]) == first
+    codes = [entry.code for entry in await busy.service.assets.timeline(UUID(slot["asset_id"]))]
     assert codes == ["created", "uploaded"]
 
 
-async def test_confirm_at_once_binds_once(door: Door) -> None:
-    slot = await door.announce()
+async def test_confirm_at_once_binds_once(busy: Door) -> None:
+    slot = await busy.announce()
     await put(slot, PHOTO)
-    answers = await asyncio.gather(*(confirm(door, slot["asset_id"]) for _ in range(8)))
+    answers = await asyncio.gather(*(confirm(busy, slot["asset_id"]) for _ in range(8)))
     assert {status for status, _ in answers} == {200}
-    codes = [entry.code for entry in await door.service.assets.timeline(UUID(slot["asset_id"]))]
+    codes = [entry.code for entry in await busy.service.assets.timeline(UUID(slot["asset_id"]))]
     assert codes.count("uploaded") == 1
 
 
-async def test_confirm_after_the_event_reads_right(door: Door) -> None:
-    slot = await door.announce()
+async def test_confirm_after_the_event_reads_right(busy: Door) -> None:
+    slot = await busy.announce()
     await put(slot, PHOTO)
-    stored = await door.service.storage.head(ObjectVersion(door.service.settings.output_bucket, slot["s3_key"]))
+    stored = await busy.service.storage.head(ObjectVersion(busy.service.settings.output_bucket, slot["s3_key"]))
     assert stored
-    await door.service.assets.bind(UUID(slot["asset_id"]), stored)
-    status, asset = await confirm(door, slot["asset_id"])
+    await busy.service.assets.bind(UUID(slot["asset_id"]), stored)
+    status, asset = await confirm(busy, slot["asset_id"])
     assert (status, asset["status"]) == (200, "uploaded")
 
 
-async def test_confirm_before_the_put_is_a_conflict(door: Door) -> None:
-    slot = await door.announce()
-    status, problem = await confirm(door, slot["asset_id"])
+async def test_confirm_before_the_put_is_a_conflict(busy: Door) -> None:
+    slot = await busy.announce()
+    status, problem = await confirm(busy, slot["asset_id"])
     assert (status, problem["code"]) == (409, "not_uploaded")
 
 
@@ -130,14 +130,14 @@ async def test_confirm_of_an_expired_upload_that_came_after_all(door: Door) -> N
     assert (status, asset["status"]) == (200, "uploaded")
 
 
-async def test_confirm_of_what_was_stored_differently_is_a_conflict(door: Door) -> None:
-    slot = await door.announce(size=3)
-    settings = door.service.settings
-    await door.service.storage.write(settings.output_bucket, slot["s3_key"], PHOTO, "image/jpeg")
-    assert (await confirm(door, slot["asset_id"]))[1]["code"] == "size_mismatch"
-    slot = await door.announce()
-    await door.service.storage.write(settings.output_bucket, slot["s3_key"], PHOTO, "text/html")
-    assert (await confirm(door, slot["asset_id"]))[1]["code"] == "type_mismatch"
+async def test_confirm_of_what_was_stored_differently_is_a_conflict(busy: Door) -> None:
+    slot = await busy.announce(size=3)
+    settings = busy.service.settings
+    await busy.service.storage.write(settings.output_bucket, slot["s3_key"], PHOTO, "image/jpeg")
+    assert (await confirm(busy, slot["asset_id"]))[1]["code"] == "size_mismatch"
+    slot = await busy.announce()
+    await busy.service.storage.write(settings.output_bucket, slot["s3_key"], PHOTO, "text/html")
+    assert (await confirm(busy, slot["asset_id"]))[1]["code"] == "type_mismatch"
 
 
 async def test_confirm_survives_a_queue_that_is_away(open_door: Any) -> None:
@@ -165,17 +165,17 @@ async def test_confirm_survives_a_queue_that_is_away(open_door: Any) -> None:
         ({"surprise": 1}, 422, "invalid_request"),
     ],
 )
-async def test_what_may_not_be_announced(door: Door, fields: Any, status: int, code: str) -> None:
+async def test_what_may_not_be_announced(busy: Door, fields: Any, status: int, code: str) -> None:
     body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"} | fields
-    got, answer = await door.call("POST", f"{MEDIA}/upload", json=body)
+    got, answer = await busy.call("POST", f"{MEDIA}/upload", json=body)
     assert (got, answer.get("code", "")) == (status, code)
 
 
 @pytest.mark.parametrize(
     "name", ["../../../etc/passwd", "..\\..\\boot.ini", "a\0b.jpg", "снимок.jpg", "\u202egpj.exe", " "]
 )
-async def test_a_file_name_never_leaves_its_owners_prefix(door: Door, name: str) -> None:
-    status, slot = await door.call(
+async def test_a_file_name_never_leaves_its_owners_prefix(busy: Door, name: str) -> None:
+    status, slot = await busy.call(
         "POST",
         f"{MEDIA}/upload",
         json={"asset_type": "image", "content_type": "image/jpeg", "original_filename": name},
@@ -187,28 +187,28 @@ async def test_a_file_name_never_leaves_its_owners_prefix(door: Door, name: str)
         assert re.fullmatch(r"[A-Za-z0-9._-]+", slot["s3_key"].removeprefix(prefix))
 
 
-async def test_a_service_may_ask_for_any_delivery(door: Door) -> None:
+async def test_a_service_may_ask_for_any_delivery(busy: Door) -> None:
     claims = {"role": "service"}
     fields = {"asset_type": "video", "content_type": "video/mp4", "delivery": "webinar_vod", "claims": claims}
-    assert await door.announce("ms-6", **fields)
+    assert await busy.announce("ms-6", **fields)
 
 
-async def test_a_subject_that_cannot_own_is_forbidden(door: Door) -> None:
+async def test_a_subject_that_cannot_own_is_forbidden(busy: Door) -> None:
     body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"}
     for subject in ("a/b", "..", "x" * 65, "a b", "\0"):
-        status, problem = await door.call("POST", f"{MEDIA}/upload", subject, json=body)
+        status, problem = await busy.call("POST", f"{MEDIA}/upload", subject, json=body)
         assert (status, problem["code"]) == (403, "owner_id_not_allowed")
 
 
-async def test_an_idempotency_key_makes_one_asset(door: Door) -> None:
+async def test_an_idempotency_key_makes_one_asset(busy: Door) -> None:
     body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg", "size": 10}
     headers = {"Idempotency-Key": "6f0c"}
     answers = await asyncio.gather(
-        *(door.call("POST", f"{MEDIA}/upload", json=body, headers=headers) for _ in range(5))
+        *(busy.call("POST", f"{MEDIA}/upload", json=body, headers=headers) for _ in range(5))
     )
     assert {status for status, _ in answers} == {201}
     assert len({slot["asset_id"] for _, slot in answers}) == 1
-    status, problem = await door.call("POST", f"{MEDIA}/upload", json=body | {"size": 11}, headers=headers)
+    status, problem = await busy.call("POST", f"{MEDIA}/upload", json=body | {"size": 11}, headers=headers)
     assert (status, problem["code"]) == (422, "idempotency_key_reused")
-    _, other = await door.call("POST", f"{MEDIA}/upload", "doctor-2", json=body, headers=headers)
+    _, other = await busy.call("POST", f"{MEDIA}/upload", "doctor-2", json=body, headers=headers)
     assert other["asset_id"] != answers[0][1]["asset_id"]

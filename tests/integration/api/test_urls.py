@@ -58,25 +58,25 @@ async def url_of(door: Door, asset_id: str, query: str = "", **options: Any) -> 
     return link
 
 
-async def test_the_largest_picture_by_default_and_any_by_name(door: Door) -> None:
-    slot = await door.announce()
-    small = await store(door, slot, "w150.webp", b"small", "image/webp", "w150")
-    large = await store(door, slot, "w640.webp", b"large one", "image/webp", "w640")
-    await door.ready(slot["asset_id"], small, large)
-    link = await url_of(door, slot["asset_id"])
+async def test_the_largest_picture_by_default_and_any_by_name(busy: Door) -> None:
+    slot = await busy.announce()
+    small = await store(busy, slot, "w150.webp", b"small", "image/webp", "w150")
+    large = await store(busy, slot, "w640.webp", b"large one", "image/webp", "w640")
+    await busy.ready(slot["asset_id"], small, large)
+    link = await url_of(busy, slot["asset_id"])
     assert link["rendition"] == "w640"
     assert (await fetch(link["url"]))[:2] == (200, b"large one")
-    link = await url_of(door, slot["asset_id"], "?rendition=w150")
+    link = await url_of(busy, slot["asset_id"], "?rendition=w150")
     assert (await fetch(link["url"]))[:2] == (200, b"small")
-    status, problem = await door.call("GET", f"{MEDIA}/assets/{slot['asset_id']}/url?rendition=w1920")
+    status, problem = await busy.call("GET", f"{MEDIA}/assets/{slot['asset_id']}/url?rendition=w1920")
     assert (status, problem["code"]) == (404, "rendition_not_found")
 
 
-async def test_a_document_is_saved_under_its_name(door: Door) -> None:
+async def test_a_document_is_saved_under_its_name(busy: Door) -> None:
     name = 'Befund "März".pdf'
-    slot = await door.announce(asset_type="document", content_type="application/pdf", original_filename=name)
-    await door.ready(slot["asset_id"], await store(door, slot, "a.pdf", b"%PDF", "application/pdf", "original"))
-    _, _, headers = await fetch((await url_of(door, slot["asset_id"]))["url"])
+    slot = await busy.announce(asset_type="document", content_type="application/pdf", original_filename=name)
+    await busy.ready(slot["asset_id"], await store(busy, slot, "a.pdf", b"%PDF", "application/pdf", "original"))
+    _, _, headers = await fetch((await url_of(busy, slot["asset_id"]))["url"])
     assert headers["Content-Type"] == "application/pdf"
     assert headers["Content-Disposition"] == (
         "attachment; filename=\"Befund _M_rz_.pdf\"; filename*=UTF-8''Befund%20%22M%C3%A4rz%22.pdf"
@@ -105,13 +105,13 @@ async def test_an_original_is_served_in_the_version_that_was_scanned(door: Door)
     ("delivery", "hours"), [("course_pdf", 2.0), ("verification_document", 0.5)]
 )  # fmt: skip
 async def test_urls_live_as_long_as_the_table_says_and_stay_the_same_for_a_while(
-    door: Door, delivery: str, hours: float
+    busy: Door, delivery: str, hours: float
 ) -> None:
-    slot = await door.announce(
+    slot = await busy.announce(
         asset_type="document", content_type="application/pdf", original_filename="a.pdf", delivery=delivery
     )
-    await door.ready(slot["asset_id"], await store(door, slot, "a.pdf", b"%PDF", "application/pdf", "original"))
-    link = await url_of(door, slot["asset_id"])
+    await busy.ready(slot["asset_id"], await store(busy, slot, "a.pdf", b"%PDF", "application/pdf", "original"))
+    link = await url_of(busy, slot["asset_id"])
     left = datetime.fromisoformat(link["expires_at"]) - datetime.now(UTC)
     assert timedelta(hours=hours * 7 / 8 - 0.01) <= left <= timedelta(hours=hours)
 
@@ -138,8 +138,8 @@ async def test_only_what_is_ready_has_a_url(door: Door, status: str, expected: t
     assert (await fetch(playlist))[0] == expected[0]
 
 
-async def test_a_player_reaches_every_entry(door: Door) -> None:
-    link = await url_of(door, await film(door))
+async def test_a_player_reaches_every_entry(busy: Door) -> None:
+    link = await url_of(busy, await film(busy))
     assert link["rendition"] == "hls"
     status, body, headers = await fetch(link["url"])
     assert status == 200
@@ -156,17 +156,17 @@ async def test_a_player_reaches_every_entry(door: Door) -> None:
     assert (await fetch(init[1]))[:2] == (200, b"init")
 
 
-async def test_a_page_of_an_allowed_origin_may_read_playlists(door: Door) -> None:
-    link = await url_of(door, await film(door))
+async def test_a_page_of_an_allowed_origin_may_read_playlists(busy: Door) -> None:
+    link = await url_of(busy, await film(busy))
     _, _, headers = await fetch(link["url"], Origin="http://localhost:8005")
     assert headers["Access-Control-Allow-Origin"] == "http://localhost:8005"
     _, _, headers = await fetch(link["url"], Origin="http://evil.example")
     assert "Access-Control-Allow-Origin" not in headers
 
 
-async def test_a_long_playlist_is_compressed_when_asked_for(door: Door) -> None:
+async def test_a_long_playlist_is_compressed_when_asked_for(busy: Door) -> None:
     lines = "".join(f"#EXTINF:6.0,\nclip_{n:05}.ts\n" for n in range(1200))
-    link = await url_of(door, await film(door, f"#EXTM3U\n{lines}"))
+    link = await url_of(busy, await film(busy, f"#EXTM3U\n{lines}"))
     _, plain, _ = await fetch(link["url"], **{"Accept-Encoding": "identity"})
     _, packed, headers = await fetch(link["url"], **{"Accept-Encoding": "gzip"})
     assert headers["Content-Encoding"] == "gzip"
@@ -177,36 +177,36 @@ async def test_a_long_playlist_is_compressed_when_asked_for(door: Door) -> None:
 @pytest.mark.parametrize(
     "path", ["../clip.mp4", "..%2fclip.m3u8", "clip.mp4", "other.txt", "none.m3u8", "%2e%2e/a.m3u8"]
 )
-async def test_nothing_but_playlists_below_the_master_is_served(door: Door, path: str) -> None:
-    link = await url_of(door, await film(door))
+async def test_nothing_but_playlists_below_the_master_is_served(busy: Door, path: str) -> None:
+    link = await url_of(busy, await film(busy))
     parts = urlsplit(link["url"])
-    answer = await door.http.get(f"{parts.path.rpartition('/')[0]}/{path}?{parts.query}")
+    answer = await busy.http.get(f"{parts.path.rpartition('/')[0]}/{path}?{parts.query}")
     assert answer.status == 404
 
 
 @pytest.mark.parametrize(
     "entry", ["../other/secret.ts", "/etc/passwd", "https://evil.example/a.ts", "a/../../b.ts", "file:a"]
 )
-async def test_a_playlist_that_points_elsewhere_is_not_served(door: Door, entry: str) -> None:
-    link = await url_of(door, await film(door, f"#EXTM3U\n#EXTINF:6.0,\n{entry}\n"))
+async def test_a_playlist_that_points_elsewhere_is_not_served(busy: Door, entry: str) -> None:
+    link = await url_of(busy, await film(busy, f"#EXTM3U\n#EXTINF:6.0,\n{entry}\n"))
     status, body, _ = await fetch(link["url"])
     assert status == 502
     assert b"playlist_unusable" in body
 
 
-async def test_a_token_opens_its_asset_only_and_ends(door: Door) -> None:
-    mine, other = await film(door), await film(door)
-    link = await url_of(door, mine)
+async def test_a_token_opens_its_asset_only_and_ends(busy: Door) -> None:
+    mine, other = await film(busy), await film(busy)
+    link = await url_of(busy, mine)
     assert (await fetch(link["url"].replace(mine, other)))[0] == 401
     assert (await fetch(link["url"] + "x"))[0] == 401
-    ended = door.service.playback.make(UUID(mine), datetime.now(UTC) - timedelta(seconds=1))
-    answer = await door.http.get(f"{MEDIA}/assets/{mine}/hls/master.m3u8?token={ended}")
+    ended = busy.service.playback.make(UUID(mine), datetime.now(UTC) - timedelta(seconds=1))
+    answer = await busy.http.get(f"{MEDIA}/assets/{mine}/hls/master.m3u8?token={ended}")
     assert answer.status == 401
     assert (await answer.json(content_type=None))["code"] == "token_expired"
 
 
-async def test_a_rejected_asset_says_why(door: Door) -> None:
-    slot = await door.announce()
-    await door.ready(slot["asset_id"], status=Status.REJECTED)
-    status, asset = await door.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
+async def test_a_rejected_asset_says_why(busy: Door) -> None:
+    slot = await busy.announce()
+    await busy.ready(slot["asset_id"], status=Status.REJECTED)
+    status, asset = await busy.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
     assert (status, asset["status"]) == (200, "rejected")

@@ -1,0 +1,123 @@
+"""Published keys: which are used, when they are asked for, and what happens when they cannot be had."""
+
+import asyncio
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from api import jwks
+from api.jwks import FLOOR, MAX_AGE, JwksKeys
+from api.problems import ProblemCode
+from tests.unit.api.tokens import EC_KEY, RSA_KEY, SECRET, authenticator, b64, claims, jwk_of, refusal
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        {"kty": "oct", "k": b64(SECRET.encode()), "kid": "a"},
+        jwk_of(RSA_KEY, "a", use="enc"),
+        jwk_of(RSA_KEY, "a", alg="PS256"),
+        jwk_of(RSA_KEY, "a", key_ops=["encrypt"]),
+        jwk_of(rsa.generate_private_key(65537, 1024), "a"),  # noqa: S505 - it must be refused
+        jwk_of(ec.generate_private_key(ec.SECP384R1()), "a"),
+        jwk_of(EC_KEY, "a", x="AAAA"),
+        {"kty": "RSA", "kid": "a"},
+        {},
+    ],
+)
+def test_keys_for_other_purposes_are_not_used(jwk: dict[str, Any]) -> None:
+    assert jwks.verification_key(jwk) is None
+
+
+class IdentityService:
+    """Publishes keys over HTTP, counts who asks, and can be away."""
+
+    def __init__(self) -> None:
+        self.keys: list[dict[str, Any]] = []
+        self.asked = 0
+        self.away = False
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.asked += 1
+        if self.away:
+            raise web.HTTPServiceUnavailable
+        return web.json_response({"keys": self.keys})
+
+
+@pytest.fixture
+async def identity() -> Any:
+    service = IdentityService()
+    app = web.Application()
+    app.router.add_get("/keys", service.answer)
+    async with TestServer(app) as server, ClientSession() as session:
+        now = [1000.0]
+        keys = JwksKeys(str(server.make_url("/keys")), session, lambda: now[0])
+        yield service, keys, now
+        await keys.close()
+
+
+@pytest.mark.parametrize(("key", "algorithm"), [(RSA_KEY, "RS256"), (EC_KEY, "ES256")])
+async def test_published_keys_are_believed(identity: Any, key: Any, algorithm: str) -> None:
+    service, keys, _ = identity
+    service.keys = [jwk_of(RSA_KEY, "r"), jwk_of(EC_KEY, "e")]
+    checked_by = authenticator(keys)
+    token = jwt.encode(claims(), key, algorithm, headers={"kid": algorithm[0].lower()})
+    for _ in range(3):
+        assert (await checked_by.caller(f"Bearer {token}")).subject == "doctor-1"
+    assert service.asked == 1
+    wrong = jwt.encode(claims(), key, algorithm, headers={"kid": "e" if algorithm == "RS256" else "r"})
+    assert await refusal(wrong, checked_by) is ProblemCode.UNAUTHENTICATED
+
+
+async def test_unknown_kids_are_asked_for_but_not_often(identity: Any) -> None:
+    service, keys, now = identity
+    service.keys = [jwk_of(RSA_KEY, "old")]
+    checked_by = authenticator(keys)
+    token = jwt.encode(claims(), EC_KEY, "ES256", headers={"kid": "new"})
+    assert await refusal(token, checked_by) is ProblemCode.UNAUTHENTICATED
+    service.keys = [jwk_of(EC_KEY, "new")]
+    for _ in range(5):
+        assert await refusal(token, checked_by) is ProblemCode.UNAUTHENTICATED
+    assert service.asked == 1
+    now[0] += FLOOR + 1
+    answers = await asyncio.gather(*(checked_by.caller(f"Bearer {token}") for _ in range(5)))
+    assert len(answers) == 5
+    assert service.asked == 2
+
+
+async def test_known_keys_serve_through_an_outage(identity: Any) -> None:
+    service, keys, now = identity
+    service.keys = [jwk_of(RSA_KEY, "a")]
+    checked_by = authenticator(keys)
+    token = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "a"})
+    assert (await checked_by.caller(f"Bearer {token}")).subject == "doctor-1"
+    service.away = True
+    now[0] += MAX_AGE + 1
+    for _ in range(3):
+        assert (await checked_by.caller(f"Bearer {token}")).subject == "doctor-1"
+
+
+async def test_without_any_key_the_service_says_that_it_is_not_the_tokens_fault(identity: Any) -> None:
+    service, keys, _ = identity
+    service.away = True
+    token = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "a"})
+    assert await refusal(token, authenticator(keys)) is ProblemCode.UNAVAILABLE
+
+
+async def test_a_withdrawn_key_opens_nothing(identity: Any) -> None:
+    service, keys, now = identity
+    service.keys = [jwk_of(RSA_KEY, "a")]
+    checked_by = authenticator(keys)
+    token = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "a"})
+    assert (await checked_by.caller(f"Bearer {token}")).subject == "doctor-1"
+    service.keys = [jwk_of(EC_KEY, "b")]
+    now[0] += MAX_AGE + 1
+    await checked_by.caller(f"Bearer {token}")  # starts the refresh
+    assert (
+        await checked_by.caller(f"Bearer {jwt.encode(claims(), EC_KEY, 'ES256', headers={'kid': 'b'})}")
+    ).subject == "doctor-1"
+    assert await refusal(token, checked_by) is ProblemCode.UNAUTHENTICATED
