@@ -1,11 +1,13 @@
 """`python -m api`: serves until SIGTERM or SIGINT. Exit status 2: wrong configuration; 1: it could not start."""
 
 import asyncio
+import logging
 import signal
 import sys
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from api.app import check, running
 from media import schema
@@ -40,6 +42,23 @@ def main() -> int:
     return 0
 
 
+class NoRequestText(logging.Filter):
+    """Takes the text of requests that are no HTTP out of aiohttp's error lines: there may be a token in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (HttpProcessingError, ValueError)):
+            record.msg, record.args = f"not an HTTP request: {type(error).__name__}", None
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def _server_log() -> logging.Logger:
+    logger = logging.getLogger("api.server")
+    logger.addFilter(NoRequestText())
+    return logger
+
+
 async def serve(settings: Settings) -> None:
     """Serve until a signal asks to stop. Raises SchemaError, OSError (a busy port, Postgres away)."""
     stop = asyncio.Event()
@@ -49,7 +68,7 @@ async def serve(settings: Settings) -> None:
     await schema.check(settings.database_url)
     async with running(settings) as app:
         # Its own access log writes whole request lines, tokens included; ours is in `middlewares`.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
+        runner = web.AppRunner(app, access_log=None, logger=_server_log(), shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.api_host, settings.api_port, reuse_address=True).start()

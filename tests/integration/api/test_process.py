@@ -89,6 +89,16 @@ async def test_no_token_reaches_the_log(emulator: EmulatedAws, postgres: Databas
             path = "/api/v1/media/assets/00000000-0000-4000-8000-000000000000/hls/master.m3u8?token=1.sesame"
             async with http.get(path, headers={"Authorization": "Bearer sesame.sesame.sesame"}) as answer:
                 assert answer.status == 401
+        for line in (
+            "GET /x?token=sesame HTTP/9.9",
+            "BREW /x?token=sesame HTTP/1.1",
+            "GET /x?token=sesame\x01 HTTP/1.1",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write(f"{line}\r\nHost: x\r\nBad Header sesame\r\n\r\n".encode())
+            async with asyncio.timeout(DEADLINE):
+                assert (await reader.read()).startswith(b"HTTP/1.0 400")
+            writer.close()
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(DEADLINE):
             out, err = await process.communicate()

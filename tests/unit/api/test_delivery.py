@@ -1,0 +1,167 @@
+"""The delivery table, with CloudFront and without."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from api.auth import Caller, Role
+from api.delivery import LIFETIMES, Links, attachment, default_rendition, may_ask_for
+from media.asset import Asset, AssetType, Delivery, Rendition, Status
+from media.signing import CloudFront, Credentials, bucket_address
+
+NOW = datetime(2026, 5, 24, 10, 11, 12, tzinfo=UTC)
+PEM = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+ASSET = Asset(
+    asset_id=UUID(int=7),
+    owner_id="doctor-1",
+    asset_type=AssetType.VIDEO,
+    status=Status.READY,
+    delivery=Delivery.COURSE_VIDEO,
+    content_type="video/mp4",
+    original_filename="a.mp4",
+    bucket="media",
+    key="uploads/video/doctor-1/7/a.mp4",
+    created_at=NOW,
+    updated_at=NOW,
+    version_id="v1",
+)
+
+
+def links(*, cloudfront: bool, credentials_end: datetime | None = None) -> Links:
+    async def credentials() -> Credentials:
+        return Credentials("AKID", "secret", None, credentials_end)
+
+    distribution = CloudFront("cdn.example", "KEYID", PEM) if cloudfront else None
+    return Links(bucket_address("media", "eu-central-1"), "eu-central-1", credentials, distribution)
+
+
+def rendition(key: str, name: str = "mp4") -> Rendition:
+    return Rendition(name, key, "video/mp4", 9)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "key", "host", "parameter"),
+    [
+        (Delivery.PUBLIC, "public/i/w150.webp", "cdn.example", None),
+        (Delivery.COURSE_VIDEO, "processed/v/a.mp4", "cdn.example", "Expires"),
+        (Delivery.COURSE_PDF, "processed/d/a.pdf", "cdn.example", "Expires"),
+        (Delivery.WEBINAR_VOD, "processed/v/a.mp4", "cdn.example", "Expires"),
+        (Delivery.VERIFICATION_DOCUMENT, "private/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
+        (Delivery.VERIFICATION_DOCUMENT, "public/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
+        (Delivery.COURSE_PDF, "uploads/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
+    ],
+)
+async def test_the_table(delivery: Delivery, key: str, host: str, parameter: str | None) -> None:
+    asset = replace(ASSET, delivery=delivery)
+    link = await links(cloudfront=True).rendition(asset, rendition(key), NOW)
+    parts = urlsplit(link.url)
+    query = parse_qs(parts.query)
+    assert (parts.hostname, parts.path) == (host, f"/{key}")
+    if parameter is None:
+        assert (query, link.expires_at) == ({}, None)
+        return
+    assert link.expires_at
+    assert NOW + LIFETIMES[delivery] * 7 / 8 < link.expires_at <= NOW + LIFETIMES[delivery]
+    if parameter == "Expires":
+        assert int(query["Expires"][0]) == int(link.expires_at.timestamp())
+    else:
+        begun = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        assert begun + timedelta(seconds=int(query["X-Amz-Expires"][0])) == link.expires_at
+
+
+@pytest.mark.parametrize("delivery", list(Delivery))
+async def test_without_cloudfront_all_is_presigned_and_ends_with_the_credentials(delivery: Delivery) -> None:
+    soon = NOW + timedelta(minutes=5)
+    made = links(cloudfront=False, credentials_end=soon)
+    link = await made.rendition(replace(ASSET, delivery=delivery), rendition("public/i/w150.webp"), NOW)
+    assert "X-Amz-Signature=" in link.url
+    assert link.expires_at == soon
+    assert await made.playback_end(replace(ASSET, delivery=delivery), NOW) == soon
+
+
+async def test_a_url_stays_the_same_for_a_while() -> None:
+    for made in (links(cloudfront=True), links(cloudfront=False)):
+        first, again = [
+            await made.rendition(ASSET, rendition("processed/v/a.mp4"), NOW + timedelta(seconds=s)) for s in (0, 60)
+        ]
+        assert first == again
+
+
+@pytest.mark.parametrize(
+    ("delivery", "prefix", "start"),
+    [
+        (Delivery.COURSE_VIDEO, "processed/v/7/", "https://cdn.example/processed/v/7/seg.ts?Policy="),
+        (Delivery.PUBLIC, "public/v/7/", "https://cdn.example/public/v/7/seg.ts"),
+        (
+            Delivery.VERIFICATION_DOCUMENT,
+            "private/v/7/",
+            "https://media.s3.eu-central-1.amazonaws.com/private/v/7/seg.ts?",
+        ),
+    ],
+)
+async def test_a_playlists_entries(delivery: Delivery, prefix: str, start: str) -> None:
+    asset = replace(ASSET, delivery=delivery)
+    sign = await links(cloudfront=True).entries(asset, prefix, NOW, NOW + timedelta(minutes=20))
+    assert sign(f"{prefix}seg.ts").startswith(start)
+    if delivery is Delivery.COURSE_VIDEO:
+        assert sign(f"{prefix}a").partition("?")[2] == sign(f"{prefix}b").partition("?")[2]
+
+
+async def test_segments_end_when_their_playlists_token_does() -> None:
+    end = await links(cloudfront=False).playback_end(ASSET, NOW)
+    sign = await links(cloudfront=False).entries(ASSET, "processed/v/7/", NOW + timedelta(hours=1), end)
+    query = parse_qs(urlsplit(sign("processed/v/7/seg.ts")).query)
+    begun = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert begun + timedelta(seconds=int(query["X-Amz-Expires"][0])) == end
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["mp4", "hls", "poster"], "hls"),
+        (["w150", "w1920", "w640"], "w1920"),
+        (["original"], "original"),
+        (["m4a"], "m4a"),
+        ([], None),
+    ],
+)
+def test_what_is_handed_out_when_nothing_is_named(names: list[str], expected: str | None) -> None:
+    made = tuple(
+        Rendition(name, name, "x/y", 1, width=int(name[1:]) if name[0] == "w" else None) for name in names
+    )  # fmt: skip
+    found = default_rendition(replace(ASSET, renditions=made))
+    assert (found and found.name) == expected
+
+
+def test_who_may_ask_for_which_delivery() -> None:
+    allowed = {
+        (asset_type, delivery)
+        for asset_type in AssetType
+        for delivery in Delivery
+        if may_ask_for(Caller("doctor-1", Role.USER), asset_type, delivery)
+    }
+    assert allowed == {
+        (AssetType.IMAGE, Delivery.PUBLIC),
+        (AssetType.IMAGE, Delivery.VERIFICATION_DOCUMENT),
+        (AssetType.VIDEO, Delivery.COURSE_VIDEO),
+        (AssetType.AUDIO, Delivery.COURSE_VIDEO),
+        (AssetType.DOCUMENT, Delivery.COURSE_PDF),
+        (AssetType.DOCUMENT, Delivery.VERIFICATION_DOCUMENT),
+    }
+    for role in (Role.SERVICE, Role.ADMIN):
+        assert all(
+            may_ask_for(Caller("x", role), asset_type, delivery) for asset_type in AssetType for delivery in Delivery
+        )
+
+
+@pytest.mark.parametrize("name", ['a"b.pdf', "a\r\nSet-Cookie: x=1.pdf", "ä;filename=b.exe", "x" * 255])
+def test_a_name_cannot_leave_its_header(name: str) -> None:
+    header = attachment(name)
+    assert header.isascii()
+    assert header.isprintable()
+    assert header.count('"') == 2
