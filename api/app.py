@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import structlog
@@ -49,6 +50,9 @@ def check(settings: Settings) -> None:
         lines.append("  MEDIA_CALLBACK_SECRET: needed beside MEDIA_JWT_JWKS_URL, it signs the HLS tokens")
     try:
         _cloudfront(settings)
+    except OSError:
+        # The error's own words would repeat what was given, and that may be a key.
+        lines.append("  CLOUDFRONT_PRIVATE_KEY: neither a PEM nor the name of a file that can be read")
     except ValueError as error:
         lines.append(f"  CLOUDFRONT_PRIVATE_KEY: {error}")
     if lines:
@@ -122,12 +126,16 @@ def _links(settings: Settings, clients: aws.Clients) -> Links:
 
 
 def _cloudfront(settings: Settings) -> CloudFront | None:
+    """The key may also be a file's name. To rotate: CloudFront's key group trusts both keys while ours changes."""
     domain, key_id, key = (
         settings.cloudfront_domain,
         settings.cloudfront_key_pair_id,
         settings.cloudfront_private_key,
     )
-    return CloudFront(domain, key_id, key.get_secret_value()) if domain and key_id and key else None
+    if not (domain and key_id and key):
+        return None
+    given = key.get_secret_value()
+    return CloudFront(domain, key_id, given if "-----BEGIN" in given else Path(given).read_text())
 
 
 def _callbacks(settings: Settings) -> Callbacks | None:
