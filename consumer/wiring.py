@@ -18,8 +18,11 @@ from consumer.routes import Handlers
 from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
 from handlers.recording import RecordingHandler
-from handlers.scan.clamd import Address, Clamd
+from handlers.scan.clamd import Clamd
 from handlers.scan.handler import ScanHandler, ScanPolicy
+from handlers.scan.instream import Address
+from handlers.scan.scanners import Scanners
+from handlers.scan.upkeep import ScannerUpkeep
 from handlers.transcode.event_handler import TranscodeEventHandler
 from handlers.transcode.handler import TranscodeHandler
 from handlers.transcode.job_state import event_of_job
@@ -49,7 +52,7 @@ class _Parts:
     storage: ObjectStorage
     queues: MessageQueues
     transcoder: Transcoder
-    clamd: Clamd
+    scanners: Scanners
     renderer: ImageRenderer
     scratch: Path
 
@@ -83,7 +86,9 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         )
         lanes = _lanes(parts, stages, breakers, _handlers(parts, assets, stages, event_handler))
         reconciler = _reconciler(parts, assets, breakers, lanes, event_handler)
+        upkeep = ScannerUpkeep(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
         sides = [breakers.run, reconciler.run, reconciler.sweep, lambda: watch_loop(parts.metrics)]
+        sides += [upkeep.run] if "uploads" in settings.queues else []
         daemon = Daemon(lanes, sides, parts.metrics, patience=settings.drain_timeout)
         yield daemon, Health([lane.poller for lane in lanes], lambda: _unready(daemon, breakers), parts.metrics)
 
@@ -108,12 +113,22 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         storage=ObjectStorage(await clients.s3()),
         queues=MessageQueues(await clients.sqs(), settings.queue_urls()),
         transcoder=Transcoder(await clients.mediaconvert()),
-        clamd=Clamd(
-            Address.parse(settings.clamd), timeout=settings.clamd_timeout, concurrency=settings.scan_concurrency
-        ),
+        scanners=_scanners(settings),
         renderer=await stack.enter_async_context(ImageRenderer(limits)),
         scratch=scratch,
     )
+
+
+def _scanners(settings: Settings) -> Scanners:
+    return Scanners([
+        Clamd(
+            Address.parse(address),
+            timeout=settings.clamd_timeout,
+            concurrency=settings.scan_concurrency,
+            spool=settings.scan_spool_bytes,
+        )
+        for address in settings.clamds()
+    ])
 
 
 def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handler: TranscodeEventHandler) -> Handlers:
@@ -144,7 +159,7 @@ def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handl
     )
     return Handlers(
         assets=assets,
-        scan=runner(Stage.SCAN, ScanHandler(parts.storage, parts.clamd, policy, parts.metrics)),
+        scan=runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics)),
         image=runner(Stage.IMAGE, image),
         transcode=runner(Stage.TRANSCODE, transcode),
         transcode_event=event_handler,
@@ -209,7 +224,7 @@ def _probes(parts: _Parts) -> dict[Dependency, Probe]:
         await parts.storage.ping(parts.settings.output_bucket)
 
     return {
-        Dependency.CLAMD: parts.clamd.ping,
+        Dependency.CLAMD: parts.scanners.ping,
         Dependency.POSTGRES: postgres,
         Dependency.S3: s3,
         Dependency.MEDIACONVERT: parts.transcoder.ping,

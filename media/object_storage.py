@@ -1,11 +1,12 @@
 """S3: the only module that calls it. Everything that can be addressed by version is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,12 +22,21 @@ CHUNK = 256 * 1024
 """Bytes read at a time; smaller pieces cost more than they save (facts: clamd, chunk size)."""
 DELETE_BATCH = 1000
 """Keys in one DeleteObjects, by S3's own limit."""
+TAG_LIMIT = 10
+"""Tags on one object, by S3's own limit."""
+COPY_PART = 512 * 1024 * 1024
+"""Bytes copied in one call. S3 takes 5 GB; this much is copied well within our read timeout."""
 MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NoSuchBucket", "MethodNotAllowed", "405"})
+_CHANGED = frozenset({"PreconditionFailed", "412"})
 _AWAY = frozenset({"ServiceUnavailable", "SlowDown", "InternalError", "RequestTimeout", "503", "500", "502", "504"})
 
 
 class MissingObjectError(Exception):
     """The object version is not there."""
+
+
+class ChangedObjectError(Exception):
+    """The object is another one than its ETag says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,8 @@ def _meaning(error: ClientError) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code in MISSING:
         return MissingObjectError(str(error))
+    if code in _CHANGED:
+        return ChangedObjectError(str(error))
     if code in _AWAY:
         return UnavailableError(Dependency.S3, str(error))
     return RetryableError(Code.STORAGE_ERROR, str(error))
@@ -88,12 +100,16 @@ class ObjectStorage:
             return (await self._client.head_object(**_address(version)))["ContentType"]
 
     @asynccontextmanager
-    async def stream(self, version: ObjectVersion) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The bytes of one version, in pieces of CHUNK. Raises MissingObjectError."""
+    async def stream(self, version: ObjectVersion, *, etag: str | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of one version, in pieces of CHUNK; with `etag` only while it is that object.
+
+        Raises MissingObjectError, ChangedObjectError.
+        """
+        condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with s3_calls():
-            answer = await self._client.get_object(**_address(version))
-        async with answer["Body"] as body:
-            yield _pieces(body)
+            answer = await self._client.get_object(**_address(version), **condition)
+        async with answer["Body"] as body, aclosing(_pieces(body)) as pieces:
+            yield pieces
 
     async def download(self, version: ObjectVersion, path: Path) -> None:
         """Write one version to a file. Raises MissingObjectError."""
@@ -118,23 +134,66 @@ class ObjectStorage:
         with s3_calls():
             await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **extra)
 
-    async def tag(self, version: ObjectVersion, tags: Mapping[str, str]) -> None:
-        """Add tags to one version, keeping those it has: PutObjectTagging alone would replace the whole set."""
+    async def tag(self, version: ObjectVersion, tags: Mapping[str, str], *, ours: str | tuple[str, ...] = ()) -> None:
+        """Write tags on one version and keep those it has: PutObjectTagging alone would replace the whole set.
+
+        Those that begin with `ours` only we may write: what is there of them goes. Of the others as many stay
+        as S3 lets stand beside the new ones.
+        """
         with s3_calls():
             found = await self._client.get_object_tagging(**_address(version))
-            merged = {tag["Key"]: tag["Value"] for tag in found["TagSet"]} | dict(tags)
+            others = [(tag["Key"], tag["Value"]) for tag in found["TagSet"] if not tag["Key"].startswith(ours)]
+            merged = dict(others[: TAG_LIMIT - len(tags)]) | dict(tags)
             await self._client.put_object_tagging(
                 **_address(version),
                 Tagging={"TagSet": [{"Key": key, "Value": value[:256]} for key, value in merged.items()]},
             )
 
-    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> None:
-        """Copy one version to another place, whatever its size. Raises MissingObjectError."""
-        origin = {"Bucket": source.bucket, "Key": source.key}
-        if source.version_id:
-            origin["VersionId"] = source.version_id
+    async def tags(self, version: ObjectVersion) -> dict[str, str]:
+        """The tags of one version. Raises MissingObjectError."""
         with s3_calls():
-            await self._client.copy_object(Bucket=bucket, Key=key, CopySource=origin)  # type: ignore[arg-type] # a dict is what it takes
+            found = await self._client.get_object_tagging(**_address(version))
+        return {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
+
+    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> None:
+        """Copy one version to another place with its type and tags, whatever its size. Raises MissingObjectError.
+
+        Large ones go in parts: S3 copies at most 5 GB in one call, and answers only when it is done.
+        """
+        found = await self.head(source)
+        if found is None:
+            raise MissingObjectError(source.key)
+        if found.size is not None and found.size > COPY_PART:
+            await self._copy_parts(found, bucket, key)
+            return
+        with s3_calls():
+            await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_origin(source))  # type: ignore[arg-type] # a dict is what it takes
+
+    async def _copy_parts(self, found: StoredObject, bucket: str, key: str) -> None:
+        tagging = urlencode(await self.tags(found.version))
+        kind = found.content_type or "application/octet-stream"
+        with s3_calls():
+            begun = await self._client.create_multipart_upload(
+                Bucket=bucket, Key=key, ContentType=kind, Tagging=tagging
+            )
+            upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
+            try:
+                parts = [await self._copy_part(found, upload, n) for n in range(-(-(found.size or 0) // COPY_PART))]
+                await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+            except BaseException:
+                await self._client.abort_multipart_upload(**upload)
+                raise
+
+    async def _copy_part(self, found: StoredObject, upload: Any, index: int) -> Any:
+        first = index * COPY_PART
+        last = min(first + COPY_PART, found.size or 0) - 1
+        copied = await self._client.upload_part_copy(
+            **upload,
+            PartNumber=index + 1,
+            CopySource=_origin(found.version),  # type: ignore[arg-type] # a dict is what it takes
+            CopySourceRange=f"bytes={first}-{last}",
+        )
+        return {"PartNumber": index + 1, "ETag": copied["CopyPartResult"]["ETag"]}
 
     async def list(self, bucket: str, prefix: str, *, limit: int = 10_000) -> list[StoredFile]:
         """The current objects below a prefix, at most `limit`."""
@@ -189,7 +248,7 @@ class ObjectStorage:
         await self.write(bucket, key, await asyncio.to_thread(path.read_bytes), content_type, cache=cache)
 
 
-async def _pieces(body: Any) -> AsyncIterator[bytes]:
+async def _pieces(body: Any) -> AsyncGenerator[bytes]:
     with s3_calls():
         async for piece in body.iter_chunks(CHUNK):
             yield piece
@@ -198,6 +257,11 @@ async def _pieces(body: Any) -> AsyncIterator[bytes]:
 def _address(version: ObjectVersion) -> Any:
     address = {"Bucket": version.bucket, "Key": version.key}
     return address | {"VersionId": version.version_id} if version.version_id else address
+
+
+def _origin(version: ObjectVersion) -> dict[str, str]:
+    origin = {"Bucket": version.bucket, "Key": version.key}
+    return origin | {"VersionId": version.version_id} if version.version_id else origin
 
 
 def _version_id(value: str | None) -> str:

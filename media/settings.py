@@ -104,10 +104,18 @@ class Settings(BaseSettings):
     pending_expiry: int = Field(86_400, ge=60, description="After which an upload that never came is `expired`")
 
     # --- Scan
-    clamd: str = Field("tcp://127.0.0.1:3310", description="`tcp://host:port` or `unix:///path`")
-    clamd_timeout: float = Field(120.0, gt=0, description="For one scan")
-    scan_concurrency: int = Field(10, ge=1, le=100, description="Scans at once; clamd's MaxThreads")
-    scan_max_bytes: int = Field(2000 * MIB, ge=1, description="What clamd takes; its StreamMaxLength and MaxFileSize")
+    clamd: str = Field(
+        "tcp://127.0.0.1:3310",
+        description="`tcp://host:port` or `unix:///path`; several, comma-separated, stand in for each other",
+    )
+    clamd_timeout: float = Field(120.0, gt=0, description="For one verdict, beside the transfer at 10 MiB/s or more")
+    scan_concurrency: int = Field(10, ge=1, le=100, description="Scans at once, per clamd; its MaxThreads")
+    scan_spool_bytes: int = Field(
+        8 * GIB, ge=1, description="Scanned at once, per clamd, which writes them to its own disk before it looks"
+    )
+    scan_max_bytes: int = Field(
+        2000 * MIB, ge=1, lt=2 * GIB, description="What clamd takes; its StreamMaxLength and MaxFileSize"
+    )
     unscannable_video: Literal["reject", "reencode"] = Field(
         "reject",
         description="What becomes of a video or recording that is too large to scan",
@@ -182,9 +190,9 @@ class Settings(BaseSettings):
     @field_validator("clamd")
     @classmethod
     def _clamd_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if not ((parts.scheme == "tcp" and parts.hostname and parts.port) or (parts.scheme == "unix" and parts.path)):
-            raise ValueError("must be tcp://host:port or unix:///path")
+        addresses = [urlsplit(address.strip()) for address in value.split(",")]
+        if not all((a.scheme == "tcp" and a.hostname and a.port) or (a.scheme == "unix" and a.path) for a in addresses):
+            raise ValueError("must be tcp://host:port or unix:///path, or several of them, comma-separated")
         return value
 
     @field_validator("cloudfront_private_key")
@@ -209,6 +217,10 @@ class Settings(BaseSettings):
     def queue_urls(self) -> dict[str, str]:
         """Every queue's URL by its name."""
         return {name: str(getattr(self, name.replace("-", "_") + "_queue_url")) for name in QUEUES}
+
+    def clamds(self) -> list[str]:
+        """Every clamd's address."""
+        return [address.strip() for address in self.clamd.split(",")]
 
     def max_bytes(self) -> dict[str, int]:
         """The largest upload of each asset type."""

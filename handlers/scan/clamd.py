@@ -1,145 +1,154 @@
-"""clamd, spoken to directly: INSTREAM over a raw socket, so that its last word is heard even when it hangs up.
-
-The `clamd` package blocks, writes 1 KiB chunks and loses the reply past the size limit; it serves for PING and VERSION.
-"""
+"""One clamd: what it is sent at once, whether it can be believed, and how long it is left alone when it fails."""
 
 import asyncio
-import socket
-import struct
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from datetime import UTC, datetime
 
 import clamd
+import structlog
 
-from media.errors import Dependency, UnavailableError
+from handlers.sandbox.admission import MemoryBudget
+from handlers.scan.canary import encrypted, source_of, too_deep
+from handlers.scan.instream import CONNECT_TIMEOUT, Address, Reply, Source, accepts, instream
+from handlers.scan.verdict import finding_of
+from media.asset import Verdict
+from media.errors import Code, Dependency, UnavailableError
 
-CHUNK = 256 * 1024
-"""Bytes in one chunk of INSTREAM, at most; clamd's protocol allows more, throughput does not grow (facts: ClamAV)."""
-REPLY_LIMIT = 4096
-"""Bytes of a reply; a signature's name is far shorter."""
-CONNECT_TIMEOUT = 5.0
-VERSION_AGE = 60.0
-"""Seconds for which a version that was asked for serves again."""
+log = structlog.get_logger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where clamd listens: a unix socket's path, or a host and port."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    @classmethod
-    def parse(cls, url: str) -> "Address":
-        """From `tcp://host:port` or `unix:///path`. Raises ValueError for anything else."""
-        parts = urlsplit(url)
-        if parts.scheme == "unix" and parts.path:
-            return cls(path=parts.path)
-        if parts.scheme == "tcp" and parts.hostname and parts.port:
-            return cls(parts.hostname, parts.port)
-        raise ValueError(f"not a clamd address: {url!r}")
+SLOWEST = 10 * 1024 * 1024
+"""Bytes per second: what a transfer may take beside the time for the verdict."""
+FIRST_REST = 2.0
+LONGEST_REST = 60.0
+"""Seconds for which a clamd that failed comes after the others; doubles with each failure in a row."""
+PROOF_TIMEOUT = 10.0
+PROBE_PATIENCE = 0.5
+"""Seconds of silence after which clamd has taken a chunk's length; a refusal comes within a millisecond."""
 
 
 class Clamd:
-    """One clamd. `timeout` is seconds for a whole scan; at most `concurrency` scans run at once."""
+    """One clamd. `timeout` is seconds for a verdict, beside those for the transfer at `SLOWEST`.
 
-    def __init__(self, address: Address, *, timeout: float = 120.0, concurrency: int = 10) -> None:
-        self._address = address
+    At most `concurrency` scans run at once (its MaxThreads), of at most `spool` bytes together: it writes all that it
+    is sent to its own disk before it looks.
+    """
+
+    def __init__(
+        self, address: Address, *, timeout: float = 120.0, concurrency: int = 10, spool: int = 1 << 33
+    ) -> None:
+        self.address = address
+        self.load = 0
+        """Bytes that are being scanned or wait for it."""
+        self.engine = ""
+        """What it calls itself: version, database, the database's date."""
         self._timeout = timeout
         self._slots = asyncio.Semaphore(concurrency)
-        self._version = ""
-        self._asked = -VERSION_AGE
+        self._spool = MemoryBudget(spool)
+        self._believed = False
+        self._proving = asyncio.Lock()
+        self._failures = 0
+        self._rests_until = 0.0
 
-    async def scan(self, pieces: AsyncIterator[bytes]) -> bytes:
-        """Stream `pieces` to clamd; returns its reply without the NUL, empty when it hung up without one.
+    @property
+    def resting(self) -> bool:
+        """Whether it failed a moment ago."""
+        return time.monotonic() < self._rests_until
 
-        Raises UnavailableError when it cannot be reached, TimeoutError past the deadline, and whatever `pieces` raises.
+    async def scan(self, source: Source, size: int) -> Reply:
+        """Have `size` bytes scanned.
+
+        Raises UnavailableError(clamd) when it cannot be reached or believed, before `source` is opened; TimeoutError
+        past the deadline; and whatever `source` raises.
         """
-        async with self._slots, asyncio.timeout(self._timeout), self._connected() as connection:
-            loop = asyncio.get_running_loop()
-            reply = asyncio.ensure_future(_reply(connection))
-            try:
-                await self._send(loop, connection, pieces, reply)
-                return await reply
-            finally:
-                reply.cancel()
-
-    async def ping(self) -> None:
-        """Raises UnavailableError unless clamd answers PONG."""
-        await self._ask("ping")
-
-    async def version(self) -> str:
-        """For example `ClamAV 1.4.6/27500/Sun Nov 22 08:00:00 2026`: engine, database, its date."""
-        if time.monotonic() - self._asked > VERSION_AGE:
-            self._version, self._asked = await self._ask("version"), time.monotonic()
-        return self._version
-
-    async def _send(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        connection: socket.socket,
-        pieces: AsyncIterator[bytes],
-        reply: "asyncio.Future[bytes]",
-    ) -> None:
-        """Until everything is sent or clamd has answered; a broken pipe means that its reply is on the way."""
+        self.load += size
         try:
-            await loop.sock_sendall(connection, b"zINSTREAM\0")
-            async for piece in pieces:
-                for start in range(0, len(piece), CHUNK):
-                    chunk = piece[start : start + CHUNK]
-                    await loop.sock_sendall(connection, struct.pack("!L", len(chunk)) + chunk)
-                if reply.done():
-                    return
-            await loop.sock_sendall(connection, struct.pack("!L", 0))
-        except (BrokenPipeError, ConnectionResetError):
-            return
+            async with self._spool.reserve(size), self._slots:
+                await self.prove()
+                return await self._scan(source, deadline=self._timeout + size / SLOWEST)
+        finally:
+            self.load -= size
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[socket.socket]:
-        family = socket.AF_UNIX if self._address.path else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as connection:
-            connection.setblocking(False)
+    async def prove(self, *, again: bool = False) -> None:
+        """Returns when it answers and is known to say so when it could not look into everything.
+
+        Raises UnavailableError. Asked once, and again after each failure.
+        """
+        async with self._proving:
+            if self._believed and not again:
+                return
             try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await self._connect(connection)
-            except (OSError, TimeoutError) as error:
-                raise UnavailableError(Dependency.CLAMD, f"{type(error).__name__}: {error}") from error
-            yield connection
+                await self.refresh()
+                await self._require_alerts()
+            except UnavailableError:
+                self._fail()
+                raise
+            self._believed, self._failures, self._rests_until = True, 0, 0.0
 
-    async def _connect(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        if self._address.path:
-            await loop.sock_connect(connection, self._address.path)
-            return
-        found = await loop.getaddrinfo(self._address.host, self._address.port, family=socket.AF_INET)
-        await loop.sock_connect(connection, found[0][4])
-
-    async def _ask(self, command: str) -> str:
+    async def refresh(self) -> None:
+        """Ask again what it calls itself. Raises UnavailableError."""
         try:
-            return str(await asyncio.to_thread(getattr(self._blocking(), command)))
+            self.engine = str(await asyncio.to_thread(self._blocking().version))
         except (clamd.ClamdError, OSError) as error:
-            raise UnavailableError(Dependency.CLAMD, str(error)) from error
+            raise UnavailableError(Dependency.CLAMD, f"{self.address}: {error}") from error
+
+    def database_date(self) -> datetime | None:
+        """When its signatures were made, as it last said; None when they carry no date.
+
+        clamd writes its host's local time without a zone; containers run in UTC.
+        """
+        _, _, date = self.engine.rpartition("/")
+        try:
+            return datetime.strptime(date, "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
+        except ValueError:
+            return None
+
+    async def accepts(self, size: int) -> bool:
+        """Whether its StreamMaxLength lets `size` bytes in. Raises UnavailableError."""
+        return await accepts(self.address, size, patience=PROBE_PATIENCE)
+
+    async def alerts_encrypted(self) -> bool:
+        """Whether it says so when an archive is encrypted. Raises UnavailableError."""
+        return finding_of(await self._try(encrypted())).code is Code.ENCRYPTED
+
+    async def _scan(self, source: Source, *, deadline: float) -> Reply:
+        try:
+            async with asyncio.timeout(deadline):
+                reply = await instream(self.address, source)
+        except TimeoutError:
+            self._fail()
+            raise
+        except UnavailableError as error:
+            if error.dependency is Dependency.CLAMD:
+                self._fail()
+            raise
+        if finding_of(reply).verdict is Verdict.ERROR:
+            self._fail()
+        return reply
+
+    async def _require_alerts(self) -> None:
+        finding = finding_of(await self._try(too_deep()))
+        if finding.verdict is Verdict.CLEAN:
+            log.error("clamd.not_believed", clamd=str(self.address), set_in_clamd_conf="AlertExceedsMax yes")
+            raise UnavailableError(
+                Dependency.CLAMD, f"{self.address} calls clean what it has not looked into: set AlertExceedsMax yes"
+            )
+        if finding.verdict is Verdict.ERROR:
+            raise UnavailableError(Dependency.CLAMD, f"{self.address} gave no verdict: {finding.signature!r}")
+
+    async def _try(self, content: bytes) -> Reply:
+        try:
+            async with asyncio.timeout(PROOF_TIMEOUT):
+                return await instream(self.address, source_of(content))
+        except TimeoutError as error:
+            raise UnavailableError(Dependency.CLAMD, f"{self.address} does not answer") from error
+
+    def _fail(self) -> None:
+        """It must prove itself again, and until then the others go first."""
+        self._believed = False
+        self._rests_until = time.monotonic() + min(LONGEST_REST, FIRST_REST * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
 
     def _blocking(self) -> "clamd.ClamdNetworkSocket":
-        if self._address.path:
-            return clamd.ClamdUnixSocket(self._address.path, timeout=CONNECT_TIMEOUT)
-        return clamd.ClamdNetworkSocket(self._address.host, self._address.port, timeout=CONNECT_TIMEOUT)
-
-
-async def _reply(connection: socket.socket) -> bytes:
-    """All that clamd says, up to the NUL that ends it or to its hanging up."""
-    loop = asyncio.get_running_loop()
-    heard = bytearray()
-    while b"\0" not in heard and len(heard) < REPLY_LIMIT:
-        try:
-            piece = await loop.sock_recv(connection, REPLY_LIMIT)
-        except ConnectionResetError:
-            break
-        if not piece:
-            break
-        heard += piece
-    return bytes(heard) if b"\0" in heard else b""
+        if self.address.path:
+            return clamd.ClamdUnixSocket(self.address.path, timeout=CONNECT_TIMEOUT)
+        return clamd.ClamdNetworkSocket(self.address.host, self.address.port, timeout=CONNECT_TIMEOUT)

@@ -1,22 +1,22 @@
 """The scan stage: streams the bound version past clamd, tags it, and says what follows."""
 
-import hashlib
 from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 
 from handlers.scan.admission import admit
-from handlers.scan.clamd import Clamd
-from handlers.scan.pdf import PdfWatch
+from handlers.scan.scanners import Scanners
 from handlers.scan.verdict import Finding, finding_of
-from handlers.sniff import HEAD_BYTES, sniff
+from handlers.scan.witness import Witness
+from handlers.sniff import sniff
 from media.asset import NEXT_STAGE, Asset, AssetType, Rendition, Stage, StageState, Status, Verdict
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.contracts import ImageRequested, TranscodeRequested
 from media.errors import Code, RejectedError, RetryableError
-from media.object_storage import MissingObjectError, ObjectStorage
+from media.object_storage import ChangedObjectError, MissingObjectError, ObjectStorage
 from media.outbox import Effect, EffectKind
 from media.telemetry import Metrics
 
@@ -36,36 +36,20 @@ class ScanPolicy:
     quarantine_bucket: str | None
 
 
-class Witness:
-    """Sees every byte on its way to the scanner: size, digest, first bytes, and a PDF's dangerous names."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found, and by which engine; none when no scanner saw the file."""
 
-    def __init__(self, asset_type: AssetType) -> None:
-        self.size = 0
-        self.head = b""
-        self.pdf = PdfWatch() if asset_type is AssetType.DOCUMENT else None
-        self._digest = hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-    async def watch(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for piece in pieces:
-            self.size += len(piece)
-            self._digest.update(piece)
-            if len(self.head) < HEAD_BYTES:
-                self.head += piece[: HEAD_BYTES - len(self.head)]
-            if self.pdf:
-                self.pdf.feed(piece)
-            yield piece
+    finding: Finding
+    engine: str = ""
 
 
 class ScanHandler:
     """Scans what a claim names. Raises RejectedError, RetryableError, UnavailableError."""
 
-    def __init__(self, storage: ObjectStorage, clamd: Clamd, policy: ScanPolicy, metrics: Metrics) -> None:
+    def __init__(self, storage: ObjectStorage, scanners: Scanners, policy: ScanPolicy, metrics: Metrics) -> None:
         self._storage = storage
-        self._clamd = clamd
+        self._scanners = scanners
         self._policy = policy
         self._metrics = metrics
 
@@ -73,17 +57,18 @@ class ScanHandler:
         asset = claim.asset
         size = await self._size(asset)
         if size > self._policy.max_bytes:
-            return await self._unscannable(asset, size)
+            return await self._too_large(asset, size, Report(Finding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)))
         witness = Witness(asset.asset_type)
-        finding = await self._scan(asset, witness)
-        self._metrics.scans.labels(finding.verdict).inc()
+        report = await self._scan(asset, size, witness)
         self._metrics.scanned_bytes.inc(witness.size)
-        if finding.verdict is Verdict.ERROR:
-            raise RetryableError(Code.SCANNER_ERROR, finding.signature or "the scanner hung up without a reply")
-        await self._tag(asset, finding)
-        if finding.verdict is Verdict.CLEAN:
+        if report.finding.code is Code.TOO_LARGE_TO_SCAN:  # clamd's own limit is below our setting
+            return await self._too_large(asset, size, report)
+        await self._record(asset, report)
+        if report.finding.verdict is Verdict.ERROR:
+            raise RetryableError(Code.SCANNER_ERROR, report.finding.signature or "the scanner hung up without a reply")
+        if report.finding.verdict is Verdict.CLEAN:
             return _clean(asset, witness, size)
-        return self._refused(asset, finding)
+        return self._refused(asset, report.finding)
 
     async def _size(self, asset: Asset) -> int:
         """Bytes of the bound version, which must be there and must not be empty or too large."""
@@ -99,38 +84,55 @@ class ScanHandler:
             raise RejectedError(Code.TOO_LARGE, f"{found.size} bytes, at most {limit} are allowed")
         return found.size
 
-    async def _scan(self, asset: Asset, witness: Witness) -> Finding:
+    async def _scan(self, asset: Asset, size: int, witness: Witness) -> "Report":
+        """What the scanners say about the bound version; a stream that was cut is nothing to judge by."""
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+            stored = self._storage.stream(asset.source, etag=asset.etag)
+            async with stored as pieces, aclosing(witness.watch(pieces)) as watched:
+                yield watched
+
         try:
-            async with self._storage.stream(asset.source) as pieces:
-                return finding_of(await self._clamd.scan(witness.watch(pieces)))
+            scanned = await self._scanners.scan(opened, size)
         except MissingObjectError as error:
             raise RejectedError(Code.SOURCE_MISSING, str(error)) from error
-        except TimeoutError as error:
-            raise RetryableError(Code.SCANNER_ERROR, "no verdict within the time for one scan") from error
+        except ChangedObjectError as error:
+            raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was bound") from error
+        except TimeoutError:
+            return Report(Finding(Verdict.ERROR, Code.SCANNER_ERROR, "no verdict within the time for one scan"))
+        finding = finding_of(scanned.reply)
+        if finding.verdict is Verdict.CLEAN and witness.size != size:
+            raise RetryableError(Code.STORAGE_ERROR, f"{witness.size} bytes came, {size} were expected")
+        return Report(finding, scanned.engine)
 
-    async def _tag(self, asset: Asset, finding: Finding) -> None:
-        """Write the verdict on the version itself; a bucket that is not ours is never touched."""
+    async def _record(self, asset: Asset, report: "Report") -> None:
+        """Count the verdict and write it on the version itself; a bucket that is not ours is never touched.
+
+        An error is written too: a tag that was there before the scan must not outlive it.
+        """
+        self._metrics.scans.labels(report.finding.verdict).inc()
         if asset.bucket != self._policy.own_bucket:
             return
         tags = {
-            "scan-status": finding.verdict.value.upper(),
-            "scan-signature": _tag_value(finding.signature),
-            "scan-engine": _tag_value(await self._clamd.version()),
+            "scan-status": report.finding.verdict.value.upper(),
+            "scan-signature": _tag_value(report.finding.signature),
+            "scan-engine": _tag_value(report.engine),
             "scan-at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         try:
-            await self._storage.tag(asset.source, {name: value for name, value in tags.items() if value})
+            written = {name: value for name, value in tags.items() if value}
+            await self._storage.tag(asset.source, written, ours="scan-")
         except MissingObjectError as error:
             raise RejectedError(Code.SOURCE_MISSING, str(error)) from error
 
-    async def _unscannable(self, asset: Asset, size: int) -> Commit:
-        finding = Finding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)
-        self._metrics.scans.labels(finding.verdict).inc()
-        await self._tag(asset, finding)
+    async def _too_large(self, asset: Asset, size: int, report: "Report") -> Commit:
+        """A video may still be re-encoded, if the operator wants that; its original is never served."""
+        await self._record(asset, report)
         if asset.asset_type is AssetType.VIDEO and self._policy.reencode_unscannable_video:
             note = Note("unscannable", f"{size} bytes: only re-encoded renditions will be served")
             return _proceed(asset, Facts(size=size), [note])
-        raise RejectedError(Code.TOO_LARGE_TO_SCAN, f"{size} bytes, the scanner takes {self._policy.max_bytes}")
+        raise RejectedError(Code.TOO_LARGE_TO_SCAN, f"{size} bytes are more than the scanner takes")
 
     def _refused(self, asset: Asset, finding: Finding) -> Commit:
         code = finding.code or Code.UNSCANNABLE
@@ -153,14 +155,9 @@ class ScanHandler:
 
 def _clean(asset: Asset, witness: Witness, size: int) -> Commit:
     """The file is safe; now its content must be what it was announced as."""
-    if witness.size != size:
-        raise RetryableError(Code.STORAGE_ERROR, f"{witness.size} bytes came, {size} were expected")
     sniffed = sniff(witness.head)
     admit(asset.asset_type, sniffed)
-    if witness.pdf and witness.pdf.encrypted:
-        raise RejectedError(Code.ENCRYPTED, "the document is encrypted")
-    if witness.pdf and witness.pdf.active:
-        raise RejectedError(Code.ACTIVE_CONTENT, "the document contains scripts")
+    witness.require_harmless()
     notes = [Note("clean", f"{size} bytes")]
     if sniffed and sniffed != asset.content_type:
         notes.append(Note("content_type", f"announced as {asset.content_type}, is {sniffed}"))

@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass
 
+from handlers.scan.instream import Reply
 from media.asset import Verdict
 from media.errors import Code
 
-_CLEAN = b"stream: OK"
-_FOUND = re.compile(rb"stream: (\S[^\0\n]*) FOUND")
-_TOO_LARGE = b"INSTREAM size limit exceeded. ERROR"
+_CLEAN = b"stream: OK\0"
+_FOUND = re.compile(rb"stream: (\S[^\0\n]*) FOUND\0")
+_TOO_LARGE = b"INSTREAM size limit exceeded. ERROR\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +21,22 @@ class Finding:
     signature: str = ""
 
 
-def finding_of(reply: bytes) -> Finding:
-    """Read a reply as clamd sends it, without its final NUL (one that is still there is taken off).
+def finding_of(reply: Reply) -> Finding:
+    """Read a reply, whole and with the NUL that ends it.
 
-    Cut off, empty or unknown replies are `error`: the scan has to be done again.
+    Cut off, empty, unknown or repeated replies are `error`: the scan has to be done again. So is a clean one that came
+    before all bytes were sent. An infection, or that the file is too large, may be told early.
     """
-    said = reply.removesuffix(b"\0").removesuffix(b"\n")
-    if said == _CLEAN:
-        return Finding(Verdict.CLEAN)
-    if said == _TOO_LARGE:
+    if reply.said == _CLEAN:
+        return Finding(Verdict.CLEAN) if reply.complete else _doubt(b"OK before all was sent")
+    if reply.said == _TOO_LARGE:
         return Finding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)
-    found = _FOUND.fullmatch(said)
-    if found is None:
-        return Finding(Verdict.ERROR, Code.SCANNER_ERROR, said[:200].decode(errors="replace"))
-    return _named(found.group(1).decode(errors="replace"))
+    found = _FOUND.fullmatch(reply.said)
+    return _named(found.group(1).decode(errors="replace")) if found else _doubt(reply.said)
+
+
+def _doubt(said: bytes) -> Finding:
+    return Finding(Verdict.ERROR, Code.SCANNER_ERROR, said[:200].decode(errors="replace"))
 
 
 def _named(signature: str) -> Finding:

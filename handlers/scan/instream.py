@@ -1,0 +1,186 @@
+"""INSTREAM over a raw socket: reads while it writes, so that clamd's last word is heard even when it hangs up.
+
+asyncio's streams raise the write error instead and lose what was said; so does the `clamd` package, which also blocks
+and writes 1 KiB chunks.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from media.errors import Dependency, UnavailableError
+
+CHUNK = 256 * 1024
+"""Bytes in one chunk of INSTREAM, at most; clamd's protocol allows more, throughput does not grow (facts: ClamAV)."""
+REPLY_LIMIT = 4096
+"""Bytes of a reply; a signature's name is far shorter."""
+CONNECT_TIMEOUT = 5.0
+LARGEST_CHUNK = 0xFFFF_FFFF
+"""Bytes: a chunk's length has 32 bits."""
+_LENGTH = struct.Struct("!L")
+_SEND_BUFFER = 1024 * 1024
+"""Bytes asked of the kernel, so that clamd finds the next chunk waiting while we fetch the one after it."""
+
+Source = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Opens the bytes to scan. Called only once clamd is connected, so that a dead one costs no download."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where clamd listens: a unix socket's path, or a host and port."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """From `tcp://host:port` or `unix:///path`. Raises ValueError for anything else."""
+        parts = urlsplit(url)
+        if parts.scheme == "unix" and parts.path:
+            return cls(path=parts.path)
+        if parts.scheme == "tcp" and parts.hostname and parts.port:
+            return cls(parts.hostname, parts.port)
+        raise ValueError(f"not a clamd address: {url!r}")
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}" if self.path else f"tcp://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """All that clamd said until it hung up. `complete`: it had been sent everything before it said a word."""
+
+    said: bytes
+    complete: bool
+
+
+async def instream(address: Address, source: Source) -> Reply:
+    """Stream what `source` opens to clamd and hear its reply. The caller sets the deadline.
+
+    Raises UnavailableError(clamd) when it cannot be reached, before `source` is opened; and whatever `source` raises.
+    """
+    with await connect(address) as connection:
+        heard = bytearray()
+        listening = asyncio.ensure_future(_listen(connection, heard))
+        try:
+            async with source() as pieces:
+                complete = await _send_all(connection, pieces, heard, listening)
+            await listening
+        finally:
+            listening.cancel()
+        return Reply(bytes(heard), complete)
+
+
+async def accepts(address: Address, size: int, *, patience: float) -> bool:
+    """Whether clamd takes a stream of `size` bytes (StreamMaxLength): it judges by a chunk's announced length alone.
+
+    It says nothing to a length that it accepts, so that a yes takes `patience` seconds. Raises UnavailableError.
+    """
+    if size > LARGEST_CHUNK:
+        return False
+    loop = asyncio.get_running_loop()
+    with await connect(address) as connection:
+        try:
+            async with asyncio.timeout(patience):
+                await loop.sock_sendall(connection, b"zINSTREAM\0" + _LENGTH.pack(size))
+                await loop.sock_recv(connection, REPLY_LIMIT)
+        except TimeoutError:
+            return True
+        except ConnectionError as error:
+            raise UnavailableError(Dependency.CLAMD, str(error)) from error
+    return False
+
+
+async def connect(address: Address) -> socket.socket:
+    """A connected, non-blocking socket. Raises UnavailableError(clamd)."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            return await _connect(address)
+    except (OSError, TimeoutError) as error:
+        raise UnavailableError(Dependency.CLAMD, f"{address}: {type(error).__name__} {error}".strip()) from error
+
+
+async def _connect(address: Address) -> socket.socket:
+    if address.path:
+        return await _dial(socket.AF_UNIX, address.path)
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    for family, _, _, _, place in found[:-1]:
+        try:
+            return await _dial(family, place)
+        except OSError:  # the name has more addresses; the last one's error is the one that is told
+            continue
+    return await _dial(found[-1][0], found[-1][4])
+
+
+async def _dial(family: int, place: object) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        await asyncio.get_running_loop().sock_connect(connection, place)  # type: ignore[arg-type] # what getaddrinfo gave
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _send_all(
+    connection: socket.socket, pieces: AsyncIterator[bytes], heard: bytearray, listening: "asyncio.Future[None]"
+) -> bool:
+    """False when clamd spoke, or hung up, before it was sent everything: a broken pipe's reply is on its way."""
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(connection, b"zINSTREAM\0")
+        async for piece in pieces:
+            for start in range(0, len(piece), CHUNK):
+                await _send_chunk(connection, memoryview(piece)[start : start + CHUNK])
+            if heard or listening.done():
+                return False
+        if heard or listening.done() or _has_spoken(connection):
+            return False
+        await loop.sock_sendall(connection, _LENGTH.pack(0))
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+async def _send_chunk(connection: socket.socket, chunk: memoryview) -> None:
+    """Length and bytes in one call, without joining them; the rest when there is room for it."""
+    loop, head = asyncio.get_running_loop(), _LENGTH.pack(len(chunk))
+    try:
+        sent = connection.sendmsg([head, chunk])
+    except BlockingIOError:
+        sent = 0
+    if sent < len(head):
+        await loop.sock_sendall(connection, head[sent:])
+        sent = len(head)
+    if sent < len(head) + len(chunk):
+        await loop.sock_sendall(connection, chunk[sent - len(head) :])
+
+
+def _has_spoken(connection: socket.socket) -> bool:
+    """Whether a reply waits in the kernel that the event loop has not come round to yet."""
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _listen(connection: socket.socket, heard: bytearray) -> None:
+    """All that clamd says until it hangs up, as it does after each INSTREAM: what follows a reply spoils it."""
+    loop = asyncio.get_running_loop()
+    while len(heard) <= REPLY_LIMIT:
+        try:
+            piece = await loop.sock_recv(connection, REPLY_LIMIT)
+        except ConnectionResetError:
+            return
+        if not piece:
+            return
+        heard += piece

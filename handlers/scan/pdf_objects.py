@@ -1,0 +1,116 @@
+"""Finds a PDF's object streams and unpacks them: since PDF 1.5 most objects stand in them, compressed."""
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+
+UNPACKED_LIMIT = 256 * 1024 * 1024
+"""Bytes unpacked of one document, all streams together. A hundred thousand objects fit into a tenth of it."""
+ONE_STEP = 256 * 1024
+MOST_OPEN = 8
+"""Streams unpacked at once; they nest only where somebody hides one in another."""
+DICTIONARY = 4096
+"""Bytes before `stream` in which its dictionary is looked for."""
+_CARRIED = 16
+"""Bytes of a piece's end in which the keyword may have begun."""
+_FIRST = 64
+"""Unpacked bytes that tell how a stream begins."""
+_OVERLAP = 128
+_START = re.compile(rb"(?<!end)stream(?:\r\n|\n|\r)")
+_OBJECTS = re.compile(rb"\s*\d+\s+\d+\s")
+"""How an object stream begins: pairs of an object's number and its offset."""
+_ESCAPED_NAME = re.compile(rb"/(?:O|#4[Ff])(?:b|#62)(?:j|#6[Aa])(?:S|#53)(?:t|#74)(?:m|#6[Dd])")
+_PREDICTED = re.compile(rb"/Predictor\s+(?!1\b)")
+
+Look = Callable[[bytes], None]
+"""Given unpacked bytes, the end of what came before in front of them."""
+
+
+class ObjectStreams:
+    """Fed with a document's bytes; hands what its object streams hold to `look`."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._before = b""
+        self._open: list[_Unpacking] = []
+        self._left = UNPACKED_LIMIT
+        self.opaque = ""
+
+    def feed(self, piece: bytes) -> None:
+        for one in self._open:
+            self._unpack(one, piece)
+        window = self._before + piece
+        fresh = max(0, len(self._before) - _CARRIED)
+        for start in _START.finditer(window, fresh):
+            if start.end() > len(self._before):
+                self._begin(window[max(0, start.start() - DICTIONARY) : start.start()], window[start.end() :])
+        self._open = [one for one in self._open if not one.done]
+        self._before = window[-DICTIONARY - _CARRIED :]
+
+    def _begin(self, before: bytes, data: bytes) -> None:
+        _, found, dictionary = before.rpartition(b"obj")
+        named = bool(_ESCAPED_NAME.search(dictionary)) or not found
+        if len([one for one in self._open if not one.done]) >= MOST_OPEN:
+            self.opaque = "too many streams within each other"
+            return
+        if found and named and b"/Filter" not in dictionary and b"#" not in dictionary:
+            return  # it is not compressed: whoever sees the document's bytes sees it
+        if found and named and _PREDICTED.search(dictionary):
+            self.opaque = "an object stream with a predictor"
+            return
+        one = _Unpacking(must=bool(found) and named)
+        self._unpack(one, data)
+        self._open.append(one)
+
+    def _unpack(self, one: "_Unpacking", data: bytes) -> None:
+        for text in one.feed(data):
+            self._left -= len(text)
+            self._look(text)
+            if self._left < 0:
+                one.done = True
+                self.opaque = f"its streams unpack to more than {UNPACKED_LIMIT} bytes"
+                return
+        if one.failed:
+            self.opaque = "an object stream that is not plain Flate"
+
+
+class _Unpacking:
+    """One stream on its way. `must`: its dictionary says that it holds objects, so it has to be readable."""
+
+    def __init__(self, *, must: bool) -> None:
+        self._must = must
+        self._inflate = zlib.decompressobj()
+        self._held = b""
+        self._begun = False
+        self.done = False
+        self.failed = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What comes out, step by step, until there is no more or the caller sets `done`."""
+        if not self._begun and not self._held:
+            data = data.lstrip(b"\r\n")  # the keyword's line may end in the next piece
+        while data and not self.done:
+            try:
+                text = self._inflate.decompress(data, ONE_STEP)
+            except zlib.error:
+                self._end(failed=self._must)
+                return
+            data = self._inflate.unconsumed_tail
+            last = self._inflate.eof
+            if self._begins(text, last=last):
+                yield self._held
+                self._held = self._held[-_OVERLAP:]
+            if last:
+                self.done = True
+
+    def _begins(self, text: bytes, *, last: bool) -> bool:
+        """Whether what came out so far begins as objects do; no more is unpacked when it does not."""
+        self._held += text
+        if not self._begun and (len(self._held) >= _FIRST or last):
+            self._begun = True
+            if self._held.strip() and not _OBJECTS.match(self._held):
+                self._end(failed=self._must)
+        return self._begun and not self.done
+
+    def _end(self, *, failed: bool) -> None:
+        self.done, self.failed = True, failed

@@ -1,0 +1,77 @@
+"""Beside the scans: says at start what the scanners will not take, and watches how old their signatures are."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from handlers.scan.clamd import Clamd
+from handlers.scan.scanners import Scanners
+from media.errors import UnavailableError
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 60.0
+"""Seconds between two looks; freshclam brings new signatures a few times a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannerUpkeep:
+    """`limits` are the largest uploads by asset type, `max_bytes` what is sent to a scanner at all; both bytes."""
+
+    scanners: Scanners
+    limits: Mapping[str, int]
+    max_bytes: int
+    metrics: Metrics
+    interval: float = INTERVAL
+
+    async def run(self) -> None:
+        """For ever; ends by cancellation only. A scanner that is away is looked at again the next time."""
+        unchecked = list(self.scanners.all)
+        while True:
+            unchecked = [one for one in unchecked if not await self._check(one)]
+            for one in self.scanners.all:
+                await _refresh(one)
+            self.metrics.database_age.set(self._age())
+            await asyncio.sleep(self.interval)
+
+    async def _check(self, one: Clamd) -> bool:
+        """Log what this scanner will not take; False when it is away."""
+        try:
+            sizes = {size: await one.accepts(size) for size in {*self._sent().values()}}
+            alerts = await one.alerts_encrypted()
+        except UnavailableError as error:
+            log.warning("scanner.unchecked", clamd=str(one.address), error=str(error))
+            return False
+        too_large = {
+            name: size for name, size in self.limits.items() if size > self.max_bytes or not sizes[self._sent()[name]]
+        }
+        if too_large:
+            log.warning(
+                "scanner.limits", clamd=str(one.address), scan_max_bytes=self.max_bytes, not_scannable=too_large
+            )
+        if not all(sizes.values()):
+            log.error("scanner.stream_limit", clamd=str(one.address), raise_StreamMaxLength_to=max(sizes))
+        if not alerts:
+            log.warning("scanner.encrypted_unnoticed", clamd=str(one.address), set_in_clamd_conf="AlertEncrypted yes")
+        return True
+
+    def _sent(self) -> dict[str, int]:
+        """The most that is streamed, by asset type."""
+        return {name: min(size, self.max_bytes) for name, size in self.limits.items()}
+
+    def _age(self) -> float:
+        """Seconds; NaN while no scanner has told a date, since 0 would be a lie."""
+        oldest = self.scanners.oldest_database()
+        return (datetime.now(UTC) - oldest).total_seconds() if oldest else math.nan
+
+
+async def _refresh(one: Clamd) -> None:
+    try:
+        await one.refresh()
+    except UnavailableError as error:
+        log.warning("scanner.unavailable", clamd=str(one.address), error=str(error))
