@@ -79,10 +79,11 @@ sent AS (
     INSERT INTO outbox (asset_id, kind, target, body, group_id)
     SELECT asset_id, e.kind, e.target, e.body, e.group_id
     FROM bound, jsonb_to_recordset($9::jsonb) AS e(kind text, target text, body jsonb, group_id text) RETURNING *)
-SELECT a.version_id, a.etag, a.status, (SELECT count(*) FROM bound) AS bound,
-       (SELECT jsonb_agg(id) FROM sent) AS sent
-FROM assets a WHERE asset_id = $1 AND bucket = $2 AND key = $3
+SELECT (SELECT jsonb_agg(id ORDER BY id) FROM sent) AS sent FROM bound
 """
+
+_BOUND = "SELECT version_id, etag, status FROM assets WHERE asset_id = $1 AND bucket = $2 AND key = $3"
+"""A statement of its own: beside an update that had to wait, one would read what was there before the other's."""
 
 _BIND_SOURCES = [Status.PENDING.value, Status.EXPIRED.value]
 
@@ -136,15 +137,20 @@ class AssetStore:
             _BIND, asset_id, version.bucket, version.key, version.version_id, stored.etag, stored.size,
             stored.sequencer, _BIND_SOURCES, effects_as_json(effects), note,
         )  # fmt: skip
-        if record is None:
-            return Binding.UNKNOWN, []
-        if record["bound"]:
+        if record is not None:
             rows = [OutboxRow(i, asset_id, e) for i, e in zip(json.loads(record["sent"] or "[]"), effects, strict=True)]
             return Binding.BOUND, rows
+        return await self._bound_before(asset_id, stored), []
+
+    async def _bound_before(self, asset_id: UUID, stored: StoredObject) -> Binding:
+        version = stored.version
+        record = await self._database.fetchrow(_BOUND, asset_id, version.bucket, version.key)
+        if record is None:
+            return Binding.UNKNOWN
         if record["status"] == Status.DELETED:
-            return Binding.GONE, []
+            return Binding.GONE
         same = record["version_id"] == version.version_id and (version.version_id or record["etag"] == stored.etag)
-        return (Binding.SAME if same else Binding.OTHER), []
+        return Binding.SAME if same else Binding.OTHER
 
     async def get(self, asset_id: UUID, *, owner_id: str | None = None) -> Asset | None:
         """One asset with its renditions. With `owner_id`, only if it is that owner's."""

@@ -1,8 +1,12 @@
-"""The longer statements. Each is one round trip and one transaction; what must hold stands in its first CTE."""
+"""The longer statements. Each is one round trip and one transaction; what must hold stands in its first CTE.
+
+Whoever changes both locks the asset before its stage, or two of them could wait for each other. What was read beside
+an update that had to wait is as old as the statement: only what an update returns is true.
+"""
 
 CLAIM = """
 WITH before AS (
-    SELECT a.*, s.state, s.plan, extract(epoch FROM s.lease_until - now())::float8 AS remaining
+    SELECT a.*, s.state, extract(epoch FROM s.lease_until - now())::float8 AS remaining
     FROM assets a LEFT JOIN stages s ON s.asset_id = a.asset_id AND s.stage = $2
     WHERE a.asset_id = $1),
 open AS (
@@ -15,11 +19,11 @@ claimed AS (
     FROM open
     WHERE s.asset_id = open.asset_id AND s.stage = $2
       AND (s.state IN ('queued', 'failed') OR (s.state = 'leased' AND s.lease_until <= now()))
-    RETURNING s.asset_id, s.attempt, s.forgiven),
+    RETURNING s.asset_id, s.attempt, s.forgiven, s.plan),
 moved AS (
     UPDATE assets a SET status = $5, code = NULL, detail = NULL, updated_at = now()
     FROM claimed WHERE a.asset_id = claimed.asset_id AND a.status <> $5)
-SELECT before.*, claimed.attempt AS claimed_attempt, claimed.forgiven AS claimed_forgiven
+SELECT before.*, claimed.attempt AS claimed_attempt, claimed.forgiven AS claimed_forgiven, claimed.plan
 FROM before LEFT JOIN claimed USING (asset_id)
 """
 
@@ -45,7 +49,7 @@ WITH open AS (
 won AS (
     UPDATE stages s SET state = $6, lease_until = NULL,
            job_id = CASE WHEN $6 = 'queued' THEN NULL ELSE coalesce($7, s.job_id) END,
-           plan = CASE WHEN $6 = 'queued' THEN NULL ELSE s.plan END,
+           plan = CASE WHEN $6 IN ('queued', 'failed', 'rejected') THEN NULL ELSE s.plan END,
            progress = CASE WHEN $6 = 'done' THEN 100 ELSE greatest(s.progress, $8::smallint) END,
            nudges = 0, nudge_at = NULL, updated_at = now()
     FROM open
@@ -90,9 +94,11 @@ SELECT sent.* FROM won LEFT JOIN sent USING (asset_id)
 """
 
 PROGRESS = """
-WITH waiting AS (
-    UPDATE stages SET progress = greatest(progress, $3::smallint), nudges = 0, nudge_at = NULL, updated_at = now()
-    WHERE asset_id = $1 AND stage = 'transcode' AND state = 'waiting' AND job_id = $2 RETURNING asset_id, progress)
+WITH open AS (SELECT asset_id FROM assets WHERE asset_id = $1 FOR UPDATE),
+waiting AS (
+    UPDATE stages s SET progress = greatest(s.progress, $3::smallint), nudges = 0, nudge_at = NULL, updated_at = now()
+    FROM open WHERE s.asset_id = open.asset_id AND s.stage = 'transcode' AND s.state = 'waiting' AND s.job_id = $2
+    RETURNING s.asset_id, s.progress)
 UPDATE assets a SET progress = waiting.progress, updated_at = now()
 FROM waiting WHERE a.asset_id = waiting.asset_id AND a.status = 'processing' AND a.progress < waiting.progress
 RETURNING 1

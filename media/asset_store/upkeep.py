@@ -10,6 +10,7 @@ import asyncpg
 from media.asset import Asset, Stage
 from media.asset_store.database import CONNECT_TIMEOUT, STATEMENT_TIMEOUT, Database, postgres_calls
 from media.asset_store.rows import asset_of
+from media.outbox import Effect, effects_as_json
 
 LOCK = 0x0D0CF120
 """Key of the advisory lock that one reconciler holds."""
@@ -18,6 +19,24 @@ FIRST_NUDGE = 600
 MOST_NUDGES = 6
 BATCH = 100
 """Stages or assets looked at in one round."""
+
+
+_STALLED = """
+WITH open AS (
+    SELECT asset_id FROM assets WHERE asset_id = $1 AND status IN ('uploaded', 'scanning', 'processing') FOR UPDATE),
+stage AS (
+    UPDATE stages s SET state = 'failed', lease_until = NULL, plan = NULL, updated_at = now()
+    FROM open WHERE s.asset_id = open.asset_id AND s.stage = $2 AND s.state IN ('queued', 'leased', 'waiting')
+      AND (s.lease_until IS NULL OR s.lease_until < now())
+    RETURNING s.asset_id, s.attempt),
+moved AS (
+    UPDATE assets a SET status = 'failed', code = $3, updated_at = now() FROM stage WHERE a.asset_id = stage.asset_id),
+sent AS (
+    INSERT INTO outbox (asset_id, kind, target, body, due_at)
+    SELECT asset_id, e.kind, e.target, e.body, now()
+    FROM stage, jsonb_to_recordset($4::jsonb) AS e(kind text, target text, body jsonb))
+INSERT INTO timeline (asset_id, stage, attempt, code) SELECT asset_id, $2, attempt, $3 FROM stage
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +112,9 @@ class Upkeep:
             first,
         )
 
-    async def stalled(self, asset_id: UUID, stage: Stage, code: str) -> None:
-        """Six reminders were in vain: the asset fails, and says so."""
-        await self._database.execute(
-            "WITH stage AS (UPDATE stages SET state = 'failed', lease_until = NULL, updated_at = now()"
-            "   WHERE asset_id = $1 AND stage = $2 AND state IN ('queued', 'leased', 'waiting')"
-            "   AND (lease_until IS NULL OR lease_until < now()) RETURNING asset_id, attempt),"
-            " moved AS (UPDATE assets a SET status = 'failed', code = $3, updated_at = now() FROM stage"
-            "   WHERE a.asset_id = stage.asset_id AND a.status IN ('uploaded', 'scanning', 'processing'))"
-            " INSERT INTO timeline (asset_id, stage, attempt, code) SELECT asset_id, $2, attempt, $3 FROM stage",
-            asset_id,
-            stage,
-            code,
-        )
+    async def stalled(self, asset_id: UUID, stage: Stage, code: str, effects: Sequence[Effect] = ()) -> None:
+        """Six reminders were in vain: the asset fails, and says so. `effects` clear up after its attempts."""
+        await self._database.execute(_STALLED, asset_id, stage, code, effects_as_json(effects))
 
     async def overdue(self, seconds: float) -> list[Asset]:
         """Assets whose upload never came within so many seconds."""

@@ -1,0 +1,159 @@
+"""Two workers at one row in the same instant. The row is held until both wait for it, so that every run is the bad one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from media.asset import AssetType, Delivery, ObjectVersion, Stage, StageState, Status, upload_key
+from media.asset_store.assets import AssetStore, Binding, NewAsset, StoredObject
+from media.asset_store.database import connect
+from media.asset_store.stages import Claim, Commit, Fence, StageStore
+from media.asset_store.upkeep import Upkeep
+from media.errors import Code
+from tests.conftest import Database
+
+BUCKET = "bucket"
+VERSION = "v1"
+
+
+class Store:
+    """The stores on one database, and a connection of the test's own that can hold an asset's row."""
+
+    def __init__(self, database: Any, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self.assets, self.stages, self.upkeep = AssetStore(database), StageStore(database), Upkeep(database)
+        self.connection = connection
+
+    async def pending(self, asset_type: AssetType = AssetType.VIDEO) -> StoredObject:
+        asset_id = uuid4()
+        key = upload_key(asset_type, "owner", asset_id, "file")
+        new = NewAsset(asset_id, "owner", asset_type, Delivery.COURSE_VIDEO, "video/mp4", "file", BUCKET, key)
+        assert await self.assets.create(new)
+        return StoredObject(ObjectVersion(BUCKET, key, VERSION), etag="e", size=1, sequencer="1")
+
+    async def waiting(self) -> UUID:
+        """An asset whose job runs."""
+        stored = await self.pending()
+        asset_id = UUID(stored.version.key.split("/")[3])
+        await self.assets.bind(asset_id, stored)
+        scan = await self.claimed(asset_id, Stage.SCAN)
+        after = Commit(StageState.DONE, Status.PROCESSING, next_stage=Stage.TRANSCODE)
+        await self.stages.commit(scan.fence, after)
+        transcode = await self.claimed(asset_id, Stage.TRANSCODE)
+        await self.stages.intend(transcode.fence, {"attempt": transcode.attempt})
+        await self.stages.commit(transcode.fence, Commit(StageState.WAITING, Status.PROCESSING, job_id="job"))
+        return asset_id
+
+    async def claimed(self, asset_id: UUID, stage: Stage) -> Claim:
+        claim = await self.stages.claim(asset_id, stage, version_id=VERSION, lease=60)
+        assert isinstance(claim, Claim)
+        return claim
+
+    @asynccontextmanager
+    async def row_held(self, asset_id: UUID) -> AsyncIterator[None]:
+        async with self.connection.transaction():
+            await self.connection.execute("SELECT 1 FROM assets WHERE asset_id = $1 FOR UPDATE", asset_id)
+            yield
+
+    async def blocked[T](self, work: Coroutine[Any, Any, T], *, count: int) -> "asyncio.Task[T]":
+        """Start it, and return when so many statements wait for a lock."""
+        task = asyncio.create_task(work)
+        async with asyncio.timeout(10):
+            while await self._waiting_for_locks() < count:  # noqa: ASYNC110 - the event is in the database
+                await asyncio.sleep(0.01)
+        return task
+
+    async def _waiting_for_locks(self) -> int:
+        statement = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        # Another connection's view is only refreshed outside of the snapshot that a transaction keeps.
+        await self.connection.execute("SELECT pg_stat_clear_snapshot()")
+        return int(await self.connection.fetchval(statement))
+
+
+@pytest.fixture
+async def store(postgres: Database) -> AsyncIterator[Store]:
+    connection = await asyncpg.connect(postgres.dsn)
+    try:
+        async with connect(postgres.dsn) as database:
+            yield Store(database, connection)
+    finally:
+        await connection.close()
+
+
+async def test_the_same_version_announced_twice_at_once_is_never_taken_for_another_one(store: Store) -> None:
+    stored = await store.pending()
+    asset_id = UUID(stored.version.key.split("/")[3])
+    async with store.row_held(asset_id):
+        first = await store.blocked(store.assets.bind(asset_id, stored), count=1)
+        second = await store.blocked(store.assets.bind(asset_id, stored), count=2)
+    results = [binding for binding, _ in (await first, await second)]
+    assert sorted(results) == [Binding.BOUND, Binding.SAME]
+
+
+async def test_another_version_announced_at_once_is_told_apart(store: Store) -> None:
+    stored = await store.pending()
+    asset_id = UUID(stored.version.key.split("/")[3])
+    other = StoredObject(ObjectVersion(BUCKET, stored.version.key, "v2"), etag="f", size=1, sequencer="2")
+    async with store.row_held(asset_id):
+        first = await store.blocked(store.assets.bind(asset_id, stored), count=1)
+        second = await store.blocked(store.assets.bind(asset_id, other), count=2)
+    assert [binding for binding, _ in (await first, await second)] == [Binding.BOUND, Binding.OTHER]
+
+
+async def test_a_progress_report_and_the_end_of_its_job_at_once_do_not_block_each_other(store: Store) -> None:
+    asset_id = await store.waiting()
+    row = await store.stages.get(asset_id, Stage.TRANSCODE)
+    assert row
+    fence = Fence(asset_id, Stage.TRANSCODE, row.attempt, StageState.WAITING)
+    async with store.row_held(asset_id):
+        end = await store.blocked(store.stages.commit(fence, Commit(StageState.DONE, Status.READY)), count=1)
+        report = await store.blocked(store.stages.progress(asset_id, "job", 50), count=2)
+    await end
+    assert await report is False
+
+
+async def test_giving_up_and_a_commit_at_once_do_not_block_each_other(store: Store) -> None:
+    asset_id = await store.waiting()
+    row = await store.stages.get(asset_id, Stage.TRANSCODE)
+    assert row
+    fence = Fence(asset_id, Stage.TRANSCODE, row.attempt, StageState.WAITING)
+    async with store.row_held(asset_id):
+        end = await store.blocked(store.stages.commit(fence, Commit(StageState.DONE, Status.READY)), count=1)
+        stalled = await store.blocked(store.upkeep.stalled(asset_id, Stage.TRANSCODE, Code.STALLED), count=2)
+    await end
+    await stalled
+    asset = await store.assets.get(asset_id)
+    assert asset
+    assert asset.status is Status.READY
+
+
+async def test_a_claim_that_had_to_wait_sees_the_plan_as_it_is_now(store: Store) -> None:
+    asset_id = await store.waiting()
+    await store.connection.execute("UPDATE stages SET state = 'failed' WHERE asset_id = $1", asset_id)
+    async with store.row_held(asset_id):
+        claim = await store.blocked(
+            store.stages.claim(asset_id, Stage.TRANSCODE, version_id=VERSION, lease=60), count=1
+        )
+        await store.connection.execute("UPDATE stages SET plan = NULL WHERE asset_id = $1", asset_id)
+    claimed = await claim
+    assert isinstance(claimed, Claim)
+    assert claimed.plan is None
+
+
+@pytest.mark.parametrize("state", [StageState.FAILED, StageState.REJECTED])
+async def test_a_stage_that_ended_badly_forgets_its_plan(store: Store, state: StageState) -> None:
+    """Its outputs are swept; were the plan kept, a new round would adopt the job that writes them."""
+    asset_id = await store.waiting()
+    row = await store.stages.get(asset_id, Stage.TRANSCODE)
+    assert row
+    fence = Fence(asset_id, Stage.TRANSCODE, row.attempt, StageState.WAITING)
+    await store.stages.commit(fence, Commit(state, Status(state.value)))
+    ended = await store.stages.get(asset_id, Stage.TRANSCODE)
+    assert ended
+    assert ended.plan is None
