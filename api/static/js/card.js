@@ -1,0 +1,146 @@
+/** One file in the gallery: its picture or stand-in, where it is on its way, and what can be done with it. */
+
+import { pictureRenditions } from './api.js';
+import { h, icon, iconButton } from './dom.js';
+import { drawThumbHash } from './thumbhash.js';
+import { agoInWords, bytesInWords, durationInWords, reasonInWords, statusInWords, typeInWords } from './words.js';
+
+const THUMBNAILS = ['w320', 'w640'];
+const SIZES = '(max-width: 560px) 92vw, 300px';
+const PHASES = { waiting: 'Waiting to be sent', asking: 'Preparing', sending: 'Uploading', confirming: 'Checking in', broken: 'Not sent' };
+const STEPS = ['Upload', 'Scan', 'Process', 'Ready'];
+
+export class Card {
+  #item;
+  #urls;
+  #shown = '';
+  #actions;
+
+  /** `actions`: functions `open`, `copy`, `remove`, `retry`, each given the item. */
+  constructor(item, urls, actions) {
+    this.#item = item;
+    this.#urls = urls;
+    this.#actions = actions;
+    this.placeholder = h('canvas', { class: 'thumb-placeholder', width: 1, height: 1, 'aria-hidden': 'true' });
+    this.thumb = h('span', { class: 'thumb' }, this.placeholder, h('span', { class: 'thumb-icon' }, icon(item.asset.asset_type)));
+    this.opener = h('button', { type: 'button', class: 'card-open', onclick: () => actions.open(item) }, this.thumb);
+    this.name = h('h3', { class: 'card-name' });
+    this.meta = h('p', { class: 'card-meta' });
+    this.chip = h('span', { class: 'chip' });
+    this.steps = h('ol', { class: 'steps', 'aria-label': 'Progress' }, STEPS.map((step) => h('li', {}, h('span', {}, step))));
+    this.bar = h('progress', { class: 'bar', max: 100 });
+    this.note = h('p', { class: 'card-note' });
+    this.tools = h('div', { class: 'card-tools' });
+    this.element = h('li', { class: 'card' }, this.opener, h('div', { class: 'card-body' },
+      h('div', { class: 'card-head' }, this.name, this.tools), this.meta, this.note, this.steps, this.bar));
+    this.thumb.append(this.chip);
+    this.update();
+  }
+
+  /** Shows the item as it is now. Elements stay the same ones, so that focus stays where it is. */
+  update() {
+    const { asset, upload } = this.#item;
+    this.element.dataset.status = upload ? 'sending' : asset.status;
+    this.element.dataset.assetId = asset.asset_id ?? '';
+    this.element.classList.toggle('is-broken', Boolean(upload?.error));
+    this.name.textContent = this.name.title = asset.original_filename;
+    this.meta.textContent = factsOf(asset).join(' · ');
+    this.opener.disabled = !asset.asset_id;
+    this.#state(asset, upload);
+    this.#buttons(asset, upload);
+    this.opener.setAttribute('aria-label', `${asset.original_filename}, ${typeInWords(asset.asset_type)}, ${this.chip.textContent}`);
+  }
+
+  /** Fetches the thumbnail. For the gallery to call when the card comes into view. */
+  async showPicture() {
+    const { asset } = this.#item;
+    this.#showPlaceholder(asset);
+    const names = thumbnailsOf(asset);
+    const key = `${asset.asset_id} ${names}`;
+    if (!names.length || asset.status !== 'ready' || this.#shown === key) return;
+    this.#shown = key;
+    const image = h('img', { class: 'thumb-image', alt: '', decoding: 'async', sizes: SIZES });
+    image.onload = () => { image.classList.add('is-loaded'); this.thumb.classList.add('has-picture'); };
+    image.onerror = () => { image.remove(); this.#shown = ''; this.#urls.forget(asset.asset_id); };
+    if (names[0] === 'poster') image.src = (await this.#urls.of(asset, 'poster')).url;
+    else image.srcset = await this.#urls.srcset(asset, names);
+    this.thumb.querySelector('img')?.remove();
+    this.placeholder.after(image);
+  }
+
+  #showPlaceholder(asset) {
+    if (asset.dominant_color) this.thumb.style.backgroundColor = asset.dominant_color;
+    if (!asset.placeholder || this.placeholder.dataset.hash === asset.placeholder) return;
+    this.placeholder.dataset.hash = asset.placeholder;
+    try {
+      drawThumbHash(this.placeholder, asset.placeholder);
+      this.thumb.classList.add('has-picture');
+    } catch (error) {
+      console.warn('not a placeholder', asset.asset_id, error); // Decoration only: the type's icon stays.
+    }
+  }
+
+  #state(asset, upload) {
+    const bad = upload?.error || ['rejected', 'failed', 'expired'].includes(asset.status);
+    const step = stepOf(asset, upload);
+    this.chip.textContent = upload ? PHASES[upload.phase] : statusInWords(asset.status);
+    this.chip.dataset.tone = bad ? 'bad' : asset.status === 'ready' ? 'good' : 'busy';
+    this.chip.hidden = asset.status === 'ready' && !upload;
+    this.note.textContent = bad ? (upload?.error?.message ?? reasonInWords(asset)) : '';
+    this.note.hidden = !bad;
+    this.steps.hidden = bad || asset.status === 'ready';
+    [...this.steps.children].forEach((li, i) => {
+      li.className = i < step ? 'is-done' : i === step ? 'is-now' : '';
+      if (i === step) li.setAttribute('aria-current', 'step'); else li.removeAttribute('aria-current');
+    });
+    this.#progress(asset, upload, bad);
+  }
+
+  #progress(asset, upload, bad) {
+    const percent = upload?.phase === 'sending' ? (100 * upload.sent) / Math.max(1, upload.total)
+      : !upload && asset.status === 'processing' && asset.progress > 0 ? asset.progress : null;
+    this.bar.hidden = bad || (asset.status === 'ready' && !upload);
+    if (percent === null) this.bar.removeAttribute('value'); else this.bar.value = percent;
+    const label = percent === null ? this.chip.textContent : `${this.chip.textContent} ${Math.floor(percent)} %`;
+    this.bar.setAttribute('aria-label', label);
+    if (!bad) this.chip.textContent = label;
+  }
+
+  #buttons(asset, upload) {
+    const wanted = upload?.error ? 'retry remove' : upload ? 'cancel' : asset.status === 'ready' ? 'copy remove' : 'remove';
+    if (this.tools.dataset.has === wanted) return;
+    this.tools.dataset.has = wanted;
+    const name = asset.original_filename;
+    const make = {
+      retry: () => iconButton('retry', `Send ${name} again`, () => this.#actions.retry(this.#item)),
+      cancel: () => iconButton('close', `Cancel the upload of ${name}`, () => this.#actions.cancel(this.#item)),
+      copy: () => iconButton('link', `Copy a link to ${name}`, () => this.#actions.copy(this.#item)),
+      remove: () => iconButton('trash', `Delete ${name}`, () => this.#actions.remove(this.#item)),
+    };
+    this.tools.replaceChildren(...wanted.split(' ').map((tool) => make[tool]()));
+  }
+}
+
+/** The renditions a thumbnail is made of; the largest small one when the picture is tiny. */
+function thumbnailsOf(asset) {
+  if ((asset.renditions ?? []).some((r) => r.name === 'poster')) return ['poster'];
+  const pictures = pictureRenditions(asset);
+  const fitting = pictures.filter((r) => THUMBNAILS.includes(r.name));
+  return (fitting.length ? fitting : pictures.slice(-1)).map((r) => r.name);
+}
+
+/** What a line under the name says. */
+export function factsOf(asset) {
+  return [
+    typeInWords(asset.asset_type),
+    asset.width ? `${asset.width} × ${asset.height}` : '',
+    asset.duration_ms ? durationInWords(asset.duration_ms) : '',
+    bytesInWords(asset.size),
+    agoInWords(asset.created_at),
+  ].filter(Boolean);
+}
+
+function stepOf(asset, upload) {
+  if (upload || asset.status === 'pending') return 0;
+  return { uploaded: 1, scanning: 1, processing: 2 }[asset.status] ?? 3;
+}

@@ -1,0 +1,149 @@
+/** Wires the page together. */
+
+import { Api, Urls } from './api.js';
+import { Gallery } from './gallery.js';
+import { Session } from './session.js';
+import { Store } from './store.js';
+import { complain, toast } from './toast.js';
+import { Uploader } from './upload.js';
+import { Viewer } from './viewer.js';
+import { Watcher } from './watch.js';
+
+const element = (id) => document.getElementById(id);
+const session = new Session();
+const store = new Store();
+const api = new Api(session, askForToken);
+const urls = new Urls(api);
+const uploader = new Uploader(api, store);
+const actions = { open, copy, remove, retry: (item) => uploader.retry(item), cancel };
+const gallery = new Gallery({ api, store, urls, actions });
+const viewer = new Viewer({ api, store, urls, actions });
+
+function open(item) { viewer.open(item); }
+
+async function copy(item, rendition = '') {
+  try {
+    const { url, expires_at: end } = await urls.of(item.asset, rendition);
+    await navigator.clipboard.writeText(new URL(url, location.href).href);
+    toast(end ? `Link copied. It works until ${new Date(end).toLocaleTimeString([], { timeStyle: 'short' })}.` : 'Link copied.');
+  } catch (problem) {
+    complain(problem);
+  }
+}
+
+async function cancel(item) {
+  uploader.cancel(item);
+  store.remove(item);
+  if (item.asset.asset_id) await api.remove(item.asset.asset_id).catch(complain);
+  toast('Upload cancelled.');
+}
+
+async function remove(item) {
+  if (!item.asset.asset_id) { store.remove(item); return; }
+  if (!await confirmed(item.asset.original_filename)) return;
+  try {
+    await api.remove(item.asset.asset_id);
+    urls.forget(item.asset.asset_id);
+    store.remove(item);
+    toast(`${item.asset.original_filename} was deleted.`);
+  } catch (problem) {
+    complain(problem);
+  }
+}
+
+/** Asks before something is deleted for good. */
+function confirmed(name) {
+  const dialog = element('confirm');
+  element('confirm-name').textContent = name;
+  dialog.returnValue = '';
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'delete'), { once: true });
+  });
+}
+
+let asking = null;
+
+/** Another token for a refused one: from the local stack, else from whoever sits here. One question at a time. */
+function askForToken() {
+  asking ??= (async () => {
+    session.forget();
+    if (!await session.takeFromLocalStack()) await tokenFromForm();
+    showWho();
+    return true;
+  })().finally(() => { asking = null; });
+  return asking;
+}
+
+function tokenFromForm() {
+  const dialog = element('sign-in');
+  if (!dialog.open) dialog.showModal();
+  return new Promise((resolve) => {
+    element('token-form').addEventListener('submit', (event) => {
+      event.preventDefault();
+      session.use(element('token').value);
+      element('token').value = '';
+      dialog.close();
+      resolve();
+    }, { once: true });
+  });
+}
+
+function showWho() {
+  const { sub, role } = session.claims;
+  element('who').hidden = !sub;
+  element('who-name').textContent = [sub, role].filter(Boolean).join(' · ');
+}
+
+function send(files) {
+  if (!files.length) return;
+  const refused = uploader.add(files);
+  for (const file of refused) toast(`${file.name} is not a picture, a video, a sound or a PDF.`, 'bad');
+}
+
+function listenForFiles() {
+  element('pick').addEventListener('click', () => element('files').click());
+  element('files').addEventListener('change', ({ target }) => { send([...target.files]); target.value = ''; });
+  let depth = 0; // dragenter and dragleave come for every element on the way.
+  const show = () => document.body.classList.toggle('is-dragging', depth > 0);
+  const carriesFiles = (event) => event.dataTransfer.types.includes('Files');
+  addEventListener('dragenter', (event) => { if (carriesFiles(event)) { depth += 1; show(); } });
+  addEventListener('dragleave', (event) => { if (carriesFiles(event)) { depth -= 1; show(); } });
+  addEventListener('dragover', (event) => event.preventDefault());
+  addEventListener('drop', (event) => {
+    event.preventDefault();
+    depth = 0;
+    show();
+    send([...event.dataTransfer.files]);
+  });
+  addEventListener('paste', (event) => send([...event.clipboardData.files]));
+  addEventListener('beforeunload', (event) => { if (uploader.busy) event.preventDefault(); });
+}
+
+/** Says aloud what a sighted user sees happen on the cards. */
+function announceEnds() {
+  const ends = new Map();
+  store.addEventListener('change', ({ detail: { asset, upload } }) => {
+    if (upload || !asset.asset_id || ends.get(asset.asset_id) === asset.status) return;
+    const before = ends.get(asset.asset_id);
+    ends.set(asset.asset_id, asset.status);
+    if (before && asset.status === 'ready') toast(`${asset.original_filename} is ready.`);
+    if (before && asset.status === 'rejected') toast(`${asset.original_filename} was rejected.`, 'bad');
+    if (before && asset.status === 'failed') toast(`${asset.original_filename} could not be processed.`, 'bad');
+  });
+  store.addEventListener('uploadfailed', ({ detail }) => {
+    if (!detail.upload.cancelled) toast(`${detail.asset.original_filename}: ${detail.upload.error.message}`, 'bad');
+  });
+}
+
+async function start() {
+  listenForFiles();
+  announceEnds();
+  if (!await session.open()) await tokenFromForm();
+  showWho();
+  addEventListener('hashchange', () => { if (session.takeFromAddress()) { showWho(); gallery.reload(); } });
+  await gallery.reload();
+  new Watcher(api, store).start();
+}
+
+start().catch(complain);

@@ -1,0 +1,85 @@
+/** Plays video and sound: hls.js where the browser needs it, with the rungs of the ladder to choose from. */
+
+import { h } from './dom.js';
+import { toast } from './toast.js';
+
+const HLS_JS = '/static/vendor/hls.light.min.js';
+let loading = null;
+
+function loadHls() {
+  loading ??= new Promise((resolve, reject) => {
+    const script = h('script', { src: HLS_JS });
+    script.onload = () => resolve(window.Hls);
+    script.onerror = () => { loading = null; reject(new Error('The player could not be loaded.')); };
+    document.head.append(script);
+  });
+  return loading;
+}
+
+/** Fills `stage` with a player for a ready video or audio asset. Returns the function that takes it down. */
+export async function mountPlayer(stage, asset, urls) {
+  const has = (name) => asset.renditions.some((rendition) => rendition.name === name);
+  const media = asset.asset_type === 'audio' ? audioElement(asset) : await videoElement(asset, urls, has);
+  const quality = h('div', { class: 'quality', hidden: true });
+  stage.append(media, quality);
+  const direct = asset.asset_type === 'audio' && has('m4a') ? 'm4a' : has('hls') ? '' : 'mp4';
+  const { url } = await urls.of(asset, direct || 'hls');
+  const stop = direct ? playDirectly(media, url) : await playHls(media, url, quality);
+  return () => { stop(); media.pause(); media.removeAttribute('src'); media.load(); };
+}
+
+function audioElement(asset) {
+  return h('audio', { class: 'audio', controls: true, preload: 'metadata', crossOrigin: 'anonymous', 'aria-label': asset.original_filename });
+}
+
+async function videoElement(asset, urls, has) {
+  const poster = has('poster') ? (await urls.of(asset, 'poster')).url : null;
+  return h('video', {
+    class: 'video', controls: true, playsInline: true, preload: 'metadata', crossOrigin: 'anonymous', poster,
+    'aria-label': asset.original_filename,
+  });
+}
+
+function playDirectly(media, url) {
+  media.src = url;
+  return () => {};
+}
+
+async function playHls(media, url, quality) {
+  const Hls = await loadHls();
+  if (!Hls.isSupported()) return playDirectly(media, url); // Safari on a phone plays it by itself.
+  const hls = new Hls({ capLevelToPlayerSize: true });
+  recover(hls, Hls);
+  hls.on(Hls.Events.MANIFEST_PARSED, () => showRungs(hls, Hls, quality));
+  hls.loadSource(url);
+  hls.attachMedia(media);
+  return () => hls.destroy();
+}
+
+/** One fatal error of each kind is survived; after that the viewer is told. */
+function recover(hls, Hls) {
+  const tried = new Set();
+  hls.on(Hls.Events.ERROR, (_, { fatal, type }) => {
+    if (!fatal) return;
+    if (tried.has(type)) { toast('The video cannot be played any further. Close it and open it again.', 'bad'); hls.destroy(); return; }
+    tried.add(type);
+    if (type === Hls.ErrorTypes.MEDIA_ERROR) hls.recoverMediaError();
+    else hls.startLoad();
+  });
+}
+
+function showRungs(hls, Hls, box) {
+  const rungs = hls.levels.map((level, index) => ({ index, name: nameOf(level) })).filter((rung) => rung.name);
+  if (!rungs.length) return;
+  const select = h('select', { id: 'quality', onchange: () => { hls.nextLevel = Number(select.value); } },
+    h('option', { value: -1 }, 'Auto'), rungs.reverse().map(({ index, name }) => h('option', { value: index }, name)));
+  const now = h('output', { class: 'quality-now', for: 'quality' });
+  hls.on(Hls.Events.LEVEL_SWITCHED, (_, { level }) => { now.textContent = `playing ${nameOf(hls.levels[level])}`; });
+  box.append(h('label', { htmlFor: 'quality' }, 'Quality'), select, now);
+  box.hidden = false;
+}
+
+/** A rung by its short side, as people name it: 720p. */
+function nameOf({ width, height }) {
+  return width && height ? `${Math.min(width, height)}p` : '';
+}

@@ -1,0 +1,51 @@
+/** Who is asking: the bearer token, kept for this tab only and never in the address bar. */
+
+const KEY = 'docfliq.token';
+
+export class Session {
+  #token = sessionStorage.getItem(KEY);
+
+  get token() { return this.#token; }
+
+  /** The token's claims, for display only: the server decides what they are worth. */
+  get claims() {
+    try {
+      const part = this.#token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
+      return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
+    } catch {
+      return {}; // Not a JWT we can read; the server will say so on the first request.
+    }
+  }
+
+  use(token) {
+    this.#token = token.trim();
+    sessionStorage.setItem(KEY, this.#token);
+  }
+
+  forget() {
+    this.#token = null;
+    sessionStorage.removeItem(KEY);
+  }
+
+  /** Takes `#token=…` out of the address bar. True when there was one. */
+  takeFromAddress() {
+    const given = new URLSearchParams(location.hash.slice(1)).get('token');
+    if (!given) return false;
+    this.use(given);
+    history.replaceState(null, '', location.pathname + location.search);
+    return true;
+  }
+
+  /** Asks the development helper of a local stack for a token. Production has no such route, and answers 404. */
+  async takeFromLocalStack() {
+    const response = await fetch('/dev/token', { cache: 'no-store', signal: AbortSignal.timeout(5000) }).catch(() => null);
+    if (!response?.ok) return false;
+    this.use((await response.json()).token);
+    return true;
+  }
+
+  /** True when there is a token to try, from wherever it can be had. */
+  async open() {
+    return this.takeFromAddress() || Boolean(this.#token) || this.takeFromLocalStack();
+  }
+}

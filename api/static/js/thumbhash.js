@@ -1,0 +1,81 @@
+/** Draws the ThumbHash of a picture: some 25 bytes that hold a blurred impression of it (format: evanw/thumbhash). */
+
+const LONG_SIDE = 32;
+
+/** Decodes a base64 ThumbHash onto `canvas`. Returns the picture's aspect ratio; throws for bytes that are none. */
+export function drawThumbHash(canvas, base64) {
+  const hash = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  if (hash.length < 6 || !(hash[3] & 7)) throw new RangeError('not a ThumbHash');
+  const head = header(hash);
+  const width = Math.round(head.ratio > 1 ? LONG_SIDE : LONG_SIDE * head.ratio);
+  const height = Math.round(head.ratio > 1 ? LONG_SIDE / head.ratio : LONG_SIDE);
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext('2d').putImageData(new ImageData(pixels(hash, head, width, height), width, height), 0, 0);
+  return head.ratio;
+}
+
+/** The averages, scales and numbers of cosine terms that the first five or six bytes hold. */
+function header(hash) {
+  const first = hash[0] | (hash[1] << 8) | (hash[2] << 16);
+  const second = hash[3] | (hash[4] << 8);
+  const hasAlpha = Boolean(first >> 23);
+  const landscape = Boolean(second >> 15);
+  const terms = second & 7;
+  const most = hasAlpha ? 5 : 7;
+  return {
+    hasAlpha,
+    l: (first & 63) / 63, p: ((first >> 6) & 63) / 31.5 - 1, q: ((first >> 12) & 63) / 31.5 - 1,
+    a: hasAlpha ? (hash[5] & 15) / 15 : 1,
+    scale: {
+      l: ((first >> 18) & 31) / 31, p: (((second >> 3) & 63) / 63) * 1.25, q: (((second >> 9) & 63) / 63) * 1.25,
+      a: hasAlpha ? (hash[5] >> 4) / 15 : 0,
+    },
+    lx: Math.max(3, landscape ? most : terms), ly: Math.max(3, landscape ? terms : most),
+    ratio: landscape ? most / terms : terms / most,
+  };
+}
+
+/** The pairs of frequencies of a channel, in the order in which its terms are stored. */
+function frequencies(nx, ny) {
+  const pairs = [];
+  for (let cy = 0; cy < ny; cy += 1) for (let cx = cy ? 0 : 1; cx * ny < nx * (ny - cy); cx += 1) pairs.push([cx, cy]);
+  return pairs;
+}
+
+function channels(hash, head) {
+  let index = 0;
+  const start = head.hasAlpha ? 6 : 5;
+  const read = (nx, ny, scale) => frequencies(nx, ny).map(([cx, cy]) => {
+    const nibble = (hash[start + (index >> 1)] >> ((index & 1) << 2)) & 15;
+    index += 1;
+    return { cx, cy, value: (nibble / 7.5 - 1) * scale };
+  });
+  return {
+    l: read(head.lx, head.ly, head.scale.l), p: read(3, 3, head.scale.p), q: read(3, 3, head.scale.q),
+    a: head.hasAlpha ? read(5, 5, head.scale.a) : [],
+  };
+}
+
+function pixels(hash, head, width, height) {
+  const waves = channels(hash, head);
+  const rgba = new Uint8ClampedArray(width * height * 4);
+  for (let y = 0, i = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1, i += 4) {
+      const at = (name) => waves[name].reduce(
+        (sum, { cx, cy, value }) => sum + 2 * value * wave(x, width, cx) * wave(y, height, cy), head[name],
+      );
+      rgba.set(colour(at('l'), at('p'), at('q'), at('a')), i);
+    }
+  }
+  return rgba;
+}
+
+function wave(position, size, frequency) { return Math.cos((Math.PI / size) * (position + 0.5) * frequency); }
+
+/** LPQ (luminance, yellow–blue, red–green) to 8-bit RGBA. */
+function colour(l, p, q, a) {
+  const b = l - (2 / 3) * p;
+  const r = (3 * l - b + q) / 2;
+  return [r, r - q, b, a].map((channel) => 255 * channel);
+}

@@ -1,0 +1,143 @@
+/** All that the page says about states, events and errors. The codes are those of `media/errors.py`. */
+
+/** Why a file was not taken: what it means, and what its owner can do. */
+export const REASONS = {
+  infected: 'Malware was found in this file. It was moved to quarantine and nobody can open it.',
+  unscannable: 'The virus scanner could not look into the whole file, so nothing says that it is safe.',
+  too_large_to_scan: 'The file is larger than the virus scanner takes. Try a smaller or more compressed version.',
+  encrypted: 'The file is encrypted, so it can be neither scanned nor shown. Remove the password and try again.',
+  empty: 'The file is empty. Check the original and send it again.',
+  too_large: 'The file is larger than allowed for its type.',
+  type_mismatch: 'The content is not what the file name and type promise. Export it again in the right format.',
+  unsupported: 'This format is not one the service can read. Try JPEG, PNG, WebP, MP4, MP3 or PDF.',
+  corrupt: 'The file is damaged or cut short. Check that it opens on your device, then send it again.',
+  too_many_pixels: 'The picture, or all frames of the animation together, has more pixels than allowed.',
+  resource_limit: 'Reading this file took more memory or time than one file may use.',
+  no_video: 'The file has no picture track.',
+  no_audio: 'The file has no sound track.',
+  unsupported_codec: 'The picture or the sound is encoded in a way the service cannot read. Try H.264 with AAC.',
+  too_long: 'The recording lasts longer than allowed.',
+  active_content: 'The document contains scripts or starts programs. Export it as a plain PDF.',
+  bucket_not_allowed: 'The recording lies in a place the service may not read.',
+  source_changed: 'The file was changed after it was scanned, so it was refused. Send it again.',
+  attempts_exhausted: 'Processing failed again and again. This is our fault, not the file’s; the operator has been told.',
+  stalled: 'Nothing was heard of the work for a long time, so it was given up. Send the file again.',
+  source_missing: 'The uploaded file is not in storage any more. Send it again.',
+  scanner_error: 'The virus scanner gave no answer.',
+  storage_error: 'The storage answered with an error.',
+  transcoder_error: 'The video encoder ended with an error.',
+  job_canceled: 'The encoding was cancelled.',
+  worker_crashed: 'The process that did the work died.',
+  unforeseen: 'Something went wrong that nobody foresaw; the operator’s log has the details.',
+  undecodable: 'An internal message could not be read.',
+  unknown_asset: 'An internal message named a file that does not exist.',
+};
+
+/** What stands on a timeline besides the reasons above. */
+const EVENTS = {
+  created: 'Upload announced',
+  uploaded: 'File arrived in storage',
+  clean: 'Scanned: no malware found',
+  done: 'Finished',
+  ready: 'Ready to use',
+  queued: 'Waiting in line',
+  leased: 'Work began',
+  released: 'Put back in line',
+  retry: 'Will be tried again',
+  progress: 'Progress',
+  submitted: 'Handed to the video encoder',
+  job_submitted: 'Handed to the video encoder',
+  nudged: 'Reminded, since nothing was heard',
+  expired: 'The file never arrived',
+  deleted: 'Deleted',
+  quarantined: 'Moved to quarantine',
+  recording_conflict: 'The same recording was announced again with another file; the first one stays',
+  later_version: 'A later version of the file was removed',
+  later_version_deleted: 'A later version of the file was removed',
+  duplicate: 'Announced twice; the first one counts',
+};
+
+const STAGES = { scan: 'Safety scan', image: 'Picture sizes', transcode: 'Video encoding' };
+
+const STATUSES = {
+  pending: 'Waiting for the file', uploaded: 'In line', scanning: 'Scanning', processing: 'Processing', ready: 'Ready',
+  rejected: 'Rejected', failed: 'Failed', expired: 'Never arrived', deleted: 'Deleted',
+};
+
+const TYPES = { image: 'Image', video: 'Video', audio: 'Audio', document: 'Document' };
+
+const HTTP = {
+  0: 'The service cannot be reached. Check the connection and try again.',
+  401: 'The token was refused. It may have run out.',
+  403: 'This token does not allow that.',
+  404: 'That file does not exist any more.',
+  409: 'The file is not in a state that allows this.',
+  413: 'The file is larger than allowed for its type.',
+  415: 'This type of file is not accepted.',
+  429: 'Too many requests. Wait a moment and try again.',
+};
+
+const BROKEN = {
+  upload_broken: 'The upload broke off. Check the connection and try again.',
+  upload_cancelled: 'The upload was cancelled.',
+};
+
+export function statusInWords(status) { return STATUSES[status] ?? humanised(status); }
+export function typeInWords(type) { return TYPES[type] ?? humanised(type); }
+export function stageInWords(stage) { return STAGES[stage] ?? humanised(stage); }
+
+/** Why an asset was rejected or failed, in a sentence. */
+export function reasonInWords(asset) {
+  return REASONS[asset.code] ?? asset.detail ?? 'No reason was recorded.';
+}
+
+/** A problem document in a sentence: our own words for known codes, else the server's, else those for the status. */
+export function problemInWords(status, { code, detail, title, retryAfter }) {
+  if (BROKEN[code]) return BROKEN[code];
+  if (status === 429 && retryAfter) return `Too many requests. Try again in ${Math.ceil(retryAfter)} s.`;
+  if (HTTP[status] && (status === 0 || !detail)) return HTTP[status];
+  return REASONS[code] ?? detail ?? title ?? `The service answered with an error (${status}).`;
+}
+
+/** One line of the timeline: `{title, stage, detail, tone}`; tone is `good`, `bad`, `warn` or `plain`. */
+export function eventInWords({ code, stage, attempt, detail }) {
+  const where = stage ? stageInWords(stage) + (attempt > 1 ? `, attempt ${attempt}` : '') : '';
+  return { title: EVENTS[code] ?? REASONS[code] ?? humanised(code), where, detail: detail ?? '', tone: toneOf(code) };
+}
+
+function toneOf(code) {
+  if (['ready', 'clean', 'done'].includes(code)) return 'good';
+  if (['retry', 'released', 'nudged', 'later_version', 'recording_conflict', 'expired'].includes(code)) return 'warn';
+  return code in REASONS ? 'bad' : 'plain';
+}
+
+export function humanised(code) {
+  const words = String(code).replaceAll('_', ' ').trim();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+export function bytesInWords(bytes) {
+  if (bytes === null || bytes === undefined) return '';
+  const power = bytes < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3));
+  const value = bytes / 1000 ** power;
+  return `${value >= 100 || power === 0 ? Math.round(value) : value.toFixed(1)} ${['B', 'kB', 'MB', 'GB', 'TB'][power]}`;
+}
+
+export function durationInWords(ms) {
+  const seconds = Math.round(ms / 1000);
+  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  const [hours, ...rest] = parts;
+  return (hours ? [hours, ...rest.map(two)] : [rest[0], two(rest[1])]).join(':');
+}
+
+function two(number) { return String(number).padStart(2, '0'); }
+
+const RELATIVE = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+
+export function agoInWords(date) {
+  const seconds = (Date.parse(date) - Date.now()) / 1000;
+  for (const [unit, size] of [['day', 86400], ['hour', 3600], ['minute', 60]]) {
+    if (Math.abs(seconds) >= size) return RELATIVE.format(Math.round(seconds / size), unit);
+  }
+  return 'just now';
+}
