@@ -75,6 +75,7 @@ class _Known:
     """A token that was checked before, with which key, and until when (Unix seconds) that holds."""
 
     caller: Caller
+    kid: str | None
     key: VerificationKey
     not_before: float
     expires: float
@@ -100,18 +101,19 @@ class Authenticator:
         return await self._check(token.strip())
 
     async def _check(self, token: str) -> Caller:
-        key = await self._keys.find(_kid(token))
         now = self._clock()
         known = self._known.get(token)
-        # The very same key: one that was withdrawn must not live on in this cache.
-        if known and known.key is key and known.not_before <= now < known.expires:
+        # Still the very same key: one that was withdrawn must not live on in this cache.
+        if known and known.not_before <= now < known.expires and await self._keys.find(known.kid) is known.key:
             return known.caller
+        kid = _kid(token)
+        key = await self._keys.find(kid)
         claims = self._claims(token, key)
         caller = _caller(claims)
         if len(self._known) >= CACHE_LIMIT:
             self._known.clear()
         not_before = float(claims.get("nbf", 0)) - LEEWAY
-        self._known[token] = _Known(caller, key, not_before, float(claims["exp"]) + LEEWAY)
+        self._known[token] = _Known(caller, kid, key, not_before, float(claims["exp"]) + LEEWAY)
         return caller
 
     def _claims(self, token: str, key: VerificationKey) -> dict[str, Any]:

@@ -24,4 +24,14 @@ class ApiMetrics:
         self.loop_lag = Histogram(
             "media_event_loop_lag_seconds", "Lateness of the event loop.", buckets=_LAG, registry=self.registry
         )
+        self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.streams = Gauge("media_event_streams", "Open event streams.", registry=self.registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer. The label sets are looked up once: that costs more than the counting."""
+        found = self._of_route.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, str(status)), self.duration.labels(method, route)
+            self._of_route[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)

@@ -105,9 +105,7 @@ def _record(request: web.Request, status: int, seconds: float) -> None:
     route = resource.canonical if resource else "-"
     # The method is the client's word: unknown ones would each make a series of their own.
     method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
-    metrics = request.app[SERVICE].metrics
-    metrics.requests.labels(method, route, str(status)).inc()
-    metrics.duration.labels(method, route).observe(seconds)
+    request.app[SERVICE].metrics.answered(method, route, status, seconds)
     asset_id = request.match_info.get("asset_id", "")[:36]
     write = log.debug if route in _QUIET and status < 500 else log.info  # noqa: PLR2004 - server errors
     write("api.request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), asset_id=asset_id)
