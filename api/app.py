@@ -23,7 +23,7 @@ from api.routes import add_routes
 from api.service import SERVICE, Service
 from api.tickets import Tickets
 from api.views.docs import Docs
-from api.views.page import page_of
+from api.views.page import dev_token, page_of
 from api.wire import BODY_LIMIT
 from media import aws
 from media.asset_store import database
@@ -80,6 +80,7 @@ def application(service: Service) -> web.Application:
     if service.settings.page:
         page = page_of(service)
         app.router.add_get("/", page.index)
+        app.router.add_get("/dev/token", dev_token)
         app.router.add_get("/static/{path:.+}", page.asset)
     app.on_response_prepare.append(headers_for(service))
     app.on_shutdown.append(_end_streams)

@@ -205,6 +205,13 @@ class Timeline(Output):
     items: list[TimelineEntryOut]
 
 
+class PageTokenOut(Output):
+    """What the development page needs to begin: a token, and which signatures the scanner has."""
+
+    token: str
+    scanner: str
+
+
 class ImageCallback(Input):
     """Asks for a picture's renditions."""
 

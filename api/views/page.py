@@ -1,13 +1,17 @@
 """The page: static files under a strict policy, served only where the settings ask for it."""
 
+import ipaddress
 import mimetypes
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from api.problems import ProblemCode, ProblemError
-from api.service import Service
+from api.schemas import PageTokenOut
+from api.service import Service, service_of
+from api.wire import answer
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,200}")
@@ -40,6 +44,37 @@ class Page:
             "X-Frame-Options": "DENY",
         }
         return web.FileResponse(path, headers=headers)
+
+
+async def dev_token(request: web.Request) -> web.Response:
+    """The embedded stack's token for its own page; 404 everywhere else.
+
+    Only for who sits at this machine: the peer is loopback, and so is the name asked for, or a page of another site
+    whose name was made to resolve to 127.0.0.1 could read it.
+    """
+    settings = service_of(request).settings
+    if settings.page_token is None or not (_is_loopback(request.remote) and _is_loopback(_host_of(request))):
+        raise ProblemError(ProblemCode.NOT_FOUND)
+    given = answer(PageTokenOut(token=settings.page_token.get_secret_value(), scanner=settings.page_scanner))
+    given.headers["Cache-Control"] = "no-store"
+    given.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return given
+
+
+def _host_of(request: web.Request) -> str | None:
+    try:
+        return urlsplit(f"//{request.host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_loopback(name: str | None) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _policy(origins: list[str]) -> str:

@@ -92,6 +92,8 @@ function tokenFromForm() {
 function showWho() {
   const { sub, role } = session.claims;
   element('who').hidden = !sub;
+  element('scanner-note').hidden = !session.scanner;
+  element('scanner').textContent = session.scanner;
   element('who-name').textContent = [sub, role].filter(Boolean).join(' · ');
 }
 

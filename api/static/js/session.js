@@ -1,8 +1,12 @@
 /** Who is asking: the bearer token, kept for this tab only and never in the address bar. */
 
 const KEY = 'docfliq.token';
+const SCANNER = 'docfliq.scanner';
 
 export class Session {
+  /** Which signatures a local stack's scanner has, in its own words. */
+  get scanner() { return sessionStorage.getItem(SCANNER) ?? ''; }
+
   #token = sessionStorage.getItem(KEY);
 
   get token() { return this.#token; }
@@ -40,7 +44,9 @@ export class Session {
   async takeFromLocalStack() {
     const response = await fetch('/dev/token', { cache: 'no-store', signal: AbortSignal.timeout(5000) }).catch(() => null);
     if (!response?.ok) return false;
-    this.use((await response.json()).token);
+    const { token, scanner } = await response.json();
+    this.use(token);
+    sessionStorage.setItem(SCANNER, scanner);
     return true;
   }
 

@@ -84,7 +84,8 @@ export class Uploader {
     const { file } = item.upload;
     this.#phase(item, 'asking');
     const slot = await this.#api.startUpload({
-      asset_type: item.asset.asset_type, content_type: contentTypeOf(file), original_filename: file.name, size: file.size,
+      asset_type: item.asset.asset_type, content_type: contentTypeOf(file), original_filename: file.name,
+      ...(file.size ? { size: file.size } : {}), // Nothing is no size to announce; the scan says that the file is empty.
     }, crypto.randomUUID());
     this.#store.bind(item, slot.asset_id);
     this.#phase(item, 'sending');

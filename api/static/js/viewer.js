@@ -6,7 +6,7 @@ import { h, icon, iconButton } from './dom.js';
 import { mountPlayer } from './player.js';
 import { timelineList } from './timeline.js';
 import { complain } from './toast.js';
-import { bytesInWords, reasonInWords, statusInWords } from './words.js';
+import { bytesInWords, reasonInWords, renditionInWords, statusInWords } from './words.js';
 
 const dialog = document.getElementById('viewer');
 const part = (name) => dialog.querySelector(`[data-part="${name}"]`);
@@ -113,13 +113,13 @@ export class Viewer {
 
   #renditionRow(asset, rendition) {
     const size = rendition.width ? `${rendition.width} × ${rendition.height}` : '';
-    const facts = [size, bytesInWords(rendition.bytes), rendition.content_type.split('/').pop()].filter(Boolean).join(' · ');
-    const label = [h('strong', {}, rendition.name), h('span', {}, facts)];
+    const facts = [size, bytesInWords(rendition.bytes)].filter(Boolean).join(' · ');
+    const label = [h('strong', {}, renditionInWords(rendition.name)), h('span', {}, facts)];
     const isPicture = asset.asset_type === 'image' && rendition.width;
     const shown = isPicture
-      ? h('button', { type: 'button', class: 'rendition-name', 'aria-pressed': 'false', onclick: (e) => this.#showSize(e.currentTarget, asset, rendition).catch(complain) }, label)
-      : h('span', { class: 'rendition-name' }, label);
-    const copy = iconButton('link', `Copy the link to ${rendition.name}`, () => this.#actions.copy(this.#item, rendition.name));
+      ? h('button', { type: 'button', class: 'rendition-name', title: rendition.content_type, 'aria-pressed': 'false', onclick: (e) => this.#showSize(e.currentTarget, asset, rendition).catch(complain) }, label)
+      : h('span', { class: 'rendition-name', title: rendition.content_type }, label);
+    const copy = iconButton('link', `Copy the link to ${renditionInWords(rendition.name)}`, () => this.#actions.copy(this.#item, rendition.name));
     return h('li', {}, shown, copy);
   }
 

@@ -38,24 +38,38 @@ const EVENTS = {
   created: 'Upload announced',
   uploaded: 'File arrived in storage',
   clean: 'Scanned: no malware found',
-  done: 'Finished',
-  ready: 'Ready to use',
-  queued: 'Waiting in line',
-  leased: 'Work began',
-  released: 'Put back in line',
-  retry: 'Will be tried again',
-  progress: 'Progress',
+  content_type: 'Content looked at',
+  rendered: 'Made for the web',
+  planned: 'Encoding planned',
   submitted: 'Handed to the video encoder',
-  job_submitted: 'Handed to the video encoder',
+  ready: 'Ready to use',
+  note: 'Remark',
+  retry: 'Will be tried again',
+  unavailable: 'Waited: a service was down',
+  interrupted: 'Put back in line while a worker restarted',
+  lease_lost: 'Another worker took over',
   nudged: 'Reminded, since nothing was heard',
+  job_warning: 'The video encoder remarked something',
+  stale_job: 'An older encoding ended; its result was thrown away',
+  rejected: 'Rejected',
+  failed: 'Failed',
+  error: 'The virus scanner gave no answer',
+  quarantined: 'Moved to quarantine',
+  late_version: 'A later version of the file was removed',
+  late_upload: 'A file that came after the deletion was removed',
+  recording_conflict: 'The same recording was announced again with another file; the first one stays',
   expired: 'The file never arrived',
   deleted: 'Deleted',
-  quarantined: 'Moved to quarantine',
-  recording_conflict: 'The same recording was announced again with another file; the first one stays',
-  later_version: 'A later version of the file was removed',
-  later_version_deleted: 'A later version of the file was removed',
-  duplicate: 'Announced twice; the first one counts',
 };
+
+const GOOD = new Set(['clean', 'rendered', 'ready']);
+const WARN = new Set([
+  'retry', 'unavailable', 'interrupted', 'lease_lost', 'nudged', 'job_warning', 'stale_job', 'late_version', 'late_upload',
+  'recording_conflict', 'expired',
+]);
+const BAD = new Set(['rejected', 'failed', 'error']);
+
+const RENDITIONS = { hls: 'HLS', mp4: 'MP4', m4a: 'M4A', poster: 'Poster', original: 'Original' };
 
 const STAGES = { scan: 'Safety scan', image: 'Picture sizes', transcode: 'Video encoding' };
 
@@ -86,9 +100,12 @@ export function statusInWords(status) { return STATUSES[status] ?? humanised(sta
 export function typeInWords(type) { return TYPES[type] ?? humanised(type); }
 export function stageInWords(stage) { return STAGES[stage] ?? humanised(stage); }
 
+/** A rendition as people name it; the pictures keep the names by which the API knows them. */
+export function renditionInWords(name) { return RENDITIONS[name] ?? name; }
+
 /** Why an asset was rejected or failed, in a sentence. */
 export function reasonInWords(asset) {
-  return REASONS[asset.code] ?? asset.detail ?? 'No reason was recorded.';
+  return REASONS[asset.code] || asset.detail || 'No reason was recorded.';
 }
 
 /** A problem document in a sentence: our own words for known codes, else the server's, else those for the status. */
@@ -96,7 +113,7 @@ export function problemInWords(status, { code, detail, title, retryAfter }) {
   if (BROKEN[code]) return BROKEN[code];
   if (status === 429 && retryAfter) return `Too many requests. Try again in ${Math.ceil(retryAfter)} s.`;
   if (HTTP[status] && (status === 0 || !detail)) return HTTP[status];
-  return REASONS[code] ?? detail ?? title ?? `The service answered with an error (${status}).`;
+  return REASONS[code] || detail || title || `The service answered with an error (${status}).`;
 }
 
 /** One line of the timeline: `{title, stage, detail, tone}`; tone is `good`, `bad`, `warn` or `plain`. */
@@ -106,9 +123,9 @@ export function eventInWords({ code, stage, attempt, detail }) {
 }
 
 function toneOf(code) {
-  if (['ready', 'clean', 'done'].includes(code)) return 'good';
-  if (['retry', 'released', 'nudged', 'later_version', 'recording_conflict', 'expired'].includes(code)) return 'warn';
-  return code in REASONS ? 'bad' : 'plain';
+  if (GOOD.has(code)) return 'good';
+  if (WARN.has(code)) return 'warn';
+  return BAD.has(code) || code in REASONS ? 'bad' : 'plain';
 }
 
 export function humanised(code) {
