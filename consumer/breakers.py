@@ -1,6 +1,8 @@
 """Breakers: a dependency that is down pauses the queues that need it until a probe finds it back."""
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
@@ -17,6 +19,8 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 """Seconds between two probes; a queue resumes within twice that of the dependency's return."""
 PROBE_TIMEOUT = 4.0
+RELAPSE = 10.0
+"""Seconds after closing within which another trip means that the probe was too kind: the pauses go on growing."""
 
 
 class Breaker:
@@ -30,6 +34,8 @@ class Breaker:
         self._closed = asyncio.Event()
         self._closed.set()
         self._tripped = asyncio.Event()
+        self._pause = FIRST_PAUSE
+        self._closed_at = -math.inf
 
     @property
     def open(self) -> bool:
@@ -51,22 +57,24 @@ class Breaker:
         """Probe whenever tripped; for ever, ends by cancellation only."""
         while True:
             await self._tripped.wait()
+            if time.monotonic() - self._closed_at > RELAPSE:
+                self._pause = FIRST_PAUSE
             await self._until_back()
             self._tripped.clear()
             self._closed.set()
+            self._closed_at = time.monotonic()
             self._gauge.set(0)
             log.info("breaker.closed", dependency=self.dependency)
 
     async def _until_back(self) -> None:
-        pause = FIRST_PAUSE
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self._pause)
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT):
                     await self._probe()
             except Exception as error:  # noqa: BLE001 - any failure means: not back yet
                 log.info("breaker.still_open", dependency=self.dependency, error=str(error))
-                pause = min(LONGEST_PAUSE, pause * 2)
             else:
                 return
 

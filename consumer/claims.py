@@ -1,7 +1,8 @@
 """Claims a stage, has it worked on, and commits what came of it: delivery at least once, effects exactly once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -14,8 +15,16 @@ from consumer.retry import RetryPolicy, jittered
 from media.asset import Stage, StageState, Status, output_prefix
 from media.asset_store.assets import AssetStore
 from media.asset_store.stages import Claim, Commit, Fence, Note, Refusal, Refused, StageStore
-from media.errors import Code, LeaseLostError, RejectedError, RetryableError, UnavailableError, UndecodableError
-from media.outbox import Effect, EffectKind, Outbox
+from media.errors import (
+    Code,
+    Dependency,
+    LeaseLostError,
+    RejectedError,
+    RetryableError,
+    UnavailableError,
+    UndecodableError,
+)
+from media.outbox import Effect, EffectKind, Outbox, OutboxRow
 from media.telemetry import Metrics, observe_ready
 
 log = structlog.get_logger(__name__)
@@ -27,6 +36,8 @@ RELEASE_TIMEOUT = 3.0
 """Seconds for giving a lease back while being cancelled."""
 CONTENDED_DELAY = 5.0
 """Seconds to wait where two workers claimed in the same instant and the other one won."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
+"""Seconds between two tries to tell a Postgres that is away what came of a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,7 @@ class StageRunner:
         except RetryableError as error:
             return await self._retry(claim, error)
         except UnavailableError as error:
-            await self._release(claim, Note("unavailable", str(error)), forgive=True)
+            await self._release(claim, Note("unavailable", str(error)))
             raise
         except LeaseLostError:
             return await self._lost(claim)
@@ -93,7 +104,7 @@ class StageRunner:
         if commit.state is not StageState.WAITING:  # a job that an earlier attempt submitted may still be writing
             swept += self._abandoned(claim, claim.attempt - (commit.state is StageState.DONE))
         try:
-            rows = await self.stages.commit(claim.fence, replace(commit, effects=swept))
+            rows = await self._committed(claim, replace(commit, effects=swept))
         except LeaseLostError:
             return await self._lost(claim)
         log.info("stage.committed", stage=self.stage, state=commit.state, status=commit.status, code=commit.code)
@@ -102,11 +113,12 @@ class StageRunner:
         return Outcome(Kind.REJECTED, error=commit.code or "") if commit.status is Status.REJECTED else SUCCESS
 
     async def _retry(self, claim: Claim, error: RetryableError) -> Outcome:
-        if self.retry.exhausted(claim.tries):
+        if error.counted and self.retry.exhausted(claim.tries):
             return await self._fail(claim, error)
         delay = error.after if error.after is not None else self.retry.delay(claim.tries)
         log.warning("stage.retry", stage=self.stage, code=error.code, detail=error.detail, delay=round(delay, 1))
-        await self.stages.release(claim.fence, Note("retry", f"{error}; next in {delay:.0f} s"), forgive=False)
+        note = Note("retry", f"{error}; next in {delay:.0f} s")
+        await self._patiently(lambda: self.stages.release(claim.fence, note, forgive=not error.counted))
         return Outcome(Kind.RETRY, delay, error=error.code, reason=error.detail)
 
     async def _fail(self, claim: Claim, error: RetryableError) -> Outcome:
@@ -120,15 +132,51 @@ class StageRunner:
             effects=self._abandoned(claim, claim.attempt),
         )
         try:
-            await self.stages.commit(claim.fence, commit)
+            await self._committed(claim, commit)
         except LeaseLostError:
             return await self._lost(claim)
         return Outcome(Kind.DEAD, error=error.code, reason=str(error))
 
+    async def _committed(self, claim: Claim, commit: Commit) -> Sequence[OutboxRow]:
+        """Commit, across an outage of Postgres too. Raises LeaseLostError, and UnavailableError when it lasts.
+
+        The answer to an earlier try may have been lost with the connection: then the stage has left our lease under
+        our own attempt, and what the commit left in the outbox is carried out from there.
+        """
+        try:
+            return await self._patiently(lambda: self.stages.commit(claim.fence, commit))
+        except LeaseLostError:
+            row = await self.stages.get(claim.asset.asset_id, self.stage)
+            if row is None or (row.attempt, row.state) != (claim.attempt, commit.state):
+                raise
+        await self.outbox.carry_out_of(claim.asset.asset_id)
+        return []
+
+    async def _patiently[T](self, call: Callable[[], Awaitable[T]]) -> T:
+        """`call`, again and again while Postgres is away, for as long as a lease lasts; then what it raises.
+
+        To let go at once would leave the lease to run out and cost an attempt that did nothing wrong.
+        """
+        deadline, pause = time.monotonic() + self.lease, FIRST_PAUSE
+        while True:
+            try:
+                return await call()
+            except UnavailableError as error:
+                if error.dependency is not Dependency.POSTGRES or time.monotonic() + pause > deadline:
+                    raise
+                log.warning("stage.waits_for_postgres", stage=self.stage, error=error.detail)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
     async def _lost(self, claim: Claim) -> Outcome:
-        """The commit was refused. What was written goes; the message stays for whoever holds the stage now."""
+        """The commit was refused. What was written goes; the message stays for whoever holds the stage now.
+
+        Where nobody does (the lease ran out in an outage), the stage is free at once and the attempt does not count.
+        A transcode's outputs stay: its job may have been adopted by the next attempt, and its events clear up.
+        """
         log.warning("stage.lease_lost", stage=self.stage, attempt=claim.attempt)
-        effects = [self._prefix(claim, claim.attempt)] if self.stage is not Stage.SCAN else []
+        await self.stages.release(claim.fence, forgive=True)
+        effects = [self._prefix(claim, claim.attempt)] if self.stage is Stage.IMAGE else []
         await self.assets.note(claim.asset.asset_id, "lease_lost", f"{self.stage} attempt {claim.attempt}", effects)
         return Outcome(Kind.RELEASED, jittered(CONTENDED_DELAY), reason="lease lost")
 
@@ -140,9 +188,10 @@ class StageRunner:
         except (TimeoutError, UnavailableError) as error:
             log.warning("stage.not_released", stage=self.stage, error=str(error))
 
-    async def _release(self, claim: Claim, note: Note, *, forgive: bool) -> None:
+    async def _release(self, claim: Claim, note: Note) -> None:
+        """Something else is away; the attempt does not count."""
         try:
-            await self.stages.release(claim.fence, note, forgive=forgive)
+            await self._patiently(lambda: self.stages.release(claim.fence, note, forgive=True))
         except UnavailableError as error:
             log.warning("stage.not_released", stage=self.stage, error=str(error))
 

@@ -30,7 +30,10 @@ class Part(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Delivery:
-    """One message in our hands. `expires` is when it becomes visible to others, by the loop's monotonic clock."""
+    """One message in our hands. `expires` is when it becomes visible to others, by the loop's monotonic clock.
+
+    `extension` is set while a heartbeat's request about it is under way.
+    """
 
     received: Received
     queue: str
@@ -42,12 +45,18 @@ class Delivery:
     fences: set[Fence] = field(default_factory=set)
     task: "asyncio.Task[None] | None" = None
     poison: UndecodableError | None = None
+    extension: asyncio.Event | None = None
     lost: bool = False
     handed_on: bool = False
 
     @property
     def receipt(self) -> str:
         return self.received.receipt
+
+    async def quiet(self) -> None:
+        """Until no heartbeat's request about it is under way; for whoever has taken it out of what is held."""
+        if self.extension:
+            await self.extension.wait()
 
     def lose(self) -> None:
         """It is not ours any more: whoever works on it stops, and what they did will not count."""

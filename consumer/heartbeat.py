@@ -6,7 +6,7 @@ the timeout has passed. What is found lost is told to whoever works on it within
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import batched
 
 import structlog
@@ -57,7 +57,7 @@ class Heartbeat:
 
     async def _beat(self) -> bool:
         """One beat. False when something could not be extended and has to be tried again soon."""
-        held = list(self._held())
+        held = [delivery for delivery in self._held() if not delivery.lost]
         self._hand_on(held)
         if not held:
             return True
@@ -65,8 +65,19 @@ class Heartbeat:
         self._give_up()
         return all(results)
 
-    async def _extend(self, batch: Iterable[Delivery]) -> bool:
-        by_receipt = {delivery.receipt: delivery for delivery in batch}
+    async def _extend(self, batch: Sequence[Delivery]) -> bool:
+        """One request. Who puts one of these messages back meanwhile waits for its answer, or this would undo that."""
+        answered = asyncio.Event()
+        for delivery in batch:
+            delivery.extension = answered
+        try:
+            return await self._extend_all({delivery.receipt: delivery for delivery in batch})
+        finally:
+            answered.set()
+            for delivery in batch:
+                delivery.extension = None
+
+    async def _extend_all(self, by_receipt: dict[str, Delivery]) -> bool:
         asked = time.monotonic()
         try:
             failures = await self._queue.change_visibility(dict.fromkeys(by_receipt, self._timeout))
@@ -90,8 +101,8 @@ class Heartbeat:
             return True
         try:
             lost = await self._renew(list(owners))
-        except UnavailableError as error:
-            log.warning("heartbeat.leases_failed", queue=self._queue.name, error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the messages must go on being extended
+            log.warning("heartbeat.leases_failed", queue=self._queue.name, error=repr(error))
             return False
         for fence in lost:
             if fence in owners[fence].fences:  # not committed or released meanwhile

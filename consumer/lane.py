@@ -18,11 +18,13 @@ from consumer.outcomes import Kind, Outcome
 from consumer.poller import Poller
 from consumer.retry import RetryPolicy
 from consumer.settler import Settler
-from media.errors import Dependency, UndecodableError
+from media.errors import Code, Dependency, UndecodableError
 from media.message_queue import MessageQueue, Received
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
+
+DRAINED = Outcome(Kind.RELEASED, 0.0, reason="draining")
 
 Decode = Callable[[str], Sequence[Part]]
 """Turns a body into what it asks for (nothing: to be ignored). Raises UndecodableError."""
@@ -95,6 +97,8 @@ class Lane:
                 while self._tasks:
                     await asyncio.wait(self._tasks)
             finally:
+                for task in self._tasks:  # only when this lane is cancelled: nothing of it may live on
+                    task.cancel()
                 beats.cancel()
                 self._settler.close()
 
@@ -102,8 +106,7 @@ class Lane:
         """Stop receiving and put back what has not started. What runs goes on; what still arrives is put back."""
         self._draining = True
         self.poller.stop()
-        for delivery in self._inbox.waiting():
-            await self._executor.settle(delivery, Outcome(Kind.RELEASED, 0.0, reason="draining"))
+        await asyncio.wait({self._start(self._put_back_waiting())})  # a task of the lane's: it ends after this
 
     def interrupt(self) -> None:
         """Stop what still runs and put it back."""
@@ -119,8 +122,8 @@ class Lane:
             self._dispatch()
 
     async def _put_back_waiting(self) -> None:
-        for delivery in self._inbox.waiting():
-            await self._executor.settle(delivery, Outcome(Kind.RELEASED, 0.0, reason="draining"))
+        while waiting := self._inbox.waiting():  # looked at anew each time: another arrival may have done it meanwhile
+            await self._executor.settle(waiting[0], DRAINED)
 
     def _delivery(self, received: Received) -> Delivery:
         parts: Sequence[Part] = ()
@@ -129,6 +132,9 @@ class Lane:
             parts = self.route.decode(received.body)
         except UndecodableError as error:
             poison = error
+        except Exception as error:
+            log.exception("lane.decoder_failed", queue=self.route.queue)
+            poison = UndecodableError(f"the decoder failed: {error!r}", Code.UNFORESEEN)
         return Delivery(
             received=received,
             queue=self.route.queue,
@@ -151,9 +157,18 @@ class Lane:
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        if error:
             log.error("lane.task_failed", queue=self.route.queue, error=repr(error))
+        if error or task.cancelled():
+            self._settle_unsettled(task)
         self._dispatch()
+
+    def _settle_unsettled(self, task: "asyncio.Task[None]") -> None:
+        """A task that is cancelled before its first step runs none of its code: its message is still held."""
+        for delivery in self._inbox.running():
+            if delivery.task is task:
+                self._start(self._executor.settle(delivery, Outcome(Kind.RELEASED, 0.0, reason="never began")))
 
 
 def _trace_of(received: Received, parts: Sequence[Part]) -> str:

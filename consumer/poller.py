@@ -14,7 +14,7 @@ import structlog
 
 from consumer.breakers import Breakers
 from consumer.inbox import Inbox
-from media.errors import Dependency, UnavailableError
+from media.errors import Dependency
 from media.message_queue import BATCH, MessageQueue, Received
 from media.telemetry import Metrics
 
@@ -109,12 +109,12 @@ class Poller:
         received: list[Received] = []
         try:
             received = await self._queue.receive(limit=places, wait=self._wait, visibility=self._visibility)
-        except UnavailableError as error:
-            await self._failed(error, places)
-            return -1
         except asyncio.CancelledError:
             self._inbox.give_up(places)
             raise
+        except Exception as error:  # noqa: BLE001 - an answer that nobody foresaw must not end the polling either
+            await self._failed(error, places)
+            return -1
         self._succeeded()
         self._inbox.give_up(places - len(received))
         for message in received:
@@ -127,13 +127,19 @@ class Poller:
         self._metrics.last_poll.labels(self._queue.name).set_to_current_time()
         self._metrics.requests.labels(self._queue.name, "receive", "ok").inc()
 
-    async def _failed(self, error: UnavailableError, places: int) -> None:
+    async def _failed(self, error: Exception, places: int) -> None:
         self._inbox.give_up(places)
         self._errors += 1
         self._metrics.poll_errors.labels(self._queue.name).set(self._errors)
         self._metrics.requests.labels(self._queue.name, "receive", "error").inc()
         pause = min(LONGEST_BACKOFF, 2.0 ** min(self._errors - 1, 5)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
-        log.warning("poll.failed", queue=self._queue.name, error=str(error), errors=self._errors, pause=round(pause, 1))
+        log.warning(
+            "poll.failed",
+            queue=self._queue.name,
+            error=str(error) or repr(error),
+            errors=self._errors,
+            pause=round(pause, 1),
+        )
         await self._unless_stopped(asyncio.sleep(pause), longest=pause)
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, object], *, longest: float = TURN) -> None:

@@ -7,23 +7,27 @@ outbox, expires uploads that never came, and reads the depths of the queues.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from media.asset import Asset, ObjectVersion, Stage, StageState
+from media.asset import Asset, ObjectVersion, Stage, StageState, output_prefix
 from media.asset_store.assets import AssetStore
 from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES, Still, Upkeep, sole_reconciler
 from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested
 from media.errors import Code, MediaError, UnavailableError
-from media.message_queue import Depth, MessageQueues
+from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
-from media.outbox import Effect, Outbox
+from media.outbox import Effect, EffectKind, Outbox
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
 SWEEP_INTERVAL = 5.0
 """Seconds between two sweeps of the outbox; every daemon sweeps, rows are locked one by one."""
+
+DEPTH_INTERVAL = 120.0
+"""Seconds between two looks at how full the queues are."""
 
 _REQUESTS: dict[Stage, tuple[str, type[StageRequested]]] = {
     Stage.SCAN: ("uploads", ScanRequested),
@@ -49,6 +53,7 @@ class Reconciler:
     paused: Callable[[], set[str]]
     ask_job: AskJob
     metrics: Metrics
+    output_bucket: str
     interval: float = 30.0
     expiry: float = 86_400.0
     first_nudge: float = FIRST_NUDGE
@@ -59,6 +64,12 @@ class Reconciler:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             await _tolerant("sweep", self._sweep)
+
+    async def gauge(self) -> None:
+        """Read the queues' depths, for ever. Seldom: an idle queue may cost four requests a minute, polls included."""
+        while True:
+            await _tolerant("depths", self._depths)
+            await asyncio.sleep(DEPTH_INTERVAL)
 
     async def run(self) -> None:
         """Reconcile, for ever, whenever no other daemon does."""
@@ -74,31 +85,33 @@ class Reconciler:
         pending = await self.upkeep.pending()
         self.metrics.outbox.set(pending.outbox)
         self.metrics.oldest.set(pending.oldest)
-        depths = {name: await self._depth(name) for name in self.names}
         async with sole_reconciler(self.dsn) as ours:
             if ours:
-                await self._nudge(depths)
+                await self._nudge()
                 await self._expire()
 
-    async def _depth(self, name: str) -> Depth:
-        depth = await self.queues[name].depth()
-        dead = await self.queues.dead_letters(name).depth()
-        self.metrics.backlog.labels(name).set(depth.visible)
-        self.metrics.dead.labels(name).set(dead.visible)
-        return depth
+    async def _depths(self) -> None:
+        for name in self.names:
+            depth, dead = await self.queues[name].depth(), await self.queues.dead_letters(name).depth()
+            self.metrics.backlog.labels(name).set(depth.visible)
+            self.metrics.dead.labels(name).set(dead.visible)
 
-    async def _nudge(self, depths: dict[str, Depth]) -> None:
+    async def _nudge(self) -> None:
         """Remind whoever stands still, unless its queue is paused or has so much to do that waiting is normal."""
-        busy = self.paused() | {name for name, depth in depths.items() if depth.visible > self.backlog}
-        stages = [stage for stage, (queue, _) in _REQUESTS.items() if queue not in busy]
-        for still in await self.upkeep.still(stages=stages, first=self.first_nudge):
-            await self._nudge_one(still)
+        paused = self.paused()
+        stages = [stage for stage, (queue, _) in _REQUESTS.items() if queue not in paused]
+        found = await self.upkeep.still(stages=stages, first=self.first_nudge)
+        queues = {_REQUESTS[still.stage][0] for still in found}
+        busy = {name for name in queues if (await self.queues[name].depth()).visible > self.backlog}
+        for still in found:
+            if _REQUESTS[still.stage][0] not in busy:
+                await _tolerant("nudge", partial(self._nudge_one, still))
 
     async def _nudge_one(self, still: Still) -> None:
         asset = still.asset
         if still.nudges >= MOST_NUDGES:
             log.error("reconciler.stalled", asset_id=str(asset.asset_id), stage=still.stage)
-            await self.upkeep.stalled(asset.asset_id, still.stage, Code.STALLED)
+            await self.upkeep.stalled(asset.asset_id, still.stage, Code.STALLED, self._remains(still))
             return
         log.warning("reconciler.nudge", asset_id=str(asset.asset_id), stage=still.stage, state=still.state)
         await self.upkeep.nudged(asset.asset_id, still.stage, first=self.first_nudge)
@@ -112,24 +125,37 @@ class Reconciler:
         effect = Effect.send(queue, message, owner_id=asset.owner_id)
         await self.assets.note(asset.asset_id, "nudged", f"{still.stage} was {still.state}", [effect])
 
+    def _remains(self, still: Still) -> list[Effect]:
+        """What the attempts of a stage that is given up have left behind."""
+        if still.stage is Stage.SCAN:
+            return []
+        prefixes = [output_prefix(still.asset, still.stage, n) for n in range(1, still.attempt + 1)]
+        swept = [Effect(EffectKind.DELETE_PREFIX, self.output_bucket, {"prefix": prefix}) for prefix in prefixes]
+        return swept + ([Effect(EffectKind.CANCEL_JOB, still.job_id, {})] if still.job_id else [])
+
     async def _expire(self) -> None:
         """Uploads that never came; if the object is there after all, its event was lost: scan it."""
         for asset in await self.upkeep.overdue(self.expiry):
-            stored = await self.storage.head(ObjectVersion(asset.bucket, asset.key))
-            if stored is None:
-                await self.upkeep.expire(asset.asset_id)
-                continue
-            request = ScanRequested(
-                asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=stored.version.version_id
-            )
-            effect = Effect.send("uploads", request, owner_id=asset.owner_id)
-            _, rows = await self.assets.bind(asset.asset_id, stored, effects=[effect], note="found by the reconciler")
-            await self.outbox.carry_out(rows)
+            await _tolerant("expire", partial(self._expire_one, asset))
+
+    async def _expire_one(self, asset: Asset) -> None:
+        stored = await self.storage.head(ObjectVersion(asset.bucket, asset.key))
+        if stored is None:
+            await self.upkeep.expire(asset.asset_id)
+            return
+        request = ScanRequested(
+            asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=stored.version.version_id
+        )
+        effect = Effect.send("uploads", request, owner_id=asset.owner_id)
+        _, rows = await self.assets.bind(asset.asset_id, stored, effects=[effect], note="found by the reconciler")
+        await self.outbox.carry_out(rows)
 
 
 async def _tolerant(what: str, work: Callable[[], Awaitable[None]]) -> None:
-    """A round that fails is logged; the next one comes."""
+    """What fails is logged; the next asset, or the next round, comes. No asset may end the daemon."""
     try:
         await work()
     except (UnavailableError, MediaError) as error:
         log.warning("reconciler.failed", what=what, error=str(error))
+    except Exception:
+        log.exception("reconciler.unforeseen", what=what)

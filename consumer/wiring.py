@@ -87,7 +87,7 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         lanes = _lanes(parts, stages, breakers, _handlers(parts, assets, stages, event_handler))
         reconciler = _reconciler(parts, assets, breakers, lanes, event_handler)
         upkeep = ScannerUpkeep(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
-        sides = [breakers.run, reconciler.run, reconciler.sweep, lambda: watch_loop(parts.metrics)]
+        sides = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(parts.metrics)]
         sides += [upkeep.run] if "uploads" in settings.queues else []
         daemon = Daemon(lanes, sides, parts.metrics, patience=settings.drain_timeout)
         yield daemon, Health([lane.poller for lane in lanes], lambda: _unready(daemon, breakers), parts.metrics)
@@ -120,15 +120,17 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
 
 
 def _scanners(settings: Settings) -> Scanners:
-    return Scanners([
-        Clamd(
-            Address.parse(address),
-            timeout=settings.clamd_timeout,
-            concurrency=settings.scan_concurrency,
-            spool=settings.scan_spool_bytes,
-        )
-        for address in settings.clamds()
-    ])
+    return Scanners(
+        [
+            Clamd(
+                Address.parse(address),
+                timeout=settings.clamd_timeout,
+                concurrency=settings.scan_concurrency,
+                spool=settings.scan_spool_bytes,
+            )
+            for address in settings.clamds()
+        ]
+    )
 
 
 def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handler: TranscodeEventHandler) -> Handlers:
@@ -211,6 +213,7 @@ def _reconciler(
         paused=lambda: {lane.route.queue for lane in lanes if breakers.open(lane.route.needs)},
         ask_job=ask_job,
         metrics=parts.metrics,
+        output_bucket=parts.settings.output_bucket,
         interval=parts.settings.reconcile_interval,
         expiry=parts.settings.pending_expiry,
     )

@@ -87,11 +87,16 @@ class RejectedError(MediaError):
 
 
 class RetryableError(MediaError):
-    """May work next time. `after` is a delay in seconds when the raiser knows one."""
+    """May work next time. `after` is a delay in seconds when the raiser knows one.
 
-    def __init__(self, code: Code, detail: str = "", *, after: float | None = None) -> None:
+    One that is not `counted` is a wait for something that must come, and holds no try against the limit; the raiser
+    sees to it that the waiting ends.
+    """
+
+    def __init__(self, code: Code, detail: str = "", *, after: float | None = None, counted: bool = True) -> None:
         super().__init__(code, detail)
         self.after = after
+        self.counted = counted
 
 
 class UndecodableError(MediaError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -123,7 +124,7 @@ class MessageQueue:
         if trace:
             extra["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}
         typed: Any = {
-            name: {"DataType": "String", "StringValue": value[:1024] or "-"}
+            name: {"DataType": "String", "StringValue": _FORBIDDEN.sub("?", value[:1024]) or "-"}
             for name, value in (attributes or {}).items()
         }
         with sqs_calls():
@@ -188,6 +189,9 @@ def _received(message: Any) -> Received:
         attributes=message.get("MessageAttributes", {}),
     )
 
+
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What SQS refuses in a text. A reason may quote what a stranger sent."""
 
 _GONE = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue", "InvalidReceiptHandle",
                    "AWS.SimpleQueueService.MessageNotInflight"})  # fmt: skip

@@ -25,7 +25,7 @@ from media.telemetry import Metrics, observe_ready
 log = structlog.get_logger(__name__)
 
 EARLY = 3.0
-"""Seconds to wait when a job ends before its submission is recorded."""
+"""Seconds to wait, first, when a job ends before its submission is recorded: its submitter may have died."""
 
 
 class Applied(StrEnum):
@@ -70,7 +70,8 @@ class TranscodeEventHandler:
     async def _apply(self, asset: Asset, row: StageRow, intent: Intent, event: TranscodeEvent) -> Applied:
         if row.state in {StageState.LEASED, StageState.QUEUED}:
             if event.final:
-                raise RetryableError(Code.TRANSCODER_ERROR, "the job ended before it was recorded", after=EARLY)
+                why = "the job ended before it was recorded"
+                raise RetryableError(Code.TRANSCODER_ERROR, why, after=EARLY, counted=False)
             return Applied.REPEATED
         if row.state is not StageState.WAITING:
             await self.outbox.carry_out_of(asset.asset_id)

@@ -97,7 +97,8 @@ class TranscodeHandler:
             f"s3://{source.bucket}/{source.key}", asset_id=str(claim.asset.asset_id), attempt=intent.attempt
         )
         if job is None and age < ABSENT:
-            raise RetryableError(Code.TRANSCODER_ERROR, "the job is not to be found yet", after=SEARCH_AGAIN)
+            why = "the job is not to be found yet"
+            raise RetryableError(Code.TRANSCODER_ERROR, why, after=SEARCH_AGAIN, counted=False)
         return _waiting(intent, job.job_id) if _alive(job) and job else None
 
 

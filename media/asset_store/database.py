@@ -21,6 +21,9 @@ _AWAY = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being rotated
+    asyncpg.ReadOnlySQLTransactionError,  # the old primary, after a failover
+    asyncpg.TransactionRollbackError,  # a deadlock: nothing was written
 )
 
 

@@ -1,4 +1,4 @@
-"""Two workers at one row in the same instant. The row is held until both wait for it, so that every run is the bad one."""
+"""Two workers at one row in the same instant. The row is held until both wait: every run is the bad one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
