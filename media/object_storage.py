@@ -1,6 +1,7 @@
 """S3: the only module that calls it. Everything that can be addressed by version is."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -108,8 +109,16 @@ class ObjectStorage:
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with s3_calls():
             answer = await self._client.get_object(**_address(version), **condition)
-        async with answer["Body"] as body, aclosing(_pieces(body)) as pieces:
+        async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
             yield pieces
+
+    async def sha256(self, version: ObjectVersion) -> str:
+        """The digest of one version's bytes, in hexadecimal. Raises MissingObjectError."""
+        digest = hashlib.sha256()
+        async with self.stream(version) as pieces:
+            async for piece in pieces:
+                digest.update(piece)
+        return digest.hexdigest()
 
     async def download(self, version: ObjectVersion, path: Path) -> None:
         """Write one version to a file. Raises MissingObjectError."""
@@ -248,7 +257,7 @@ class ObjectStorage:
         await self.write(bucket, key, await asyncio.to_thread(path.read_bytes), content_type, cache=cache)
 
 
-async def _pieces(body: Any) -> AsyncGenerator[bytes]:
+async def pieces_of(body: Any) -> AsyncGenerator[bytes]:
     with s3_calls():
         async for piece in body.iter_chunks(CHUNK):
             yield piece

@@ -1,0 +1,88 @@
+"""Large objects in S3: read in ranges, written in parts. What is small goes through `object_storage`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from media.asset import ObjectVersion
+from media.object_storage import pieces_of, s3_calls
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+PART = 16 * 1024 * 1024
+"""Bytes. S3 takes 10,000 parts of 5 MiB or more: this allows for 156 GiB, five times our longest MP4."""
+PARALLEL = 3
+"""Parts under way at once, all of them in memory."""
+
+
+class ObjectTransfer:
+    """Moves large objects.
+
+    Every method raises UnavailableError when S3 is away, RetryableError(storage_error) when it refuses.
+    """
+
+    def __init__(self, client: "S3Client") -> None:
+        self._client = client
+
+    @asynccontextmanager
+    async def read_range(
+        self, version: ObjectVersion, first: int, last: int, *, etag: str | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Bytes `first` to `last`, both included, of one version; with `etag` only while it is that object.
+
+        Raises MissingObjectError, ChangedObjectError.
+        """
+        request: dict[str, Any] = {"Bucket": version.bucket, "Key": version.key, "Range": f"bytes={first}-{last}"}
+        request |= {"VersionId": version.version_id} if version.version_id else {}
+        request |= {"IfMatch": f'"{etag}"'} if etag else {}
+        with s3_calls():
+            answer = await self._client.get_object(**request)
+        async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
+            yield pieces
+
+    async def upload(self, bucket: str, key: str, path: Path, content_type: str) -> None:
+        """Store a file of any size. One that is larger than `PART` becomes visible when all of it is there."""
+        size = (await asyncio.to_thread(path.stat)).st_size
+        if size > PART:
+            await self._upload_parts(bucket, key, path, content_type, -(-size // PART))
+            return
+        body = await asyncio.to_thread(path.read_bytes)
+        with s3_calls():
+            await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+
+    async def _upload_parts(self, bucket: str, key: str, path: Path, content_type: str, count: int) -> None:
+        with s3_calls():
+            begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
+            upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
+            try:
+                parts = await self._put_parts(upload, path, count)
+                await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+            except BaseException:
+                await self._client.abort_multipart_upload(**upload)
+                raise
+
+    async def _put_parts(self, upload: Any, path: Path, count: int) -> list[Any]:
+        room = asyncio.Semaphore(PARALLEL)
+
+        async def put(number: int) -> Any:
+            async with room:
+                body = await asyncio.to_thread(_read_part, path, number - 1)
+                stored = await self._client.upload_part(**upload, PartNumber=number, Body=body)
+            return {"PartNumber": number, "ETag": stored["ETag"]}
+
+        tasks = [asyncio.create_task(put(number)) for number in range(1, count + 1)]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _read_part(path: Path, index: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(index * PART)
+        return file.read(PART)
