@@ -21,11 +21,15 @@ from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
+LOST = Outcome(Kind.RELEASED, reason="lost before it began")
+
 Handle = Callable[[Part, Delivery], Awaitable[Outcome]]
 """Handles one part of a message. May raise any error of `media.errors`, or anything unforeseen."""
 
 UNAVAILABLE_DELAY = 2.0
-"""Seconds before a message is visible again that met a dependency that is down."""
+"""Seconds before a message is visible again that met a dependency that is down; doubles with each of its receives."""
+LONGEST_UNAVAILABLE_DELAY = 60.0
+"""Else a dependency that answers its probe and nothing else would burn the queue's maxReceiveCount in a minute."""
 
 
 class Executor:
@@ -63,15 +67,24 @@ class Executor:
         )
         started = time.perf_counter()
         try:
-            outcome = await self._outcome(delivery)
+            outcome = LOST if delivery.lost else await self._outcome(delivery)
         except asyncio.CancelledError:
             outcome = Outcome(Kind.RELEASED, 0.0, reason="lost" if delivery.lost else "interrupted")
         self._duration.observe(time.perf_counter() - started)
         await self.settle(delivery, outcome)
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Give the message up: to the settler, or to nobody when it is lost already."""
+        """Give the message up: to the settler, or to nobody when it is lost already.
+
+        Its place is free only when the settler has taken it: else receives would run ahead of deletes without bound.
+        """
         self._inbox.done(delivery)
+        try:
+            await self._hand_in(delivery, outcome)
+        finally:
+            self._inbox.give_up(1)
+
+    async def _hand_in(self, delivery: Delivery, outcome: Outcome) -> None:
         self._metrics.processed.labels(self._queue.name, self._handler, outcome.kind).inc()
         if delivery.received.sent:
             self._dwell.observe(max(0.0, time.time() - delivery.received.sent))
@@ -101,7 +114,7 @@ class Executor:
                 elif outcome.goes_back:
                     await self._queue.send(part.body, group_id=delivery.received.group_id, delay=int(outcome.delay))
         except UnavailableError as error:
-            return self._unavailable(error)
+            return self._unavailable(error, delivery.received.receive_count)
         return combined([outcome for outcome in outcomes if not outcome.goes_back])
 
     async def _part(self, part: Part, delivery: Delivery) -> Outcome:
@@ -109,7 +122,7 @@ class Executor:
         try:
             return await self._handle(part, delivery)
         except UnavailableError as error:
-            return self._unavailable(error)
+            return self._unavailable(error, tries)
         except UndecodableError as error:
             return _poisoned(error)
         except RejectedError as error:
@@ -123,22 +136,25 @@ class Executor:
 
     def retried(self, error: RetryableError, tries: int) -> Outcome:
         """Again later, or never again when `tries` is the last one allowed."""
-        if self._retry.exhausted(tries):
+        if error.counted and self._retry.exhausted(tries):
             return Outcome(Kind.DEAD, error=error.code, reason=error.detail)
         delay = error.after if error.after is not None else self._retry.delay(tries)
+        if not error.counted:  # waits longer and longer, or the queue's maxReceiveCount would end the waiting
+            delay = min(self._retry.cap, delay * 2.0 ** min(tries - 1, 16))
         log.warning("message.retry", code=error.code, detail=error.detail, tries=tries, delay=round(delay, 1))
         return Outcome(Kind.RETRY, delay, error=error.code, reason=error.detail)
 
-    def _unavailable(self, error: UnavailableError) -> Outcome:
+    def _unavailable(self, error: UnavailableError, receives: int) -> Outcome:
         log.warning("message.put_back", dependency=error.dependency, error=error.detail)
         self._breakers.trip(error.dependency)
-        return Outcome(Kind.RELEASED, jittered(UNAVAILABLE_DELAY, share=1.0), error=str(error.dependency))
+        delay = min(LONGEST_UNAVAILABLE_DELAY, UNAVAILABLE_DELAY * 2.0 ** min(receives - 1, 16))
+        return Outcome(Kind.RELEASED, jittered(delay, share=1.0), error=str(error.dependency))
 
     async def _bury(self, delivery: Delivery, body: str, outcome: Outcome) -> Outcome:
         try:
             await self._send_dead(delivery, body, outcome)
         except UnavailableError as error:
-            return self._unavailable(error)
+            return self._unavailable(error, delivery.received.receive_count)
         return outcome
 
     async def _send_dead(self, delivery: Delivery, body: str, outcome: Outcome) -> None:

@@ -62,7 +62,7 @@ class Inbox:
         return delivery
 
     def done(self, delivery: Delivery) -> None:
-        """A message is not ours to hold any more: settled, or lost."""
+        """A message is not ours to hold any more: settled, or lost. Its place is given up by whoever settles it."""
         if delivery in self._running:
             del self._running[delivery]
             self._running_gauge.dec()
@@ -72,7 +72,6 @@ class Inbox:
         else:
             self._waiting.remove(delivery)
             self._waiting_gauge.dec()
-        self.give_up(1)
 
     def waiting(self) -> list[Delivery]:
         return list(self._waiting)

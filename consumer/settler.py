@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,8 +22,8 @@ log = structlog.get_logger(__name__)
 
 LINGER = 0.05
 """Seconds that an incomplete batch waits for company."""
-BACKLOG = 1000
-"""Messages waiting to be settled; whoever comes later waits."""
+BACKLOG = 200
+"""Messages handed in and not settled yet, per kind; whoever comes later waits, and keeps its place meanwhile."""
 MAX_BATCHES = 8
 """Requests under way at once, per queue and kind."""
 RETRY_PAUSE = 0.5
@@ -39,69 +40,63 @@ class _Item:
 
 
 class _Batcher:
-    """Collects items and sends them ten at a time."""
+    """Collects items and sends them ten at a time. Holds `BACKLOG` of them, those under way included."""
 
     def __init__(self, send: Callable[[list[_Item]], Coroutine[Any, Any, None]]) -> None:
         self._send = send
-        self._items: asyncio.Queue[_Item] = asyncio.Queue(BACKLOG)
+        self._items: list[_Item] = []
+        self._room = asyncio.Semaphore(BACKLOG)
         self._running: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(MAX_BATCHES)
+        self._timer: asyncio.TimerHandle | None = None
+        self._overdue = False
         self._closing = asyncio.Event()
 
     async def put(self, item: _Item) -> None:
-        await self._items.put(item)
+        """Take an item; waits while there is no room."""
+        await self._room.acquire()
+        self._items.append(item)
+        if len(self._items) >= BATCH or self._closing.is_set():
+            self._flush()
+        elif not self._timer:
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._expire)
 
     async def run(self) -> None:
         """Until closed and empty."""
-        while not (self._closing.is_set() and self._items.empty()):
-            batch = await self._collect()
-            if batch:
-                await self._slots.acquire()
-                task = asyncio.create_task(self._send(batch))
-                self._running.add(task)
-                task.add_done_callback(self._finished)
-        await asyncio.gather(*self._running)
+        await self._closing.wait()
+        self._flush()
+        while self._running:
+            await asyncio.wait(self._running)
 
     def close(self) -> None:
         self._closing.set()
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _expire(self) -> None:
+        self._timer, self._overdue = None, True
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send full batches, and an incomplete one when its time has come, as far as slots are free."""
+        while len(self._running) < MAX_BATCHES and self._is_due():
+            batch, self._items = self._items[:BATCH], self._items[BATCH:]
+            task = asyncio.create_task(self._send(batch))
+            self._running.add(task)
+            task.add_done_callback(partial(self._finished, len(batch)))
+        if not self._items:
+            self._overdue = False
+            if self._timer:
+                self._timer.cancel()
+                self._timer = None
+
+    def _is_due(self) -> bool:
+        return len(self._items) >= BATCH or (bool(self._items) and (self._overdue or self._closing.is_set()))
+
+    def _finished(self, items: int, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._slots.release()
+        for _ in range(items):
+            self._room.release()
         if not task.cancelled() and (error := task.exception()):
             log.error("settler.batch_failed", error=repr(error))
-
-    async def _collect(self) -> list[_Item]:
-        first = await self._next(None)
-        if first is None:
-            return []
-        batch = [first]
-        deadline = time.monotonic() + (0.0 if self._closing.is_set() else LINGER)
-        while len(batch) < BATCH:
-            if not self._items.empty():
-                batch.append(self._items.get_nowait())
-                continue
-            item = await self._next(deadline - time.monotonic())
-            if item is None:
-                break
-            batch.append(item)
-        return batch
-
-    async def _next(self, patience: float | None) -> _Item | None:
-        if patience is not None:
-            try:
-                async with asyncio.timeout(max(patience, 0.0)):
-                    return await self._items.get()
-            except TimeoutError:
-                return None
-        getter = asyncio.ensure_future(self._items.get())
-        closing = asyncio.ensure_future(self._closing.wait())
-        await asyncio.wait({getter, closing}, return_when=asyncio.FIRST_COMPLETED)
-        closing.cancel()
-        if getter.done():
-            return getter.result()
-        getter.cancel()
-        return None
+        self._flush()
 
 
 class Settler:
@@ -115,10 +110,14 @@ class Settler:
 
     async def delete(self, delivery: Delivery) -> None:
         """The message did what it asked for."""
+        if delivery.extension:
+            await delivery.quiet()
         await self._deletes.put(_Item(delivery, 0, time.monotonic()))
 
     async def put_back(self, delivery: Delivery, delay: float) -> None:
         """The message becomes visible again in `delay` seconds (rounded up, at most SQS's twelve hours)."""
+        if delivery.extension:
+            await delivery.quiet()
         await self._returns.put(_Item(delivery, min(math.ceil(delay), MAX_DELAY), time.monotonic()))
 
     async def run(self) -> None:

@@ -1,0 +1,59 @@
+"""Ours in the consume benchmark: a whole lane with heartbeat, metrics and fences; only the handler is empty.
+
+Argument: the queue's URL. Runs until it is stopped from outside.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from consumer.breakers import Breakers
+from consumer.deliveries import Delivery, Part
+from consumer.envelopes import ObjectCreated, decode_upload
+from consumer.lane import Lane, Limits, Route
+from consumer.outcomes import IGNORED, SUCCESS, Outcome
+from consumer.retry import RetryPolicy
+from media.asset import Stage, asset_id_of_key
+from media.asset_store.stages import Fence
+from media.aws import Clients
+from media.message_queue import MessageQueue
+from media.settings import load
+from media.telemetry import Metrics, configure_logging, watch_loop
+
+POLLERS = 10
+LIMITS = Limits(concurrency=50, prefetch=100, pollers=POLLERS, visibility=60, wait=20)
+
+
+async def handle(part: Part, delivery: Delivery) -> Outcome:
+    """All that a claim does in memory: find the asset, hold its fence while at work, give it up."""
+    asset_id = asset_id_of_key(part.stored.version.key) if isinstance(part, ObjectCreated) else None
+    if asset_id is None:
+        return IGNORED
+    fence = Fence(asset_id, Stage.SCAN, 1)
+    delivery.fences.add(fence)
+    try:
+        return SUCCESS
+    finally:
+        delivery.fences.discard(fence)
+
+
+async def renew(_fences: Sequence[Fence]) -> set[Fence]:
+    return set()
+
+
+async def main() -> None:
+    configure_logging("json", "INFO")
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        client = await Clients(load(None), stack).sqs()
+        queue, dead = MessageQueue(client, "uploads", sys.argv[1]), MessageQueue(client, "uploads-dlq", sys.argv[1])
+        route = Route("uploads", "scan", decode_upload, handle, [])
+        lane = Lane(route, queue, dead, renew, Breakers({}, metrics), RetryPolicy(), metrics, LIMITS)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watch_loop(metrics))
+            group.create_task(lane.run())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,135 @@
+"""Who takes part in the consume benchmark, how each is started, and what has to be installed for it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.consume_ours import POLLERS
+from tests.bench.notifications import notification
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / ".tools"
+PEERS = Path(__file__).with_name("peers")
+VENV = TOOLS / "bench-venv"
+NODE = TOOLS / "node"
+REGION = "us-east-1"
+INSTALL_TIMEOUT = 600.0
+WRAP_TIMEOUT = 60.0
+BODIES = 1000
+"""Notifications that differ; a queue repeats them."""
+PYTHON_PACKAGES = {"taskiq-aio-sqs": "taskiq_aio_sqs", "dramatiq-sqs": "dramatiq_sqs", "celery[sqs]": "celery"}
+NODE_PACKAGES = ("sqs-consumer", "@aws-sdk/client-sqs")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A contender: the command that drains a queue, given its URL, and what its messages look like."""
+
+    name: str
+    command: Callable[[str], Sequence[str]]
+    wrap: Sequence[str] = ()
+    prepare: Callable[[], str] | None = None
+    python: bool = False
+
+    def missing(self) -> str:
+        """Installs what it needs; why that failed, or nothing."""
+        return self.prepare() if self.prepare else ""
+
+    def bodies(self) -> list[str]:
+        """What its queue is filled with. Raises CalledProcessError and TimeoutExpired."""
+        plain = [notification(number) for number in range(BODIES)]
+        if not self.wrap:
+            return plain
+        lines = "".join(json.dumps(body) + "\n" for body in plain)
+        wrapped = subprocess.run(
+            self.wrap,
+            input=lines,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=WRAP_TIMEOUT,
+            cwd=ROOT,
+            env=environment("http://127.0.0.1/0/bench"),
+        )
+        return [json.loads(line) for line in wrapped.stdout.splitlines()]
+
+
+def peers() -> list[Peer]:
+    """Ours first, then the two loops that the goals are written in."""
+    return [
+        Peer("ours", lambda url: (sys.executable, "-m", "tests.bench.consume_ours", url)),
+        _loop(f"bare batch × {POLLERS}", "batch", POLLERS),
+        _loop("bare batch × 1", "batch", 1),
+        _loop("straightforward", "each", 1),
+        _sqs_consumer("sqs-consumer", "single", 1),
+        _sqs_consumer("sqs-consumer batch × 4", "batch", 4),
+        _worker("taskiq-aio-sqs", "taskiq-aio-sqs"),
+        _worker("dramatiq-sqs", "dramatiq-sqs"),
+        _worker("celery", "celery[sqs]"),
+    ]
+
+
+def _loop(name: str, kind: str, loops: int) -> Peer:
+    return Peer(name, lambda url: (sys.executable, "-m", "tests.bench.consume_aiobotocore", url, kind, str(loops)))
+
+
+def _sqs_consumer(name: str, kind: str, instances: int) -> Peer:
+    script = NODE / "sqs_consumer.mjs"  # beside its modules, where Node looks for them
+    return Peer(name, lambda url: ("node", str(script), url, kind, str(instances)), prepare=_prepare_node)
+
+
+def _worker(name: str, package: str) -> Peer:
+    python, script = str(VENV / "bin/python"), str(PEERS / f"{name.split('-', maxsplit=1)[0]}_worker.py")
+    return Peer(
+        name,
+        lambda url: (python, script, url),
+        wrap=(python, script, "wrap"),
+        prepare=lambda: _prepare_python(package),
+        python=True,
+    )
+
+
+def _prepare_node() -> str:
+    missing = "" if (NODE / "node_modules/sqs-consumer").exists() else _install_node()
+    if not missing:
+        shutil.copy(PEERS / "sqs_consumer.mjs", NODE)
+    return missing
+
+
+def _install_node() -> str:
+    if shutil.which("npm") is None:
+        return "npm is not installed"
+    return _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(NODE), *NODE_PACKAGES])
+
+
+def _prepare_python(package: str) -> str:
+    python = VENV / "bin/python"
+    missing = "" if python.exists() else _run([sys.executable, "-m", "venv", str(VENV)])
+    if missing or list(VENV.glob(f"lib/*/site-packages/{PYTHON_PACKAGES[package]}")):
+        return missing
+    return _run([str(python), "-m", "pip", "install", "-q", package])
+
+
+def _run(command: Sequence[str]) -> str:
+    """Why it failed, or nothing."""
+    TOOLS.mkdir(exist_ok=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=False, cwd=ROOT)
+    except subprocess.TimeoutExpired:
+        return f"installing took longer than {INSTALL_TIMEOUT:g} s"
+    return "" if done.returncode == 0 else f"could not be installed: {done.stderr.strip()[-300:]}"
+
+
+def environment(queue: str) -> dict[str, str]:
+    """Of a client of that queue: made-up credentials, no settings of whoever calls; for ours, it is every queue."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
+    kept |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    kept |= {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": queue.rsplit("/", 2)[0]}
+    names = ("UPLOADS", "IMAGES", "TRANSCODES", "TRANSCODE_EVENTS", "RECORDINGS")
+    kept |= {f"MEDIA_{name}_QUEUE_URL": queue for name in names}
+    return kept | {"MEDIA_DATABASE_URL": "postgresql://bench", "OUTPUT_BUCKET": "bench"}
