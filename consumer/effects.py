@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from media.asset import ObjectVersion
-from media.asset_store.assets import AssetStore
+from media.asset_store.assets import AssetStore, StoredObject
 from media.errors import Code, RetryableError
 from media.message_queue import MessageQueues
 from media.object_storage import MissingObjectError, ObjectStorage
@@ -37,27 +37,41 @@ class Effects:
         }
 
     async def _quarantine(self, rows: Sequence[OutboxRow]) -> None:
-        """Copy, verify, remove. A version that is gone was moved before."""
+        """Copy, verify, remove, say so. A version that is gone was moved before."""
         for row in rows:
             body = row.effect.body
             source = ObjectVersion(str(body["bucket"]), str(body["key"]), str(body.get("version_id") or ""))
             self._require_own(source.bucket)
-            original = await self.storage.head(source)
-            if original is None:
-                continue
             target = ObjectVersion(row.effect.target, source.key)
-            await self._copy(source, target)
-            copied = await self.storage.head(target)
-            if copied is None or copied.size != original.size:
-                raise RetryableError(Code.STORAGE_ERROR, f"{source.key} did not arrive in quarantine")
-            await self.storage.delete_version(source)
-            await self.assets.note(row.asset_id, "quarantined")
+            original = await self.storage.head(source)
+            if original is not None:
+                await self._copy(original, target)
+                await self.storage.delete_version(source)
+            elif await self.storage.head(target) is None:
+                continue  # its owner deleted it before it could be moved
+            entries = await self.assets.timeline(row.asset_id)
+            if not any(entry.code == "quarantined" for entry in entries):
+                await self.assets.note(row.asset_id, "quarantined", f"{target.bucket}/{target.key}")
 
-    async def _copy(self, source: ObjectVersion, target: ObjectVersion) -> None:
+    async def _copy(self, original: StoredObject, target: ObjectVersion) -> None:
+        """Raises RetryableError unless the copy is the same, byte for byte.
+
+        Equal ETags say so; a copy made in parts, or under another key, has another one and is read.
+        """
         try:
-            await self.storage.copy(source, target.bucket, target.key)
+            await self.storage.copy(original.version, target.bucket, target.key)
+            copied = await self.storage.head(target)
+            if copied is None or not await self._same(original, copied):
+                raise RetryableError(Code.STORAGE_ERROR, f"{target.key} did not arrive in {target.bucket}")
         except MissingObjectError as error:
-            raise RetryableError(Code.STORAGE_ERROR, f"{source.key}: {error}") from error
+            raise RetryableError(Code.STORAGE_ERROR, f"{target.key}: {error}") from error
+
+    async def _same(self, one: StoredObject, other: StoredObject) -> bool:
+        if one.size != other.size:
+            return False
+        if one.etag == other.etag:
+            return True
+        return await self.storage.sha256(one.version) == await self.storage.sha256(other.version)
 
     async def _delete_prefix(self, rows: Sequence[OutboxRow]) -> None:
         for row in rows:

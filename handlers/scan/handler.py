@@ -101,6 +101,7 @@ class ScanHandler:
             raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was bound") from error
         except TimeoutError:
             return Report(Finding(Verdict.ERROR, Code.SCANNER_ERROR, "no verdict within the time for one scan"))
+        await witness.finish()
         finding = finding_of(scanned.reply)
         if finding.verdict is Verdict.CLEAN and witness.size != size:
             raise RetryableError(Code.STORAGE_ERROR, f"{witness.size} bytes came, {size} were expected")

@@ -53,7 +53,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """All that clamd said until it hung up. `complete`: it had been sent everything before it said a word."""
+    """All that clamd said until it hung up.
+
+    `complete`: it was sent everything before it said a word, and read all of it, as far as the kernel can tell.
+    """
 
     said: bytes
     complete: bool
@@ -70,10 +73,10 @@ async def instream(address: Address, source: Source) -> Reply:
         try:
             async with source() as pieces:
                 complete = await _send_all(connection, pieces, heard, listening)
-            await listening
+            in_order = await listening
         finally:
             listening.cancel()
-        return Reply(bytes(heard), complete)
+        return Reply(bytes(heard), complete and in_order)
 
 
 async def accepts(address: Address, size: int, *, patience: float) -> bool:
@@ -131,7 +134,7 @@ async def _dial(family: int, place: object) -> socket.socket:
 
 
 async def _send_all(
-    connection: socket.socket, pieces: AsyncIterator[bytes], heard: bytearray, listening: "asyncio.Future[None]"
+    connection: socket.socket, pieces: AsyncIterator[bytes], heard: bytearray, listening: "asyncio.Future[bool]"
 ) -> bool:
     """False when clamd spoke, or hung up, before it was sent everything: a broken pipe's reply is on its way."""
     loop = asyncio.get_running_loop()
@@ -173,14 +176,18 @@ def _has_spoken(connection: socket.socket) -> bool:
     return True
 
 
-async def _listen(connection: socket.socket, heard: bytearray) -> None:
-    """All that clamd says until it hangs up, as it does after each INSTREAM: what follows a reply spoils it."""
+async def _listen(connection: socket.socket, heard: bytearray) -> bool:
+    """All that clamd says until it hangs up, as it does after each INSTREAM: what follows a reply spoils it.
+
+    False when it did not hang up in order. The kernel resets a connection that is closed before everything was read.
+    """
     loop = asyncio.get_running_loop()
     while len(heard) <= REPLY_LIMIT:
         try:
             piece = await loop.sock_recv(connection, REPLY_LIMIT)
         except ConnectionResetError:
-            return
+            return False
         if not piece:
-            return
+            return True
         heard += piece
+    return False

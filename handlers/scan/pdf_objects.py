@@ -81,14 +81,15 @@ class _Unpacking:
         self._must = must
         self._inflate = zlib.decompressobj()
         self._held = b""
-        self._begun = False
+        self._started = self._begun = False
         self.done = False
         self.failed = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What comes out, step by step, until there is no more or the caller sets `done`."""
-        if not self._begun and not self._held:
+        if not self._started:
             data = data.lstrip(b"\r\n")  # the keyword's line may end in the next piece
+            self._started = bool(data)
         while data and not self.done:
             try:
                 text = self._inflate.decompress(data, ONE_STEP)

@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from handlers.scan.pdf import PdfWatch
 from handlers.sniff import HEAD_BYTES
 from media.asset import AssetType
 from media.errors import Code, RejectedError
+
+BATCH = 4 * 1024 * 1024
+"""Bytes looked at in one go; twice that is held at most. The last go falls into the time in which clamd scans."""
 
 
 class Witness:
@@ -18,24 +21,32 @@ class Witness:
         self.head = b""
         self._pdf = PdfWatch() if asset_type is AssetType.DOCUMENT else None
         self._digest = hashlib.sha256()
+        self._looking: asyncio.Future[None] | None = None
 
     @property
     def sha256(self) -> str:
+        """Of what went by. Only after `finish`."""
         return self._digest.hexdigest()
 
     async def watch(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """Passes the pieces on, each once it was looked at.
-
-        Hashing a piece takes less time than handing it to a thread and waiting for it; what a PDF needs takes more.
-        """
+        """Passes the pieces on and looks at them in a thread, a batch at a time: to wait for each would cost more."""
+        batch: list[bytes] = []
+        held = 0
         async for piece in pieces:
             self.size += len(piece)
-            self._digest.update(piece)
-            if len(self.head) < HEAD_BYTES:
-                self.head += piece[: HEAD_BYTES - len(self.head)]
-            if self._pdf:
-                await asyncio.to_thread(self._pdf.feed, piece)
+            self.head += piece[: HEAD_BYTES - len(self.head)]
+            batch.append(piece)
+            held += len(piece)
+            if held >= BATCH:
+                await self._look_at(batch)
+                batch, held = [], 0
             yield piece
+        await self._look_at(batch)
+
+    async def finish(self) -> None:
+        """Returns when all that went by was looked at."""
+        if self._looking:
+            await self._looking
 
     def require_harmless(self) -> None:
         """Raise RejectedError when the document is encrypted, runs something, or cannot be looked into."""
@@ -45,3 +56,14 @@ class Witness:
             raise RejectedError(Code.ACTIVE_CONTENT, "the document contains scripts")
         if self._pdf and self._pdf.opaque:
             raise RejectedError(Code.UNSCANNABLE, f"the document cannot be looked into: {self._pdf.opaque}")
+
+    async def _look_at(self, batch: Sequence[bytes]) -> None:
+        """Start on a batch once the one before it is done."""
+        await self.finish()
+        self._looking = asyncio.get_running_loop().run_in_executor(None, self._look, batch)
+
+    def _look(self, batch: Sequence[bytes]) -> None:
+        for piece in batch:
+            self._digest.update(piece)
+            if self._pdf:
+                self._pdf.feed(piece)

@@ -1,0 +1,111 @@
+"""Contenders in Python, warm, one process each: a file's name in, one line of JSON out: seconds and reply.
+
+`python -m tests.bench.scan_servers NAME CLAMD_SOCKET CLAMD_PORT S3_PORT FOLDER`
+"""
+
+import asyncio
+import io
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+
+from media.asset import AssetType, ObjectVersion
+
+Scan = Callable[[str], Awaitable[str]]
+KIB = 1024
+
+
+async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
+    """What the consumer does with a bound version: S3, witness, clamd."""
+    from handlers.scan.clamd import Clamd  # noqa: PLC0415 - not in the memory of the other contenders
+    from handlers.scan.instream import Address  # noqa: PLC0415
+    from handlers.scan.scanners import Scanners  # noqa: PLC0415
+    from handlers.scan.witness import Witness  # noqa: PLC0415
+    from media.aws import Clients  # noqa: PLC0415
+    from media.object_storage import ObjectStorage  # noqa: PLC0415
+    from media.settings import Settings  # noqa: PLC0415
+
+    urls = {f"{name}_queue_url": "-" for name in ("uploads", "images", "transcodes", "transcode_events", "recordings")}
+    settings = Settings.model_validate(
+        urls
+        | {"database_url": "postgresql://-", "output_bucket": "bench", "clamd": f"unix://{socket}"}
+        | {"aws_endpoint_url": f"http://127.0.0.1:{s3_port}"}
+    )
+    storage = ObjectStorage(await Clients(settings, stack).s3())
+    scanners = Scanners([Clamd(Address.parse(settings.clamd))])
+
+    async def scan(name: str) -> str:
+        version = ObjectVersion("bench", name)
+        found = await storage.head(version)
+        witness = Witness(AssetType.VIDEO)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+            stored = storage.stream(version)
+            async with stored as pieces, aclosing(witness.watch(pieces)) as watched:
+                yield watched
+
+        scanned = await scanners.scan(opened, found.size if found and found.size else 0)
+        await witness.finish()
+        return scanned.reply.said.rstrip(b"\0").decode()
+
+    return scan
+
+
+def package(socket: str, folder: Path) -> Scan:
+    """The `clamd` package, reading the file from disk."""
+    import clamd  # noqa: PLC0415 - not in the memory of the other contenders
+
+    client = clamd.ClamdUnixSocket(socket)
+
+    async def scan(name: str) -> str:
+        with (folder / name).open("rb") as file:
+            return str(client.instream(file))
+
+    return scan
+
+
+def aioclamd(port: int, folder: Path) -> Scan:
+    """The `aioclamd` package, which knows TCP only."""
+    from aioclamd import ClamdAsyncClient  # type: ignore[import-not-found]  # noqa: PLC0415 - installed on demand
+
+    client = ClamdAsyncClient("127.0.0.1", port, timeout=600)
+
+    async def scan(name: str) -> str:
+        content = await asyncio.to_thread((folder / name).read_bytes)
+        return str(await client.instream(io.BytesIO(content)))
+
+    return scan
+
+
+async def main(name: str, socket: str, port: str, s3_port: str, folder: Path) -> None:
+    async with AsyncExitStack() as stack:
+        if name == "ours":
+            scan = await ours(stack, socket, int(s3_port))
+        else:
+            scan = package(socket, folder) if name == "clamd" else aioclamd(int(port), folder)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            before, began = _start_memory(), time.perf_counter()
+            reply = await scan(line.strip())
+            seconds = time.perf_counter() - began
+            peak = _memory("VmHWM")
+            print(json.dumps({"seconds": seconds, "reply": reply, "peak": peak, "grown": peak - before}), flush=True)  # noqa: T201 - the benchmark reads it
+
+
+def _start_memory() -> int:
+    """Bytes of memory at this moment, from which the peak is counted anew."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _memory("VmRSS")
+
+
+def _memory(field: str) -> int:
+    """Bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) * KIB
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5])))

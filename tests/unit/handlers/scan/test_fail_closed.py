@@ -1,0 +1,125 @@
+"""Whatever a scanner does, nothing is clean unless it says exactly that, after it was sent everything."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.scan.canary import source_of
+from handlers.scan.clamd import Clamd
+from handlers.scan.instream import Reply, instream
+from handlers.scan.verdict import finding_of
+from media.asset import Verdict
+from media.errors import Code, Dependency, UnavailableError
+from tests.unit.handlers.scan.fake_clamd import BAD, dies_mid_stream, fake_clamd, says
+
+CONTENT = bytes(range(256)) * 8192
+LARGE = bytes(16 << 20)
+"""More than fits into the kernel's buffers: who answers early is caught in the act."""
+SHORT = 0.4
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+@pytest.mark.parametrize("behaviour", BAD)
+async def test_never_clean(behaviour: str, kind: str, tmp_path: Path) -> None:
+    async with fake_clamd(BAD[behaviour], tmp_path if kind == "unix" else None) as fake:
+        clamd = Clamd(fake.address, timeout=SHORT)
+        try:
+            content = LARGE if "ok" in behaviour else CONTENT
+            finding = finding_of(await clamd.scan(source_of(content), len(content)))
+        except TimeoutError:
+            return
+        assert finding.verdict is Verdict.ERROR, finding
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+async def test_clean_is_clean(kind: str, tmp_path: Path) -> None:
+    async with fake_clamd(says(b"stream: OK\0"), tmp_path if kind == "unix" else None) as fake:
+        reply = await Clamd(fake.address).scan(source_of(CONTENT), len(CONTENT))
+    assert finding_of(reply).verdict is Verdict.CLEAN
+
+
+async def test_the_last_word_is_heard_after_a_broken_pipe() -> None:
+    async def refuses(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INSTREAM size limit exceeded. ERROR\0")
+
+    async with fake_clamd(refuses) as fake:
+        reply = await instream(fake.address, source_of(CONTENT * 8))
+    assert finding_of(reply).code is Code.TOO_LARGE_TO_SCAN
+
+
+async def test_an_early_infection_counts() -> None:
+    async def finds(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1000)
+        writer.write(b"stream: Eicar-Test-Signature FOUND\0")
+
+    async with fake_clamd(finds) as fake:
+        reply = await instream(fake.address, source_of(CONTENT * 8))
+    assert finding_of(reply).code is Code.INFECTED
+
+
+async def test_a_source_that_breaks_off_leaves_no_verdict() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield CONTENT
+        raise UnavailableError(Dependency.S3, "cut")
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+        yield pieces()
+
+    async with fake_clamd(says(b"stream: OK\0")) as fake:
+        clamd = Clamd(fake.address)
+        with pytest.raises(UnavailableError) as caught:
+            await clamd.scan(opened, len(CONTENT))
+    assert caught.value.dependency is Dependency.S3
+    assert not clamd.resting, "the scanner is not to blame"
+
+
+async def test_a_dead_one_costs_no_download(tmp_path: Path) -> None:
+    opened = []
+
+    @asynccontextmanager
+    async def source() -> AsyncIterator[AsyncIterator[bytes]]:
+        opened.append(1)
+        async with source_of(b"x")() as pieces:
+            yield pieces
+
+    async with fake_clamd(dies_mid_stream, tmp_path) as fake:
+        address = fake.address
+    with pytest.raises(UnavailableError):
+        await Clamd(address).scan(source, 1)
+    assert not opened
+
+
+@given(st.binary(max_size=60) | st.sampled_from([b"stream: OK", b"stream: OK\0"]), st.booleans())
+def test_only_the_exact_words_are_clean(said: bytes, complete: bool) -> None:
+    clean = finding_of(Reply(said, complete)).verdict is Verdict.CLEAN
+    assert clean == (said == b"stream: OK\0" and complete)
+
+
+@given(st.binary(max_size=12), st.integers(0, 11), st.integers(0, 11))
+def test_a_word_that_was_tampered_with_is_not_clean(junk: bytes, start: int, end: int) -> None:
+    word = b"stream: OK\0"
+    said = word[:start] + junk + word[end:]
+    assert (finding_of(Reply(said, complete=True)).verdict is Verdict.CLEAN) == (said == word)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict", "code"),
+    [
+        (b"stream: Win.Test.EICAR_HDB-1 FOUND\0", Verdict.INFECTED, Code.INFECTED),
+        (b"stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0", Verdict.UNSCANNABLE, Code.UNSCANNABLE),
+        (b"stream: Heuristics.Encrypted.PDF FOUND\0", Verdict.UNSCANNABLE, Code.ENCRYPTED),
+        (b"INSTREAM size limit exceeded. ERROR\0", Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN),
+        (b"stream: FOUND\0", Verdict.ERROR, Code.SCANNER_ERROR),
+        (b"stream:  FOUND\0", Verdict.ERROR, Code.SCANNER_ERROR),
+        (b"stream: A FOUND\0stream: OK\0", Verdict.ERROR, Code.SCANNER_ERROR),
+    ],
+)
+def test_what_else_it_says(said: bytes, verdict: Verdict, code: Code) -> None:
+    finding = finding_of(Reply(said, complete=True))
+    assert (finding.verdict, finding.code) == (verdict, code)

@@ -1,0 +1,137 @@
+"""What a PDF must not bring along is found wherever it is written, and nothing is seen that is not there."""
+
+import random
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.scan import pdf_objects
+from handlers.scan.pdf import PdfWatch
+
+CORPUS = Path(__file__).parents[4] / "../shared/corpus"
+PLAIN = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF\n"
+SCRIPT = b"<< /S /JavaScript /JS (app.alert(1)) >>"
+
+
+def noise_of(seed: int, size: int) -> bytes:
+    """What compressed pictures look like."""
+    return random.Random(seed).randbytes(size)  # noqa: S311 - nothing is kept secret by it
+
+
+def watched(content: bytes, step: int = 256 * 1024) -> PdfWatch:
+    watch = PdfWatch()
+    for start in range(0, len(content), step):
+        watch.feed(content[start : start + step])
+    return watch
+
+
+def stream(dictionary: bytes, data: bytes, line: bytes = b"\n") -> bytes:
+    return b"7 0 obj\n<< %s /Length %d >>\nstream%s%s\nendstream\nendobj\n" % (dictionary, len(data), line, data)
+
+
+def objects(text: bytes, dictionary: bytes = b"/Type /ObjStm /N 1 /First 5 /Filter /FlateDecode") -> bytes:
+    return PLAIN + stream(dictionary, zlib.compress(b"11 0 " + text))
+
+
+@pytest.mark.parametrize("step", [1, 7, 4096])
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN + SCRIPT,
+        PLAIN + b"<< /S /J#61vaScript >>",
+        PLAIN + b"<< /S /#4A#61#76#61#53#63#72#69#70#74 >>",
+        PLAIN + b"<< /S /Rendition /JS 12 0 R >>",
+        PLAIN + b"<< /S /Rendition /JS <6170702E> >>",
+        PLAIN + b"<< /S /Launch /F (cmd.exe) >>",
+        PLAIN + b"<< /Type /Annot /Subtype /RichMedia >>",
+        PLAIN + b"<< /AcroForm << /XFA [ (form) 3 0 R ] >> >>",
+        objects(SCRIPT),
+        objects(SCRIPT.replace(b"Java", b"#4aava")),
+        objects(SCRIPT, b"/Type /Obj#53tm /Filter [/FlateDecode]"),
+        objects(b" " * 5000 + SCRIPT),
+        objects(SCRIPT, b"/Filter /FlateDecode"),
+        objects(SCRIPT, b"/Type /ObjStm /Filter /FlateDecode " + b"% padding\n" * 500),
+        PLAIN + stream(b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(b"1 0 " + SCRIPT), b"\r\n"),
+        PLAIN + stream(b"/Type /ObjStm", b"1 0 " + SCRIPT),
+    ],
+)
+def test_active_content_is_found(content: bytes, step: int) -> None:
+    assert watched(content, step).active
+
+
+def test_an_object_stream_within_a_stored_stream_is_found() -> None:
+    inner = stream(b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(b"1 0 " + SCRIPT))
+    assert watched(PLAIN + stream(b"/Filter /FlateDecode", zlib.compress(inner, level=0))).active
+
+
+@pytest.mark.parametrize("content", [b"/Encrypt 5 0 R", b"/Encr#79pt 5 0 R", b"/Encrypt<< /V 4 >>"])
+def test_encryption_is_found(content: bytes) -> None:
+    assert watched(PLAIN + content).encrypted
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        stream(b"/Type /ObjStm /Filter /LZWDecode", b"\x80\x0b\x60\x50"),
+        stream(b"/Type /ObjStm /Filter [/ASCIIHexDecode /FlateDecode]", zlib.compress(b"1 0 x").hex().encode()),
+        stream(b"/Type /ObjStm /Filter [/FlateDecode /FlateDecode]", zlib.compress(zlib.compress(b"1 0 x" * 50))),
+        stream(b"/Type /ObjStm /DecodeParms << /Predictor 12 >> /Filter /FlateDecode", zlib.compress(b"1 0 x")),
+        stream(b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(noise_of(1, 9000))[:-20] + b"broken"),
+    ],
+)
+def test_what_cannot_be_looked_into_is_opaque(content: bytes) -> None:
+    assert watched(PLAIN + content).opaque
+
+
+def test_a_bomb_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_objects, "UNPACKED_LIMIT", 1 << 20)
+    assert "unpack" in watched(objects(bytes(32 << 20))).opaque
+
+
+def test_too_many_within_each_other_are_opaque() -> None:
+    begun = zlib.compress(b"1 0 " + noise_of(2, 500_000))[:40]
+    assert watched(PLAIN + b"".join(b"1 0 obj << /ObjStm /Filter >>\nstream\n" + begun for _ in range(20))).opaque
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN,
+        PLAIN + b"<< /JSomething 1 /EncryptMetadata true /Launched 1 >>",
+        objects(b"<< /Type /Page >>"),
+        PLAIN + stream(b"/Type /ObjStm /N 0 /Filter /FlateDecode", zlib.compress(b"")),
+        PLAIN + stream(b"/Filter /DCTDecode", b"\xff\xd8\xff\xe0" + b"/JS /XFA "),
+        PLAIN + stream(b"/Filter /FlateDecode", zlib.compress(noise_of(3, 300_000))),
+    ],
+)
+def test_nothing_is_seen_that_is_not_there(content: bytes) -> None:
+    watch = watched(content, 5000)
+    assert (watch.active, watch.encrypted, watch.opaque) == (False, False, "")
+
+
+def test_compressed_pictures_are_not_scripts() -> None:
+    """Three letters come by chance every 16 MB: here they are put in, in a picture of random bytes."""
+    noise = bytearray(noise_of(4, 4 << 20))
+    for start in range(0, len(noise) - 8, 65_536):
+        noise[start : start + 4] = (b"/JS(", b"/JS<", b"/JS ", b"/XFA")[start // 65_536 % 4]
+    assert not watched(PLAIN + stream(b"/Filter /DCTDecode", bytes(noise))).active
+
+
+def test_the_corpus_is_not_active() -> None:
+    path = CORPUS / "images/bad/duplicate_xref_entry.pdf"
+    if not path.is_file():
+        pytest.skip("the shared corpus is not beside the repository")
+    assert not watched(path.read_bytes()).active
+
+
+@given(st.binary(max_size=3000), st.integers(1, 500))
+def test_no_bytes_break_it(content: bytes, step: int) -> None:
+    watched(PLAIN + b"1 0 obj << /ObjStm /Filter >> stream\n" + content, step)
+
+
+@given(st.integers(1, 400))
+def test_the_pieces_do_not_matter(step: int) -> None:
+    assert watched(objects(b" " * 300 + SCRIPT), step).active

@@ -1,0 +1,219 @@
+"""Several scanners stand in for each other; none is believed unproved, or sent more than it takes."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from handlers.scan.canary import source_of
+from handlers.scan.clamd import Clamd
+from handlers.scan.instream import Address, Source
+from handlers.scan.scanners import Scanners
+from handlers.scan.upkeep import ScannerUpkeep
+from handlers.scan.verdict import finding_of
+from media.asset import Verdict
+from media.errors import Dependency, UnavailableError
+from media.telemetry import Metrics
+from tests.unit.handlers.scan.fake_clamd import dies_mid_stream, fake_clamd, read_all, says
+
+CLEAN = says(b"stream: OK\0")
+FILE = b"a file" * 100
+
+
+async def verdict(scanners: Scanners) -> Verdict:
+    return finding_of((await scanners.scan(source_of(FILE), len(FILE))).reply).verdict
+
+
+async def test_a_dead_one_is_passed_over(tmp_path: Path) -> None:
+    dead = Clamd(Address(path=str(tmp_path / "nobody.sock")))
+    async with fake_clamd(CLEAN) as fake:
+        scanners = Scanners([dead, Clamd(fake.address)])
+        assert await verdict(scanners) is Verdict.CLEAN
+        assert dead.resting, "the next files do not wait for it"
+        assert await verdict(scanners) is Verdict.CLEAN
+        await scanners.ping()
+
+
+async def test_all_dead_is_unavailable(tmp_path: Path) -> None:
+    scanners = Scanners([Clamd(Address(path=str(tmp_path / name))) for name in "ab"])
+    for attempt in (verdict(scanners), scanners.ping()):
+        with pytest.raises(UnavailableError) as caught:
+            await attempt
+        assert caught.value.dependency is Dependency.CLAMD
+
+
+async def test_a_file_that_kills_a_scanner_is_not_given_to_the_next_one() -> None:
+    async with fake_clamd(dies_mid_stream) as bad, fake_clamd(CLEAN) as good:
+        scanners = Scanners([Clamd(bad.address), Clamd(good.address)])
+        assert await verdict(scanners) is Verdict.ERROR
+        assert good.asked == 0
+        assert await verdict(scanners) is Verdict.CLEAN, "the one that failed goes last"
+
+
+async def test_one_that_hides_its_limits_is_not_believed() -> None:
+    async with fake_clamd(CLEAN, alerts=False) as fake:
+        with pytest.raises(UnavailableError, match="AlertExceedsMax"):
+            await verdict(Scanners([Clamd(fake.address)]))
+        assert fake.asked == 0
+
+
+async def test_it_comes_back_when_it_is_mended() -> None:
+    async with fake_clamd(CLEAN, alerts=False) as fake:
+        scanners = Scanners([Clamd(fake.address)])
+        with pytest.raises(UnavailableError):
+            await scanners.ping()
+        fake.alerts = True
+        await scanners.ping()
+        assert await verdict(scanners) is Verdict.CLEAN
+
+
+class Gate:
+    """Scans that hear everything and end when the test says so."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.arrived = asyncio.Semaphore(0)
+
+    async def behave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.arrived.release()
+        await read_all(reader)
+        await self.opened.wait()
+        writer.write(b"stream: OK\0")
+
+
+@pytest.mark.parametrize(("concurrency", "spool", "at_once"), [(3, 1 << 30, 3), (10, 2 * len(FILE), 2), (10, 1, 1)])
+async def test_no_more_at_once_than_it_takes(concurrency: int, spool: int, at_once: int) -> None:
+    gate = Gate()
+    async with fake_clamd(gate.behave) as fake:
+        scanners = Scanners([Clamd(fake.address, concurrency=concurrency, spool=spool)])
+        scans = [asyncio.ensure_future(verdict(scanners)) for _ in range(8)]
+        for _ in range(at_once):
+            await gate.arrived.acquire()
+        assert fake.busy == at_once
+        gate.opened.set()
+        assert await asyncio.gather(*scans) == [Verdict.CLEAN] * 8
+        assert fake.most <= at_once
+
+
+async def test_the_one_with_less_to_do_goes_first() -> None:
+    gate = Gate()
+    async with fake_clamd(gate.behave) as one, fake_clamd(gate.behave) as other:
+        scanners = Scanners([Clamd(one.address), Clamd(other.address)])
+        scans = [asyncio.ensure_future(verdict(scanners)) for _ in range(6)]
+        for _ in scans:
+            await gate.arrived.acquire()
+        gate.opened.set()
+        await asyncio.gather(*scans)
+    assert (one.asked, other.asked) == (3, 3)
+
+
+async def test_a_scan_that_is_cancelled_leaves_its_place() -> None:
+    gate = Gate()
+    async with fake_clamd(gate.behave) as fake:
+        clamd = Clamd(fake.address, concurrency=1, spool=1)
+        first = asyncio.ensure_future(clamd.scan(source_of(FILE), len(FILE)))
+        await gate.arrived.acquire()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        gate.opened.set()
+        assert finding_of(await clamd.scan(source_of(FILE), len(FILE))).verdict is Verdict.CLEAN
+        assert clamd.load == 0
+
+
+def upkeep_of(clamd: Clamd, metrics: Metrics) -> ScannerUpkeep:
+    return ScannerUpkeep(Scanners([clamd]), {"image": 50, "video": 5000}, 2000, metrics, interval=0.01)
+
+
+async def until(upkeep: ScannerUpkeep, event: str) -> list[dict[str, object]]:
+    """What it logs, up to this event."""
+    with capture_logs() as logs:
+        await _run_until(upkeep, lambda: any(entry["event"] == event for entry in logs))
+    return [dict(entry) for entry in logs]
+
+
+async def _run_until(upkeep: ScannerUpkeep, happened: Callable[[], bool]) -> None:
+    running = asyncio.ensure_future(upkeep.run())
+    try:
+        async with asyncio.timeout(10):
+            while not happened():  # noqa: ASYNC110 - it only logs and sets a gauge: there is no event to wait for
+                await asyncio.sleep(0)
+    finally:
+        running.cancel()
+
+
+async def test_it_says_what_will_not_be_scanned() -> None:
+    async with fake_clamd(CLEAN, stream_limit=100) as fake:
+        logs = await until(upkeep_of(Clamd(fake.address), Metrics()), "scanner.stream_limit")
+    (limits,) = [entry for entry in logs if entry["event"] == "scanner.limits"]
+    assert limits["not_scannable"] == {"video": 5000}
+    (too_low,) = [entry for entry in logs if entry["event"] == "scanner.stream_limit"]
+    assert too_low["raise_StreamMaxLength_to"] == 2000
+
+
+async def test_a_scanner_that_is_away_is_looked_at_later(tmp_path: Path) -> None:
+    await until(upkeep_of(Clamd(Address(path=str(tmp_path / "nobody"))), Metrics()), "scanner.unavailable")
+
+
+async def test_the_age_of_the_signatures() -> None:
+    async with fake_clamd(CLEAN) as fake, fake_clamd(CLEAN, version="ClamAV 1.4.6") as undated:
+        dated = Clamd(fake.address)
+        scanners = Scanners([dated, Clamd(undated.address)])
+        assert scanners.oldest_database() is None
+        await scanners.ping()
+        await dated.refresh()
+        assert scanners.oldest_database() == datetime(2026, 11, 22, 8, tzinfo=UTC)
+
+
+def age_in(metrics: Metrics) -> float:
+    return metrics.registry.get_sample_value("media_scanner_database_age_seconds") or 0.0
+
+
+async def test_no_date_is_no_age() -> None:
+    metrics = Metrics()
+    metrics.database_age.set(0)
+    async with fake_clamd(CLEAN, version="ClamAV 1.4.6") as fake:
+        upkeep = upkeep_of(Clamd(fake.address), metrics)
+        await _run_until(upkeep, lambda: age_in(metrics) != 0)
+    assert math.isnan(age_in(metrics))
+
+
+def test_addresses() -> None:
+    assert str(Address.parse("tcp://clamd:3310")) == "tcp://clamd:3310"
+    assert str(Address.parse("unix:///run/clamd.sock")) == "unix:///run/clamd.sock"
+    for wrong in ("clamd:3310", "tcp://clamd", "unix://", "http://clamd:3310"):
+        with pytest.raises(ValueError, match="not a clamd address"):
+            Address.parse(wrong)
+
+
+def endless(size: int) -> Source:
+    """`size` bytes in small pieces."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(size // 1000):
+            yield bytes(1000)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+        yield pieces()
+
+    return opened
+
+
+async def test_every_byte_arrives_whatever_the_pieces() -> None:
+    heard = []
+
+    async def counts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(len(await read_all(reader)))
+        writer.write(b"stream: OK\0")
+
+    async with fake_clamd(counts) as fake:
+        clamd = Clamd(fake.address)
+        for source, size in ((endless(3_000_000), 3_000_000), (source_of(bytes(5_000_001)), 5_000_001)):
+            assert finding_of(await clamd.scan(source, size)).verdict is Verdict.CLEAN
+    assert heard == [3_000_000, 5_000_001]
