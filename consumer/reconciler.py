@@ -29,7 +29,7 @@ SWEEP_INTERVAL = 5.0
 DEPTH_INTERVAL = 120.0
 """Seconds between two looks at how full the queues are."""
 
-_REQUESTS: dict[Stage, tuple[str, type[StageRequested]]] = {
+REQUESTS: dict[Stage, tuple[str, type[StageRequested]]] = {
     Stage.SCAN: ("uploads", ScanRequested),
     Stage.IMAGE: ("images", ImageRequested),
     Stage.TRANSCODE: ("transcodes", TranscodeRequested),
@@ -99,12 +99,12 @@ class Reconciler:
     async def _nudge(self) -> None:
         """Remind whoever stands still, unless its queue is paused or has so much to do that waiting is normal."""
         paused = self.paused()
-        stages = [stage for stage, (queue, _) in _REQUESTS.items() if queue not in paused]
+        stages = [stage for stage, (queue, _) in REQUESTS.items() if queue not in paused]
         found = await self.upkeep.still(stages=stages, first=self.first_nudge)
-        queues = {_REQUESTS[still.stage][0] for still in found}
+        queues = {REQUESTS[still.stage][0] for still in found}
         busy = {name for name in queues if (await self.queues[name].depth()).visible > self.backlog}
         for still in found:
-            if _REQUESTS[still.stage][0] not in busy:
+            if REQUESTS[still.stage][0] not in busy:
                 await _tolerant("nudge", partial(self._nudge_one, still))
 
     async def _nudge_one(self, still: Still) -> None:
@@ -118,7 +118,7 @@ class Reconciler:
         if still.state == StageState.WAITING and still.job_id:
             await self.ask_job(asset, still.job_id)
             return
-        queue, request = _REQUESTS[still.stage]
+        queue, request = REQUESTS[still.stage]
         message = request(
             asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=asset.version_id or ""
         )

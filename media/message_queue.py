@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -17,10 +18,17 @@ from media.outbox import OutboxRow
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
+log = structlog.get_logger(__name__)
+
 BATCH = 10
 """Entries in one request, by SQS's own limit."""
+_WANTED: list[Any] = ["ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SentTimestamp",
+                      "MessageGroupId", "AWSTraceHeader"]  # fmt: skip
+"""Each attribute of each message is parsed by the client: only those that are used."""
 RECEIVE_SLACK = 10.0
 """Seconds that a receive may take beyond its wait before it counts as hung."""
+MOVE_RATE = 500
+"""Messages a second that a move task moves at most, by SQS's own limit."""
 CALL_TIMEOUT = 15.0
 """Seconds for any other call, its retries included."""
 
@@ -57,6 +65,17 @@ class Depth:
     in_flight: int
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A task of SQS that moves a dead-letter queue's messages: its state, how many it moved, of how many."""
+
+    running: bool
+    status: str
+    moved: int
+    total: int
+    failure: str = ""
+
+
 @contextmanager
 def sqs_calls() -> Iterator[None]:
     """Turn every failure of a whole call into UnavailableError."""
@@ -83,7 +102,7 @@ class MessageQueue:
                     MaxNumberOfMessages=min(limit, BATCH),
                     WaitTimeSeconds=wait,
                     VisibilityTimeout=visibility,
-                    MessageSystemAttributeNames=["All"],
+                    MessageSystemAttributeNames=_WANTED,
                     MessageAttributeNames=["All"],
                 )
         return [_received(message) for message in answer.get("Messages", ())]
@@ -132,6 +151,66 @@ class MessageQueue:
                 await self._client.send_message(
                     QueueUrl=self.url, MessageBody=body, MessageAttributes=typed, **extra,
                 )  # fmt: skip
+
+    async def resend(self, received: Received) -> None:
+        """Send a copy of a message: its body, tenant, trace and attributes, as they came."""
+        extra: dict[str, Any] = {"MessageGroupId": received.group_id} if received.group_id else {}
+        if received.trace:
+            extra["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": received.trace}}
+        attributes: Any = dict(received.attributes)
+        with sqs_calls():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await self._client.send_message(
+                    QueueUrl=self.url, MessageBody=received.body, MessageAttributes=attributes, **extra,
+                )  # fmt: skip
+
+    async def arn(self) -> str:
+        """The queue's ARN, which tasks of SQS go by."""
+        with sqs_calls():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                answer = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
+
+    async def start_move(self, target: "MessageQueue", *, rate: int | None = None) -> str | None:
+        """Have SQS itself move all messages to `target`, at most `rate` (and 500) a second; returns the task.
+
+        None where the server has no such tasks, or refuses this one: then they must be moved one by one. The target
+        is always named: SQS does not know where a message came from that it did not move here itself.
+        """
+        speed: dict[str, Any] = {"MaxNumberOfMessagesPerSecond": min(rate, MOVE_RATE)} if rate else {}
+        source, destination = await self.arn(), await target.arn()
+        with sqs_calls():
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    answer = await self._client.start_message_move_task(
+                        SourceArn=source, DestinationArn=destination, **speed
+                    )
+            except ClientError as refusal:
+                log.info("sqs.no_move_task", queue=self.name, error=str(refusal))
+                return None
+        return answer["TaskHandle"]
+
+    async def move(self) -> Move:
+        """How the last task stands that was to empty this queue."""
+        source = await self.arn()
+        with sqs_calls():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                answer = await self._client.list_message_move_tasks(SourceArn=source, MaxResults=1)
+        task: Any = next(iter(answer.get("Results", ())), {})
+        status = str(task.get("Status", "UNKNOWN"))
+        return Move(
+            running=status in {"RUNNING", "CANCELLING"},
+            status=status,
+            moved=int(task.get("ApproximateNumberOfMessagesMoved", 0)),
+            total=int(task.get("ApproximateNumberOfMessagesToMove", 0)),
+            failure=str(task.get("FailureReason", "")),
+        )
+
+    async def cancel_move(self, task: str) -> None:
+        """Stop a task; what it moved stays moved, the rest stays where it is."""
+        with sqs_calls():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await self._client.cancel_message_move_task(TaskHandle=task)
 
     async def depth(self) -> Depth:
         """How full the queue is."""

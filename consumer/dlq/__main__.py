@@ -1,0 +1,202 @@
+"""`python -m consumer.dlq list|show|redrive|purge QUEUE`: looks at dead letters, moves them back, or throws them away.
+
+Exit status 0 done, 1 a dependency is away or a move failed, 2 wrong usage or configuration, 130 interrupted.
+"""
+
+import argparse
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+
+from consumer.dlq import moves, report
+from consumer.dlq.browser import Browser
+from consumer.dlq.letters import DeadLetter, Selection, subjects_of
+from media.asset_store.assets import AssetStore
+from media.asset_store.database import connect
+from media.aws import Clients
+from media.errors import UnavailableError
+from media.message_queue import MessageQueue, MessageQueues, Move
+from media.settings import QUEUES, Settings, SettingsError, load
+from media.telemetry import configure_logging
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNITS = {"s": 1, "m": report.MINUTE, "h": report.HOUR, "d": report.DAY}
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What was asked for, with everything it takes."""
+
+    queue: str
+    source: MessageQueue
+    dead: MessageQueue
+    selection: Selection
+    pace: moves.Pace
+    dry_run: bool
+    stop: asyncio.Event
+    settings: Settings
+
+
+async def show_groups(task: Task) -> int:
+    """How many letters there are, by reason."""
+    tally = report.Tally()
+    async with Browser(task.dead, task.stop) as browser:
+        async for letter in browser.letters(task.selection):
+            tally.add(letter)
+    more = " (and more: only so many are held at once)" if browser.truncated else ""
+    print(f"{task.dead.name}: {tally.total} message{'' if tally.total == 1 else 's'}{more}")
+    if tally.total:
+        print(tally.table())
+    return 0
+
+
+async def show_letters(task: Task) -> int:
+    """Every letter with its asset and that asset's timeline."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(connect(task.settings.database_url, application="media-dlq"))
+        store = AssetStore(database)
+        browser = await stack.enter_async_context(Browser(task.dead, task.stop))
+        async for letter in browser.letters(task.selection):
+            print(report.described(letter))
+            await _show_assets(store, task.queue, letter)
+    return 0
+
+
+async def _show_assets(store: AssetStore, queue: str, letter: DeadLetter) -> None:
+    subjects = subjects_of(queue, letter.received.body)
+    recorded = await store.get_recording(subjects.recording_id) if subjects.recording_id else None
+    for asset_id in {*subjects.asset_ids, *([recorded.asset_id] if recorded else [])}:
+        print(report.with_asset(await store.get(asset_id), await store.timeline(asset_id)))
+
+
+async def redrive(task: Task) -> int:
+    """Back to the queue they came from: by SQS itself where all are meant and it can, else one by one."""
+    if task.dry_run:
+        return await show_groups(task)
+    if task.selection.everything:
+        move = await moves.move_by_sqs(task.dead, task.source, task.pace, task.stop, _progress)
+        if move is not None:
+            print(f"{task.dead.name}: {move.moved} moved by SQS to {task.source.name}, {move.status} {move.failure}")
+            return 0 if move.status == "COMPLETED" else 1
+    tally = report.Tally()
+    try:
+        await moves.move_one_by_one(task.dead, task.source, task.selection, task.pace, task.stop, tally.add)
+    finally:
+        print(f"{task.dead.name}: {tally.total} moved to {task.source.name}")
+    return 0
+
+
+async def _progress(move: Move) -> None:
+    print(f"{move.moved} of about {move.total} moved by SQS", file=sys.stderr)
+
+
+async def purge(task: Task) -> int:
+    """Away for good; what goes is told by reason."""
+    if task.dry_run:
+        return await show_groups(task)
+    tally = report.Tally()
+    try:
+        await moves.purge(task.dead, task.selection, task.stop, tally.add)
+    finally:
+        print(f"{task.dead.name}: {tally.total} deleted")
+    if tally.total:
+        print(tally.table())
+    return 0
+
+
+COMMANDS = {"list": show_groups, "show": show_letters, "redrive": redrive, "purge": purge}
+
+
+def _queue(text: str) -> str:
+    name = text.removesuffix("-dlq")
+    if name not in QUEUES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(QUEUES)}")
+    return name
+
+
+def _age(text: str) -> float:
+    if not (match := _AGE.fullmatch(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 90s, 30m, 2h or 3d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0.1 <= rate <= 500:  # noqa: PLR2004 - slower would outlast the hold of a message; faster SQS does not move
+        raise argparse.ArgumentTypeError("must be between 0.1 and 500 messages a second")
+    return rate
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line. Exits with status 2 when it is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m consumer.dlq", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("queue", type=_queue, metavar="QUEUE", help=f"one of {', '.join(QUEUES)}")
+    parser.add_argument("--reason", help="only this error code, or reasons that contain this text")
+    parser.add_argument("--older-than", type=_age, metavar="AGE", help="only those dead for longer: 90s, 30m, 2h, 3d")
+    parser.add_argument("--dry-run", action="store_true", help="redrive, purge: only say what would go")
+    parser.add_argument("--rate", type=_rate, metavar="N", help="redrive: at most N messages a second")
+    return parser.parse_args(arguments)
+
+
+@contextmanager
+def _interruptible() -> Iterator[asyncio.Event]:
+    """An event that the first signal sets; a second one does what it does everywhere."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt() -> None:
+        stop.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Carry out one command; a first signal ends it in order, a second one at once."""
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(_interruptible())
+        queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
+        task = Task(
+            queue=options.queue,
+            source=queues[options.queue],
+            dead=queues.dead_letters(options.queue),
+            selection=Selection(options.reason, options.older_than),
+            pace=moves.Pace(options.rate),
+            dry_run=options.dry_run,
+            stop=stop,
+            settings=settings,
+        )
+        status = await COMMANDS[options.command](task)
+    return INTERRUPTED if stop.is_set() else status
+
+
+def main() -> int:
+    options = parsed(sys.argv[1:])
+    try:
+        settings = load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure_logging("console" if sys.stderr.isatty() else "json", "warning")
+    try:
+        return asyncio.run(run(options, settings))
+    except UnavailableError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

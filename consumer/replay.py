@@ -1,0 +1,106 @@
+"""`python -m consumer.replay ASSET_ID… [--stage …]`: opens a new round for assets that failed or stand still.
+
+The stage (unless named: the one that failed) is queued again with attempts from zero, and its message goes out through
+the outbox. Exit status 0 all were queued, 1 some were not, 2 wrong usage or configuration.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from uuid import UUID
+
+from consumer.reconciler import REQUESTS
+from media.asset import Asset, Stage
+from media.asset_store.assets import AssetStore
+from media.asset_store.database import connect
+from media.asset_store.replays import Replays
+from media.aws import Clients
+from media.errors import UnavailableError
+from media.message_queue import MessageQueues
+from media.outbox import Effect, EffectKind, Outbox
+from media.settings import Settings, SettingsError, load
+from media.telemetry import configure_logging
+
+
+class NotReplayedError(Exception):
+    """Why an asset stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Replays assets one by one."""
+
+    assets: AssetStore
+    replays: Replays
+    outbox: Outbox
+
+    async def __call__(self, asset_id: UUID, stage: Stage | None) -> Stage:
+        """Queue a stage of an asset anew; returns which. Raises NotReplayedError, UnavailableError."""
+        asset = await self.assets.get(asset_id)
+        if asset is None:
+            raise NotReplayedError("there is no such asset")
+        chosen = stage or await self.replays.stage_at_fault(asset_id)
+        if chosen is None:
+            raise NotReplayedError(f"it is {asset.status}, and no stage of it is open or failed")
+        rows = await self.replays.reopen(asset_id, chosen, "by an operator", [_request(asset, chosen)])
+        if not rows:
+            raise NotReplayedError(
+                f"it is {asset.status}; {chosen} is at work, or was never reached, or what has ended stays as it is"
+            )
+        await self.outbox.carry_out(rows)
+        return chosen
+
+
+def _request(asset: Asset, stage: Stage) -> Effect:
+    queue, request = REQUESTS[stage]
+    message = request(asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=asset.version_id or "")
+    return Effect.send(queue, message, owner_id=asset.owner_id)
+
+
+async def run(asset_ids: Sequence[UUID], stage: Stage | None, settings: Settings) -> int:
+    """Replay each; returns the exit status."""
+    refused = 0
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(connect(settings.database_url, application="media-replay"))
+        queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
+        outbox = Outbox(database, {EffectKind.SEND: queues.send_rows})
+        replay = Replay(AssetStore(database), Replays(database), outbox)
+        for asset_id in asset_ids:
+            try:
+                chosen = await replay(asset_id, stage)
+            except NotReplayedError as error:
+                refused += 1
+                sys.stderr.write(f"{asset_id}: not replayed: {error}\n")
+            else:
+                sys.stdout.write(f"{asset_id}: {chosen} queued\n")
+    return 1 if refused else 0
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line. Exits with status 2 when it is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m consumer.replay", description=__doc__)
+    parser.add_argument("asset_ids", type=UUID, nargs="+", metavar="ASSET_ID")
+    parser.add_argument("--stage", type=Stage, choices=list(Stage), help="instead of the one that failed")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    options = parsed(sys.argv[1:])
+    try:
+        settings = load()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging("console" if sys.stderr.isatty() else "json", "warning")
+    try:
+        return asyncio.run(run(options.asset_ids, options.stage, settings))
+    except UnavailableError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""New rounds for stages that ended badly, opened by an operator."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from media.asset import Stage, Status
+from media.asset_store.database import Database
+from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
+
+_REOPEN = """
+WITH open AS (
+    SELECT asset_id FROM assets
+    WHERE asset_id = $1 AND version_id IS NOT NULL
+      AND status IN ('failed', 'uploaded', 'scanning', 'processing') FOR UPDATE),
+round AS (
+    UPDATE stages s SET state = 'queued', forgiven = s.attempt, lease_until = NULL, job_id = NULL, plan = NULL,
+           progress = 0, nudges = 0, nudge_at = NULL, updated_at = now()
+    FROM open
+    WHERE s.asset_id = open.asset_id AND s.stage = $2
+      AND s.state <> 'waiting' AND NOT (s.state = 'leased' AND s.lease_until > now())
+    RETURNING s.asset_id, s.attempt),
+moved AS (
+    UPDATE assets a SET status = $3, code = NULL, detail = NULL, updated_at = now()
+    FROM round WHERE a.asset_id = round.asset_id),
+noted AS (
+    INSERT INTO timeline (asset_id, stage, attempt, code, detail)
+    SELECT asset_id, $2, attempt, 'replayed', $4 FROM round),
+sent AS (
+    INSERT INTO outbox (asset_id, kind, target, body, group_id)
+    SELECT round.asset_id, e.kind, e.target, e.body, e.group_id
+    FROM round, jsonb_to_recordset($5::jsonb) AS e(kind text, target text, body jsonb, group_id text) RETURNING *)
+SELECT sent.* FROM sent
+"""
+
+_FAILED = """
+SELECT stage FROM stages WHERE asset_id = $1 AND state NOT IN ('done', 'rejected', 'cancelled')
+ORDER BY (state = 'failed') DESC, updated_at DESC LIMIT 1
+"""
+
+
+class Replays:
+    """Opens new rounds. Every method raises UnavailableError when Postgres is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def stage_at_fault(self, asset_id: UUID) -> Stage | None:
+        """The stage that failed, else the one that is not done yet."""
+        stage = await self._database.fetchval(_FAILED, asset_id)
+        return Stage(stage) if stage else None
+
+    async def reopen(self, asset_id: UUID, stage: Stage, note: str, effects: Sequence[Effect]) -> list[OutboxRow]:
+        """Queue a stage again, with attempts from zero, and leave `effects` to the outbox; all or nothing.
+
+        Nothing happens, and no row comes back, where the asset has ended otherwise than `failed`, has no such stage,
+        or somebody works on it at this moment.
+        """
+        status = Status.SCANNING if stage is Stage.SCAN else Status.PROCESSING
+        records = await self._database.fetch(_REOPEN, asset_id, stage, status, note[:2000], effects_as_json(effects))
+        return [outbox_row(record) for record in records]

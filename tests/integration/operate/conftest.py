@@ -1,0 +1,119 @@
+"""Queues of a test's own, with dead letters as the consumer leaves them, and the operator's commands as processes."""
+
+import asyncio
+import contextlib
+import io
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiobotocore.session import get_session
+
+from consumer import replay
+from consumer.dlq import __main__ as dlq
+from media.aws import Clients
+from media.message_queue import MessageQueues
+from media.settings import QUEUES, Settings, load
+from tests.conftest import Database, EmulatedAws
+
+ROOT = Path(__file__).parents[3]
+DEADLINE = 60.0
+"""Seconds for one command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where the operator sits: five queues with dead letters, a database, and an environment that leads there."""
+
+    queues: MessageQueues
+    sqs: Any
+    env: Mapping[str, str]
+    settings: Settings
+
+    @property
+    def dsn(self) -> str:
+        return self.settings.database_url
+
+    async def start(self, *arguments: str, **env: str) -> asyncio.subprocess.Process:
+        """A command of the operator's, as a process."""
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *arguments,
+            cwd=ROOT,
+            env={**os.environ, **self.env, **env},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def dlq(self, *arguments: str, endpoint: str | None = None) -> Ended:
+        """`python -m consumer.dlq` with these arguments, without the process around it."""
+        settings = self.settings.model_copy(update={"aws_endpoint_url": endpoint} if endpoint else {})
+        return await _captured(dlq.run(dlq.parsed(arguments), settings))
+
+    async def replay(self, *arguments: str) -> Ended:
+        """`python -m consumer.replay` likewise."""
+        options = replay.parsed(arguments)
+        return await _captured(replay.run(options.asset_ids, options.stage, self.settings))
+
+    async def bury(self, queue: str, body: str, error: str = "attempts_exhausted", reason: str = "it broke") -> None:
+        """A dead letter as the executor sends it."""
+        attributes = {"error": error, "reason": reason, "source-queue": queue, "first-received": f"{time.time():.3f}"}
+        await self.queues.dead_letters(queue).send(body, group_id="dr-house", attributes=attributes)
+
+    async def bodies(self, url: str) -> list[str]:
+        """What a queue holds; it is emptied."""
+        bodies: list[str] = []
+        while True:
+            answer = await self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+            if not answer.get("Messages"):
+                return bodies
+            for message in answer["Messages"]:
+                bodies.append(message["Body"])
+                await self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+
+async def _captured(command: Coroutine[Any, Any, int]) -> Ended:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        async with asyncio.timeout(DEADLINE):
+            status = await command
+    return Ended(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+async def desk(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    env = dict(emulator.client_env) | {"MEDIA_DATABASE_URL": postgres.dsn, "OUTPUT_BUCKET": "unused"}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    async with AsyncExitStack() as stack:
+        sqs = await stack.enter_async_context(get_session().create_client("sqs", region_name=emulator.region))
+        urls = {name: await _with_dead_letters(sqs, name) for name in QUEUES}
+        env |= {f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL": url for name, url in urls.items()}
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        settings = load(env_file=None)
+        ours = await Clients(settings, stack).sqs()
+        yield Desk(MessageQueues(ours, urls), sqs, env, settings)
+
+
+async def _with_dead_letters(sqs: Any, name: str) -> str:
+    own = f"{name}-{uuid4().hex[:8]}"
+    await sqs.create_queue(QueueName=f"{own}-dlq")
+    return str((await sqs.create_queue(QueueName=own))["QueueUrl"])

@@ -1,0 +1,152 @@
+"""`python -m consumer.dlq`: whatever it is told and whatever becomes of it, no letter is lost."""
+
+import asyncio
+import json
+import signal
+from uuid import uuid4
+
+import pytest
+
+from consumer.dlq.__main__ import main
+from media.asset import AssetType, Delivery, upload_key
+from media.asset_store.assets import AssetStore, NewAsset
+from media.asset_store.database import connect
+from media.contracts import ImageRequested
+from tests.integration.operate.conftest import Desk
+
+CLI = "consumer.dlq"
+
+
+def numbered(count: int) -> list[str]:
+    return [json.dumps({"n": n}) for n in range(count)]
+
+
+async def test_list_groups_by_reason_and_hides_nothing_afterwards(desk: Desk) -> None:
+    for body in numbered(12):
+        await desk.bury("images", body, reason=f"asset {uuid4()} broke")
+    await desk.bury("images", "{}", error="undecodable", reason="not JSON")
+    for _ in range(2):  # the first look must not hide the letters from the second
+        ended = await desk.dlq("list", "images")
+        assert ended.status == 0, ended.err
+        lines = ended.out.splitlines()
+        assert lines[0] == "images-dlq: 13 messages"
+        assert lines[2].split()[0] == "12"
+        assert lines[2].endswith("attempts_exhausted    asset … broke")
+        assert lines[3].split()[0] == "1"
+        assert "undecodable" in lines[3]
+
+
+async def test_show_tells_the_asset_and_its_timeline(desk: Desk) -> None:
+    asset_id = uuid4()
+    key = upload_key(AssetType.IMAGE, "dr-house", asset_id, "x.jpg")
+    async with connect(desk.dsn) as database:
+        store = AssetStore(database)
+        new = NewAsset(asset_id, "dr-house", AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
+        await store.create(new)
+        await store.note(asset_id, "retry", "the decoder died")
+    request = ImageRequested(asset_id=asset_id, bucket="bucket", key=key)
+    await desk.bury("images", request.model_dump_json(), reason="the decoder died")
+    await desk.bury("images", "not JSON at all", error="undecodable")
+    ended = await desk.dlq("show", "images-dlq")
+    assert ended.status == 0, ended.err
+    assert f"{asset_id}  image, pending" in ended.out
+    assert "retry            the decoder died" in ended.out
+    assert "body    not JSON at all" in ended.out
+
+
+async def test_redrive_moves_all_with_body_tenant_and_attributes(desk: Desk) -> None:
+    for body in numbered(25):
+        await desk.bury("images", body)
+    ended = await desk.dlq("redrive", "images")
+    assert ended.status == 0, ended.err
+    assert "images-dlq: 25 moved to images" in ended.out
+    received = await desk.queues["images"].receive(limit=1, wait=0, visibility=0)
+    assert received[0].group_id == "dr-house"
+    assert received[0].attributes["error"]["StringValue"] == "attempts_exhausted"
+    assert sorted(await desk.bodies(desk.queues["images"].url)) == sorted(numbered(25))
+    assert await desk.bodies(desk.queues.dead_letters("images").url) == []
+
+
+async def test_redrive_takes_only_what_is_meant(desk: Desk) -> None:
+    await desk.bury("images", '"old reason"', error="storage_error", reason="S3 said 503 SlowDown")
+    await desk.bury("images", '"other"', error="unforeseen", reason="KeyError")
+    assert (await desk.dlq("redrive", "images", "--older-than", "1h")).out.startswith("images-dlq: 0 moved")
+    dry = await desk.dlq("redrive", "images", "--reason", "SlowDown", "--dry-run")
+    assert dry.out.startswith("images-dlq: 1 message\n")
+    assert await desk.bodies(desk.queues["images"].url) == []
+    moved = await desk.dlq("redrive", "images", "--reason", "storage_error")
+    assert "1 moved" in moved.out
+    assert await desk.bodies(desk.queues["images"].url) == ['"old reason"']
+    assert await desk.bodies(desk.queues.dead_letters("images").url) == ['"other"']
+
+
+async def test_rate_is_kept(desk: Desk) -> None:
+    for body in numbered(6):
+        await desk.bury("images", body)
+    began = asyncio.get_running_loop().time()
+    await desk.dlq("redrive", "images", "--rate", "5")
+    assert asyncio.get_running_loop().time() - began >= 6 / 5
+
+
+async def test_purge_deletes_what_is_meant_and_dry_run_nothing(desk: Desk) -> None:
+    for body in numbered(12):
+        await desk.bury("uploads", body, error="undecodable", reason="nonsense")
+    await desk.bury("uploads", '"keep"')
+    dry = await desk.dlq("purge", "uploads", "--reason", "nonsense", "--dry-run")
+    assert dry.out.startswith("uploads-dlq: 12 messages")
+    ended = await desk.dlq("purge", "uploads", "--reason", "nonsense")
+    assert "uploads-dlq: 12 deleted" in ended.out
+    assert await desk.bodies(desk.queues.dead_letters("uploads").url) == ['"keep"']
+
+
+async def _until_some_moved(desk: Desk) -> None:
+    async with asyncio.timeout(30):
+        while (await desk.queues["images"].depth()).visible < 5:
+            pass  # each look is a request: the loop waits by itself
+
+
+async def test_killed_in_the_middle_no_letter_is_lost(desk: Desk) -> None:
+    for body in numbered(60):
+        await desk.bury("images", body)
+    process = await desk.start(CLI, "redrive", "images", "--rate", "50")
+    await _until_some_moved(desk)
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+    moved = await desk.bodies(desk.queues["images"].url)
+    # What it held is hidden for a while still; both kinds together are what is left.
+    left = await desk.queues.dead_letters("images").depth()
+    assert len(set(moved)) + left.visible + left.in_flight >= 60
+
+
+async def test_interrupted_it_lets_go_of_the_rest_at_once(desk: Desk) -> None:
+    for body in numbered(60):
+        await desk.bury("images", body)
+    process = await desk.start(CLI, "redrive", "images", "--rate", "50")
+    await _until_some_moved(desk)
+    process.send_signal(signal.SIGINT)
+    out, _ = await process.communicate()
+    assert process.returncode == 130
+    moved = await desk.bodies(desk.queues["images"].url)
+    assert f"{len(moved)} moved" in out.decode()
+    left = await desk.bodies(desk.queues.dead_letters("images").url)
+    assert sorted([*moved, *left]) == sorted(numbered(60))
+
+
+async def test_wrong_usage_and_a_missing_configuration_are_told(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments in (["list", "nonsense"], ["redrive", "images", "--older-than", "soon"], ["purge"]):
+        with pytest.raises(SystemExit) as ended:
+            await desk.dlq(*arguments)
+        assert ended.value.code == 2
+    monkeypatch.setenv("MEDIA_DATABASE_URL", "")
+    monkeypatch.setattr("sys.argv", ["dlq", "list", "images"])
+    assert main() == 2
+    assert "MEDIA_DATABASE_URL: missing" in capsys.readouterr().err
+
+
+async def test_sqs_away_is_told(desk: Desk) -> None:
+    process = await desk.start(CLI, "list", "images", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert "sqs is unavailable" in err.decode()

@@ -1,0 +1,80 @@
+"""Where SQS has StartMessageMoveTask, whole queues go by it. No emulator has it: a stand-in that knows its protocol."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from botocore.session import get_session
+from botocore.validate import ParamValidator
+
+from tests.integration.operate.conftest import Desk
+
+
+@dataclass
+class MoveServer:
+    """Speaks SQS's JSON protocol for the few operations of a move. `looks` is how often the task is still running."""
+
+    looks: int = 1
+    status: str = "COMPLETED"
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        operation = request.headers["X-Amz-Target"].partition(".")[2]
+        body = json.loads(await request.read())
+        shape = get_session().get_service_model("sqs").operation_model(operation).input_shape
+        assert shape is not None
+        problems = ParamValidator().validate(body, shape)
+        assert not problems.has_errors(), problems.generate_report()
+        self.requests.append((operation, body))
+        return web.Response(text=json.dumps(self._said(operation, body)), content_type="application/x-amz-json-1.0")
+
+    def _said(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+        match operation:
+            case "GetQueueAttributes":
+                return {"Attributes": {"QueueArn": f"arn:aws:sqs:x:1:{body['QueueUrl'].rsplit('/')[-1]}"}}
+            case "StartMessageMoveTask":
+                return {"TaskHandle": "task-1"}
+            case "ListMessageMoveTasks":
+                self.looks -= 1
+                running = self.looks >= 0
+                status = "RUNNING" if running else self.status
+                return {"Results": [{"Status": status, "ApproximateNumberOfMessagesMoved": 7 if not running else 3}]}
+            case "CancelMessageMoveTask":
+                self.looks, self.status = 0, "CANCELLED"
+                return {"ApproximateNumberOfMessagesMoved": 3}
+        raise AssertionError(operation)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[MoveServer, str]]:
+    moves = MoveServer()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", moves.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield moves, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_a_whole_queue_goes_by_sqs_itself(desk: Desk, server: tuple[MoveServer, str]) -> None:
+    moves, url = server
+    ended = await desk.dlq("redrive", "images", "--rate", "20", endpoint=url)
+    assert ended.status == 0, ended.err
+    assert "7 moved by SQS to images, COMPLETED" in ended.out
+    started = next(body for operation, body in moves.requests if operation == "StartMessageMoveTask")
+    assert started["SourceArn"] == f"{started['DestinationArn']}-dlq"
+    assert ":images-" in started["DestinationArn"]
+    assert started["MaxNumberOfMessagesPerSecond"] == 20
+    assert all(operation != "ReceiveMessage" for operation, _ in moves.requests)
+
+
+async def test_a_task_that_fails_is_told(desk: Desk, server: tuple[MoveServer, str]) -> None:
+    moves, url = server
+    moves.status = "FAILED"
+    ended = await desk.dlq("redrive", "images", endpoint=url)
+    assert ended.status == 1
+    assert "FAILED" in ended.out
