@@ -8,6 +8,7 @@ import { complain, toast } from './toast.js';
 import { Uploader } from './upload.js';
 import { Viewer } from './viewer.js';
 import { Watcher } from './watch.js';
+import { reasonInWords } from './words.js';
 
 const element = (id) => document.getElementById(id);
 const session = new Session();
@@ -122,16 +123,18 @@ function listenForFiles() {
   addEventListener('beforeunload', (event) => { if (uploader.busy) event.preventDefault(); });
 }
 
-/** Says aloud what a sighted user sees happen on the cards. */
+/** Says aloud what a sighted user sees happen on the cards. What was over before the page was opened is no news. */
 function announceEnds() {
-  const ends = new Map();
-  store.addEventListener('change', ({ detail: { asset, upload } }) => {
-    if (upload || !asset.asset_id || ends.get(asset.asset_id) === asset.status) return;
-    const before = ends.get(asset.asset_id);
-    ends.set(asset.asset_id, asset.status);
-    if (before && asset.status === 'ready') toast(`${asset.original_filename} is ready.`);
-    if (before && asset.status === 'rejected') toast(`${asset.original_filename} was rejected.`, 'bad');
-    if (before && asset.status === 'failed') toast(`${asset.original_filename} could not be processed.`, 'bad');
+  const known = new Map();
+  store.addEventListener('add', ({ detail }) => known.set(detail, detail.asset.status));
+  store.addEventListener('remove', ({ detail }) => known.delete(detail));
+  store.addEventListener('change', ({ detail }) => {
+    const { asset, upload } = detail;
+    if (upload || known.get(detail) === asset.status) return;
+    known.set(detail, asset.status);
+    if (asset.status === 'ready') toast(`${asset.original_filename} is ready.`);
+    if (asset.status === 'rejected') toast(`${asset.original_filename} was rejected. ${reasonInWords(asset)}`, 'bad');
+    if (asset.status === 'failed') toast(`${asset.original_filename} could not be processed.`, 'bad');
   });
   store.addEventListener('uploadfailed', ({ detail }) => {
     if (!detail.upload.cancelled) toast(`${detail.asset.original_filename}: ${detail.upload.error.message}`, 'bad');

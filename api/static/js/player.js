@@ -1,6 +1,6 @@
 /** Plays video and sound: hls.js where the browser needs it, with the rungs of the ladder to choose from. */
 
-import { h } from './dom.js';
+import { h, icon } from './dom.js';
 import { toast } from './toast.js';
 
 const HLS_JS = '/static/vendor/hls.light.min.js';
@@ -21,6 +21,7 @@ export async function mountPlayer(stage, asset, urls) {
   const has = (name) => asset.renditions.some((rendition) => rendition.name === name);
   const media = asset.asset_type === 'audio' ? audioElement(asset) : await videoElement(asset, urls, has);
   const quality = h('div', { class: 'quality', hidden: true });
+  if (asset.asset_type === 'audio') stage.append(h('div', { class: 'audio-art' }, icon('audio')));
   stage.append(media, quality);
   const direct = asset.asset_type === 'audio' && has('m4a') ? 'm4a' : has('hls') ? '' : 'mp4';
   const { url } = await urls.of(asset, direct || 'hls');
@@ -71,7 +72,7 @@ function recover(hls, Hls) {
 function showRungs(hls, Hls, box) {
   const rungs = hls.levels.map((level, index) => ({ index, name: nameOf(level) })).filter((rung) => rung.name);
   if (!rungs.length) return;
-  const select = h('select', { id: 'quality', onchange: () => { hls.nextLevel = Number(select.value); } },
+  const select = h('select', { id: 'quality', onchange: () => choose(hls, Number(select.value)) },
     h('option', { value: -1 }, 'Auto'), rungs.reverse().map(({ index, name }) => h('option', { value: index }, name)));
   const now = h('output', { class: 'quality-now', for: 'quality' });
   hls.on(Hls.Events.LEVEL_SWITCHED, (_, { level }) => { now.textContent = `playing ${nameOf(hls.levels[level])}`; });
@@ -83,3 +84,6 @@ function showRungs(hls, Hls, box) {
 function nameOf({ width, height }) {
   return width && height ? `${Math.min(width, height)}p` : '';
 }
+
+/** `currentLevel` drops what is buffered: a short clip has no next segment from which another rung could begin. */
+function choose(hls, level) { hls.currentLevel = level; }

@@ -41,7 +41,7 @@ const EVENTS = {
   content_type: 'Content looked at',
   rendered: 'Made for the web',
   planned: 'Encoding planned',
-  submitted: 'Handed to the video encoder',
+  submitted: 'Handed to the encoder',
   ready: 'Ready to use',
   note: 'Remark',
   retry: 'Will be tried again',
@@ -49,10 +49,12 @@ const EVENTS = {
   interrupted: 'Put back in line while a worker restarted',
   lease_lost: 'Another worker took over',
   nudged: 'Reminded, since nothing was heard',
-  job_warning: 'The video encoder remarked something',
+  job_warning: 'The encoder remarked something',
   stale_job: 'An older encoding ended; its result was thrown away',
   rejected: 'Rejected',
   failed: 'Failed',
+  infected: 'Malware found',
+  unscannable: 'Could not be scanned to the end',
   error: 'The virus scanner gave no answer',
   quarantined: 'Moved to quarantine',
   late_version: 'A later version of the file was removed',
@@ -67,11 +69,11 @@ const WARN = new Set([
   'retry', 'unavailable', 'interrupted', 'lease_lost', 'nudged', 'job_warning', 'stale_job', 'late_version', 'late_upload',
   'recording_conflict', 'expired',
 ]);
-const BAD = new Set(['rejected', 'failed', 'error']);
+const BAD = new Set(['rejected', 'failed', 'error', 'infected', 'unscannable']);
 
 const RENDITIONS = { hls: 'HLS', mp4: 'MP4', m4a: 'M4A', poster: 'Poster', original: 'Original' };
 
-const STAGES = { scan: 'Safety scan', image: 'Picture sizes', transcode: 'Video encoding' };
+const STAGES = { scan: 'Safety scan', image: 'Picture sizes', transcode: 'Encoding' };
 
 const STATUSES = {
   pending: 'Waiting for the file', uploaded: 'In line', scanning: 'Scanning', processing: 'Processing', ready: 'Ready',
@@ -119,7 +121,11 @@ export function problemInWords(status, { code, detail, title, retryAfter }) {
 /** One line of the timeline: `{title, stage, detail, tone}`; tone is `good`, `bad`, `warn` or `plain`. */
 export function eventInWords({ code, stage, attempt, detail }) {
   const where = stage ? stageInWords(stage) + (attempt > 1 ? `, attempt ${attempt}` : '') : '';
-  return { title: EVENTS[code] ?? REASONS[code] ?? humanised(code), where, detail: detail ?? '', tone: toneOf(code) };
+  return { title: EVENTS[code] ?? REASONS[code] ?? humanised(code), where, detail: detailInWords(detail ?? ''), tone: toneOf(code) };
+}
+
+function detailInWords(detail) {
+  return detail.replace(/^(\d+) bytes\b/, (_, bytes) => bytesInWords(Number(bytes)));
 }
 
 function toneOf(code) {

@@ -1,0 +1,118 @@
+"""A real Chromium, and a visitor in it who drops files on the page and hears every complaint of the console."""
+
+import base64
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, async_playwright
+
+from tests.conftest import EmbeddedStack
+
+PATIENCE = 90_000.0
+"""Milliseconds for what the stack must do; encoding a clip takes some seconds of two cores."""
+OFFLINE = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-sandbox",  # it cannot be had as root; the pages are our own
+)
+DROP = """([element, files]) => {
+    const carried = new DataTransfer();
+    for (const [name, type, content] of files) {
+        carried.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name, { type }));
+    }
+    for (const kind of ['dragenter', 'dragover', 'drop']) {
+        element.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+    }
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file on the visitor's desk."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """One user with one tab. `complaints` is what the console said was wrong."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    async def arrive(self, token: str) -> None:
+        """Open the page the way `./run.sh token` suggests, and wait until it has looked what is there."""
+        await self.page.goto(f"{self.url}/#token={token}")
+        await self.page.locator("#grid[aria-busy=false]").wait_for(state="attached")
+
+    async def drop(self, *files: File) -> None:
+        carried = [[file.name, file.content_type, base64.b64encode(file.content).decode()] for file in files]
+        target = await self.page.locator("#drop").element_handle()
+        await self.page.evaluate(DROP, [target, carried])
+
+    def card(self, name: str, status: str = "") -> Locator:
+        """The card of a file, in this status if one is named."""
+        state = f'[data-status="{status}"]' if status else ""
+        return self.page.locator(f".card{state}").filter(has=self.page.get_by_role("heading", name=name, exact=True))
+
+    async def open(self, name: str) -> Locator:
+        """The viewer, showing a file."""
+        await self.card(name).locator(".card-open").click()
+        viewer = self.page.get_by_role("dialog", name=name)
+        await viewer.wait_for()
+        return viewer
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no Chromium is installed")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=list(OFFLINE))
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@pytest.fixture
+async def stranger(chromium: Browser, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
+    """Somebody who has not opened the page yet, and holds no token."""
+    context = await chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(PATIENCE)
+    try:
+        yield Visitor(await context.new_page(), stack.api_url)
+    finally:
+        await context.close()
+
+
+@pytest.fixture
+async def visitor(stranger: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
+    """A user of this test alone, with the page open. A complaint of the console fails the test."""
+    stranger.page.on("console", lambda said: said.type == "error" and stranger.complaints.append(said.text))
+    stranger.page.on("pageerror", lambda error: stranger.complaints.append(str(error)))
+    await stranger.arrive(stack.token(user=f"visitor-{uuid4().hex[:8]}"))
+    yield stranger
+    assert not stranger.complaints
+
+
+@pytest.fixture(scope="session")
+def clip_file(clip: Path) -> File:
+    return File("clip.mp4", "video/mp4", clip.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def photo_file(photo: Path) -> File:
+    return File("photo.jpg", "image/jpeg", photo.read_bytes())
