@@ -55,16 +55,13 @@ class Executor:
         self._settler = settler
         self._breakers = breakers
         self._retry = retry
-        self._metrics = metrics
-        self._handler = handler
+        self._processed = {kind: metrics.processed.labels(queue.name, handler, kind) for kind in Kind}
         self._duration = metrics.duration.labels(queue.name, handler)
         self._dwell = metrics.dwell.labels(queue.name)
 
     async def run(self, delivery: Delivery) -> None:
         """From held to settled. Cancelled when the message is lost, handed on, or the daemon's patience ends."""
-        structlog.contextvars.bind_contextvars(
-            queue=self._queue.name, message_id=delivery.received.message_id, trace_id=delivery.trace_id
-        )
+        structlog.contextvars.bind_contextvars(message_id=delivery.received.message_id, trace_id=delivery.trace_id)
         started = time.perf_counter()
         try:
             outcome = LOST if delivery.lost else await self._outcome(delivery)
@@ -74,18 +71,9 @@ class Executor:
         await self.settle(delivery, outcome)
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Give the message up: to the settler, or to nobody when it is lost already.
-
-        Its place is free only when the settler has taken it: else receives would run ahead of deletes without bound.
-        """
+        """Give the message up: to the settler, or to nobody when it is lost already."""
         self._inbox.done(delivery)
-        try:
-            await self._hand_in(delivery, outcome)
-        finally:
-            self._inbox.give_up(1)
-
-    async def _hand_in(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._metrics.processed.labels(self._queue.name, self._handler, outcome.kind).inc()
+        self._processed[outcome.kind].inc()
         if delivery.received.sent:
             self._dwell.observe(max(0.0, time.time() - delivery.received.sent))
         if delivery.lost:

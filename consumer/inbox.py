@@ -22,10 +22,11 @@ class Inbox:
         self._running: dict[Delivery, None] = {}
         self._owners: Counter[str] = Counter()
         self._least = min(BATCH, max(1, prefetch))
+        self._held_back = False
         self._roomy = asyncio.Event()
         self._roomy.set()
-        self._waiting_gauge = metrics.in_flight.labels(queue, "waiting")
-        self._running_gauge = metrics.in_flight.labels(queue, "running")
+        metrics.in_flight.labels(queue, "waiting").set_function(lambda: len(self._waiting))
+        metrics.in_flight.labels(queue, "running").set_function(lambda: len(self._running))
 
     @property
     def room(self) -> int:
@@ -44,10 +45,14 @@ class Inbox:
         self._room += places
         self._signal()
 
+    def hold_back(self, on: bool) -> None:
+        """While `on`, nothing more is to be received, whatever the room."""
+        self._held_back = on
+        self._signal()
+
     def put(self, delivery: Delivery) -> None:
         """Take in a message, into a place reserved before."""
         self._waiting.append(delivery)
-        self._waiting_gauge.inc()
 
     def next(self) -> Delivery | None:
         """The next message to run, now counted as running; None when no slot is free or nothing waits."""
@@ -55,23 +60,20 @@ class Inbox:
             return None
         delivery = self._fairest()
         self._waiting.remove(delivery)
-        self._waiting_gauge.dec()
         self._running[delivery] = None
-        self._running_gauge.inc()
         self._owners[delivery.owner] += 1
         return delivery
 
     def done(self, delivery: Delivery) -> None:
-        """A message is not ours to hold any more: settled, or lost. Its place is given up by whoever settles it."""
+        """A message is not ours to hold any more: settled, or lost."""
         if delivery in self._running:
             del self._running[delivery]
-            self._running_gauge.dec()
             self._owners[delivery.owner] -= 1
             if not self._owners[delivery.owner]:
                 del self._owners[delivery.owner]
         else:
             self._waiting.remove(delivery)
-            self._waiting_gauge.dec()
+        self.give_up(1)
 
     def waiting(self) -> list[Delivery]:
         return list(self._waiting)
@@ -84,11 +86,14 @@ class Inbox:
 
     @property
     def roomy(self) -> asyncio.Event:
-        """Set while a receive is worth its request: room for a whole batch (or all the prefetch there is)."""
+        """Set while a receive is worth its request: room for a whole batch (or all the prefetch there is).
+
+        Never while held back.
+        """
         return self._roomy
 
     def _signal(self) -> None:
-        if self._room >= self._least:
+        if self._room >= self._least and not self._held_back:
             self._roomy.set()
         else:
             self._roomy.clear()

@@ -1,8 +1,8 @@
 """One queue with all that drains it: poller, inbox, executor, heartbeat and settler, started and stopped together."""
 
 import asyncio
+import random
 import time
-import uuid
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +70,7 @@ class Lane:
         self._limits = limits
         self._received = metrics.received.labels(queue.name)
         self._inbox = Inbox(queue.name, metrics, slots=limits.concurrency, prefetch=limits.prefetch)
-        self._settler = Settler(queue, metrics)
+        self._settler = Settler(queue, metrics, self._inbox.hold_back)
         self._executor = Executor(
             queue, dead, route.handler, route.handle,
             inbox=self._inbox, settler=self._settler, breakers=breakers, retry=retry, metrics=metrics,
@@ -89,6 +89,7 @@ class Lane:
 
     async def run(self) -> None:
         """Until `drain` has been carried out."""
+        structlog.contextvars.bind_contextvars(queue=self.route.queue)  # every message's task begins with a copy
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settler.run())
             beats = group.create_task(self._heartbeat.run())
@@ -128,6 +129,7 @@ class Lane:
     def _delivery(self, received: Received) -> Delivery:
         parts: Sequence[Part] = ()
         poison: UndecodableError | None = None
+        now = time.monotonic()
         try:
             parts = self.route.decode(received.body)
         except UndecodableError as error:
@@ -141,7 +143,8 @@ class Lane:
             parts=parts,
             owner=received.group_id or (parts[0].owner if parts else ""),
             trace_id=_trace_of(received, parts),
-            expires=time.monotonic() + self._limits.visibility,
+            taken=now,
+            expires=now + self._limits.visibility,
             poison=poison,
         )
 
@@ -172,5 +175,10 @@ class Lane:
 
 
 def _trace_of(received: Received, parts: Sequence[Part]) -> str:
-    carried = next((trace for part in parts if (trace := getattr(part, "trace_id", ""))), "")
-    return received.trace or carried or uuid.uuid4().hex
+    """What the message carries, else one made up: unique, but nothing that must not be guessed."""
+    if received.trace:
+        return received.trace
+    for part in parts:
+        if carried := getattr(part, "trace_id", ""):
+            return str(carried)
+    return f"{random.getrandbits(128):032x}"

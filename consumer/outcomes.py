@@ -39,6 +39,8 @@ STALE = Outcome(Kind.STALE)
 
 def combined(outcomes: list[Outcome]) -> Outcome:
     """The outcome of a whole message: back in the queue if any part must be, else the gravest of its parts."""
+    if len(outcomes) == 1:
+        return outcomes[0]
     back = [outcome for outcome in outcomes if outcome.goes_back]
     if back:
         return max(back, key=lambda outcome: outcome.delay)

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 LINGER = 0.05
 """Seconds that an incomplete batch waits for company."""
 BACKLOG = 200
-"""Messages handed in and not settled yet, per kind; whoever comes later waits, and keeps its place meanwhile."""
+"""Messages handed in and not settled yet, above which nothing more is received."""
 MAX_BATCHES = 8
 """Requests under way at once, per queue and kind."""
 RETRY_PAUSE = 0.5
@@ -40,20 +40,19 @@ class _Item:
 
 
 class _Batcher:
-    """Collects items and sends them ten at a time. Holds `BACKLOG` of them, those under way included."""
+    """Collects items and sends them ten at a time. `count` is told how many more, or fewer, are not settled yet."""
 
-    def __init__(self, send: Callable[[list[_Item]], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, send: Callable[[list[_Item]], Coroutine[Any, Any, None]], count: Callable[[int], None]) -> None:
         self._send = send
+        self._count = count
         self._items: list[_Item] = []
-        self._room = asyncio.Semaphore(BACKLOG)
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._overdue = False
         self._closing = asyncio.Event()
 
-    async def put(self, item: _Item) -> None:
-        """Take an item; waits while there is no room."""
-        await self._room.acquire()
+    def put(self, item: _Item) -> None:
+        self._count(1)
         self._items.append(item)
         if len(self._items) >= BATCH or self._closing.is_set():
             self._flush()
@@ -92,33 +91,38 @@ class _Batcher:
 
     def _finished(self, items: int, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        for _ in range(items):
-            self._room.release()
+        self._count(-items)
         if not task.cancelled() and (error := task.exception()):
             log.error("settler.batch_failed", error=repr(error))
         self._flush()
 
 
 class Settler:
-    """Settles the messages of one queue. `run` ends after `close`, when everything is settled or given up."""
+    """Settles the messages of one queue. `run` ends after `close`, when everything is settled or given up.
 
-    def __init__(self, queue: MessageQueue, metrics: Metrics) -> None:
+    `hold_back` is called with True when `BACKLOG` messages wait to be settled, and with False when fewer do again:
+    else receives would run ahead of deletes without bound.
+    """
+
+    def __init__(self, queue: MessageQueue, metrics: Metrics, hold_back: Callable[[bool], None]) -> None:
         self._queue = queue
         self._metrics = metrics
-        self._deletes = _Batcher(self._delete)
-        self._returns = _Batcher(self._return)
+        self._hold_back = hold_back
+        self._pending = 0
+        self._deletes = _Batcher(self._delete, self._count_pending)
+        self._returns = _Batcher(self._return, self._count_pending)
 
     async def delete(self, delivery: Delivery) -> None:
         """The message did what it asked for."""
         if delivery.extension:
             await delivery.quiet()
-        await self._deletes.put(_Item(delivery, 0, time.monotonic()))
+        self._deletes.put(_Item(delivery, 0, time.monotonic()))
 
     async def put_back(self, delivery: Delivery, delay: float) -> None:
         """The message becomes visible again in `delay` seconds (rounded up, at most SQS's twelve hours)."""
         if delivery.extension:
             await delivery.quiet()
-        await self._returns.put(_Item(delivery, min(math.ceil(delay), MAX_DELAY), time.monotonic()))
+        self._returns.put(_Item(delivery, min(math.ceil(delay), MAX_DELAY), time.monotonic()))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -129,6 +133,11 @@ class Settler:
         """Settle what is there, then end."""
         self._deletes.close()
         self._returns.close()
+
+    def _count_pending(self, change: int) -> None:
+        was, self._pending = self._pending, self._pending + change
+        if (was >= BACKLOG) != (self._pending >= BACKLOG):
+            self._hold_back(self._pending >= BACKLOG)
 
     async def _delete(self, items: list[_Item]) -> None:
         async def call(left: list[_Item]) -> list[Failed]:

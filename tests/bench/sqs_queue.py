@@ -4,14 +4,13 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import uuid4
 
 RECEIPT_PADDING = "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a" * 4
 """Brings receipts to the length that SQS's have; it costs every client something to send them back."""
 _ATTRIBUTES = (
-    b',"Attributes":{"SenderId":"AIDAEXAMPLEEXAMPLE22","ApproximateFirstReceiveTimestamp":"%d",'
-    b'"ApproximateReceiveCount":"%d","SentTimestamp":"%d"}'
+    b',"Attributes":{%b"ApproximateFirstReceiveTimestamp":"%d","ApproximateReceiveCount":"%d","SentTimestamp":"%d"}'
 )
 
 
@@ -48,8 +47,11 @@ class FastQueue:
         self._visible.append(number)
         return self._id(number), hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
 
-    def receive(self, limit: int, visibility: float | None, *, attributes: bool) -> bytes | None:
-        """A ReceiveMessage answer with at most `limit` messages, or None when nothing is visible."""
+    def receive(self, limit: int, visibility: float | None, attributes: Collection[str]) -> bytes | None:
+        """A ReceiveMessage answer with at most `limit` messages, or None when nothing is visible.
+
+        `attributes` are the system attributes asked for: with any come count and times, and the sender with `All`.
+        """
         if not self._visible:
             return None
         until = time.monotonic() + (self._visibility if visibility is None else visibility)
@@ -58,7 +60,7 @@ class FastQueue:
         for _ in range(min(limit, len(self._visible))):
             number = self._visible.popleft()
             self._invisible[number] = until
-            parts.append(self._told(number, attributes=attributes))
+            parts.append(self._told(number, attributes))
         return b'{"Messages":[' + b",".join(parts) + b"]}"
 
     def delete(self, receipt: str) -> bool:
@@ -97,13 +99,14 @@ class FastQueue:
         self.redelivered += 1
         self._visible.append(number)
 
-    def _told(self, number: int, *, attributes: bool) -> bytes:
+    def _told(self, number: int, attributes: Collection[str]) -> bytes:
         fragment = self._of_message.get(number) or self._fragments[number % len(self._fragments)]
         head = f'{{"MessageId":"{self._id(number)}","ReceiptHandle":"{number:08d}{RECEIPT_PADDING}",'.encode()
         if not attributes:
             return head + fragment + b"}"
-        times = self._sent, self._receives.get(number, 1), self._sent
-        return head + fragment + _ATTRIBUTES % times + b"}"
+        sender = b'"SenderId":"AIDAEXAMPLEEXAMPLE22",' if "All" in attributes else b""
+        told = sender, self._sent, self._receives.get(number, 1), self._sent
+        return head + fragment + _ATTRIBUTES % told + b"}"
 
     def _id(self, number: int) -> str:
         return f"{number:08x}-0000-4000-8000-{self._run}"

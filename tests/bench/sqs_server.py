@@ -62,12 +62,12 @@ class Service:
             self._receive(body, reply)
 
     def _receive(self, body: dict[str, Any], reply: Reply) -> None:
-        attributes = bool(body.get("MessageSystemAttributeNames") or body.get("AttributeNames"))
+        attributes = body.get("MessageSystemAttributeNames") or body.get("AttributeNames") or ()
         limit, visibility = body.get("MaxNumberOfMessages", 1), body.get("VisibilityTimeout")
         if self._measured is None and self.queue.handed_out >= self.warm:
             self._measured = time.perf_counter(), time.process_time(), self.requests.copy()
             tell("started", messages=self.queue.handed_out)
-        found = self.queue.receive(limit, visibility, attributes=attributes)
+        found = self.queue.receive(limit, visibility, attributes)
         wait = body.get("WaitTimeSeconds", 0)
         if found is not None or not wait:
             reply(found or b"{}")
