@@ -18,12 +18,14 @@ class ProblemCode(StrEnum):
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     NOT_FOUND = "not_found"
     RENDITION_NOT_FOUND = "rendition_not_found"
+    REPORT_NOT_FOUND = "report_not_found"
     DELETED = "deleted"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_TIMEOUT = "request_timeout"
     NOT_UPLOADED = "not_uploaded"
     SIZE_MISMATCH = "size_mismatch"
-    TYPE_MISMATCH = "type_mismatch"
+    UPLOAD_ENDED = "upload_ended"
+    PARTS_MISSING = "parts_missing"
     NOT_READY = "not_ready"
     REJECTED = "rejected"
     FAILED = "failed"
@@ -34,8 +36,10 @@ class ProblemCode(StrEnum):
     CONTENT_TYPE_NOT_ALLOWED = "content_type_not_allowed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     TOO_MANY_CONNECTIONS = "too_many_connections"
+    RATE_LIMITED = "rate_limited"
     INTERNAL_ERROR = "internal_error"
     PLAYLIST_UNUSABLE = "playlist_unusable"
+    REPORT_UNUSABLE = "report_unusable"
     UNAVAILABLE = "unavailable"
     TIMEOUT = "timeout"
 
@@ -60,12 +64,14 @@ KINDS: dict[ProblemCode, Kind] = {
     C.ORIGIN_NOT_ALLOWED: Kind(403, "Pages of this origin may not call the API."),
     C.NOT_FOUND: Kind(404, "There is nothing here for you."),
     C.RENDITION_NOT_FOUND: Kind(404, "The asset has no such rendition."),
+    C.REPORT_NOT_FOUND: Kind(404, "The asset has no conformance report."),
     C.DELETED: Kind(404, "The asset was deleted."),
     C.METHOD_NOT_ALLOWED: Kind(405, "This endpoint does not know that method."),
     C.REQUEST_TIMEOUT: Kind(408, "The request's body took too long to arrive."),
     C.NOT_UPLOADED: Kind(409, "The file has not arrived in the storage yet."),
     C.SIZE_MISMATCH: Kind(409, "The stored file does not have the size that was announced."),
-    C.TYPE_MISMATCH: Kind(409, "The stored file does not have the content type that was announced."),
+    C.UPLOAD_ENDED: Kind(409, "The upload in parts was completed, aborted, or took longer than a day."),
+    C.PARTS_MISSING: Kind(409, "The parts named are not all the parts that the storage has, with their ETags."),
     C.NOT_READY: Kind(409, "The asset is not ready yet."),
     C.REJECTED: Kind(409, "The asset was rejected; its code says why."),
     C.FAILED: Kind(409, "The asset could not be processed; its code says why."),
@@ -76,8 +82,10 @@ KINDS: dict[ProblemCode, Kind] = {
     C.CONTENT_TYPE_NOT_ALLOWED: Kind(415, "Files of this content type are not taken as this asset type."),
     C.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The body must be application/json."),
     C.TOO_MANY_CONNECTIONS: Kind(429, "Too many event streams are open."),
+    C.RATE_LIMITED: Kind(429, "Too many requests of this kind; `Retry-After` says when to come again."),
     C.INTERNAL_ERROR: Kind(500, "Internal error."),
     C.PLAYLIST_UNUSABLE: Kind(502, "The playlist in the storage cannot be served."),
+    C.REPORT_UNUSABLE: Kind(502, "The conformance report in the storage cannot be read."),
     C.UNAVAILABLE: Kind(503, "A service that this one needs does not answer."),
     C.TIMEOUT: Kind(503, "The request took too long."),
 }

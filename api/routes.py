@@ -1,93 +1,18 @@
-"""Every endpoint: its method and path, who answers, what goes in, what comes out, and which problems it knows."""
-
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+"""Every endpoint, in the order in which paths are matched."""
 
 from aiohttp import web
-from pydantic import BaseModel
 
 from api import schemas
 from api.middlewares import ENDLESS
 from api.problems import ProblemCode
-from api.views import assets, callbacks, events, health, uploads, urls
+from api.rates import RATES, Rate
+from api.routing import AUTH, CALLBACK, INTERNAL, MEDIA, NO_URL, Route
+from api.upload_routes import UPLOAD_ROUTES
+from api.views import assets, callbacks, events, health, reports, urls
 from media.contracts import TranscodeProgress
 
-MEDIA = "/api/v1/media"
-INTERNAL = "/api/v1/internal/media"
-_AUTH = (ProblemCode.UNAUTHENTICATED, ProblemCode.TOKEN_EXPIRED, ProblemCode.OWNER_ID_NOT_ALLOWED)
-_BODY = (
-    ProblemCode.UNSUPPORTED_MEDIA_TYPE,
-    ProblemCode.BODY_TOO_LARGE,
-    ProblemCode.REQUEST_TIMEOUT,
-    ProblemCode.INVALID_REQUEST,
-)
-_NO_URL = (ProblemCode.DELETED, ProblemCode.NOT_READY, ProblemCode.REJECTED, ProblemCode.FAILED)
-_CALLBACK = (
-    *_BODY,
-    ProblemCode.SIGNATURE_INVALID,
-    ProblemCode.SIGNATURE_REPLAYED,
-    ProblemCode.NOT_FOUND,
-    ProblemCode.DELETED,
-    ProblemCode.JOB_MISMATCH,
-)
-ALWAYS = (ProblemCode.UNAVAILABLE, ProblemCode.TIMEOUT, ProblemCode.INTERNAL_ERROR)
-"""What any endpoint may answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One endpoint. `problems` are those it raises itself; what any may answer is `ALWAYS`."""
-
-    method: str
-    path: str
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    status: int = 200
-    body: type[BaseModel] | None = None
-    query: type[BaseModel] | None = None
-    answer: type[BaseModel] | None = None
-    media_type: str = "application/json"
-    bearer: bool = True
-    cached: bool = False
-    endless: bool = False
-    headers: Sequence[str] = ()
-    problems: Sequence[ProblemCode] = ()
-
-
 ROUTES = (
-    Route(
-        "POST",
-        f"{MEDIA}/upload",
-        uploads.start_upload,
-        status=201,
-        body=schemas.UploadRequest,
-        answer=schemas.UploadSlot,
-        headers=("Idempotency-Key",),
-        problems=(
-            *_AUTH,
-            *_BODY,
-            ProblemCode.DELIVERY_NOT_ALLOWED,
-            ProblemCode.TOO_LARGE,
-            ProblemCode.CONTENT_TYPE_NOT_ALLOWED,
-            ProblemCode.IDEMPOTENCY_KEY_REUSED,
-        ),
-    ),
-    Route(
-        "POST",
-        f"{MEDIA}/upload/confirm",
-        uploads.confirm_upload,
-        body=schemas.ConfirmRequest,
-        answer=schemas.AssetOut,
-        problems=(
-            *_AUTH,
-            *_BODY,
-            ProblemCode.NOT_FOUND,
-            ProblemCode.DELETED,
-            ProblemCode.NOT_UPLOADED,
-            ProblemCode.SIZE_MISMATCH,
-            ProblemCode.TYPE_MISMATCH,
-            ProblemCode.TOO_LARGE,
-        ),
-    ),
+    *UPLOAD_ROUTES,
     Route(
         "GET",
         f"{MEDIA}/assets",
@@ -95,7 +20,7 @@ ROUTES = (
         query=schemas.ListingQuery,
         answer=schemas.Listing,
         cached=True,
-        problems=(*_AUTH, ProblemCode.INVALID_REQUEST),
+        problems=(*AUTH, ProblemCode.INVALID_REQUEST),
     ),
     # Before `assets/{asset_id}`, which would take `events` for an id.
     Route(
@@ -105,8 +30,9 @@ ROUTES = (
         query=schemas.EventsQuery,
         media_type="text/event-stream",
         endless=True,
+        rate=Rate.STREAM,
         headers=("Last-Event-ID",),
-        problems=(*_AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.TOO_MANY_CONNECTIONS),
+        problems=(*AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.TOO_MANY_CONNECTIONS),
     ),
     Route(
         "GET",
@@ -114,27 +40,43 @@ ROUTES = (
         assets.show_asset,
         answer=schemas.AssetOut,
         cached=True,
-        problems=(*_AUTH, ProblemCode.NOT_FOUND),
+        problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),
     Route(
         "DELETE",
         f"{MEDIA}/assets/{{asset_id}}",
         assets.delete_asset,
         status=204,
-        problems=(*_AUTH, ProblemCode.NOT_FOUND),
+        rate=Rate.WRITE,
+        problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),
     Route(
         "GET",
         f"{MEDIA}/assets/{{asset_id}}/url",
         urls.show_url,
+        rate=Rate.URL,
         query=schemas.UrlQuery,
         answer=schemas.UrlOut,
         problems=(
-            *_AUTH,
-            *_NO_URL,
+            *AUTH,
+            *NO_URL,
             ProblemCode.NOT_FOUND,
             ProblemCode.RENDITION_NOT_FOUND,
             ProblemCode.INVALID_REQUEST,
+        ),
+    ),
+    Route(
+        "GET",
+        f"{MEDIA}/assets/{{asset_id}}/report",
+        reports.show_report,
+        answer=schemas.ReportOut,
+        cached=True,
+        problems=(
+            *AUTH,
+            *NO_URL,
+            ProblemCode.NOT_FOUND,
+            ProblemCode.REPORT_NOT_FOUND,
+            ProblemCode.REPORT_UNUSABLE,
         ),
     ),
     Route(
@@ -143,7 +85,7 @@ ROUTES = (
         assets.show_timeline,
         answer=schemas.Timeline,
         cached=True,
-        problems=(*_AUTH, ProblemCode.NOT_FOUND),
+        problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),
     Route(
         "GET",
@@ -155,7 +97,7 @@ ROUTES = (
         problems=(
             ProblemCode.UNAUTHENTICATED,
             ProblemCode.TOKEN_EXPIRED,
-            *_NO_URL,
+            *NO_URL,
             ProblemCode.NOT_FOUND,
             ProblemCode.RENDITION_NOT_FOUND,
             ProblemCode.PLAYLIST_UNUSABLE,
@@ -166,8 +108,9 @@ ROUTES = (
         f"{MEDIA}/events/ticket",
         events.make_ticket,
         status=201,
+        rate=Rate.STREAM,
         answer=schemas.TicketOut,
-        problems=_AUTH,
+        problems=AUTH,
     ),
     Route(
         "GET",
@@ -176,7 +119,8 @@ ROUTES = (
         query=schemas.EventsQuery,
         media_type="text/event-stream",
         endless=True,
-        problems=(*_AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.NOT_FOUND, ProblemCode.TOO_MANY_CONNECTIONS),
+        rate=Rate.STREAM,
+        problems=(*AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.NOT_FOUND, ProblemCode.TOO_MANY_CONNECTIONS),
     ),
     Route(
         "POST",
@@ -187,7 +131,7 @@ ROUTES = (
         answer=schemas.AcceptedOut,
         bearer=False,
         headers=("X-Media-Signature",),
-        problems=_CALLBACK,
+        problems=CALLBACK,
     ),
     Route(
         "POST",
@@ -198,7 +142,7 @@ ROUTES = (
         answer=schemas.AcceptedOut,
         bearer=False,
         headers=("X-Media-Signature",),
-        problems=_CALLBACK,
+        problems=CALLBACK,
     ),
     Route("GET", "/health", health.health, answer=schemas.HealthOut, bearer=False),
     Route("GET", "/livez", health.livez, answer=schemas.HealthOut, bearer=False),
@@ -209,6 +153,7 @@ ROUTES = (
 
 def add_routes(app: web.Application) -> None:
     """Every GET answers HEAD too, streams excepted."""
+    app[RATES] = {route.handler: route.rate for route in ROUTES}
     app[ENDLESS] = frozenset(route.handler for route in ROUTES if route.endless)
     for route in ROUTES:
         if route.method == "GET" and not route.endless:

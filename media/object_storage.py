@@ -95,6 +95,19 @@ class ObjectStorage:
         etag = found["ETag"].strip('"')
         return StoredObject(bound, etag, found["ContentLength"], content_type=found.get("ContentType"))
 
+    async def newest(self, bucket: str, key: str) -> StoredObject | None:
+        """What a key holds now, by the bucket's listing: for who may not read the object, whose type stays unknown.
+
+        S3 answers HEAD only to those who may read, and what is not known to be clean nobody but the scanner may.
+        """
+        with s3_calls():
+            page = await self._client.list_object_versions(Bucket=bucket, Prefix=key, MaxKeys=10)
+        for found in page.get("Versions", ()):
+            if found["Key"] == key and found["IsLatest"]:
+                version = ObjectVersion(bucket, key, _version_id(found.get("VersionId")))
+                return StoredObject(version, found["ETag"].strip('"'), found["Size"])
+        return None
+
     async def content_type(self, version: ObjectVersion) -> str:
         """The content type that the object was stored with. Raises MissingObjectError."""
         with s3_calls():

@@ -128,3 +128,17 @@ async def test_an_outage_is_unavailable(cloud: Cloud, unused_tcp_port: int) -> N
         away = ObjectStorage(await clients.s3())
         with pytest.raises(UnavailableError):
             await away.head(ObjectVersion(cloud.bucket, "key"))
+
+
+async def test_the_newest_version_by_the_listing(cloud: Cloud) -> None:
+    assert await cloud.storage.newest(cloud.bucket, "uploads/a") is None
+    await cloud.storage.write(cloud.bucket, "uploads/a.more", b"another key", "text/plain")
+    await cloud.storage.write(cloud.bucket, "uploads/a", b"1", "text/plain")
+    await cloud.storage.write(cloud.bucket, "uploads/a", b"22", "text/plain")
+    found = await cloud.storage.newest(cloud.bucket, "uploads/a")
+    current = await cloud.storage.head(ObjectVersion(cloud.bucket, "uploads/a"))
+    assert found
+    assert current
+    assert (found.version, found.etag, found.size) == (current.version, current.etag, 2)
+    await cloud.s3.delete_object(Bucket=cloud.bucket, Key="uploads/a")
+    assert await cloud.storage.newest(cloud.bucket, "uploads/a") is None
