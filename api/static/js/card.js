@@ -44,7 +44,7 @@ export class Card {
     this.element.dataset.assetId = asset.asset_id ?? '';
     this.element.classList.toggle('is-broken', Boolean(upload?.error));
     this.name.textContent = this.name.title = asset.original_filename;
-    this.meta.textContent = factsOf(asset).join(' · ');
+    this.meta.textContent = factsOf(asset).slice(1).join(' · '); // The icon tells the type.
     this.opener.disabled = !asset.asset_id;
     this.#state(asset, upload);
     this.#buttons(asset, upload);
@@ -62,8 +62,13 @@ export class Card {
     const image = h('img', { class: 'thumb-image', alt: '', decoding: 'async', sizes: SIZES });
     image.onload = () => { image.classList.add('is-loaded'); this.thumb.classList.add('has-picture'); };
     image.onerror = () => { image.remove(); this.#shown = ''; this.#urls.forget(asset.asset_id); };
-    if (names[0] === 'poster') image.src = (await this.#urls.of(asset, 'poster')).url;
-    else image.srcset = await this.#urls.srcset(asset, names);
+    if (names[0] === 'poster') {
+      // As the player will ask for it: an answer cached without the storage's CORS headers would be refused there.
+      image.crossOrigin = 'anonymous';
+      image.src = (await this.#urls.of(asset, 'poster')).url;
+    } else {
+      image.srcset = await this.#urls.srcset(asset, names);
+    }
     this.thumb.querySelector('img')?.remove();
     this.placeholder.after(image);
   }
@@ -129,7 +134,7 @@ function thumbnailsOf(asset) {
   return (fitting.length ? fitting : pictures.slice(-1)).map((r) => r.name);
 }
 
-/** What a line under the name says. */
+/** What a line under the name says, the type first. */
 export function factsOf(asset) {
   return [
     typeInWords(asset.asset_type),
