@@ -7,7 +7,6 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, ClientError
@@ -192,11 +191,10 @@ class ObjectStorage:
             await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_origin(source))  # type: ignore[arg-type] # a dict is what it takes
 
     async def _copy_parts(self, found: StoredObject, bucket: str, key: str) -> None:
-        tagging = urlencode(await self.tags(found.version))
-        kind = found.content_type or "application/octet-stream"
+        tags = await self.tags(found.version)
         with s3_calls():
             begun = await self._client.create_multipart_upload(
-                Bucket=bucket, Key=key, ContentType=kind, Tagging=tagging
+                Bucket=bucket, Key=key, ContentType=found.content_type or "application/octet-stream"
             )
             upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
             try:
@@ -205,6 +203,8 @@ class ObjectStorage:
             except BaseException:
                 await self._client.abort_multipart_upload(**upload)
                 raise
+        if tags:
+            await self.tag(ObjectVersion(bucket, key), tags)
 
     async def _copy_part(self, found: StoredObject, upload: Any, index: int) -> Any:
         first = index * COPY_PART

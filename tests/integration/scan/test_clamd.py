@@ -1,0 +1,121 @@
+"""clamd itself: our client agrees with the others, and its death or its defaults are never a clean verdict."""
+
+import asyncio
+import base64
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+
+import clamd as package
+import pytest
+
+from deploy.local import child, clamav
+from deploy.local.child import Program
+from handlers.scan.canary import source_of
+from handlers.scan.clamd import Clamd
+from handlers.scan.instream import Address
+from handlers.scan.verdict import finding_of
+from media.asset import Verdict
+from media.errors import Code, UnavailableError
+from tests.conftest import Scanner
+from tests.integration.scan.conftest import CORPUS
+
+LARGE = bytes(32 << 20)
+
+
+def files() -> list[Path]:
+    """All of the corpus that is small enough to be scanned three times."""
+    found = sorted(path for path in CORPUS.glob("*/**/*") if path.is_file() and path.stat().st_size < 1 << 20)
+    return found[:: max(1, len(found) // 60)] + sorted((CORPUS / "malware").glob("*"))
+
+
+async def test_we_agree_with_the_package_and_clamdscan(clamd: Scanner, tmp_path: Path) -> None:
+    if not files():
+        pytest.skip("the shared corpus is not beside the repository")
+    ours, theirs = Clamd(Address.parse(clamd.address)), package.ClamdUnixSocket(clamd.address.removeprefix("unix://"))
+    program = shutil.which("clamdscan")
+    configuration = tmp_path / "clamd.conf"
+    configuration.write_text(f"LocalSocket {clamd.address.removeprefix('unix://')}\n")
+    for path in files():
+        content = path.read_bytes()
+        content = base64.b64decode(content) if path.suffix == ".b64" else content
+        reply = await ours.scan(source_of(content), len(content))
+        status, signature = theirs.instream(BytesIO(content))["stream"]
+        finding = finding_of(reply)
+        assert (finding.verdict is Verdict.CLEAN) == (status == "OK"), path
+        assert finding.signature == (signature or ""), path
+        if program:
+            (tmp_path / "file").write_bytes(content)
+            command = [program, "--stream", f"--config-file={configuration}", str(tmp_path / "file")]
+            scanned = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+            async with asyncio.timeout(30):
+                assert (await scanned.wait() == 0) == (status == "OK"), path
+
+
+@asynccontextmanager
+async def _own(folder: Path, **options: object) -> AsyncIterator[child.Child]:
+    """A clamd of this test alone, on `folder`/own.sock, as Debian configures it but for these options."""
+    signatures = clamav.write_test_signatures(folder / "own-signatures")
+    chosen = {"Foreground": "yes", "DatabaseDirectory": signatures.folder, "LocalSocket": folder / "own.sock"} | options
+    configuration = folder / "own.conf"
+    configuration.write_text("".join(f"{name} {value}\n" for name, value in chosen.items()))
+    program = shutil.which("clamd") or shutil.which("clamd", path="/usr/sbin:/usr/local/sbin") or "clamd"
+    started = await child.start(
+        Program("own-clamd", [program, f"--config-file={configuration}"], child.inherited(), folder), folder
+    )
+    try:
+        await started.until_ready(lambda: _answers(Clamd(Address(path=str(folder / "own.sock")))), 60)
+        yield started
+    finally:
+        await started.stop()
+
+
+async def _answers(clamd: Clamd) -> bool:
+    try:
+        await clamd.refresh()
+    except UnavailableError:
+        return False
+    return True
+
+
+async def test_killed_mid_stream_is_not_clean(tmp_path: Path) -> None:
+    async with _own(tmp_path, AlertExceedsMax="yes", StreamMaxLength="100M") as own:
+        clamd = Clamd(Address(path=str(tmp_path / "own.sock")))
+        await clamd.prove()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield LARGE
+            os.kill(own.pid, signal.SIGKILL)
+            yield LARGE
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+            yield pieces()
+
+        reply = await clamd.scan(opened, 2 * len(LARGE))
+        assert finding_of(reply).verdict is Verdict.ERROR
+        with pytest.raises(UnavailableError):
+            await clamd.scan(source_of(b"next"), 4)
+
+
+async def test_clamds_defaults_are_not_believed(tmp_path: Path) -> None:
+    """With `AlertExceedsMax no` it calls clean what it has not looked into."""
+    async with _own(tmp_path):
+        clamd = Clamd(Address(path=str(tmp_path / "own.sock")))
+        with pytest.raises(UnavailableError, match="AlertExceedsMax yes"):
+            await clamd.scan(source_of(b"harmless"), 8)
+        assert not await clamd.alerts_encrypted()
+
+
+async def test_its_stream_limit_is_found_and_its_last_word_heard(tmp_path: Path) -> None:
+    async with _own(tmp_path, AlertExceedsMax="yes", AlertEncrypted="yes", StreamMaxLength="20M"):
+        clamd = Clamd(Address(path=str(tmp_path / "own.sock")))
+        assert await clamd.accepts(20 << 20)
+        assert not await clamd.accepts((20 << 20) + 1)
+        assert await clamd.alerts_encrypted()
+        finding = finding_of(await clamd.scan(source_of(LARGE), len(LARGE)))
+        assert finding.code is Code.TOO_LARGE_TO_SCAN

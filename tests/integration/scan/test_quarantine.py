@@ -1,0 +1,96 @@
+"""Quarantine on real S3 and Postgres: copied whole, verified, removed, noted once, however often it is repeated."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from consumer.effects import Effects
+from media import object_storage
+from media.asset import DEFAULT_DELIVERY, AssetType, ObjectVersion
+from media.asset_store.assets import AssetStore, NewAsset
+from media.asset_store.database import connect
+from media.errors import RetryableError
+from media.message_queue import MessageQueues
+from media.outbox import Effect, EffectKind, OutboxRow
+from media.transcoding import Transcoder
+from tests.conftest import Database, EmulatedAws
+from tests.integration.scan.conftest import Gate
+
+CONTENT = bytes(range(256)) * 50_000
+NOT_ASKED = cast("Any", None)
+PART = 5 * 1024 * 1024
+
+
+class Moving:
+    """An asset whose object has to go to quarantine."""
+
+    def __init__(self, gate: Gate, assets: AssetStore, target: str) -> None:
+        self.gate, self.assets, self.target = gate, assets, target
+        self.effects = Effects(
+            MessageQueues(NOT_ASKED, {}), gate.storage, Transcoder(NOT_ASKED), assets, frozenset({gate.bucket})
+        )
+
+    async def row(self, bucket: str = "") -> OutboxRow:
+        asset = await self.gate.asset(CONTENT, bucket=bucket)
+        await self.gate.forge(asset.source, {"scan-status": "INFECTED", "why": "a & b"})
+        new = NewAsset(
+            asset.asset_id, "tester", AssetType.IMAGE, DEFAULT_DELIVERY[AssetType.IMAGE], "image/jpeg", "file",
+            asset.bucket, asset.key,
+        )  # fmt: skip
+        await self.assets.create(new)
+        body: Mapping[str, Any] = {"bucket": asset.bucket, "key": asset.key, "version_id": asset.version_id}
+        return OutboxRow(uuid4().int >> 96, asset.asset_id, Effect(EffectKind.QUARANTINE, self.target, body))
+
+    async def carry_out(self, row: OutboxRow) -> None:
+        await self.effects.carriers()[EffectKind.QUARANTINE]([row])
+
+    async def notes(self, row: OutboxRow) -> list[str]:
+        return [entry.code for entry in await self.assets.timeline(row.asset_id)]
+
+
+def source_of(row: OutboxRow) -> ObjectVersion:
+    body = row.effect.body
+    return ObjectVersion(body["bucket"], body["key"], body["version_id"])
+
+
+@pytest.mark.parametrize("part", [PART, 1 << 30])
+async def test_moved_once_whatever_the_size(
+    part: int, gate: Gate, emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_storage, "COPY_PART", part)
+    async with connect(postgres.dsn, application="tests") as database:
+        moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
+        row = await moving.row()
+        for _ in range(2):
+            await moving.carry_out(row)
+            copy = ObjectVersion(moving.target, source_of(row).key)
+            assert await gate.storage.read(copy, limit=1 << 30) == CONTENT
+            assert (await gate.storage.tags(copy))["why"] == "a & b"
+            assert await gate.storage.head(source_of(row)) is None
+            assert (await moving.notes(row)).count("quarantined") == 1
+
+
+async def test_nothing_is_removed_unless_its_copy_is_the_same(
+    gate: Gate, emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def damaged(self: object_storage.ObjectStorage, _source: ObjectVersion, bucket: str, key: str) -> None:
+        await self.write(bucket, key, CONTENT[:-1] + b"x", "application/octet-stream")
+
+    monkeypatch.setattr(object_storage.ObjectStorage, "copy", damaged)
+    async with connect(postgres.dsn, application="tests") as database:
+        moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
+        row = await moving.row()
+        with pytest.raises(RetryableError, match="did not arrive"):
+            await moving.carry_out(row)
+        assert await gate.storage.head(source_of(row))
+
+
+async def test_foreign_buckets_are_left_alone(gate: Gate, emulator: EmulatedAws, postgres: Database) -> None:
+    async with connect(postgres.dsn, application="tests") as database:
+        moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
+        row = await moving.row(bucket=emulator.topology.recordings_bucket)
+        with pytest.raises(ValueError, match="not ours"):
+            await moving.carry_out(row)
+        assert await gate.storage.head(source_of(row))
