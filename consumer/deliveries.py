@@ -1,7 +1,6 @@
 """A message that we hold: what was received, who works on it, and whether it is still ours."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,8 +9,8 @@ from media.asset_store.stages import Fence
 from media.errors import UndecodableError
 from media.message_queue import Received
 
-HOLD_LIMIT = 11.5 * 3600
-"""Seconds after which a message is handed on: SQS lets nobody hold one for more than twelve hours."""
+HOLD_LIMIT = 12 * 3600 - 300
+"""Seconds that a message is held at most: SQS lets nobody extend beyond twelve hours after the receive."""
 
 
 class Part(Protocol):
@@ -40,8 +39,8 @@ class Delivery:
     parts: Sequence[Part]
     owner: str
     trace_id: str
+    taken: float
     expires: float
-    taken: float = field(default_factory=time.monotonic)
     fences: set[Fence] = field(default_factory=set)
     task: "asyncio.Task[None] | None" = None
     poison: UndecodableError | None = None

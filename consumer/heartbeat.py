@@ -23,6 +23,8 @@ BEAT = 0.4
 """Of the visibility timeout; below half, so that one failed beat leaves time for others."""
 RETRY = 0.08
 """Of the visibility timeout, between two tries of an extension that failed."""
+PATIENCE, LEAST_PATIENCE = 0.15, 3.0
+"""Of the visibility timeout, and in seconds, for one extension: two may hang, and the third is still in time."""
 MARGIN = 0.05
 """Of the visibility timeout, before its end, when a message counts as lost although nobody said so."""
 
@@ -57,19 +59,18 @@ class Heartbeat:
 
     async def _beat(self) -> bool:
         """One beat. False when something could not be extended and has to be tried again soon."""
-        held = [delivery for delivery in self._held() if not delivery.lost]
-        self._hand_on(held)
+        self._hand_on()
+        held = [delivery for delivery in self._held() if not (delivery.lost or delivery.handed_on)]
         if not held:
             return True
-        results = await asyncio.gather(self._renew_leases(held), *map(self._extend, batched(held, BATCH)))
+        # Marked before anybody else can run: who settles one of them from now on waits for the answer.
+        batches = [(_mark(batch), batch) for batch in batched(held, BATCH)]
+        results = await asyncio.gather(self._renew_leases(held), *(self._extend(*marked) for marked in batches))
         self._give_up()
         return all(results)
 
-    async def _extend(self, batch: Sequence[Delivery]) -> bool:
-        """One request. Who puts one of these messages back meanwhile waits for its answer, or this would undo that."""
-        answered = asyncio.Event()
-        for delivery in batch:
-            delivery.extension = answered
+    async def _extend(self, answered: asyncio.Event, batch: Sequence[Delivery]) -> bool:
+        """One request."""
         try:
             return await self._extend_all({delivery.receipt: delivery for delivery in batch})
         finally:
@@ -80,10 +81,11 @@ class Heartbeat:
     async def _extend_all(self, by_receipt: dict[str, Delivery]) -> bool:
         asked = time.monotonic()
         try:
-            failures = await self._queue.change_visibility(dict.fromkeys(by_receipt, self._timeout))
-        except UnavailableError as error:
+            async with asyncio.timeout(max(LEAST_PATIENCE, self._timeout * PATIENCE)):
+                failures = await self._queue.change_visibility(dict.fromkeys(by_receipt, self._timeout))
+        except (UnavailableError, TimeoutError) as error:
             self._count("error", len(by_receipt))
-            log.warning("heartbeat.failed", queue=self._queue.name, error=str(error))
+            log.warning("heartbeat.failed", queue=self._queue.name, error=str(error) or "no answer in time")
             return False
         for failure in failures:
             delivery = by_receipt.pop(failure.receipt)
@@ -116,9 +118,11 @@ class Heartbeat:
             if delivery.expires <= limit:
                 self._lose(delivery, "expired")
 
-    def _hand_on(self, held: list[Delivery]) -> None:
-        for delivery in held:
-            if time.monotonic() - delivery.taken > HOLD_LIMIT and not delivery.handed_on:
+    def _hand_on(self) -> None:
+        """Put back what the next extension would hold beyond what SQS allows; it would refuse, and we would lose it."""
+        for delivery in self._held():
+            held_until = time.monotonic() - delivery.taken + self._timeout
+            if held_until > HOLD_LIMIT and not delivery.handed_on:
                 log.warning("heartbeat.handed_on", queue=self._queue.name, message_id=delivery.received.message_id)
                 delivery.hand_on()
 
@@ -133,3 +137,11 @@ class Heartbeat:
     def _count(self, result: str, messages: int) -> None:
         self._metrics.extensions.labels(self._queue.name, result).inc(messages)
         self._metrics.requests.labels(self._queue.name, "extend", "error" if result == "error" else "ok").inc()
+
+
+def _mark(batch: Sequence[Delivery]) -> asyncio.Event:
+    """Says of each that a request about it is under way; the event is for its end."""
+    answered = asyncio.Event()
+    for delivery in batch:
+        delivery.extension = answered
+    return answered

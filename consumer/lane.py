@@ -46,7 +46,7 @@ class Limits:
     """How much of a queue is taken at once. Times in seconds."""
 
     concurrency: int = 10
-    prefetch: int = 10
+    prefetch: int = 20  # two batches: one slow message must not keep the next batch from being fetched in time
     pollers: int = 4
     visibility: int = 60
     wait: int = 20

@@ -1,0 +1,162 @@
+"""An SQS queue in memory, by the loop's clock. Held to the same contract as the real one in `test_queue_contract`."""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from media.message_queue import BATCH, Depth, Failed, MessageQueue, Received
+
+@dataclass(slots=True)
+class _Stored:
+    message_id: str
+    body: str
+    visible_at: float
+    group_id: str
+    attributes: Mapping[str, Mapping[str, Any]]
+    receipt: str = ""
+    receives: int = 0
+    sent: float = field(default_factory=time.time)
+    first: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as the queue saw it, by the loop's clock."""
+
+    at: float
+    operation: str
+    receipts: tuple[str, ...] = ()
+    delays: tuple[int, ...] = ()
+
+
+async def _at_once(_request: Request) -> None:
+    """The network of a queue that nothing ails."""
+
+
+class MemoryQueue(MessageQueue):
+    """`network` is awaited before a request is carried out; it may delay it, or raise UnavailableError.
+
+    A receipt is good until its message is received again or deleted, as SQS's standard queues have it.
+    """
+
+    def __init__(self, name: str = "memory") -> None:
+        super().__init__(cast("Any", None), name, f"memory://{name}")
+        self.network: Callable[[Request], Awaitable[None]] = _at_once
+        self.requests: list[Request] = []
+        self._messages: dict[str, _Stored] = {}
+        self._numbers = itertools.count(1)
+        self._changed = asyncio.Event()
+
+    def count(self, operation: str) -> int:
+        """How many requests of a kind there were."""
+        return Counter(request.operation for request in self.requests)[operation]
+
+    def receives(self, body: str) -> int:
+        """How often the message with this body was handed out; 0 when it is not there any more."""
+        return max((stored.receives for stored in self._messages.values() if stored.body == body), default=0)
+
+    def bodies(self) -> list[str]:
+        return [stored.body for stored in self._messages.values()]
+
+    def attributes(self) -> list[dict[str, str]]:
+        """The attributes of every message there is."""
+        return [
+            {name: value["StringValue"] for name, value in stored.attributes.items()}
+            for stored in self._messages.values()
+        ]
+
+    def steal(self, receipt: str) -> None:
+        """Hand the message of a receipt to somebody else: the receipt is good for nothing now."""
+        for stored in self._messages.values():
+            if stored.receipt == receipt:
+                stored.receipt, stored.visible_at = "somebody else's", time.monotonic() + 3600
+
+    async def receive(self, *, limit: int, wait: int, visibility: int) -> list[Received]:
+        await self._request("receive")
+        until = time.monotonic() + wait
+        while not (found := self._take(min(limit, BATCH), visibility)) and time.monotonic() < until:
+            await self._change(until)
+        return found
+
+    async def _change(self, until: float) -> None:
+        """Until a message may have become visible, or the long poll is over."""
+        self._changed.clear()
+        due = min([until, *(stored.visible_at for stored in self._messages.values())])
+        try:
+            async with asyncio.timeout(max(0.001, due - time.monotonic())):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def delete(self, receipts: Sequence[str]) -> list[Failed]:
+        await self._request("delete", receipts)
+        for receipt in receipts:
+            if stored := self._of(receipt):
+                del self._messages[stored.message_id]
+        return []
+
+    async def change_visibility(self, delays: Mapping[str, int]) -> list[Failed]:
+        await self._request("change_visibility", list(delays), list(delays.values()))
+        gone = []
+        for receipt, delay in delays.items():
+            stored = self._of(receipt)
+            if stored is None or stored.visible_at <= time.monotonic():
+                gone.append(Failed(receipt, "ReceiptHandleIsInvalid", gone=True))
+            else:
+                stored.visible_at = time.monotonic() + delay
+        self._changed.set()
+        return gone
+
+    async def send(
+        self,
+        body: str,
+        *,
+        group_id: str = "",
+        attributes: Mapping[str, str] | None = None,
+        trace: str = "",  # noqa: ARG002 - nobody here reads it
+        delay: int = 0,
+    ) -> None:
+        await self._request("send")
+        typed = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
+        message_id = f"m{next(self._numbers)}"
+        self._messages[message_id] = _Stored(message_id, body, time.monotonic() + delay, group_id, typed)
+        self._changed.set()
+
+    async def depth(self) -> Depth:
+        await self._request("depth")
+        visible = sum(stored.visible_at <= time.monotonic() for stored in self._messages.values())
+        return Depth(visible, len(self._messages) - visible)
+
+    async def _request(self, operation: str, receipts: Sequence[str] = (), delays: Sequence[int] = ()) -> None:
+        request = Request(time.monotonic(), operation, tuple(receipts), tuple(delays))
+        self.requests.append(request)
+        await self.network(request)
+
+    def _take(self, limit: int, visibility: int) -> list[Received]:
+        now = time.monotonic()
+        ready = [stored for stored in self._messages.values() if stored.visible_at <= now]
+        for stored in ready[:limit]:
+            stored.visible_at, stored.receipt = now + visibility, f"r{next(self._numbers)}"
+            stored.receives += 1
+            stored.first = stored.first or time.time()
+        return [_received(stored) for stored in ready[:limit]]
+
+    def _of(self, receipt: str) -> _Stored | None:
+        return next((stored for stored in self._messages.values() if stored.receipt == receipt), None)
+
+
+def _received(stored: _Stored) -> Received:
+    return Received(
+        message_id=stored.message_id,
+        receipt=stored.receipt,
+        body=stored.body,
+        receive_count=stored.receives,
+        first_received=stored.first,
+        sent=stored.sent,
+        group_id=stored.group_id,
+        attributes=stored.attributes,
+    )

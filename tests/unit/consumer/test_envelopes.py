@@ -1,0 +1,272 @@
+"""Every event of the shared corpus yields what its MANIFEST states; any other text yields parts or UndecodableError."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumer.envelopes import (
+    ObjectCreated,
+    decode_image,
+    decode_recording,
+    decode_transcode,
+    decode_transcode_event,
+    decode_upload,
+)
+from handlers.transcode.events import JobStatus, parse_event
+from media.errors import UndecodableError
+
+CORPUS = Path(__file__).parents[3] / "../shared/corpus"
+MANIFEST = CORPUS / "MANIFEST.tsv"
+DECODERS: list[Callable[[str], Sequence[Any]]] = [
+    decode_upload,
+    decode_image,
+    decode_transcode,
+    decode_recording,
+    decode_transcode_event,
+]
+
+
+def manifest() -> list[tuple[str, str]]:
+    """File name and expectation of every event; empty where the corpus is not beside the repository."""
+    if not MANIFEST.is_file():
+        return []
+    with MANIFEST.open() as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [(row["path"], row["expect"]) for row in rows if row["path"].startswith("events/")]
+
+
+EVENTS = manifest()
+needs_corpus = pytest.mark.skipif(not EVENTS, reason="the shared corpus is not beside the repository")
+
+
+def bodies(path: str) -> list[str]:
+    """What stands in the queue: a file of Lambda's SQS records holds it one level down."""
+    text = (CORPUS / path).read_text()
+    records = json.loads(text).get("Records", [])
+    inner = [record["body"] for record in records if "body" in record]
+    return inner or [text]
+
+
+def of(*expected: str) -> list[str]:
+    return [path for path, expect in EVENTS if expect in expected]
+
+
+@needs_corpus
+def test_every_expectation_of_the_manifest_is_looked_at() -> None:
+    known = {"job:1", "ack:ignore", "ack-or-dlq", "infected-or-ignore", "vectors",
+             "mc:complete", "mc:error", "mc:progress", "mc:progressing"}  # fmt: skip
+    assert {expect for _, expect in EVENTS} <= known
+
+
+@needs_corpus
+@pytest.mark.parametrize("path", of("job:1"))
+def test_an_upload_yields_one_job(path: str) -> None:
+    parts = [part for body in bodies(path) for part in decode_upload(body)]
+    assert len(parts) == 1
+    assert isinstance(parts[0], ObjectCreated)
+    assert parts[0].stored.version.bucket
+    assert parts[0].stored.version.key
+
+
+@needs_corpus
+@pytest.mark.parametrize("path", of("ack:ignore", "infected-or-ignore"))
+def test_other_events_yield_nothing_and_are_acknowledged(path: str) -> None:
+    assert [list(decode_upload(body)) for body in bodies(path)] == [[]]
+
+
+@needs_corpus
+@pytest.mark.parametrize("path", of("ack-or-dlq"))
+@pytest.mark.parametrize("decode", DECODERS)
+def test_what_is_no_event_goes_to_the_dead_letters(path: str, decode: Callable[[str], object]) -> None:
+    for body in bodies(path):
+        with pytest.raises(UndecodableError):
+            decode(body)
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("expect", "status"),
+    [
+        ("mc:complete", JobStatus.COMPLETE),
+        ("mc:error", JobStatus.ERROR),
+        ("mc:progress", JobStatus.STATUS_UPDATE),
+        ("mc:progressing", JobStatus.PROGRESSING),
+    ],
+)
+def test_a_job_event_is_read(expect: str, status: JobStatus) -> None:
+    for path in of(expect):
+        [part] = decode_transcode_event((CORPUS / path).read_text())
+        event = parse_event(part.detail)
+        assert event.status is status
+        assert event.job_id
+
+
+@needs_corpus
+def test_what_the_samples_hold_besides() -> None:
+    """The MANIFEST's prose: the keys, versions, codes and sizes that it names."""
+    keys = {
+        "awsgo-s3-event.json": "Happy Face.jpg",
+        "recorded-s3-key-encoding-at-sign.json": "a@b",
+        "recorded-s3-created-put-presigned.json": "key-by-hostname",
+        "powertools-s3EventBridgeNotificationObjectCreatedEvent.json": "IMG_m7fzo3.jpg",
+    }
+    for name, key in keys.items():
+        [part] = decode_upload((CORPUS / "events" / name).read_text())
+        assert isinstance(part, ObjectCreated)
+        assert part.stored.version.key == key
+    [versioned] = decode_upload((CORPUS / "events/hmrc-s3-created-post-versioned.json").read_text())
+    assert isinstance(versioned, ObjectCreated)
+    assert versioned.stored.version.version_id
+    error = _event("mediaconvert-error.json")
+    assert (error.error_code, bool(error.error_message)) == (1040, True)
+    assert _event("mediaconvert-status-update.json").percent == 7
+    hls = _event("mediaconvert-apple-hls-group.json")
+    assert [(output.width, output.height) for output in hls.outputs("HLS_GROUP")] == [(426, 240), (1280, 720)]
+    assert hls.groups[0].playlists
+
+
+def _event(name: str) -> Any:
+    [part] = decode_transcode_event((CORPUS / "events" / name).read_text())
+    return parse_event(part.detail)
+
+
+def vectors() -> list[tuple[str, str]]:
+    path = CORPUS / "events/key-encoding-vectors.json"
+    if not path.is_file():
+        return []
+    return [(vector["event_key"], vector["object_key"]) for vector in json.loads(path.read_text())]
+
+
+def s3_event(key: str, name: str = "ObjectCreated:Put") -> str:
+    return json.dumps({"Records": [_record(key, name)]})
+
+
+def _record(key: str, name: str = "ObjectCreated:Put") -> dict[str, Any]:
+    return {
+        "eventVersion": "2.1",
+        "eventName": name,
+        "s3": {"bucket": {"name": "b"}, "object": {"key": key, "size": 3, "eTag": "e", "versionId": "v"}},
+    }
+
+
+def eventbridge(key: str) -> str:
+    detail = {"bucket": {"name": "b"}, "object": {"key": key, "version-id": "v", "etag": "e", "size": 3}}
+    return json.dumps({"source": "aws.s3", "detail-type": "Object Created", "detail": detail})
+
+
+def in_sns(body: str) -> str:
+    return json.dumps({"Type": "Notification", "MessageId": "m", "TopicArn": "arn", "Message": body})
+
+
+def only_key(body: str) -> str:
+    [part] = decode_upload(body)
+    assert isinstance(part, ObjectCreated)
+    return part.stored.version.key
+
+
+@needs_corpus
+@pytest.mark.parametrize(("encoded", "plain"), vectors())
+def test_a_key_is_decoded_exactly_once(encoded: str, plain: str) -> None:
+    assert only_key(s3_event(encoded)) == plain
+    assert only_key(in_sns(s3_event(encoded))) == plain
+    assert only_key(eventbridge(encoded)) == encoded, "EventBridge's keys are as they are"
+    assert only_key(in_sns(eventbridge(plain))) == plain
+
+
+def test_a_key_that_looks_encoded_after_decoding_is_not_decoded_again() -> None:
+    assert only_key(s3_event("a%252Bb+c")) == "a%2Bb c"
+    assert only_key(eventbridge("a%2Bb+c")) == "a%2Bb+c"
+
+
+def test_every_record_is_a_part_of_its_own_and_a_message_of_its_own() -> None:
+    body = json.dumps({"Records": [_record("a"), _record("x", "ObjectRemoved:Delete"), _record("b+c")]})
+    parts = decode_upload(body)
+    assert [only_key(part.body) for part in parts] == ["a", "b c"]
+
+
+@pytest.mark.parametrize("name", ["ObjectRemoved:Delete", "s3:ObjectTagging:Put", "Replication:X", ""])
+def test_other_event_names_are_ignored(name: str) -> None:
+    assert decode_upload(s3_event("a", name)) == []
+
+
+def test_unknown_fields_are_tolerated_and_known_ones_are_checked() -> None:
+    record = _record("a") | {"new": {"deep": [1]}}
+    assert len(decode_upload(json.dumps({"Records": [record]}))) == 1
+    record["eventVersion"] = "3.0"
+    with pytest.raises(UndecodableError):
+        decode_upload(json.dumps({"Records": [record]}))
+
+
+def test_envelopes_without_end_are_refused() -> None:
+    body = s3_event("a")
+    for _ in range(5):
+        body = in_sns(body)
+    with pytest.raises(UndecodableError):
+        decode_upload(body)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        "", "null", "[]", "0", "{}", "[" * 100_000, '{"a":' * 50_000, '{"Records": 1}', '{"Records": [[]]}',
+        '{"Records": [null]}', '{"Records": [{"eventName": "ObjectCreated:Put"}]}', '{"type": ["scan.requested"]}',
+        '{"Type": "Notification", "Message": {}}', '{"detail-type": [], "source": {}}', "9" * 5000,
+        '{"source": "aws.mediaconvert"}', '{"source": "aws.s3", "detail-type": "Object Created"}',
+        s3_event("\ud800"), s3_event("\x00"), s3_event("%FF%FE%00"),
+    ],
+)  # fmt: skip
+def test_odd_bodies_yield_parts_or_the_one_error(decode: Callable[[str], object], body: str) -> None:
+    yields_parts_or_the_one_error(decode, body)
+
+
+def yields_parts_or_the_one_error(decode: Callable[[str], object], body: str) -> None:
+    try:
+        parts = decode(body)
+    except UndecodableError:
+        return
+    assert isinstance(parts, Sequence)
+    for part in parts:
+        assert isinstance(part.owner, str)
+        assert isinstance(part.body, str)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=12,
+)
+names = st.sampled_from([
+    "Type", "Message", "Records", "Event", "type", "source", "detail", "detail-type", "eventName", "eventVersion", "s3",
+    "bucket", "object", "name", "key", "size", "eTag", "versionId", "asset_id", "version", "version_id", "recording_id",
+    "host_id", "jobId", "status",
+])  # fmt: skip
+known_values = st.sampled_from([
+    "Notification", "scan.requested", "image.requested", "transcode.requested", "webinar.recording", "aws.s3",
+    "aws.mediaconvert", "Object Created", "ObjectCreated:Put", "s3:TestEvent", "2.1", 1,
+])  # fmt: skip
+shaped = st.recursive(
+    json_values | known_values,
+    lambda inner: st.dictionaries(names, inner, max_size=6) | st.lists(inner, max_size=3) | inner.map(json.dumps),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(body=st.text() | st.dictionaries(names, shaped, max_size=6).map(json.dumps))
+def test_any_text_yields_parts_or_the_one_error(body: str) -> None:
+    for decode in DECODERS:
+        yields_parts_or_the_one_error(decode, body)
+
+
+@given(key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=100))
+def test_any_key_comes_out_as_it_went_in(key: str) -> None:
+    assert only_key(s3_event(quote_plus(key))) == key
+    assert only_key(eventbridge(key)) == key
