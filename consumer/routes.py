@@ -1,5 +1,6 @@
 """The table of routes: which queue is decoded how, handled by whom, and paused by whose absence."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from consumer.claims import StageRunner
@@ -46,14 +47,15 @@ class Handlers:
     transcode_event: TranscodeEventHandler
     recording: RecordingHandler
     own_bucket: str
+    transcode_needs: Collection[Dependency] = (Dependency.MEDIACONVERT,)
 
     def routes(self) -> list[Route]:
         clamd, postgres, s3 = Dependency.CLAMD, Dependency.POSTGRES, Dependency.S3
-        convert = Dependency.MEDIACONVERT
+        transcode = [postgres, s3, *self.transcode_needs]
         return [
             Route("uploads", "scan", decode_upload, self._upload, [clamd, postgres, s3]),
             Route("images", "image", decode_image, self._image, [postgres, s3]),
-            Route("transcodes", "transcode", decode_transcode, self._transcode, [postgres, s3, convert]),
+            Route("transcodes", "transcode", decode_transcode, self._transcode, transcode),
             Route("transcode-events", "transcode_event", decode_transcode_event, self._event, [postgres, s3]),
             Route("recordings", "recording", decode_recording, self._recording, [postgres, s3]),
         ]

@@ -15,6 +15,7 @@ from consumer.lane import Lane, Limits
 from consumer.reconciler import Reconciler
 from consumer.retry import RetryPolicy
 from consumer.routes import Handlers
+from consumer.scale_in import ScaleInProtection
 from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
 from handlers.recording import RecordingHandler
@@ -23,9 +24,13 @@ from handlers.scan.handler import ScanHandler, ScanPolicy
 from handlers.scan.instream import Address
 from handlers.scan.scanners import Scanners
 from handlers.scan.upkeep import ScannerUpkeep
+from handlers.transcode.completion import Completion
+from handlers.transcode.engine import Engine
 from handlers.transcode.event_handler import TranscodeEventHandler
+from handlers.transcode.ffmpeg_engine import FfmpegEngine
 from handlers.transcode.handler import TranscodeHandler
 from handlers.transcode.job_state import event_of_job
+from handlers.transcode.mediaconvert_engine import MediaConvertEngine
 from handlers.transcode.probe import Prober
 from media.asset import Asset, Stage
 from media.asset_store.assets import AssetStore
@@ -36,6 +41,7 @@ from media.aws import Clients
 from media.errors import Dependency
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
+from media.object_transfer import ObjectTransfer
 from media.outbox import Outbox
 from media.settings import Settings
 from media.telemetry import Metrics, watch_loop
@@ -50,6 +56,7 @@ class _Parts:
     metrics: Metrics
     database: Database
     storage: ObjectStorage
+    transfer: ObjectTransfer
     queues: MessageQueues
     transcoder: Transcoder
     scanners: Scanners
@@ -60,6 +67,10 @@ class _Parts:
     def retry(self) -> RetryPolicy:
         s = self.settings
         return RetryPolicy(base=s.retry_base, cap=s.retry_cap, attempts=s.max_attempts)
+
+    @property
+    def completion(self) -> Completion:
+        return Completion(self.storage, self.transfer, self.metrics, self.settings.output_bucket)
 
     @property
     def outbox(self) -> Outbox:
@@ -76,13 +87,7 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         assets, stages = AssetStore(parts.database), StageStore(parts.database)
         breakers = Breakers(_probes(parts), parts.metrics)
         event_handler = TranscodeEventHandler(
-            parts.storage,
-            assets,
-            stages,
-            parts.outbox,
-            parts.metrics,
-            bucket=settings.output_bucket,
-            max_attempts=settings.max_attempts,
+            parts.completion, assets, stages, parts.outbox, parts.metrics, max_attempts=settings.max_attempts
         )
         lanes = _lanes(parts, stages, breakers, _handlers(parts, assets, stages, event_handler))
         reconciler = _reconciler(parts, assets, breakers, lanes, event_handler)
@@ -106,11 +111,13 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         workers=settings.image_workers,
         budget=settings.image_budget,
     )
+    s3 = await clients.s3()
     return _Parts(
         settings=settings,
         metrics=metrics,
         database=await stack.enter_async_context(connect(settings.database_url, application="media-consumer")),
-        storage=ObjectStorage(await clients.s3()),
+        storage=ObjectStorage(s3),
+        transfer=ObjectTransfer(s3),
         queues=MessageQueues(await clients.sqs(), settings.queue_urls()),
         transcoder=Transcoder(await clients.mediaconvert()),
         scanners=_scanners(settings),
@@ -150,15 +157,8 @@ def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handl
         quarantine_bucket=settings.quarantine_bucket,
     )
     image = ImageHandler(parts.storage, parts.renderer, parts.metrics, bucket=bucket, scratch=parts.scratch)
-    transcode = TranscodeHandler(
-        parts.storage,
-        stages,
-        Prober(settings.ffprobe, max_duration=settings.max_duration),
-        parts.transcoder,
-        bucket=bucket,
-        role_arn=settings.mediaconvert_role_arn,
-        queue=settings.mediaconvert_queue,
-    )
+    prober = Prober(settings.ffprobe, max_duration=settings.max_duration)
+    transcode = TranscodeHandler(parts.storage, prober, _engine(parts, stages))
     return Handlers(
         assets=assets,
         scan=runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics)),
@@ -167,19 +167,39 @@ def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handl
         transcode_event=event_handler,
         recording=RecordingHandler(assets, parts.storage, parts.outbox, frozenset(settings.recording_buckets)),
         own_bucket=bucket,
+        transcode_needs=() if settings.transcoder == "ffmpeg" else (Dependency.MEDIACONVERT,),
     )
 
 
-def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, handlers: Handlers) -> list[Lane]:
+def _engine(parts: _Parts, stages: StageStore) -> Engine:
     settings = parts.settings
-    limits = Limits(
-        concurrency=settings.concurrency,
-        prefetch=settings.prefetch,
+    if settings.transcoder == "ffmpeg":
+        protection = ScaleInProtection(settings.ecs_agent_uri)
+        return FfmpegEngine(parts.completion, stages, settings.ffmpeg, parts.scratch, protection.held)
+    return MediaConvertEngine(
+        parts.storage,
+        stages,
+        parts.transcoder,
+        bucket=settings.output_bucket,
+        role_arn=settings.mediaconvert_role_arn,
+        queue=settings.mediaconvert_queue,
+    )
+
+
+def _limits(settings: Settings, queue: str) -> Limits:
+    """What a lane takes at once. A video that ffmpeg works on here fills the machine: the next ones are others'."""
+    heavy = queue == "transcodes" and settings.transcoder == "ffmpeg"
+    return Limits(
+        concurrency=settings.ffmpeg_jobs if heavy else settings.concurrency,
+        prefetch=0 if heavy else settings.prefetch,
         pollers=settings.pollers,
         visibility=settings.visibility_timeout,
         wait=settings.receive_wait,
     )
 
+
+def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, handlers: Handlers) -> list[Lane]:
+    settings = parts.settings
     return [
         Lane(
             route,
@@ -189,7 +209,7 @@ def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, handlers: Hand
             breakers,
             parts.retry,
             parts.metrics,
-            limits,
+            _limits(settings, route.queue),
         )
         for route in handlers.routes()
         if route.queue in settings.queues

@@ -206,6 +206,11 @@ def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
     return f"{_top(asset.delivery)}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/{stage}-{attempt}/"
 
 
+def report_key(hls_key: str) -> str:
+    """Where the conformance report lies that belongs to a rendition `hls`: JSON, beside the folder of its master."""
+    return f"{hls_key.rpartition('/')[0].rpartition('/')[0]}/report.json"
+
+
 def _top(delivery: Delivery) -> str:
     if delivery is Delivery.PUBLIC:
         return "public"

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
 
     # --- Consumer
     concurrency: int = Field(10, ge=1, le=500, description="Messages at work at once, per queue")
-    prefetch: int = Field(10, ge=0, le=100, description="Messages held beyond those at work, per queue")
+    prefetch: int = Field(20, ge=0, le=100, description="Messages held beyond those at work, per queue")
     pollers: int = Field(
         4, ge=1, le=20, description="Receives under way at once while batches come back full, per queue"
     )
@@ -138,7 +138,16 @@ class Settings(BaseSettings):
     video_max_bytes: int = Field(5 * GIB, ge=1, le=50 * GIB, description="Of an uploaded video")
 
     # --- Video
-    transcoder: Literal["mediaconvert"] = Field("mediaconvert", description="Which engine transcodes")
+    transcoder: Literal["mediaconvert", "ffmpeg"] = Field(
+        "mediaconvert", description="Which engine transcodes: AWS's, or the consumer itself with ffmpeg"
+    )
+    ffmpeg: str = Field("ffmpeg", description="The ffmpeg program")
+    ffmpeg_jobs: int = Field(1, ge=1, le=16, description="Videos that ffmpeg transcodes at once, per consumer")
+    ecs_agent_uri: str | None = Field(
+        None,
+        validation_alias=_named("ECS_AGENT_URI"),
+        description="Set by ECS: where a task asks not to be stopped while ffmpeg works",
+    )
     mediaconvert_queue: str | None = Field(None, description="ARN of MediaConvert's queue; default when empty")
     max_duration: int = Field(8 * 3600, ge=1, description="Of a video or a recording")
     ffprobe: str = Field("ffprobe", description="The ffprobe program")
@@ -153,6 +162,10 @@ class Settings(BaseSettings):
     jwt_audience: str | None = Field(None, description="Required `aud`")
     callback_secret: SecretStr | None = Field(None, description="Signs the internal callbacks and the HLS tokens")
     cors_origins: Names = Field((), description="Origins that may call the API from a browser")
+    rate_limit_reads: int = Field(3000, ge=0, description="Reads of one user in a minute; 0: no limit")
+    rate_limit_writes: int = Field(1200, ge=0, description="Uploads, confirmations, … of one user in a minute")
+    rate_limit_urls: int = Field(1800, ge=0, description="URLs made for one user in a minute")
+    rate_limit_streams: int = Field(120, ge=0, description="Event streams and tickets of one user in a minute")
     s3_public_endpoint_url: str | None = Field(None, description="S3 as the browser reaches it")
     page: bool = Field(default=False, description="Serve the development page at /")
     page_token: SecretStr | None = Field(

@@ -9,16 +9,15 @@ from enum import StrEnum
 
 import structlog
 
+from handlers.transcode.completion import Completion
 from handlers.transcode.events import JobStatus, TranscodeEvent, error_of
-from handlers.transcode.handler import require_bound
 from handlers.transcode.intent import Intent
-from handlers.transcode.outputs import Output, completed_outputs
-from media.asset import Asset, Rendition, Stage, StageState, Status, output_prefix
+from handlers.transcode.mediaconvert_engine import require_bound
+from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.assets import AssetStore
 from media.asset_store.stages import Commit, Facts, Fence, Note, StageRow, StageStore
 from media.contracts import TranscodeRequested
 from media.errors import Code, LeaseLostError, RejectedError, RetryableError
-from media.object_storage import ObjectStorage, StoredFile
 from media.outbox import Effect, EffectKind, Outbox
 from media.telemetry import Metrics, observe_ready
 
@@ -43,12 +42,11 @@ class Applied(StrEnum):
 class TranscodeEventHandler:
     """Applies events. Raises RetryableError and UnavailableError."""
 
-    storage: ObjectStorage
+    completion: Completion
     assets: AssetStore
     stages: StageStore
     outbox: Outbox
     metrics: Metrics
-    bucket: str
     max_attempts: int
 
     async def __call__(self, event: TranscodeEvent) -> Applied:
@@ -101,10 +99,8 @@ class TranscodeEventHandler:
     async def _complete(self, asset: Asset, row: StageRow, intent: Intent, event: TranscodeEvent) -> Applied:
         prefix = output_prefix(asset, Stage.TRANSCODE, intent.attempt)
         try:
-            await require_bound(self.storage, asset)
-            files = await self.storage.list(self.bucket, prefix)
-            outputs = completed_outputs(intent.plan, event, output_bucket=self.bucket, output_prefix=prefix)
-            renditions = [_rendition(output, files) for output in outputs]
+            await require_bound(self.completion.storage, asset)
+            completed = await self.completion.finish(intent.plan, prefix, event)
         except RejectedError as error:
             return await self._reject(asset, row, error)
         except RetryableError as error:
@@ -113,11 +109,10 @@ class TranscodeEventHandler:
             StageState.DONE,
             Status.READY,
             facts=Facts(duration_ms=intent.plan.duration_ms),
-            renditions=renditions,
-            notes=[Note("rendered", ", ".join(r.name for r in renditions)), Note("ready")],
+            renditions=completed.renditions,
+            notes=[*completed.notes, Note("ready")],
             effects=[self._prefix(asset, n) for n in range(1, row.attempt + 1) if n != intent.attempt],
         )
-        self.metrics.renditions.labels("video").inc(len(renditions))
         return await self._commit(asset, row, commit, Applied.CHANGED)
 
     async def _failed(self, asset: Asset, row: StageRow, event: TranscodeEvent) -> Applied:
@@ -181,19 +176,4 @@ class TranscodeEventHandler:
 
     def _prefix(self, asset: Asset, attempt: int) -> Effect:
         prefix = output_prefix(asset, Stage.TRANSCODE, attempt)
-        return Effect(EffectKind.DELETE_PREFIX, self.bucket, {"prefix": prefix})
-
-
-def _rendition(output: Output, files: list[StoredFile]) -> Rendition:
-    """With the bytes that S3 has for it; for HLS those of all its files."""
-    if output.name == "hls":
-        folder = output.key.rsplit("/", 1)[0] + "/"
-        mine = [file for file in files if file.key.startswith(folder)]
-    else:
-        mine = [file for file in files if file.key == output.key]
-    if output.key not in {file.key for file in mine}:
-        raise RetryableError(Code.TRANSCODER_ERROR, f"the job is complete, but {output.key} is not there")
-    size = sum(file.size for file in mine)
-    return Rendition(
-        output.name, output.key, output.content_type, size, output.width, output.height, output.duration_ms
-    )
+        return Effect(EffectKind.DELETE_PREFIX, self.completion.bucket, {"prefix": prefix})

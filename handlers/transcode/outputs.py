@@ -1,23 +1,27 @@
 """Which files a plan ends in, and what the job's last event says of them. Pure; sizes in bytes are S3's to tell."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from handlers.transcode.events import OutputDetail, TranscodeEvent
 from handlers.transcode.mediaconvert_job import HLS_NAME, M4A_NAME, MP4_NAME, POSTER_NAME, captures
-from handlers.transcode.plan import Plan
+from handlers.transcode.plan import Plan, Rung
 
 HLS_TYPE = "application/vnd.apple.mpegurl"
+SEGMENT_TYPE = "video/mp2t"
 MP4_TYPE = "video/mp4"
 M4A_TYPE = "audio/mp4"
 JPEG_TYPE = "image/jpeg"
 
+HLS_FOLDER = HLS_NAME.rpartition("/")[0] + "/"
+"""Where the master and all that it names lie, below the attempt's prefix."""
 POSTER_FILE = re.compile(re.escape(POSTER_NAME) + r"\.\d{7}\.jpg")
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One rendition's file. Pixels and milliseconds; for `hls` the key is the master playlist's."""
+    """One rendition's file. Pixels and milliseconds, None when not reported; for `hls` the master playlist's key."""
 
     name: str
     key: str
@@ -27,40 +31,50 @@ class Output:
     duration_ms: int | None = None
 
 
+def variant_name(rung: Rung | None) -> str:
+    """What the files of one HLS variant are called, in the master's folder; None is sound alone."""
+    return f"{HLS_NAME.rpartition('/')[2]}_{rung.name if rung else 'audio'}"
+
+
 def expected_outputs(plan: Plan, *, output_prefix: str) -> tuple[Output, ...]:
     """What the job writes below `output_prefix` (which ends in a slash), in the order of `plan.renditions`."""
-    duration = plan.duration_ms
     if plan.best is None:
         return (
-            Output("hls", f"{output_prefix}{HLS_NAME}.m3u8", HLS_TYPE, duration_ms=duration),
-            Output("m4a", f"{output_prefix}{M4A_NAME}.m4a", M4A_TYPE, duration_ms=duration),
+            Output("hls", f"{output_prefix}{HLS_NAME}.m3u8", HLS_TYPE),
+            Output("m4a", f"{output_prefix}{M4A_NAME}.m4a", M4A_TYPE),
         )
     width, height = plan.best.width, plan.best.height
     poster = f"{output_prefix}{POSTER_NAME}.{captures(plan) - 1:07}.jpg"
     return (
-        Output("hls", f"{output_prefix}{HLS_NAME}.m3u8", HLS_TYPE, width, height, duration),
-        Output("mp4", f"{output_prefix}{MP4_NAME}.mp4", MP4_TYPE, width, height, duration),
+        Output("hls", f"{output_prefix}{HLS_NAME}.m3u8", HLS_TYPE, width, height),
+        Output("mp4", f"{output_prefix}{MP4_NAME}.mp4", MP4_TYPE, width, height),
         Output("poster", poster, JPEG_TYPE, width, height),
     )
 
 
 def completed_outputs(
-    plan: Plan, event: TranscodeEvent, *, output_bucket: str, output_prefix: str
+    plan: Plan,
+    event: TranscodeEvent | None,
+    *,
+    output_bucket: str,
+    output_prefix: str,
+    written: Sequence[str] = (),
 ) -> tuple[Output, ...]:
     """The expected outputs, with the sizes and durations that a COMPLETE event reports for them.
 
     Paths outside of our prefix are ignored: an event may describe our files, it cannot name others. A poster that was
-    captured under another number (the source ended before the second one) is taken from the event.
+    captured under another number (the source ended before the second one) is taken from the event, or from the keys
+    that were `written`.
     """
     base = f"s3://{output_bucket}/{output_prefix}"
     reported = {
         output.path.removeprefix(base): output
-        for group in event.groups
+        for group in (event.groups if event else ())
         for output in group.outputs
         if output.path.startswith(base)
     }
     return tuple(
-        _poster(expected, reported, output_prefix)
+        _poster(expected, reported, output_prefix, written)
         if expected.name == "poster"
         else _completed(expected, reported, output_prefix)
         for expected in expected_outputs(plan, output_prefix=output_prefix)
@@ -70,19 +84,19 @@ def completed_outputs(
 def _completed(expected: Output, reported: dict[str, OutputDetail], prefix: str) -> Output:
     """With HLS the variants are reported, not the master: the tallest one stands for it."""
     if expected.name == "hls":
-        folder = HLS_NAME.rpartition("/")[0] + "/"
-        found = [detail for path, detail in reported.items() if path.startswith(folder)]
+        found = [detail for path, detail in reported.items() if path.startswith(HLS_FOLDER)]
         detail = max(found, key=lambda one: one.height or 0, default=None)
     else:
         detail = reported.get(expected.key.removeprefix(prefix))
     return _merged(expected, detail)
 
 
-def _poster(expected: Output, reported: dict[str, OutputDetail], prefix: str) -> Output:
-    found = sorted(path for path in reported if POSTER_FILE.fullmatch(path))
+def _poster(expected: Output, reported: dict[str, OutputDetail], prefix: str, written: Sequence[str]) -> Output:
+    paths = [*reported, *(key.removeprefix(prefix) for key in written if key.startswith(prefix))]
+    found = sorted(path for path in paths if POSTER_FILE.fullmatch(path))
     if not found:
         return expected
-    return replace(_merged(expected, reported[found[-1]]), key=prefix + found[-1], duration_ms=None)
+    return replace(_merged(expected, reported.get(found[-1])), key=prefix + found[-1], duration_ms=None)
 
 
 def _merged(expected: Output, detail: OutputDetail | None) -> Output:

@@ -153,12 +153,11 @@ class StageStore:
             note and note.code, note.detail[:2000] if note else "",
         )  # fmt: skip
 
-    async def intend(self, fence: Fence, plan: Mapping[str, Any]) -> None:
-        """Write down what is about to be submitted elsewhere. Raises LeaseLostError when it must not be."""
+    async def intend(self, fence: Fence, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
+        """Write down what is about to be done, or submitted elsewhere. Raises LeaseLostError when it must not be."""
+        said = json.dumps([{"code": note.code, "detail": note.detail[:2000]} for note in notes])
         done = await self._database.fetchval(
-            "UPDATE stages SET plan = $4, updated_at = now() WHERE asset_id = $1 AND stage = $2 AND attempt = $3"
-            " AND state = 'leased' AND lease_until > now() RETURNING 1",
-            fence.asset_id, fence.stage, fence.attempt, json.dumps(plan),
+            statements.INTEND, fence.asset_id, fence.stage, fence.attempt, json.dumps(plan), said,
         )  # fmt: skip
         if done is None:
             raise LeaseLostError
@@ -177,6 +176,14 @@ class StageStore:
         """Note how far a job is; it never runs backwards. False when nobody waits for that job, or it was further."""
         done = await self._database.fetchval(statements.PROGRESS, asset_id, job_id, min(percent, 99))
         return done is not None
+
+    async def advance(self, fence: Fence, percent: int) -> None:
+        """Note how far a claim is; neither stage nor asset ever runs backwards. Raises LeaseLostError."""
+        held = await self._database.fetchval(
+            statements.ADVANCE, fence.asset_id, fence.stage, fence.attempt, min(percent, 99),
+        )  # fmt: skip
+        if held is None:
+            raise LeaseLostError
 
     async def get(self, asset_id: UUID, stage: Stage) -> StageRow | None:
         """A stage as it stands."""

@@ -103,3 +103,26 @@ UPDATE assets a SET progress = waiting.progress, updated_at = now()
 FROM waiting WHERE a.asset_id = waiting.asset_id AND a.status = 'processing' AND a.progress < waiting.progress
 RETURNING 1
 """
+
+INTEND = """
+WITH held AS (
+    UPDATE stages SET plan = $4, updated_at = now()
+    WHERE asset_id = $1 AND stage = $2 AND attempt = $3 AND state = 'leased' AND lease_until > now()
+    RETURNING asset_id, stage, attempt),
+noted AS (
+    INSERT INTO timeline (asset_id, stage, attempt, code, detail)
+    SELECT held.asset_id, held.stage, held.attempt, n.code, n.detail
+    FROM held, jsonb_to_recordset($5::jsonb) AS n(code text, detail text))
+SELECT 1 FROM held
+"""
+
+ADVANCE = """
+WITH held AS (
+    UPDATE stages SET progress = greatest(progress, $4::smallint), updated_at = now()
+    WHERE asset_id = $1 AND stage = $2 AND attempt = $3 AND state = 'leased' AND lease_until > now()
+    RETURNING asset_id, progress),
+moved AS (
+    UPDATE assets a SET progress = held.progress, updated_at = now()
+    FROM held WHERE a.asset_id = held.asset_id AND a.status = 'processing' AND a.progress < held.progress)
+SELECT 1 FROM held
+"""

@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote
 
-from deploy.local.mediaconvert import transport_stream
 from deploy.local.mediaconvert.plan import GroupPlan, OutputPlan, Video
+from handlers.transcode import transport_stream
 
 AAC_LC = "mp4a.40.2"
 

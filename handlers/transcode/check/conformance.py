@@ -2,21 +2,12 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from urllib.parse import urlsplit
 
-from handlers.transcode.check.playlist import (
-    Master,
-    Media,
-    PlaylistError,
-    Variant,
-    is_master,
-    parse_master,
-    parse_media,
-)
+from handlers.transcode.check.measure import Measured, measure
+from handlers.transcode.check.playlist import Master, PlaylistError, Variant, is_master, parse_master, parse_media
 from handlers.transcode.check.report import Finding, Report, Rule, VariantReport
-from handlers.transcode.check.segment import FirstPicture, first_picture
 from handlers.transcode.check.source import Source, SourceError
 
 TOLERANCE = 0.10
@@ -25,22 +16,8 @@ FALLBACK_FRAME = 1 / 24
 """Seconds that two variants may differ by where no frame rate is declared."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """One variant, read whole: sizes in bytes and first pictures, one per segment."""
-
-    variant: Variant
-    media: Media
-    sizes: tuple[int, ...]
-    pictures: tuple[FirstPicture | None, ...]
-
-    @property
-    def duration(self) -> float:
-        return sum(segment.duration for segment in self.media.segments)
-
-
 async def check(source: Source, address: str) -> Report:
-    """Reads the master playlist at `address` and all it names, one file at a time, and reports every breach."""
+    """Reads the master playlist at `address`, measures all it names, and reports every breach."""
     try:
         text = (await source.read(address)).decode("utf-8", errors="replace")
         master = parse_master(text)
@@ -49,31 +26,23 @@ async def check(source: Source, address: str) -> Report:
     if not is_master(text):
         return Report((), (Finding(Rule.VARIANTS, _short(address), "it lists no variants"),))
     findings = [*_check_master(master, address)]
-    measured: list[_Measured] = []
+    measured: list[Measured] = []
     for variant in master.variants:
         try:
-            measured.append(await _measure(source, address, variant))
+            measured.append(await measure(source, address, variant))
         except (SourceError, PlaylistError) as error:
             findings.append(Finding(Rule.READABLE, _short(variant.uri), str(error)))
-    for one in measured:
-        findings += [*_check_attributes(one.variant), *_check_media(one), *_check_bandwidth(one), *_check_pictures(one)]
-    findings += _check_alignment([one for one in measured if not one.variant.audio_only])
     findings += [finding for uri in master.i_frame_uris for finding in await _check_i_frames(source, address, uri)]
-    return Report(tuple(_report(one) for one in measured), tuple(findings))
+    return judge(measured, findings)
 
 
-async def _measure(source: Source, base: str, variant: Variant) -> _Measured:
-    address = source.resolve(base, variant.uri)
-    media = parse_media((await source.read(address)).decode("utf-8", errors="replace"))
-    sizes: list[int] = []
-    pictures: list[FirstPicture | None] = []
-    for segment in media.segments:
-        data = await source.read(source.resolve(address, segment.uri))
-        start = segment.offset or 0
-        data = data[start : start + segment.size] if segment.size is not None else data
-        sizes.append(len(data))
-        pictures.append(first_picture(data))
-    return _Measured(variant, media, tuple(sizes), tuple(pictures))
+def judge(measured: Sequence[Measured], findings: Sequence[Finding] = ()) -> Report:
+    """The report on variants that were measured, with the findings on whatever else was looked at."""
+    found = [*findings]
+    for one in measured:
+        found += [*_check_attributes(one.variant), *_check_media(one), *_check_bandwidth(one), *_check_pictures(one)]
+    found += _check_alignment([one for one in measured if not one.variant.audio_only])
+    return Report(tuple(_report(one) for one in measured), tuple(found))
 
 
 def _check_master(master: Master, address: str) -> Iterator[Finding]:
@@ -96,7 +65,7 @@ def _check_attributes(variant: Variant) -> Iterator[Finding]:
         yield Finding(Rule.ATTRIBUTES, _short(variant.uri), f"without {', '.join(missing)}")
 
 
-def _check_media(one: _Measured) -> Iterator[Finding]:
+def _check_media(one: Measured) -> Iterator[Finding]:
     where, media = _short(one.variant.uri), one.media
     if not media.ended:
         yield Finding(Rule.COMPLETE, where, "without #EXT-X-ENDLIST")
@@ -112,32 +81,28 @@ def _check_media(one: _Measured) -> Iterator[Finding]:
         yield Finding(Rule.TARGET_DURATION, where, message)
 
 
-def _check_bandwidth(one: _Measured) -> Iterator[Finding]:
+def _check_bandwidth(one: Measured) -> Iterator[Finding]:
     """The peak may be that of the RFC's window, or of the fullest segment, however short: packagers differ."""
     checks = (
-        ("BANDWIDTH", one.variant.bandwidth, (_peak(one), _fullest(one))),
-        ("AVERAGE-BANDWIDTH", one.variant.average_bandwidth, (_average(one),)),
+        ("BANDWIDTH", one.variant.bandwidth, (one.peak, one.fullest)),
+        ("AVERAGE-BANDWIDTH", one.variant.average_bandwidth, (one.average,)),
     )
     for name, declared, measured in checks:
         if declared and not any(abs(declared - rate) <= rate * TOLERANCE for rate in measured):
             yield Finding(Rule.BANDWIDTH, _short(one.variant.uri), f"{name} {declared}, measured {measured[0]}")
 
 
-def _check_pictures(one: _Measured) -> Iterator[Finding]:
+def _check_pictures(one: Measured) -> Iterator[Finding]:
     # Other containers and encrypted segments are not looked into.
     if one.variant.audio_only or one.media.init_uri or one.media.encrypted:
         return
-    bad = [
-        segment
-        for segment, picture in zip(one.media.segments, one.pictures, strict=True)
-        if picture is None or not picture.idr
-    ]
+    bad = [one.media.segments[number] for number, picture in one.pictures.items() if picture is None or not picture.idr]
     if bad:
         message = f"{len(bad)} segments do not begin with an IDR picture, the first is {_short(bad[0].uri)}"
         yield Finding(Rule.KEY_FRAMES, _short(one.variant.uri), message)
 
 
-def _check_alignment(measured: Sequence[_Measured]) -> Iterator[Finding]:
+def _check_alignment(measured: Sequence[Measured]) -> Iterator[Finding]:
     """All variants must be cut at the same instants, to within a frame, by playlist and by time stamps."""
     if not measured:
         return
@@ -158,11 +123,14 @@ def _check_alignment(measured: Sequence[_Measured]) -> Iterator[Finding]:
             )
 
 
-def _starts(one: _Measured) -> list[float]:
-    """When each segment begins, in seconds: by its first picture where known, else by the playlist."""
-    if one.pictures and all(one.pictures):
-        return [picture.pts for picture in one.pictures if picture]
-    return list(accumulate((segment.duration for segment in one.media.segments), initial=0.0))[:-1]
+def _starts(one: Measured) -> list[float]:
+    """When each segment begins, in seconds: by its first picture where it was looked into, else by the playlist."""
+    listed = accumulate((segment.duration for segment in one.media.segments), initial=0.0)
+    if not all(one.pictures.values()):
+        return [*listed][:-1]
+    seen = {number: picture.pts for number, picture in one.pictures.items() if picture}
+    # A stream's clock begins anywhere: what is only listed is counted from the first picture on.
+    return [seen.get(number, time + seen.get(0, 0.0)) for number, time in enumerate([*listed][:-1])]
 
 
 async def _check_i_frames(source: Source, base: str, uri: str) -> list[Finding]:
@@ -172,15 +140,15 @@ async def _check_i_frames(source: Source, base: str, uri: str) -> list[Finding]:
         if not (media.i_frames_only and media.segments):
             return [Finding(Rule.I_FRAMES, _short(uri), "not an I-frame playlist, or an empty one")]
         first = media.segments[0]
-        data = await source.read(source.resolve(address, first.uri))
+        _, size = await source.look(source.resolve(address, first.uri), offset=0, length=1)
     except (SourceError, PlaylistError) as error:
         return [Finding(Rule.I_FRAMES, _short(uri), str(error))]
-    if first.size is not None and (first.offset or 0) + first.size > len(data):
+    if first.size is not None and (first.offset or 0) + first.size > size:
         return [Finding(Rule.I_FRAMES, _short(uri), "its first range lies outside of the file")]
     return []
 
 
-def _report(one: _Measured) -> VariantReport:
+def _report(one: Measured) -> VariantReport:
     return VariantReport(
         uri=_short(one.variant.uri),
         resolution=one.variant.resolution,
@@ -189,43 +157,10 @@ def _report(one: _Measured) -> VariantReport:
         segments=len(one.media.segments),
         duration=round(one.duration, 3),
         declared_bandwidth=one.variant.bandwidth,
-        measured_bandwidth=_peak(one),
+        measured_bandwidth=one.peak,
         declared_average=one.variant.average_bandwidth,
-        measured_average=_average(one),
+        measured_average=one.average,
     )
-
-
-def _average(one: _Measured) -> int:
-    """Bits per second over the whole variant."""
-    return round(sum(one.sizes) * 8 / one.duration) if one.duration else 0
-
-
-def _peak(one: _Measured) -> int:
-    """The largest bit rate of any run of segments that lasts 0.5 to 1.5 target durations (RFC 8216, 4.3.4.2).
-
-    A variant shorter than that is one run.
-    """
-    target = one.media.target or max((segment.duration for segment in one.media.segments), default=0)
-    peak = 0.0
-    for begin in range(len(one.sizes)):
-        duration = size = 0.0
-        for segment, length in zip(one.media.segments[begin:], one.sizes[begin:], strict=True):
-            duration, size = duration + segment.duration, size + length
-            if duration > 1.5 * target:
-                break
-            if duration >= 0.5 * target:
-                peak = max(peak, size * 8 / duration)
-    return round(peak) or _average(one)
-
-
-def _fullest(one: _Measured) -> int:
-    """Bits per second of the segment that has most."""
-    rates = (
-        size * 8 / segment.duration
-        for segment, size in zip(one.media.segments, one.sizes, strict=True)
-        if segment.duration
-    )
-    return round(max(rates, default=0.0))
 
 
 def _short(address: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 PACKET = 188
 SYNC = 0x47
 IDR = 5
+SPS = 7
 CLOCK = 90_000
 """Ticks per second of presentation time stamps."""
 _PES_PTS = 0x80
@@ -12,10 +13,14 @@ _PES_PTS = 0x80
 
 @dataclass(frozen=True, slots=True)
 class FirstPicture:
-    """`pts` is seconds; `idr` whether the first H.264 access unit can be decoded without what came before."""
+    """`pts` is seconds; `idr` whether the first H.264 access unit can be decoded without what came before.
+
+    `codec` is its name by RFC 6381, when its parameters stand there.
+    """
 
     pts: float
     idr: bool
+    codec: str | None = None
 
 
 def first_picture(data: bytes) -> FirstPicture | None:
@@ -24,7 +29,8 @@ def first_picture(data: bytes) -> FirstPicture | None:
     if payload is None or len(payload) < 14 or not payload[7] & _PES_PTS:  # noqa: PLR2004 - a PES header with a PTS
         return None
     pts = _pts(payload[9:14])
-    return FirstPicture(pts / CLOCK, IDR in _nal_types(payload[9 + payload[8] :]))
+    units = _nal_units(payload[9 + payload[8] :])
+    return FirstPicture(pts / CLOCK, any(unit[0] & 0x1F == IDR for unit in units), _codec(units))
 
 
 def _first_video_pes(data: bytes) -> bytes | None:
@@ -56,6 +62,12 @@ def _pts(field: bytes) -> int:
     return (field[0] >> 1 & 7) << 30 | field[1] << 22 | (field[2] >> 1) << 15 | field[3] << 7 | field[4] >> 1
 
 
-def _nal_types(stream: bytes) -> set[int]:
-    """The NAL unit types of an H.264 byte stream."""
-    return {part[0] & 0x1F for part in stream.split(b"\0\0\1")[1:] if part}
+def _nal_units(stream: bytes) -> list[bytes]:
+    """The NAL units of an H.264 byte stream."""
+    return [unit for unit in stream.split(b"\0\0\1")[1:] if unit]
+
+
+def _codec(units: list[bytes]) -> str | None:
+    """Profile, constraints and level: the first bytes of the sequence parameter set."""
+    found = next((unit for unit in units if unit[0] & 0x1F == SPS and len(unit) > 3), None)  # noqa: PLR2004 - type, then three bytes
+    return f"avc1.{found[1:4].hex()}" if found else None

@@ -19,11 +19,16 @@ class SourceError(Exception):
 
 
 class Source(Protocol):
-    """`resolve` finds what a playlist names, `read` gets its bytes or raises SourceError."""
+    """`resolve` finds what a playlist names, `read` gets its bytes, `look` some of them and how many there are.
+
+    Both raise SourceError.
+    """
 
     def resolve(self, base: str, reference: str) -> str: ...
 
     async def read(self, address: str) -> bytes: ...
+
+    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]: ...
 
 
 class FolderSource:
@@ -36,10 +41,16 @@ class FolderSource:
         return str((Path(base).parent / unquote(urlsplit(reference).path)).resolve())
 
     async def read(self, address: str) -> bytes:
+        return await asyncio.to_thread(_read_file, self._inside(address))
+
+    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
+        return await asyncio.to_thread(_look_into, self._inside(address), offset, length)
+
+    def _inside(self, address: str) -> Path:
         path = Path(address)
         if not path.is_relative_to(self._root):
             raise SourceError("it lies outside of the folder")
-        return await asyncio.to_thread(_read_file, path)
+        return path
 
 
 class WebSource:
@@ -50,12 +61,28 @@ class WebSource:
         return urljoin(base, reference)
 
     async def read(self, address: str) -> bytes:
+        async with self._get(address, {}) as response:
+            return await _bounded(response.content)
+
+    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
+        """Asks for a range; a server that knows none sends everything."""
+        async with self._get(address, {"Range": f"bytes={offset}-{offset + length - 1}"}) as response:
+            data = await _bounded(response.content)
+            if response.status != 206:  # noqa: PLR2004 - HTTP: a part
+                return data[offset : offset + length], len(data)
+            total = response.headers.get("Content-Range", "").rpartition("/")[2]
+        if not total.isdigit():
+            raise SourceError("the server does not say how long it is")
+        return data, int(total)
+
+    @asynccontextmanager
+    async def _get(self, address: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         if urlsplit(address).scheme not in {"http", "https"}:
             raise SourceError("it is not an http(s) address")
         try:
-            async with self._session.get(address) as response:
+            async with self._session.get(address, headers=headers) as response:
                 response.raise_for_status()
-                return await _bounded(response.content)
+                yield response
         except (aiohttp.ClientError, TimeoutError) as error:
             status = getattr(error, "status", None)
             raise SourceError(f"HTTP {status}" if status else type(error).__name__) from error
@@ -66,6 +93,15 @@ def _read_file(path: Path) -> bytes:
         if path.stat().st_size > MAX_BYTES:
             raise SourceError(f"it is larger than {MAX_BYTES} bytes")
         return path.read_bytes()
+    except OSError as error:
+        raise SourceError(error.strerror or "it cannot be read") from error
+
+
+def _look_into(path: Path, offset: int, length: int) -> tuple[bytes, int]:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length), path.stat().st_size
     except OSError as error:
         raise SourceError(error.strerror or "it cannot be read") from error
 

@@ -15,15 +15,15 @@ HLS = "application/vnd.apple.mpegurl"
 
 def test_a_film() -> None:
     hls, mp4, poster = expected_outputs(FILM, output_prefix=PREFIX)
-    assert astuple(hls) == ("hls", f"{PREFIX}hls/master.m3u8", HLS, 1920, 1080, 60_000)
-    assert astuple(mp4) == ("mp4", f"{PREFIX}video.mp4", "video/mp4", 1920, 1080, 60_000)
+    assert astuple(hls) == ("hls", f"{PREFIX}hls/master.m3u8", HLS, 1920, 1080, None)
+    assert astuple(mp4) == ("mp4", f"{PREFIX}video.mp4", "video/mp4", 1920, 1080, None)
     assert astuple(poster) == ("poster", f"{PREFIX}poster.0000001.jpg", "image/jpeg", 1920, 1080, None)
 
 
 def test_sound() -> None:
     hls, m4a = expected_outputs(plan(sound_only(), AssetType.AUDIO), output_prefix=PREFIX)
-    assert astuple(hls) == ("hls", f"{PREFIX}hls/master.m3u8", HLS, None, None, 60_000)
-    assert astuple(m4a) == ("m4a", f"{PREFIX}audio.m4a", "audio/mp4", None, None, 60_000)
+    assert astuple(hls) == ("hls", f"{PREFIX}hls/master.m3u8", HLS, None, None, None)
+    assert astuple(m4a) == ("m4a", f"{PREFIX}audio.m4a", "audio/mp4", None, None, None)
 
 
 def test_names_agree_with_the_plan() -> None:

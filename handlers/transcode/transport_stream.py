@@ -1,4 +1,4 @@
-"""Finds the key frames of an MPEG transport stream (ISO/IEC 13818-1) written by our own ffmpeg."""
+"""Finds the key frames of an MPEG transport stream (ISO/IEC 13818-1) written by ffmpeg. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

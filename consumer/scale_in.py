@@ -1,0 +1,86 @@
+"""Asks ECS not to stop this task while it does long work of its own.
+
+A protection also holds up deployments, so it is asked for only while such work lasts, for an hour at a time, and
+renewed. It is a courtesy: when the agent does not answer, the work goes on, and a stop only means doing it again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import structlog
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT = 2.0
+"""Seconds for one request."""
+MINUTES = 60
+RENEWAL = 20 * 60.0
+"""Seconds; two renewals may fail before the protection runs out."""
+
+
+class ScaleInProtection:
+    """Protects the task for as long as somebody holds it. `agent_uri` is ECS_AGENT_URI; None outside of ECS."""
+
+    def __init__(self, agent_uri: str | None, *, renewal: float = RENEWAL) -> None:
+        self._uri = agent_uri and f"{agent_uri.rstrip('/')}/task-protection/v1/state"
+        self._renewal = renewal
+        self._holders = 0
+        self._changed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Protected until left. Never waits for the agent, and never raises by itself."""
+        if not self._uri:
+            yield
+            return
+        self._holders += 1
+        self._wake()
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            self._wake()
+
+    async def settled(self) -> None:
+        """Until the agent was told that nobody holds it any more, or could not be."""
+        if self._keeper:
+            await asyncio.wait({self._keeper})
+
+    def _wake(self) -> None:
+        self._changed.set()
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self._keep(str(self._uri)))
+
+    async def _keep(self, uri: str) -> None:
+        """Tell the agent what is wanted, again before it expires, until nobody holds anything any more."""
+        while True:
+            self._changed.clear()
+            if self._holders:
+                await _tell(uri, {"ProtectionEnabled": True, "ExpiresInMinutes": MINUTES})
+                await self._changed_within(self._renewal)
+                continue
+            await _tell(uri, {"ProtectionEnabled": False})
+            if not self._changed.is_set():
+                return
+
+    async def _changed_within(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            log.debug("scale_in.renewing")
+
+
+async def _tell(uri: str, state: dict[str, object]) -> None:
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.put(uri, json=state) as answer:
+            said = await answer.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        log.warning("scale_in.not_told", error=f"{type(error).__name__}: {error}")
+        return
+    if answer.status != 200 or "protection" not in said:  # noqa: PLR2004 - HTTP
+        log.warning("scale_in.refused", status=answer.status, answer=str(said)[:200])

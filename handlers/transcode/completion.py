@@ -1,0 +1,177 @@
+"""The end of every job, whichever engine did it: measured, listed in a master playlist of ours, and reported on."""
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from handlers.transcode.check.conformance import judge
+from handlers.transcode.check.measure import Measured, measure
+from handlers.transcode.check.playlist import PlaylistError, Variant, parse_master, parse_media
+from handlers.transcode.check.report import Finding, Report, Rule
+from handlers.transcode.check.source import SourceError
+from handlers.transcode.events import TranscodeEvent
+from handlers.transcode.hls import AAC_LC, MasterEntry, Rates, master_playlist
+from handlers.transcode.mediaconvert_job import in_playlist_order
+from handlers.transcode.outputs import HLS_TYPE, Output, completed_outputs, variant_name
+from handlers.transcode.plan import Plan, Rung
+from handlers.transcode.stored_hls import StoredHls
+from media.asset import Rendition, report_key
+from media.asset_store.stages import Note
+from media.errors import Code, RetryableError
+from media.object_storage import ObjectStorage, StoredFile
+from media.object_transfer import ObjectTransfer
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+FILE_LIMIT = 200_000
+"""Files of one attempt. The whole ladder of 8 h has 24,000 segments."""
+REPORT_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What an asset is given: its renditions, and what its timeline says of them."""
+
+    renditions: list[Rendition]
+    notes: list[Note]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The HLS as it is: its variants, the text of the master that lists them, and what the checks say."""
+
+    measured: list[Measured]
+    master: str
+    report: Report
+
+    @property
+    def duration_ms(self) -> int:
+        return round(max(one.duration for one in self.measured) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Completes what an engine wrote to `bucket`."""
+
+    storage: ObjectStorage
+    transfer: ObjectTransfer
+    metrics: Metrics
+    bucket: str
+
+    async def finish(self, plan: Plan, prefix: str, event: TranscodeEvent | None = None) -> Completed:
+        """Write master playlist and report below `prefix`; what an engine reports of its outputs is in `event`.
+
+        May be repeated. Raises RetryableError(transcoder_error) when a file is missing or is not what was planned.
+        """
+        files = await self.storage.list(self.bucket, prefix, limit=FILE_LIMIT)
+        outputs = completed_outputs(
+            plan, event, output_bucket=self.bucket, output_prefix=prefix, written=[file.key for file in files]
+        )
+        master_key = next(output.key for output in outputs if output.name == "hls")
+        try:
+            made = await self._measure(plan, master_key, files)
+        except (SourceError, PlaylistError) as error:
+            raise RetryableError(Code.TRANSCODER_ERROR, f"the job is complete, but its HLS is not: {error}") from error
+        master = made.master.encode()
+        await self.storage.write(self.bucket, report_key(master_key), made.report.to_json().encode(), REPORT_TYPE)
+        await self.storage.write(self.bucket, master_key, master, HLS_TYPE)
+        files = [*(file for file in files if file.key != master_key), StoredFile(master_key, len(master))]
+        renditions = [_rendition(output, files, made.duration_ms) for output in outputs]
+        self.metrics.renditions.labels("video").inc(len(renditions))
+        return Completed(renditions, [Note("rendered", ", ".join(r.name for r in renditions)), _verdict(made.report)])
+
+    async def _measure(self, plan: Plan, master_key: str, files: list[StoredFile]) -> _Made:
+        source = StoredHls(self.storage, self.transfer, self.bucket, files)
+        entries: list[MasterEntry] = []
+        measured: list[Measured] = []
+        rungs: list[Rung | None] = [*in_playlist_order(plan)]
+        for rung in rungs or [None]:
+            one = await measure(source, master_key, _provisional(plan, rung))
+            measured.append(one)
+            entries.append(await _entry(plan, rung, one, source, master_key, files))
+        text = master_playlist(entries)
+        listed = parse_master(text).variants
+        final = [replace(one, variant=variant) for one, variant in zip(measured, listed, strict=True)]
+        missing = [
+            Finding(Rule.I_FRAMES, entry.uri, "it has no I-frame playlist, or an empty one")
+            for entry in entries
+            if entry.resolution and not entry.i_frame_rates
+        ]
+        return _Made(final, text, judge(final, missing))
+
+
+def _provisional(plan: Plan, rung: Rung | None) -> Variant:
+    """What is known of a variant before it is measured."""
+    return Variant(
+        uri=f"{variant_name(rung)}.m3u8",
+        bandwidth=None,
+        average_bandwidth=None,
+        codecs="",
+        resolution=f"{rung.width}x{rung.height}" if rung else "",
+        frame_rate=float(plan.fps) if rung else None,
+        audio_only=rung is None,
+    )
+
+
+async def _entry(
+    plan: Plan, rung: Rung | None, one: Measured, source: StoredHls, master_key: str, files: list[StoredFile]
+) -> MasterEntry:
+    sound = [AAC_LC] if plan.sound else []
+    rates = Rates(one.peak, one.average)
+    if rung is None:
+        return MasterEntry(one.variant.uri, rates, sound)
+    codec = next((picture.codec for picture in one.pictures.values() if picture and picture.codec), None)
+    if codec is None:
+        raise SourceError(f"{one.variant.uri} has no picture parameters")
+    i_frames = _i_frame_name(rung, master_key, files)
+    return MasterEntry(
+        one.variant.uri,
+        rates,
+        [codec, *sound],
+        one.variant.resolution,
+        one.variant.frame_rate,
+        i_frames,
+        await _i_frame_rates(source, source.resolve(master_key, i_frames)) if i_frames else None,
+    )
+
+
+def _i_frame_name(rung: Rung, master_key: str, files: list[StoredFile]) -> str:
+    """The other playlist that begins with a variant's name, by whatever the engine ends it with; empty if none."""
+    folder = master_key.rpartition("/")[0] + "/"
+    names = [file.key.removeprefix(folder) for file in files if file.key.endswith(".m3u8")]
+    return next((name for name in names if name.startswith(f"{variant_name(rung)}_")), "")
+
+
+async def _i_frame_rates(source: StoredHls, key: str) -> Rates | None:
+    media = parse_media((await source.read(key)).decode("utf-8", errors="replace"))
+    frames = [(frame.size * 8, frame.duration) for frame in media.segments if frame.size and frame.duration]
+    if not frames or not media.i_frames_only:
+        return None
+    peak = max(bits / seconds for bits, seconds in frames)
+    return Rates(round(peak), round(sum(bits for bits, _ in frames) / sum(seconds for _, seconds in frames)))
+
+
+def _rendition(output: Output, files: list[StoredFile], duration_ms: int) -> Rendition:
+    """With the bytes that S3 has for it; for HLS those of all its files."""
+    folder = output.key.rpartition("/")[0] + "/" if output.name == "hls" else output.key
+    mine = [file for file in files if file.key.startswith(folder)]
+    if output.key not in {file.key for file in mine}:
+        raise RetryableError(Code.TRANSCODER_ERROR, f"the job is complete, but {output.key} is not there")
+    return Rendition(
+        output.name,
+        output.key,
+        output.content_type,
+        sum(file.size for file in mine),
+        output.width,
+        output.height,
+        None if output.name == "poster" else output.duration_ms or duration_ms,
+    )
+
+
+def _verdict(report: Report) -> Note:
+    if report.clean:
+        return Note("conformance", "clean")
+    log.warning("transcode.not_conforming", findings=[str(finding.rule) for finding in report.findings])
+    breaches = "; ".join(f"{one.rule}: {one.where}: {one.message}" for one in report.findings[:5])
+    return Note("conformance", f"{len(report.findings)} findings: {breaches}")

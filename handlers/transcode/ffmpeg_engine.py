@@ -1,0 +1,137 @@
+"""The engine that transcodes here and now, with one ffmpeg, while the claim is held.
+
+The lease is renewed by whoever holds the message. A cancellation, be it a drain, a lost lease or a deleted asset,
+ends ffmpeg and all uploads before it goes on.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+
+from handlers.transcode import ffmpeg_process
+from handlers.transcode.completion import Completion
+from handlers.transcode.ffmpeg_command import arguments, largest_file
+from handlers.transcode.ffmpeg_fault import check_ended
+from handlers.transcode.ffmpeg_filters import tone_map_of
+from handlers.transcode.intent import EngineName, Intent, facts_of
+from handlers.transcode.local_outputs import upload_outputs
+from handlers.transcode.outputs import HLS_FOLDER
+from handlers.transcode.plan import Plan
+from handlers.transcode.shipment import BACKLOG, Shipment
+from handlers.transcode.source_proxy import ServedObject, SourceProxy
+from media.asset import Asset, Stage, StageState, Status, output_prefix
+from media.asset_store.stages import Claim, Commit, Note, StageStore
+from media.errors import Code, RejectedError, RetryableError
+
+log = structlog.get_logger(__name__)
+
+MADE = 95
+"""Percent when ffmpeg has ended; what is left is to upload the MP4 and to measure."""
+PROGRESS_SECONDS = 1.0
+"""Between two notes of progress: those who watch the asset are told of each."""
+
+type Protect = Callable[[], AbstractAsyncContextManager[None]]
+"""Keeps this worker from being chosen when the service shrinks; must not raise or hold anything up."""
+
+
+@dataclass(frozen=True, slots=True)
+class FfmpegEngine:
+    """Transcodes with the program `ffmpeg`, in private folders below `scratch`."""
+
+    completion: Completion
+    stages: StageStore
+    ffmpeg: str
+    scratch: Path
+    protect: Protect
+
+    async def resume(self, claim: Claim) -> Commit | None:
+        """Nothing: what an interrupted attempt wrote is swept, and the next one begins anew."""
+        del claim
+        return None
+
+    async def require_source(self, asset: Asset) -> None:
+        await self._served(asset)
+
+    async def make(self, claim: Claim, plan: Plan) -> Commit:
+        # Written down so that the events of a job which another engine submitted before count as old.
+        intent = Intent(attempt=claim.attempt, token="", at=time.time(), plan=plan, engine=EngineName.FFMPEG)
+        notes = [Note("planned", str(plan)), Note("submitted", "ffmpeg")]
+        await self.stages.intend(claim.fence, intent.as_json(), notes)
+        prefix = output_prefix(claim.asset, Stage.TRANSCODE, claim.attempt)
+        async with self.protect():
+            with TemporaryDirectory(dir=self.scratch, prefix="transcode-") as folder:
+                await self._transcode(claim, plan, Path(folder), prefix)
+            completed = await self.completion.finish(plan, prefix)
+        return Commit(
+            StageState.DONE,
+            Status.READY,
+            facts=facts_of(plan),
+            renditions=completed.renditions,
+            notes=[*completed.notes, Note("ready")],
+        )
+
+    async def _transcode(self, claim: Claim, plan: Plan, folder: Path, prefix: str) -> None:
+        largest = largest_file(plan)
+        await asyncio.to_thread(_require_room, folder, largest)
+        transfer, bucket = self.completion.transfer, self.completion.bucket
+        shipment = Shipment(transfer, folder, bucket, prefix + HLS_FOLDER)
+        report = _Progress(self.stages, claim, plan)
+
+        async def watch(seconds: float) -> None:
+            await shipment.collect()
+            await report(seconds)
+
+        try:
+            async with SourceProxy(transfer, await self._served(claim.asset)).running() as proxy:
+                tone_map = await tone_map_of(self.ffmpeg, folder) if plan.tone_map else ""
+                argv = arguments(plan, program=self.ffmpeg, source=proxy.url, tone_map=tone_map)
+                ended = await ffmpeg_process.run(argv, folder=folder, file_bytes=largest, watch=watch)
+                if proxy.failure:
+                    raise proxy.failure
+            check_ended(ended)
+            await shipment.finish()
+            await upload_outputs(self.completion, plan, folder, prefix, shipment.shipped)
+        finally:
+            await shipment.abandon()
+
+    async def _served(self, asset: Asset) -> ServedObject:
+        """The bound version, whatever is current. Raises RejectedError(source_missing or source_changed)."""
+        found = await self.completion.storage.head(asset.source)
+        if found is None or found.size is None or found.etag is None:
+            raise RejectedError(Code.SOURCE_MISSING, "the object is not in the bucket any more")
+        if asset.etag and found.etag != asset.etag:
+            raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was scanned")
+        return ServedObject(asset.source, found.size, found.etag)
+
+
+class _Progress:
+    """Notes how far a claim is, not too often. Raises LeaseLostError."""
+
+    def __init__(self, stages: StageStore, claim: Claim, plan: Plan) -> None:
+        self._stages = stages
+        self._fence = claim.fence
+        self._whole = plan.duration_ms / 1000
+        self._percent = 0
+        self._next = 0.0
+
+    async def __call__(self, seconds: float) -> None:
+        percent = min(MADE, int(seconds / self._whole * MADE))
+        now = time.monotonic()
+        if percent > self._percent and now >= self._next:
+            self._percent, self._next = percent, now + PROGRESS_SECONDS
+            await self._stages.advance(self._fence, percent)
+
+
+def _require_room(folder: Path, largest: int) -> None:
+    """Raises RetryableError when the disk could fill: another worker may have more."""
+    free = shutil.disk_usage(folder).free
+    # The MP4 is reckoned at one and a half times what its bit rate allows; it will hardly take all of that.
+    if free < largest + BACKLOG:
+        raise RetryableError(Code.TRANSCODER_ERROR, f"needs {largest + BACKLOG} bytes of disk, {free} are free")

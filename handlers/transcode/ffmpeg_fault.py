@@ -1,0 +1,46 @@
+"""What it means when ffmpeg does not end well: the file's fault, or ours. Pure."""
+
+import re
+import signal
+
+import structlog
+
+from handlers.transcode.ffmpeg_process import Ended
+from media.errors import Code, RejectedError, RetryableError
+
+log = structlog.get_logger(__name__)
+
+_CUT_SHORT = re.compile(r"partial file|File ended prematurely")
+_DAMAGED = re.compile(
+    r"Invalid data found when processing input|rror while decoding|Nothing was written into output|"
+    r"does not contain any stream|matches no streams|Format not on whitelist|Decode error rate",
+)
+_MEMORY = re.compile(r"Cannot allocate memory|malloc of size")
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:\S+")
+_FULL = re.compile(r"No space left on device|File too large")
+
+
+def check_ended(ended: Ended) -> None:
+    """Raises RejectedError when the file made ffmpeg fail or is not whole, RetryableError when something else did.
+
+    What ffmpeg said goes to the log, without the source's address, and to nobody else.
+    """
+    if _CUT_SHORT.search(ended.complaint):
+        raise RejectedError(Code.CORRUPT, "the file ends before its index says")
+    if ended.status == 0:
+        return
+    log.warning(
+        "transcode.ffmpeg_failed", status=ended.status, complaint=_ADDRESS.sub("source", ended.complaint)[-2000:]
+    )
+    number = -ended.status if ended.status < 0 else ended.status - 128
+    if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}:
+        raise RetryableError(Code.WORKER_CRASHED, "ffmpeg was killed")
+    if _FULL.search(ended.complaint):
+        raise RetryableError(Code.TRANSCODER_ERROR, "there was no room on the disk for what is made")
+    if number == signal.SIGXCPU or _MEMORY.search(ended.complaint):
+        raise RejectedError(Code.RESOURCE_LIMIT, "transcoding the file needs more memory or time than allowed")
+    if 0 < number < signal.NSIG:
+        raise RejectedError(Code.CORRUPT, f"the file made ffmpeg crash (signal {number})")
+    if _DAMAGED.search(ended.complaint):
+        raise RejectedError(Code.CORRUPT, "the file's content cannot be decoded")
+    raise RetryableError(Code.TRANSCODER_ERROR, f"ffmpeg ended with status {ended.status}")

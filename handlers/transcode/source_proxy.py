@@ -1,0 +1,110 @@
+"""Serves one version of one object to one ffmpeg over the loopback, in ranges, and nothing else.
+
+ffmpeg thus needs neither credentials nor an address beyond this machine, and reads what was scanned whatever is
+uploaded meanwhile. It seeks (an MP4's index may be at its end), so a pipe would not do.
+"""
+
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from media.asset import ObjectVersion
+from media.errors import Code, RejectedError, RetryableError, UnavailableError
+from media.object_storage import ChangedObjectError, MissingObjectError
+from media.object_transfer import ObjectTransfer
+
+log = structlog.get_logger(__name__)
+
+BLOCK = 8 * 1024 * 1024
+"""Bytes asked of S3 at once: a reader that is held up keeps no connection waiting for longer than this takes."""
+TRIES = 3
+"""Per block. What was sent already is not asked for again."""
+_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedObject:
+    """What is served: `size` is bytes, `etag` that of the version."""
+
+    version: ObjectVersion
+    size: int
+    etag: str
+
+
+class SourceProxy:
+    """Answers ranges of one object. `failure` is why the storage did not give a byte that was asked for."""
+
+    def __init__(self, transfer: ObjectTransfer, served: ServedObject) -> None:
+        self._transfer = transfer
+        self._served = served
+        self._path = f"/{secrets.token_urlsafe(32)}"
+        self.failure: Exception | None = None
+        self.url = ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["SourceProxy"]:
+        """Listens on a free loopback port until left; `url` is where."""
+        app = web.Application()
+        app.router.add_get(self._path, self._answer)
+        # Neither the log of requests nor an error page may tell the address.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}{self._path}"
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        size = self._served.size
+        asked = _RANGE.fullmatch(request.headers.get("Range", "bytes=0-"))
+        first = int(asked[1]) if asked else size
+        if first >= size:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
+        last = min(int(asked[2] or size - 1) if asked else first, size - 1)
+        response = web.StreamResponse(status=206 if "Range" in request.headers else 200)
+        response.headers["Accept-Ranges"] = "bytes"
+        response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        response.content_length = max(0, last - first + 1)
+        response.content_type = "application/octet-stream"
+        await response.prepare(request)
+        if request.method == "GET":
+            await self._send(request, response, first, last)
+        return response
+
+    async def _send(self, request: web.Request, response: web.StreamResponse, first: int, last: int) -> None:
+        try:
+            for at in range(first, last + 1, BLOCK):
+                await self._send_block(response, at, min(at + BLOCK - 1, last))
+        except ConnectionResetError:
+            return  # The reader has seen enough: it seeks elsewhere, or has ended.
+        except (RejectedError, RetryableError, UnavailableError) as error:
+            self.failure = self.failure or error
+            log.warning("transcode.source_failed", error=str(error))
+            if request.transport:
+                request.transport.abort()
+
+    async def _send_block(self, response: web.StreamResponse, first: int, last: int) -> None:
+        at, served = first, self._served
+        for turn in range(1, TRIES + 1):
+            try:
+                async with self._transfer.read_range(served.version, at, last, etag=served.etag) as pieces:
+                    async for piece in pieces:
+                        await response.write(piece)
+                        at += len(piece)
+            except MissingObjectError as error:
+                raise RejectedError(Code.SOURCE_MISSING, "the object is not in the bucket any more") from error
+            except ChangedObjectError as error:
+                raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was scanned") from error
+            except UnavailableError:
+                if turn == TRIES:
+                    raise
+            if at > last:
+                return
+        raise RetryableError(Code.STORAGE_ERROR, "the storage gave less than it has")

@@ -1,0 +1,216 @@
+"""An asset ready to be transcoded, and both engines to do it: real S3 and Postgres, real ffmpeg, real events."""
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from types_aiobotocore_s3 import S3Client
+
+from deploy.local.mediaconvert import events as standin_events
+from deploy.local.mediaconvert.config import Config
+from deploy.local.mediaconvert.job import Job as StandinJob
+from deploy.local.mediaconvert.job import Phase, new_job_id
+from deploy.local.mediaconvert.probe import Source as StandinSource
+from deploy.local.mediaconvert.transcoder import Transcoder as Standin
+from handlers.transcode.check.conformance import check
+from handlers.transcode.check.report import Report
+from handlers.transcode.check.source import FolderSource
+from handlers.transcode.completion import Completion
+from handlers.transcode.engine import Engine
+from handlers.transcode.event_handler import Applied, TranscodeEventHandler
+from handlers.transcode.events import parse_event
+from handlers.transcode.ffmpeg_engine import FfmpegEngine
+from handlers.transcode.handler import TranscodeHandler
+from handlers.transcode.mediaconvert_engine import MediaConvertEngine
+from handlers.transcode.probe import Prober
+from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, StageState, Status, output_prefix, upload_key
+from media.asset_store.assets import AssetStore, NewAsset
+from media.asset_store.database import Database
+from media.asset_store.stages import Claim, Commit, StageRow, StageStore
+from media.object_storage import ObjectStorage
+from media.object_transfer import ObjectTransfer
+from media.outbox import Outbox, OutboxRow
+from media.telemetry import Metrics
+from media.transcoding import Transcoder
+
+LEASE = 600.0
+OWNER = "dr-strange"
+
+
+class SubmittedJobs(Transcoder):
+    """Takes jobs and leaves it to the test when, and whether, they are worked on."""
+
+    def __init__(self) -> None:
+        self.requests: dict[str, Mapping[str, Any]] = {}
+
+    async def create(self, request: Mapping[str, Any]) -> str:
+        job_id = new_job_id()
+        self.requests[job_id] = request
+        return job_id
+
+
+@dataclass
+class Heard:
+    """What a job told of itself while it ran: the details of its events, in order."""
+
+    job: StandinJob
+    config: Config
+    details: list[dict[str, Any]] = field(default_factory=list)
+
+    def phase(self, phase: Phase, percent: int) -> None:
+        self.job = self.job.but(phase=phase, percent=percent)
+        self.details.append(standin_events.status_update(self.job, self.config)["detail"])
+
+    def probed(self, source: StandinSource, warnings: tuple[str, ...]) -> None:
+        self.job = self.job.but(warnings=warnings)
+        self.details.append(standin_events.input_information(self.job, self.config, source)["detail"])
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The parts that the consumer wires together, on a bucket of this test's own."""
+
+    s3: S3Client
+    bucket: str
+    folder: Path
+    database: Database
+    jobs: SubmittedJobs = field(default_factory=SubmittedJobs)
+    metrics: Metrics = field(default_factory=Metrics)
+    ffmpeg: str = "ffmpeg"
+
+    @property
+    def assets(self) -> AssetStore:
+        return AssetStore(self.database)
+
+    @property
+    def stages(self) -> StageStore:
+        return StageStore(self.database)
+
+    @property
+    def completion(self) -> Completion:
+        return Completion(ObjectStorage(self.s3), ObjectTransfer(self.s3), self.metrics, self.bucket)
+
+    @property
+    def event_handler(self) -> TranscodeEventHandler:
+        outbox = Outbox(self.database, {})
+        return TranscodeEventHandler(self.completion, self.assets, self.stages, outbox, self.metrics, max_attempts=3)
+
+    def ffmpeg_engine(self, protect: AbstractAsyncContextManager[None] | None = None) -> FfmpegEngine:
+        return FfmpegEngine(self.completion, self.stages, self.ffmpeg, self.folder, lambda: protect or nullcontext())
+
+    def mediaconvert_engine(self) -> MediaConvertEngine:
+        storage = ObjectStorage(self.s3)
+        return MediaConvertEngine(storage, self.stages, self.jobs, bucket=self.bucket, role_arn="arn:role", queue=None)
+
+    async def asset(self, source: Path | bytes, asset_type: AssetType = AssetType.VIDEO) -> Asset:
+        """Uploaded, bound and scanned: its transcode stage is queued."""
+        data = source if isinstance(source, bytes) else source.read_bytes()  # noqa: ASYNC240 - a small test clip
+        asset_id = uuid4()
+        key = upload_key(asset_type, OWNER, asset_id, "talk.bin")
+        new = NewAsset(asset_id, OWNER, asset_type, Delivery.COURSE_VIDEO, "video/mp4", "talk.bin", self.bucket, key)
+        assert await self.assets.create(new)
+        await self.s3.put_object(Bucket=self.bucket, Key=key, Body=data)
+        stored = await ObjectStorage(self.s3).head(ObjectVersion(self.bucket, key))
+        assert stored
+        await self.assets.bind(asset_id, stored)
+        scan = await self.stages.claim(asset_id, Stage.SCAN, version_id=stored.version.version_id, lease=LEASE)
+        assert isinstance(scan, Claim)
+        await self.stages.commit(scan.fence, Commit(StageState.DONE, Status.PROCESSING, next_stage=Stage.TRANSCODE))
+        return await self.now(scan.asset)
+
+    async def claim(self, asset: Asset) -> Claim:
+        claim = await self.stages.claim(asset.asset_id, Stage.TRANSCODE, version_id=asset.version_id or "", lease=LEASE)
+        assert isinstance(claim, Claim), claim
+        return claim
+
+    async def transcode(self, asset: Asset, engine: Engine) -> list[OutboxRow]:
+        """The stage, once, as the consumer would run it."""
+        claim = await self.claim(asset)
+        commit = await TranscodeHandler(ObjectStorage(self.s3), Prober(), engine)(claim)
+        return await self.stages.commit(claim.fence, commit)
+
+    async def submit(self, asset: Asset) -> str:
+        """A job that waits to be worked on; its id."""
+        await self.transcode(asset, self.mediaconvert_engine())
+        return list(self.jobs.requests)[-1]
+
+    async def work_on(self, job_id: str) -> list[dict[str, Any]]:
+        """Have the stand-in do a submitted job; the details of all its events."""
+        request = self.jobs.requests[job_id]
+        settings: dict[str, Any] = json.loads(json.dumps(request["Settings"]))
+        job = StandinJob(
+            job_id=job_id,
+            token=None,
+            fingerprint="",
+            role="",
+            settings=settings,
+            user_metadata=dict(request["UserMetadata"]),
+            input_file=settings["Inputs"][0]["FileInput"],
+            created_at=time.time(),
+        )
+        config = Config(state=self.folder, ffmpeg=self.ffmpeg)
+        folder = self.folder / job_id
+        folder.mkdir()
+        heard = Heard(job, config)
+        groups = await Standin(config, self.s3).run(job, folder, heard)
+        heard.details.append(standin_events.complete(heard.job.but(groups=groups), config)["detail"])
+        return heard.details
+
+    async def tell(self, detail: Mapping[str, Any]) -> Applied:
+        return await self.event_handler(parse_event(detail))
+
+    async def by_mediaconvert(self, asset: Asset) -> Asset:
+        for detail in await self.work_on(await self.submit(asset)):
+            await self.tell(detail)
+        return await self.now(asset)
+
+    async def by_ffmpeg(self, asset: Asset) -> Asset:
+        await self.transcode(asset, self.ffmpeg_engine())
+        return await self.now(asset)
+
+    async def now(self, asset: Asset) -> Asset:
+        found = await self.assets.get(asset.asset_id)
+        assert found
+        return found
+
+    async def row(self, asset: Asset) -> StageRow:
+        found = await self.stages.get(asset.asset_id, Stage.TRANSCODE)
+        assert found
+        return found
+
+    async def told(self, asset: Asset) -> list[str]:
+        """The codes on the asset's timeline."""
+        return [entry.code for entry in await self.assets.timeline(asset.asset_id)]
+
+    async def keys(self, asset: Asset, attempt: int = 1) -> list[str]:
+        """What there is below an attempt's prefix, without it."""
+        prefix = output_prefix(asset, Stage.TRANSCODE, attempt)
+        files = await ObjectStorage(self.s3).list(self.bucket, prefix)
+        return sorted(file.key.removeprefix(prefix) for file in files)
+
+    async def fetch(self, asset: Asset, attempt: int = 1) -> Path:
+        """Everything below an attempt's prefix, in a folder."""
+        prefix = output_prefix(asset, Stage.TRANSCODE, attempt)
+        target = self.folder / f"fetched-{asset.asset_id}"
+        for key in await self.keys(asset, attempt):
+            path = target / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(await ObjectStorage(self.s3).read(ObjectVersion(self.bucket, prefix + key), limit=10**8))
+        return target
+
+
+async def report_of(folder: Path) -> Report:
+    """What the checker says of fetched HLS, read whole."""
+    return await check(FolderSource(folder / "hls"), str((folder / "hls/master.m3u8").resolve()))
+
+
+async def new_studio(s3: S3Client, database: Database, folder: Path, region: Any) -> Studio:
+    bucket = f"studio-{uuid4().hex}"
+    await s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
+    await s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return Studio(s3, bucket, folder, database)
