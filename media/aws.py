@@ -8,6 +8,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 
+from media import request_signature
 from media.errors import Dependency, UnavailableError
 from media.settings import Settings
 from media.signing import Credentials
@@ -68,7 +69,10 @@ class Clients:
     async def sqs(self) -> Any:
         """One attempt per call: the poller and the settler retry by themselves and know what for."""
         longest = float(self._settings.receive_wait) + 8.0
-        settings = config(self._settings, read_timeout=longest, attempts=1, validate=False)
+        request_signature.register()
+        settings = config(self._settings, read_timeout=longest, attempts=1, validate=False).merge(
+            AioConfig(signature_version=request_signature.VERSION)
+        )
         return await self._client("sqs", self._settings.aws_endpoint_url, settings)
 
     async def mediaconvert(self) -> Any:
