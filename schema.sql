@@ -45,6 +45,9 @@ CREATE TABLE IF NOT EXISTS assets (
 CREATE INDEX IF NOT EXISTS assets_by_owner ON assets (owner_id, created_at DESC, asset_id DESC);
 CREATE INDEX IF NOT EXISTS assets_unfinished ON assets (created_at)
     WHERE status IN ('pending', 'uploaded', 'scanning', 'processing');
+-- An upload in parts: S3's name for it, which only the owner's signed URLs carry, and the bytes of each part but the last.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS upload_id text;
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS part_size bigint;
 
 -- One row per asset and stage. `attempt` only grows: it is the fencing token and names the output prefix.
 -- What counts against the limit of attempts is `attempt - forgiven`; a new round forgives all.

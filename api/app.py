@@ -19,6 +19,7 @@ from api.jwks import JwksKeys
 from api.metrics import ApiMetrics
 from api.middlewares import cross_origin, headers_for, observe
 from api.playback import PlaybackTokens
+from api.rates import rate_limits
 from api.routes import add_routes
 from api.service import SERVICE, Service
 from api.tickets import Tickets
@@ -28,10 +29,12 @@ from api.wire import BODY_LIMIT
 from media import aws
 from media.asset_store import database
 from media.asset_store.assets import AssetStore
+from media.asset_store.part_uploads import PartUploadStore
 from media.asset_store.stages import StageStore
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
 from media.outbox import EffectKind, Outbox
+from media.part_uploads import PartUploads
 from media.settings import Settings, SettingsError
 from media.signing import CloudFront, bucket_address
 
@@ -48,6 +51,8 @@ def check(settings: Settings) -> None:
         lines.append("  MEDIA_JWT_SECRET: exactly one of it and MEDIA_JWT_JWKS_URL must be set")
     if not settings.callback_secret and not settings.jwt_secret:
         lines.append("  MEDIA_CALLBACK_SECRET: needed beside MEDIA_JWT_JWKS_URL, it signs the HLS tokens")
+    if settings.redis_url and not settings.redis_url.startswith(("redis://", "rediss://")):
+        lines.append("  REDIS_URL: must begin with redis:// or rediss://")
     try:
         _cloudfront(settings)
     except OSError:
@@ -100,19 +105,25 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     hub = Hub()
     await stack.enter_async_context(hub.running(settings.database_url))
     secret = _secret(settings)
+    rates, counts = rate_limits(settings, metrics)
+    stack.push_async_callback(counts.close)
+    s3 = await clients.s3()
     return Service(
         settings=settings,
         database=store,
         assets=AssetStore(store),
         stages=StageStore(store),
+        part_store=PartUploadStore(store),
         outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
-        storage=ObjectStorage(await clients.s3()),
+        storage=ObjectStorage(s3),
+        parts=PartUploads(s3),
         links=_links(settings, clients),
         playback=PlaybackTokens(secret),
         tickets=Tickets(secret),
         hub=hub,
         callbacks=_callbacks(settings),
         authenticator=await _authenticator(settings, stack),
+        rates=rates,
         metrics=metrics,
         secret=secret,
     )

@@ -4,10 +4,9 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
 
 from api.auth import Caller, Role
-from media.asset import Asset, AssetType, Delivery, Rendition
+from media.asset import Asset, AssetType, Delivery, Rendition, attachment
 from media.signing import Bucket, CloudFront, Credentials, S3Presigner, Window, window
 
 UPLOAD_LIFETIME = timedelta(minutes=15)
@@ -85,6 +84,19 @@ class Links:
         seconds = int(UPLOAD_LIFETIME.total_seconds())
         return UploadLink(presigner.url(key, seconds=seconds, method="PUT", headers=headers | length), headers)
 
+    async def parts(self, key: str, upload_id: str) -> Callable[[int, int], str]:
+        """A function of a part's number and bytes: the URL to PUT that part to, of exactly so many bytes."""
+        presigner = S3Presigner(self._bucket, self._region, await self._credentials(), datetime.now(UTC))
+        seconds = int(UPLOAD_LIFETIME.total_seconds())
+
+        def sign(number: int, size: int) -> str:
+            query = {"partNumber": str(number), "uploadId": upload_id}
+            return presigner.url(
+                key, seconds=seconds, method="PUT", query=query, headers={"Content-Length": str(size)}
+            )  # fmt: skip
+
+        return sign
+
     async def rendition(self, asset: Asset, rendition: Rendition, now: datetime) -> Link:
         """The URL of one file, by the asset's delivery."""
         span = window(now, LIFETIMES[asset.delivery])
@@ -137,12 +149,6 @@ def _as_answered(asset: Asset, rendition: Rendition) -> dict[str, str]:
         query["response-content-type"] = rendition.content_type
         query["response-content-disposition"] = attachment(asset.original_filename)
     return query
-
-
-def attachment(name: str) -> str:
-    """A Content-Disposition that saves under `name` (RFC 6266): plain for old clients, UTF-8 for the others."""
-    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _sooner(end: datetime, other: datetime | None) -> datetime:

@@ -25,6 +25,14 @@ class ApiMetrics:
             "media_event_loop_lag_seconds", "Lateness of the event loop.", buckets=_LAG, registry=self.registry
         )
         self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self.rate_limited = Counter(
+            "media_http_rate_limited_total", "Requests refused by a rate limit.", ("class",), registry=self.registry
+        )
+        self.rates_uncounted = Counter(
+            "media_rate_limit_uncounted_total",
+            "Requests not counted: Redis was away.",
+            registry=self.registry,
+        )
         self.streams = Gauge("media_event_streams", "Open event streams.", registry=self.registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from api.problems import KINDS, ProblemCode, ProblemError
+from api.rates import ALLOWANCE
 from api.schemas import FieldErrorOut, ProblemOut
 from api.service import SERVICE, Service
 from media.errors import RetryableError, UnavailableError
@@ -30,7 +31,9 @@ _PREFLIGHT: Final = {
     " X-Request-ID, Range",
     "Access-Control-Max-Age": "3600",
 }
-_EXPOSED = "ETag, Retry-After, X-Request-ID"
+_EXPOSED = (
+    "ETag, Location, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, X-Request-ID"
+)
 _ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
@@ -137,6 +140,8 @@ def headers_for(service: Service) -> Callable[[web.Request, web.StreamResponse],
             response.headers.setdefault(name, value)
         if request_id := request.get(REQUEST_ID):
             response.headers["X-Request-ID"] = request_id
+        if allowance := request.get(ALLOWANCE):
+            response.headers.update(allowance.headers())
         if origins:
             _add_vary(response)
             origin = request.headers.get("Origin", "")

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.problems import KINDS, ProblemCode
-from api.routes import ALWAYS, ROUTES, Route
+from api.routes import ROUTES
+from api.routing import ALWAYS, Route
 from api.schemas import ProblemOut
 
 _REF = "#/components/schemas/{model}"

@@ -77,7 +77,7 @@ KINDS: dict[ProblemCode, Kind] = {
     C.FAILED: Kind(409, "The asset could not be processed; its code says why."),
     C.JOB_MISMATCH: Kind(409, "The asset has no such job, or is bound to another version."),
     C.IDEMPOTENCY_KEY_REUSED: Kind(422, "This Idempotency-Key was used for another request."),
-    C.BODY_TOO_LARGE: Kind(413, "The request's body is larger than 64 KiB."),
+    C.BODY_TOO_LARGE: Kind(413, "The request's body is larger than this endpoint takes."),
     C.TOO_LARGE: Kind(413, "The file is larger than its type allows."),
     C.CONTENT_TYPE_NOT_ALLOWED: Kind(415, "Files of this content type are not taken as this asset type."),
     C.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The body must be application/json."),

@@ -205,6 +205,37 @@ class Timeline(Output):
     items: list[TimelineEntryOut]
 
 
+class FindingOut(Output):
+    """One breach of what the HLS specifications ask for."""
+
+    rule: str
+    where: str
+    message: str
+
+
+class VariantReportOut(Output):
+    """What one variant declares and what was measured; bits per second and seconds."""
+
+    uri: str
+    resolution: str
+    codecs: str
+    frame_rate: float | None
+    segments: int
+    duration: float
+    declared_bandwidth: int | None
+    measured_bandwidth: int
+    declared_average: int | None
+    measured_average: int
+
+
+class ReportOut(Output):
+    """What checking the finished HLS found."""
+
+    clean: bool
+    variants: list[VariantReportOut]
+    findings: list[FindingOut]
+
+
 class PageTokenOut(Output):
     """What the development page needs to begin: a token, and which signatures the scanner has."""
 

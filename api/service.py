@@ -10,12 +10,15 @@ from api.delivery import Links
 from api.events import Hub
 from api.metrics import ApiMetrics
 from api.playback import PlaybackTokens
+from api.rates import ALLOWANCE, RATES, RateLimits
 from api.tickets import Tickets
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database
+from media.asset_store.part_uploads import PartUploadStore
 from media.asset_store.stages import StageStore
 from media.object_storage import ObjectStorage
 from media.outbox import Outbox
+from media.part_uploads import PartUploads
 from media.settings import Settings
 
 
@@ -27,14 +30,17 @@ class Service:
     database: Database
     assets: AssetStore
     stages: StageStore
+    part_store: PartUploadStore
     outbox: Outbox
     storage: ObjectStorage
+    parts: PartUploads
     links: Links
     playback: PlaybackTokens
     tickets: Tickets
     hub: Hub
     callbacks: Callbacks | None
     authenticator: Authenticator
+    rates: RateLimits
     metrics: ApiMetrics
     secret: str = field(repr=False)
 
@@ -47,5 +53,14 @@ def service_of(request: web.Request) -> Service:
 
 
 async def caller_of(request: web.Request) -> Caller:
-    """Who sent the request. Raises ProblemError(unauthenticated, …)."""
-    return await request.app[SERVICE].authenticator.caller(request.headers.get("Authorization"))
+    """Who sent the request, counted. Raises ProblemError(unauthenticated, rate_limited, …)."""
+    caller = await request.app[SERVICE].authenticator.caller(request.headers.get("Authorization"))
+    return await admitted(request, caller)
+
+
+async def admitted(request: web.Request, caller: Caller) -> Caller:
+    """The caller, counted against the limit of the endpoint's class. Raises ProblemError(rate_limited)."""
+    allowance = await request.app[SERVICE].rates.admit(request.app[RATES][request.match_info.handler], caller)
+    if allowance:
+        request[ALLOWANCE] = allowance
+    return caller

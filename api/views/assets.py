@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime
 from uuid import UUID
 
+import structlog
 from aiohttp import web
 
 from api.auth import Caller
@@ -13,7 +14,11 @@ from api.schemas import AssetOut, Listing, ListingQuery, Timeline, TimelineEntry
 from api.service import Service, caller_of, service_of
 from api.wire import answer_if_changed, read_query
 from media.asset import Asset
+from media.errors import RetryableError, UnavailableError
 from media.outbox import Effect, EffectKind
+from media.part_uploads import PartUpload
+
+log = structlog.get_logger(__name__)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 OUTPUT_TOPS = ("public", "processed", "private")
@@ -66,10 +71,25 @@ async def show_timeline(request: web.Request) -> web.Response:
 async def delete_asset(request: web.Request) -> web.Response:
     """Lock the asset; its files and its job go through the outbox. Repeatable."""
     asset = await asset_for(request, await caller_of(request))
-    service = service_of(request)
+    await remove(service_of(request), asset)
+    return web.Response(status=204)
+
+
+async def remove(service: Service, asset: Asset) -> None:
+    """Lock the asset and let go of all that it has."""
     job_id = await service.assets.job_of(asset.asset_id)
     await service.assets.delete(asset.asset_id, _removal(service, asset, job_id))
-    return web.Response(status=204)
+    begun = None if asset.version_id else await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
+    if begun:
+        await _abort(service, PartUpload(asset.bucket, asset.key, begun.upload_id))
+
+
+async def _abort(service: Service, upload: PartUpload) -> None:
+    """Parts that stay because S3 is away are swept by the bucket's lifecycle, a day after the upload began."""
+    try:
+        await service.parts.abort(upload)
+    except (UnavailableError, RetryableError) as error:
+        log.warning("api.parts_left", key=upload.key, error=str(error))
 
 
 def _removal(service: Service, asset: Asset, job_id: str | None) -> list[Effect]:

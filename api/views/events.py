@@ -13,7 +13,7 @@ from api.auth import Caller
 from api.events import Subscription
 from api.problems import ProblemCode, ProblemError
 from api.schemas import AssetOut, EventsQuery, TicketOut
-from api.service import Service, caller_of, service_of
+from api.service import Service, admitted, caller_of, service_of
 from api.views.assets import asset_id_of
 from api.wire import answer, read_query
 from media.asset import Asset
@@ -66,7 +66,9 @@ async def all_events(request: web.Request) -> web.StreamResponse:
 
 
 async def _caller(request: web.Request, service: Service, query: EventsQuery) -> Caller:
-    return service.tickets.caller(query.ticket, datetime.now(UTC)) if query.ticket else await caller_of(request)
+    if query.ticket:
+        return await admitted(request, service.tickets.caller(query.ticket, datetime.now(UTC)))
+    return await caller_of(request)
 
 
 def _since(event_id: str | None) -> datetime | None:

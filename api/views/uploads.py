@@ -19,6 +19,7 @@ from media.asset_store.assets import Binding, NewAsset, StoredObject
 from media.contracts import ScanRequested
 from media.errors import RetryableError, UnavailableError
 from media.outbox import Effect
+from media.settings import GIB
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,8 @@ CONTENT_TYPES = {
     AssetType.DOCUMENT: frozenset({"application/pdf"}),
 }  # fmt: skip
 """What may be announced. What a file really is, its own bytes decide later."""
+SINGLE_LIMIT = 5 * GIB
+"""Bytes of one PUT, by S3's own limit."""
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _TRACE = re.compile(r"Root=[A-Za-z0-9;=-]{1,150}")
 
@@ -47,8 +50,9 @@ async def start_upload(request: web.Request) -> web.Response:
     caller = await caller_of(request)
     service = service_of(request)
     asked = await read_body(request, UploadRequest)
-    new = _new_asset(request, caller, service, asked)
-    asset = await service.assets.create(new) or await _created_before(service, new)
+    if asked.size is not None and asked.size > SINGLE_LIMIT:
+        raise ProblemError(ProblemCode.TOO_LARGE, "one PUT takes 5 GiB at most: use /upload/multipart")
+    asset = await created(service, new_asset(request, caller, service, asked))
     link = await service.links.upload(asset.key, asset.content_type, asset.declared_size)
     slot = UploadSlot(
         asset_id=asset.asset_id,
@@ -60,7 +64,13 @@ async def start_upload(request: web.Request) -> web.Response:
     return answer(slot, status=201, headers={"Location": f"/api/v1/media/assets/{asset.asset_id}"})
 
 
-def _new_asset(request: web.Request, caller: Caller, service: Service, asked: UploadRequest) -> NewAsset:
+async def created(service: Service, new: NewAsset) -> Asset:
+    """The asset, registered now or by an earlier request with the same Idempotency-Key."""
+    return await service.assets.create(new) or await _created_before(service, new)
+
+
+def new_asset(request: web.Request, caller: Caller, service: Service, asked: UploadRequest) -> NewAsset:
+    """What a caller announces, checked. Raises ProblemError."""
     owner_id = caller.owner_id()
     asset_id = _asset_id(request, service, owner_id)
     _check_limits(service, asked)
@@ -127,16 +137,22 @@ async def confirm_upload(request: web.Request) -> web.Response:
         raise ProblemError(ProblemCode.NOT_FOUND)
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED)
-    if asset.version_id is None:
-        await _bind(service, asset, trace_of(request))
-        asset = await service.assets.get(asset.asset_id) or asset
+    asset = await bound(service, asset, trace_of(request), ProblemCode.NOT_UPLOADED)
     return answer(AssetOut.of(asset))
 
 
-async def _bind(service: Service, asset: Asset, trace_id: str) -> None:
+async def bound(service: Service, asset: Asset, trace_id: str, missing: ProblemCode) -> Asset:
+    """The asset, bound to the object that is there unless it was before. Raises ProblemError(`missing`, …)."""
+    if asset.version_id is not None:
+        return asset
+    await _bind(service, asset, trace_id, missing)
+    return await service.assets.get(asset.asset_id) or asset
+
+
+async def _bind(service: Service, asset: Asset, trace_id: str, missing: ProblemCode) -> None:
     stored = await service.storage.newest(asset.bucket, asset.key)  # the API may not read what is not scanned
     if stored is None:
-        raise ProblemError(ProblemCode.NOT_UPLOADED)
+        raise ProblemError(missing)
     _check_stored(service, asset, stored)
     version = stored.version
     message = ScanRequested(

@@ -32,7 +32,7 @@ _NO_URL = {
 async def show_url(request: web.Request) -> web.Response:
     """The URL of a rendition, by the asset's delivery. Only what is ready has one."""
     asset = await asset_for(request, await caller_of(request))
-    _require_ready(asset)
+    require_ready(asset)
     rendition = _rendition(asset, read_query(request, UrlQuery).rendition)
     link = await _link(request, asset, rendition)
     return answer(UrlOut(url=link.url, rendition=rendition.name, expires_at=link.expires_at))
@@ -45,12 +45,12 @@ async def show_playlist(request: web.Request) -> web.Response:
     asset = await service.assets.get(asset_id_of(request))
     if asset is None:
         raise ProblemError(ProblemCode.NOT_FOUND)
-    _require_ready(asset)
+    require_ready(asset)
     text = await _playlist(request, service, asset, end)
     return await _playlist_response(request, text)
 
 
-def _require_ready(asset: Asset) -> None:
+def require_ready(asset: Asset) -> None:
     if asset.status is not Status.READY:
         raise ProblemError(_NO_URL.get(asset.status, ProblemCode.NOT_READY), asset.code or asset.status)
 

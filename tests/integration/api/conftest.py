@@ -25,6 +25,7 @@ from tests.conftest import TEMPLATE, Database, EmulatedAws
 
 SECRET = "a secret of the tests that has 32 bytes or more"
 MEDIA = "/api/v1/media"
+RATE_LIMITS = ("rate_limit_reads", "rate_limit_writes", "rate_limit_urls", "rate_limit_streams")
 
 type Http = TestClient[Any, Any]
 
@@ -46,7 +47,7 @@ def settings_of(emulator: EmulatedAws, database: Database, **changes: Any) -> Se
         "aws_endpoint_url": emulator.url,
         "jwt_secret": SECRET,
         "cors_origins": "http://localhost:8005",
-    }
+    } | dict.fromkeys(RATE_LIMITS, 0)
     return load(None, **(urls | given | changes))
 
 

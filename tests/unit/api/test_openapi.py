@@ -8,7 +8,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.openapi import document
 from api.problems import KINDS, ProblemCode
-from api.routes import ALWAYS, ROUTES
+from api.routes import ROUTES
+from api.routing import ALWAYS
 from api.views.docs import Docs
 
 

@@ -1,0 +1,72 @@
+"""What goes in and what comes out of uploads in parts."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from api.schemas import SIZE_LIMIT, Input, Output, UploadRequest
+
+MOST_PARTS = 10_000
+"""Parts of one upload, by S3's own limit."""
+BATCH = 100
+"""Part URLs made at once; each costs two hashes, and lives 15 minutes."""
+
+PartNumber = Annotated[int, Field(ge=1, le=MOST_PARTS)]
+
+
+class MultipartRequest(UploadRequest):
+    """Announces a file that will come in parts. Its size must be known: the parts follow from it."""
+
+    size: int = Field(ge=1, le=SIZE_LIMIT, description="Bytes")
+
+
+class StoredPartOut(Output):
+    """A part that is there."""
+
+    part_number: int
+    etag: str
+    size: int = Field(description="Bytes")
+
+
+class MultipartOut(Output):
+    """An upload in parts: each has `part_size` bytes, the last one what remains. `parts` are those already there."""
+
+    asset_id: UUID
+    s3_key: str
+    size: int = Field(description="Bytes of the whole file")
+    part_size: int = Field(description="Bytes")
+    part_count: int
+    parts: list[StoredPartOut]
+
+
+class PartsRequest(Input):
+    """Asks for the URLs of some parts."""
+
+    part_numbers: list[PartNumber] = Field(min_length=1, max_length=BATCH)
+
+
+class PartLink(Output):
+    """Where to PUT one part, which must have exactly `size` bytes; the answer's ETag is wanted for the completion."""
+
+    part_number: int
+    url: str
+    size: int = Field(description="Bytes")
+
+
+class PartLinks(Output):
+    items: list[PartLink]
+    expires_in: int = Field(description="Seconds")
+
+
+class PartNamed(Input):
+    """A part by its number and the ETag that the storage answered with."""
+
+    part_number: PartNumber
+    etag: Annotated[str, StringConstraints(pattern=r'^"?[A-Za-z0-9+/=_-]{1,128}"?$')]
+
+
+class CompleteRequest(Input):
+    """Puts the parts together: all of them, in order."""
+
+    parts: list[PartNamed] = Field(min_length=1, max_length=MOST_PARTS)

@@ -1,0 +1,168 @@
+"""Rate limits: how many requests of one class one user may send in a minute, counted in Redis or in this process.
+
+Windows are fixed and begin with the clock's minutes, so that one INCR tells all: the count comes back, and when the
+window ends needs no asking. Services and admins are ours and are not limited.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from limits.aio.storage import RedisStorage
+
+from api.auth import Caller, Role
+from api.metrics import ApiMetrics
+from api.problems import ProblemCode, ProblemError
+from media.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+WINDOW = 60
+"""Seconds."""
+REDIS_DEADLINE = 0.1
+"""Seconds that Redis has for one count; it answers within one millisecond. Past that the request goes on uncounted."""
+REDIS_PAUSE = 1.0
+"""Seconds without asking after Redis failed: an outage costs one request a second the deadline, and the others none."""
+USERS_LIMIT = 100_000
+"""Users counted in this process within one window; those beyond it are not limited."""
+
+
+class Rate(StrEnum):
+    """Classes of endpoints, each with a limit of its own."""
+
+    READ = "read"
+    WRITE = "write"
+    URL = "url"
+    STREAM = "stream"
+
+
+RATES = web.AppKey("rates", dict[Handler, Rate])
+"""The class of every handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one user has of one class in this window: requests, and seconds until it ends."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+    def headers(self) -> dict[str, str]:
+        """As draft-ietf-httpapi-ratelimit-headers-06 names them."""
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.reset),
+            "RateLimit-Policy": f"{self.limit};w={WINDOW}",
+        }
+
+
+ALLOWANCE = web.RequestKey("allowance", Allowance)
+
+
+class Counts(Protocol):
+    """Counts hits. `hit` returns the count with this hit, or None when it cannot be had."""
+
+    async def hit(self, key: str, window: int) -> int | None: ...
+
+    async def close(self) -> None: ...
+
+
+class MemoryCounts:
+    """Counts of this process. (`limits` has such a storage too, but it walks over all keys on every hit.)"""
+
+    def __init__(self) -> None:
+        self._window = 0
+        self._counts: Counter[str] = Counter()
+
+    async def hit(self, key: str, window: int) -> int | None:
+        if window != self._window:
+            self._window, self._counts = window, Counter()
+        if len(self._counts) >= USERS_LIMIT and key not in self._counts:
+            return None
+        self._counts[key] += 1
+        return self._counts[key]
+
+    async def close(self) -> None:
+        self._counts.clear()
+
+
+class RedisCounts:
+    """Counts shared by all processes. When Redis fails, nothing is counted for a moment, and `failed` is told."""
+
+    def __init__(self, url: str, failed: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._storage = RedisStorage(
+            f"async+{url}",
+            key_prefix="media",
+            connect_timeout=REDIS_DEADLINE,
+            stream_timeout=REDIS_DEADLINE,
+        )
+        self._failed = failed
+        self._clock = clock
+        self._resume = 0.0
+
+    async def hit(self, key: str, window: int) -> int | None:
+        if self._clock() < self._resume:
+            self._failed()
+            return None
+        try:
+            async with asyncio.timeout(REDIS_DEADLINE):
+                return await self._storage.incr(f"{key}:{window}", 2 * WINDOW)
+        except (OSError, TimeoutError, self._storage.base_exceptions) as error:  # type: ignore[misc] # limits types them loosely
+            log.warning("rates.redis_away", error=f"{type(error).__name__}: {error}")
+            self._resume = self._clock() + REDIS_PAUSE
+            self._failed()
+            return None
+
+    async def close(self) -> None:
+        self._storage.bridge.storage.connection_pool.disconnect()  # type: ignore[attr-defined] # limits has no door for it
+
+
+class RateLimits:
+    """Admits requests. A limit of 0 means none."""
+
+    def __init__(
+        self, counts: Counts, limits: Mapping[Rate, int], metrics: ApiMetrics, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._counts = counts
+        self._limits = limits
+        self._metrics = metrics
+        self._clock = clock
+
+    async def admit(self, rate: Rate, caller: Caller) -> Allowance | None:
+        """Count one request; what is left, or None when there is no limit. Raises ProblemError(rate_limited)."""
+        limit = self._limits[rate]
+        if not limit or caller.role is not Role.USER:
+            return None
+        now = self._clock()
+        window = int(now) // WINDOW
+        count = await self._counts.hit(f"{rate}:{caller.subject}", window)
+        if count is None:
+            return None
+        allowance = Allowance(limit, max(0, limit - count), (window + 1) * WINDOW - int(now))
+        if count > limit:
+            self._metrics.rate_limited.labels(rate).inc()
+            headers = {"Retry-After": str(allowance.reset), **allowance.headers()}
+            raise ProblemError(ProblemCode.RATE_LIMITED, f"at most {limit} in {WINDOW} seconds", headers=headers)
+        return allowance
+
+
+def rate_limits(settings: Settings, metrics: ApiMetrics) -> tuple[RateLimits, Counts]:
+    """The limits of these settings, and their counts, to be closed at the end."""
+    failed = metrics.rates_uncounted.inc
+    counts: Counts = RedisCounts(settings.redis_url, failed) if settings.redis_url else MemoryCounts()
+    limits = {
+        Rate.READ: settings.rate_limit_reads,
+        Rate.WRITE: settings.rate_limit_writes,
+        Rate.URL: settings.rate_limit_urls,
+        Rate.STREAM: settings.rate_limit_streams,
+    }
+    return RateLimits(counts, limits, metrics), counts

@@ -1,0 +1,38 @@
+"""What checking an asset's HLS found."""
+
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+
+from api.problems import ProblemCode, ProblemError
+from api.schemas import ReportOut
+from api.service import caller_of, service_of
+from api.views.assets import asset_for
+from api.views.urls import require_ready
+from api.wire import answer_if_changed
+from media.asset import ObjectVersion, report_key
+from media.object_storage import MissingObjectError
+
+log = structlog.get_logger(__name__)
+
+REPORT_LIMIT = 1024 * 1024
+"""Bytes. A finding has some 200; a stream that breaks every rule in every segment is cut off by its checks before."""
+
+
+async def show_report(request: web.Request) -> web.Response:
+    """The conformance report of a video's or a recording's HLS."""
+    asset = await asset_for(request, await caller_of(request))
+    require_ready(asset)
+    master = next((rendition.key for rendition in asset.renditions if rendition.name == "hls"), None)
+    if master is None:
+        raise ProblemError(ProblemCode.REPORT_NOT_FOUND)
+    service = service_of(request)
+    version = ObjectVersion(service.settings.output_bucket, report_key(master))
+    try:
+        report = ReportOut.model_validate_json(await service.storage.read(version, limit=REPORT_LIMIT))
+    except MissingObjectError as error:
+        raise ProblemError(ProblemCode.REPORT_NOT_FOUND) from error
+    except ValidationError as error:
+        log.error("api.report_unusable", asset_id=str(asset.asset_id), error=str(error))  # noqa: TRY400 - no trace needed
+        raise ProblemError(ProblemCode.REPORT_UNUSABLE) from error
+    return answer_if_changed(request, report)

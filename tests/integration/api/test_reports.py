@@ -1,0 +1,53 @@
+"""The conformance report of an asset's HLS."""
+
+import json
+from typing import Any
+
+from media.asset import Rendition
+from tests.integration.api.conftest import MEDIA, Door
+
+REPORT: dict[str, Any] = {
+    "clean": False,
+    "variants": [
+        {
+            "uri": "720p.m3u8", "resolution": "1280x720", "codecs": "avc1.64001f", "frame_rate": None, "segments": 2,
+            "duration": 12.0, "declared_bandwidth": 9, "measured_bandwidth": 8, "declared_average": None,
+            "measured_average": 7,
+        }
+    ],
+    "findings": [{"rule": "alignment", "where": "720p.m3u8", "message": "segment 2 begins late"}],
+}  # fmt: skip
+
+
+async def a_film(door: Door) -> tuple[str, str]:
+    """A ready video and the key of its report."""
+    slot = await door.announce(asset_type="video", content_type="video/mp4")
+    prefix = f"processed/video/doctor-1/{slot['asset_id']}/transcode-1"
+    await door.ready(
+        slot["asset_id"], Rendition("hls", f"{prefix}/hls/master.m3u8", "application/vnd.apple.mpegurl", 9)
+    )
+    return f"{MEDIA}/assets/{slot['asset_id']}/report", f"{prefix}/report.json"
+
+
+async def test_a_report_is_shown_to_its_owner(busy: Door) -> None:
+    path, key = await a_film(busy)
+    assert (await busy.call("GET", path))[1]["code"] == "report_not_found"
+    bucket = busy.service.settings.output_bucket
+    await busy.service.storage.write(bucket, key, json.dumps(REPORT).encode(), "application/json")
+    assert await busy.call("GET", path) == (200, REPORT)
+    assert (await busy.call("GET", path, "doctor-2"))[0] == 404
+
+
+async def test_a_report_that_is_none(busy: Door) -> None:
+    path, key = await a_film(busy)
+    await busy.service.storage.write(busy.service.settings.output_bucket, key, b'{"clean": "x"}', "application/json")
+    status, problem = await busy.call("GET", path)
+    assert (status, problem["code"]) == (502, "report_unusable")
+
+
+async def test_pictures_have_none(busy: Door) -> None:
+    slot = await busy.announce()
+    path = f"{MEDIA}/assets/{slot['asset_id']}/report"
+    assert (await busy.call("GET", path))[1]["code"] == "not_ready"
+    await busy.ready(slot["asset_id"])
+    assert (await busy.call("GET", path))[1]["code"] == "report_not_found"
