@@ -1,0 +1,169 @@
+"""service.yaml is created in an emulator, next to media.yaml, and fits it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiobotocore.session import get_session
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
+
+from media.settings import QUEUES, Settings, variable
+from tests.conftest import EmulatedAws
+
+TEMPLATES = Path(__file__).parents[3] / "deploy" / "cloudformation"
+SERVICE = TEMPLATES / "service.yaml"
+DEADLINE = 60.0
+UNKNOWN = [
+    "PublicKey",
+    "KeyGroup",
+    "ConsumerScaling",
+    "ConsumerScalingPolicy",
+    "Fn::ForEach::NotPolled",
+    "FailureRatioAlarm",
+    "ServerErrorsAlarm",
+]
+"""What the emulator has no notion of: CloudFront's keys, autoscaling, alarms on metric math. cfn-lint has."""
+
+
+@pytest.fixture
+async def clients(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    for name, value in emulator.client_env.items():
+        monkeypatch.setenv(name, value)
+    async with AsyncExitStack() as stack:
+
+        async def client(service: str) -> Any:
+            return await stack.enter_async_context(get_session().create_client(service, region_name=emulator.region))
+
+        yield client
+
+
+def known_part() -> str:
+    """The template without what the emulator does not know."""
+    template = cfn_yaml.load(str(SERVICE))
+    for name in UNKNOWN:
+        del template["Resources"][name]
+    for name in ("ConsumerService", "ApiService"):  # it takes a parameter's number for a text
+        template["Resources"][name]["Properties"]["DesiredCount"] = 2
+    text = json.dumps(template)
+    for name in ("PublicKey", "KeyGroup"):
+        text = text.replace(f'{{"Ref": "{name}"}}', f'"{name}"')
+    return text
+
+
+async def created(cloudformation: Any, name: str, parameters: dict[str, str]) -> dict[str, str]:
+    """The outputs of a new stack."""
+    await cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=known_part(),
+        Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+    )
+    async with asyncio.timeout(DEADLINE):
+        while (await status(cloudformation, name))["StackStatus"] == "CREATE_IN_PROGRESS":
+            pass  # each look is a request: the loop waits by itself
+    stack = await status(cloudformation, name)
+    events = (await cloudformation.describe_stack_events(StackName=name))["StackEvents"]
+    reasons = [e["ResourceStatusReason"] for e in events if e["ResourceStatus"] == "CREATE_FAILED"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE", reasons
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+async def status(cloudformation: Any, name: str) -> Any:
+    return (await cloudformation.describe_stacks(StackName=name))["Stacks"][0]
+
+
+async def test_it_is_created(clients: Any) -> None:
+    ec2, cloudformation, ecs = await clients("ec2"), await clients("cloudformation"), await clients("ecs")
+    vpc = (await ec2.create_vpc(CidrBlock="10.9.0.0/16"))["Vpc"]["VpcId"]
+    subnets = [(await ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24"))["Subnet"]["SubnetId"] for n in range(2)]
+    environment = f"t{uuid4().hex[:8]}"
+    outputs = await created(
+        cloudformation,
+        environment,
+        {
+            "Environment": environment,
+            "VpcId": vpc,
+            "PublicSubnets": ",".join(subnets),
+            "PrivateSubnets": ",".join(subnets),
+            "ServiceImage": "registry.example/media@sha256:" + "0" * 64,
+            "ScannerImage": "registry.example/scanner@sha256:" + "0" * 64,
+            "CertificateArn": "arn:aws:acm:eu-central-1:000000000000:certificate/x",
+            "SecretArn": "arn:aws:secretsmanager:eu-central-1:000000000000:secret:media-abcdef",
+            "JwksUrl": "https://identity.example/jwks.json",
+            "JwtIssuer": "https://identity.example",
+            "JwtAudience": "media",
+            "CorsOrigins": "https://docfliq.example",
+            "RecordingsBucket": "webinars",
+            "CloudFrontPublicKey": "PEM",
+        },
+    )
+    assert outputs["ConsumerRoleArn"].endswith(f":role/{environment}-media-consumer")
+    services = (await ecs.describe_services(cluster=outputs["ClusterName"], services=["consumer", "api"]))["services"]
+    assert {service["serviceName"]: service["desiredCount"] for service in services} == {"consumer": 2, "api": 2}
+    assert ":distribution/" in outputs["CloudFrontDistributionArn"]
+    alarms = (await (await clients("cloudwatch")).describe_alarms(AlarmNamePrefix=environment))["MetricAlarms"]
+    assert len(alarms) == 2 * len(QUEUES) + 1
+
+
+@pytest.fixture(scope="module")
+def resources() -> Any:
+    return cfn_yaml.load(str(SERVICE))["Resources"]
+
+
+def containers(resources: Any) -> dict[str, Any]:
+    plain = [part for name, part in resources.items() if not name.startswith("Fn::ForEach")]
+    tasks = [part["Properties"] for part in plain if part["Type"] == "AWS::ECS::TaskDefinition"]
+    return {container["Name"]: container for task in tasks for container in task["ContainerDefinitions"]}
+
+
+def test_every_container_is_locked_down(resources: Any) -> None:
+    for name, container in containers(resources).items():
+        assert container["ReadonlyRootFilesystem"] is True, name
+        assert container["User"] == "10001:10001", name
+        assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}, name
+        assert "PRIVATE_KEY" not in str(container.get("Environment", "")), name
+
+
+@pytest.mark.parametrize("name", ["consumer", "api", "operator"])
+def test_the_environment_is_what_the_settings_know_and_need(resources: Any, name: str) -> None:
+    container = containers(resources)[name]
+    secrets = [entry["Fn::If"][1] if "Fn::If" in entry else entry for entry in container["Secrets"]]
+    given = {entry["Name"] for entry in [*container["Environment"], *secrets]}
+    known = {variable(field) for field in Settings.model_fields}
+    required = {variable(field) for field, info in Settings.model_fields.items() if info.is_required()}
+    assert given <= known
+    assert required <= given
+
+
+def test_the_drain_ends_before_ecs_loses_patience(resources: Any) -> None:
+    consumer = containers(resources)["consumer"]
+    drain = next(entry["Value"] for entry in consumer["Environment"] if entry["Name"] == "MEDIA_DRAIN_TIMEOUT")
+    assert float(drain) < consumer["StopTimeout"] <= 120
+
+
+def test_only_the_operator_touches_dead_letters_and_nobody_has_a_wildcard_action(resources: Any) -> None:
+    for name, part in resources.items():
+        if name.startswith("Fn::ForEach") or part["Type"] != "AWS::IAM::Role":
+            continue
+        for policy in part["Properties"]["Policies"]:
+            for entry in policy["PolicyDocument"]["Statement"]:
+                statement = entry["Fn::If"][1] if "Fn::If" in entry else entry
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                assert not [action for action in actions if "*" in action], name
+                assert statement["Resource"] != "*", name
+                if "sqs:ReceiveMessage" in actions and "dlq" in str(statement["Resource"]):
+                    assert name == "OperatorRole"
+
+
+def test_cloudfront_has_three_paths_of_which_one_is_open(resources: Any) -> None:
+    config = resources["Distribution"]["Properties"]["DistributionConfig"]
+    behaviors = {behavior["PathPattern"]: behavior for behavior in config["CacheBehaviors"]}
+    assert set(behaviors) == {"public/*", "processed/*"}
+    assert "TrustedKeyGroups" not in behaviors["public/*"]
+    assert behaviors["processed/*"]["TrustedKeyGroups"] == [{"Ref": "KeyGroup"}]
+    assert config["DefaultCacheBehavior"]["TrustedKeyGroups"] == [{"Ref": "KeyGroup"}]
