@@ -60,8 +60,7 @@ class StageRunner:
         claim = await self.stages.claim(asset_id, self.stage, version_id=version_id, lease=self.lease)
         if isinstance(claim, Refused):
             return await self._refused(asset_id, claim)
-        with _holding(delivery, claim.fence):
-            return await self._run(claim)
+        return await self._run(claim, delivery)
 
     async def _refused(self, asset_id: UUID, refused: Refused) -> Outcome:
         match refused.reason:
@@ -77,11 +76,12 @@ class StageRunner:
             case Refusal.UNKNOWN:
                 raise UndecodableError(f"no such asset or stage: {asset_id} {self.stage}", Code.UNKNOWN_ASSET)
 
-    async def _run(self, claim: Claim) -> Outcome:
+    async def _run(self, claim: Claim, delivery: Delivery) -> Outcome:
         if claim.tries > self.retry.attempts:  # those before it died without a word
             return await self._fail(claim, RetryableError(Code.WORKER_CRASHED, "every attempt ended without a result"))
         try:
-            commit = await self.handler(claim)
+            with _holding(delivery, claim.fence):
+                commit = await self.handler(claim)
         except RejectedError as error:
             commit = rejection(error)
         except RetryableError as error:
@@ -219,7 +219,10 @@ def rejection(error: RejectedError) -> Commit:
 
 @contextmanager
 def _holding(delivery: Delivery, fence: Fence) -> Iterator[None]:
-    """The heartbeat renews this lease together with the message's visibility."""
+    """The heartbeat renews this lease together with the message's visibility.
+
+    Not any more once its end is about to be written: a lease that a commit has just ended is not one that was lost.
+    """
     delivery.fences.add(fence)
     try:
         yield
