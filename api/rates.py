@@ -105,6 +105,8 @@ class RedisCounts:
             connect_timeout=REDIS_DEADLINE,
             stream_timeout=REDIS_DEADLINE,
         )
+        own = self._storage.base_exceptions
+        self._away: tuple[type[Exception], ...] = (OSError, *(own if isinstance(own, tuple) else (own,)))
         self._failed = failed
         self._clock = clock
         self._resume = 0.0
@@ -116,7 +118,7 @@ class RedisCounts:
         try:
             async with asyncio.timeout(REDIS_DEADLINE):
                 return await self._storage.incr(f"{key}:{window}", 2 * WINDOW)
-        except (OSError, TimeoutError, self._storage.base_exceptions) as error:  # type: ignore[misc] # limits types them loosely
+        except self._away as error:
             log.warning("rates.redis_away", error=f"{type(error).__name__}: {error}")
             self._resume = self._clock() + REDIS_PAUSE
             self._failed()

@@ -1,0 +1,163 @@
+"""Rate limits, counted here and in Redis, with Redis there, hung and gone."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import time
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.auth import Caller, Role
+from api.metrics import ApiMetrics
+from api.problems import ProblemCode, ProblemError
+from api.rates import REDIS_DEADLINE, USERS_LIMIT, WINDOW, MemoryCounts, Rate, RateLimits, RedisCounts
+from deploy.local.ports import free_port
+from tests.integration.api.conftest import MEDIA, Door, bearer
+
+DOCTOR = Caller("doctor-1", Role.USER)
+LIMITS = dict.fromkeys(Rate, 3)
+SERVER = shutil.which("redis-server")
+needs_redis = pytest.mark.skipif(SERVER is None, reason="redis-server is not installed")
+
+
+@contextlib.asynccontextmanager
+async def redis(port: int, folder: Path) -> AsyncIterator[Process]:
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    server = await asyncio.create_subprocess_exec(str(SERVER), *arguments, stdout=DEVNULL)
+    try:
+        async with asyncio.timeout(10):
+            while not await answers(port):
+                assert server.returncode is None
+        yield server
+    finally:
+        if server.returncode is None:
+            server.kill()
+        await server.wait()
+
+
+async def answers(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return False
+    writer.write(b"PING\r\n")
+    line = await reader.readline()
+    writer.close()
+    return line == b"+PONG\r\n"
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_user_has_so_many_of_each_class_in_each_window() -> None:
+    clock = Clock(WINDOW * 1000 + 10)
+    limits = RateLimits(MemoryCounts(), LIMITS, ApiMetrics(), clock)
+    for left in (2, 1, 0):
+        allowance = await limits.admit(Rate.READ, DOCTOR)
+        assert allowance
+        assert (allowance.remaining, allowance.reset) == (left, WINDOW - 10)
+    with pytest.raises(ProblemError) as refused:
+        await limits.admit(Rate.READ, DOCTOR)
+    assert refused.value.code is ProblemCode.RATE_LIMITED
+    assert refused.value.headers["Retry-After"] == str(WINDOW - 10)
+    assert await limits.admit(Rate.WRITE, DOCTOR)
+    assert await limits.admit(Rate.READ, Caller("doctor-2", Role.USER))
+    clock.now += WINDOW - 10
+    assert await limits.admit(Rate.READ, DOCTOR)
+
+
+async def test_services_are_not_limited_and_zero_is_no_limit() -> None:
+    limits = RateLimits(MemoryCounts(), LIMITS | {Rate.URL: 0}, ApiMetrics())
+    for _ in range(9):
+        assert await limits.admit(Rate.READ, Caller("ms-6", Role.SERVICE)) is None
+        assert await limits.admit(Rate.URL, DOCTOR) is None
+
+
+async def test_counting_here_takes_no_more_memory_than_so_many_users() -> None:
+    counts = MemoryCounts()
+    for number in range(USERS_LIMIT):
+        await counts.hit(str(number), 1)
+    assert await counts.hit("one more", 1) is None
+    assert await counts.hit("0", 1) == 2
+    assert await counts.hit("one more", 2) == 1
+
+
+async def test_who_asks_too_often_is_told_when_to_come_again(open_door: Any) -> None:
+    async with open_door(rate_limit_reads=2) as door:
+        door.service.rates._clock = Clock(time.time())
+        for left in ("1", "0"):
+            answer = await door.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))
+            assert (answer.status, answer.headers["RateLimit-Remaining"]) == (200, left)
+            assert answer.headers["RateLimit-Limit"] == "2"
+        answer = await door.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))
+        problem = await answer.json(content_type=None)
+        assert (answer.status, problem["code"]) == (429, "rate_limited")
+        assert 1 <= int(answer.headers["Retry-After"]) <= WINDOW
+        assert answer.headers["RateLimit-Remaining"] == "0"
+        assert (await door.call("GET", f"{MEDIA}/assets", "doctor-2"))[0] == 200
+        assert (await door.http.get("/health")).status == 200
+        assert 'media_http_rate_limited_total{class="read"} 1.0' in await metrics(door)
+
+
+async def metrics(door: Door) -> str:
+    return await (await door.http.get("/metrics")).text()
+
+
+@needs_redis
+async def test_processes_share_their_counts_in_redis(tmp_path: Path) -> None:
+    port = free_port()
+    async with redis(port, tmp_path):
+        url, told = f"redis://127.0.0.1:{port}", [0]
+        counts = [RedisCounts(url, lambda: told.append(1)) for _ in range(2)]
+        found = await asyncio.gather(*(counts[n % 2].hit("read:doctor-1", 7) for n in range(20)))
+        assert sorted(filter(None, found)) == list(range(1, 21))
+        assert await counts[0].hit("read:doctor-1", 8) == 1
+        assert told == [0]
+        for one in counts:
+            await one.close()
+
+
+@needs_redis
+async def test_redis_hung_or_gone_lets_all_through_at_once(tmp_path: Path, open_door: Any) -> None:
+    port = free_port()
+    async with open_door(rate_limit_reads=5, redis_url=f"redis://127.0.0.1:{port}/0") as door:
+        door.service.rates._clock = Clock(time.time())  # no new minute may begin in between
+        async with redis(port, tmp_path) as server:
+            assert [await ask(door) for _ in range(6)] == [200] * 5 + [429]
+            server.send_signal(signal.SIGSTOP)
+            begun = time.perf_counter()
+            assert await asyncio.gather(*(ask(door) for _ in range(20))) == [200] * 20
+            assert time.perf_counter() - begun < 20 * REDIS_DEADLINE
+            server.send_signal(signal.SIGCONT)
+        assert [await ask(door) for _ in range(8)] == [200] * 8
+        uncounted = await metrics(door)
+        assert "media_rate_limit_uncounted_total 28.0" in uncounted
+        async with redis(port, tmp_path):
+            async with asyncio.timeout(20):
+                while not await counted(door):
+                    pass
+
+
+async def counted(door: Door) -> bool:
+    return "RateLimit-Limit" in (await door.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))).headers
+
+
+async def ask(door: Door) -> int:
+    return (await door.call("GET", f"{MEDIA}/assets"))[0]
+
+
+async def test_a_redis_that_was_never_there(open_door: Any) -> None:
+    async with open_door(rate_limit_reads=1, redis_url=f"redis://127.0.0.1:{free_port()}") as door:
+        assert [await ask(door) for _ in range(4)] == [200] * 4
