@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright
 
 from tests.conftest import EmbeddedStack
 
@@ -101,7 +101,12 @@ async def stranger(chromium: Browser, stack: EmbeddedStack) -> AsyncIterator[Vis
 @pytest.fixture
 async def visitor(stranger: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
     """A user of this test alone, with the page open. A complaint of the console fails the test."""
-    stranger.page.on("console", lambda said: said.type == "error" and stranger.complaints.append(said.text))
+
+    def hear(said: ConsoleMessage) -> None:
+        if said.type == "error":
+            stranger.complaints.append(said.text)
+
+    stranger.page.on("console", hear)
     stranger.page.on("pageerror", lambda error: stranger.complaints.append(str(error)))
     await stranger.arrive(stack.token(user=f"visitor-{uuid4().hex[:8]}"))
     yield stranger
