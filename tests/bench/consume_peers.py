@@ -34,7 +34,7 @@ class Peer:
     command: Callable[[str], Sequence[str]]
     wrap: Sequence[str] = ()
     prepare: Callable[[], str] | None = None
-    python: bool = False
+    slow: bool = False
 
     def missing(self) -> str:
         """Installs what it needs; why that failed, or nothing."""
@@ -65,8 +65,8 @@ def peers() -> list[Peer]:
         Peer("ours", lambda url: (sys.executable, "-m", "tests.bench.consume_ours", url)),
         _loop(f"bare batch × {POLLERS}", "batch", POLLERS),
         _loop("bare batch × 1", "batch", 1),
-        _loop("straightforward", "each", 1),
-        _sqs_consumer("sqs-consumer", "single", 1),
+        _loop("straightforward", "each", 1, slow=True),
+        _sqs_consumer("sqs-consumer", "single", 1, slow=True),
         _sqs_consumer("sqs-consumer batch × 4", "batch", 4),
         _worker("taskiq-aio-sqs", "taskiq-aio-sqs"),
         _worker("dramatiq-sqs", "dramatiq-sqs"),
@@ -74,13 +74,14 @@ def peers() -> list[Peer]:
     ]
 
 
-def _loop(name: str, kind: str, loops: int) -> Peer:
-    return Peer(name, lambda url: (sys.executable, "-m", "tests.bench.consume_aiobotocore", url, kind, str(loops)))
+def _loop(name: str, kind: str, loops: int, *, slow: bool = False) -> Peer:
+    module = "tests.bench.consume_aiobotocore"
+    return Peer(name, lambda url: (sys.executable, "-m", module, url, kind, str(loops)), slow=slow)
 
 
-def _sqs_consumer(name: str, kind: str, instances: int) -> Peer:
+def _sqs_consumer(name: str, kind: str, instances: int, *, slow: bool = False) -> Peer:
     script = NODE / "sqs_consumer.mjs"  # beside its modules, where Node looks for them
-    return Peer(name, lambda url: ("node", str(script), url, kind, str(instances)), prepare=_prepare_node)
+    return Peer(name, lambda url: ("node", str(script), url, kind, str(instances)), prepare=_prepare_node, slow=slow)
 
 
 def _worker(name: str, package: str) -> Peer:
@@ -90,7 +91,7 @@ def _worker(name: str, package: str) -> Peer:
         lambda url: (python, script, url),
         wrap=(python, script, "wrap"),
         prepare=lambda: _prepare_python(package),
-        python=True,
+        slow=True,
     )
 
 
