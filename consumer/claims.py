@@ -12,7 +12,7 @@ import structlog
 from consumer.deliveries import Delivery
 from consumer.outcomes import DUPLICATE, STALE, SUCCESS, Kind, Outcome
 from consumer.retry import RetryPolicy, jittered
-from media.asset import Stage, StageState, Status, output_prefix
+from media.asset import NEXT_STAGE, Stage, StageState, Status, output_prefix
 from media.asset_store.assets import AssetStore
 from media.asset_store.stages import Claim, Commit, Fence, Note, Refusal, Refused, StageStore
 from media.errors import (
@@ -176,7 +176,7 @@ class StageRunner:
         """
         log.warning("stage.lease_lost", stage=self.stage, attempt=claim.attempt)
         await self.stages.release(claim.fence, forgive=True)
-        effects = [self._prefix(claim, claim.attempt)] if self.stage is Stage.IMAGE else []
+        effects = [self._prefix(claim, claim.attempt)] if self._writes(claim) and self.stage is not Stage.TRANSCODE else []
         await self.assets.note(claim.asset.asset_id, "lease_lost", f"{self.stage} attempt {claim.attempt}", effects)
         return Outcome(Kind.RELEASED, jittered(CONTENDED_DELAY), reason="lease lost")
 
@@ -196,10 +196,14 @@ class StageRunner:
             log.warning("stage.not_released", stage=self.stage, error=str(error))
 
     def _abandoned(self, claim: Claim, last: int) -> list[Effect]:
-        """Whatever attempts 1 to `last` wrote; a scan writes nothing."""
-        if self.stage is Stage.SCAN:
+        """Whatever attempts 1 to `last` wrote."""
+        if not self._writes(claim):
             return []
         return [self._prefix(claim, attempt) for attempt in range(max(1, last - 20), last + 1)]
+
+    def _writes(self, claim: Claim) -> bool:
+        """Whether attempts leave files behind; a scan does for documents only."""
+        return self.stage is not Stage.SCAN or NEXT_STAGE[claim.asset.asset_type] is None
 
     def _prefix(self, claim: Claim, attempt: int) -> Effect:
         prefix = output_prefix(claim.asset, self.stage, attempt)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from urllib.parse import quote
 from uuid import UUID
 
 OWNER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -192,6 +193,12 @@ def safe_file_name(name: str, *, limit: int = 80) -> str:
         suffix = suffix[:10] if dot else ""
         safe = (stem or safe)[: limit - len(suffix) - 1] + ("." + suffix if suffix else "")
     return safe or "file"
+
+
+def attachment(name: str) -> str:
+    """A Content-Disposition that saves under `name` (RFC 6266): plain for old clients, UTF-8 for the others."""
+    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def upload_key(asset_type: AssetType, owner_id: str, asset_id: UUID, filename: str) -> str:

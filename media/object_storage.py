@@ -2,21 +2,30 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientError as HttpError
-from botocore.exceptions import BotoCoreError, ClientError
-
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
-from media.errors import Code, Dependency, RetryableError, UnavailableError
+from media.errors import Code, RetryableError
+from media.object_answers import ChangedObjectError, MissingObjectError, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+
+__all__ = [
+    "CHUNK",
+    "ChangedObjectError",
+    "MissingObjectError",
+    "ObjectStorage",
+    "ServedAs",
+    "StoredFile",
+    "pieces_of",
+    "s3_calls",
+]
 
 CHUNK = 256 * 1024
 """Bytes read at a time; smaller pieces cost more than they save (facts: clamd, chunk size)."""
@@ -26,17 +35,6 @@ TAG_LIMIT = 10
 """Tags on one object, by S3's own limit."""
 COPY_PART = 512 * 1024 * 1024
 """Bytes copied in one call. S3 takes 5 GB; this much is copied well within our read timeout."""
-MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NoSuchBucket", "MethodNotAllowed", "405"})
-_CHANGED = frozenset({"PreconditionFailed", "412"})
-_AWAY = frozenset({"ServiceUnavailable", "SlowDown", "InternalError", "RequestTimeout", "503", "500", "502", "504"})
-
-
-class MissingObjectError(Exception):
-    """The object version is not there."""
-
-
-class ChangedObjectError(Exception):
-    """The object is another one than its ETag says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +45,13 @@ class StoredFile:
     size: int
 
 
-@contextmanager
-def s3_calls() -> Iterator[None]:
-    """Tell apart: the object is missing, S3 is away, S3 refuses."""
-    try:
-        yield
-    except ClientError as error:
-        raise _meaning(error) from error
-    except (BotoCoreError, HttpError, OSError, TimeoutError) as error:
-        raise UnavailableError(Dependency.S3, f"{type(error).__name__}: {error}") from error
+@dataclass(frozen=True, slots=True)
+class ServedAs:
+    """The headers that an object is served with."""
 
-
-def _meaning(error: ClientError) -> Exception:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    if code in MISSING:
-        return MissingObjectError(str(error))
-    if code in _CHANGED:
-        return ChangedObjectError(str(error))
-    if code in _AWAY:
-        return UnavailableError(Dependency.S3, str(error))
-    return RetryableError(Code.STORAGE_ERROR, str(error))
+    content_type: str
+    disposition: str
+    cache: str
 
 
 class ObjectStorage:
@@ -189,6 +174,23 @@ class ObjectStorage:
             return
         with s3_calls():
             await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_origin(source))  # type: ignore[arg-type] # a dict is what it takes
+
+    async def publish(self, source: ObjectVersion, bucket: str, key: str, headers: ServedAs) -> None:
+        """Copy one version to where it is served from, with these headers. Raises MissingObjectError.
+
+        At most 5 GB, by S3's own limit for one call.
+        """
+        with s3_calls():
+            await self._client.copy_object(
+                Bucket=bucket,
+                Key=key,
+                CopySource=_origin(source),  # type: ignore[arg-type] # a dict is what it takes
+                MetadataDirective="REPLACE",
+                TaggingDirective="COPY",
+                ContentType=headers.content_type,
+                ContentDisposition=headers.disposition,
+                CacheControl=headers.cache,
+            )
 
     async def _copy_parts(self, found: StoredObject, bucket: str, key: str) -> None:
         tags = await self.tags(found.version)

@@ -12,16 +12,29 @@ from handlers.scan.scanners import Scanners
 from handlers.scan.verdict import Finding, finding_of
 from handlers.scan.witness import Witness
 from handlers.sniff import sniff
-from media.asset import NEXT_STAGE, Asset, AssetType, Rendition, Stage, StageState, Status, Verdict
+from media.asset import (
+    NEXT_STAGE,
+    Asset,
+    AssetType,
+    Rendition,
+    Stage,
+    StageState,
+    Status,
+    Verdict,
+    attachment,
+    output_prefix,
+)
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.contracts import ImageRequested, TranscodeRequested
 from media.errors import Code, RejectedError, RetryableError
-from media.object_storage import ChangedObjectError, MissingObjectError, ObjectStorage
+from media.object_storage import ChangedObjectError, MissingObjectError, ObjectStorage, ServedAs
 from media.outbox import Effect, EffectKind
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
+CACHE = "private, max-age=31536000, immutable"
+"""Every attempt writes under a prefix of its own, so what lies there never changes."""
 _NEXT_QUEUE = {Stage.IMAGE: "images", Stage.TRANSCODE: "transcodes"}
 
 
@@ -67,7 +80,7 @@ class ScanHandler:
         if report.finding.verdict is Verdict.ERROR:
             raise RetryableError(Code.SCANNER_ERROR, report.finding.signature or "the scanner hung up without a reply")
         if report.finding.verdict is Verdict.CLEAN:
-            return _clean(asset, witness, size)
+            return await self._clean(claim, witness, size)
         return self._refused(asset, report.finding)
 
     async def _size(self, asset: Asset) -> int:
@@ -132,8 +145,34 @@ class ScanHandler:
         await self._record(asset, report)
         if asset.asset_type is AssetType.VIDEO and self._policy.reencode_unscannable_video:
             note = Note("unscannable", f"{size} bytes: only re-encoded renditions will be served")
-            return _proceed(asset, Facts(size=size), [note])
+            return _proceed(asset, Stage.TRANSCODE, Facts(size=size), [note])
         raise RejectedError(Code.TOO_LARGE_TO_SCAN, f"{size} bytes are more than the scanner takes")
+
+    async def _clean(self, claim: Claim, witness: Witness, size: int) -> Commit:
+        """The file is safe; now its content must be what it was announced as."""
+        asset, sniffed = claim.asset, sniff(witness.head)
+        admit(asset.asset_type, sniffed)
+        witness.require_harmless()
+        notes = [Note("clean", f"{size} bytes")]
+        if sniffed and sniffed != asset.content_type:
+            notes.append(Note("content_type", f"announced as {asset.content_type}, is {sniffed}"))
+        facts = Facts(content_type=sniffed, size=size, sha256=witness.sha256)
+        stage = NEXT_STAGE[asset.asset_type]
+        if stage is None:
+            return await self._publish(claim, facts, notes)
+        return _proceed(asset, stage, facts, notes)
+
+    async def _publish(self, claim: Claim, facts: Facts, notes: list[Note]) -> Commit:
+        """A document is ready as it is: the scanned version is copied to where it is served from, to be saved only."""
+        asset, content_type = claim.asset, facts.content_type or claim.asset.content_type
+        key = output_prefix(asset, Stage.SCAN, claim.attempt) + "original.pdf"
+        headers = ServedAs(content_type, attachment(asset.original_filename), CACHE)
+        try:
+            await self._storage.publish(asset.source, self._policy.own_bucket, key, headers)
+        except MissingObjectError as error:
+            raise RejectedError(Code.SOURCE_MISSING, str(error)) from error
+        original = Rendition("original", key, content_type, facts.size or 0)
+        return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
 
     def _refused(self, asset: Asset, finding: Finding) -> Commit:
         code = finding.code or Code.UNSCANNABLE
@@ -154,24 +193,8 @@ class ScanHandler:
         return [Effect(EffectKind.QUARANTINE, self._policy.quarantine_bucket, body)]
 
 
-def _clean(asset: Asset, witness: Witness, size: int) -> Commit:
-    """The file is safe; now its content must be what it was announced as."""
-    sniffed = sniff(witness.head)
-    admit(asset.asset_type, sniffed)
-    witness.require_harmless()
-    notes = [Note("clean", f"{size} bytes")]
-    if sniffed and sniffed != asset.content_type:
-        notes.append(Note("content_type", f"announced as {asset.content_type}, is {sniffed}"))
-    return _proceed(asset, Facts(content_type=sniffed, size=size, sha256=witness.sha256), notes)
-
-
-def _proceed(asset: Asset, facts: Facts, notes: list[Note]) -> Commit:
-    """On to the next stage; a document is ready as it is."""
-    stage = NEXT_STAGE[asset.asset_type]
-    if stage is None:
-        original = Rendition("original", asset.key, facts.content_type or asset.content_type, facts.size or 0)
-        notes = [*notes, Note("ready")]
-        return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=notes)
+def _proceed(asset: Asset, stage: Stage, facts: Facts, notes: list[Note]) -> Commit:
+    """On to the next stage."""
     message = (ImageRequested if stage is Stage.IMAGE else TranscodeRequested)(
         asset_id=asset.asset_id,
         bucket=asset.bucket,

@@ -156,7 +156,7 @@ async def test_a_second_version_while_the_first_is_processed(user: User) -> None
     assert (one[0] > one[2]) == (kept[0] > kept[2]), "what is served was made of the version that was scanned"  # type: ignore[index] # RGB
 
 
-async def test_an_avi_named_mp4_and_a_heic_named_jpg_are_what_they_are(user: User) -> None:
+async def test_a_heic_named_jpg_is_what_it_is(user: User) -> None:
     slot = await user.upload("image", "image/jpeg", corpus("images/bad/L_xmp_latin1.heic"))
     await user.noted(slot, "content_type")
     assert (await user.end(slot))["content_type"] in {"image/heic", "image/heif"}
@@ -173,3 +173,18 @@ async def test_an_avi_named_mp4_and_a_heic_named_jpg_are_what_they_are(user: Use
 async def test_a_document_that_is_refused(content: bytes, code: str, user: User) -> None:
     ended = await user.end(await user.upload("document", "application/pdf", content))
     assert (ended["status"], ended["code"]) == ("rejected", code)
+
+
+async def test_a_document_is_served_as_a_copy_to_be_saved(user: User) -> None:
+    content = PDF + b"<< /Type /Catalog >>"
+    slot = await user.upload("document", "application/pdf", content)
+    assert (await user.end(slot))["status"] == "ready"
+    served, headers = await user.fetch(slot, "original")
+    assert served == content
+    assert headers["Content-Type"] == "application/pdf"
+    assert headers["Content-Disposition"].startswith("attachment;")
+    folder = f"processed/document/scanned/{slot['asset_id']}/"
+    (copy,) = await user.versions({"s3_key": folder})
+    stored = await user.s3.head_object(Bucket=user.bucket, Key=copy["Key"])
+    assert stored["ContentDisposition"].startswith("attachment;")
+    assert "immutable" in stored["CacheControl"]

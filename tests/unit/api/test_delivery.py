@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from api.auth import Caller, Role
-from api.delivery import LIFETIMES, Links, attachment, default_rendition, may_ask_for
-from media.asset import Asset, AssetType, Delivery, Rendition, Status
+from api.delivery import LIFETIMES, Links, default_rendition, may_ask_for
+from media.asset import Asset, AssetType, Delivery, Rendition, Status, attachment
 from media.signing import CloudFront, Credentials, bucket_address
 
 NOW = datetime(2026, 5, 24, 10, 11, 12, tzinfo=UTC)

@@ -1,0 +1,97 @@
+"""Moves dead letters back to their queue, or throws them away. Nothing is deleted before its copy was sent.
+
+When it is interrupted between the two, a message is there twice, which the consumer's claims forgive; never less.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from media.dead_letters.browser import HOLD, Browser
+from media.dead_letters.letters import DeadLetter, Selection
+from media.message_queue import BATCH, MessageQueue, Move
+
+LOOK_PAUSE = 1.0
+"""Seconds between two looks at a task of SQS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """At most `rate` messages a second; None: as fast as it goes."""
+
+    rate: float | None = None
+
+    @property
+    def at_once(self) -> int:
+        """Messages received at once: no more than are moved well before their hold ends."""
+        return BATCH if self.rate is None else max(1, min(BATCH, int(self.rate * HOLD / 2)))
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Until the next message may go, or the stop."""
+        if self.rate is None:
+            return
+        try:
+            async with asyncio.timeout(1 / self.rate):
+                await stop.wait()
+        except TimeoutError:
+            return
+
+
+async def move_one_by_one(
+    dead: MessageQueue,
+    source: MessageQueue,
+    selection: Selection,
+    pace: Pace,
+    stop: asyncio.Event,
+    moved: Callable[[DeadLetter], None],
+) -> None:
+    """Send each selected letter to `source`, then delete it; `moved` is told each. Raises UnavailableError."""
+    async with Browser(dead, stop, at_once=pace.at_once) as browser:
+        async for letter in browser.letters(selection):
+            await source.resend(letter.received)
+            await browser.remove([letter])
+            moved(letter)
+            await pace.wait(stop)
+
+
+async def move_by_sqs(
+    dead: MessageQueue,
+    source: MessageQueue,
+    pace: Pace,
+    stop: asyncio.Event,
+    progress: Callable[[Move], Awaitable[None]],
+) -> Move | None:
+    """Have SQS move the whole queue; None where it cannot. When stopped, the task is cancelled: nothing is lost."""
+    task = await dead.start_move(source, rate=max(1, int(pace.rate)) if pace.rate else None)
+    if task is None:
+        return None
+    while (move := await dead.move()).running:
+        await progress(move)
+        if await _stopped(stop, LOOK_PAUSE):
+            await dead.cancel_move(task)
+            return await dead.move()
+    return move
+
+
+async def purge(
+    dead: MessageQueue, selection: Selection, stop: asyncio.Event, gone: Callable[[DeadLetter], None]
+) -> None:
+    """Delete the selected letters for good. Raises UnavailableError."""
+    async with Browser(dead, stop) as browser:
+        batch: list[DeadLetter] = []
+        async for letter in browser.letters(selection):
+            batch.append(letter)
+            gone(letter)
+            if len(batch) == BATCH:
+                await browser.remove(batch)
+                batch = []
+        if batch:
+            await browser.remove(batch)
+
+
+async def _stopped(stop: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await stop.wait()
+    except TimeoutError:
+        return False
