@@ -176,7 +176,8 @@ class StageRunner:
         """
         log.warning("stage.lease_lost", stage=self.stage, attempt=claim.attempt)
         await self.stages.release(claim.fence, forgive=True)
-        effects = [self._prefix(claim, claim.attempt)] if self._writes(claim) and self.stage is not Stage.TRANSCODE else []
+        swept = self._writes(claim) and self.stage is not Stage.TRANSCODE
+        effects = [self._prefix(claim, claim.attempt)] if swept else []
         await self.assets.note(claim.asset.asset_id, "lease_lost", f"{self.stage} attempt {claim.attempt}", effects)
         return Outcome(Kind.RELEASED, jittered(CONTENDED_DELAY), reason="lease lost")
 
