@@ -1,0 +1,43 @@
+"""`python -m tests.integration.operate.recorded FILE consumer|api`: a service that writes down every call to AWS.
+
+One JSON object per line: service, operation and the parameters that name a resource. Presigned calls are not among
+them: whoever uses their URLs makes them.
+"""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+from media.aws import Clients
+
+NAMES = ("Bucket", "Key", "VersionId", "QueueUrl", "CopySource", "Tagging", "Role")
+
+
+def record(path: Path) -> None:
+    """From here on, every client tells `path` what it is asked for."""
+    made = Clients._client
+
+    async def client(self: Clients, service: str, endpoint: str | None, settings: Any) -> Any:
+        client = await made(self, service, endpoint, settings)
+
+        def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+            named = {name: params[name] for name in NAMES if name in params}
+            versions = any("VersionId" in entry for entry in params.get("Delete", {}).get("Objects", ()))
+            if "Delete" in params:
+                named |= {"Key": params["Delete"]["Objects"][0]["Key"], "VersionId": versions or None}
+            with path.open("a") as file:
+                file.write(json.dumps({"service": service, "operation": model.name, "params": named}) + "\n")
+
+        client.meta.events.register(f"provide-client-params.{service}.*", note)
+        return client
+
+    Clients._client = client  # type: ignore[method-assign] # this process exists to listen in
+
+
+if __name__ == "__main__":
+    record(Path(sys.argv[1]))
+    module = sys.argv[2]
+    sys.argv = [module]
+    runpy.run_module(module, run_name="__main__")

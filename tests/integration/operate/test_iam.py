@@ -1,0 +1,201 @@
+"""The roles of service.yaml allow what a full run calls, and nothing that is never called."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import aiohttp
+import asyncpg
+import pytest
+from aiobotocore.session import get_session
+
+from deploy.local import services
+from deploy.local.child import Program
+from deploy.local.clamav import EICAR
+from media.settings import QUEUES
+from tests.acceptance.conftest import clip, jpeg, process_on
+from tests.conftest import EmbeddedStack, embedded_stack
+from tests.integration.operate.policies import Need, allowances, needs
+
+ROOT = Path(__file__).parents[3]
+PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"
+    b"trailer<</Root 1 0 R>>\n%%EOF"
+)
+DEADLINE = 120.0
+
+__all__ = ["clip"]  # a fixture of the acceptance tests
+
+SELDOM = {
+    # What only an accident or a very large file leads to, and the call in the adapter that does it.
+    "s3:AbortMultipartUpload": ("media/object_storage.py", ".abort_multipart_upload("),
+    "mediaconvert:CancelJob": ("media/transcoding.py", ".cancel_job("),
+    "mediaconvert:SearchJobs": ("media/transcoding.py", ".search_jobs("),
+    "mediaconvert:ListJobs": ("media/transcoding.py", ".list_jobs("),
+    "mediaconvert:GetJob": ("media/transcoding.py", ".get_job("),
+    "sqs:ChangeMessageVisibility": ("media/message_queue.py", ".change_message_visibility_batch("),
+}
+SELDOM_ON = {
+    # Likewise, on resources where a run that goes well does not do it.
+    ("ApiRole", "AskForWork", "sqs:SendMessage"),
+    ("ConsumerRole", "FindInQuarantine", "s3:ListBucket"),  # turns S3's 403 for "not there" into 404
+    ("ConsumerRole", "FindRecordings", "s3:ListBucket"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A stack whose services write down what they call."""
+
+    stack: EmbeddedStack
+    folder: Path
+
+    def needs_of(self, name: str) -> set[Need]:
+        lines = (self.folder / f"{name}.jsonl").read_text().splitlines()
+        calls = [json.loads(line) for line in lines]
+        return {need for call in calls for need in needs(call["service"], call["operation"], call["params"])}
+
+    async def api(self, method: str, path: str, body: Any = None, *, role: str = "user") -> Any:
+        headers = {"Authorization": f"Bearer {self.stack.token('dr-house', role)}"}
+        url = f"{self.stack.api_url}/api/v1/media{path}"
+        async with aiohttp.ClientSession() as http, http.request(method, url, json=body, headers=headers) as answer:
+            return await answer.json() if "json" in answer.content_type else await answer.text()
+
+    async def upload(self, kind: str, content_type: str, content: bytes, **more: Any) -> tuple[Any, Any]:
+        """Announce, PUT, confirm and wait until it has ended; returns the slot and the asset."""
+        asked = {"asset_type": kind, "content_type": content_type, "original_filename": "x", **more}
+        slot = await self.api("POST", "/upload", asked, role="service")
+        url, headers = slot["upload_url"], slot["headers"]
+        async with aiohttp.ClientSession() as http, http.put(url, data=content, headers=headers) as answer:
+            assert answer.status == 200
+        await self.api("POST", "/upload/confirm", {"asset_id": slot["asset_id"]}, role="service")
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                asset = await self.api("GET", f"/assets/{slot['asset_id']}", role="service")
+                if asset["status"] not in {"uploaded", "scanning", "processing"}:
+                    return slot, asset
+
+
+@pytest.fixture(scope="module")
+async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Recorded]:
+    folder = tmp_path_factory.mktemp("recorded")
+    plain = services.service
+
+    def listening(name: str, *arguments: Any) -> Program:
+        program = plain(name, *arguments)
+        recorder = "tests.integration.operate.recorded"
+        argv = [program.argv[0], "-m", recorder, str(folder / f"{name}.jsonl"), name]
+        return replace(program, argv=argv)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "service", listening)
+        async with embedded_stack(tmp_path_factory.mktemp("iam"), MEDIA_RECONCILE_INTERVAL="2") as stack:
+            yield Recorded(stack, folder)
+
+
+def presigned(method: str, url: str) -> Need:
+    """What whoever signed this URL must be allowed."""
+    parts = urlsplit(url)
+    bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
+    version = parse_qs(parts.query).get("versionId", [""])[0]
+    operation = {"PUT": "PutObject", "GET": "GetObject"}[method]
+    [need] = needs("s3", operation, {"Bucket": bucket, "Key": key, "VersionId": version})
+    return need
+
+
+async def poison(stack: EmbeddedStack) -> None:
+    """A message that nobody can read, in every queue, and what S3 would send of a second version."""
+    async with AsyncExitStack() as exits:
+        env = stack.settings
+        client = get_session().create_client(
+            "sqs",
+            region_name=env["AWS_REGION"],
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
+        sqs = await exits.enter_async_context(client)
+        for name in [name for name in env if name.endswith("_QUEUE_URL")]:
+            await sqs.send_message(QueueUrl=env[name], MessageBody="not JSON")
+
+
+async def full_run(recorded: Recorded, video: Path) -> set[Need]:
+    """Everything that the platform does with this service; returns what the presigned URLs in it need."""
+    urls: set[Need] = set()
+    uploads = [
+        ("image", "image/jpeg", jpeg(800, 600), {}),
+        ("image", "image/jpeg", jpeg(400, 300, 1), {"delivery": "verification_document"}),
+        ("document", "application/pdf", PDF, {}),
+        ("video", "video/mp4", await asyncio.to_thread(video.read_bytes), {}),
+        ("image", "image/jpeg", bytes.fromhex(EICAR), {}),
+    ]
+    ended = await asyncio.gather(*(recorded.upload(kind, mime, body, **more) for kind, mime, body, more in uploads))
+    assert [asset["status"] for _, asset in ended] == ["ready", "ready", "ready", "ready", "rejected"]
+    for slot, asset in ended[:4]:
+        urls.add(presigned("PUT", slot["upload_url"]))
+        link = await recorded.api("GET", f"/assets/{asset['asset_id']}/url", role="service")
+        if asset["asset_type"] == "video":
+            async with aiohttp.ClientSession() as http, http.get(link["url"]) as answer:
+                assert (await answer.text()).startswith("#EXTM3U")
+        else:
+            urls.add(presigned("GET", link["url"]))
+    process = process_on(recorded.stack)
+    assert (await process("--json", "--as", "recording", video)).status == 0
+    await poison(recorded.stack)
+    await recorded.api("DELETE", f"/assets/{ended[0][1]['asset_id']}", role="service")
+    return urls
+
+
+def buried(recorded: Recorded) -> set[Need]:
+    """The sends to dead-letter queues so far."""
+    needed = recorded.needs_of("consumer")
+    return {need for need in needed if need.resource.endswith("-dlq") and need.action == "sqs:SendMessage"}
+
+
+async def settled(recorded: Recorded) -> None:
+    """Until the outbox is empty and every queue's nonsense was buried."""
+    connection = await asyncpg.connect(recorded.stack.dsn)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while await connection.fetchval("SELECT count(*) FROM outbox"):
+                pass  # each look is a request: the loop waits by itself
+            while len(buried(recorded)) < len(QUEUES):
+                await connection.fetchval("SELECT 1")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def called(recorded: Recorded, clip: Path) -> Mapping[str, set[Need]]:
+    urls = await full_run(recorded, clip)
+    await settled(recorded)
+    return {"ConsumerRole": recorded.needs_of("consumer"), "ApiRole": recorded.needs_of("api") | urls}
+
+
+@pytest.mark.parametrize("role", ["ConsumerRole", "ApiRole"])
+async def test_every_call_is_allowed(called: Mapping[str, set[Need]], role: str) -> None:
+    allowed = allowances(role)
+    denied = {need for need in called[role] if not any(allowance.covers(need) for allowance in allowed)}
+    assert not denied
+
+
+@pytest.mark.parametrize("role", ["ConsumerRole", "ApiRole"])
+async def test_nothing_is_allowed_that_is_never_called(called: Mapping[str, set[Need]], role: str) -> None:
+    unused = [
+        allowance
+        for allowance in allowances(role)
+        if not any(allowance.covers(need) for need in called[role])
+        and not (allowance.action in SELDOM and role == "ConsumerRole")
+        and (role, allowance.statement, allowance.action) not in SELDOM_ON
+    ]
+    assert not unused
+
+
+def test_what_is_seldom_called_is_in_the_code() -> None:
+    for path, call in SELDOM.values():
+        assert call in (ROOT / path).read_text()
