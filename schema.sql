@@ -110,6 +110,16 @@ CREATE TABLE IF NOT EXISTS outbox (
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at);
 CREATE INDEX IF NOT EXISTS outbox_by_asset ON outbox (asset_id);
 
+-- The daemons that live, each with a row that it refreshes every ten seconds.
+CREATE TABLE IF NOT EXISTS consumers (
+    id             text PRIMARY KEY,
+    started_at     timestamptz NOT NULL DEFAULT now(),
+    seen_at        timestamptz NOT NULL DEFAULT now(),
+    phase          text NOT NULL,
+    open_breakers  text[] NOT NULL,
+    in_flight      integer NOT NULL
+);
+
 -- Every change of an asset wakes those who watch it. The payload is the asset and its owner, nothing else.
 CREATE OR REPLACE FUNCTION notify_asset() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

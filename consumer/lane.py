@@ -87,6 +87,11 @@ class Lane:
     def busy(self) -> bool:
         return bool(self._inbox.held() or self._tasks)
 
+    @property
+    def in_flight(self) -> int:
+        """Messages held, waiting or at work."""
+        return len(self._inbox.held())
+
     async def run(self) -> None:
         """Until `drain` has been carried out."""
         structlog.contextvars.bind_contextvars(queue=self.route.queue)  # every message's task begins with a copy

@@ -14,6 +14,7 @@ from consumer.health import Health
 from consumer.lane import Lane, Limits
 from consumer.reconciler import Reconciler
 from consumer.retry import RetryPolicy
+from consumer.roster import Roster, consumer_id
 from consumer.routes import Handlers
 from consumer.scale_in import ScaleInProtection
 from handlers.image.handler import ImageHandler
@@ -35,6 +36,7 @@ from handlers.transcode.probe import Prober
 from media.asset import Asset, Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect
+from media.asset_store.operations import Operations, Sign
 from media.asset_store.stages import StageStore
 from media.asset_store.upkeep import Upkeep
 from media.aws import Clients
@@ -94,7 +96,9 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         upkeep = ScannerUpkeep(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
         sides = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(parts.metrics)]
         sides += [upkeep.run] if "uploads" in settings.queues else []
-        daemon = Daemon(lanes, sides, parts.metrics, patience=settings.drain_timeout)
+        name = consumer_id()
+        roster = Roster(Operations(parts.database), lambda: _sign(name, daemon, breakers, lanes))
+        daemon = Daemon(lanes, [*sides, roster.run], parts.metrics, patience=settings.drain_timeout)
         yield daemon, Health([lane.poller for lane in lanes], lambda: _unready(daemon, breakers), parts.metrics)
 
 
@@ -257,3 +261,7 @@ def _probes(parts: _Parts) -> dict[Dependency, Probe]:
 def _unready(daemon: Daemon, breakers: Breakers) -> list[str]:
     reasons = [f"{name} is unavailable" for name in breakers.open(list(Dependency))]
     return reasons if daemon.phase is Phase.RUNNING else [daemon.phase, *reasons]
+
+
+def _sign(name: str, daemon: Daemon, breakers: Breakers, lanes: list[Lane]) -> Sign:
+    return Sign(name, daemon.phase, breakers.open(list(Dependency)), sum(lane.in_flight for lane in lanes))

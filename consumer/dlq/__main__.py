@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
-from consumer.dlq import moves, report
-from consumer.dlq.browser import Browser
-from consumer.dlq.letters import DeadLetter, Selection, subjects_of
+from consumer.dlq import report
+from consumer.dlq.letters import subjects_of
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
 from media.aws import Clients
+from media.dead_letters import moves
+from media.dead_letters.browser import Browser
+from media.dead_letters.letters import DeadLetter, Selection
 from media.errors import UnavailableError
 from media.message_queue import MessageQueue, MessageQueues, Move
 from media.settings import QUEUES, Settings, SettingsError, load

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from consumer.dlq.letters import DeadLetter
 from media.asset import Asset, TimelineEntry
+from media.dead_letters.letters import DeadLetter
 
 BODY_LIMIT = 2000
 """Characters of a body that are shown."""

@@ -1,0 +1,108 @@
+"""The operator's view: how queues, assets and consumers stand, and dead letters sent back. For role `admin` only."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from aiohttp import web
+
+from api.auth import Role
+from api.dead_letters import QueueState
+from api.ops_schemas import (
+    ConsumerOut,
+    DeadLettersOut,
+    OpsSummary,
+    QueueOut,
+    RedriveOut,
+    RedriveRequest,
+    StuckOut,
+    UnfinishedOut,
+)
+from api.problems import ProblemCode, ProblemError
+from api.service import caller_of, service_of
+from api.wire import answer, read_body
+from media.asset_store.operations import LivingConsumer, StuckStage, UnfinishedAsset
+
+log = structlog.get_logger(__name__)
+
+
+async def show_summary(request: web.Request) -> web.Response:
+    """How the service stands. With dead letters there it may take some seconds: SQS lets nobody look in passing."""
+    await _require_admin(request)
+    service = service_of(request)
+    queues, oldest, stuck, living = await asyncio.gather(
+        service.dead_letters.states(),
+        service.operations.oldest(),
+        service.operations.stuck(),
+        service.operations.living(),
+    )
+    summary = OpsSummary(
+        at=datetime.now(UTC),
+        queues=[_queue(state) for state in queues],
+        oldest_unfinished=_unfinished(oldest) if oldest else None,
+        stuck=[_stuck(stage) for stage in stuck],
+        consumers=[_consumer(consumer) for consumer in living],
+    )
+    return answer(summary)
+
+
+async def redrive(request: web.Request) -> web.Response:
+    """Send dead letters back to their queue, for some seconds; ask again until it is finished."""
+    subject = await _require_admin(request)
+    asked = await read_body(request, RedriveRequest)
+    done = await service_of(request).dead_letters.redrive(asked.queue, asked.reason)
+    log.info("ops.redriven", queue=asked.queue, reason=asked.reason, moved=done.moved, by=subject)
+    return answer(RedriveOut(queue=asked.queue, moved=done.moved, finished=done.finished))
+
+
+async def _require_admin(request: web.Request) -> str:
+    caller = await caller_of(request)
+    if caller.role is not Role.ADMIN:
+        raise ProblemError(ProblemCode.ADMIN_ONLY)
+    return caller.subject
+
+
+def _queue(state: QueueState) -> QueueOut:
+    reasons = state.reasons
+    return QueueOut(
+        name=state.name,
+        backlog=state.depth.visible,
+        in_flight=state.depth.in_flight,
+        dead=state.dead,
+        dead_by_reason=[DeadLettersOut(code=c, reason=r, count=n) for (c, r), n in reasons.counts.items()],
+        dead_looked_at=reasons.looked_at,
+    )
+
+
+def _unfinished(asset: UnfinishedAsset) -> UnfinishedOut:
+    return UnfinishedOut(
+        asset_id=asset.asset_id,
+        asset_type=asset.asset_type,
+        status=asset.status,
+        created_at=asset.created_at,
+        seconds=asset.seconds,
+    )
+
+
+def _stuck(stage: StuckStage) -> StuckOut:
+    return StuckOut(
+        asset_id=stage.asset_id,
+        asset_type=stage.asset_type,
+        status=stage.status,
+        stage=stage.stage,
+        state=stage.state,
+        attempt=stage.attempt,
+        nudges=stage.nudges,
+        seconds=stage.seconds,
+    )
+
+
+def _consumer(consumer: LivingConsumer) -> ConsumerOut:
+    return ConsumerOut(
+        id=consumer.consumer_id,
+        started_at=consumer.started_at,
+        seen_at=consumer.seen_at,
+        phase=consumer.phase,
+        open_breakers=list(consumer.open_breakers),
+        in_flight=consumer.in_flight,
+    )

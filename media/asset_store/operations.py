@@ -1,0 +1,119 @@
+"""What an operator asks of Postgres: which daemons live, what is the oldest work, what is stuck."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from media.asset_store.database import Database
+
+BEAT = 10.0
+"""Seconds between two signs of life of a daemon."""
+ALIVE = 35.0
+"""Seconds after which a daemon that gave none counts as gone: three were missed."""
+FORGET = 3600.0
+"""Seconds after which its row goes too, when it was killed and could not remove it itself."""
+STUCK = 600.0
+"""Seconds without any news after which an unfinished stage counts as stuck; the first nudge comes then."""
+STUCK_LIMIT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A daemon's sign of life. `in_flight` is messages held, `open_breakers` the dependencies that it found away."""
+
+    consumer_id: str
+    phase: str
+    open_breakers: Sequence[str]
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class LivingConsumer:
+    """A daemon as Postgres last heard of it."""
+
+    consumer_id: str
+    started_at: datetime
+    seen_at: datetime
+    phase: str
+    open_breakers: Sequence[str]
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedAsset:
+    """An asset that is neither ready nor given up; `seconds` is its age."""
+
+    asset_id: UUID
+    asset_type: str
+    status: str
+    created_at: datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StuckStage:
+    """A stage without news for STUCK seconds; `seconds` is for how long."""
+
+    asset_id: UUID
+    asset_type: str
+    status: str
+    stage: str
+    state: str
+    attempt: int
+    nudges: int
+    seconds: float
+
+
+class Operations:
+    """Every method raises UnavailableError when Postgres is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def beat(self, sign: Sign) -> None:
+        """A daemon lives; those that were silent for FORGET seconds are forgotten."""
+        await self._database.execute(
+            "WITH forgotten AS (DELETE FROM consumers WHERE seen_at < now() - $5::float8 * interval '1 second'"
+            "   AND id <> $1)"
+            " INSERT INTO consumers (id, phase, open_breakers, in_flight) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT (id) DO UPDATE SET seen_at = now(), phase = excluded.phase,"
+            "   open_breakers = excluded.open_breakers, in_flight = excluded.in_flight",
+            sign.consumer_id, sign.phase, list(sign.open_breakers), sign.in_flight, FORGET,
+        )  # fmt: skip
+
+    async def gone(self, consumer_id: str) -> None:
+        """A daemon has ended."""
+        await self._database.execute("DELETE FROM consumers WHERE id = $1", consumer_id)
+
+    async def living(self) -> list[LivingConsumer]:
+        """The daemons heard of within ALIVE seconds, oldest first."""
+        records = await self._database.fetch(
+            "SELECT * FROM consumers WHERE seen_at > now() - $1::float8 * interval '1 second' ORDER BY started_at, id",
+            ALIVE,
+        )
+        return [
+            LivingConsumer(r["id"], r["started_at"], r["seen_at"], r["phase"], r["open_breakers"], r["in_flight"])
+            for r in records
+        ]
+
+    async def oldest(self) -> UnfinishedAsset | None:
+        """The oldest asset that was uploaded and is still at work."""
+        r = await self._database.fetchrow(
+            "SELECT asset_id, asset_type, status, created_at, extract(epoch FROM now() - created_at)::float8 AS seconds"
+            " FROM assets WHERE status IN ('uploaded', 'scanning', 'processing') ORDER BY created_at LIMIT 1"
+        )
+        return UnfinishedAsset(**dict(r)) if r else None
+
+    async def stuck(self) -> list[StuckStage]:
+        """Unfinished stages without news for STUCK seconds, longest first, at most STUCK_LIMIT."""
+        records = await self._database.fetch(
+            "SELECT a.asset_id, a.asset_type, a.status, s.stage, s.state, s.attempt, s.nudges,"
+            " extract(epoch FROM now() - s.updated_at)::float8 AS seconds"
+            " FROM stages s JOIN assets a USING (asset_id)"
+            " WHERE s.state IN ('queued', 'leased', 'waiting') AND (s.lease_until IS NULL OR s.lease_until < now())"
+            " AND s.updated_at < now() - $1::float8 * interval '1 second'"
+            " AND a.status IN ('uploaded', 'scanning', 'processing') ORDER BY s.updated_at LIMIT $2",
+            STUCK, STUCK_LIMIT,
+        )  # fmt: skip
+        return [StuckStage(**dict(r)) for r in records]

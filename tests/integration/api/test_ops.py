@@ -1,0 +1,124 @@
+"""The operator's endpoints: the queues as they are, dead letters by reason and back, work that is stuck, consumers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from aiobotocore.session import get_session
+
+from consumer.roster import Roster
+from media.asset_store.operations import Operations, Sign
+from tests.conftest import EmulatedAws
+from tests.integration.api.conftest import MEDIA, Door
+
+ADMIN = {"role": "admin"}
+SUMMARY = f"{MEDIA}/ops/summary"
+REDRIVE = f"{MEDIA}/ops/redrive"
+
+
+@pytest.fixture
+async def quiet(emulator: EmulatedAws, open_door: Any) -> AsyncIterator[Door]:
+    """An API whose `images` queue and its dead letters are this test's alone."""
+    session = get_session()
+    session.set_credentials(emulator.access_key, emulator.secret_key)
+    async with session.create_client("sqs", endpoint_url=emulator.url, region_name=emulator.region) as sqs:
+        name = f"images-{uuid4().hex[:8]}"
+        url = (await sqs.create_queue(QueueName=name))["QueueUrl"]
+        await sqs.create_queue(QueueName=f"{name}-dlq")
+        async with open_door(images_queue_url=url) as door:
+            yield door
+
+
+async def summary(door: Door) -> Any:
+    status, body = await door.call("GET", SUMMARY, "root", claims=ADMIN)
+    assert status == 200, body
+    return body
+
+
+def images(body: Any) -> Any:
+    return next(queue for queue in body["queues"] if queue["name"] == "images")
+
+
+async def bury(door: Door, count: int, code: str) -> None:
+    dead = door.service.dead_letters._queues.dead_letters("images")
+    for n in range(count):
+        reason = f"asset {uuid4()} broke"
+        await dead.send(json.dumps({"n": n, "code": code}), attributes={"error": code, "reason": reason})
+
+
+async def test_operators_only(busy: Door) -> None:
+    for claims in ({}, {"role": "service"}, {"role": "operator"}):
+        assert (await busy.call("GET", SUMMARY, claims=claims))[1]["code"] == "admin_only"
+        body = {"queue": "images"}
+        assert (await busy.call("POST", REDRIVE, claims=claims, json=body))[1]["code"] == "admin_only"
+    assert (await busy.http.get(SUMMARY)).status == 401
+
+
+async def test_dead_letters_are_counted_by_reason_and_sent_back(quiet: Door) -> None:
+    await bury(quiet, 3, "attempts_exhausted")
+    await bury(quiet, 2, "undecodable")
+    found = images(await summary(quiet))
+    assert (found["backlog"], found["dead"], found["dead_looked_at"]) == (0, 5, 5)
+    assert [(group["code"], group["count"]) for group in found["dead_by_reason"]] == [
+        ("attempts_exhausted", 3), ("undecodable", 2),
+    ]  # fmt: skip
+    status, done = await quiet.call(
+        "POST", REDRIVE, "root", claims=ADMIN, json={"queue": "images", "reason": "undecodable"}
+    )
+    assert (status, done) == (200, {"queue": "images", "moved": 2, "finished": True})
+    after = images(await summary(quiet))
+    assert (after["backlog"], after["dead"]) == (2, 3)
+    _, done = await quiet.call("POST", REDRIVE, "root", claims=ADMIN, json={"queue": "images"})
+    assert done["moved"] == 3
+    assert images(await summary(quiet))["backlog"] == 5
+
+
+async def test_what_may_not_be_redriven(busy: Door) -> None:
+    for body in ({}, {"queue": "elsewhere"}, {"queue": "images", "reason": ""}, {"queue": "images", "all": True}):
+        assert (await busy.call("POST", REDRIVE, "root", claims=ADMIN, json=body))[0] == 422
+
+
+async def test_old_and_stuck_work_is_told(door: Door) -> None:
+    slot = await door.announce()
+    asset_id = UUID(slot["asset_id"])
+    assert (await summary(door))["oldest_unfinished"] is None
+    await door.service.database.execute("UPDATE assets SET status = 'scanning', created_at = now() - interval '1 hour'")
+    await door.service.database.execute(
+        "INSERT INTO stages (asset_id, stage, updated_at) VALUES ($1, 'scan', now() - interval '20 minutes')", asset_id
+    )
+    body = await summary(door)
+    assert body["oldest_unfinished"]["asset_id"] == slot["asset_id"]
+    assert body["oldest_unfinished"]["seconds"] >= 3600
+    [stuck] = body["stuck"]
+    assert (stuck["asset_id"], stuck["stage"], stuck["state"]) == (slot["asset_id"], "scan", "queued")
+
+
+async def test_consumers_come_and_go(door: Door) -> None:
+    told = asyncio.Event()
+
+    def look() -> Sign:
+        told.set()
+        return Sign("consumer-1", "draining", ["clamd"], 7)
+
+    task = asyncio.create_task(Roster(Operations(door.service.database), look, interval=0.01).run())
+    async with asyncio.timeout(20):
+        while not (body := await summary(door))["consumers"]:
+            await told.wait()
+    [consumer] = body["consumers"]
+    assert (consumer["id"], consumer["phase"]) == ("consumer-1", "draining")
+    assert (consumer["open_breakers"], consumer["in_flight"]) == (["clamd"], 7)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (await summary(door))["consumers"] == []
+
+
+async def test_a_consumer_that_was_killed_is_not_told(door: Door) -> None:
+    operations = Operations(door.service.database)
+    await operations.beat(Sign("killed", "running", [], 0))
+    await door.service.database.execute("UPDATE consumers SET seen_at = now() - interval '2 hours'")
+    await operations.beat(Sign("other", "running", [], 0))
+    assert [consumer.consumer_id for consumer in await operations.living()] == ["other"]
+    assert await door.service.database.fetchval("SELECT count(*) FROM consumers") == 1
