@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.auth import Authenticator, Keys, SecretKey
 from api.callbacks import Callbacks
+from api.dead_letters import DeadLetterDesk
 from api.delivery import Links
 from api.events import Hub
 from api.jwks import JwksKeys
@@ -29,13 +30,14 @@ from api.wire import BODY_LIMIT
 from media import aws
 from media.asset_store import database
 from media.asset_store.assets import AssetStore
+from media.asset_store.operations import Operations
 from media.asset_store.part_uploads import PartUploadStore
 from media.asset_store.stages import StageStore
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
 from media.outbox import EffectKind, Outbox
 from media.part_uploads import PartUploads
-from media.settings import Settings, SettingsError
+from media.settings import QUEUES, Settings, SettingsError
 from media.signing import CloudFront, bucket_address
 
 log = structlog.get_logger(__name__)
@@ -114,6 +116,8 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         assets=AssetStore(store),
         stages=StageStore(store),
         part_store=PartUploadStore(store),
+        operations=Operations(store),
+        dead_letters=DeadLetterDesk(queues, QUEUES),
         outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
         storage=ObjectStorage(s3),
         parts=PartUploads(s3),

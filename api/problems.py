@@ -15,6 +15,7 @@ class ProblemCode(StrEnum):
     SIGNATURE_REPLAYED = "signature_replayed"
     OWNER_ID_NOT_ALLOWED = "owner_id_not_allowed"
     DELIVERY_NOT_ALLOWED = "delivery_not_allowed"
+    ADMIN_ONLY = "admin_only"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     NOT_FOUND = "not_found"
     RENDITION_NOT_FOUND = "rendition_not_found"
@@ -61,6 +62,7 @@ KINDS: dict[ProblemCode, Kind] = {
     C.SIGNATURE_REPLAYED: Kind(409, "This callback was received before."),
     C.OWNER_ID_NOT_ALLOWED: Kind(403, "The token's subject cannot own assets."),
     C.DELIVERY_NOT_ALLOWED: Kind(403, "This delivery may not be asked for with this asset type and role."),
+    C.ADMIN_ONLY: Kind(403, "This is for operators: the token needs the role `admin`."),
     C.ORIGIN_NOT_ALLOWED: Kind(403, "Pages of this origin may not call the API."),
     C.NOT_FOUND: Kind(404, "There is nothing here for you."),
     C.RENDITION_NOT_FOUND: Kind(404, "The asset has no such rendition."),

@@ -2,13 +2,13 @@
 
 from aiohttp import web
 
-from api import schemas
+from api import ops_schemas, schemas
 from api.middlewares import ENDLESS
 from api.problems import ProblemCode
 from api.rates import RATES, Rate
-from api.routing import AUTH, CALLBACK, INTERNAL, MEDIA, NO_URL, Route
+from api.routing import AUTH, BODY, CALLBACK, INTERNAL, MEDIA, NO_URL, Route
 from api.upload_routes import UPLOAD_ROUTES
-from api.views import assets, callbacks, events, health, reports, urls
+from api.views import assets, callbacks, events, health, ops, reports, urls
 from media.contracts import TranscodeProgress
 
 ROUTES = (
@@ -143,6 +143,22 @@ ROUTES = (
         bearer=False,
         headers=("X-Media-Signature",),
         problems=CALLBACK,
+    ),
+    Route(
+        "GET",
+        f"{MEDIA}/ops/summary",
+        ops.show_summary,
+        answer=ops_schemas.OpsSummary,
+        problems=(*AUTH, ProblemCode.ADMIN_ONLY),
+    ),
+    Route(
+        "POST",
+        f"{MEDIA}/ops/redrive",
+        ops.redrive,
+        body=ops_schemas.RedriveRequest,
+        answer=ops_schemas.RedriveOut,
+        rate=Rate.WRITE,
+        problems=(*AUTH, *BODY, ProblemCode.ADMIN_ONLY),
     ),
     Route("GET", "/health", health.health, answer=schemas.HealthOut, bearer=False),
     Route("GET", "/livez", health.livez, answer=schemas.HealthOut, bearer=False),

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from api.auth import Authenticator, Caller
 from api.callbacks import Callbacks
+from api.dead_letters import DeadLetterDesk
 from api.delivery import Links
 from api.events import Hub
 from api.metrics import ApiMetrics
@@ -14,6 +15,7 @@ from api.rates import ALLOWANCE, RATES, RateLimits
 from api.tickets import Tickets
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database
+from media.asset_store.operations import Operations
 from media.asset_store.part_uploads import PartUploadStore
 from media.asset_store.stages import StageStore
 from media.object_storage import ObjectStorage
@@ -31,6 +33,8 @@ class Service:
     assets: AssetStore
     stages: StageStore
     part_store: PartUploadStore
+    operations: Operations
+    dead_letters: DeadLetterDesk
     outbox: Outbox
     storage: ObjectStorage
     parts: PartUploads
