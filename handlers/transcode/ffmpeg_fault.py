@@ -17,6 +17,8 @@ _DAMAGED = re.compile(
 )
 _MEMORY = re.compile(r"Cannot allocate memory|malloc of size")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\S+")
+_UNSHARE = "unshare: sigprocmask unblock failed"
+"""What util-linux says, and exits with 1, when its child was killed by SIGKILL: it cannot die of that by itself."""
 _FULL = re.compile(r"No space left on device|File too large")
 
 
@@ -33,7 +35,7 @@ def check_ended(ended: Ended) -> None:
         "transcode.ffmpeg_failed", status=ended.status, complaint=_ADDRESS.sub("source", ended.complaint)[-2000:]
     )
     number = -ended.status if ended.status < 0 else ended.status - 128
-    if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}:
+    if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT} or _UNSHARE in ended.complaint:
         raise RetryableError(Code.WORKER_CRASHED, "ffmpeg was killed")
     if _FULL.search(ended.complaint):
         raise RetryableError(Code.TRANSCODER_ERROR, "there was no room on the disk for what is made")
