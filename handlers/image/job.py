@@ -15,6 +15,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Kind(StrEnum):
     SURVEY = "survey"
     RENDER = "render"
+    TOOLS = "tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,15 @@ class Refused:
     detail: str
 
 
-type Reply = Survey | Rendered | Refused
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a child works with: the libvips that resamples, or nothing and why there is none."""
+
+    resampler: str
+    missing: str
+
+
+type Reply = Survey | Rendered | Tools | Refused
 
 
 def encode_reply(reply: Reply) -> str:
@@ -92,6 +101,8 @@ def decode_reply(line: str) -> Reply:
     match answer["is"]:
         case "Survey":
             return Survey(memory=int(fields["memory"]))
+        case "Tools":
+            return Tools(str(fields["resampler"]), str(fields["missing"]))
         case "Refused":
             return Refused(Code(fields["code"]), str(fields["detail"]))
         case "Rendered":

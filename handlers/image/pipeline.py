@@ -8,12 +8,20 @@ from pathlib import Path
 
 from PIL import ImageFile
 
-from handlers.image import animation, placeholder
+from handlers.image import animation, placeholder, resampling
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.job import Job, Made, Rendered, Survey
 from handlers.image.pixels import Picture, shrink, to_eight_bits, to_srgb, upright, without_idle_alpha
-from handlers.image.source import check_limits, decode, opened, orientation_of, peak_memory
-from handlers.image.webp import write_animation, write_still
+from handlers.image.source import (
+    JPEGS,
+    check_limits,
+    decode,
+    opened,
+    orientation_of,
+    peak_memory,
+    reduced_scale,
+)
+from handlers.image.webp import effort_for, write_animation, write_still
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,8 @@ def survey(job: Job) -> Survey:
     """Reads the header only. Raises RejectedError when the picture is damaged or over a limit."""
     with opened(Path(job.source), job.content_type, job.max_pixels) as image:
         frames = check_limits(image, job.max_pixels, job.max_total_pixels)
-        return Survey(peak_memory(image, targets(*image.size)[-1].size, frames))
+        held = Path(job.source).stat().st_size  # libvips reads a JPEG from memory
+        return Survey(held + peak_memory(image, targets(*image.size)[-1].size, frames))
 
 
 def render(job: Job, encoders: Executor) -> Rendered:
@@ -56,7 +65,7 @@ def render(job: Job, encoders: Executor) -> Rendered:
     with opened(Path(job.source), job.content_type, job.max_pixels) as image:
         plan = _plan(image, check_limits(image, job.max_pixels, job.max_total_pixels))
         draw = _draw_animation if plan.animated else _draw_still
-        drawn = draw(image, plan, Path(job.out_dir), encoders)
+        drawn = draw(image, plan, job, encoders)
     small = drawn.smallest.convert("RGBA")
     return Rendered(
         *plan.size,
@@ -75,18 +84,27 @@ def _plan(image: ImageFile.ImageFile, frames: int) -> Plan:
     return Plan(size, orientation, sizes, frames, animated=frames > 1 and animation.is_affordable(frames, sizes))
 
 
-def _draw_still(image: ImageFile.ImageFile, plan: Plan, folder: Path, encoders: Executor) -> Drawn:
+def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
     """Whatever works on many pixels comes after the downscale."""
-    box = decode(image, plan.largest, plan.orientation)
-    pixels = to_eight_bits(image)
-    pixels = shrink(pixels, turned(plan.largest, plan.orientation), box)
+    pixels = _largest(image, turned(plan.largest, plan.orientation), Path(job.source))
     pixels, note = to_srgb(pixels, image.info.get("icc_profile"))
     pixels = upright(pixels, plan.orientation)
     pixels = without_idle_alpha(pixels)
     files = []
     for target, pixels in _steps_down(pixels, plan.targets):  # noqa: B020 - each step starts from the one above
-        files.append(encoders.submit(write_still, pixels, target.name, folder))
+        effort = effort_for(pixels, largest=target is plan.targets[-1])
+        files.append(encoders.submit(write_still, pixels, target.name, Path(job.out_dir), effort))
     return Drawn(pixels, tuple(files), _notes(image, plan, note))
+
+
+def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> Picture:
+    """The picture as it lies in the file, decoded and brought to the size of the largest rendition."""
+    if image.format in JPEGS:
+        quick = resampling.decode_shrunk(source, image, reduced_scale(image.size, size), size)
+        if quick:
+            return quick
+    box = decode(image, size)
+    return shrink(to_eight_bits(image), size, box)
 
 
 def _steps_down(pixels: Picture, sizes: tuple[Target, ...]) -> Iterator[tuple[Target, Picture]]:
@@ -96,9 +114,9 @@ def _steps_down(pixels: Picture, sizes: tuple[Target, ...]) -> Iterator[tuple[Ta
         yield target, pixels
 
 
-def _draw_animation(image: ImageFile.ImageFile, plan: Plan, folder: Path, encoders: Executor) -> Drawn:
+def _draw_animation(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
     moving = animation.read_animation(image, plan.largest, plan.orientation)
-    frames, files = moving.frames, []
+    frames, files, folder = moving.frames, [], Path(job.out_dir)
     for target in reversed(plan.targets):
         frames = tuple(frame if frame.size == target.size else shrink(frame, target.size) for frame in frames)
         files.append(encoders.submit(write_animation, frames, moving.durations, moving.loop, target.name, folder))

@@ -4,6 +4,7 @@ import io
 
 from PIL import Image, ImageCms
 
+from handlers.image import resampling
 from handlers.image.geometry import Size
 from handlers.image.source import HEADROOM, Box
 
@@ -59,7 +60,8 @@ def shrink(image: Picture, size: Size, box: Box | None = None) -> Picture:
     """
     if image.mode == "RGBA":
         image = image.convert("RGBa")
-    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=HEADROOM)
+    quick = resampling.resample(image, size) if box in {None, (0, 0, *image.size)} else None
+    return quick or image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=HEADROOM)
 
 
 def to_srgb(image: Picture, profile: bytes | None) -> tuple[Picture, str]:

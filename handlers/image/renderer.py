@@ -12,7 +12,7 @@ import structlog
 
 from handlers.image.formats import recognise
 from handlers.image.geometry import WIDTHS
-from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, decode_reply
+from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, Tools, decode_reply
 from handlers.sandbox import ChildCrashedError, ChildStartError, JobFailedError, MemoryBudget, SandboxError, WorkerPool
 from handlers.sniff import HEAD_BYTES
 from media.errors import Code, RejectedError, RetryableError
@@ -91,6 +91,7 @@ class ImageRenderer:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._pool)
+        await self._report_tools()
         return self
 
     async def __aexit__(
@@ -113,6 +114,18 @@ class ImageRenderer:
         except BaseException:
             _clear(out_dir)
             raise
+
+    async def _report_tools(self) -> None:
+        """Says which library resamples. Whatever goes wrong here will go wrong again, and be told, with a picture."""
+        try:
+            reply = _understood(await self._pool.run(self._job(Kind.TOOLS, Path(), "", Path()).encode()))
+        except SandboxError as error:
+            log.warning("image.tools_unknown", error=str(error))
+            return
+        if isinstance(reply, Tools) and reply.resampler:
+            log.info("image.resampler", library=reply.resampler)
+        elif isinstance(reply, Tools):
+            log.warning("image.resampler", library="Pillow, at about 1.4 times the cost", missing=reply.missing)
 
     def _job(self, kind: Kind, source: Path, content_type: str, out_dir: Path) -> Job:
         return Job(
@@ -142,6 +155,8 @@ class ImageRenderer:
             raise RejectedError(Code.RESOURCE_LIMIT, str(error)) from error
         if isinstance(reply, Refused):
             raise RejectedError(reply.code, reply.detail)
+        if isinstance(reply, Tools):
+            raise RejectedError(Code.RESOURCE_LIMIT, "the child answered another question")
         return reply
 
     async def _run(self, line: str) -> str:

@@ -22,13 +22,14 @@ from PIL import (
 )
 
 from handlers.image.formats import DECODERS
-from handlers.image.geometry import Size, turned
+from handlers.image.geometry import Size
 from media.errors import Code, RejectedError
 
 HEADROOM = 1.5
 """A reduced decode leaves this many times the largest rendition: less costs sharpness, more costs time."""
 TEXT_CHUNK = 8 * 1024 * 1024
 """Bytes of one inflated PNG text chunk: Photoshop's XMP fits, a zip bomb does not."""
+JPEGS = frozenset({"JPEG", "MPO"})
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
 
@@ -137,12 +138,17 @@ def orientation_of(image: ImageFile.ImageFile) -> int:
     return value if isinstance(value, int) and _UPRIGHT <= value <= 8 else _UPRIGHT  # noqa: PLR2004 - EXIF's range
 
 
-def decode(image: ImageFile.ImageFile, largest: Size, orientation: int) -> Box:
+def reduced_scale(size: Size, largest: Size) -> int:
+    """The largest of 1, 2, 4 and 8 by which a JPEG's decoder may divide `size`, leaving enough for `largest`."""
+    room = min(size[0] // math.ceil(largest[0] * HEADROOM), size[1] // math.ceil(largest[1] * HEADROOM))
+    return max((scale for scale in (2, 4, 8) if scale <= room), default=1)
+
+
+def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
     """Decodes the first frame, JPEG at a reduced scale where that is enough; gives the part of it that is picture."""
     box: Box | None = None
-    if image.format in {"JPEG", "MPO"}:
-        wanted = turned(largest, orientation)
-        reduced = image.draft(None, (math.ceil(wanted[0] * HEADROOM), math.ceil(wanted[1] * HEADROOM)))
+    if image.format in JPEGS:
+        reduced = image.draft(None, (math.ceil(largest[0] * HEADROOM), math.ceil(largest[1] * HEADROOM)))
         box = reduced[1] if reduced else None
     with decoding():
         image.load()
@@ -152,9 +158,9 @@ def decode(image: ImageFile.ImageFile, largest: Size, orientation: int) -> Box:
 def peak_memory(image: ImageFile.ImageFile, largest: Size, frames: int) -> int:
     """An estimate, in bytes, of what rendering takes at its peak; generous, since admission depends on it."""
     pixels = image.width * image.height
-    base = 96 * 1024 * 1024  # the interpreter, the decoders, two encoders at work
+    base = 128 * 1024 * 1024  # the interpreter, the decoders, libvips, two encoders at work
     animation = 6 * frames * largest[0] * largest[1] if frames > 1 else 0
-    if image.format not in {"JPEG", "MPO"}:
+    if image.format not in JPEGS:
         return base + 10 * pixels + animation  # decoded, converted, and the decoder's own planes
     scale = max((s for s in (1, 2, 4, 8) if max(image.size) >= s * HEADROOM * max(largest)), default=1)
     coefficients = 6 * pixels if "progressive" in image.info else 0  # libjpeg holds them all

@@ -1,22 +1,38 @@
 """Writes WebP files: stills and animations, without any metadata."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from handlers.image.job import Made
 
-QUALITY = 80
-METHOD = 4
-"""3 costs the same; 2 is twice as fast but costs 2 to 4 % of bytes and a little sharpness."""
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard libwebp works: `quality` as everywhere, 0 to 100; `method` 0 to 6, dearer and denser."""
+
+    quality: float
+    method: int
+
+
+THOROUGH = Effort(quality=80, method=4)
+"""Method 3 costs the same."""
+QUICK = Effort(quality=80.5, method=2)
+"""Half the time of `THOROUGH`; 3 to 6 % more bytes and up to 0.002 less SSIM, by picture. Quality 80 loses 0.004."""
 _OUT_OF_MEMORY = "encoding error 1"
 
 
-def write_still(image: Image.Image, name: str, folder: Path) -> Made:
+def effort_for(image: Image.Image, *, largest: bool) -> Effort:
+    """Quick where few bytes are at stake; an alpha channel grows by a tenth when it is encoded quickly."""
+    return THOROUGH if largest or image.mode != "RGB" else QUICK
+
+
+def write_still(image: Image.Image, name: str, folder: Path, effort: Effort) -> Made:
     """Encodes one picture. Raises MemoryError when the limit of address space was met."""
     path = folder / f"{name}.webp"
-    _save(_straight(image), path, save_all=False)
+    _save(_straight(image), path, effort, save_all=False)
     return Made(name, *image.size, path.stat().st_size)
 
 
@@ -26,7 +42,8 @@ def write_animation(
     """Encodes an animation; `durations` are milliseconds, `loop` the number of times it plays, 0 for ever."""
     path = folder / f"{name}.webp"
     first, *rest = (_straight(frame) for frame in frames)
-    _save(first, path, save_all=True, append_images=rest, duration=list(durations), loop=loop, background=(0, 0, 0, 0))
+    shown = {"append_images": rest, "duration": list(durations), "loop": loop, "background": (0, 0, 0, 0)}
+    _save(first, path, THOROUGH, save_all=True, **shown)
     return Made(name, *first.size, path.stat().st_size)
 
 
@@ -36,9 +53,10 @@ def _straight(image: Image.Image) -> Image.Image:
     return clean
 
 
-def _save(image: Image.Image, path: Path, **options: object) -> None:
+def _save(image: Image.Image, path: Path, effort: Effort, **options: object) -> None:
+    options |= asdict(effort)
     try:
-        image.save(path, "WEBP", quality=QUALITY, method=METHOD, icc_profile=b"", exif=b"", xmp=b"", **options)
+        image.save(path, "WEBP", icc_profile=b"", exif=b"", xmp=b"", **options)
     except ValueError as error:
         if _OUT_OF_MEMORY in str(error):
             raise MemoryError(str(error)) from error

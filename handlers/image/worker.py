@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from handlers.image import pipeline
+from handlers.image import pipeline, resampling
 from handlers.image.job import Job, Kind, Refused, Reply, encode_reply
 from handlers.image.source import prepare_decoders
 from media.errors import RejectedError
@@ -15,6 +15,7 @@ ENCODERS = 2
 def build() -> Callable[[str], str]:
     """Called once per child, by the sandbox's entry."""
     prepare_decoders()
+    resampling.load()
     return work
 
 
@@ -24,6 +25,8 @@ def work(line: str) -> str:
 
 def _reply(job: Job) -> Reply:
     try:
+        if job.kind is Kind.TOOLS:
+            return resampling.tools()
         if job.kind is Kind.SURVEY:
             return pipeline.survey(job)
         # Leaving waits for the encoders: when the reply is out, nobody writes any more.

@@ -1,0 +1,116 @@
+"""Decodes JPEGs and takes every Lanczos step by libvips, several times as fast as Pillow; leaves to Pillow the rest.
+
+What libvips may touch: pixels that Pillow decoded, and plain JPEGs that Pillow has opened, measured and found within
+the limits. All its other loaders and savers are blocked before the first use, and a JPEG reaches it without EXIF, XMP,
+ICC or any other metadata, so that no second parser sees those. It runs in the same child process, behind the same
+limits, as Pillow. What it refuses, Pillow decodes, so Pillow alone decides what is damaged.
+"""
+
+import functools
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from handlers.image.geometry import Size
+from handlers.image.job import Tools
+
+MODES = {"L": 1, "RGB": 3, "RGBa": 4, "CMYK": 4}
+"""Modes whose channels may be resampled one by one, and how many bytes a pixel has."""
+WORTHWHILE = 200_000
+"""Pixels: below, handing them over and starting a thread takes longer than Pillow needs."""
+_ALLOWED = "VipsForeignLoadJpegBuffer"
+_START_OF_SCAN = 0xDA
+_METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}
+"""APP1 to APP13, APP15 and comments. APP0 and APP14 (JFIF, Adobe) tell how colours are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Libvips:
+    """pyvips as this process has it: the module, or None and why."""
+
+    module: Any
+    missing: str = ""
+
+
+@functools.cache
+def load() -> Libvips:
+    """Loads pyvips, once per process, and takes from it all that is not needed here.
+
+    The parent never calls this: a library that parses untrusted bytes stays out of the process with the credentials.
+    """
+    try:
+        pyvips = importlib.import_module("pyvips")
+        for kind in ("VipsForeignLoad", "VipsForeignSave"):
+            pyvips.operation_block_set(kind, True)
+        pyvips.operation_block_set(_ALLOWED, False)
+        pyvips.block_untrusted_set(True)
+        pyvips.cache_set_max(0)  # no picture is seen twice
+        pyvips.concurrency_set(1)  # the other core encodes, or serves another child
+    except Exception as error:  # noqa: BLE001 - importing it raises whatever a missing library or symbol comes to
+        return Libvips(None, f"{type(error).__name__}: {error}"[:200])
+    return Libvips(pyvips)
+
+
+def tools() -> Tools:
+    """What the child tells about itself."""
+    found = load()
+    version = [] if found.module is None else [str(found.module.version(part)) for part in range(3)]
+    return Tools(resampler="libvips " + ".".join(version) if version else "", missing=found.missing)
+
+
+def decode_shrunk(path: Path, opened: Image.Image, scale: int, size: Size) -> Image.Image | None:
+    """A JPEG that Pillow `opened`, decoded at 1/`scale` and resampled to `size` as its rows come, not turned.
+
+    None when libvips is missing, will not, or sees another picture than Pillow: then Pillow must decode it.
+    """
+    pyvips = load().module
+    if pyvips is None or opened.mode not in {"L", "RGB"}:
+        return None
+    content = bytearray(path.read_bytes())
+    if not strip_metadata(content):
+        return None
+    try:
+        rows = pyvips.Image.jpegload_buffer(content, shrink=scale, access="sequential", fail_on="truncated")
+        if (rows.width, rows.height) != (opened.width // scale, opened.height // scale):
+            return None  # the limit on pixels was checked on what Pillow saw
+        return _resampled(rows, opened.mode, size)
+    except pyvips.Error:
+        return None
+
+
+def resample(image: Image.Image, size: Size) -> Image.Image | None:
+    """Lanczos to `size` of a picture in memory. None when that is Pillow's to do."""
+    pyvips = load().module
+    if pyvips is None or image.mode not in MODES or image.width * image.height < WORTHWHILE:
+        return None
+    pixels = pyvips.Image.new_from_memory(image.tobytes(), *image.size, MODES[image.mode], "uchar")
+    try:
+        return _resampled(pixels, image.mode, size)
+    except pyvips.Error as error:  # no file is involved, so only memory can be short
+        raise MemoryError(str(error)) from error
+
+
+def _resampled(pixels: Any, mode: str, size: Size) -> Image.Image | None:
+    if pixels.bands != MODES[mode] or pixels.format != "uchar":
+        return None
+    small = pixels.resize(size[0] / pixels.width, vscale=size[1] / pixels.height, kernel="lanczos3")
+    if (small.width, small.height) != size:
+        return None
+    return Image.frombuffer(mode, size, small.write_to_memory(), "raw", mode, 0, 1)
+
+
+def strip_metadata(content: bytearray) -> bool:
+    """Cuts the segments that only describe it out of a JPEG, in place; whether they could be told apart."""
+    parts, at = [content[:2]], 2
+    while content[at : at + 1] == b"\xff" and len(head := content[at : at + 4]) == 4:  # noqa: PLR2004 - marker, length
+        if head[1] == _START_OF_SCAN:
+            content[:at] = b"".join(parts)
+            return True
+        end = at + 2 + int.from_bytes(head[2:], "big")
+        if head[1] not in _METADATA:
+            parts.append(content[at:end])
+        at = end
+    return False

@@ -1,0 +1,51 @@
+"""What the tests of libvips run in child processes, as the sandbox's entry wants it."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from handlers.image import resampling, worker
+
+
+def without_libvips() -> Callable[[str], str]:
+    """The image worker where importing pyvips fails."""
+    sys.modules["pyvips"] = None  # type: ignore[assignment] # Python's own way to say that a module is not there
+    return worker.build()
+
+
+def stripped() -> Callable[[str], str]:
+    """As `loaders`, on what is left of a JPEG without its metadata."""
+    return loaders(strip=True)
+
+
+def loaders(*, strip: bool = False) -> Callable[[str], str]:
+    """A job is `operation path`; the reply says what became of it."""
+    pyvips = resampling.load().module
+
+    def attempt(line: str) -> str:
+        operation, path = line.split(" ", 1)
+        content = bytearray(Path(path).read_bytes())
+        if strip:
+            resampling.strip_metadata(content)
+        try:
+            found = pyvips.Operation.call(operation, content if operation.endswith("_buffer") else path)
+        except pyvips.Error as error:
+            return f"refused: {error}"
+        return f"{found.width}x{found.height} {sorted(found.get_fields())}"
+
+    return attempt
+
+
+def decoder() -> Callable[[str], str]:
+    """A job is the path of a JPEG; the reply says who would decode it at half its scale."""
+    worker.build()
+
+    def attempt(path: str) -> str:
+        with Image.open(path) as image:
+            size = image.width // 4, image.height // 4
+            made = resampling.decode_shrunk(Path(path), image, 2, size)
+        return "Pillow" if made is None else f"libvips {made.mode} {made.size}"
+
+    return attempt

@@ -1,0 +1,88 @@
+"""What libvips is given and what it is not, and that all works without it."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from structlog.testing import capture_logs
+
+from handlers.image.renderer import ImageRenderer
+from handlers.sandbox import WorkerPool
+from tests.unit.handlers.image.conftest import LIMITS, MIB
+from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
+
+CHILDREN = "tests.unit.handlers.image.children"
+
+
+def pool(factory: str) -> WorkerPool:
+    return WorkerPool(f"{CHILDREN}:{factory}", workers=1, memory=1536 * MIB, file_bytes=MIB, timeout=20.0)
+
+
+async def test_the_log_names_the_libvips_that_resamples() -> None:
+    with capture_logs() as logs:
+        async with ImageRenderer(LIMITS):
+            pass
+    (entry,) = [entry for entry in logs if entry["event"] == "image.resampler"]
+    assert entry["log_level"] == "info"
+    assert entry["library"].startswith("libvips 8.")
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+async def test_without_libvips_pillow_renders_and_the_log_says_so(
+    image_format: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("handlers.image.renderer._TARGET", f"{CHILDREN}:without_libvips")
+    source = quarters((2400, 1600))
+    (tmp_path / "source").write_bytes(saved(source, image_format))
+    with capture_logs() as logs:
+        async with ImageRenderer(LIMITS) as renderer:
+            rendered = await renderer.render(tmp_path / "source", tmp_path)
+    assert [entry["log_level"] for entry in logs if entry["event"] == "image.resampler"] == ["warning"]
+    assert [(file.width, file.height) for file in rendered.files][-1] == (1920, 1280)
+    assert difference(opened(rendered), source) < 6
+
+
+async def test_libvips_reads_nothing_but_jpegs_from_memory(tmp_path: Path) -> None:
+    files = {"JPEG": "jpegload", "PNG": "pngload", "WEBP": "webpload", "GIF": "gifload", "TIFF": "tiffload"}
+    async with pool("loaders") as children:
+        for image_format, loader in files.items():
+            path = tmp_path / image_format
+            path.write_bytes(saved(quarters(), image_format))
+            assert (await children.run(f"{loader} {path}")).startswith("refused")
+        drawing = tmp_path / "svg"
+        drawing.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', encoding="utf-8")
+        assert (await children.run(f"svgload_buffer {drawing}")).startswith("refused")
+        assert (await children.run(f"jpegload_buffer {tmp_path / 'JPEG'}")).startswith("240x160")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+async def test_libvips_decodes_jpegs_of_odd_sizes(mode: str, tmp_path: Path) -> None:
+    (tmp_path / "odd").write_bytes(saved(quarters((403, 201)).convert(mode), "JPEG", progressive=True))
+    async with pool("decoder") as children:
+        assert await children.run(str(tmp_path / "odd")) == f"libvips {mode} (100, 50)"
+
+
+async def test_what_libvips_cannot_be_trusted_with_is_pillow_s(tmp_path: Path) -> None:
+    whole = saved(quarters(), "JPEG")
+    frame = whole.index(b"\xff\xc0")
+    cases = {
+        "cmyk": saved(quarters().convert("CMYK"), "JPEG"),
+        "cut": whole[: len(whole) // 2],
+        "another size behind": whole[: frame + 19] + whole[frame : frame + 5] + b"\x7f\xff" + whole[frame + 7 :],
+    }
+    async with pool("decoder") as children:
+        for name, content in cases.items():
+            (tmp_path / name).write_bytes(content)
+            assert await children.run(str(tmp_path / name)) == "Pillow", name
+
+
+async def test_libvips_never_sees_metadata(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    path = tmp_path / "described"
+    path.write_bytes(saved(quarters(), "JPEG", exif=exif, xmp=b"<x/>", comment=b"words", icc_profile=b"profile" * 20))
+    async with pool("loaders") as children:
+        assert "exif" in await children.run(f"jpegload_buffer {path}")
+    async with pool("stripped") as children:
+        fields = await children.run(f"jpegload_buffer {path}")
+    assert not [word for word in ("exif", "xmp", "icc", "comment", "iptc") if word in fields]
