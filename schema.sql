@@ -1,10 +1,17 @@
 -- The database of the media service, whole and re-appliable: run it on an empty database or on one that has it.
--- Applied by `python -m media.schema apply`, under an advisory lock, in one transaction.
+-- Applied by `python -m media.schema apply`, under an advisory lock, in one transaction, only where it changed.
+--
+-- To change it: keep what stands here and add, in forms that may run twice (ADD COLUMN IF NOT EXISTS, nullable or with a
+-- constant default). Code of the version before must go on working beside it; then raise VERSION in media/schema.py and
+-- the last line. What breaks older code (a dropped column) needs a release of its own and a higher `oldest_code`. Keep a
+-- copy of what was released in tests/integration/operate/schemas/: the tests upgrade from each.
 
 CREATE TABLE IF NOT EXISTS schema_version (
     version     integer PRIMARY KEY,
     applied_at  timestamptz NOT NULL DEFAULT now()
 );
+ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS oldest_code integer NOT NULL DEFAULT 1; -- that still works with it
+ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS digest text;                            -- of this file
 
 CREATE TABLE IF NOT EXISTS assets (
     asset_id          uuid PRIMARY KEY,
@@ -128,4 +135,4 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();
 
-INSERT INTO schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version, oldest_code) VALUES (2, 1) ON CONFLICT DO NOTHING;

@@ -4,59 +4,115 @@
 """
 
 import asyncio
+import hashlib
+import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
-VERSION = 1
+VERSION = 2
 """The version that this code reads and writes; schema.sql records it."""
 _LOCK = 0x0D0CF119
 """Key of the advisory lock under which a schema is applied."""
+LOCK_TIMEOUT = 0.5
+"""Seconds that a change waits for a table. Whoever comes after it waits too, so it gives up soon and tries again."""
+ATTEMPTS = 60
+"""Tries before somebody must see who holds the tables."""
+PAUSE = 0.5
+"""Seconds between two tries, in which readers and writers pass."""
 
 
 class SchemaError(Exception):
-    """The database's schema is not the one that this code knows."""
+    """The database's schema is not one that this code knows, or cannot be brought there."""
 
 
-async def apply(dsn: str) -> None:
-    """Bring the database up to schema.sql, in one transaction, one process at a time."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a database says of its schema. `oldest_code` is the oldest version of this code that works with it."""
+
+    version: int
+    oldest_code: int = 1
+    digest: str | None = None
+
+
+async def apply(dsn: str, script: Path = SCHEMA) -> bool:
+    """Bring the database up to `script`, in one transaction, one process at a time; False when it was there before.
+
+    Readers and writers go on meanwhile. Raises SchemaError when the database is newer than this code, or when its
+    tables are held for too long.
+    """
+    text = await asyncio.to_thread(script.read_text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
     connection = await asyncpg.connect(dsn, timeout=10, command_timeout=60)
     try:
-        async with connection.transaction():
-            await connection.execute("SET LOCAL lock_timeout = '10s'")
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            await connection.execute(SCHEMA.read_text())
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)  # ends with the connection
+        found = await _recorded(connection)
+        if found and found.version > VERSION:
+            raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
+        if found and found.digest == digest:
+            return False
+        await _patiently(connection, text, digest)
     finally:
         await connection.close(timeout=5)
+    return True
+
+
+async def _patiently(connection: "asyncpg.Connection[asyncpg.Record]", text: str, digest: str) -> None:
+    for _ in range(ATTEMPTS):
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+                await connection.execute(text)
+                await connection.execute(_SIGN, digest)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            await asyncio.sleep(PAUSE)
+        else:
+            return
+    raise SchemaError(f"the tables were held for all of {ATTEMPTS} tries: see pg_stat_activity for who holds them")
+
+
+_SIGN = "UPDATE schema_version SET digest = $1 WHERE version = (SELECT max(version) FROM schema_version)"
 
 
 async def check(dsn: str) -> None:
-    """Raise SchemaError unless the newest version recorded in the database is the one that this code knows.
+    """Raise SchemaError unless the database has the schema that this code knows, or a newer one that allows it.
 
     Also when the database refuses to be read; OSError when it cannot be reached.
     """
     try:
-        found = await _recorded_version(dsn)
+        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+        try:
+            found = await _recorded(connection)
+        finally:
+            await connection.close(timeout=5)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise SchemaError(f"the database cannot be read: {type(error).__name__}: {error}") from error
-    if found != VERSION:
+    if found is None or found.version < VERSION:
+        has = found.version if found else "none"
         raise SchemaError(
-            f"the database has schema {found or 'none'}, this code needs {VERSION}: run `python -m media.schema apply`",
+            f"the database has schema {has}, this code needs {VERSION}: run `python -m media.schema apply`"
+        )
+    if found.oldest_code > VERSION:
+        raise SchemaError(
+            f"the database has schema {found.version}, which needs code of version {found.oldest_code} or later;"
+            f" this is {VERSION}"
         )
 
 
-async def _recorded_version(dsn: str) -> int | None:
-    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> Recorded | None:
     try:
-        found: int | None = await connection.fetchval("SELECT max(version) FROM schema_version")
+        # By way of JSON: a column that is not there yet is no error.
+        text = await connection.fetchval("SELECT to_json(v) FROM schema_version v ORDER BY version DESC LIMIT 1")
     except asyncpg.UndefinedTableError:
         return None
-    finally:
-        await connection.close(timeout=5)
-    return found
+    if text is None:
+        return None
+    row = json.loads(text)
+    return Recorded(row["version"], row.get("oldest_code", 1), row.get("digest"))
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,150 @@
+"""schema.sql applies to an empty database and to every version of itself, while the service goes on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from deploy.local import postgres as postgres_part
+from deploy.local.postgres import Postgres
+from media import schema
+from media.asset import AssetType, Delivery, upload_key
+from media.asset_store.assets import AssetStore, NewAsset
+from media.asset_store.database import connect
+from media.schema import SchemaError
+
+RELEASED = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
+
+_CATALOG = """
+SELECT 'column', table_name,
+       column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')
+FROM information_schema.columns WHERE table_schema = 'public'
+UNION SELECT 'index', tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION SELECT 'constraint', conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid > 0
+  AND connamespace = 'public'::regnamespace
+UNION SELECT 'trigger', event_object_table, trigger_name FROM information_schema.triggers
+ORDER BY 1, 2, 3
+"""
+
+
+@pytest.fixture
+async def empty(postgres_server: Postgres) -> AsyncIterator[str]:
+    """A database without anything in it."""
+    name = f"empty_{uuid4().hex}"
+    await postgres_part.create_database(postgres_server, name)
+    yield postgres_server.dsn(name)
+    await postgres_part.drop_database(postgres_server, name)
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def catalog(dsn: str) -> list[tuple[str, ...]]:
+    async with connected(dsn) as connection:
+        return [tuple(row) for row in await connection.fetch(_CATALOG)]
+
+
+async def release(dsn: str, script: Path) -> None:
+    """A database as that version of the file left it."""
+    async with connected(dsn) as connection:
+        await connection.execute(await asyncio.to_thread(script.read_text))
+
+
+def new_asset() -> NewAsset:
+    asset_id = uuid4()
+    key = upload_key(AssetType.IMAGE, "dr-house", asset_id, "x.jpg")
+    return NewAsset(asset_id, "dr-house", AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
+
+
+async def test_empty_is_refused_then_applied_then_known(empty: str) -> None:
+    with pytest.raises(SchemaError, match="schema none, this code needs"):
+        await schema.check(empty)
+    assert await schema.apply(empty) is True
+    assert await schema.apply(empty) is False
+    await schema.check(empty)
+
+
+@pytest.mark.parametrize("script", RELEASED, ids=lambda path: path.stem)
+async def test_every_release_becomes_what_an_empty_database_becomes(
+    empty: str, postgres_server: Postgres, script: Path
+) -> None:
+    await release(empty, script)
+    async with connected(empty) as connection:
+        await connection.execute(
+            "INSERT INTO assets"
+            " (asset_id, owner_id, asset_type, delivery, content_type, original_filename, bucket, key)"
+            " VALUES (gen_random_uuid(), 'dr-house', 'image', 'public', 'image/jpeg', 'x', 'b', 'k')"
+        )
+    with pytest.raises(SchemaError, match="run `python -m media"):
+        await schema.check(empty)
+    await schema.apply(empty)
+    await schema.check(empty)
+    assert await catalog(empty) == await catalog(postgres_server.dsn("media_template"))
+    async with connected(empty) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM assets") == 1
+
+
+async def test_a_newer_schema_is_accepted_only_when_it_says_so(empty: str) -> None:
+    await schema.apply(empty)
+    async with connected(empty) as connection:
+        newer = schema.VERSION + 1
+        await connection.execute("INSERT INTO schema_version (version, oldest_code) VALUES ($1, $2)", newer, newer - 1)
+        await schema.check(empty)
+        await connection.execute("UPDATE schema_version SET oldest_code = $1 WHERE version = $1", newer)
+        with pytest.raises(SchemaError, match=f"needs code of version {newer}"):
+            await schema.check(empty)
+        with pytest.raises(SchemaError, match="this code is older"):
+            await schema.apply(empty)
+
+
+async def test_many_at_once_apply_it_once(empty: str) -> None:
+    assert sorted(await asyncio.gather(*(schema.apply(empty) for _ in range(5)))) == [False] * 4 + [True]
+
+
+async def test_upgraded_under_load_nobody_fails(empty: str) -> None:
+    await release(empty, RELEASED[-1])
+    upgraded = asyncio.Event()
+    done = 0
+
+    async def work(store: AssetStore) -> None:
+        nonlocal done
+        while not upgraded.is_set():
+            asset = new_asset()
+            await store.create(asset)
+            assert await store.get(asset.asset_id)
+            await store.note(asset.asset_id, "worked")
+            done += 1
+
+    async with connect(empty) as database:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(work(AssetStore(database)))
+            await schema.apply(empty)
+            upgraded.set()
+        assert await database.fetchval("SELECT count(*) FROM assets") == done
+    assert done > 0
+    await schema.check(empty)
+
+
+async def test_somebody_who_holds_a_table_holds_up_the_upgrade_but_no_reader(empty: str) -> None:
+    await release(empty, RELEASED[-1])
+    async with connected(empty) as holder, connect(empty) as database:
+        async with holder.transaction():
+            await holder.execute("SELECT count(*) FROM assets")  # a long report: ACCESS SHARE until its end
+            applying = asyncio.create_task(schema.apply(empty))
+            for _ in range(20):
+                async with asyncio.timeout(3 * schema.LOCK_TIMEOUT):
+                    await AssetStore(database).get(uuid4())
+                    await AssetStore(database).create(new_asset())
+        assert await applying
+    await schema.check(empty)
