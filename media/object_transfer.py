@@ -56,13 +56,16 @@ class ObjectTransfer:
     async def _upload_parts(self, bucket: str, key: str, path: Path, content_type: str, count: int) -> None:
         with s3_calls():
             begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
-            upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
-            try:
-                parts = await self._put_parts(upload, path, count)
+        upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
+        try:
+            parts = await self._put_parts(upload, path, count)
+            with s3_calls():
                 await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
-            except BaseException:
+        except BaseException:
+            # Parts that are left are paid for until the bucket's lifecycle finds them.
+            with s3_calls():
                 await self._client.abort_multipart_upload(**upload)
-                raise
+            raise
 
     async def _put_parts(self, upload: Any, path: Path, count: int) -> list[Any]:
         room = asyncio.Semaphore(PARALLEL)
@@ -70,7 +73,8 @@ class ObjectTransfer:
         async def put(number: int) -> Any:
             async with room:
                 body = await asyncio.to_thread(_read_part, path, number - 1)
-                stored = await self._client.upload_part(**upload, PartNumber=number, Body=body)
+                with s3_calls():
+                    stored = await self._client.upload_part(**upload, PartNumber=number, Body=body)
             return {"PartNumber": number, "ETag": stored["ETag"]}
 
         tasks = [asyncio.create_task(put(number)) for number in range(1, count + 1)]

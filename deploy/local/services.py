@@ -71,6 +71,7 @@ def _located(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str])
         "MEDIACONVERT_ENDPOINT": f"http://{HOST}:{ports.mediaconvert}",
         "MEDIACONVERT_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/mediaconvert",
         "MEDIA_CLAMD": addresses.clamd,
+        "MEDIA_FFMPEG": programs.ffmpeg(environ),
         "MEDIA_FFPROBE": programs.ffprobe(environ),
         "MEDIA_API_HOST": HOST,
         "MEDIA_API_PORT": str(ports.api),

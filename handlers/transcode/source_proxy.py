@@ -65,13 +65,13 @@ class SourceProxy:
         size = self._served.size
         asked = _RANGE.fullmatch(request.headers.get("Range", "bytes=0-"))
         first = int(asked[1]) if asked else size
-        if first >= size:
+        last = min(int(asked[2] or size), size - 1) if asked else 0
+        if first > last:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
-        last = min(int(asked[2] or size - 1) if asked else first, size - 1)
         response = web.StreamResponse(status=206 if "Range" in request.headers else 200)
         response.headers["Accept-Ranges"] = "bytes"
         response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-        response.content_length = max(0, last - first + 1)
+        response.content_length = last - first + 1
         response.content_type = "application/octet-stream"
         await response.prepare(request)
         if request.method == "GET":

@@ -1,0 +1,40 @@
+"""Large objects go in parts and come in ranges."""
+
+from pathlib import Path
+
+import pytest
+
+from media import object_transfer
+from media.asset import ObjectVersion
+from tests.integration.transcode.studio import Studio
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("size", [0, 100, 5 * MIB, 11 * MIB + 7])
+async def test_a_file_of_any_size_arrives(
+    studio: Studio, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_transfer, "PART", 5 * MIB)
+    data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    (tmp_path / "file").write_bytes(data)
+    await studio.completion.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
+    found = await studio.completion.storage.head(ObjectVersion(studio.bucket, "large"))
+    assert found
+    assert (found.size, found.content_type) == (size, "video/mp4")
+    assert await studio.completion.storage.read(found.version, limit=size) == data
+
+
+async def test_an_upload_that_fails_leaves_no_parts(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_path: Path, _index: int) -> bytes:
+        raise OSError("the disk does not answer")
+
+    monkeypatch.setattr(object_transfer, "PART", 5 * MIB)
+    monkeypatch.setattr(object_transfer, "_read_part", fail)
+    (tmp_path / "file").write_bytes(bytes(6 * MIB))
+    with pytest.raises(OSError, match="the disk"):
+        await studio.completion.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
+    assert await studio.completion.storage.head(ObjectVersion(studio.bucket, "large")) is None
+    assert not (await studio.s3.list_multipart_uploads(Bucket=studio.bucket)).get("Uploads")

@@ -1,0 +1,68 @@
+from handlers.transcode.ffmpeg_command import arguments, largest_file
+from handlers.transcode.ladder import plan
+from media.asset import AssetType
+from tests.unit.handlers.transcode.sources import MONO, SURROUND, sound_only, source
+
+URL = "http://127.0.0.1:4711/token"
+
+
+def command(**changes: object) -> list[str]:
+    return arguments(plan(source(**changes), AssetType.VIDEO), program="ffmpeg", source=URL)  # type: ignore[arg-type] # as `source` takes them
+
+
+def after(argv: list[str], option: str) -> list[str]:
+    return [argv[at + 1] for at, word in enumerate(argv) if word == option]
+
+
+def test_the_source_is_walled_in_before_it_is_named() -> None:
+    argv = command()
+    walls = argv[: argv.index("-i")]
+    assert after(walls, "-protocol_whitelist") == ["http,tcp"]
+    assert "hls" not in after(walls, "-format_whitelist")[0]
+    assert "concat" not in after(walls, "-format_whitelist")[0]
+    assert after(argv, "-i") == [URL]
+
+
+def test_one_decode_one_encoder_for_each_rung_one_for_the_sound() -> None:
+    argv = command()
+    assert [argv[at + 1] for at, word in enumerate(argv) if word.startswith("-c:v:")] == ["libx264"] * 5
+    assert after(argv, "-c:a") == ["aac"]
+    (outputs,) = [word for word in argv if word.startswith("[select=")]
+    assert len(outputs.split("|")) == 6, "five variants and the MP4"
+    assert r"select=\'v:4,a\':f=mp4" in outputs
+
+
+def test_every_rung_is_scaled_from_the_one_above_it() -> None:
+    (graph,) = after(command(), "-filter_complex")
+    chains = graph.split(";")
+    assert chains[0].startswith("[0:V:0]fps=25/1:start_time=0,scale=1920:1080")
+    assert [chain[:16] for chain in chains[1:5]] == [
+        "[d4]scale=1280:7",
+        "[d3]scale=960:54",
+        "[d2]scale=640:36",
+        "[d1]scale=480:27",
+    ]
+
+
+def test_silence_maps_no_sound() -> None:
+    argv = command(audio=())
+    assert not [word for word in argv if word.startswith(("-c:a", "0:a"))]
+    assert ",a" not in next(word for word in argv if word.startswith("[select="))
+
+
+def test_surround_is_mixed_by_the_same_table_as_at_mediaconvert() -> None:
+    (filters,) = after(command(audio=(SURROUND,)), "-af")
+    assert filters.startswith("pan=stereo|c0=0.41400*c0+0.00100*c1+0.29275*c2")
+    assert after(command(audio=(MONO,)), "-ac") == ["1"]
+
+
+def test_sound_alone_has_no_graph_and_no_poster() -> None:
+    made = plan(sound_only(), AssetType.AUDIO)
+    argv = arguments(made, program="ffmpeg", source=URL)
+    assert "-filter_complex" not in argv
+    assert "audio.m4a" in argv[-1]
+
+
+def test_the_largest_file_is_bounded_by_the_plan() -> None:
+    hour = plan(source(duration=3600), AssetType.VIDEO)
+    assert 5.5e9 < largest_file(hour) < 6.1e9
