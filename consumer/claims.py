@@ -1,6 +1,7 @@
 """Claims a stage, has it worked on, and commits what came of it: delivery at least once, effects exactly once."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,18 +58,24 @@ class StageRunner:
     async def run(self, asset_id: UUID, version_id: str, delivery: Delivery) -> Outcome:
         """One message's request for this stage. Raises UnavailableError and UndecodableError."""
         structlog.contextvars.bind_contextvars(asset_id=str(asset_id))
-        claim = await self.stages.claim(asset_id, self.stage, version_id=version_id, lease=self.lease)
+        sent = delivery.received.sent or math.inf
+        claim = await self.stages.claim(asset_id, self.stage, version_id=version_id, lease=self.lease, asked_at=sent)
         if isinstance(claim, Refused):
-            return await self._refused(asset_id, claim)
+            return await self._refused(asset_id, claim, delivery)
         return await self._run(claim, delivery)
 
-    async def _refused(self, asset_id: UUID, refused: Refused) -> Outcome:
+    async def _refused(self, asset_id: UUID, refused: Refused, delivery: Delivery) -> Outcome:
         match refused.reason:
             case Refusal.DONE:
                 await self.outbox.carry_out_of(asset_id)
                 return DUPLICATE
             case Refusal.STALE:
                 return STALE
+            case Refusal.FAILED if delivery.received.receive_count > 1:
+                # Most likely the one whose last attempt it was, and its worker died before it was put away.
+                return Outcome(Kind.DEAD, error=Code.ATTEMPTS_EXHAUSTED, reason="the stage has failed")
+            case Refusal.FAILED:
+                return DUPLICATE
             case Refusal.BUSY:
                 return Outcome(
                     Kind.RELEASED, jittered(refused.remaining or CONTENDED_DELAY), reason="leased by another"

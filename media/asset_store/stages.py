@@ -5,6 +5,7 @@ against the limit are `attempt - forgiven`: being put back forgives one, a new r
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -52,6 +53,7 @@ class Refusal(StrEnum):
     DONE = "done"  # finished, rejected, cancelled, or a job is running: the message has nothing left to ask for
     BUSY = "busy"  # another worker holds it
     STALE = "stale"  # the asset is deleted, or bound to another version
+    FAILED = "failed"  # it has failed since the message was sent
     UNKNOWN = "unknown"  # no such asset or stage
 
 
@@ -120,14 +122,17 @@ class StageStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, asset_id: UUID, stage: Stage, *, version_id: str, lease: float) -> Claim | Refused:
+    async def claim(
+        self, asset_id: UUID, stage: Stage, *, version_id: str, lease: float, asked_at: float = math.inf
+    ) -> Claim | Refused:
         """Take the lease on a stage for `lease` seconds, if it is free and the asset is bound to `version_id`.
 
-        A failed stage opens a new round: all earlier attempts are forgiven.
+        A failed stage opens a new round, with all earlier attempts forgiven, for whoever asked after it had failed
+        (`asked_at`, Unix seconds): a redriven message. One that was on its way then, a duplicate for one, does not.
         """
         status = Status.SCANNING if stage is Stage.SCAN else Status.PROCESSING
         record = await self._database.fetchrow(
-            statements.CLAIM, asset_id, stage, lease, version_id, status, sources_of(status),
+            statements.CLAIM, asset_id, stage, lease, version_id, status, sources_of(status), asked_at,
         )  # fmt: skip
         if record is None:
             return Refused(Refusal.UNKNOWN)
@@ -135,7 +140,7 @@ class StageStore:
             attempt = record["claimed_attempt"]
             tries = attempt - record["claimed_forgiven"]
             return Claim(asset_of(record), stage, attempt, tries, _json(record["plan"]))
-        return _refused(record, version_id, sources_of(status))
+        return _refused(record, version_id, sources_of(status), asked_at)
 
     async def renew(self, fences: Sequence[Fence], *, lease: float) -> set[Fence]:
         """Extend leases that are still held; returns those that are lost."""
@@ -202,7 +207,7 @@ def _json(value: str | None) -> Mapping[str, Any] | None:
     return loaded
 
 
-def _refused(record: asyncpg.Record, version_id: str, open_statuses: Sequence[str]) -> Refused:
+def _refused(record: asyncpg.Record, version_id: str, open_statuses: Sequence[str], asked_at: float) -> Refused:
     """Deleted or bound to another version: stale. Finished: done. Else somebody holds it, or the asset has moved on."""
     if record["status"] == Status.DELETED or record["version_id"] != version_id:
         return Refused(Refusal.STALE)
@@ -213,6 +218,8 @@ def _refused(record: asyncpg.Record, version_id: str, open_statuses: Sequence[st
         return Refused(Refusal.DONE)
     if record["status"] not in open_statuses:
         return Refused(Refusal.STALE)
+    if state == StageState.FAILED and record["stage_updated"] >= asked_at:
+        return Refused(Refusal.FAILED)
     return Refused(Refusal.BUSY, max(0.0, record["remaining"] or 0.0))
 
 

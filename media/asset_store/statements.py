@@ -6,7 +6,8 @@ an update that had to wait is as old as the statement: only what an update retur
 
 CLAIM = """
 WITH before AS (
-    SELECT a.*, s.state, extract(epoch FROM s.lease_until - now())::float8 AS remaining
+    SELECT a.*, s.state, extract(epoch FROM s.lease_until - now())::float8 AS remaining,
+           extract(epoch FROM s.updated_at)::float8 AS stage_updated
     FROM assets a LEFT JOIN stages s ON s.asset_id = a.asset_id AND s.stage = $2
     WHERE a.asset_id = $1),
 open AS (
@@ -18,7 +19,8 @@ claimed AS (
            forgiven = CASE WHEN s.state = 'failed' THEN s.attempt ELSE s.forgiven END, updated_at = now()
     FROM open
     WHERE s.asset_id = open.asset_id AND s.stage = $2
-      AND (s.state IN ('queued', 'failed') OR (s.state = 'leased' AND s.lease_until <= now()))
+      AND (s.state = 'queued' OR (s.state = 'leased' AND s.lease_until <= now())
+           OR (s.state = 'failed' AND extract(epoch FROM s.updated_at) < $7::float8))
     RETURNING s.asset_id, s.attempt, s.forgiven, s.plan),
 moved AS (
     UPDATE assets a SET status = $5, code = NULL, detail = NULL, updated_at = now()

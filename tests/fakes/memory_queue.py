@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from media.message_queue import BATCH, Depth, Failed, MessageQueue, Received
 
+
 @dataclass(slots=True)
 class _Stored:
     message_id: str

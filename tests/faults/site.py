@@ -1,0 +1,204 @@
+"""A place for the daemon to be hurt in: emulator, database, clamd and a light MediaConvert, each behind a wire."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+
+from deploy.local import child, programs
+from deploy.local.ports import free_port
+from deploy.local.topology import Topology
+from media.settings import QUEUES
+from tests.fakes.mediaconvert import FakeMediaConvert, fake_mediaconvert
+from tests.faults.wires import HOST, HttpProxy, Wire, http_proxy, wire_to
+
+ROOT = Path(__file__).parents[2]
+START_DEADLINE = 30.0
+STOP_DEADLINE = 30.0
+
+
+@dataclass(slots=True)
+class Daemon:
+    """A consumer as a child process, started again as often as a test wishes."""
+
+    env: Mapping[str, str]
+    log: Path
+    port: int = field(default_factory=free_port)
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Until it is alive."""
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *child.leash(), sys.executable, "-m", "consumer",
+                env={**child.inherited(), "PYTHONPATH": str(ROOT), **self.env, "MEDIA_CONSUMER_PORT": str(self.port)},
+                cwd=self.log.parent, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        async with asyncio.timeout(START_DEADLINE):
+            while await self.get("livez") is None:
+                assert self.process.returncode is None, self.log.read_text()[-4000:]
+                await asyncio.sleep(0.05)
+
+    async def get(self, path: str) -> int | None:
+        """The status of one of its pages; None while nobody answers."""
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as http,
+                http.get(f"http://{HOST}:{self.port}/{path}") as a,
+            ):
+                return a.status
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Its exit status, negative for a signal."""
+        assert self.process
+        async with asyncio.timeout(STOP_DEADLINE):
+            return await self.process.wait()
+
+    async def kill(self) -> None:
+        """Like a power cut; its children go with it, or a test would leave them behind."""
+        if self.process and self.process.returncode is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            await self.process.wait()
+
+
+@dataclass(slots=True)
+class Site:
+    """Everything around the daemon, reachable past the wires too."""
+
+    topology: Topology
+    dsn: str
+    s3: Any
+    sqs: Any
+    db: "asyncpg.Pool[asyncpg.Record]"
+    aws: HttpProxy
+    postgres: Wire
+    clamd: Wire
+    mediaconvert_wire: Wire
+    mediaconvert: FakeMediaConvert
+    env: dict[str, str]
+    logs: Path
+    chance: random.Random
+
+    @property
+    def bucket(self) -> str:
+        return self.topology.output_bucket
+
+    def daemon(self, **settings: str) -> Daemon:
+        return Daemon({**self.env, **settings}, self.logs / "consumer.log")
+
+    async def send(self, queue: str, body: Mapping[str, Any], *, delay: int = 0, group_id: str = "") -> None:
+        extra = {"MessageGroupId": group_id} if group_id else {}
+        url = self.topology.queue_urls[queue]
+        await self.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body), DelaySeconds=delay, **extra)
+
+    async def depths(self, suffix: str = "") -> dict[str, int]:
+        """Messages in every queue, hidden and delayed ones included; with `-dlq` in its dead letters."""
+        names = ["", "NotVisible", "Delayed"]
+        attributes = [f"ApproximateNumberOfMessages{name}" for name in names]
+        found = {}
+        for queue in QUEUES:
+            url = self.topology.queue_urls[queue] + suffix
+            answer = await self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=attributes)
+            found[queue] = sum(int(answer["Attributes"].get(name, 0)) for name in attributes)
+        return found
+
+    async def purge(self) -> None:
+        for url in self.topology.queue_urls.values():
+            for suffix in ("", "-dlq"):
+                await self.sqs.purge_queue(QueueUrl=url + suffix)
+
+    async def until(self, condition: str, *values: Any, deadline: float = 60.0) -> None:
+        """Until a query of this database is true. Raises TimeoutError."""
+        async with asyncio.timeout(deadline):
+            while not await self.db.fetchval(f"SELECT {condition}", *values):  # noqa: ASYNC110 - it is in the database
+                await asyncio.sleep(0.05)
+
+
+def _environment(
+    topology: Topology, aws: str, client_env: Mapping[str, str], places: Mapping[str, str]
+) -> dict[str, str]:
+    urls = {f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL": topology.queue_urls[name] for name in QUEUES}
+    return {
+        **client_env,
+        **urls,
+        **places,
+        "AWS_ENDPOINT_URL": aws,
+        "OUTPUT_BUCKET": topology.output_bucket,
+        "MEDIA_QUARANTINE_BUCKET": topology.quarantine_bucket,
+        "MEDIA_RECORDING_BUCKETS": topology.recordings_bucket,
+        "MEDIACONVERT_ROLE_ARN": "arn:aws:iam::000000000000:role/mediaconvert",
+        "MEDIA_FFPROBE": programs.ffprobe(os.environ),
+        "MEDIA_CONSUMER_HOST": HOST,
+        "MEDIA_RECEIVE_WAIT": "1",
+        "MEDIA_VISIBILITY_TIMEOUT": "10",
+        "MEDIA_RETRY_BASE": "0.5",
+        "MEDIA_RETRY_CAP": "4",
+        "MEDIA_DRAIN_TIMEOUT": "8",
+        "MEDIA_RECONCILE_INTERVAL": "5",
+        "MEDIA_LOG_FORMAT": "json",
+    }
+
+
+@asynccontextmanager
+async def built(
+    emulator_url: str, client_env: Mapping[str, str], topology: Topology, dsn: str, clamd: str, folder: Path, seed: int
+) -> AsyncIterator[Site]:
+    """A site whose parts run already; the wires and MediaConvert are its own."""
+    async with AsyncExitStack() as stack:
+        postgres, clamd_parts = urlsplit(dsn), urlsplit(clamd)
+        aws, aws_url = await stack.enter_async_context(http_proxy(emulator_url, seed=seed))
+        wire_p, port_p = await stack.enter_async_context(
+            wire_to(lambda: asyncio.open_connection(postgres.hostname, postgres.port))
+        )
+        wire_c, port_c = await stack.enter_async_context(
+            wire_to(lambda: asyncio.open_unix_connection(clamd_parts.path))
+        )
+        convert = await stack.enter_async_context(fake_mediaconvert(emulator_url, client_env, folder))
+        wire_m, port_m = await stack.enter_async_context(
+            wire_to(lambda: asyncio.open_connection(HOST, urlsplit(convert.url).port))
+        )
+        places = {
+            "MEDIA_DATABASE_URL": dsn.replace(f":{postgres.port}/", f":{port_p}/"),
+            "MEDIA_CLAMD": f"tcp://{HOST}:{port_c}",
+            "MEDIACONVERT_ENDPOINT": f"http://{HOST}:{port_m}",
+        }
+        s3, sqs = await _clients(emulator_url, client_env, stack)
+        db = await stack.enter_async_context(asyncpg.create_pool(dsn, min_size=1, max_size=4))
+        env = _environment(topology, aws_url, client_env, places)
+        yield Site(
+            topology, dsn, s3, sqs, db, aws, wire_p, wire_c, wire_m, convert, env, folder,
+            random.Random(seed),  # noqa: S311 - chance in a test, repeatable
+        )  # fmt: skip
+
+
+async def _clients(url: str, client_env: Mapping[str, str], stack: AsyncExitStack) -> tuple[Any, Any]:
+    """Clients of the test's own, past the wires."""
+    session = get_session()
+    session.set_credentials(client_env["AWS_ACCESS_KEY_ID"], client_env["AWS_SECRET_ACCESS_KEY"])
+    config = AioConfig(signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=30)
+    region = client_env["AWS_REGION"]
+    s3 = await stack.enter_async_context(
+        session.create_client("s3", endpoint_url=url, region_name=region, config=config)
+    )
+    sqs = await stack.enter_async_context(session.create_client("sqs", endpoint_url=url, region_name=region))
+    return s3, sqs

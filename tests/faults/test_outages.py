@@ -1,0 +1,160 @@
+"""Each dependency goes away for a while under one daemon: it stays up, asks little, resumes soon, counts nothing."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from deploy.local import postgres as postgres_part
+from deploy.local.postgres import Postgres
+from media.asset import AssetType
+from media.settings import QUEUES
+from tests.conftest import TEMPLATE, Scanner
+from tests.faults.conftest import Aws
+from tests.faults.site import Daemon, Site, built
+from tests.faults.uploads import JPEG, PDF, PNG, Kind, Upload, all_ended, assert_all_well, send_all
+from tests.faults.wires import Fault, HttpWire, Wire
+
+SHORT, LONG = 5.0, 60.0
+RESUMES = 10.0
+"""Seconds from a dependency's return to the first work that gets done."""
+UPLOADS = 12
+
+
+@pytest.fixture(scope="module")
+async def place(
+    own_aws: Aws, postgres_server: Postgres, clamd: Scanner, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    """One site for all outages."""
+    name = f"outages_{uuid4().hex}"
+    await postgres_part.create_database(postgres_server, name, template=TEMPLATE)
+    dsn, folder = postgres_server.dsn(name), tmp_path_factory.mktemp("outages")
+    async with built(own_aws.url, own_aws.client_env, own_aws.topology, dsn, clamd.address, folder, seed=2) as site:
+        await site.purge()
+        yield site
+    await postgres_part.drop_database(postgres_server, name)
+
+
+@pytest.fixture(scope="module")
+async def daemon(place: Site) -> AsyncIterator[Daemon]:
+    """One daemon that lives through all of them, and still drains in the end."""
+    daemon = place.daemon()
+    await daemon.start()
+    try:
+        yield daemon
+        daemon.signal(signal.SIGTERM)
+        assert await daemon.ended() == 0, daemon.log.read_text()[-3000:]
+    finally:
+        await daemon.kill()
+
+
+@pytest.fixture(scope="module")
+def everything() -> list[Upload]:
+    """All that was uploaded in this module so far."""
+    return []
+
+
+def impose(site: Site, dependency: str, fault: Fault) -> None:
+    wires: dict[str, HttpWire | Wire] = {
+        "sqs": site.aws.sqs,
+        "s3": site.aws.s3,
+        "clamd": site.clamd,
+        "postgres": site.postgres,
+        "mediaconvert": site.mediaconvert_wire,
+    }
+    wires[dependency].fault = fault
+
+
+async def last(site: Site, daemon: Daemon, seconds: float) -> Counter[str]:
+    """Let an outage last so long, with the daemon alive at every look; how many receives each queue saw meanwhile."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        assert await daemon.get("livez") == 200, "a paused or failing queue is alive"
+        await asyncio.sleep(0.25)
+    return Counter(
+        queue for at, queue, operation in site.aws.sqs.times if at >= began and operation == "ReceiveMessage"
+    )
+
+
+async def suffer(
+    site: Site,
+    daemon: Daemon,
+    everything: list[Upload],
+    dependency: str,
+    fault: Fault,
+    seconds: float,
+    kinds: list[Kind],
+) -> None:
+    """An outage amid uploads: some are at work when it begins, some come while it lasts."""
+    sending = asyncio.create_task(send_all(site, kinds, duplicates=0, late=0))
+    await site.until("count(*) > 0 FROM stages WHERE state = 'leased'", deadline=30)
+    impose(site, dependency, fault)
+    everything += await sending
+    everything += await send_all(site, kinds, duplicates=0, late=0)
+    receives = await last(site, daemon, seconds)
+    impose(site, dependency, Fault.NONE)
+    back = time.monotonic()
+    before = await site.db.fetchval("SELECT count(*) FROM assets WHERE status = 'ready'")
+    await site.until("count(*) > $1 FROM assets WHERE status = 'ready'", before, deadline=RESUMES)
+    print(f"{dependency} {fault}: resumed after {time.monotonic() - back:.1f} s; receives {dict(receives)}")  # noqa: T201 - the figures are wanted
+    paused = {"clamd": ["uploads"], "mediaconvert": ["transcodes"]}.get(dependency, QUEUES)
+    for queue in paused:
+        assert receives[f"local-media-{queue}"] <= seconds + 2, receives
+    await all_ended(site, 90)
+    await assert_all_well(site, everything)
+
+
+async def tries(site: Site) -> int:
+    """The most attempts of any stage that counted against the limit."""
+    return int(await site.db.fetchval("SELECT coalesce(max(attempt - forgiven), 0) FROM stages"))
+
+
+OUTAGES = [
+    ("sqs", Fault.CUT),
+    ("sqs", Fault.THROTTLED),
+    ("sqs", Fault.BLACK_HOLE),
+    ("s3", Fault.BROKEN),
+    ("s3", Fault.CUT),
+    ("clamd", Fault.CUT),
+    ("postgres", Fault.CUT),
+    ("postgres", Fault.BLACK_HOLE),
+]
+
+
+@pytest.mark.parametrize(("dependency", "fault"), OUTAGES)
+async def test_five_seconds_without(
+    place: Site, daemon: Daemon, everything: list[Upload], dependency: str, fault: Fault
+) -> None:
+    await suffer(place, daemon, everything, dependency, fault, SHORT, [PDF] * UPLOADS + [PNG, JPEG] * 2)
+    # A scan that was cut short counts, as it must: the file may have been the reason.
+    assert await tries(place) <= (2 if dependency == "clamd" else 1)
+
+
+async def test_five_seconds_without_mediaconvert_hold_up_no_picture(
+    place: Site, daemon: Daemon, everything: list[Upload], film: bytes
+) -> None:
+    video = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
+    impose(place, "mediaconvert", Fault.CUT)
+    videos = await send_all(place, [video] * 2, duplicates=0, late=0)
+    pictures = await send_all(place, [PNG] * 4, duplicates=0, late=0)
+    everything += videos + pictures
+    ids = [one.asset_id for one in pictures]
+    await place.until("count(*) = 4 FROM assets WHERE status = 'ready' AND asset_id = ANY($1)", ids, deadline=60)
+    receives = await last(place, daemon, SHORT)
+    assert receives["local-media-transcodes"] <= SHORT + 2
+    impose(place, "mediaconvert", Fault.NONE)
+    await all_ended(place, 90)
+    await assert_all_well(place, everything)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("dependency", "fault"), OUTAGES)
+async def test_a_minute_without(
+    place: Site, daemon: Daemon, everything: list[Upload], dependency: str, fault: Fault
+) -> None:
+    await suffer(place, daemon, everything, dependency, fault, LONG, [PDF] * UPLOADS + [PNG, JPEG] * 2)

@@ -1,0 +1,213 @@
+"""Many small uploads the way clients make them, and what must be true of them at the end."""
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+from uuid import UUID, uuid4
+
+from PIL import Image
+
+from deploy.local import child, programs
+from deploy.local.clamav import EICAR
+from media.asset import DEFAULT_DELIVERY, AssetType, upload_key
+from media.asset_store.assets import AssetStore, NewAsset
+from media.asset_store.database import connect
+from tests.faults.site import Site
+
+AFTERTHOUGHTS = {"lease_lost", "late_version", "stale_job", "quarantined", "job_warning"}
+"""What may still be noted of an asset that has ended."""
+PARALLEL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A sort of upload: what is sent, and how it must end."""
+
+    asset_type: AssetType
+    content_type: str
+    name: str
+    content: bytes
+    ends: str = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One upload, made: its notification can be sent again."""
+
+    asset_id: UUID
+    kind: Kind
+    notification: dict[str, Any]
+
+
+def picture(form: str) -> bytes:
+    target = BytesIO()
+    Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(target, form)
+    return target.getvalue()
+
+
+def document(number: int = 0) -> bytes:
+    return f"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj %{number}\ntrailer<</Root 1 0 R>>\n%%EOF\n".encode()
+
+
+async def clip(folder: Path) -> bytes:
+    """One second of 64 × 48."""
+    path = folder / "clip.mp4"
+    process = await asyncio.create_subprocess_exec(
+        programs.ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1",
+        "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", str(path), env=child.inherited(),
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        assert await process.wait() == 0
+    return path.read_bytes()
+
+
+PNG = Kind(AssetType.IMAGE, "image/png", "p.png", picture("PNG"))
+JPEG = Kind(AssetType.IMAGE, "image/jpeg", "a photo.jpg", picture("JPEG"))
+PDF = Kind(AssetType.DOCUMENT, "application/pdf", "d.pdf", document())
+VIRUS = Kind(AssetType.IMAGE, "image/png", "v.png", bytes.fromhex(EICAR), ends="rejected")
+
+
+async def upload(site: Site, store: AssetStore, kind: Kind, owner: str) -> Upload:
+    """Register an asset and PUT its object; the emulator sends the notification."""
+    asset_id = uuid4()
+    key = upload_key(kind.asset_type, owner, asset_id, kind.name)
+    new = NewAsset(
+        asset_id,
+        owner,
+        kind.asset_type,
+        DEFAULT_DELIVERY[kind.asset_type],
+        kind.content_type,
+        kind.name,
+        site.bucket,
+        key,
+    )
+    assert await store.create(new)
+    put = await site.s3.put_object(Bucket=site.bucket, Key=key, Body=kind.content, ContentType=kind.content_type)
+    stored = {
+        "key": quote_plus(key),
+        "size": len(kind.content),
+        "eTag": put["ETag"].strip('"'),
+        "versionId": put["VersionId"],
+    }
+    record = {
+        "eventVersion": "2.1",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": site.bucket}, "object": stored},
+    }
+    return Upload(asset_id, kind, {"Records": [record]})
+
+
+async def send_all(site: Site, kinds: Sequence[Kind], *, duplicates: float = 0.2, late: int = 10) -> list[Upload]:
+    """Upload them in random order and announce a share of them again, up to `late` seconds later."""
+    shuffled = site.chance.sample(list(kinds), len(kinds))
+    owners = [f"owner-{n}" for n in range(7)]
+    gate = asyncio.Semaphore(PARALLEL)
+    async with connect(site.dsn) as database:
+        store = AssetStore(database)
+
+        async def one(kind: Kind) -> Upload:
+            async with gate:
+                made = await upload(site, store, kind, site.chance.choice(owners))
+                if site.chance.random() < duplicates:
+                    await site.send("uploads", made.notification, delay=site.chance.randint(0, late))
+                return made
+
+        return list(await asyncio.gather(*map(one, shuffled)))
+
+
+async def all_ended(site: Site, deadline: float) -> None:
+    """Until every asset is terminal, every queue empty, and nothing is left in the outbox."""
+    await site.until(
+        "count(*) = 0 FROM assets WHERE status IN ('pending', 'uploaded', 'scanning', 'processing')", deadline=deadline
+    )
+    async with asyncio.timeout(deadline):
+        while any((await site.depths()).values()):  # noqa: ASYNC110 - the event is in the emulator
+            await asyncio.sleep(0.2)
+    await site.until("count(*) = 0 FROM outbox", deadline=deadline)
+
+
+async def assert_all_well(site: Site, uploads: Sequence[Upload]) -> None:
+    """Nothing lost, nothing done twice, nothing left lying about."""
+    await _assert_ends(site, uploads)
+    await _assert_served(site, uploads)
+    await _assert_timelines(site)
+    jobs = Counter(job.user_metadata["asset_id"] for job in site.mediaconvert.jobs())
+    videos = {str(one.asset_id): 1 for one in uploads if one.kind.asset_type is AssetType.VIDEO}
+    assert jobs == videos, "one job for each video"
+    assert not any((await site.depths("-dlq")).values()), await site.depths("-dlq")
+
+
+async def _assert_ends(site: Site, uploads: Sequence[Upload]) -> None:
+    rows = await site.db.fetch("SELECT asset_id, status, code, detail FROM assets")
+    ended = {row["asset_id"]: row["status"] for row in rows}
+    odd = {one.asset_id: ended.get(one.asset_id) for one in uploads if ended.get(one.asset_id) != one.kind.ends}
+    reasons = [dict(row) for row in rows if row["asset_id"] in odd]
+    assert not odd, reasons
+    unfinished = await site.db.fetch("SELECT * FROM stages WHERE state NOT IN ('done', 'rejected')")
+    assert not unfinished, [dict(row) for row in unfinished]
+
+
+async def _assert_served(site: Site, uploads: Sequence[Upload]) -> None:
+    """What is in the bucket is what the database serves: no rendition missing, no file of another attempt."""
+    renditions: dict[UUID, list[Any]] = defaultdict(list)
+    for row in await site.db.fetch("SELECT * FROM renditions"):
+        renditions[row["asset_id"]].append(row)
+    ours = {one.asset_id for one in uploads}
+    found = await _versions(site, ours)
+    for one in uploads:
+        expected = {"image": {"w150"}, "document": {"original"}, "video": {"hls", "mp4", "poster"}}
+        names = expected[one.kind.asset_type] if one.kind.ends == "ready" else set()
+        rows = renditions[one.asset_id]
+        assert {row["name"] for row in rows} == names, one
+        assert len({row["attempt"] for row in rows}) <= 1, "all of the one attempt that won"
+        derived = [row["key"] for row in rows if not row["key"].startswith("uploads/")]
+        assert set(derived) <= set(found[one.asset_id]), "every rendition is there"
+        prefixes = {tuple(key.split("/")[:5]) for key in found[one.asset_id]}
+        assert prefixes == {tuple(key.split("/")[:5]) for key in derived}, "and nothing else is"
+        if one.kind.asset_type is AssetType.IMAGE:
+            assert sorted(found[one.asset_id]) == sorted(derived), "each written once"
+
+
+async def _versions(site: Site, ours: set[UUID]) -> dict[UUID, list[str]]:
+    """Every version and delete marker under the outputs' prefixes, by asset."""
+    found: dict[UUID, list[str]] = defaultdict(list)
+    for top in ("public/", "processed/", "private/"):
+        async for page in site.s3.get_paginator("list_object_versions").paginate(Bucket=site.bucket, Prefix=top):
+            for entry in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+                asset_id = UUID(entry["Key"].split("/")[3])
+                if asset_id in ours:
+                    found[asset_id].append(entry["Key"])
+    return found
+
+
+async def _assert_timelines(site: Site) -> None:
+    """Told once each: created, uploaded, the end; attempts only grow; after the end only afterthoughts."""
+    stories: dict[UUID, list[Any]] = defaultdict(list)
+    for row in await site.db.fetch("SELECT * FROM timeline ORDER BY id"):
+        stories[row["asset_id"]].append(row)
+    for asset_id, story in stories.items():
+        codes = [row["code"] for row in story]
+        counted = Counter(codes)
+        assert codes[:2] == ["created", "uploaded"], (asset_id, codes)
+        assert counted["created"] == counted["uploaded"] == 1, (asset_id, codes)
+        assert counted["ready"] + counted["rejected"] == 1, (asset_id, codes)
+        assert counted["submitted"] <= 1, (asset_id, codes)
+        end = next(n for n, code in enumerate(codes) if code in {"ready", "rejected"})
+        assert set(codes[end + 1 :]) <= AFTERTHOUGHTS, (asset_id, codes)
+        for stage in ("scan", "image", "transcode"):
+            attempts = [row["attempt"] for row in story if row["stage"] == stage]
+            assert attempts == sorted(attempts), (asset_id, stage, attempts)
+
+
+def mixed(chance: random.Random, count: int, *, pictures: float, videos: int, film: bytes) -> list[Kind]:
+    """So many uploads: documents, a share of pictures, some videos, a virus now and then."""
+    film_kind = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
+    kinds = [chance.choice([PNG, JPEG]) for _ in range(int(count * pictures))]
+    kinds += [film_kind] * videos + [VIRUS] * max(1, count // 50)
+    return kinds + [PDF] * (count - len(kinds))

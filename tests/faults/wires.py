@@ -1,0 +1,201 @@
+"""Proxies of ours, to hurt: a TCP relay for Postgres, clamd and MediaConvert; one that reads HTTP for S3 and SQS."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+HOST = "127.0.0.1"
+PIECE = 64 * 1024
+
+
+class Fault(StrEnum):
+    """What a wire does to whatever comes along."""
+
+    NONE = "none"
+    CUT = "cut"  # connections are closed, new ones too
+    BLACK_HOLE = "black_hole"  # what is sent is swallowed; a connection that met it stays dead
+    BROKEN = "broken"  # HTTP: 503
+    THROTTLED = "throttled"  # HTTP: the service's own refusal for too many requests
+
+
+class Wire:
+    """A TCP relay. A connection that was open while a fault began does not survive it, as with a lost network."""
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._fault = Fault.NONE
+        self._relays: set[asyncio.Task[None]] = set()
+        self._holes: list[asyncio.StreamWriter] = []
+        self.connections = 0
+
+    @property
+    def fault(self) -> Fault:
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault) -> None:
+        """A cut ends what is open; a black hole leaves it open and silent for ever."""
+        self._fault = fault
+        if fault is not Fault.NONE:
+            for relay in self._relays:
+                relay.cancel()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        self.connections += 1
+        if self._fault is Fault.NONE:
+            task = asyncio.create_task(self._relay(reader, writer))
+            self._relays.add(task)
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            self._relays.discard(task)
+        if self._fault is Fault.BLACK_HOLE:
+            self._holes.append(writer)  # kept, or its garbage collection would close it
+        else:
+            writer.close()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await self._connect()
+        except OSError:
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_pump(reader, far_writer))
+                group.create_task(_pump(far_reader, writer))
+        except* OSError:
+            pass  # how every relay ends: one of the two sides has hung up
+        finally:
+            far_writer.close()
+
+    def close(self) -> None:
+        for writer in self._holes:
+            writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One direction; its end ends the other one too, by an error that the relay takes for what it is."""
+    while piece := await reader.read(PIECE):
+        writer.write(piece)
+        await writer.drain()
+    raise ConnectionResetError
+
+
+@asynccontextmanager
+async def wire_to(connect: Callable[[], Any]) -> AsyncIterator[tuple[Wire, int]]:
+    """A relay on a free port; yields it and the port."""
+    wire = Wire(connect)
+    server = await asyncio.start_server(wire.accept, HOST, 0)
+    try:
+        yield wire, int(server.sockets[0].getsockname()[1])
+    finally:
+        wire.fault = Fault.CUT
+        wire.close()
+        server.close()
+        await server.wait_closed()
+
+
+@dataclass(slots=True)
+class HttpWire:
+    """What is done to the requests of one service. Shares are of one; `seen` counts requests by queue and operation."""
+
+    fault: Fault = Fault.NONE
+    delay: float = 0.0
+    duplicate: float = 0.0  # of the sends: carried out twice
+    reorder: float = 0.0  # of the sends: held back for up to a second, so that later ones overtake
+    deaf: float = 0.0  # carried out, and the answer lost
+    seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    times: list[tuple[float, str, str]] = field(default_factory=list)
+
+
+class HttpProxy:
+    """Stands between the daemon and the emulator; tells SQS from S3 by its target header."""
+
+    def __init__(self, target: str, session: aiohttp.ClientSession, chance: random.Random) -> None:
+        self._target = target
+        self._session = session
+        self._chance = chance
+        self.sqs, self.s3 = HttpWire(), HttpWire()
+        self.released = asyncio.Event()  # set at the end: black holes let go
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        operation = request.headers.get("X-Amz-Target", "").removeprefix("AmazonSQS.")
+        wire = self.sqs if operation else self.s3
+        queue = body.partition(b'"QueueUrl"')[2].partition(b'"')[2].partition(b'"')[0].decode().rsplit("/", 1)[-1]
+        wire.seen[queue, operation or request.method] += 1
+        wire.times.append((time.monotonic(), queue, operation or request.method))
+        if wire.fault is not Fault.NONE:
+            return await self._hurt(request, wire.fault, sqs=bool(operation))
+        await asyncio.sleep(wire.delay)
+        if operation == "SendMessage":
+            if self._chance.random() < wire.reorder:
+                await asyncio.sleep(self._chance.random())
+            if self._chance.random() < wire.duplicate:
+                await self._forward(request, body)
+        answer = await self._forward(request, body)
+        if self._chance.random() < wire.deaf:
+            return await self._hurt(request, Fault.CUT, sqs=False)
+        return answer
+
+    async def _hurt(self, request: web.Request, fault: Fault, *, sqs: bool) -> web.Response:
+        if fault is Fault.BLACK_HOLE:
+            await self.released.wait()
+        if fault is Fault.BROKEN:
+            return web.Response(status=503, text="<html>Service Unavailable</html>", content_type="text/html")
+        if fault is Fault.THROTTLED and sqs:
+            refusal = {"__type": "com.amazonaws.sqs#RequestThrottled", "message": "Request is throttled."}
+            headers = {"x-amzn-query-error": "RequestThrottled;Sender"}
+            return web.json_response(refusal, status=403, headers=headers, content_type="application/x-amz-json-1.0")
+        if fault is Fault.THROTTLED:
+            return web.Response(status=503, text="<Error><Code>SlowDown</Code></Error>", content_type="application/xml")
+        if request.transport:
+            request.transport.abort()
+        return web.Response(status=500)
+
+    async def _forward(self, request: web.Request, body: bytes) -> web.Response:
+        """As it came, the Host header and the key's encoding included: the signature covers them."""
+        url = f"{self._target}{request.raw_path}"
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP]
+        async with self._session.request(
+            request.method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+        ) as answer:
+            content = await answer.read()
+            kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP]
+        response = web.Response(status=answer.status, body=b"" if request.method == "HEAD" else content)
+        for name, value in kept:
+            if not (name.lower() == "content-length" and request.method != "HEAD"):
+                response.headers[name] = value
+        return response
+
+
+_HOP = frozenset({"transfer-encoding", "connection", "keep-alive", "expect"})
+
+
+@asynccontextmanager
+async def http_proxy(target: str, *, seed: int = 0) -> AsyncIterator[tuple[HttpProxy, str]]:
+    """A proxy on a free port; yields it and its URL."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        proxy = HttpProxy(target, session, random.Random(seed))  # noqa: S311 - chance in a test, repeatable
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/{path:.*}", proxy.handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
+        await runner.setup()
+        await web.TCPSite(runner, HOST, 0).start()
+        try:
+            yield proxy, f"http://{HOST}:{runner.addresses[0][1]}"
+        finally:
+            proxy.released.set()
+            await runner.cleanup()
