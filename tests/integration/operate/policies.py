@@ -76,6 +76,7 @@ _PLAIN = {
     "UploadPart": "PutObject",
     "CompleteMultipartUpload": "PutObject",
     "AbortMultipartUpload": "AbortMultipartUpload",
+    "ListParts": "ListMultipartUploadParts",
 }
 _BY_VERSION = {
     "HeadObject": ("GetObject", "GetObjectVersion"),

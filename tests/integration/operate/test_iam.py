@@ -42,7 +42,6 @@ SELDOM = {
 }
 SELDOM_ON = {
     # Likewise, on resources where a run that goes well does not do it.
-    ("ApiRole", "AskForWork", "sqs:SendMessage"),
     ("ConsumerRole", "FindInQuarantine", "s3:ListBucket"),  # turns S3's 403 for "not there" into 404
     ("ConsumerRole", "FindRecordings", "s3:ListBucket"),
 }
@@ -108,6 +107,27 @@ def presigned(method: str, url: str) -> Need:
     return need
 
 
+async def in_parts(recorded: Recorded, video: bytes) -> set[Need]:
+    """An upload in parts that is completed, and one that is given up; returns what the parts' URLs need."""
+    film = {"asset_type": "video", "content_type": "video/mp4", "original_filename": "x.mp4", "size": len(video)}
+    begun = await recorded.api("POST", "/upload/multipart", film)
+    path = f"/upload/multipart/{begun['asset_id']}"
+    await recorded.api("GET", path)
+    [link] = (await recorded.api("POST", f"{path}/parts", {"part_numbers": [1]}))["items"]
+    async with aiohttp.ClientSession() as http, http.put(link["url"], data=video) as answer:
+        part = {"part_number": 1, "etag": answer.headers["ETag"]}
+    assert (await recorded.api("POST", f"{path}/complete", {"parts": [part]}))["status"] != "pending"
+    other = await recorded.api("POST", "/upload/multipart", film)
+    await recorded.api("DELETE", f"/upload/multipart/{other['asset_id']}")
+    return {presigned("PUT", link["url"])}
+
+
+async def operate(recorded: Recorded) -> None:
+    """An operator looks, and sends dead letters back."""
+    await recorded.api("GET", "/ops/summary", role="admin")
+    await recorded.api("POST", "/ops/redrive", {"queue": "images"}, role="admin")
+
+
 async def poison(stack: EmbeddedStack) -> None:
     """A message that nobody can read, in every queue, and what S3 would send of a second version."""
     async with AsyncExitStack() as exits:
@@ -147,6 +167,7 @@ async def full_run(recorded: Recorded, video: Path) -> set[Need]:
     process = process_on(recorded.stack)
     assert (await process("--json", "--as", "recording", video)).status == 0
     await poison(recorded.stack)
+    urls |= await in_parts(recorded, await asyncio.to_thread(video.read_bytes))
     await recorded.api("DELETE", f"/assets/{ended[0][1]['asset_id']}", role="service")
     return urls
 
@@ -174,6 +195,7 @@ async def settled(recorded: Recorded) -> None:
 async def called(recorded: Recorded, clip: Path) -> Mapping[str, set[Need]]:
     urls = await full_run(recorded, clip)
     await settled(recorded)
+    await operate(recorded)
     return {"ConsumerRole": recorded.needs_of("consumer"), "ApiRole": recorded.needs_of("api") | urls}
 
 
