@@ -6,6 +6,7 @@ import sys
 
 import structlog
 
+from consumer import garbage
 from consumer.wiring import build
 from media import schema
 from media.settings import Settings, SettingsError, load
@@ -28,6 +29,7 @@ async def run(settings: Settings) -> int:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, daemon.stop)
         async with health.serve(settings.consumer_host, settings.consumer_port) as port:
+            garbage.seldom()
             log.info("consumer.started", queues=list(settings.queues), port=port)
             return 0 if await daemon.run() else 1
 

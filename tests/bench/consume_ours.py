@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from consumer import garbage
 from consumer.breakers import Breakers
 from consumer.deliveries import Delivery, Part
 from consumer.envelopes import ObjectCreated, decode_upload
@@ -50,6 +51,7 @@ async def main() -> None:
         queue, dead = MessageQueue(client, "uploads", sys.argv[1]), MessageQueue(client, "uploads-dlq", sys.argv[1])
         route = Route("uploads", "scan", decode_upload, handle, [])
         lane = Lane(route, queue, dead, renew, Breakers({}, metrics), RetryPolicy(), metrics, LIMITS)
+        garbage.seldom()
         async with asyncio.TaskGroup() as group:
             group.create_task(watch_loop(metrics))
             group.create_task(lane.run())
