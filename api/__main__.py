@@ -1,6 +1,7 @@
 """`python -m api`: serves until SIGTERM or SIGINT. Exit status 2: wrong configuration; 1: it could not start."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -9,12 +10,14 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from api.access_log import ACCESS_LOG, JsonLines
 from api.app import check, running
+from api.log_stream import BatchedLines
 from media import schema
 from media.errors import UnavailableError
 from media.schema import SchemaError
 from media.settings import Settings, SettingsError, load
-from media.telemetry import configure_logging
+from media.telemetry import configure_logging, writes_json
 
 log = structlog.get_logger(__name__)
 
@@ -30,15 +33,18 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    configure_logging(settings.log_format, settings.log_level)
+    lines = BatchedLines(sys.stdout)
+    configure_logging(settings.log_format, settings.log_level, lines)
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, lines))
     except (SchemaError, UnavailableError) as error:
         sys.stderr.write(f"the API cannot start: {error}\n")
         return 1
     except (OSError, TimeoutError) as error:
         sys.stderr.write(f"the API cannot start: {type(error).__name__}: {error}\n")
         return 1
+    finally:
+        lines.write_out()
     return 0
 
 
@@ -59,7 +65,7 @@ def _server_log() -> logging.Logger:
     return logger
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, lines: BatchedLines) -> None:
     """Serve until a signal asks to stop. Raises SchemaError, OSError (a busy port, Postgres away)."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -67,11 +73,15 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     await schema.check(settings.database_url)
     async with running(settings) as app:
+        if writes_json(settings.log_format) and settings.log_level in {"debug", "info"}:
+            app[ACCESS_LOG] = JsonLines(lines).write
         # Its own access log writes whole request lines, tokens included; ours is in `middlewares`.
         runner = web.AppRunner(app, access_log=None, logger=_server_log(), shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.api_host, settings.api_port, reuse_address=True).start()
+            gc.collect()
+            gc.freeze()  # what is there now stays for good: no collection need look at it again
             log.info("api.serving", host=settings.api_host, port=settings.api_port)
             await stop.wait()
             log.info("api.stopping")

@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from api.access_log import ACCESS_LOG, by_structlog
 from api.auth import Authenticator, Keys, SecretKey
 from api.callbacks import Callbacks
 from api.dead_letters import DeadLetterDesk
@@ -80,6 +81,7 @@ def application(service: Service) -> web.Application:
         middlewares=[observe, cross_origin(service.settings.cors_origins)], client_max_size=BODY_LIMIT
     )
     app[SERVICE] = service
+    app[ACCESS_LOG] = by_structlog
     add_routes(app)
     docs = Docs()
     app.router.add_get("/openapi.json", docs.machine)

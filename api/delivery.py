@@ -10,6 +10,8 @@ from media.asset import Asset, AssetType, Delivery, Rendition, attachment
 from media.signing import Bucket, CloudFront, Credentials, S3Presigner, Window, window
 
 UPLOAD_LIFETIME = timedelta(minutes=15)
+REMEMBERED = 10_000
+"""URLs, of some 600 bytes each."""
 LIFETIMES = {
     Delivery.PUBLIC: timedelta(hours=24),  # only where there is no CloudFront: its public URLs do not end
     Delivery.COURSE_VIDEO: timedelta(hours=4),
@@ -56,6 +58,22 @@ class UploadLink:
     headers: dict[str, str]
 
 
+class SignedUrls:
+    """Remembers URLs: they stay the same for a while so that browsers can cache them, and RSA costs a millisecond."""
+
+    def __init__(self) -> None:
+        self._urls: dict[tuple[object, ...], str] = {}
+
+    def of(self, what: tuple[object, ...], sign: Callable[[], str]) -> str:
+        """The URL for `what`, which names all that it depends on; made by `sign` unless it is known."""
+        url = self._urls.get(what)
+        if url is None:
+            if len(self._urls) >= REMEMBERED:
+                self._urls.clear()
+            url = self._urls[what] = sign()
+        return url
+
+
 class Links:
     """Makes URLs. `credentials` gives those that sign at this moment; without CloudFront all is presigned by S3."""
 
@@ -70,6 +88,7 @@ class Links:
         self._region = region
         self._credentials = credentials
         self._cloudfront = cloudfront
+        self._signed = SignedUrls()
 
     @property
     def storage_origin(self) -> str:
@@ -100,14 +119,21 @@ class Links:
     async def rendition(self, asset: Asset, rendition: Rendition, now: datetime) -> Link:
         """The URL of one file, by the asset's delivery."""
         span = window(now, LIFETIMES[asset.delivery])
-        if self._cloudfront and _on_cloudfront(asset, rendition.key):
+        cloudfront = self._cloudfront
+        if cloudfront and _on_cloudfront(asset, rendition.key):
             if rendition.key.startswith("public/"):
-                return Link(self._cloudfront.plain_url(rendition.key), None)
-            return Link(self._cloudfront.signed_url(rendition.key, span.end), span.end)
+                return Link(cloudfront.plain_url(rendition.key), None)
+            url = self._signed.of((rendition.key, span), lambda: cloudfront.signed_url(rendition.key, span.end))
+            return Link(url, span.end)
         credentials = await self._credentials()
-        presigner = S3Presigner(self._bucket, self._region, credentials, span.start)
-        url = presigner.url(rendition.key, seconds=span.seconds, query=_as_answered(asset, rendition))
+        query = _as_answered(asset, rendition)
+        what = (rendition.key, span, credentials.access_key, credentials.token, *query.items())
+        url = self._signed.of(what, lambda: self._by_s3(rendition, span, credentials, query))
         return Link(url, _sooner(span.end, credentials.expires_at))
+
+    def _by_s3(self, rendition: Rendition, span: Window, credentials: Credentials, query: dict[str, str]) -> str:
+        presigner = S3Presigner(self._bucket, self._region, credentials, span.start)
+        return presigner.url(rendition.key, seconds=span.seconds, query=query)
 
     async def playback_end(self, asset: Asset, now: datetime) -> datetime:
         """When a playback that begins now must end: its segments cannot outlive the credentials that sign them."""

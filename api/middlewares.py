@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from api.access_log import ACCESS_LOG, Answered
 from api.problems import KINDS, ProblemCode, ProblemError
 from api.rates import ALLOWANCE
 from api.schemas import FieldErrorOut, ProblemOut
@@ -42,7 +43,6 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request its id, turns whatever is raised into problem+json, and writes one log line without secrets."""
     given = request.headers.get("X-Request-ID", "")
     request[REQUEST_ID] = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
-    structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
     begun = time.perf_counter()
     response = await _answered(request, handler)
@@ -109,9 +109,10 @@ def _record(request: web.Request, status: int, seconds: float) -> None:
     # The method is the client's word: unknown ones would each make a series of their own.
     method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
     request.app[SERVICE].metrics.answered(method, route, status, seconds)
+    if route in _QUIET and status < 500:  # noqa: PLR2004 - server errors
+        return
     asset_id = request.match_info.get("asset_id", "")[:36]
-    write = log.debug if route in _QUIET and status < 500 else log.info  # noqa: PLR2004 - server errors
-    write("api.request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), asset_id=asset_id)
+    request.app[ACCESS_LOG](Answered(method, route, status, seconds, asset_id, request[REQUEST_ID]))
 
 
 _QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})

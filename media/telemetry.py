@@ -30,9 +30,14 @@ def _console() -> structlog.dev.ConsoleRenderer:
     return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
-def configure_logging(log_format: str, log_level: str) -> None:
-    """JSON lines on standard output, or coloured ones on a terminal. Signatures and tokens never pass."""
-    as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+def writes_json(log_format: str) -> bool:
+    """Whether lines are JSON: `auto` means on anything but a terminal."""
+    return log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+
+
+def configure_logging(log_format: str, log_level: str, stream: Any = None) -> None:
+    """JSON lines on standard output (or `stream`), or coloured ones on a terminal. Signatures and tokens never pass."""
+    as_json = writes_json(log_format)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -45,7 +50,7 @@ def configure_logging(log_format: str, log_level: str) -> None:
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(

@@ -1,9 +1,9 @@
 """How database rows become the domain's words."""
 
-import json
 from typing import Any
 
 import asyncpg
+from pydantic_core import from_json
 
 from media.asset import Asset, AssetType, Delivery, Rendition, Stage, Status, TimelineEntry
 
@@ -24,7 +24,7 @@ RENDITIONS_AS_JSON = (
 
 def asset_of(record: asyncpg.Record) -> Asset:
     """One row of `assets`, with its renditions where `RENDITIONS_AS_JSON` was selected as `renditions`."""
-    renditions: list[dict[str, Any]] = json.loads(record.get("renditions") or "[]")
+    renditions: list[dict[str, Any]] = from_json(record.get("renditions") or "[]")
     return Asset(
         asset_type=AssetType(record["asset_type"]),
         status=Status(record["status"]),
