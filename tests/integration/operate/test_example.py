@@ -1,0 +1,56 @@
+"""The worked example of docs/handlers.md, as it stands there, on a real queue."""
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from consumer.breakers import Breakers
+from consumer.lane import Lane, Limits
+from consumer.retry import RetryPolicy
+from media.message_queue import MessageQueue
+from media.telemetry import Metrics
+from tests.integration.operate.conftest import Desk
+
+PAGE = Path(__file__).parents[3] / "docs" / "handlers.md"
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    [code] = re.findall(r"(?s)```python\n(.*?)```", PAGE.read_text())
+    module = ModuleType("example")
+    monkeypatch.setitem(sys.modules, "example", module)
+    exec(compile(code, str(PAGE), "exec"), module.__dict__)  # noqa: S102 - the page is ours, and this is its test
+    return module
+
+
+async def nothing_held(_: Any) -> set[Any]:
+    return set()
+
+
+async def test_it_counts_notes_and_buries_what_it_cannot_read(desk: Desk, example: Any) -> None:
+    queue, dead = desk.queues["recordings"], desk.queues.dead_letters("recordings")
+    for text in ("hello", "spam", "later"):
+        await queue.send(json.dumps({"owner_id": "dr-house", "text": text}))
+    await queue.send("{}")
+    counter, metrics = example.NoteCounter(), Metrics()
+    retry, limits = RetryPolicy(base=0.1, cap=0.1), Limits(visibility=30, wait=1)
+    lane = Lane(example.note_route(counter), queue, dead, nothing_held, Breakers({}, metrics), retry, metrics, limits)
+    running = asyncio.create_task(lane.run())
+    async with asyncio.timeout(30):
+        while not await depth(dead) or sorted(counter.counted) != ["hello", "later"]:
+            assert not running.done()
+        await lane.drain()
+        await running
+    [letter] = await dead.receive(limit=1, wait=0, visibility=0)
+    assert letter.attributes["error"]["StringValue"] == "undecodable"
+    assert (await queue.depth()).visible == 0
+
+
+async def depth(queue: MessageQueue) -> int:
+    return (await queue.depth()).visible
