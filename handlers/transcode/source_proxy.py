@@ -82,7 +82,7 @@ class SourceProxy:
         try:
             for at in range(first, last + 1, BLOCK):
                 await self._send_block(response, at, min(at + BLOCK - 1, last))
-        except ConnectionResetError:
+        except ConnectionError:
             return  # The reader has seen enough: it seeks elsewhere, or has ended.
         except (RejectedError, RetryableError, UnavailableError) as error:
             self.failure = self.failure or error
