@@ -11,6 +11,7 @@ setup_programs
 if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
   apt_install chromium || say "no chromium: the tests of the page are skipped"
 fi
+command -v promtool >/dev/null || apt_install prometheus || say "no promtool: the tests of the alert rules are skipped"
 
 export PATH="$PWD/.venv/bin:$PATH"
 if [ $# = 0 ]; then
