@@ -1,16 +1,18 @@
 """The connection pool, with a deadline on every statement and one error for 'Postgres is away'."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from media.errors import Dependency, UnavailableError
 
-STATEMENT_TIMEOUT = 10.0
-"""Seconds for one statement; every one of ours is a few index look-ups."""
+STATEMENT_TIMEOUT = 8.0
+"""Seconds for one statement; every one of ours is a few index look-ups. Below the ten in which work must resume."""
+RELEASE_TIMEOUT = 1.0
 CONNECT_TIMEOUT = 5.0
 
 _AWAY = (
@@ -58,20 +60,41 @@ class Database:
         self._pool = pool
 
     async def fetch(self, statement: str, *values: Any) -> list[asyncpg.Record]:
-        with postgres_calls():
-            return await self._pool.fetch(statement, *values, timeout=STATEMENT_TIMEOUT)
+        return await self._call(lambda connection: connection.fetch(statement, *values))
 
     async def fetchrow(self, statement: str, *values: Any) -> asyncpg.Record | None:
-        with postgres_calls():
-            return await self._pool.fetchrow(statement, *values, timeout=STATEMENT_TIMEOUT)
+        return await self._call(lambda connection: connection.fetchrow(statement, *values))
 
     async def fetchval(self, statement: str, *values: Any) -> Any:
-        with postgres_calls():
-            return await self._pool.fetchval(statement, *values, timeout=STATEMENT_TIMEOUT)
+        return await self._call(lambda connection: connection.fetchval(statement, *values))
 
     async def execute(self, statement: str, *values: Any) -> str:
+        return await self._call(lambda connection: connection.execute(statement, *values))
+
+    async def _call[T](self, statement: Callable[["PoolConnectionProxy[asyncpg.Record]"], Awaitable[T]]) -> T:
+        """One statement, the wait for a connection included in its time.
+
+        One that is interrupted takes its connection with it: asyncpg would wait, without an end, for Postgres to
+        acknowledge the cancellation, which a lost network never does. After one that had no answer in time, no other
+        connection is trusted either.
+        """
         with postgres_calls():
-            return await self._pool.execute(statement, *values, timeout=STATEMENT_TIMEOUT)
+            try:
+                async with asyncio.timeout(STATEMENT_TIMEOUT):
+                    return await self._call_once(statement)
+            except TimeoutError:
+                await self._pool.expire_connections()
+                raise
+
+    async def _call_once[T](self, statement: Callable[["PoolConnectionProxy[asyncpg.Record]"], Awaitable[T]]) -> T:
+        connection = await self._pool.acquire()
+        try:
+            return await statement(connection)
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
 
 
 @asynccontextmanager
