@@ -53,6 +53,11 @@ class Daemon:
             self._abort.set()
         self._stop.set()
 
+    @property
+    def aborted(self) -> bool:
+        """Whether there was a second call to `stop`."""
+        return self._abort.is_set()
+
     async def run(self) -> bool:
         """Until stopped and drained. False when a part of it died and the rest was stopped for it."""
         self._metrics.draining.set(0)
