@@ -40,14 +40,15 @@ async def test_without_a_token_nobody_is_known(header: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "offsets",
     [
-        {"exp": int(time.time()) - 60},
-        {"nbf": int(time.time()) + 120},
-        {"iat": int(time.time()) + 120},
+        {"exp": -60},
+        {"nbf": 120},
+        {"iat": 120},
     ],
 )
-async def test_outside_its_time_a_token_is_refused(changes: dict[str, Any]) -> None:
+async def test_outside_its_time_a_token_is_refused(offsets: dict[str, int]) -> None:
+    changes = {name: int(time.time()) + seconds for name, seconds in offsets.items()}
     assert await refusal(jwt.encode(claims(**changes), SECRET, "HS256")) is ProblemCode.TOKEN_EXPIRED
 
 
