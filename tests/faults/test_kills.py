@@ -52,4 +52,11 @@ async def survive(site: Site, film: bytes, count: int, kills: int, *, videos: in
 
 @pytest.mark.timeout(600)
 async def test_ten_deaths(site: Site, film: bytes) -> None:
-    await survive(site, film, 150, 10, videos=6, deadline=240)
+    """250 uploads are some 500 messages: announcements, a fifth of them twice, requests for stages, events of jobs."""
+    await survive(site, film, 250, 10, videos=6, deadline=240)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+async def test_fifty_deaths(site: Site, film: bytes) -> None:
+    await survive(site, film, 5000, 50, videos=50, deadline=3600)
