@@ -13,7 +13,8 @@ from tests.integration.transcode.studio import Studio, report_of
 IN_SYNC = 0.04
 """Seconds."""
 
-PARAMS = [pytest.param(case, id=case.name, marks=() if case.everyday else (pytest.mark.matrix,)) for case in CASES]
+RARE = (pytest.mark.matrix, pytest.mark.timeout(600))
+PARAMS = [pytest.param(case, id=case.name, marks=() if case.everyday else RARE) for case in CASES]
 
 
 @pytest.mark.parametrize("case", PARAMS)
