@@ -12,6 +12,7 @@ if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; th
   apt_install chromium || say "no chromium: the tests of the page are skipped"
 fi
 command -v promtool >/dev/null || apt_install prometheus || say "no promtool: the tests of the alert rules are skipped"
+command -v redis-server >/dev/null || apt_install redis-server || say "no redis-server: the tests of shared rate limits are skipped"
 
 export PATH="$PWD/.venv/bin:$PATH"
 if [ $# = 0 ]; then
