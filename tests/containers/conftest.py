@@ -1,0 +1,117 @@
+"""The images, built, and run on the engine that DOCKER_HOST names, as ECS runs them: read-only, without rights."""
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testcontainers.core.container import DockerContainer
+
+from deploy.local import ports
+from media.aws import Clients
+from media.message_queue import MessageQueues
+from media.object_storage import ObjectStorage
+from media.settings import Settings, load
+from tests.conftest import Database, EmulatedAws
+
+ROOT = Path(__file__).parents[2]
+HOW = """no Docker engine answers. To get one on Debian, as root:
+  apt-get install --no-install-recommends docker.io
+  dockerd --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --bip 172.31.255.1/24 --ip 127.0.0.1 &
+Where no image can be pulled, make the bases: debootstrap --variant=minbase bookworm base && tar -C base -c . |
+docker import - debian:bookworm-slim; python:3.12-slim-bookworm is that with a Python 3.12 in /usr/local."""
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """A client of the engine; without one the tests say how to get it."""
+    import docker  # type: ignore[import-untyped] # noqa: PLC0415 - comes with testcontainers; needed only here
+    from docker.errors import DockerException  # type: ignore[import-untyped] # noqa: PLC0415 - as above
+
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # its image cannot be had everywhere
+    try:
+        client = docker.from_env(timeout=600)
+        client.ping()
+    except DockerException:
+        pytest.skip(HOW)
+    yield client
+    client.close()
+
+
+def built(engine: Any, target: str) -> str:
+    """The tag of an image made from deploy/Dockerfile as it is now."""
+    tag = f"docfliq-media-test-{target}"
+    engine.images.build(path=str(ROOT), dockerfile="deploy/Dockerfile", target=target, tag=tag, network_mode="host")
+    return tag
+
+
+@pytest.fixture(scope="session")
+def service_image(engine: Any) -> str:
+    return built(engine, "service")
+
+
+@pytest.fixture(scope="session")
+def scanner_image(engine: Any) -> str:
+    return built(engine, "scanner")
+
+
+def locked_down(image: str, command: list[str], env: Mapping[str, str], **more: Any) -> DockerContainer:
+    """A container as the task definitions have it, on the host's network, where the stand-ins are."""
+    container = DockerContainer(image).with_command(command)
+    for name, value in env.items():
+        container = container.with_env(name, value)
+    for folder in ("/scratch", "/spool"):
+        container = container.with_tmpfs_mount(folder, "size=512m,uid=10001,gid=10001")
+    return container.with_kwargs(
+        network_mode="host",
+        read_only=True,
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges:true"],
+        **more,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Emulator and database with the production topology, and the environment that leads a service there."""
+
+    env: Mapping[str, str]
+    settings: Settings
+    queues: MessageQueues
+    storage: ObjectStorage
+
+
+@pytest.fixture
+async def site(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    topology = emulator.topology
+    urls = {f"MEDIA_{n.upper().replace('-', '_')}_QUEUE_URL": url for n, url in topology.queue_urls.items()}
+    client = {name: value for name, value in emulator.client_env.items() if not name.endswith("_FILE")}
+    env = (
+        client
+        | urls
+        | {
+            "MEDIA_DATABASE_URL": postgres.dsn,
+            "OUTPUT_BUCKET": topology.output_bucket,
+            "MEDIA_QUEUES": "images",
+            "MEDIA_CONCURRENCY": "2",
+            "MEDIA_RECEIVE_WAIT": "1",
+            "MEDIA_DRAIN_TIMEOUT": "20",
+            "MEDIA_CONSUMER_HOST": "127.0.0.1",
+            "MEDIA_CONSUMER_PORT": str(ports.free_port()),
+            "MEDIA_API_HOST": "127.0.0.1",
+            "MEDIA_API_PORT": str(ports.free_port()),
+            "MEDIA_JWT_SECRET": "made up for the containers' tests alone",
+            "MEDIA_LOG_FORMAT": "json",
+        }
+    )
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    async with AsyncExitStack() as stack:
+        settings = load(env_file=None)
+        clients = Clients(settings, stack)
+        yield Site(
+            env, settings, MessageQueues(await clients.sqs(), settings.queue_urls()), ObjectStorage(await clients.s3())
+        )

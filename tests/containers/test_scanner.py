@@ -1,0 +1,28 @@
+"""The image of the scanner, with signatures of the test's own."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local.clamav import EICAR, write_test_signatures
+from tests.containers.conftest import locked_down
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
+
+
+def test_clamd_starts_without_rights_and_finds_eicar(scanner_image: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    folder = write_test_signatures(tmp_path / "signatures").folder
+    command = ["clamd", "--config-file=/etc/clamav/clamd.conf"]
+    container = locked_down(scanner_image, command, {}).with_volume_mapping(str(folder), "/var/lib/clamav", "ro")
+    ping = ["clamdscan", "--config-file=/etc/clamav/clamd.conf", "--ping", "20:1"]
+    stream = f"printf {_octal(bytes.fromhex(EICAR))} | clamdscan --config-file=/etc/clamav/clamd.conf -"
+    with container:
+        assert container.exec(ping).exit_code == 0
+        assert container.exec(["id", "-u"]).output == b"10001\n"
+        found = container.exec(["sh", "-c", stream])
+    assert (found.exit_code, b"Eicar-Test-Signature" in found.output) == (1, True)
+
+
+def _octal(content: bytes) -> str:
+    return "'" + "".join(f"\\{byte:03o}" for byte in content) + "'"
