@@ -28,8 +28,7 @@ SHUTDOWN_TIMEOUT = 15.0
 def main() -> int:
     """Exit status 0 after a stop that was asked for."""
     try:
-        settings = load()
-        check(settings)
+        settings = load(check=check)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2

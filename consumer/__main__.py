@@ -39,9 +39,17 @@ async def run(settings: Settings) -> int:
     return status
 
 
+def check(settings: Settings) -> dict[str, str]:
+    """What the consumer needs beyond what every part needs."""
+    converts = settings.transcoder == "mediaconvert" and "transcodes" in settings.queues
+    if converts and not settings.mediaconvert_role_arn:
+        return {"MEDIACONVERT_ROLE_ARN": "missing; MediaConvert needs it to read and write the bucket"}
+    return {}
+
+
 def main() -> int:
     try:
-        settings = load()
+        settings = load(check=check)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

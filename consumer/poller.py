@@ -53,7 +53,7 @@ class Poller:
         self._most = most
         self._stopping = asyncio.Event()
         self._extra: set[asyncio.Task[None]] = set()
-        self._errors = 0
+        self.errors = 0
         self.turned = time.monotonic()
         self.ended = False
 
@@ -122,22 +122,22 @@ class Poller:
         return len(received)
 
     def _succeeded(self) -> None:
-        self._errors = 0
+        self.errors = 0
         self._metrics.poll_errors.labels(self._queue.name).set(0)
         self._metrics.last_poll.labels(self._queue.name).set_to_current_time()
         self._metrics.requests.labels(self._queue.name, "receive", "ok").inc()
 
     async def _failed(self, error: Exception, places: int) -> None:
         self._inbox.give_up(places)
-        self._errors += 1
-        self._metrics.poll_errors.labels(self._queue.name).set(self._errors)
+        self.errors += 1
+        self._metrics.poll_errors.labels(self._queue.name).set(self.errors)
         self._metrics.requests.labels(self._queue.name, "receive", "error").inc()
-        pause = min(LONGEST_BACKOFF, 2.0 ** min(self._errors - 1, 5)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        pause = min(LONGEST_BACKOFF, 2.0 ** min(self.errors - 1, 5)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         log.warning(
             "poll.failed",
             queue=self._queue.name,
             error=str(error) or repr(error),
-            errors=self._errors,
+            errors=self.errors,
             pause=round(pause, 1),
         )
         await self._unless_stopped(asyncio.sleep(pause), longest=pause)

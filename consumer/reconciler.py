@@ -15,7 +15,7 @@ from media.asset import Asset, ObjectVersion, Stage, StageState, output_prefix
 from media.asset_store.assets import AssetStore
 from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES, Still, Upkeep, sole_reconciler
 from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested
-from media.errors import Code, MediaError, UnavailableError
+from media.errors import Code, Dependency, MediaError, UnavailableError
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
 from media.outbox import Effect, EffectKind, Outbox
@@ -52,6 +52,7 @@ class Reconciler:
     names: tuple[str, ...]
     paused: Callable[[], set[str]]
     ask_job: AskJob
+    trip: Callable[[Dependency], None]
     metrics: Metrics
     output_bucket: str
     interval: float = 30.0
@@ -63,19 +64,19 @@ class Reconciler:
         """Sweep the outbox, for ever."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
-            await _tolerant("sweep", self._sweep)
+            await self._tolerant("sweep", self._sweep)
 
     async def gauge(self) -> None:
         """Read the queues' depths, for ever. Seldom: an idle queue may cost four requests a minute, polls included."""
         while True:
-            await _tolerant("depths", self._depths)
+            await self._tolerant("depths", self._depths)
             await asyncio.sleep(DEPTH_INTERVAL)
 
     async def run(self) -> None:
         """Reconcile, for ever, whenever no other daemon does."""
         while True:
             await asyncio.sleep(self.interval)
-            await _tolerant("reconcile", self._round)
+            await self._tolerant("reconcile", self._round)
 
     async def _sweep(self) -> None:
         while await self.outbox.sweep():
@@ -105,7 +106,7 @@ class Reconciler:
         busy = {name for name in queues if (await self.queues[name].depth()).visible > self.backlog}
         for still in found:
             if REQUESTS[still.stage][0] not in busy:
-                await _tolerant("nudge", partial(self._nudge_one, still))
+                await self._tolerant("nudge", partial(self._nudge_one, still))
 
     async def _nudge_one(self, still: Still) -> None:
         asset = still.asset
@@ -136,7 +137,7 @@ class Reconciler:
     async def _expire(self) -> None:
         """Uploads that never came; if the object is there after all, its event was lost: scan it."""
         for asset in await self.upkeep.overdue(self.expiry):
-            await _tolerant("expire", partial(self._expire_one, asset))
+            await self._tolerant("expire", partial(self._expire_one, asset))
 
     async def _expire_one(self, asset: Asset) -> None:
         stored = await self.storage.head(ObjectVersion(asset.bucket, asset.key))
@@ -150,12 +151,17 @@ class Reconciler:
         _, rows = await self.assets.bind(asset.asset_id, stored, effects=[effect], note="found by the reconciler")
         await self.outbox.carry_out(rows)
 
+    async def _tolerant(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """What fails is logged; the next asset, or the next round, comes. No asset may end the daemon.
 
-async def _tolerant(what: str, work: Callable[[], Awaitable[None]]) -> None:
-    """What fails is logged; the next asset, or the next round, comes. No asset may end the daemon."""
-    try:
-        await work()
-    except (UnavailableError, MediaError) as error:
-        log.warning("reconciler.failed", what=what, error=str(error))
-    except Exception:
-        log.exception("reconciler.unforeseen", what=what)
+        A dependency found away trips its breaker here too: an idle daemon has nobody else to notice.
+        """
+        try:
+            await work()
+        except UnavailableError as error:
+            self.trip(error.dependency)
+            log.warning("reconciler.failed", what=what, error=str(error))
+        except MediaError as error:
+            log.warning("reconciler.failed", what=what, error=str(error))
+        except Exception:
+            log.exception("reconciler.unforeseen", what=what)

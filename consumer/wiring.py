@@ -99,7 +99,7 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         name = consumer_id()
         roster = Roster(Operations(parts.database), lambda: _sign(name, daemon, breakers, lanes))
         daemon = Daemon(lanes, [*sides, roster.run], parts.metrics, patience=settings.drain_timeout)
-        yield daemon, Health([lane.poller for lane in lanes], lambda: _unready(daemon, breakers), parts.metrics)
+        yield daemon, Health([lane.poller for lane in lanes], lambda: _unready(daemon, breakers, lanes), parts.metrics)
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
@@ -236,6 +236,7 @@ def _reconciler(
         names=parts.settings.queues,
         paused=lambda: {lane.route.queue for lane in lanes if breakers.open(lane.route.needs)},
         ask_job=ask_job,
+        trip=breakers.trip,
         metrics=parts.metrics,
         output_bucket=parts.settings.output_bucket,
         interval=parts.settings.reconcile_interval,
@@ -258,8 +259,9 @@ def _probes(parts: _Parts) -> dict[Dependency, Probe]:
     }
 
 
-def _unready(daemon: Daemon, breakers: Breakers) -> list[str]:
+def _unready(daemon: Daemon, breakers: Breakers, lanes: list[Lane]) -> list[str]:
     reasons = [f"{name} is unavailable" for name in breakers.open(list(Dependency))]
+    reasons += [f"{lane.route.queue} cannot be received from" for lane in lanes if lane.poller.errors > 1]
     return reasons if daemon.phase is Phase.RUNNING else [daemon.phase, *reasons]
 
 

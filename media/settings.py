@@ -3,13 +3,15 @@
 `load()` reports everything that is wrong in one message. The table in docs/configuration.md is made from this file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from media.setting_rules import Bucket, ClamdAddresses, Host, HttpUrl, Origins, RedisUrl, RoleArn
 
 QUEUES = ("uploads", "images", "transcodes", "transcode-events", "recordings")
 MIB = 1024 * 1024
@@ -19,8 +21,15 @@ Names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment."""
 
 
+_CLOUDFRONT = ("cloudfront_domain", "cloudfront_key_pair_id", "cloudfront_private_key")
+
+
 class SettingsError(Exception):
     """The environment does not describe a service that can run; the message lists everything wrong, a line each."""
+
+
+type Check = Callable[["Settings"], Mapping[str, str]]
+"""What one process needs beyond what all need: the variables that are wrong, each with what is wrong with it."""
 
 
 def _named(name: str) -> Any:
@@ -42,26 +51,26 @@ class Settings(BaseSettings):
 
     # --- Names the platform already uses
     database_url: str = Field(description="Postgres; `postgresql+asyncpg://` is understood too")
-    output_bucket: str = Field(
+    output_bucket: Bucket = Field(
         validation_alias=_named("OUTPUT_BUCKET"), description="The bucket of uploads and outputs"
     )
     aws_region: str = Field("eu-central-1", validation_alias=_named("AWS_REGION"), description="AWS region")
-    aws_endpoint_url: str | None = Field(
+    aws_endpoint_url: HttpUrl | None = Field(
         None,
         validation_alias=_named("AWS_ENDPOINT_URL"),
         description="Another endpoint for all of AWS",
     )
-    mediaconvert_endpoint: str | None = Field(
+    mediaconvert_endpoint: HttpUrl | None = Field(
         None,
         validation_alias=_named("MEDIACONVERT_ENDPOINT"),
         description="MediaConvert's endpoint, when not the region's",
     )
-    mediaconvert_role_arn: str = Field(
+    mediaconvert_role_arn: RoleArn = Field(
         "",
         validation_alias=_named("MEDIACONVERT_ROLE_ARN"),
         description="The role that MediaConvert assumes",
     )
-    cloudfront_domain: str | None = Field(
+    cloudfront_domain: Host | None = Field(
         None,
         validation_alias=_named("CLOUDFRONT_DOMAIN"),
         description="Without it, S3 presigned URLs are handed out",
@@ -76,14 +85,14 @@ class Settings(BaseSettings):
         validation_alias=_named("CLOUDFRONT_PRIVATE_KEY"),
         description=r"PEM; a literal `\n` is understood",
     )
-    redis_url: str | None = Field(None, validation_alias=_named("REDIS_URL"), description="Shared rate limits")
+    redis_url: RedisUrl | None = Field(None, validation_alias=_named("REDIS_URL"), description="Shared rate limits")
 
     # --- Queues
-    uploads_queue_url: str = Field(description="S3 notifications and `scan.requested`")
-    images_queue_url: str = Field(description="`image.requested`")
-    transcodes_queue_url: str = Field(description="`transcode.requested`")
-    transcode_events_queue_url: str = Field(description="MediaConvert's events")
-    recordings_queue_url: str = Field(description="`webinar.recording`")
+    uploads_queue_url: HttpUrl = Field(description="S3 notifications and `scan.requested`")
+    images_queue_url: HttpUrl = Field(description="`image.requested`")
+    transcodes_queue_url: HttpUrl = Field(description="`transcode.requested`")
+    transcode_events_queue_url: HttpUrl = Field(description="MediaConvert's events")
+    recordings_queue_url: HttpUrl = Field(description="`webinar.recording`")
     queues: Names = Field(QUEUES, description="The queues that this consumer drains")
 
     # --- Consumer
@@ -104,7 +113,7 @@ class Settings(BaseSettings):
     pending_expiry: int = Field(86_400, ge=60, description="After which an upload that never came is `expired`")
 
     # --- Scan
-    clamd: str = Field(
+    clamd: ClamdAddresses = Field(
         "tcp://127.0.0.1:3310",
         description="`tcp://host:port` or `unix:///path`; several, comma-separated, stand in for each other",
     )
@@ -120,7 +129,7 @@ class Settings(BaseSettings):
         "reject",
         description="What becomes of a video or recording that is too large to scan",
     )
-    quarantine_bucket: str | None = Field(None, description="Where infected objects are moved to")
+    quarantine_bucket: Bucket | None = Field(None, description="Where infected objects are moved to")
     recording_buckets: Names = Field((), description="Buckets that the webinar service may name")
 
     # --- Images
@@ -157,16 +166,16 @@ class Settings(BaseSettings):
     api_host: str = Field("0.0.0.0", description="Address the API binds to")  # noqa: S104 - in a container
     public_url: str | None = Field(None, description="How clients reach the API; else taken from the request")
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
-    jwt_jwks_url: str | None = Field(None, description="RS256/ES256 keys")
+    jwt_jwks_url: HttpUrl | None = Field(None, description="RS256/ES256 keys")
     jwt_issuer: str | None = Field(None, description="Required `iss`")
     jwt_audience: str | None = Field(None, description="Required `aud`")
     callback_secret: SecretStr | None = Field(None, description="Signs the internal callbacks and the HLS tokens")
-    cors_origins: Names = Field((), description="Origins that may call the API from a browser")
+    cors_origins: Annotated[Names, Origins] = Field((), description="Origins that may call the API from a browser")
     rate_limit_reads: int = Field(3000, ge=0, description="Reads of one user in a minute; 0: no limit")
     rate_limit_writes: int = Field(1200, ge=0, description="Uploads, confirmations, … of one user in a minute")
     rate_limit_urls: int = Field(1800, ge=0, description="URLs made for one user in a minute")
     rate_limit_streams: int = Field(120, ge=0, description="Event streams and tickets of one user in a minute")
-    s3_public_endpoint_url: str | None = Field(None, description="S3 as the browser reaches it")
+    s3_public_endpoint_url: HttpUrl | None = Field(None, description="S3 as the browser reaches it")
     page: bool = Field(default=False, description="Serve the development page at /")
     page_token: SecretStr | None = Field(
         None, description="What /dev/token gives the development page; minted by the embedded stack"
@@ -200,20 +209,12 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql:// or postgresql+asyncpg://")
         return plain
 
-    @field_validator("clamd")
-    @classmethod
-    def _clamd_address(cls, value: str) -> str:
-        addresses = [urlsplit(address.strip()) for address in value.split(",")]
-        if not all((a.scheme == "tcp" and a.hostname and a.port) or (a.scheme == "unix" and a.path) for a in addresses):
-            raise ValueError("must be tcp://host:port or unix:///path, or several of them, comma-separated")
-        return value
-
     @field_validator("cloudfront_private_key")
     @classmethod
     def _pem(cls, value: SecretStr | None) -> SecretStr | None:
         return value and SecretStr(value.get_secret_value().replace("\\n", "\n"))
 
-    @field_validator("jwt_secret")
+    @field_validator("jwt_secret", "callback_secret")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value and len(value.get_secret_value().encode()) < 32:  # noqa: PLR2004 - RFC 7518, 3.2: as long as the hash
@@ -224,7 +225,7 @@ class Settings(BaseSettings):
     def _complete_cloudfront(self) -> Self:
         given = [self.cloudfront_domain, self.cloudfront_key_pair_id, self.cloudfront_private_key]
         if any(given) and not all(given):
-            raise ValueError("CLOUDFRONT_DOMAIN, CLOUDFRONT_KEY_PAIR_ID and CLOUDFRONT_PRIVATE_KEY go together")
+            raise ValueError("go together")
         return self
 
     def queue_urls(self) -> dict[str, str]:
@@ -245,13 +246,38 @@ class Settings(BaseSettings):
         }
 
 
-def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """Read the settings. Raises SettingsError with one line for each variable that is missing or wrong."""
-    try:
-        return Settings(_env_file=env_file, **overrides)
-    except ValidationError as error:
-        lines = [f"  {_variable(problem['loc'])}: {_reason(problem)}" for problem in error.errors()]
-        raise SettingsError("the configuration is not complete:\n" + "\n".join(sorted(lines))) from None
+def load(env_file: Path | None = Path(".env"), check: Check | None = None, **overrides: Any) -> Settings:
+    """Read the settings. Raises SettingsError with one line for each variable that is missing or wrong.
+
+    `check` says what one process needs beyond that. It is asked even when single settings are wrong, with harmless
+    values in their place, so that one message names everything.
+    """
+    lines: dict[str, str] = {}
+    stand_ins: dict[str, Any] = {}
+    settings: Settings | None = None
+    while settings is None:
+        try:
+            settings = Settings(_env_file=env_file, **{**overrides, **stand_ins})
+        except ValidationError as error:
+            for problem in error.errors():
+                lines.setdefault(_variable(problem["loc"]), _reason(problem))
+                stand_ins |= _stand_in(problem["loc"])
+    for name, reason in (check(settings) if check else {}).items():
+        lines.setdefault(name, reason)
+    if lines:
+        told = sorted(f"  {name}: {reason}" for name, reason in lines.items())
+        raise SettingsError("the configuration is not complete:\n" + "\n".join(told))
+    return settings
+
+
+def _stand_in(location: tuple[int | str, ...]) -> dict[str, Any]:
+    """A harmless value for a setting that is wrong, so that the others can be looked at."""
+    if not location:
+        return {variable(name): None for name in _CLOUDFRONT}
+    name = next(n for n in Settings.model_fields if str(location[0]) in {n, variable(n)})
+    field = Settings.model_fields[name]
+    required = {"database_url": "postgresql://", "output_bucket": "bucket"}.get(name, "http://queue")
+    return {str(location[0]): required if field.is_required() else field.get_default()}
 
 
 def variable(name: str) -> str:
@@ -262,7 +288,7 @@ def variable(name: str) -> str:
 
 def _variable(location: tuple[int | str, ...]) -> str:
     name = str(location[0]) if location else ""
-    return variable(name) if name in Settings.model_fields else name.upper() or "together"
+    return variable(name) if name in Settings.model_fields else name.upper() or ", ".join(map(variable, _CLOUDFRONT))
 
 
 def _reason(problem: Mapping[str, Any]) -> str:

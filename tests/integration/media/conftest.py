@@ -68,7 +68,7 @@ async def _queue(sqs: Any) -> str:
 
 def settings_for(url: str) -> Settings:
     """Settings whose AWS is at `url`."""
-    queue_urls = {f"{name.replace('-', '_')}_queue_url": "https://unused" for name in QUEUES}
+    queue_urls: dict[str, Any] = {f"{name.replace('-', '_')}_queue_url": "https://unused" for name in QUEUES}
     return load(
         env_file=None,
         database_url="postgresql://nowhere",

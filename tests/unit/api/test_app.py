@@ -12,12 +12,12 @@ from media.settings import QUEUES, SettingsError, load
 
 PEM = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 SECRET = "a secret of the tests that has 32 bytes or more"
-BASE = {
+BASE: dict[str, Any] = {
     "database_url": "postgresql://localhost/media",
     "output_bucket": "media",
     **{f"{name.replace('-', '_')}_queue_url": "http://localhost/q" for name in QUEUES},
 }
-CLOUDFRONT = {"cloudfront_domain": "cdn.example", "cloudfront_key_pair_id": "K"}
+CLOUDFRONT: dict[str, Any] = {"cloudfront_domain": "cdn.example", "cloudfront_key_pair_id": "K"}
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ CLOUDFRONT = {"cloudfront_domain": "cdn.example", "cloudfront_key_pair_id": "K"}
 )
 def test_what_is_missing_is_named(given: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError, match=named):
-        check(load(None, **BASE, **given))
+        load(None, check, **BASE, **given)
 
 
 def test_cloudfronts_key_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "key.pem"
     file.write_text(PEM)
     for key in (PEM, PEM.replace("\n", "\\n"), str(file)):
-        check(load(None, **BASE, **CLOUDFRONT, jwt_secret=SECRET, cloudfront_private_key=key))
+        load(None, check, **BASE, **CLOUDFRONT, jwt_secret=SECRET, cloudfront_private_key=key)
