@@ -3,7 +3,7 @@
 set -euo pipefail
 
 caller=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 # shellcheck source=deploy/local/setup.sh
 . deploy/local/setup.sh
 

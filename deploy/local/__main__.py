@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     sending.add_argument("files", type=Path, nargs="+", metavar="FILE")
     minting = commands.add_parser("token", help="print a token for the running stack")
     minting.add_argument("--user", default=process.USER, metavar="ID", help="whose token (default: %(default)s)")
-    minting.add_argument("--role", default="user", help="user, service or admin (default: %(default)s)")
+    minting.add_argument("--role", default="user", choices=["user", "service", "admin"], help="(default: %(default)s)")
     commands.add_parser("stop", help="end a stack left running")
     return parser
 
@@ -139,6 +139,10 @@ def _order(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> pr
     unusable = [str(file) for file in arguments.files if not (file.is_file() and os.access(file, os.R_OK))]
     if unusable:
         parser.error(f"not files that can be read: {', '.join(unusable)}")
+    if arguments.sender == "recording" and arguments.type not in (None, "video"):
+        parser.error("a recording is a video: --type does not go with --as recording")
+    if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
+        parser.error(f"not a folder: {arguments.out}")
     return process.Order(arguments.files, arguments.out, arguments.type, arguments.sender == "recording")
 
 
@@ -191,6 +195,9 @@ def main(arguments: list[str]) -> int:
         return USAGE
     except (PartError, NoStackError, TimeoutError) as error:
         say(f"run.sh: {error}")
+        return FAILED
+    except OSError as error:  # a state folder that cannot be made or written, mostly
+        say(f"run.sh: {error.strerror or error}: {error.filename or state_folder()}")
         return FAILED
 
 

@@ -1,6 +1,7 @@
 """What runs on the parts: the transcoder's endpoint, the consumer and the API, with exactly their settings."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -117,10 +118,14 @@ def _python(
     stop_deadline: float = child.STOP_DEADLINE,
 ) -> Program:
     """Run from the state folder: a `.env` in the repository is a developer's, not the stack's."""
+    scratch = state.root / "tmp" / name
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed one left behind
+    scratch.mkdir(parents=True)
+    own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)}
     return Program(
         name=name,
         argv=[sys.executable, "-m", module, *arguments],
-        env=child.inherited() | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **env},
+        env=child.inherited() | own | dict(env),
         cwd=state.root,
         stop_signal=signal.SIGTERM,
         stop_deadline=stop_deadline,
