@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         asyncio.run(apply(dsn) if arguments == ["apply"] else check(dsn))
-    except SchemaError as error:
+    except (SchemaError, OSError, TimeoutError, asyncpg.PostgresError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -96,7 +96,7 @@ def _rungs(width: int, height: int) -> tuple[Rung, ...]:
 
 def _fit(step: Step, width: int, height: int) -> Rung | None:
     short, long = sorted((width, height))
-    scaled = _even(Fraction(long * step.short, short)) if short >= step.short else 0
+    scaled = min(_even(Fraction(long * step.short, short)), long // 2 * 2) if short >= step.short else 0
     if not step.short <= scaled <= MAX_SIDE:
         return None
     size = (scaled, step.short) if width >= height else (step.short, scaled)

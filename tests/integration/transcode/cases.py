@@ -34,6 +34,8 @@ class Case:
     filters: str = ""
     after: Callable[[Path], None] | None = None
     everyday: bool = False
+    gap: int = 1
+    """Frames from one picture of the source to the next, at most: how long the last one stays nothing says."""
 
     def make(self, folder: Path) -> Path:
         path = folder / f"{self.name}.{self.suffix}"
@@ -88,7 +90,7 @@ CASES = [
     Case("60-fps", 320, 180, fps=Fraction(60)),
     Case("120-fps", 320, 180, fps=Fraction(60), rate="120", everyday=True),
     Case("2-fps", 320, 180, fps=Fraction(6), rate="2"),
-    Case("variable-rate", 320, 180, filters=VARIABLE, codecs=("-fps_mode", "vfr", *H264, *AAC), everyday=True),
+    Case("variable-rate", 320, 180, filters=VARIABLE, codecs=("-fps_mode", "vfr", *H264, *AAC), everyday=True, gap=3),
     Case("interlaced", 320, 180, codecs=("-flags", "+ilme+ildct", "-x264-params", "tff=1", *H264, *AAC)),
     Case("silent", 320, 180, channels=0, everyday=True),
     Case("stereo", 320, 180, channels=2, sound="stereo"),

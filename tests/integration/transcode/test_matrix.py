@@ -30,7 +30,7 @@ async def test_both_engines_make_the_same_of(case: Case, studio: Studio, tmp_pat
     assert await studio.told(ours) == await studio.told(theirs)
     for mine, other in zip(in_order(ours), in_order(theirs), strict=True):
         if mine.duration_ms and other.duration_ms:
-            assert within_a_frame(mine.duration_ms / 1000, other.duration_ms / 1000, case.fps), (mine, other)
+            assert within_a_frame(mine.duration_ms / 1000, other.duration_ms / 1000, case.fps / case.gap), (mine, other)
 
 
 async def judge(case: Case, original: Played, asset: Asset, studio: Studio) -> None:
