@@ -101,3 +101,12 @@ async def until(condition: Callable[[], bool], *, deadline: float = 30.0) -> Non
     async with asyncio.timeout(deadline):
         while not condition():  # noqa: ASYNC110 - the condition is a stranger's state, nobody signals it
             await asyncio.sleep(max(0.01, deadline / 1000))
+
+
+async def nothing(_text: str, _delivery: Delivery) -> None:
+    """Work that succeeds at once."""
+
+
+async def drained(harness: Harness) -> None:
+    """Until the queue holds nothing any more."""
+    await until(lambda: not harness.queue.bodies(), deadline=7200)

@@ -1,6 +1,5 @@
 """One queue's lane: outcomes, batches, drain, breakers, fairness. In virtual time, on a queue in memory."""
 
-import asyncio
 import time
 from collections import Counter
 from itertools import pairwise
@@ -9,23 +8,13 @@ import pytest
 
 from consumer.deliveries import Delivery
 from consumer.lane import Limits
-from consumer.outcomes import Kind, Outcome
 from consumer.retry import RetryPolicy
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
-from tests.fakes.lanes import Harness, until
+from tests.fakes.lanes import Harness, drained, nothing, until
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import run
 
 S3_AWAY = UnavailableError(Dependency.S3, "away")
-
-
-async def nothing(_text: str, _delivery: Delivery) -> None:
-    """Work that succeeds at once."""
-
-
-async def drained(harness: Harness) -> None:
-    """Until the queue holds nothing any more."""
-    await until(lambda: not harness.queue.bodies(), deadline=7200)
 
 
 def test_success_is_deleted_in_batches_of_ten() -> None:
@@ -209,218 +198,5 @@ def test_entries_that_fail_and_requests_that_fail_are_settled_in_the_end() -> No
         async with harness.running(nothing):
             await drained(harness)
         assert Counter(harness.handled) == {f"m{n}": 1 for n in range(10)}
-
-    run(scenario())
-
-
-def test_a_dependency_that_is_away_pauses_the_queue_and_counts_nothing() -> None:
-    async def scenario() -> None:
-        harness = Harness(retry=RetryPolicy(attempts=1))
-        back_at = time.monotonic() + 60
-
-        async def probe() -> None:
-            if time.monotonic() < back_at:
-                raise S3_AWAY
-
-        async def work(_text: str, _delivery: Delivery) -> None:
-            if time.monotonic() < back_at:
-                raise S3_AWAY
-
-        harness.probes = {Dependency.S3: probe}
-        await harness.send(*(f"m{n}" for n in range(30)))
-        async with harness.running(work):
-            await until(lambda: time.monotonic() > back_at, deadline=120)
-            assert harness.queue.count("receive") <= 8, "paused, it asks for nothing"
-            assert max(harness.queue.receives(f"m{n}") for n in range(30)) <= 2
-            await drained(harness)
-        assert time.monotonic() - back_at <= 10
-        assert harness.dead.bodies() == []
-
-    run(scenario())
-
-
-def test_a_probe_that_is_too_kind_does_not_burn_the_receives() -> None:
-    """The dependency answers its probe and nothing else, for ten minutes; SQS gives up after 20 receives."""
-
-    async def scenario() -> None:
-        harness = Harness()
-        back_at = time.monotonic() + 600
-
-        async def probe() -> None:
-            pass
-
-        async def work(_text: str, _delivery: Delivery) -> None:
-            if time.monotonic() < back_at:
-                raise S3_AWAY
-
-        harness.probes = {Dependency.S3: probe}
-        await harness.send("patient")
-        async with harness.running(work):
-            await until(lambda: time.monotonic() > back_at, deadline=700)
-            assert harness.queue.receives("patient") < 18
-            await drained(harness)
-
-    run(scenario())
-
-
-def test_a_broken_answer_does_not_end_the_polling() -> None:
-    async def scenario() -> None:
-        harness = Harness()
-
-        async def network(request: Request) -> None:
-            if request.operation == "receive" and harness.queue.count("receive") <= 3:
-                raise KeyError("Messages")
-
-        harness.queue.network = network
-        await harness.send("patient")
-        async with harness.running(nothing) as lane:
-            await drained(harness)
-        assert lane._inbox.room == 30, "no place was lost"
-
-    run(scenario())
-
-
-def test_sqs_away_is_asked_less_and_less() -> None:
-    async def scenario() -> None:
-        harness = Harness()
-
-        async def network(_request: Request) -> None:
-            raise UnavailableError(Dependency.SQS, "away")
-
-        harness.queue.network = network
-        async with harness.running(nothing) as lane:
-            for _ in range(60):
-                await asyncio.sleep(1)
-                assert time.monotonic() - lane.poller.turned < lane.poller.allowance
-            assert harness.queue.count("receive") <= 8
-
-    run(scenario())
-
-
-def test_draining_puts_back_what_waits_within_two_seconds_and_lets_the_running_finish() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=Limits(concurrency=5, prefetch=15, visibility=60, wait=1))
-
-        async def work(_text: str, _delivery: Delivery) -> None:
-            await asyncio.sleep(10)
-
-        await harness.send(*(f"m{n}" for n in range(20)))
-        lane = harness.lane(work)
-        task = asyncio.create_task(lane.run())
-        await until(lambda: len(lane._inbox.held()) == 20)
-        asked = time.monotonic()
-        await lane.drain()
-        await asyncio.sleep(1.9)
-        assert (await harness.queue.depth()).visible == 15
-        await task
-        assert len(harness.queue.bodies()) == 15, "the five that ran are done and deleted"
-        assert time.monotonic() - asked <= 11
-
-    run(scenario())
-
-
-def test_what_arrives_after_the_signal_is_put_back() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=Limits(visibility=600, wait=20))
-        lane = harness.lane(nothing)
-        task = asyncio.create_task(lane.run())
-        await until(lambda: harness.queue.count("receive") == 1)
-        await lane.drain()
-        await harness.send("late", "later")
-        await task
-        assert harness.handled == []
-        assert (await harness.queue.depth()).visible == 2
-
-    run(scenario())
-
-
-def test_interrupted_work_is_put_back_at_once_even_before_its_first_step() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=Limits(visibility=600, wait=1))
-
-        async def work(_text: str, _delivery: Delivery) -> None:
-            await asyncio.sleep(3600)
-
-        await harness.send("a", "b", "c")
-        lane = harness.lane(work)
-        task = asyncio.create_task(lane.run())
-        while not lane._inbox.running():  # noqa: ASYNC110 - the very moment in which its task has not begun
-            await asyncio.sleep(0)
-        await lane.drain()
-        lane.interrupt()
-        await task
-        assert (await harness.queue.depth()).visible == 3
-        assert lane._inbox.held() == []
-
-    run(scenario())
-
-
-def test_one_owner_holds_at_most_half_of_the_slots_while_others_wait() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=Limits(concurrency=10, prefetch=40, visibility=60, wait=1))
-        running: Counter[str] = Counter()
-        most: Counter[str] = Counter()
-        go = asyncio.Event()
-
-        async def work(text: str, _delivery: Delivery) -> None:
-            owner = text.split(":", maxsplit=1)[0]
-            running[owner] += 1
-            most[owner] = max(most[owner], running[owner])
-            await go.wait()
-            await asyncio.sleep(1)
-            running[owner] -= 1
-
-        await harness.send(*(f"greedy:{n}" for n in range(40)), *(f"meek:{n}" for n in range(6)))
-        async with harness.running(work) as lane:
-            await until(lambda: len(lane._inbox.held()) >= 40)
-            assert len(lane._inbox.running()) == 10
-            go.set()
-            await until(lambda: harness.handled.count("meek:0") == 1)
-            first = [text.split(":")[0] for text in harness.handled]
-            await drained(harness)
-        assert most["meek"] >= 4, "they got the other half as soon as slots came free"
-        assert first
-
-    run(scenario())
-
-
-def test_nobody_is_held_up_by_one_slow_message() -> None:
-    """One of 60 s and 999 of 10 ms, ten at once: the 999 take hardly longer than without it."""
-
-    async def scenario(*, slow: bool) -> float:
-        harness = Harness(limits=Limits(concurrency=10, visibility=60, wait=1))
-        go = asyncio.Event()
-
-        async def work(text: str, _delivery: Delivery) -> None:
-            await (go.wait() if text == "slow" else asyncio.sleep(0.01))
-
-        async def network(_request: Request) -> None:
-            await asyncio.sleep(0.005)
-
-        harness.queue.network = network
-        await harness.send(*(["slow"] if slow else []), *(f"m{n}" for n in range(999)))
-        began = time.monotonic()
-        async with harness.running(work):
-            await until(lambda: len(harness.queue.bodies()) == int(slow))
-            took = time.monotonic() - began
-            go.set()
-        return took
-
-    assert run(scenario(slow=True)) / run(scenario(slow=False)) <= 1.3
-
-
-def test_a_released_outcome_comes_again_after_its_delay() -> None:
-    async def scenario() -> None:
-        harness = Harness()
-        seen: list[float] = []
-
-        async def work(_text: str, _delivery: Delivery) -> Outcome | None:
-            seen.append(time.monotonic())
-            return Outcome(Kind.RELEASED, 20) if len(seen) == 1 else None
-
-        await harness.send("busy")
-        async with harness.running(work):
-            await drained(harness)
-        assert 20 <= seen[1] - seen[0] <= 22
 
     run(scenario())
