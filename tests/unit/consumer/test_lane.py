@@ -14,8 +14,6 @@ from tests.fakes.lanes import Harness, drained, nothing, until
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import run
 
-S3_AWAY = UnavailableError(Dependency.S3, "away")
-
 
 def test_success_is_deleted_in_batches_of_ten() -> None:
     async def scenario() -> None:
