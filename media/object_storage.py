@@ -92,11 +92,6 @@ class ObjectStorage:
                 return StoredObject(version, found["ETag"].strip('"'), found["Size"])
         return None
 
-    async def content_type(self, version: ObjectVersion) -> str:
-        """The content type that the object was stored with. Raises MissingObjectError."""
-        with s3_calls():
-            return (await self._client.head_object(**_address(version)))["ContentType"]
-
     @asynccontextmanager
     async def stream(self, version: ObjectVersion, *, etag: str | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes of one version, in pieces of CHUNK; with `etag` only while it is that object.

@@ -72,7 +72,9 @@ async def test_a_film_is_resumed_after_a_reload_and_completed(busy: Door) -> Non
     assert (status, asset["status"], asset["size"]) == (200, "uploaded", SIZE)
     version = ObjectVersion(busy.service.settings.output_bucket, begun["s3_key"])
     assert await busy.service.storage.sha256(version) == hashlib.sha256(FILE[:SIZE]).hexdigest()
-    assert await busy.service.storage.content_type(version) == "video/mp4"
+    known = await busy.service.storage.head(version)
+    assert known
+    assert known.content_type == "video/mp4"
 
 
 async def test_completing_can_be_repeated_and_ends_the_upload(busy: Door) -> None:
