@@ -11,7 +11,7 @@ from handlers.sandbox.errors import (
     SandboxError,
 )
 from handlers.sandbox.isolation import ChildLimits, Isolation, probe
-from handlers.sandbox.one_shot import CompletedChild, run_limited
+from handlers.sandbox.one_shot import CompletedChild, ending_signal, run_limited
 from handlers.sandbox.pool import WorkerPool
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "MemoryBudget",
     "SandboxError",
     "WorkerPool",
+    "ending_signal",
     "probe",
     "run_limited",
 ]

@@ -21,6 +21,8 @@ SEARCH_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin", "/bin", "/usr/local
 OPEN_FILES = 256
 """Descriptors one child may hold: libraries, its input, a handful of outputs."""
 PROBE_TIMEOUT = 10.0
+GRACE = 1
+"""Seconds of CPU between the signal that says that they are used up (SIGXCPU) and the one that nobody can ignore."""
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs")
 # With a process namespace whatever a child leaves behind, even in a session of its own, dies with it.
@@ -28,6 +30,9 @@ _NAMESPACES = (
     ("unshare", "--pid", "--fork", "--kill-child"),
     ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"),
 )
+# The first process of a namespace ignores the signals of its limits, and what ends it `unshare` cannot pass on when it
+# is SIGKILL. So a shell is the first one; it ends with 128 and the number of the signal that ended the program.
+_FIRST_PROCESS = ("sh", "-c", '"$@"; exit $?', "sh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +54,15 @@ class Isolation:
 
     def wrap(self, argv: Sequence[str], limits: ChildLimits, *, network: bool) -> tuple[str, ...]:
         """`argv` behind every wall there is; `network` leaves it the network."""
-        namespaces = self.namespaces if network or not self.namespaces else (*self.namespaces, "--net")
+        alone = () if network else ("--net",)
+        namespaces = (*self.namespaces, *alone, *_FIRST_PROCESS) if self.namespaces else ()
         return (*self.die_with_parent, *namespaces, *self.limiter, *_limit_flags(limits), "--", *argv)
 
 
 def _limit_flags(limits: ChildLimits) -> tuple[str, ...]:
-    values = {
-        "as": limits.memory,
-        "cpu": limits.cpu_seconds,
-        "fsize": limits.file_bytes,
-        "core": 0,
-        "nofile": OPEN_FILES,
-    }
-    return tuple(f"--{name}={value}:{value}" for name, value in values.items())
+    values = {"as": limits.memory, "fsize": limits.file_bytes, "core": 0, "nofile": OPEN_FILES}
+    cpu = f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + GRACE}"
+    return (cpu, *(f"--{name}={value}:{value}" for name, value in values.items()))
 
 
 @functools.cache

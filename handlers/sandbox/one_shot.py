@@ -1,6 +1,7 @@
 """Runs a foreign program once, on untrusted input, within limits."""
 
 import asyncio
+import signal
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,12 +21,26 @@ STDERR_LIMIT = 64 * 1024
 class CompletedChild:
     """What a program did. `stderr` is its last 64 KiB.
 
-    `returncode` is never 0 when a signal or a limit ended it, but which number it is then depends on the walls.
+    `returncode` is never 0 when a signal or a limit ended it; `signal` tells which.
     """
 
     returncode: int
     stdout: bytes
     stderr: bytes
+
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that ended it: SIGXCPU for its limit of CPU."""
+        return ending_signal(self.returncode)
+
+
+def ending_signal(returncode: int) -> int | None:
+    """The number of the signal that ended a child, whatever walls stand here; None when it ended by itself.
+
+    Without namespaces the program is our own child, with them it is that of a shell, which adds 128.
+    """
+    number = -returncode if returncode < 0 else returncode - 128
+    return number if 0 < number < signal.NSIG else None
 
 
 async def run_limited(

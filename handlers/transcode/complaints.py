@@ -15,9 +15,9 @@ _MISSING = re.compile(r"Server returned 404|No such file or directory")
 _PROTECTED = re.compile(r"DRM protected|[Ee]ncrypted")
 _CODEC = re.compile(r"Codec \((\w{1,40})\) not on whitelist")
 _CUT_SHORT = re.compile(r"partial file|File ended prematurely|Truncated|Packet corrupt|error reading header")
+_MEMORY = re.compile(r"Cannot allocate memory|get_buffer\(\) failed|[Ff]ailed to allocate|malloc of size|bad_alloc")
 
 _FAULTS = (
-    (re.compile(r"Cannot allocate memory"), Code.RESOURCE_LIMIT, "reading the file needs more memory than allowed"),
     (
         re.compile(r"Format not on whitelist"),
         Code.UNSUPPORTED,
@@ -46,6 +46,11 @@ def unreachable(complaint: str) -> MediaError | None:
 def cut_short(complaint: str) -> bool:
     """Whether a reader found the file's end before the end of what its index promises."""
     return bool(_CUT_SHORT.search(complaint))
+
+
+def out_of_memory(complaint: str) -> bool:
+    """Whether a reader or decoder met its limit of address space; the exit status may well be 0 then."""
+    return bool(_MEMORY.search(complaint))
 
 
 def protected(complaint: str) -> bool:

@@ -5,6 +5,7 @@ import signal
 
 import structlog
 
+from handlers.sandbox import ending_signal
 from handlers.transcode.ffmpeg_process import Ended
 from media.errors import Code, RejectedError, RetryableError
 
@@ -17,8 +18,6 @@ _DAMAGED = re.compile(
 )
 _MEMORY = re.compile(r"Cannot allocate memory|malloc of size")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\S+")
-_UNSHARE = "unshare: sigprocmask unblock failed"
-"""What util-linux says, and exits with 1, when its child was killed by SIGKILL: it cannot die of that by itself."""
 _FULL = re.compile(r"No space left on device|File too large")
 
 
@@ -34,14 +33,14 @@ def check_ended(ended: Ended) -> None:
     log.warning(
         "transcode.ffmpeg_failed", status=ended.status, complaint=_ADDRESS.sub("source", ended.complaint)[-2000:]
     )
-    number = -ended.status if ended.status < 0 else ended.status - 128
-    if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT} or _UNSHARE in ended.complaint:
+    number = ending_signal(ended.status)
+    if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}:
         raise RetryableError(Code.WORKER_CRASHED, "ffmpeg was killed")
     if _FULL.search(ended.complaint):
         raise RetryableError(Code.TRANSCODER_ERROR, "there was no room on the disk for what is made")
     if number == signal.SIGXCPU or _MEMORY.search(ended.complaint):
         raise RejectedError(Code.RESOURCE_LIMIT, "transcoding the file needs more memory or time than allowed")
-    if 0 < number < signal.NSIG:
+    if number:
         raise RejectedError(Code.CORRUPT, f"the file made ffmpeg crash (signal {number})")
     if _DAMAGED.search(ended.complaint):
         raise RejectedError(Code.CORRUPT, "the file's content cannot be decoded")

@@ -3,7 +3,6 @@
 import json
 import signal
 import ssl
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from handlers.sandbox import (
     CompletedChild,
     run_limited,
 )
+from handlers.transcode import complaints
 from handlers.transcode.formats import CODEC_WHITELIST, FORMAT_WHITELIST
 from media.errors import Code, RejectedError, RetryableError
 
@@ -68,7 +68,6 @@ class Ffprobe:
         """
         timeout = self.timeout * timeout_factor
         cpu_seconds = max(1, round(timeout * CPU_SHARE))
-        began = time.monotonic()
         arguments = [self.program, "-hide_banner", "-v", "error", *_walls(url), *options]
         try:
             with TemporaryDirectory(prefix="probe-") as folder:
@@ -89,7 +88,7 @@ class Ffprobe:
             raise RetryableError(Code.RESOURCE_LIMIT, "reading the file took too long") from error
         except ChildOutputError as error:
             raise RejectedError(Code.RESOURCE_LIMIT, "the file describes more than can be listed") from error
-        _check_signal(child, out_of_cpu=time.monotonic() - began >= cpu_seconds)
+        _check_end(child)
         return child
 
 
@@ -127,17 +126,18 @@ def _remote(url: str) -> bool:
     raise ValueError("a source is an http(s) address or an absolute path")
 
 
-def _check_signal(child: CompletedChild, *, out_of_cpu: bool) -> None:
-    """Raises when a signal ended ffprobe: RejectedError for its limit of CPU and for a crash in a parser,
-    RetryableError when somebody else killed it, the kernel for want of memory, say.
+def _check_end(child: CompletedChild) -> None:
+    """Raises RejectedError when ffprobe met a limit of CPU or memory, or crashed in a parser; RetryableError when
+    somebody else killed it, the kernel for want of memory, say.
     """
-    number = -child.returncode if child.returncode < 0 else child.returncode - 128
-    if number == signal.SIGXCPU or (number == signal.SIGKILL and out_of_cpu):
+    if child.signal == signal.SIGXCPU:
         raise RejectedError(Code.RESOURCE_LIMIT, "reading the file needs more time than allowed")
-    if number in {signal.SIGKILL, signal.SIGTERM}:
+    if child.signal in {signal.SIGKILL, signal.SIGTERM}:
         raise RetryableError(Code.WORKER_CRASHED, "ffprobe was killed")
-    if 0 < number < signal.NSIG:
-        raise RejectedError(Code.CORRUPT, f"the file made its reader crash (signal {number})")
+    if complaints.out_of_memory(_text(child)):
+        raise RejectedError(Code.RESOURCE_LIMIT, "reading the file needs more memory than allowed")
+    if child.signal:
+        raise RejectedError(Code.CORRUPT, f"the file made its reader crash (signal {child.signal})")
 
 
 def _text(child: CompletedChild) -> str:

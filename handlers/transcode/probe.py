@@ -25,6 +25,7 @@ __all__ = ["AudioTrack", "Probed", "Prober", "SubtitleTrack", "VideoTrack"]
 HEAD_PACKETS = 400
 """Of all tracks together, read from the beginning: some seconds of frames, enough to tell a variable rate."""
 DECODED_PACKETS = 12
+DECODER_THREADS = 2
 TAIL_SECONDS = 3.0
 TAIL_PACKETS = 6000
 """Read from the last key frame before the tail on; a bound, since a key frame may be far away."""
@@ -113,7 +114,9 @@ class Prober:
         """How many frames come out of the first packets of `stream`."""
         reading = await self._ffprobe.read(
             url,
-            *("-select_streams", str(stream), "-show_frames", "-show_entries", "frame=media_type"),
+            # Each thread of a decoder holds pictures of its own; many cores must not need more memory than a few.
+            *("-threads", str(DECODER_THREADS), "-select_streams", str(stream)),
+            *("-show_frames", "-show_entries", "frame=media_type"),
             *("-read_intervals", f"%+#{DECODED_PACKETS}"),
         )
         if error := complaints.unreachable(reading.complaint):

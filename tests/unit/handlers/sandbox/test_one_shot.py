@@ -1,7 +1,9 @@
 """Programs run once, within limits."""
 
+import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ from handlers.sandbox import (
     ChildStartError,
     ChildTimeoutError,
     CompletedChild,
+    probe,
+    run_limited,
 )
-from tests.unit.handlers.sandbox.children import MIB, becomes, processes_that_say, run_once
+from tests.unit.handlers.sandbox.children import MIB, PATIENCE, becomes, processes_that_say, run_once
 
 
 async def test_a_program_runs_to_its_end(tmp_path: Path) -> None:
@@ -41,6 +45,24 @@ async def test_complaints_are_cut_to_their_end(tmp_path: Path) -> None:
     done = await run_once(["sh", "-c", "head -c 1000000 /dev/zero >&2; echo last >&2"], cwd=tmp_path)
     assert len(done.stderr) == 64 * 1024
     assert done.stderr.endswith(b"last\n")
+
+
+async def test_a_program_that_uses_up_its_cpu_says_so(tmp_path: Path) -> None:
+    limits = {"memory": 512 * MIB, "cpu_seconds": 1, "file_bytes": MIB, "timeout": PATIENCE}
+    done = await run_limited(["sh", "-c", "while :; do :; done"], cwd=tmp_path, **limits)  # type: ignore[arg-type] # seconds and bytes
+    assert done.signal == signal.SIGXCPU
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+@pytest.mark.parametrize("walled", [True, False])
+async def test_the_signal_that_ended_a_program_is_known(
+    number: signal.Signals, walled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not walled:
+        bare = replace(probe(), namespaces=())
+        monkeypatch.setattr("handlers.sandbox.process.probe", lambda: bare)
+    assert (await run_once(["sh", "-c", f"kill -{number} $$"], cwd=tmp_path)).signal == number
+    assert (await run_once(["sh", "-c", "exit 3"], cwd=tmp_path)).signal is None
 
 
 async def test_a_missing_program_is_an_error_of_its_own(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from media.errors import Code, MediaError, RejectedError, RetryableError
         (1, "av_interleaved_write_frame(): No space left on device", RetryableError, Code.TRANSCODER_ERROR),
         (1, "Unrecognized option 'nonsense'", RetryableError, Code.TRANSCODER_ERROR),
         (-signal.SIGKILL, "", RetryableError, Code.WORKER_CRASHED),
-        (1, "unshare: sigprocmask unblock failed: Invalid argument", RetryableError, Code.WORKER_CRASHED),
+        (128 + signal.SIGKILL, "Killed", RetryableError, Code.WORKER_CRASHED),
         (128 + signal.SIGSEGV, "", RejectedError, Code.CORRUPT),
         (-signal.SIGXCPU, "", RejectedError, Code.RESOURCE_LIMIT),
     ],

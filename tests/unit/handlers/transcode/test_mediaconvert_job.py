@@ -56,7 +56,7 @@ def test_the_request_is_what_the_service_takes(name: str) -> None:
 
 def test_names_the_asset_and_the_attempt() -> None:
     request = video_job()
-    assert request["UserMetadata"] == {"asset_id": str(ASSET), "attempt": "2"}
+    assert request["UserMetadata"] == {"asset_id": str(ASSET), "attempt": "2", "bucket": "out"}
     assert "Queue" not in request
     assert request["Settings"]["Inputs"][0]["FileInput"] == "s3://in/uploads/video/o/a/film.mp4"
 

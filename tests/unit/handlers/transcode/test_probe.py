@@ -1,14 +1,17 @@
 import asyncio
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from handlers.transcode.ffprobe import Ffprobe
 from handlers.transcode.probe import Prober
 from media.asset import AssetType
 from media.errors import Code, RejectedError, RetryableError
 from tests.unit.handlers.transcode.conftest import Clip, Serve, turned
 
+MIB = 1024 * 1024
 SINE = "sine=d=1"
 STEREO = "sine=d=1,aformat=channel_layouts=stereo"
 
@@ -212,3 +215,38 @@ async def test_addresses_of_other_kinds_are_refused(prober: Prober) -> None:
     for address in ("concat:/etc/passwd", "relative.mp4", "ftp://example.org/x"):
         with pytest.raises(ValueError, match="absolute path"):
             await prober.probe(address, asset_type=AssetType.VIDEO)
+
+
+async def test_a_probe_that_uses_up_its_cpu_is_a_resource_limit(clip: Clip, tmp_path: Path) -> None:
+    program = tmp_path / "ffprobe"
+    program.write_text("#!/bin/sh\nwhile :; do :; done\n")
+    program.chmod(0o755)
+    # The wait is longer than the CPU allowed: what hangs without computing is tried again instead.
+    error = await rejected(Prober(str(program), timeout=3), clip("any.mp4"))
+    assert error.code is Code.RESOURCE_LIMIT
+
+
+async def test_a_probe_that_somebody_killed_is_tried_again(clip: Clip, tmp_path: Path) -> None:
+    program = tmp_path / "ffprobe"
+    program.write_text("#!/bin/sh\nkill -KILL $$\n")
+    program.chmod(0o755)
+    with pytest.raises(RetryableError) as caught:
+        await Prober(str(program)).probe(str(clip("any.mp4")), asset_type=AssetType.VIDEO)
+    assert caught.value.code is Code.WORKER_CRASHED
+
+
+async def test_a_picture_that_outgrows_the_memory_is_a_resource_limit(clip: Clip) -> None:
+    path = clip("vast.avi", "color=s=8192x8192:r=1:d=1", "", "-c:v", "mjpeg", "-pix_fmt", "yuvj444p")
+    memory = await enough_to_open(path)
+    with pytest.raises(RejectedError) as caught:
+        await Ffprobe("ffprobe", 30, memory).read(str(path), "-show_frames")
+    assert caught.value.code is Code.RESOURCE_LIMIT
+
+
+async def enough_to_open(path: Path) -> int:
+    """Bytes in which ffprobe starts and reads the header; builds differ. One frame of the file is 200 MB more."""
+    for memory in range(64 * MIB, 1024 * MIB, 64 * MIB):
+        with suppress(RejectedError):
+            if (await Ffprobe("ffprobe", 30, memory).read(str(path), "-show_format")).ok:
+                return memory
+    raise AssertionError("ffprobe needs a gigabyte for nothing")
