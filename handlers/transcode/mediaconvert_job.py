@@ -51,7 +51,8 @@ def create_job(
     request: dict[str, Any] = {
         "Role": role_arn,
         "ClientRequestToken": token,
-        "UserMetadata": {"asset_id": str(asset_id), "attempt": str(attempt)},
+        # The events' rule in media.yaml asks for the bucket: environments share an account.
+        "UserMetadata": {"asset_id": str(asset_id), "attempt": str(attempt), "bucket": output_bucket},
         # The shortest interval, so that the person who waits sees progress.
         "StatusUpdateInterval": "SECONDS_10",
         "Settings": {
