@@ -4,12 +4,11 @@ so one look at a time, and its answer is good for a while.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from media.dead_letters.browser import Browser
-from media.dead_letters.letters import DeadLetter, Selection
+from media.dead_letters.letters import DeadLetter, Group, Selection
 from media.dead_letters.moves import Pace, move_one_by_one
 from media.message_queue import Depth, MessageQueues
 
@@ -23,12 +22,34 @@ MOVE_DEADLINE = 12.0
 """Seconds that one redrive goes on for; below the deadline of a request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reasons:
-    """How many letters died of what, as (code, reason); `looked_at` is how many were seen."""
+@dataclass(slots=True)
+class Pile:
+    """Letters that died of the same; `example` is the one that died first, `newest` when the last one did."""
 
-    counts: dict[tuple[str, str], int]
-    looked_at: int
+    example: DeadLetter
+    count: int = 0
+    newest: float = 0.0
+
+    def add(self, letter: DeadLetter) -> None:
+        self.count += 1
+        self.newest = max(self.newest, letter.died)
+        if letter.died < self.example.died:
+            self.example = letter
+
+
+@dataclass(slots=True)
+class Reasons:
+    """What letters died of; `looked_at` is how many were seen."""
+
+    piles: dict[Group, Pile] = field(default_factory=dict)
+    looked_at: int = 0
+
+    def add(self, letter: DeadLetter) -> None:
+        self.piles.setdefault(letter.group, Pile(letter)).add(letter)
+        self.looked_at += 1
+
+    def most_first(self) -> list[tuple[Group, Pile]]:
+        return sorted(self.piles.items(), key=lambda item: -item[1].count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +68,6 @@ class Redriven:
 
     moved: int
     finished: bool
-
-
-_NONE = Reasons({}, 0)
 
 
 class DeadLetterDesk:
@@ -72,7 +90,7 @@ class DeadLetterDesk:
         dead = self._queues.dead_letters(name)
         depth, buried = await asyncio.gather(self._queues[name].depth(), dead.depth())
         count = buried.visible + buried.in_flight
-        return QueueState(name, depth, count, await self._reasons(name, count) if count else _NONE)
+        return QueueState(name, depth, count, await self._reasons(name, count) if count else Reasons())
 
     async def _reasons(self, name: str, count: int) -> Reasons:
         async with self._locks[name]:
@@ -83,20 +101,20 @@ class DeadLetterDesk:
         return found[2]
 
     async def _look(self, name: str) -> Reasons:
-        counts: Counter[tuple[str, str]] = Counter()
+        reasons = Reasons()
         stop = asyncio.Event()
         timer = asyncio.get_running_loop().call_later(LOOK_DEADLINE, stop.set)
         try:
             async with Browser(self._queues.dead_letters(name), stop) as browser:
                 async for letter in browser.letters(Selection()):
-                    counts[letter.error, letter.kind[:200]] += 1
-                    if counts.total() >= LOOKED_AT:
+                    reasons.add(letter)
+                    if reasons.looked_at >= LOOKED_AT:
                         stop.set()
         finally:
             timer.cancel()
-        return Reasons(dict(counts.most_common()), counts.total())
+        return reasons
 
-    async def redrive(self, name: str, reason: str | None) -> Redriven:
+    async def redrive(self, name: str, selection: Selection) -> Redriven:
         """Send letters back to their queue for MOVE_DEADLINE seconds at most; none is lost, whatever happens."""
         moved: list[DeadLetter] = []
         stop = asyncio.Event()
@@ -104,7 +122,7 @@ class DeadLetterDesk:
             timer = asyncio.get_running_loop().call_later(MOVE_DEADLINE, stop.set)
             dead, source = self._queues.dead_letters(name), self._queues[name]
             try:
-                await move_one_by_one(dead, source, Selection(reason), Pace(), stop, moved.append)
+                await move_one_by_one(dead, source, selection, Pace(), stop, moved.append)
             finally:
                 timer.cancel()
                 self._seen.pop(name, None)

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from api.schemas import Input, Output
+from media.dead_letters.letters import KIND_LIMIT
 
 QueueName = Literal["uploads", "images", "transcodes", "transcode-events", "recordings"]
 
@@ -15,8 +16,12 @@ class DeadLettersOut(Output):
     """Letters that died for the same reason."""
 
     code: str
-    reason: str
+    reason: str = Field(description="Its words, without what differs from one asset to the next")
     count: int
+    oldest_at: datetime = Field(description="When the first of them died")
+    newest_at: datetime
+    example_asset_id: UUID | None = Field(description="The asset that the oldest one names, if it can be read")
+    example_message_id: str = Field(description="By which the log knows the oldest one")
 
 
 class QueueOut(Output):
@@ -56,11 +61,13 @@ class StuckOut(Output):
 
 
 class ConsumerOut(Output):
-    """A daemon that lives."""
+    """A daemon that lives, or that was silenced a short while ago."""
 
     id: str
     started_at: datetime
     seen_at: datetime
+    seconds: float = Field(description="Since its last sign of life; one comes every 10 seconds")
+    alive: bool = Field(description="false: three signs of life were missed")
     phase: str = Field(description="running or draining")
     open_breakers: list[str] = Field(description="Dependencies that it found away")
     in_flight: int
@@ -76,11 +83,22 @@ class OpsSummary(Output):
     consumers: list[ConsumerOut]
 
 
+class DeadLetterGroup(Input):
+    """What the summary counts together."""
+
+    code: Annotated[str, StringConstraints(min_length=1, max_length=KIND_LIMIT)]
+    reason: Annotated[str, StringConstraints(max_length=KIND_LIMIT)]
+
+
 class RedriveRequest(Input):
-    """Sends dead letters back to their queue: those with this code, or whose reason holds this text, or all."""
+    """Sends dead letters back: those for which all that is given holds, and none that dies from now on."""
 
     queue: QueueName
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="Those with this code, or whose reason holds this text"
+    )
+    group: DeadLetterGroup | None = Field(None, description="Those that the summary counts together")
+    died_before: AwareDatetime | None = Field(None, description="Usually `at` of the summary on which one acts")
 
 
 class RedriveOut(Output):

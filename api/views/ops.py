@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 
 from api.auth import Role
-from api.dead_letters import QueueState
+from api.dead_letters import Pile, QueueState
 from api.ops_schemas import (
     ConsumerOut,
     DeadLettersOut,
@@ -21,7 +21,8 @@ from api.ops_schemas import (
 from api.problems import ProblemCode, ProblemError
 from api.service import caller_of, service_of
 from api.wire import answer, read_body
-from media.asset_store.operations import LivingConsumer, StuckStage, UnfinishedAsset
+from media.asset_store.operations import KnownConsumer, StuckStage, UnfinishedAsset
+from media.dead_letters.letters import Group, Selection
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +31,18 @@ async def show_summary(request: web.Request) -> web.Response:
     """How the service stands. With dead letters there it may take some seconds: SQS lets nobody look in passing."""
     await _require_admin(request)
     service = service_of(request)
-    queues, oldest, stuck, living = await asyncio.gather(
+    queues, oldest, stuck, consumers = await asyncio.gather(
         service.dead_letters.states(),
         service.operations.oldest(),
         service.operations.stuck(),
-        service.operations.living(),
+        service.operations.consumers(),
     )
     summary = OpsSummary(
         at=datetime.now(UTC),
         queues=[_queue(state) for state in queues],
         oldest_unfinished=_unfinished(oldest) if oldest else None,
         stuck=[_stuck(stage) for stage in stuck],
-        consumers=[_consumer(consumer) for consumer in living],
+        consumers=[_consumer(consumer) for consumer in consumers],
     )
     return answer(summary)
 
@@ -50,8 +51,9 @@ async def redrive(request: web.Request) -> web.Response:
     """Send dead letters back to their queue, for some seconds; ask again until it is finished."""
     subject = await _require_admin(request)
     asked = await read_body(request, RedriveRequest)
-    done = await service_of(request).dead_letters.redrive(asked.queue, asked.reason)
-    log.info("ops.redriven", queue=asked.queue, reason=asked.reason, moved=done.moved, by=subject)
+    done = await service_of(request).dead_letters.redrive(asked.queue, _selection(asked))
+    code = asked.group.code if asked.group else None
+    log.info("ops.redriven", queue=asked.queue, reason=asked.reason, code=code, moved=done.moved, by=subject)
     return answer(RedriveOut(queue=asked.queue, moved=done.moved, finished=done.finished))
 
 
@@ -62,15 +64,34 @@ async def _require_admin(request: web.Request) -> str:
     return caller.subject
 
 
+def _selection(asked: RedriveRequest) -> Selection:
+    return Selection(
+        asked.reason,
+        died_before=asked.died_before.timestamp() if asked.died_before else None,
+        group=Group(asked.group.code, asked.group.reason) if asked.group else None,
+    )
+
+
 def _queue(state: QueueState) -> QueueOut:
-    reasons = state.reasons
     return QueueOut(
         name=state.name,
         backlog=state.depth.visible,
         in_flight=state.depth.in_flight,
         dead=state.dead,
-        dead_by_reason=[DeadLettersOut(code=c, reason=r, count=n) for (c, r), n in reasons.counts.items()],
-        dead_looked_at=reasons.looked_at,
+        dead_by_reason=[_dead(group, pile) for group, pile in state.reasons.most_first()],
+        dead_looked_at=state.reasons.looked_at,
+    )
+
+
+def _dead(group: Group, pile: Pile) -> DeadLettersOut:
+    return DeadLettersOut(
+        code=group.code,
+        reason=group.kind,
+        count=pile.count,
+        oldest_at=datetime.fromtimestamp(pile.example.died, UTC),
+        newest_at=datetime.fromtimestamp(pile.newest, UTC),
+        example_asset_id=pile.example.asset_id,
+        example_message_id=pile.example.received.message_id,
     )
 
 
@@ -97,11 +118,13 @@ def _stuck(stage: StuckStage) -> StuckOut:
     )
 
 
-def _consumer(consumer: LivingConsumer) -> ConsumerOut:
+def _consumer(consumer: KnownConsumer) -> ConsumerOut:
     return ConsumerOut(
         id=consumer.consumer_id,
         started_at=consumer.started_at,
         seen_at=consumer.seen_at,
+        seconds=consumer.seconds,
+        alive=consumer.alive,
         phase=consumer.phase,
         open_breakers=list(consumer.open_breakers),
         in_flight=consumer.in_flight,

@@ -9,8 +9,10 @@ from media.asset_store.database import Database
 
 BEAT = 10.0
 """Seconds between two signs of life of a daemon."""
-ALIVE = 35.0
-"""Seconds after which a daemon that gave none counts as gone: three were missed."""
+ALIVE = 30.0
+"""Seconds after which a daemon that gave none counts as dead: three were missed."""
+TOLD = 900.0
+"""Seconds for which one that fell silent is still told of: who looks after an alarm wants to see which one it was."""
 FORGET = 3600.0
 """Seconds after which its row goes too, when it was killed and could not remove it itself."""
 STUCK = 600.0
@@ -29,15 +31,20 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
-class LivingConsumer:
-    """A daemon as Postgres last heard of it."""
+class KnownConsumer:
+    """A daemon as Postgres last heard of it, `seconds` ago."""
 
     consumer_id: str
     started_at: datetime
     seen_at: datetime
+    seconds: float
     phase: str
     open_breakers: Sequence[str]
     in_flight: int
+
+    @property
+    def alive(self) -> bool:
+        return self.seconds <= ALIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +93,15 @@ class Operations:
         """A daemon has ended."""
         await self._database.execute("DELETE FROM consumers WHERE id = $1", consumer_id)
 
-    async def living(self) -> list[LivingConsumer]:
-        """The daemons heard of within ALIVE seconds, oldest first."""
+    async def consumers(self) -> list[KnownConsumer]:
+        """The daemons heard of within TOLD seconds, oldest first. One that ends in order takes its row with it."""
         records = await self._database.fetch(
-            "SELECT * FROM consumers WHERE seen_at > now() - $1::float8 * interval '1 second' ORDER BY started_at, id",
-            ALIVE,
+            "SELECT id AS consumer_id, started_at, seen_at, phase, open_breakers, in_flight,"
+            " extract(epoch FROM now() - seen_at)::float8 AS seconds FROM consumers"
+            " WHERE seen_at > now() - $1::float8 * interval '1 second' ORDER BY started_at, id",
+            TOLD,
         )
-        return [
-            LivingConsumer(r["id"], r["started_at"], r["seen_at"], r["phase"], r["open_breakers"], r["in_flight"])
-            for r in records
-        ]
+        return [KnownConsumer(**dict(r)) for r in records]
 
     async def oldest(self) -> UnfinishedAsset | None:
         """The oldest asset that was uploaded and is still at work."""

@@ -4,8 +4,9 @@ When it is interrupted between the two, a message is there twice, which the cons
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from media.dead_letters.browser import HOLD, Browser
 from media.dead_letters.letters import DeadLetter, Selection
@@ -45,9 +46,14 @@ async def move_one_by_one(
     stop: asyncio.Event,
     moved: Callable[[DeadLetter], None],
 ) -> None:
-    """Send each selected letter to `source`, then delete it; `moved` is told each. Raises UnavailableError."""
+    """Send each selected letter to `source`, then delete it; `moved` is told each. Raises UnavailableError.
+
+    Only letters that died before now: one that is sent back and dies again at once would be moved for ever.
+    """
+    now = time.time()
+    there = replace(selection, died_before=min(now, selection.died_before or now))
     async with Browser(dead, stop, at_once=pace.at_once) as browser:
-        async for letter in browser.letters(selection):
+        async for letter in browser.letters(there):
             await source.resend(letter.received)
             await browser.remove([letter])
             moved(letter)

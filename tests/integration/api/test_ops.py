@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -42,11 +43,17 @@ def images(body: Any) -> Any:
     return next(queue for queue in body["queues"] if queue["name"] == "images")
 
 
-async def bury(door: Door, count: int, code: str) -> None:
+async def bury(door: Door, count: int, code: str, body: str = "{}", reason: str = "") -> None:
     dead = door.service.dead_letters._queues.dead_letters("images")
-    for n in range(count):
-        reason = f"asset {uuid4()} broke"
-        await dead.send(json.dumps({"n": n, "code": code}), attributes={"error": code, "reason": reason})
+    for _ in range(count):
+        why = reason or f"asset {uuid4()} broke"
+        await dead.send(body, attributes={"error": code, "reason": why})
+
+
+async def redrive(door: Door, **asked: Any) -> Any:
+    status, done = await door.call("POST", REDRIVE, "root", claims=ADMIN, json={"queue": "images", **asked})
+    assert status == 200, done
+    return done
 
 
 async def test_operators_only(busy: Door) -> None:
@@ -65,19 +72,46 @@ async def test_dead_letters_are_counted_by_reason_and_sent_back(quiet: Door) -> 
     assert [(group["code"], group["count"]) for group in found["dead_by_reason"]] == [
         ("attempts_exhausted", 3), ("undecodable", 2),
     ]  # fmt: skip
-    status, done = await quiet.call(
-        "POST", REDRIVE, "root", claims=ADMIN, json={"queue": "images", "reason": "undecodable"}
-    )
-    assert (status, done) == (200, {"queue": "images", "moved": 2, "finished": True})
+    assert await redrive(quiet, reason="undecodable") == {"queue": "images", "moved": 2, "finished": True}
     after = images(await summary(quiet))
     assert (after["backlog"], after["dead"]) == (2, 3)
-    _, done = await quiet.call("POST", REDRIVE, "root", claims=ADMIN, json={"queue": "images"})
-    assert done["moved"] == 3
+    assert (await redrive(quiet))["moved"] == 3
     assert images(await summary(quiet))["backlog"] == 5
 
 
+async def test_one_group_is_sent_back_and_none_that_died_since(quiet: Door) -> None:
+    await bury(quiet, 2, "unforeseen", reason="KeyError")
+    await bury(quiet, 1, "unforeseen", reason="KeyError in another place")
+    seen = await summary(quiet)
+    assert [(group["reason"], group["count"]) for group in images(seen)["dead_by_reason"]] == [
+        ("KeyError", 2), ("KeyError in another place", 1),
+    ]  # fmt: skip
+    await bury(quiet, 1, "unforeseen", reason="KeyError")
+    group = {"code": "unforeseen", "reason": "KeyError"}
+    assert (await redrive(quiet, group=group, died_before=seen["at"]))["moved"] == 2
+    assert (await redrive(quiet, group=group, died_before=seen["at"]))["moved"] == 0
+    assert images(await summary(quiet))["dead"] == 2
+    assert (await redrive(quiet, group=group))["moved"] == 1
+
+
+async def test_an_example_is_told_for_each_reason(quiet: Door) -> None:
+    ours, theirs = uuid4(), uuid4()
+    record = {"s3": {"object": {"key": f"uploads/image/dr-house/{theirs}/x%2By.jpg"}}}
+    await bury(quiet, 1, "attempts_exhausted", json.dumps({"asset_id": str(ours), "trace_id": str(uuid4())}))
+    await bury(quiet, 1, "unknown_asset", json.dumps({"Message": json.dumps({"Records": [record]})}))
+    await bury(quiet, 1, "undecodable", "neither this nor that")
+    found = {group["code"]: group for group in images(await summary(quiet))["dead_by_reason"]}
+    assert {code: group["example_asset_id"] for code, group in found.items()} == {
+        "attempts_exhausted": str(ours), "unknown_asset": str(theirs), "undecodable": None,
+    }  # fmt: skip
+    assert all(group["example_message_id"] for group in found.values())
+    age = datetime.now(UTC) - datetime.fromisoformat(found["undecodable"]["oldest_at"])
+    assert timedelta() <= age < timedelta(minutes=1)
+
+
 async def test_what_may_not_be_redriven(busy: Door) -> None:
-    for body in ({}, {"queue": "elsewhere"}, {"queue": "images", "reason": ""}, {"queue": "images", "all": True}):
+    wrong = ({"reason": ""}, {"all": True}, {"group": {"code": "unforeseen"}}, {"died_before": "2026-01-01T00:00:00"})
+    for body in ({}, {"queue": "elsewhere"}, *({"queue": "images"} | more for more in wrong)):
         assert (await busy.call("POST", REDRIVE, "root", claims=ADMIN, json=body))[0] == 422
 
 
@@ -109,16 +143,20 @@ async def test_consumers_come_and_go(door: Door) -> None:
             await told.wait()
     [consumer] = body["consumers"]
     assert (consumer["id"], consumer["phase"]) == ("consumer-1", "draining")
-    assert (consumer["open_breakers"], consumer["in_flight"]) == (["clamd"], 7)
+    assert (consumer["open_breakers"], consumer["in_flight"], consumer["alive"]) == (["clamd"], 7, True)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert (await summary(door))["consumers"] == []
 
 
-async def test_a_consumer_that_was_killed_is_not_told(door: Door) -> None:
+async def test_a_consumer_that_was_killed_is_told_for_a_while(door: Door) -> None:
     operations = Operations(door.service.database)
     await operations.beat(Sign("killed", "running", [], 0))
+    await door.service.database.execute("UPDATE consumers SET seen_at = now() - interval '40 seconds'")
+    [silent] = (await summary(door))["consumers"]
+    assert not silent["alive"]
+    assert 40 <= silent["seconds"] < 100
     await door.service.database.execute("UPDATE consumers SET seen_at = now() - interval '2 hours'")
     await operations.beat(Sign("other", "running", [], 0))
-    assert [consumer.consumer_id for consumer in await operations.living()] == ["other"]
+    assert [consumer.consumer_id for consumer in await operations.consumers()] == ["other"]
     assert await door.service.database.fetchval("SELECT count(*) FROM consumers") == 1
