@@ -85,6 +85,7 @@ def application(service: Service) -> web.Application:
     if service.settings.page:
         page = page_of(service)
         app.router.add_get("/", page.index)
+        app.router.add_get("/ops", page.operations)
         app.router.add_get("/dev/token", dev_token)
         app.router.add_get("/static/{path:.+}", page.asset)
     app.on_response_prepare.append(headers_for(service))

@@ -28,6 +28,10 @@ class Page:
     async def index(self, _request: web.Request) -> web.StreamResponse:
         return self._file("index.html")
 
+    async def operations(self, _request: web.Request) -> web.StreamResponse:
+        """The operator's view. It holds no secret: what it shows, the API tells to the role `admin` alone."""
+        return self._file("ops.html")
+
     async def asset(self, request: web.Request) -> web.StreamResponse:
         return self._file(request.match_info["path"])
 

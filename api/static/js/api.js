@@ -31,6 +31,8 @@ export class Api {
   remove(id) { return this.#call('DELETE', `/assets/${id}`); }
   timeline(id) { return this.#call('GET', `/assets/${id}/timeline`); }
   ticket() { return this.#call('POST', '/events/ticket'); }
+  operations() { return this.#call('GET', '/ops/summary'); }
+  redrive(request) { return this.#call('POST', '/ops/redrive', { body: request }); }
 
   assets({ type, status, cursor, limit }) {
     const query = new URLSearchParams({ limit });
