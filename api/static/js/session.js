@@ -7,7 +7,14 @@ export class Session {
   /** Which signatures a local stack's scanner has, in its own words. */
   get scanner() { return sessionStorage.getItem(SCANNER) ?? ''; }
 
-  #token = sessionStorage.getItem(KEY);
+  #key;
+  #token;
+
+  /** `key` is where the token is kept: the operator's view has one of its own, so that it lends the gallery no rights. */
+  constructor(key = KEY) {
+    this.#key = key;
+    this.#token = sessionStorage.getItem(key);
+  }
 
   get token() { return this.#token; }
 
@@ -23,12 +30,12 @@ export class Session {
 
   use(token) {
     this.#token = token.trim();
-    sessionStorage.setItem(KEY, this.#token);
+    sessionStorage.setItem(this.#key, this.#token);
   }
 
   forget() {
     this.#token = null;
-    sessionStorage.removeItem(KEY);
+    sessionStorage.removeItem(this.#key);
   }
 
   /** Takes `#token=…` out of the address bar. True when there was one. */
