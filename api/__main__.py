@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from api.access_log import ACCESS_LOG, JsonLines
 from api.app import check, running
+from api.draining import drain
 from api.log_stream import BatchedLines
 from media import schema
 from media.errors import UnavailableError
@@ -65,11 +66,18 @@ def _server_log() -> logging.Logger:
 
 
 async def serve(settings: Settings, lines: BatchedLines) -> None:
-    """Serve until a signal asks to stop. Raises SchemaError, OSError (a busy port, Postgres away)."""
-    stop = asyncio.Event()
+    """Serve until a signal asks to stop; a second one cuts the drain's delay short.
+
+    Raises SchemaError, OSError (a busy port, Postgres away).
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked)
     await schema.check(settings.database_url)
     async with running(settings) as app:
         if writes_json(settings.log_format) and settings.log_level in {"debug", "info"}:
@@ -83,6 +91,8 @@ async def serve(settings: Settings, lines: BatchedLines) -> None:
             gc.freeze()  # what is there now stays for good: no collection need look at it again
             log.info("api.serving", host=settings.api_host, port=settings.api_port)
             await stop.wait()
+            log.info("api.draining", seconds=settings.api_drain_delay)
+            await drain(app, settings.api_drain_delay, hurry)
             log.info("api.stopping")
         finally:
             await runner.cleanup()

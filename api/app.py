@@ -16,6 +16,7 @@ from api.auth import Authenticator, Keys, SecretKey
 from api.callbacks import Callbacks
 from api.dead_letters import DeadLetterDesk
 from api.delivery import Links
+from api.draining import DRAINING, turn_away
 from api.events import Hub
 from api.jwks import JwksKeys
 from api.metrics import ApiMetrics
@@ -78,6 +79,7 @@ def application(service: Service) -> web.Application:
     )
     app[SERVICE] = service
     app[ACCESS_LOG] = by_structlog
+    app[DRAINING] = asyncio.Event()
     add_routes(app)
     docs = Docs()
     app.router.add_get("/openapi.json", docs.machine)
@@ -89,6 +91,7 @@ def application(service: Service) -> web.Application:
         app.router.add_get("/dev/token", dev_token)
         app.router.add_get("/static/{path:.+}", page.asset)
     app.on_response_prepare.append(headers_for(service))
+    app.on_response_prepare.append(turn_away)
     app.on_shutdown.append(_end_streams)
     return app
 

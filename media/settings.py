@@ -164,6 +164,9 @@ class Settings(BaseSettings):
     # --- API
     api_port: int = Field(8005, ge=0, le=65_535, description="The API's port")
     api_host: str = Field("0.0.0.0", description="Address the API binds to")  # noqa: S104 - in a container
+    api_drain_delay: float = Field(
+        5.0, ge=0, le=100, description="After SIGTERM /readyz says 503, and all else is served on for so long"
+    )
     public_url: str | None = Field(None, description="How clients reach the API; else taken from the request")
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
     jwt_jwks_url: HttpUrl | None = Field(None, description="RS256/ES256 keys")

@@ -5,6 +5,7 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from api.draining import DRAINING
 from api.problems import ProblemCode, ProblemError
 from api.schemas import HealthOut
 from api.service import service_of
@@ -24,7 +25,9 @@ async def livez(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Ready: Postgres answers."""
+    """Ready: Postgres answers, and nobody has asked us to stop."""
+    if request.app[DRAINING].is_set():
+        raise ProblemError(ProblemCode.UNAVAILABLE, "on its way out")
     try:
         async with asyncio.timeout(READY_DEADLINE):
             await service_of(request).database.fetchval("SELECT 1")

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAPTOP = {
     # A drain lets the polls under way finish, or their messages stay invisible; nobody waits 20 s for Ctrl-C.
     "MEDIA_RECEIVE_WAIT": "2",
+    # No balancer stands before this API.
+    "MEDIA_API_DRAIN_DELAY": "0",
     # Whoever sits here is all users at once, benchmarks included.
     **{f"MEDIA_RATE_LIMIT_{kind}": "0" for kind in ("READS", "WRITES", "URLS", "STREAMS")},
 }

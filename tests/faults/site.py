@@ -18,7 +18,7 @@ import asyncpg
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from deploy.local import child, programs
+from deploy.local import child, programs, tokens
 from deploy.local.ports import free_port
 from deploy.local.topology import Topology
 from media.settings import QUEUES
@@ -26,25 +26,34 @@ from tests.fakes.mediaconvert import FakeMediaConvert, fake_mediaconvert
 from tests.faults.wires import HOST, HttpProxy, Wire, http_proxy, wire_to
 
 ROOT = Path(__file__).parents[2]
+JWT_SECRET = "made up for the faults' tests alone"
+API = {
+    "MEDIA_API_HOST": HOST,
+    "MEDIA_JWT_SECRET": JWT_SECRET,
+    "MEDIA_JWT_ISSUER": tokens.ISSUER,
+    **{f"MEDIA_RATE_LIMIT_{kind}": "0" for kind in ("READS", "WRITES", "URLS", "STREAMS")},
+}
 START_DEADLINE = 30.0
 STOP_DEADLINE = 30.0
 
 
 @dataclass(slots=True)
 class Daemon:
-    """A consumer as a child process, started again as often as a test wishes."""
+    """A consumer, or an API, as a child process, started again as often as a test wishes."""
 
     env: Mapping[str, str]
     log: Path
+    module: str = "consumer"
     port: int = field(default_factory=free_port)
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Until it is alive."""
+        port = {f"MEDIA_{self.module.upper()}_PORT": str(self.port)}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *child.leash(), sys.executable, "-m", "consumer",
-                env={**child.inherited(), "PYTHONPATH": str(ROOT), **self.env, "MEDIA_CONSUMER_PORT": str(self.port)},
+                *child.leash(), sys.executable, "-m", self.module,
+                env={**child.inherited(), "PYTHONPATH": str(ROOT), **self.env, **port},
                 cwd=self.log.parent, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         async with asyncio.timeout(START_DEADLINE):
@@ -58,11 +67,15 @@ class Daemon:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as http,
-                http.get(f"http://{HOST}:{self.port}/{path}") as a,
+                http.get(f"{self.url}/{path}") as a,
             ):
                 return a.status
         except (aiohttp.ClientError, TimeoutError):
             return None
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process
@@ -105,6 +118,10 @@ class Site:
 
     def daemon(self, **settings: str) -> Daemon:
         return Daemon({**self.env, **settings}, self.logs / "consumer.log")
+
+    def api(self, **settings: str) -> Daemon:
+        """The API beside the daemon, with `JWT_SECRET` for its tokens."""
+        return Daemon({**self.env, **API, **settings}, self.logs / "api.log", "api")
 
     async def send(self, queue: str, body: Mapping[str, Any], *, delay: int = 0, group_id: str = "") -> None:
         extra = {"MessageGroupId": group_id} if group_id else {}

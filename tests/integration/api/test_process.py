@@ -30,13 +30,14 @@ def environment_of(emulator: EmulatedAws, database: Database, port: int) -> dict
     names = ["database_url", "output_bucket", *(f"{name.replace('-', '_')}_queue_url" for name in settings.queues)]
     given = {variable(name): str(getattr(settings, name)) for name in names}
     own = {"MEDIA_JWT_SECRET": SECRET, "MEDIA_API_PORT": str(port), "MEDIA_API_HOST": "127.0.0.1"}
-    return {"PATH": os.environ["PATH"]} | dict(emulator.client_env) | given | own
+    quick = {"MEDIA_API_DRAIN_DELAY": "0"}
+    return {"PATH": os.environ["PATH"]} | dict(emulator.client_env) | given | own | quick
 
 
 @contextlib.asynccontextmanager
-async def serving(emulator: EmulatedAws, database: Database) -> AsyncIterator[tuple[Process, str]]:
+async def serving(emulator: EmulatedAws, database: Database, **more: str) -> AsyncIterator[tuple[Process, str]]:
     port = free_port()
-    process = await run(environment_of(emulator, database, port))
+    process = await run(environment_of(emulator, database, port) | more)
     try:
         async with asyncio.timeout(DEADLINE):
             assert process.stdout
@@ -78,6 +79,27 @@ async def test_it_serves_until_sigterm(emulator: EmulatedAws, postgres: Database
             assert body == {"status": "ok", "service": "media"}
         async with http.get("/readyz") as answer:
             assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            assert await process.wait() == 0
+
+
+async def test_told_to_stop_it_is_not_ready_yet_serves_on_and_a_second_signal_ends_it(
+    emulator: EmulatedAws, postgres: Database
+) -> None:
+    async with (
+        serving(emulator, postgres, MEDIA_API_DRAIN_DELAY="100") as (process, url),
+        aiohttp.ClientSession(url) as http,
+    ):
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            while True:  # each look is a request: the loop waits by itself
+                async with http.get("/readyz") as answer:
+                    if answer.status == 503:
+                        break
+        async with http.get("/health") as answer:
+            assert answer.status == 200
+            assert answer.headers["Connection"] == "close"
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(DEADLINE):
             assert await process.wait() == 0

@@ -12,6 +12,7 @@ import pytest
 from aiobotocore.session import get_session
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
+from api.__main__ import SHUTDOWN_TIMEOUT
 from media.settings import QUEUES, Settings, variable
 from tests.conftest import EmulatedAws
 
@@ -144,6 +145,14 @@ def test_the_drain_ends_before_ecs_loses_patience(resources: Any) -> None:
     consumer = containers(resources)["consumer"]
     drain = next(entry["Value"] for entry in consumer["Environment"] if entry["Name"] == "MEDIA_DRAIN_TIMEOUT")
     assert float(drain) < consumer["StopTimeout"] <= 120
+
+
+def test_the_api_serves_until_the_load_balancer_has_let_go_of_it(resources: Any) -> None:
+    api, targets = containers(resources)["api"], resources["ApiTargets"]["Properties"]["TargetGroupAttributes"]
+    delay = next(float(entry["Value"]) for entry in api["Environment"] if entry["Name"] == "MEDIA_API_DRAIN_DELAY")
+    letting_go = next(float(e["Value"]) for e in targets if e["Key"] == "deregistration_delay.timeout_seconds")
+    assert letting_go <= delay
+    assert delay + SHUTDOWN_TIMEOUT < api["StopTimeout"]
 
 
 def test_the_consumer_never_takes_dead_letters_and_nobody_has_a_wildcard_action(resources: Any) -> None:
