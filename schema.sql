@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS assets (
 CREATE INDEX IF NOT EXISTS assets_by_owner ON assets (owner_id, created_at DESC, asset_id DESC);
 CREATE INDEX IF NOT EXISTS assets_unfinished ON assets (created_at)
     WHERE status IN ('pending', 'uploaded', 'scanning', 'processing');
+CREATE INDEX IF NOT EXISTS assets_expired ON assets (updated_at) WHERE status = 'expired';
 -- An upload in parts: S3's name for it, which only the owner's signed URLs carry, and the bytes of each part but the last.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS upload_id text;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS part_size bigint;
@@ -76,6 +77,10 @@ CREATE TABLE IF NOT EXISTS stages (
 );
 CREATE INDEX IF NOT EXISTS stages_unfinished ON stages (updated_at) WHERE state IN ('queued', 'leased', 'waiting');
 CREATE INDEX IF NOT EXISTS stages_by_job ON stages (job_id) WHERE job_id IS NOT NULL;
+-- When the prefixes of attempts that lost were looked at once more, long after: one that was thought dead may have written.
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS swept_at timestamptz;
+CREATE INDEX IF NOT EXISTS stages_unswept ON stages (updated_at)
+    WHERE attempt > 1 AND (swept_at IS NULL OR swept_at < updated_at);
 
 CREATE TABLE IF NOT EXISTS renditions (
     asset_id     uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
@@ -135,4 +140,4 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();
 
-INSERT INTO schema_version (version, oldest_code) VALUES (2, 1) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version, oldest_code) VALUES (3, 1) ON CONFLICT DO NOTHING;

@@ -21,7 +21,9 @@ from media.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 LONGEST_BACKOFF = 30.0
-"""Seconds between two receives while SQS fails."""
+"""Seconds between two receives while SQS goes on failing."""
+PATIENT_BACKOFF, PATIENCE = 6.0, 20
+"""Seconds between two receives for the first so many errors: two minutes in which the end is noticed within seconds."""
 TURN = 20.0
 """Seconds after which a loop that waits (for room, for a breaker) turns, to show that it lives."""
 
@@ -132,7 +134,8 @@ class Poller:
         self.errors += 1
         self._metrics.poll_errors.labels(self._queue.name).set(self.errors)
         self._metrics.requests.labels(self._queue.name, "receive", "error").inc()
-        pause = min(LONGEST_BACKOFF, 2.0 ** min(self.errors - 1, 5)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        longest = PATIENT_BACKOFF if self.errors <= PATIENCE else LONGEST_BACKOFF
+        pause = min(longest, 2.0 ** min(self.errors - 1, 5)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         log.warning(
             "poll.failed",
             queue=self._queue.name,

@@ -1,7 +1,7 @@
 """Finds what stands still and nudges it: an event that was lost, a lease long over, a job without news.
 
 One daemon at a time does it, under a Postgres advisory lock; every nudge goes through the outbox. It also sweeps the
-outbox, expires uploads that never came, and reads the depths of the queues.
+outbox, expires uploads that never came, has leftovers cleared up, and reads the depths of the queues.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from consumer.sweeper import Sweeper
 from media.asset import Asset, ObjectVersion, Stage, StageState, output_prefix
 from media.asset_store.assets import AssetStore
 from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES, Still, Upkeep, sole_reconciler
@@ -48,6 +49,7 @@ class Reconciler:
     assets: AssetStore
     storage: ObjectStorage
     outbox: Outbox
+    sweeper: Sweeper
     queues: MessageQueues
     names: tuple[str, ...]
     paused: Callable[[], set[str]]
@@ -90,6 +92,7 @@ class Reconciler:
             if ours:
                 await self._nudge()
                 await self._expire()
+                await self._tolerant("clear up", self.sweeper.round)
 
     async def _depths(self) -> None:
         for name in self.names:

@@ -17,6 +17,7 @@ from consumer.retry import RetryPolicy
 from consumer.roster import Roster, consumer_id
 from consumer.routes import Handlers
 from consumer.scale_in import ScaleInProtection
+from consumer.sweeper import Sweeper
 from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
 from handlers.recording import RecordingHandler
@@ -36,6 +37,7 @@ from handlers.transcode.probe import Prober
 from media.asset import Asset, Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect
+from media.asset_store.leftovers import Leftovers
 from media.asset_store.operations import Operations, Sign
 from media.asset_store.stages import StageStore
 from media.asset_store.upkeep import Upkeep
@@ -232,6 +234,9 @@ def _reconciler(
         assets=assets,
         storage=parts.storage,
         outbox=parts.outbox,
+        sweeper=Sweeper(
+            Leftovers(parts.database), parts.outbox, parts.settings.output_bucket, parts.settings.expired_retention
+        ),
         queues=parts.queues,
         names=parts.settings.queues,
         paused=lambda: {lane.route.queue for lane in lanes if breakers.open(lane.route.needs)},

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
-VERSION = 2
+VERSION = 3
 """The version that this code reads and writes; schema.sql records it."""
 _LOCK = 0x0D0CF119
 """Key of the advisory lock under which a schema is applied."""

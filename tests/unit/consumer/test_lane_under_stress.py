@@ -92,10 +92,15 @@ def test_sqs_away_is_asked_less_and_less() -> None:
 
         harness.queue.network = network
         async with harness.running(nothing) as lane:
-            for _ in range(60):
-                await asyncio.sleep(1)
-                assert time.monotonic() - lane.poller.turned < lane.poller.allowance
-            assert harness.queue.count("receive") <= 8
+            asked = []
+            for _ in range(10):
+                before = harness.queue.count("receive")
+                for _second in range(60):
+                    await asyncio.sleep(1)
+                    assert time.monotonic() - lane.poller.turned < lane.poller.allowance
+                asked.append(harness.queue.count("receive") - before)
+            assert asked[0] <= 17, "about six seconds apart, so that the end of a short outage is noticed"
+            assert max(asked[3:]) <= 3, "and twice a minute when it lasts"
 
     run(scenario())
 

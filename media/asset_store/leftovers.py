@@ -1,0 +1,66 @@
+"""What outlives its use: the prefixes of attempts that lost, and the rows of uploads that never came."""
+
+from dataclasses import dataclass
+
+from media.asset import Asset, Stage
+from media.asset_store.database import Database
+from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of
+
+BATCH = 100
+"""Stages looked at in one round."""
+ROWS = 1000
+"""Assets forgotten in one round; each takes its timeline with it."""
+
+_UNSWEPT = (
+    "SELECT a.*, s.stage, s.attempt, "
+    + RENDITIONS_AS_JSON
+    + """ AS renditions
+FROM stages s JOIN assets a USING (asset_id)
+WHERE s.attempt > 1 AND (s.swept_at IS NULL OR s.swept_at < s.updated_at)
+  AND s.updated_at < now() - $1::float8 * interval '1 second'
+  AND s.state IN ('done', 'rejected', 'failed', 'cancelled')
+ORDER BY s.updated_at LIMIT $2
+"""
+)
+_FORGET = """
+DELETE FROM assets WHERE asset_id IN (
+    SELECT asset_id FROM assets a
+    WHERE status = 'expired' AND updated_at < now() - $1::float8 * interval '1 second'
+      AND NOT EXISTS (SELECT FROM outbox o WHERE o.asset_id = a.asset_id)
+    ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unswept:
+    """A stage that ended after more than one attempt; the asset comes with what is served of it."""
+
+    asset: Asset
+    stage: Stage
+    attempt: int
+
+
+class Leftovers:
+    """Every method raises UnavailableError when Postgres is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def unswept(self, seconds: float) -> list[Unswept]:
+        """Stages that ended so many seconds ago, whose earlier attempts nobody has cleared up after since."""
+        records = await self._database.fetch(_UNSWEPT, seconds, BATCH)
+        return [Unswept(asset_of(record), Stage(record["stage"]), record["attempt"]) for record in records]
+
+    async def swept(self, found: Unswept) -> None:
+        """Not to be looked at again, unless another round changes the stage."""
+        await self._database.execute(
+            "UPDATE stages SET swept_at = now() WHERE asset_id = $1 AND stage = $2 AND attempt = $3",
+            found.asset.asset_id,
+            found.stage,
+            found.attempt,
+        )
+
+    async def forget_expired(self, seconds: float) -> int:
+        """Forget uploads that never came and expired so many seconds ago; returns how many."""
+        status = await self._database.execute(_FORGET, seconds, ROWS)
+        return int(status.rpartition(" ")[2])
