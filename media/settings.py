@@ -111,9 +111,7 @@ class Settings(BaseSettings):
     consumer_host: str = Field("0.0.0.0", description="Address the consumer's port binds to")  # noqa: S104 - in a container
     reconcile_interval: float = Field(30.0, gt=0, description="Between two looks for work that stands still")
     pending_expiry: int = Field(86_400, ge=60, description="After which an upload that never came is `expired`")
-    expired_retention: int = Field(
-        30 * 86_400, ge=86_400, description="After which what is known of an upload that never came is forgotten"
-    )
+    expired_retention: int = Field(2_592_000, ge=86_400, description="After which an `expired` upload is forgotten")
 
     # --- Scan
     clamd: ClamdAddresses = Field(
