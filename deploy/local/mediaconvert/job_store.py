@@ -89,8 +89,8 @@ class JobStore:
                 return False
             # Not before those of the same job that wait already: their order is kept.
             self._db.executemany(
-                "INSERT INTO events (job_id, created_at, due_at, body) "
-                "VALUES (:job, :now, max(:now, coalesce((SELECT max(due_at) FROM events WHERE job_id = :job), 0)), :body)",
+                "INSERT INTO events (job_id, created_at, due_at, body) VALUES "
+                "(:job, :now, max(:now, coalesce((SELECT max(due_at) FROM events WHERE job_id = :job), 0)), :body)",
                 [{"job": job.job_id, "now": now, "body": json.dumps(event)} for event in events],
             )
         return True
