@@ -1,0 +1,65 @@
+/** Dead letters, a panel for each queue that has some, a row for each reason. */
+
+import { h, icon } from '../dom.js';
+import { assetId, messageId } from './ids.js';
+import { count, deathInWords, span } from './phrases.js';
+import { nothing, table } from './table.js';
+
+const COLUMNS = [{ title: 'Reason' }, { title: 'Number', kind: 'number' }, { title: 'Oldest', kind: 'number' }, { title: 'For example' }, { title: 'Redrive', kind: 'action' }];
+
+/** The panels, or one that says that there is nothing. */
+export function deadLetters({ queues, at }) {
+  const panels = queues.filter((queue) => queue.dead).map((queue) => panel(queue, Date.parse(at)));
+  if (panels.length) return panels;
+  return [h('div', { class: 'panel', 'data-key': 'none' }, nothing(icon('check'), 'No dead letters', 'Every message was handled, or still will be.'))];
+}
+
+/** What the buttons stand for, by their `data-order`. */
+export function ordersOf({ queues, at }) {
+  const orders = queues.flatMap((queue) => [
+    [orderKey(queue), { queue: queue.name, number: queue.dead, group: null, at }],
+    ...queue.dead_by_reason.map((group) => [orderKey(queue, group), { queue: queue.name, number: numberOf(queue, group), group, at }]),
+  ]);
+  return new Map(orders);
+}
+
+function panel(queue, now) {
+  const groups = queue.dead_by_reason;
+  const several = groups.length > 1 || queue.dead_looked_at < queue.dead;
+  return h('section', { class: 'panel', 'data-key': queue.name, 'aria-labelledby': `dead-${queue.name}` },
+    h('header', { class: 'panel-head' },
+      h('h3', { id: `dead-${queue.name}` }, queue.name, h('span', { class: 'muted' }, seenOf(queue))),
+      several ? redriveButton(orderKey(queue), 'Redrive all', `Redrive all dead letters of ${queue.name}`) : null),
+    groups.length
+      ? table(`Dead letters of ${queue.name} by reason`, COLUMNS, groups.map((group) => row(queue, group, now)))
+      : nothing(icon('clock'), 'Somebody else is looking at them', 'To look at a dead letter is to hold it for a moment. Their reasons come with the next refresh.'));
+}
+
+function row(queue, group, now) {
+  const { code, reason } = group;
+  return {
+    key: orderKey(queue, group),
+    cells: [
+      h('div', { class: 'reason' }, h('span', { class: 'over' }, deathInWords(code)), h('code', {}, code), reason ? h('span', { class: 'words' }, reason) : null),
+      group.count.toLocaleString('en'),
+      span((now - Date.parse(group.oldest_at)) / 1000),
+      group.example_asset_id ? named('asset', assetId(group.example_asset_id)) : named('message', messageId(group.example_message_id)),
+      redriveButton(orderKey(queue, group), 'Redrive', `Redrive ${count(group.count, 'dead letter')} of ${queue.name}: ${deathInWords(code)}`),
+    ],
+  };
+}
+
+function named(what, id) { return h('span', { class: 'named' }, h('span', { class: 'muted' }, what), id); }
+
+function redriveButton(order, words, label) {
+  return h('button', { type: 'button', class: 'button is-small', 'data-act': 'redrive', 'data-order': order, 'aria-label': label }, icon('return'), words);
+}
+
+function seenOf({ dead, dead_looked_at: seen }) {
+  return seen && seen < dead ? `${count(dead, 'letter')}, ${seen.toLocaleString('en')} looked at` : count(dead, 'letter');
+}
+
+/** A group may have more letters than were looked at; then its number is not known. */
+function numberOf(queue, group) { return queue.dead_looked_at < queue.dead ? null : group.count; }
+
+function orderKey(queue, group) { return group ? [queue.name, group.code, group.reason].join('|') : queue.name; }

@@ -1,0 +1,64 @@
+/** How the operator's view puts numbers, ages and reasons. */
+
+import { humanised } from '../words.js';
+
+const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+
+const QUEUES = {
+  uploads: 'New files, to be scanned',
+  images: 'Pictures, to be rendered',
+  transcodes: 'Video and audio, to be encoded',
+  'transcode-events': 'News of encodings',
+  recordings: 'Webinars handed in',
+};
+
+/** Why messages died; the codes are those of `media/errors.py`, and one that SQS itself gives. */
+const DEATHS = {
+  undecodable: 'Cannot be read',
+  unknown_asset: 'Names an asset that does not exist',
+  bucket_not_allowed: 'From a bucket that may not be read',
+  attempts_exhausted: 'Failed again and again',
+  unforeseen: 'An error nobody foresaw',
+  max_receives: 'Received too often; nobody wrote why',
+  scanner_error: 'The scanner gave no verdict',
+  storage_error: 'The storage answered with an error',
+  transcoder_error: 'The encoder ended with an error',
+  worker_crashed: 'The process that did the work died',
+  source_missing: 'The file is not in storage any more',
+  stalled: 'Nothing was heard of the work',
+};
+
+const STATES = { queued: 'in line', leased: 'its worker fell silent', waiting: 'at the encoder' };
+
+const DEPENDENCIES = { clamd: 'ClamAV', postgres: 'Postgres', s3: 'S3', sqs: 'SQS', mediaconvert: 'MediaConvert' };
+
+export function queueInWords(name) { return QUEUES[name] ?? ''; }
+export function deathInWords(code) { return DEATHS[code] ?? humanised(code); }
+export function stateInWords(state) { return STATES[state] ?? humanised(state); }
+export function dependencyInWords(name) { return DEPENDENCIES[name] ?? name; }
+
+/** `1 dead letter`, `2 dead letters`. */
+export function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString('en')} ${number === 1 ? one : many}`;
+}
+
+/** A duration in words, in the one or two units that matter. */
+export function span(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return hours < 10 && minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  return `${Math.floor(hours / 24)} days`;
+}
+
+export function clock(date) { return CLOCK.format(date); }
+
+/** The beginning of an id: enough to tell it from its neighbours. */
+export function short(id) { return id.slice(0, 8); }
+
+/** `uploads`, `uploads and images`, `uploads, images and recordings`. */
+export function listed(words) {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
+}
