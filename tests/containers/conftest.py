@@ -1,5 +1,6 @@
 """The images, built, and run on the engine that DOCKER_HOST names, as ECS runs them: read-only, without rights."""
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -21,8 +22,20 @@ ROOT = Path(__file__).parents[2]
 HOW = """no Docker engine answers. To get one on Debian, as root:
   apt-get install --no-install-recommends docker.io
   dockerd --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --bip 172.31.255.1/24 --ip 127.0.0.1 &
+  ./test.sh -m containers
 Where no image can be pulled, make the bases: debootstrap --variant=minbase bookworm base && tar -C base -c . |
-docker import - debian:bookworm-slim; python:3.12-slim-bookworm is that with a Python 3.12 in /usr/local."""
+docker import - debian:bookworm-slim; python:3.12-slim-bookworm is that with a Python 3.12 in /usr/local. In the place
+of postgres the tests then build Debian's by themselves."""
+POSTGRES = "postgres:17-bookworm"
+"""As in deploy/compose.yaml."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Skips are silent in a quiet run; whoever asked for these tests shall know what they lack."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    if any(HOW in report.longrepr[-1] for report in skipped if isinstance(report.longrepr, tuple)):
+        terminalreporter.section("the container tests were skipped")
+        terminalreporter.line(HOW)
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +71,23 @@ def scanner_image(engine: Any) -> str:
     return built(engine, "scanner")
 
 
+@pytest.fixture(scope="session")
+def postgres_image(engine: Any) -> str:
+    """The official image; where it cannot be had, Debian's Postgres in its place."""
+    from docker.errors import APIError, ImageNotFound  # noqa: PLC0415 - as above
+
+    with contextlib.suppress(ImageNotFound):
+        engine.images.get(POSTGRES)
+        return POSTGRES
+    try:
+        engine.images.pull(POSTGRES)
+    except APIError:
+        tag, folder = "docfliq-media-test-postgres", str(Path(__file__).parent)
+        engine.images.build(path=folder, dockerfile="postgres.Dockerfile", tag=tag, network_mode="host")
+        return tag
+    return POSTGRES
+
+
 def locked_down(image: str, command: list[str], env: Mapping[str, str], **more: Any) -> DockerContainer:
     """A container as the task definitions have it, on the host's network, where the stand-ins are."""
     container = DockerContainer(image).with_command(command)
@@ -86,6 +116,13 @@ class Site:
 
 @pytest.fixture
 async def site(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    async with opened(emulator, postgres.dsn, monkeypatch) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def opened(emulator: EmulatedAws, dsn: str, monkeypatch: pytest.MonkeyPatch, **more: str) -> AsyncIterator[Site]:
+    """A site on this database, its services with these settings over the defaults."""
     topology = emulator.topology
     urls = {f"MEDIA_{n.upper().replace('-', '_')}_QUEUE_URL": url for n, url in topology.queue_urls.items()}
     client = {name: value for name, value in emulator.client_env.items() if not name.endswith("_FILE")}
@@ -93,7 +130,7 @@ async def site(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.Mo
         client
         | urls
         | {
-            "MEDIA_DATABASE_URL": postgres.dsn,
+            "MEDIA_DATABASE_URL": dsn,
             "OUTPUT_BUCKET": topology.output_bucket,
             "MEDIA_QUEUES": "images",
             "MEDIA_CONCURRENCY": "2",
@@ -106,6 +143,7 @@ async def site(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.Mo
             "MEDIA_JWT_SECRET": "made up for the containers' tests alone",
             "MEDIA_LOG_FORMAT": "json",
         }
+        | more
     )
     for name, value in env.items():
         monkeypatch.setenv(name, value)
