@@ -1,12 +1,12 @@
 """The image stage: fetches the bound version, has it rendered in a child process, stores the renditions."""
 
 import asyncio
-import tempfile
 from pathlib import Path
 
 import structlog
 
 from handlers.image.renderer import ImageRenderer, RenderedFile, RenderedImage
+from handlers.scratch import scratch_folder
 from media.asset import Asset, Rendition, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.errors import Code, RejectedError
@@ -32,8 +32,8 @@ class ImageHandler:
         self._scratch = scratch
 
     async def __call__(self, claim: Claim) -> Commit:
-        with tempfile.TemporaryDirectory(dir=self._scratch, prefix="image-") as folder:
-            source, outputs = Path(folder, "source"), Path(folder, "out")
+        async with scratch_folder("image-", self._scratch) as folder:
+            source, outputs = folder / "source", folder / "out"
             await asyncio.to_thread(outputs.mkdir)
             await self._fetch(claim.asset, source)
             image = await self._renderer.render(source, outputs)

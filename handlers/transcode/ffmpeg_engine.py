@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import structlog
 
+from handlers.scratch import scratch_folder
 from handlers.transcode import ffmpeg_process
 from handlers.transcode.completion import Completion
 from handlers.transcode.ffmpeg_command import arguments, largest_file
@@ -66,8 +66,8 @@ class FfmpegEngine:
         await self.stages.intend(claim.fence, intent.as_json(), notes)
         prefix = output_prefix(claim.asset, Stage.TRANSCODE, claim.attempt)
         async with self.protect():
-            with TemporaryDirectory(dir=self.scratch, prefix="transcode-") as folder:
-                await self._transcode(claim, plan, Path(folder), prefix)
+            async with scratch_folder("transcode-", self.scratch) as folder:
+                await self._transcode(claim, plan, folder, prefix)
             completed = await self.completion.finish(plan, prefix)
         return Commit(
             StageState.DONE,

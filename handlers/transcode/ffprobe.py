@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from handlers.sandbox import (
@@ -16,6 +15,7 @@ from handlers.sandbox import (
     CompletedChild,
     run_limited,
 )
+from handlers.scratch import scratch_folder
 from handlers.transcode import complaints
 from handlers.transcode.formats import CODEC_WHITELIST, FORMAT_WHITELIST
 from media.errors import Code, RejectedError, RetryableError
@@ -70,14 +70,14 @@ class Ffprobe:
         cpu_seconds = max(1, round(timeout * CPU_SHARE))
         arguments = [self.program, "-hide_banner", "-v", "error", *_walls(url), *options]
         try:
-            with TemporaryDirectory(prefix="probe-") as folder:
+            async with scratch_folder("probe-") as folder:
                 child = await run_limited(
-                    [*arguments, "-i", _source(url, Path(folder))],
+                    [*arguments, "-i", _source(url, folder)],
                     timeout=timeout,
                     memory=self.memory,
                     cpu_seconds=cpu_seconds,
                     file_bytes=0,
-                    cwd=Path(folder),
+                    cwd=folder,
                     env={},
                     network=_remote(url),
                     stdout_limit=STDOUT_LIMIT,
