@@ -26,10 +26,13 @@ MAX_ERROR_RATE = "0.3"
 """Of the frames that fail to decode, after which ffmpeg gives up."""
 JPEG_SCALE = 5
 """ffmpeg's quality of the poster, 2 is best; 5 looks like the 80 of 100 that MediaConvert is asked for."""
+BT2020 = "setparams=color_primaries=bt2020:colorspace=bt2020nc"
+"""What HDR is coded in, whether the source says so or not; zscale finds no way from what it is not told."""
 TONE_MAPS = {
-    "zscale": "zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
+    "zscale": f"{BT2020},zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
     "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p",
-    "scale": "scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:out_range=tv,format=yuv420p",
+    "scale": f"{BT2020},scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:"
+    "out_range=tv,format=yuv420p",
 }
 """HDR to SDR by filter. ffmpeg's own scaler knows transfer functions since 7.1; builds without zscale are that new."""
 
@@ -49,7 +52,8 @@ def arguments(plan: Plan, *, program: str, source: str, tone_map: str = "") -> l
     if plan.sound:
         argv += _aac(plan.sound, anchored=bool(plan.rungs))
     # MP4 wants the parameter sets in its header; what segments need of them the muxers put back.
-    argv += ["-flags", "+global_header", "-f", "tee", _tee(plan)]
+    # The graph makes the rate constant; what it repeats where it begins anew must not push all that follows back.
+    argv += ["-fps_mode", "vfr", "-flags", "+global_header", "-f", "tee", _tee(plan)]
     return argv + (_stills(plan) if plan.poster else [])
 
 
@@ -76,9 +80,11 @@ def _input(source: str) -> list[str]:
 def _graph(plan: Plan, tone_map: str) -> str:
     """Upright (ffmpeg's own doing), one rate, then down the ladder from the largest rung to the smallest."""
     last = len(plan.rungs) - 1
-    # V picks the first stream that is no cover picture. A picture that begins late stands still until it does.
+    # V picks the first stream that is no cover picture. A picture that begins late stands still until it does. That is
+    # asked for only then: where the size changes in the middle, ffmpeg begins the graph anew and would fill up from 0.
+    late = ":start_time=0" if plan.late_picture else ""
     steps = ["bwdif=mode=send_frame:deint=interlaced"] if plan.deinterlace else []
-    steps += [f"fps={plan.fps_numerator}/{plan.fps_denominator}:start_time=0", _scale(plan.rungs[last])]
+    steps += [f"fps={plan.fps_numerator}/{plan.fps_denominator}{late}", _scale(plan.rungs[last])]
     steps += [TONE_MAPS[tone_map]] if plan.tone_map and tone_map else []
     chains = [f"[0:V:0]{','.join(steps)},format=yuv420p,{_split(last, poster=plan.poster is not None)}"]
     chains += [

@@ -30,6 +30,7 @@ MAX_SIDE = 4096
 MIN_FPS = 5
 """Below it a 2-second group of pictures has too few frames to cut at; frames are repeated a whole number of times."""
 MAX_FPS = 60
+HALF_A_FRAME = Fraction(1, 2)
 MONO_BITRATE = 64_000
 STEREO_BITRATE = 128_000
 POSTER_SHARE = 0.1
@@ -82,6 +83,7 @@ def _plan_video(probed: Probed) -> Plan:
         source_width=video.width,
         source_height=video.height,
         rotation=video.rotation,
+        late_picture=video.begins * fps > HALF_A_FRAME,
         deinterlace=video.interlaced,
         tone_map=video.hdr,
         notes=(*_video_notes(video, fps), *_sound_notes(probed, sound)),

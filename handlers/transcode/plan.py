@@ -65,6 +65,7 @@ class Plan(Part):
     source_width: int | None = None
     source_height: int | None = None
     rotation: int = 0
+    late_picture: bool = False
     deinterlace: bool = False
     tone_map: bool = False
     notes: tuple[str, ...] = ()

@@ -84,12 +84,13 @@ class Prober:
     async def _sample(self, url: str, container: Mapping[str, Any], main: int) -> tuple[_Sample, float]:
         """Proves that there is content behind the header, at both ends, and finds the duration in seconds."""
         start = _seconds(container.get("start_time")) or 0.0
-        declared = _seconds(container.get("duration"))
+        # A recorder that was never told the end leaves 0 in the header.
+        declared = _seconds(container.get("duration")) or None
         if declared and declared > self._max_duration:
             raise RejectedError(Code.TOO_LONG, f"it lasts {declared:.0f} s, allowed are {self._max_duration:.0f}")
         async with asyncio.TaskGroup() as group:
             packets = group.create_task(self._packets(url, start, declared))
-            frames = group.create_task(self._decode(url, main))
+            frames = group.create_task(self._decode(url, main, mov=_is_mov(container)))
         sample = packets.result()
         _check_sample(sample, main, frames.result())
         end = await self._end(url, main) if declared is None else _checked_end(sample, container, start, declared)
@@ -110,10 +111,15 @@ class Prober:
             await self._ffprobe.read(url, "-show_packets", "-show_entries", entries, "-read_intervals", intervals)
         )
 
-    async def _decode(self, url: str, stream: int) -> int:
-        """How many frames come out of the first packets of `stream`."""
+    async def _decode(self, url: str, stream: int, *, mov: bool) -> int:
+        """How many frames come out of the first packets of `stream`.
+
+        A clip that was trimmed without encoding it anew begins with frames that its edit list hides, seconds of them:
+        they are looked at too.
+        """
         reading = await self._ffprobe.read(
             url,
+            *(("-ignore_editlist", "1") if mov else ()),
             # Each thread of a decoder holds pictures of its own; many cores must not need more memory than a few.
             *("-threads", str(DECODER_THREADS), "-select_streams", str(stream)),
             *("-show_frames", "-show_entries", "frame=media_type"),
@@ -208,7 +214,7 @@ def _checked_end(sample: _Sample, container: Mapping[str, Any], start: float, de
     checked against the last packet.
     """
     end = max(sample.ends, default=start)
-    exact = str(container.get("format_name", "")).startswith("mov")
+    exact = _is_mov(container)
     missing = (
         complaints.cut_short(sample.complaint)
         if exact
@@ -216,7 +222,12 @@ def _checked_end(sample: _Sample, container: Mapping[str, Any], start: float, de
     )
     if missing:
         raise RejectedError(Code.CORRUPT, f"the file was cut short: {declared:.1f} s announced, less there")
-    return start + declared
+    # Other headers may count from zero where the first time stamp is below it.
+    return start + declared if exact else max(start + declared, end)
+
+
+def _is_mov(container: Mapping[str, Any]) -> bool:
+    return str(container.get("format_name", "")).startswith("mov")
 
 
 def _seconds(text: object) -> float | None:

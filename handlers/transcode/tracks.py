@@ -38,6 +38,8 @@ class VideoTrack:
     rotation: int
     """Degrees clockwise that the player turns the picture: 0, 90, 180 or 270."""
     anamorphic: bool
+    begins: float
+    """Seconds after the first of all tracks."""
     frame_rate: Fraction
     variable_rate: bool
     interlaced: bool
@@ -102,6 +104,7 @@ def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()
         coded_width=int(stream.get("width", 0)),
         coded_height=int(stream.get("height", 0)),
         rotation=rotation,
+        begins=_begins(stream, streams),
         anamorphic=anamorphic,
         frame_rate=rate,
         variable_rate=variable,
@@ -167,6 +170,20 @@ def _rotation(stream: Mapping[str, Any]) -> int:
     return 0
 
 
+def _begins(stream: Mapping[str, Any], streams: Sequence[Mapping[str, Any]]) -> float:
+    own = _start(stream)
+    starts = [start for one in streams if (start := _start(one)) is not None]
+    return 0.0 if own is None else own - min(starts)
+
+
+def _start(stream: Mapping[str, Any]) -> float | None:
+    """Seconds; None where ffprobe does not say."""
+    try:
+        return float(stream["start_time"])
+    except (KeyError, ValueError):
+        return None
+
+
 def _frame_rate(stream: Mapping[str, Any], times: Sequence[float]) -> tuple[Fraction, bool]:
     """The rate at which nothing is lost, and whether the frames come irregularly.
 
@@ -179,9 +196,15 @@ def _frame_rate(stream: Mapping[str, Any], times: Sequence[float]) -> tuple[Frac
     typical = Fraction(1 / gaps[len(gaps) // 2]).limit_denominator(1001) if gaps else None
     variable = _uneven(gaps) or bool(average and typical and _apart(average, typical) and _apart(average, base))
     if not variable:
-        return _snap(average or typical or base or Fraction(25)), False
+        return _constant(average or typical or base or Fraction(25), base), False
     rates = [rate for rate in (base, typical, average) if rate and rate <= max(COMMON_RATES)]
     return _snap(rates[0] if rates else Fraction(60)), True
+
+
+def _constant(average: Fraction, base: Fraction | None) -> Fraction:
+    """A last sample that lasts longer, as in fragmented files, spoils the average of a short clip; not its ticks."""
+    rate = _snap(average)
+    return rate if rate in COMMON_RATES or base is None or _apart(rate, base) else _snap(base)
 
 
 def _apart(one: Fraction, other: Fraction | None) -> bool:

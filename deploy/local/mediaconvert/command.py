@@ -8,10 +8,13 @@ from deploy.local.mediaconvert.probe import OPEN, Source
 PRESET = "veryfast"
 """A stand-in is judged by its speed; the bit rates still hold."""
 FIRST_SEGMENT = 1
+BT2020 = "setparams=color_primaries=bt2020:colorspace=bt2020nc"
+"""What HDR is coded in, whether the source says so or not; zscale finds no way from what it is not told."""
 TONE_MAPS = {
-    "zscale": "zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
+    "zscale": f"{BT2020},zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
     "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p,",
-    "scale": "scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:out_range=tv,format=yuv420p,",
+    "scale": f"{BT2020},scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:"
+    "out_range=tv,format=yuv420p,",
 }
 """HDR to SDR by filter. ffmpeg's own scaler knows transfer functions since 7.1; builds without zscale are that new."""
 ROTATIONS = {0: "", 90: "transpose=clock,", 180: "hflip,vflip,", 270: "transpose=cclock,"}

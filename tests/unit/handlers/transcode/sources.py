@@ -14,6 +14,7 @@ VIDEO = VideoTrack(
     coded_width=1920,
     coded_height=1080,
     rotation=0,
+    begins=0.0,
     anamorphic=False,
     frame_rate=Fraction(25),
     variable_rate=False,

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from handlers.transcode.ffmpeg_command import arguments, largest_file
 from handlers.transcode.ladder import plan
 from media.asset import AssetType
-from tests.unit.handlers.transcode.sources import MONO, SURROUND, sound_only, source
+from tests.unit.handlers.transcode.sources import MONO, SURROUND, VIDEO, sound_only, source
 
 URL = "http://127.0.0.1:4711/token"
 
@@ -35,13 +37,20 @@ def test_one_decode_one_encoder_for_each_rung_one_for_the_sound() -> None:
 def test_every_rung_is_scaled_from_the_one_above_it() -> None:
     (graph,) = after(command(), "-filter_complex")
     chains = graph.split(";")
-    assert chains[0].startswith("[0:V:0]fps=25/1:start_time=0,scale=1920:1080")
+    assert chains[0].startswith("[0:V:0]fps=25/1,scale=1920:1080")
     assert [chain[:16] for chain in chains[1:5]] == [
         "[d4]scale=1280:7",
         "[d3]scale=960:54",
         "[d2]scale=640:36",
         "[d1]scale=480:27",
     ]
+
+
+def test_only_a_picture_that_begins_late_is_filled_up_from_the_start() -> None:
+    late = command(video=replace(VIDEO, begins=1.5))
+    assert after(late, "-filter_complex")[0].startswith("[0:V:0]fps=25/1:start_time=0,")
+    soon = command(video=replace(VIDEO, begins=0.01))
+    assert "start_time" not in after(soon, "-filter_complex")[0]
 
 
 def test_silence_maps_no_sound() -> None:

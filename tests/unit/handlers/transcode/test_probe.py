@@ -13,6 +13,7 @@ from tests.unit.handlers.transcode.conftest import Clip, Serve, turned
 
 MIB = 1024 * 1024
 SINE = "sine=d=1"
+MIXED = ("-map", "0:v", "-map", "1:a", "-c", "copy")
 STEREO = "sine=d=1,aformat=channel_layouts=stereo"
 
 
@@ -250,3 +251,35 @@ async def enough_to_open(path: Path) -> int:
             if (await Ffprobe("ffprobe", 30, memory).read(str(path), "-show_format")).ok:
                 return memory
     raise AssertionError("ffprobe needs a gigabyte for nothing")
+
+
+async def test_a_trimmed_clip_whose_first_second_is_hidden(prober: Prober, clip: Clip) -> None:
+    whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=3", "", "-g", "100")
+    trimmed = clip("trimmed.mp4", "", "", "-ss", "1.2", "-i", str(whole), "-c", "copy")
+    probed = await prober.probe(str(trimmed), asset_type=AssetType.VIDEO)
+    assert probed.duration == pytest.approx(1.8, abs=0.05)
+
+
+async def test_a_fragmented_clip_keeps_its_rate(prober: Prober, clip: Clip) -> None:
+    path = clip("fragments.mp4", "testsrc2=s=64x48:r=25:d=3", SINE, "-movflags", "frag_keyframe+empty_moov")
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert (probed.video.frame_rate, probed.video.variable_rate) == (25, False)
+
+
+async def test_a_header_that_was_never_told_the_end(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+    data = bytearray(clip("timed.mp4", "testsrc2=s=64x48:r=25:d=2").read_bytes())
+    for box, offset in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):
+        at = data.index(box) + 4 + offset
+        data[at : at + 4] = bytes(4)
+    (tmp_path / "untold.mp4").write_bytes(data)
+    probed = await prober.probe(str(tmp_path / "untold.mp4"), asset_type=AssetType.VIDEO)
+    assert probed.duration == pytest.approx(2, abs=0.05)
+
+
+async def test_a_picture_that_begins_after_the_sound(prober: Prober, clip: Clip) -> None:
+    whole = clip("both.mkv", "testsrc2=s=64x48:r=25:d=2", "sine=d=4")
+    late = clip("late.mkv", "", "", "-itsoffset", "1.5", "-i", str(whole), "-i", str(whole), *MIXED)
+    probed = await prober.probe(str(late), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert probed.video.begins == pytest.approx(1.5, abs=0.05)
