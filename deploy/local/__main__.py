@@ -1,4 +1,4 @@
-"""The command line of the embedded stack: serve, process, token, stop."""
+"""The command line of the embedded stack: serve, process, token, rehearse, stop."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from deploy.local import process, report, stack, tokens
+from deploy.local import process, report, stack, tokens, topology
 from deploy.local.child import PartError
 from deploy.local.ports import PortError
 from deploy.local.state import Running, State, StateInUseError, state_folder
@@ -96,6 +96,20 @@ async def print_token(state: State, user: str, role: str) -> int:
     return 0
 
 
+async def rehearse(state: State) -> int:
+    """service.yaml, created in the running stack's emulator; what became of it on standard output."""
+    from deploy.local import rehearsal  # noqa: PLC0415 - cfn-lint takes seconds to load, and only this needs it
+
+    settings = _require_running(state).settings
+    made = await rehearsal.rehearse(settings["AWS_ENDPOINT_URL"], topology.ENVIRONMENT)
+    for kind, count in sorted(made.resources.items()):
+        print(f"{count:3}  {kind}")
+    for name, value in sorted(made.outputs.items()):
+        print(f"{name} = {value}")
+    print(f"left out, the emulator does not know them: {', '.join(rehearsal.UNKNOWN)}")
+    return 0
+
+
 async def stop(state: State) -> int:
     """End the stack that runs on this state folder, and wait until it has ended."""
     running = _require_running(state)
@@ -131,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     minting = commands.add_parser("token", help="print a token for the running stack")
     minting.add_argument("--user", default=process.USER, metavar="ID", help="whose token (default: %(default)s)")
     minting.add_argument("--role", default="user", choices=["user", "service", "admin"], help="(default: %(default)s)")
+    commands.add_parser("rehearse", help="create service.yaml in the running stack's emulator")
     commands.add_parser("stop", help="end a stack left running")
     return parser
 
@@ -156,6 +171,8 @@ def _chosen(arguments: list[str]) -> tuple[Coroutine[None, None, int], int]:
             return process_files(state, _order(parser, given), as_json=given.json), INTERRUPTED
         case "token":
             return print_token(state, given.user, given.role), INTERRUPTED
+        case "rehearse":
+            return rehearse(state), INTERRUPTED
         case "stop":
             return stop(state), INTERRUPTED
         case _:

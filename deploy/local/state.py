@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -99,7 +100,7 @@ class State:
         """Tell other commands that the stack is up."""
         running = Running(pid=os.getpid(), ports=asdict(ports), api_url=api_url, settings=dict(settings))
         _write_private(self._running, running.model_dump_json(indent=1))
-        lines = [f"{name}={value}" for name, value in sorted(settings.items())]
+        lines = [f"{name}={_quoted(value)}" for name, value in sorted(settings.items())]
         _write_private(self.root / "settings.env", "\n".join(lines) + "\n")
 
     def retract(self) -> None:
@@ -133,6 +134,11 @@ class State:
         for folder in (self.emulator, self.postgres, self.mediaconvert):
             if folder.exists():
                 shutil.rmtree(folder)
+
+
+def _quoted(value: str) -> str:
+    """For a shell and for those who read `.env` files alike."""
+    return '"' + re.sub(r'([\\"$`])', r"\\\1", value) + '"'
 
 
 def _is_locked(path: Path) -> bool:

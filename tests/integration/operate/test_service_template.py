@@ -1,10 +1,7 @@
 """service.yaml is created in an emulator, next to media.yaml, and fits it."""
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,22 +10,9 @@ from aiobotocore.session import get_session
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
 from api.__main__ import SHUTDOWN_TIMEOUT
+from deploy.local.rehearsal import SERVICE, rehearse
 from media.settings import QUEUES, Settings, variable
 from tests.conftest import EmulatedAws
-
-TEMPLATES = Path(__file__).parents[3] / "deploy" / "cloudformation"
-SERVICE = TEMPLATES / "service.yaml"
-DEADLINE = 60.0
-UNKNOWN = [
-    "PublicKey",
-    "KeyGroup",
-    "ConsumerScaling",
-    "ConsumerScalingPolicy",
-    "Fn::ForEach::NotPolled",
-    "FailureRatioAlarm",
-    "ServerErrorsAlarm",
-]
-"""What the emulator has no notion of: CloudFront's keys, autoscaling, alarms on metric math. cfn-lint has."""
 
 
 @pytest.fixture
@@ -43,67 +27,14 @@ async def clients(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Asy
         yield client
 
 
-def known_part() -> str:
-    """The template without what the emulator does not know."""
-    template = cfn_yaml.load(str(SERVICE))
-    for name in UNKNOWN:
-        del template["Resources"][name]
-    for name in ("ConsumerService", "ApiService"):  # it takes a parameter's number for a text
-        template["Resources"][name]["Properties"]["DesiredCount"] = 2
-    text = json.dumps(template)
-    for name in ("PublicKey", "KeyGroup"):
-        text = text.replace(f'{{"Ref": "{name}"}}', f'"{name}"')
-    return text
-
-
-async def created(cloudformation: Any, name: str, parameters: dict[str, str]) -> dict[str, str]:
-    """The outputs of a new stack."""
-    await cloudformation.create_stack(
-        StackName=name,
-        TemplateBody=known_part(),
-        Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-    )
-    async with asyncio.timeout(DEADLINE):
-        while (await status(cloudformation, name))["StackStatus"] == "CREATE_IN_PROGRESS":
-            pass  # each look is a request: the loop waits by itself
-    stack = await status(cloudformation, name)
-    events = (await cloudformation.describe_stack_events(StackName=name))["StackEvents"]
-    reasons = [e["ResourceStatusReason"] for e in events if e["ResourceStatus"] == "CREATE_FAILED"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE", reasons
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-
-
-async def status(cloudformation: Any, name: str) -> Any:
-    return (await cloudformation.describe_stacks(StackName=name))["Stacks"][0]
-
-
-async def test_it_is_created(clients: Any) -> None:
-    ec2, cloudformation, ecs = await clients("ec2"), await clients("cloudformation"), await clients("ecs")
-    vpc = (await ec2.create_vpc(CidrBlock="10.9.0.0/16"))["Vpc"]["VpcId"]
-    subnets = [(await ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24"))["Subnet"]["SubnetId"] for n in range(2)]
+async def test_it_is_created_and_created_anew(emulator: EmulatedAws, clients: Any) -> None:
     environment = f"t{uuid4().hex[:8]}"
-    outputs = await created(
-        cloudformation,
-        environment,
-        {
-            "Environment": environment,
-            "VpcId": vpc,
-            "PublicSubnets": ",".join(subnets),
-            "PrivateSubnets": ",".join(subnets),
-            "ServiceImage": "registry.example/media@sha256:" + "0" * 64,
-            "ScannerImage": "registry.example/scanner@sha256:" + "0" * 64,
-            "CertificateArn": "arn:aws:acm:eu-central-1:000000000000:certificate/x",
-            "SecretArn": "arn:aws:secretsmanager:eu-central-1:000000000000:secret:media-abcdef",
-            "JwksUrl": "https://identity.example/jwks.json",
-            "JwtIssuer": "https://identity.example",
-            "JwtAudience": "media",
-            "CorsOrigins": "https://docfliq.example",
-            "RecordingsBucket": "webinars",
-            "CloudFrontPublicKey": "PEM",
-        },
-    )
+    first = await rehearse(emulator.url, environment)
+    again = await rehearse(emulator.url, environment)
+    assert again.resources == first.resources
+    outputs = again.outputs
     assert outputs["ConsumerRoleArn"].endswith(f":role/{environment}-media-consumer")
+    ecs = await clients("ecs")
     services = (await ecs.describe_services(cluster=outputs["ClusterName"], services=["consumer", "api"]))["services"]
     assert {service["serviceName"]: service["desiredCount"] for service in services} == {"consumer": 2, "api": 2}
     assert ":distribution/" in outputs["CloudFrontDistributionArn"]

@@ -1,0 +1,130 @@
+"""Creates service.yaml in the emulator of a running stack, beside media.yaml: a deployment without an account."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
+
+from deploy.local.child import PartError
+from deploy.local.emulator import ACCESS_KEY, REGION, SECRET_KEY
+
+SERVICE = Path(__file__).parents[1] / "cloudformation" / "service.yaml"
+DEADLINE = 60.0
+"""Seconds for CloudFormation to create or to delete the stack."""
+PAUSE = 0.05
+UNKNOWN = (
+    "PublicKey",
+    "KeyGroup",
+    "ConsumerScaling",
+    "ConsumerScalingPolicy",
+    "Fn::ForEach::NotPolled",
+    "FailureRatioAlarm",
+    "ServerErrorsAlarm",
+)
+"""What the emulator has no notion of: CloudFront's keys, autoscaling, alarms on metric math. cfn-lint has."""
+PARAMETERS: Mapping[str, str] = {
+    "ServiceImage": "registry.example/media@sha256:" + "0" * 64,
+    "ScannerImage": "registry.example/scanner@sha256:" + "0" * 64,
+    "CertificateArn": f"arn:aws:acm:{REGION}:000000000000:certificate/x",
+    "SecretArn": f"arn:aws:secretsmanager:{REGION}:000000000000:secret:media-abcdef",
+    "JwksUrl": "https://identity.example/jwks.json",
+    "JwtIssuer": "https://identity.example",
+    "JwtAudience": "media",
+    "CorsOrigins": "https://docfliq.example",
+    "RecordingsBucket": "webinars",
+    "CloudFrontPublicKey": "PEM",
+}
+"""Made up, but for the shape: nothing of it is looked at in an emulator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What was created: the stack's outputs, and how many resources of each type."""
+
+    outputs: Mapping[str, str]
+    resources: Mapping[str, int]
+
+
+def known_part() -> str:
+    """The template without what the emulator does not know, as JSON."""
+    template = cfn_yaml.load(str(SERVICE))
+    for name in UNKNOWN:
+        del template["Resources"][name]
+    for name in ("ConsumerService", "ApiService"):  # it takes a parameter's number for a text
+        template["Resources"][name]["Properties"]["DesiredCount"] = 2
+    text = json.dumps(template)
+    for name in ("PublicKey", "KeyGroup"):
+        text = text.replace(f'{{"Ref": "{name}"}}', f'"{name}"')
+    return text
+
+
+async def rehearse(url: str, environment: str) -> Rehearsed:
+    """Create the stack `ENVIRONMENT-service` in the emulator at `url`, anew where it is there already.
+
+    Raises PartError when CloudFormation does not reach a complete state within a minute.
+    """
+    session = get_session()
+    session.set_credentials(ACCESS_KEY, SECRET_KEY)
+    async with AsyncExitStack() as stack:
+        made = [session.create_client(n, endpoint_url=url, region_name=REGION) for n in ("cloudformation", "ec2")]
+        cloudformation, ec2 = [await stack.enter_async_context(client) for client in made]
+        name = f"{environment}-service"
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await _delete(cloudformation, name)
+                return await _create(cloudformation, name, await _parameters(ec2, environment))
+        except TimeoutError as error:
+            raise PartError(f"CloudFormation has not finished {name} within {DEADLINE:.0f} s") from error
+
+
+async def _parameters(ec2: Any, environment: str) -> list[dict[str, str]]:
+    """Those above, with a network made for this."""
+    vpc = (await ec2.create_vpc(CidrBlock="10.9.0.0/16"))["Vpc"]["VpcId"]
+    made = [await ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24") for n in range(2)]
+    subnets = ",".join(subnet["Subnet"]["SubnetId"] for subnet in made)
+    own = {"Environment": environment, "VpcId": vpc, "PublicSubnets": subnets, "PrivateSubnets": subnets}
+    return [{"ParameterKey": key, "ParameterValue": value} for key, value in {**PARAMETERS, **own}.items()]
+
+
+async def _delete(cloudformation: Any, name: str) -> None:
+    if await _status(cloudformation, name) is None:
+        return
+    await cloudformation.delete_stack(StackName=name)
+    while await _status(cloudformation, name) not in {None, "DELETE_COMPLETE"}:  # noqa: ASYNC110 - it is elsewhere
+        await asyncio.sleep(PAUSE)
+
+
+async def _create(cloudformation: Any, name: str, parameters: list[dict[str, str]]) -> Rehearsed:
+    await cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=await asyncio.to_thread(known_part),
+        Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Parameters=parameters,
+    )
+    while (status := await _status(cloudformation, name)) == "CREATE_IN_PROGRESS":  # noqa: ASYNC110 - likewise
+        await asyncio.sleep(PAUSE)
+    if status != "CREATE_COMPLETE":
+        events = (await cloudformation.describe_stack_events(StackName=name))["StackEvents"]
+        reasons = [e.get("ResourceStatusReason", "") for e in events if e["ResourceStatus"] == "CREATE_FAILED"]
+        raise PartError(f"{name} could not be created ({status}): {'; '.join(reasons)}")
+    stack = (await cloudformation.describe_stacks(StackName=name))["Stacks"][0]
+    resources = (await cloudformation.describe_stack_resources(StackName=name))["StackResources"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    return Rehearsed(outputs, Counter(resource["ResourceType"] for resource in resources))
+
+
+async def _status(cloudformation: Any, name: str) -> str | None:
+    try:
+        return str((await cloudformation.describe_stacks(StackName=name))["Stacks"][0]["StackStatus"])
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise

@@ -1,0 +1,124 @@
+"""What a stranger does by the pages alone, done as it stands there: operate a stack, deploy, add a handler."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from deploy.local import child, ports
+from tests.conftest import EmbeddedStack
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "handlers.md"
+RUNBOOK = ROOT / "docs" / "runbook.md"
+DEADLINE = 120.0
+
+
+async def ended(*argv: str, cwd: Path, env: Mapping[str, str] | None = None, given: str = "") -> str:
+    """What a command says on standard output; it must end well."""
+    process = await asyncio.create_subprocess_exec(
+        *argv, cwd=cwd, env={**child.inherited(), **(env or {})},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(DEADLINE):
+        out, err = await process.communicate(given.encode())
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"(?s)```{kind}\n(.*?)```", page.read_text())
+
+
+async def test_the_operators_commands_work_beside_a_running_stack(stack: EmbeddedStack) -> None:
+    [script] = [block for block in blocks(RUNBOOK, "sh") if "settings.env" in block]
+    script = script.replace(".local/", f"{stack.state}/")
+    said = await ended("bash", "-eu", "-c", script, cwd=ROOT)
+    assert "uploads" in said
+
+
+async def test_the_deployment_can_be_rehearsed(stack: EmbeddedStack) -> None:
+    said = await ended(".venv/bin/python", "-m", "deploy.local", "rehearse", cwd=ROOT, env=own_state(stack.state))
+    assert "AWS::ECS::Service" in said
+    assert "ConsumerRoleArn = arn:aws:iam::" in said
+
+
+def own_state(folder: Path) -> dict[str, str]:
+    return {"MEDIA_LOCAL_STATE": str(folder)}
+
+
+@pytest.fixture
+async def copy(tmp_path: Path) -> Path:
+    """The repository as it is in the working tree, with the environment it has installed."""
+    folder = tmp_path / "media"
+    for name in (await ended("git", "ls-files", cwd=ROOT)).splitlines():
+        if not name.startswith("tests/") and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(shutil.copy, ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
+def edited(text: str, diff: str) -> str:
+    """`text` with the hunks of `diff`, which are found by their words: the pages name no lines."""
+    for hunk in re.split(r"(?m)^@@.*\n", diff)[1:]:
+        lines = hunk.splitlines(keepends=True)
+        before = "".join(line[1:] or "\n" for line in lines if not line.startswith("+"))
+        after = "".join(line[1:] or "\n" for line in lines if not line.startswith("-"))
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    return text
+
+
+@asynccontextmanager
+async def serving(copy: Path, env: Mapping[str, str]) -> AsyncIterator[None]:
+    """The stack of the copy, until the end of the block."""
+    argv = [".venv/bin/python", "-P", "-m", "deploy.local"]
+    program = child.Program("copy", argv, {**child.inherited(), "PYTHONPATH": str(copy), **env}, copy)
+    started = await child.start(program, copy.parent)
+    try:
+        await started.until_ready(lambda: says_ready(started.log), DEADLINE)
+        yield
+    finally:
+        await started.stop()
+
+
+async def says_ready(log: Path) -> bool:
+    return "ready after" in await asyncio.to_thread(log.read_text)
+
+
+@pytest.mark.timeout(300)
+async def test_a_handler_is_added_as_the_page_says(copy: Path) -> None:
+    [code] = blocks(PAGE, "python")
+    (copy / "consumer" / "notes.py").write_text(code)
+    for diff in blocks(PAGE, "diff"):
+        path = copy / re.findall(r"(?m)^\+\+\+ b/(.*)$", diff)[0]
+        path.write_text(edited(path.read_text(), diff))
+    env = {"MEDIA_API_PORT": str(ports.free_port()), "MEDIA_LOCAL_STATE": str(copy / ".local")}
+    for name in ("CONSUMER", "LOCAL_EMULATOR", "LOCAL_MEDIACONVERT", "LOCAL_POSTGRES"):
+        env[f"MEDIA_{name}_PORT"] = str(ports.free_port())
+    async with serving(copy, env):
+        [script] = blocks(PAGE, "sh")
+        sending, _, looking = script.partition("curl ")
+        await ended("bash", "-eu", "-c", sending, cwd=copy, env={"PYTHONPATH": str(copy)})
+        await counted(env["MEDIA_CONSUMER_PORT"])
+        load = "set -a; . .local/settings.env; set +a; "
+        said = await ended("bash", "-eu", "-c", f"{load}curl {looking}", cwd=copy, env={"PYTHONPATH": str(copy)})
+    assert 'handler="note",outcome="success",queue="notes"} 1.0' in said
+    assert "undecodable" in said
+
+
+async def counted(port: str) -> None:
+    """Until both notes have been settled."""
+    async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
+        while True:  # each look is a request: the loop waits by itself
+            async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                text = await answer.text()
+            found = re.findall(r'(?m)^media_messages_processed_total\{.*outcome="(\w+)",queue="notes"\} 1\.0$', text)
+            if {"success", "dead"} <= set(found):
+                return
