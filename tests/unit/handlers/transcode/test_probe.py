@@ -264,7 +264,7 @@ async def test_a_fragmented_clip_keeps_its_rate(prober: Prober, clip: Clip) -> N
     path = clip("fragments.mp4", "testsrc2=s=64x48:r=25:d=3", SINE, "-movflags", "frag_keyframe+empty_moov")
     probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
     assert probed.video is not None
-    assert (probed.video.frame_rate, probed.video.variable_rate) == (25, False)
+    assert (probed.video.frame_rate, probed.video.variable_rate) == (Fraction(25), False)
 
 
 async def test_a_header_that_was_never_told_the_end(prober: Prober, clip: Clip, tmp_path: Path) -> None:

@@ -1,0 +1,163 @@
+"""Recordings in whoever's bucket, and videos that the scanner cannot take, through the whole stack."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from deploy.local.ports import free_port
+from media.contracts import WebinarRecording
+from tests.conftest import EmbeddedStack, embedded_stack
+from tests.integration.stack.client import DEADLINE, Client, client_of
+
+ROOT = Path(__file__).parents[3]
+SCANNER_TAKES = 300_000
+"""Bytes: less than the noisy clip, more than the plain one."""
+
+
+@pytest.fixture(scope="module")
+async def reencoding(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
+    """A stack that takes little to be scanned; a consumer of its own reads the recordings, also from our own bucket."""
+    settings = {
+        "MEDIA_UNSCANNABLE_VIDEO": "reencode",
+        "MEDIA_SCAN_MAX_BYTES": str(SCANNER_TAKES),
+        "MEDIA_QUEUES": "uploads,images,transcodes,transcode-events",
+    }
+    async with embedded_stack(tmp_path_factory.mktemp("reencoding"), **settings) as up:
+        buckets = f"{up.settings['MEDIA_RECORDING_BUCKETS']},{up.settings['OUTPUT_BUCKET']}"
+        async with consumer(up, MEDIA_QUEUES="recordings", MEDIA_RECORDING_BUCKETS=buckets):
+            yield up
+
+
+@asynccontextmanager
+async def consumer(stack: EmbeddedStack, **changes: str) -> AsyncIterator[None]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
+    env = kept | dict(stack.settings) | {"MEDIA_CONSUMER_PORT": str(free_port()), "PYTHONPATH": str(ROOT)} | changes
+    with (stack.state / "recordings.log").open("wb") as said:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "consumer"), cwd=stack.state, env=env, stdout=said, stderr=said
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        async with asyncio.timeout(DEADLINE):
+            await process.wait()
+
+
+def clip(path: Path, filters: str = "") -> bytes:
+    picture = ["-f", "lavfi", "-i", f"testsrc2=s=320x180:r=25:d=2{filters}"]
+    coded = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    argv = ["ffmpeg", "-nostdin", "-v", "error", *picture, "-f", "lavfi", "-i", "sine=d=2", *coded, str(path)]
+    subprocess.run(argv, check=True, timeout=60)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    content = clip(tmp_path_factory.mktemp("plain") / "plain.mp4")
+    assert len(content) < SCANNER_TAKES
+    return content
+
+
+@pytest.fixture(scope="module")
+def vast(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    content = clip(tmp_path_factory.mktemp("vast") / "vast.mp4", ",noise=alls=60:allf=t")
+    assert len(content) > SCANNER_TAKES
+    return content
+
+
+async def hand_in(client: Client, host: str, bucket: str, content: bytes) -> tuple[str, Any]:
+    """Puts the recording there and tells of it; gives its key and what S3 said."""
+    recording_id = uuid4().hex
+    key = f"recordings/{recording_id}/talk.mp4"
+    stored = await client.s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType="video/mp4")
+    message = WebinarRecording(
+        recording_id=recording_id,
+        webinar_id="webinar-7",
+        host_id=host,
+        bucket=bucket,
+        key=key,
+        version_id=stored.get("VersionId"),
+        title="Sepsis in ten minutes",
+    )
+    queue = client.stack.settings["MEDIA_RECORDINGS_QUEUE_URL"]
+    await client.sqs.send_message(QueueUrl=queue, MessageBody=message.model_dump_json())
+    return key, stored
+
+
+@pytest.mark.parametrize("whose", ["MEDIA_RECORDING_BUCKETS", "OUTPUT_BUCKET"], ids=["another's", "ours"])
+async def test_a_recording_is_processed_where_it_lies(whose: str, reencoding: EmbeddedStack, plain: bytes) -> None:
+    host = f"host-{uuid4().hex}"
+    async with client_of(reencoding, host) as client:
+        bucket = reencoding.settings[whose]
+        key, stored = await hand_in(client, host, bucket, plain)
+        asset = await client.only_asset()
+        assert (asset["status"], asset["delivery"], asset["asset_type"]) == ("ready", "webinar_vod", "video"), asset
+        row = await client.row(asset["asset_id"])
+        assert (row["title"], row["webinar_id"], row["bucket"]) == ("Sepsis in ten minutes", "webinar-7", bucket)
+        assert {one["name"] for one in asset["renditions"]} == {"hls", "mp4", "poster"}
+        assert (await client.served(asset["asset_id"], "mp4"))[0][4:8] == b"ftyp"
+        kept = await client.s3.head_object(Bucket=bucket, Key=key)
+        assert (kept["ETag"], kept["ContentLength"]) == (stored["ETag"], len(plain)), "it is left as it was"
+        tags = await client.tags(bucket, key)
+        assert tags.get("scan-status") == (None if whose == "MEDIA_RECORDING_BUCKETS" else "CLEAN")
+
+
+async def test_a_bucket_that_nobody_allowed_goes_to_the_dead_letters(reencoding: EmbeddedStack, plain: bytes) -> None:
+    host = f"host-{uuid4().hex}"
+    async with client_of(reencoding, host) as client:
+        await hand_in(client, host, reencoding.settings["MEDIA_QUARANTINE_BUCKET"], plain)
+        queue = reencoding.settings["MEDIA_RECORDINGS_QUEUE_URL"] + "-dlq"
+
+        async def letters() -> Any:
+            received = await client.sqs.receive_message(
+                QueueUrl=queue, MessageAttributeNames=["All"], WaitTimeSeconds=1, MaxNumberOfMessages=10
+            )
+            return [one for one in received.get("Messages", ()) if host in one["Body"]]
+
+        (letter,) = await client.until(letters, bool)
+        said = {value["StringValue"] for value in letter["MessageAttributes"].values()}
+        assert "bucket_not_allowed" in said
+
+
+async def test_a_recording_too_large_to_scan_is_made_anew(reencoding: EmbeddedStack, vast: bytes) -> None:
+    host = f"host-{uuid4().hex}"
+    async with client_of(reencoding, host) as client:
+        await hand_in(client, host, reencoding.settings["MEDIA_RECORDING_BUCKETS"], vast)
+        await only_renditions(client, await client.only_asset(), vast)
+
+
+async def test_a_video_too_large_to_scan_is_made_anew(reencoding: EmbeddedStack, vast: bytes) -> None:
+    async with client_of(reencoding, "generous") as client:
+        asset = await client.upload("video", "video/mp4", "vast.mp4", vast)
+        await only_renditions(client, asset, vast)
+        key = (await client.row(asset["asset_id"]))["key"]
+        assert (await client.tags(client.bucket, key))["scan-status"] == "UNSCANNABLE"
+
+
+async def test_nothing_else_that_is_too_large_to_scan_passes(reencoding: EmbeddedStack) -> None:
+    async with client_of(reencoding, "generous") as client:
+        for kind, content_type, head in (("image", "image/jpeg", b"\xff\xd8\xff\xe0"), ("audio", "audio/mpeg", b"ID3")):
+            asset = await client.upload(kind, content_type, "vast", head + bytes(SCANNER_TAKES))
+            assert (asset["status"], asset["code"]) == ("rejected", "too_large_to_scan")
+            assert asset["renditions"] == []
+
+
+async def only_renditions(client: Client, asset: Any, original: bytes) -> None:
+    """What our own encoder wrote is served; not the original, nor a file that is the same."""
+    asset_id = asset["asset_id"]
+    assert asset["status"] == "ready", asset
+    assert "only re-encoded" in (await client.notes(asset_id))["unscannable"]
+    assert {one["name"] for one in asset["renditions"]} == {"hls", "mp4", "poster"}
+    assert await client.refused(asset_id, "original") in {404, 409}
+    film, kind = await client.served(asset_id, "mp4")
+    assert (film[4:8], kind) == (b"ftyp", "video/mp4")
+    assert film != original

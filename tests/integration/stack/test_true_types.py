@@ -1,0 +1,86 @@
+"""Files under a wrong name go through the whole stack as what they are, and are remembered byte for byte."""
+
+import hashlib
+import subprocess
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+
+import pillow_heif
+import pytest
+from PIL import Image
+
+from tests.conftest import EmbeddedStack
+from tests.integration.stack.client import Client, client_of
+
+PDF = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF\n"
+SOURCES = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2", "-f", "lavfi", "-i", "sine=d=2"]
+
+
+@pytest.fixture
+async def client(stack: EmbeddedStack) -> AsyncIterator[Client]:
+    async with client_of(stack, "namesake") as found:
+        yield found
+
+
+def avi(folder: Path) -> bytes:
+    path = folder / "clip.avi"
+    codecs = ["-c:v", "mpeg4", "-q:v", "3", "-c:a", "libmp3lame"]
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *SOURCES, *codecs, str(path)], check=True, timeout=60)
+    return path.read_bytes()
+
+
+def heic() -> bytes:
+    """Red on the left, blue on the right."""
+    picture = Image.new("RGB", (400, 300), "red")
+    picture.paste("blue", (200, 0, 400, 300))
+    target = BytesIO()
+    pillow_heif.from_pillow(picture).save(target, quality=90)
+    return target.getvalue()
+
+
+async def test_an_avi_named_mp4(client: Client, tmp_path: Path) -> None:
+    content = avi(tmp_path)
+    asset = await client.upload("video", "video/mp4", "holiday.mp4", content)
+    asset_id = asset["asset_id"]
+    assert (asset["status"], asset["content_type"]) == ("ready", "video/x-msvideo"), asset
+    assert (await client.notes(asset_id))["content_type"] == "announced as video/mp4, is video/x-msvideo"
+    made = {one["name"]: one["content_type"] for one in asset["renditions"]}
+    assert made == {"hls": "application/vnd.apple.mpegurl", "mp4": "video/mp4", "poster": "image/jpeg"}
+    film, kind = await client.served(asset_id, "mp4")
+    assert (film[4:8], kind) == (b"ftyp", "video/mp4")
+    poster, kind = await client.served(asset_id, "poster")
+    assert (poster[:3], kind) == (b"\xff\xd8\xff", "image/jpeg")
+    assert await client.refused(asset_id, "original") in {404, 409}
+    assert (await client.row(asset_id))["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+async def test_a_heic_named_jpg(client: Client) -> None:
+    content = heic()
+    asset = await client.upload("image", "image/jpeg", "IMG_0001.jpg", content)
+    asset_id = asset["asset_id"]
+    assert (asset["status"], asset["content_type"], asset["width"], asset["height"]) == (
+        "ready",
+        "image/heic",
+        400,
+        300,
+    )
+    assert (await client.notes(asset_id))["content_type"] == "announced as image/jpeg, is image/heic"
+    for rendition in asset["renditions"]:
+        shown, kind = await client.served(asset_id, rendition["name"])
+        assert (kind, rendition["content_type"]) == ("image/webp", "image/webp")
+        with Image.open(BytesIO(shown), formats=["WEBP"]) as opened:
+            left, right = (opened.convert("RGB").getpixel((opened.width * part // 4, 20)) for part in (1, 3))
+        assert isinstance(left, tuple)
+        assert isinstance(right, tuple)
+        assert left[0] - left[2] > 150, "red stays red"
+        assert right[2] - right[0] > 150, "blue stays blue"
+    assert await client.refused(asset_id, "original") in {404, 409}
+    assert (await client.row(asset_id))["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+async def test_a_document_announced_rightly_is_what_was_sent(client: Client) -> None:
+    asset = await client.upload("document", "application/pdf", "paper.pdf", PDF)
+    assert asset["status"] == "ready", asset
+    assert await client.served(asset["asset_id"], "original") == (PDF, "application/pdf")
+    assert (await client.row(asset["asset_id"]))["sha256"] == hashlib.sha256(PDF).hexdigest()
