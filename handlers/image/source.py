@@ -65,11 +65,27 @@ def prepare_decoders() -> None:
 @contextmanager
 def opened(path: Path, content_type: str, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """The picture, opened by the decoder of its true type and no other. Raises as `decoding` does."""
+    if content_type == "image/webp":
+        _check_canvas(path, max_pixels)
     Image.MAX_IMAGE_PIXELS = max_pixels  # holds for every frame and tile that Pillow meets, not only for the first
     with decoding():
         image = Image.open(path, formats=DECODERS[content_type])
     with image:
         yield image
+
+
+def _check_canvas(path: Path, max_pixels: int) -> None:
+    """WebP's decoder takes memory for its whole canvas while the file is opened: so the header is looked at before."""
+    with path.open("rb") as file:
+        head = file.read(30)
+    sides = {
+        b"VP8X": (int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1),
+        b"VP8L": tuple((int.from_bytes(head[21:25], "little") >> shift & 0x3FFF) + 1 for shift in (0, 14)),
+        b"VP8 ": tuple(int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28)),
+    }
+    width, height = sides.get(head[12:16], (0, 0))
+    if width * height > max_pixels:
+        raise RejectedError(Code.TOO_MANY_PIXELS, f"{width}×{height} pixels; at most {max_pixels} are read")
 
 
 @contextmanager

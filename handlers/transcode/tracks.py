@@ -9,6 +9,8 @@ from typing import Any
 HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 """PQ and HLG, as ffprobe names them."""
 
+PICTURE_CODECS = {"mjpeg", "png", "bmp"}
+
 MAX_SAMPLE_ASPECT = 10
 """A pixel more than ten times as wide as high (or the reverse) is a damaged header, not a lens; taken as square."""
 
@@ -141,7 +143,9 @@ def read_subtitles(streams: Sequence[Mapping[str, Any]]) -> tuple[SubtitleTrack,
 
 
 def _still(stream: Mapping[str, Any]) -> bool:
-    return _disposition(stream, "attached_pic") or _disposition(stream, "timed_thumbnails")
+    """A cover, a preview, or a single picture coded as such that nobody marked as a cover."""
+    single = stream.get("codec_name") in PICTURE_CODECS and stream.get("nb_frames") == "1"
+    return single or _disposition(stream, "attached_pic") or _disposition(stream, "timed_thumbnails")
 
 
 def _disposition(stream: Mapping[str, Any], name: str) -> bool:

@@ -1,0 +1,125 @@
+"""Files that lie about what they hold, or are broken behind their first picture."""
+
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from media.errors import Code, RejectedError
+from tests.unit.handlers.image.conftest import Render
+from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
+from tests.unit.handlers.image.test_hostile import apng
+
+MANY = 0x3FFFFFFF
+
+
+def tiff(entries: list[tuple[int, int, int, int]], following: int) -> bytes:
+    """A TIFF of one directory at byte 8, whose successor is said to lie at `following`."""
+    fields = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + struct.pack("<I", following)
+
+
+def endless_strips() -> bytes:
+    """A billion strips of a 100 × 100 picture, in a directory that is its own successor."""
+    plain = [(256, 4, 1, 100), (257, 4, 1, 100), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    return tiff([*plain, (273, 4, MANY, 8), (277, 3, 1, 1), (278, 4, 1, 1), (279, 4, MANY, 8)], 8)
+
+
+def vast_directory() -> bytes:
+    return tiff([(0x9000 + number % 100, 2, 0xFFFFFFFF, 8) for number in range(65_535)], 0)
+
+
+def avif(box: bytes, offset: int, content: bytes) -> bytes:
+    """A sound AVIF with other bytes at an offset from the name of one of its boxes."""
+    data = bytearray(saved(quarters((64, 48)), "AVIF", speed=10))
+    at = data.index(box) + offset
+    data[at : at + len(content)] = content
+    return bytes(data)
+
+
+def grid_of_nothing() -> bytes:
+    """The item that holds the picture calls itself a grid of others."""
+    data = bytearray(saved(quarters((64, 48)), "AVIF", speed=10))
+    at = data.index(b"av01", data.index(b"infe"))
+    data[at : at + 4] = b"grid"
+    return bytes(data)
+
+
+def billion_frames() -> bytes:
+    data = bytearray(apng((20, 20), 3))
+    at = data.index(b"acTL")
+    told = struct.pack(">2I", 1_000_000_000, 0)
+    data[at + 4 : at + 16] = told + struct.pack(">I", zlib.crc32(b"acTL" + told))
+    return bytes(data)
+
+
+def webp_of(frames: int, canvas: tuple[int, int] = (16, 16)) -> bytes:
+    """An animation that repeats its first frame; frames in WebP are counted by nobody but who reads them all."""
+    first, second = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
+    data = saved(first, "WEBP", save_all=True, append_images=[second], lossless=True)
+    at = data.index(b"ANMF")
+    size = 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+    body = bytearray(data[:at] + data[at : at + size + size % 2] * frames)
+    body[4:8] = struct.pack("<I", len(body) - 8)
+    side = body.index(b"VP8X") + 12
+    body[side : side + 6] = b"".join((edge - 1).to_bytes(3, "little") for edge in canvas)
+    return bytes(body)
+
+
+def vast_webp(*, lossless: bool) -> bytes:
+    """A sound file, but for the size in the header of its only picture."""
+    data = bytearray(saved(quarters((64, 48)), "WEBP", lossless=lossless))
+    if lossless:
+        data[21:25] = (int.from_bytes(data[21:25], "little") | 0xFFFFFFF).to_bytes(4, "little")
+    else:
+        data[26:30] = struct.pack("<2H", 16_383, 16_383)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("source", "codes"),
+    [
+        pytest.param(endless_strips(), {Code.CORRUPT}, id="a billion strips"),
+        pytest.param(vast_directory(), {Code.CORRUPT}, id="65535 tags of 4 GB"),
+        pytest.param(grid_of_nothing(), {Code.CORRUPT}, id="grid of nothing"),
+        pytest.param(avif(b"ispe", 8, struct.pack(">2I", 60_000, 60_000)), {Code.CORRUPT}, id="ispe of 3600 MP"),
+        pytest.param(billion_frames(), {Code.TOO_MANY_PIXELS}, id="a billion frames announced"),
+        pytest.param(webp_of(3, (16_383, 16_383)), {Code.TOO_MANY_PIXELS}, id="canvas of 268 MP"),
+        pytest.param(vast_webp(lossless=True), {Code.TOO_MANY_PIXELS}, id="lossless of 268 MP"),
+        pytest.param(vast_webp(lossless=False), {Code.TOO_MANY_PIXELS}, id="lossy of 268 MP"),
+        pytest.param(saved(quarters(), "TIFF", compression="tiff_lzw")[:-900], {Code.CORRUPT}, id="cut LZW TIFF"),
+    ],
+)
+async def test_what_lies_about_itself_is_refused(
+    source: bytes, codes: set[Code], render: Render, tmp_path: Path
+) -> None:
+    with pytest.raises(RejectedError) as refused:
+        await render(source)
+    assert refused.value.code in codes
+    assert not list((tmp_path / "out").iterdir())
+
+
+async def test_twenty_thousand_frames_are_one_picture_or_a_limit(render: Render) -> None:
+    rendered = await render(webp_of(20_000))
+    assert (rendered.width, rendered.height) == (16, 16)
+    with Image.open(rendered.files[0].path) as image:
+        assert getattr(image, "n_frames", 1) in {1, 20_000}
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeroed"])
+async def test_the_first_picture_of_two_counts(damage: str, render: Render) -> None:
+    picture = quarters((400, 300))
+    target = BytesIO()
+    picture.save(target, "MPO", save_all=True, append_images=[picture.rotate(180)])
+    data = bytearray(target.getvalue())
+    second = data.index(b"\xff\xd8\xff", 1000)
+    if damage == "cut":
+        del data[second + 200 :]
+    else:
+        data[second : second + 600] = bytes(600)
+    rendered = await render(bytes(data))
+    assert (rendered.width, rendered.height) == (400, 300)
+    assert difference(opened(rendered), picture) < 6
