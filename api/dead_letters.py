@@ -18,6 +18,8 @@ LOOK_DEADLINE = 8.0
 """Seconds for one look; what was seen until then counts."""
 FRESH = 15.0
 """Seconds that an answer is good for."""
+FRESH_THOUGH_OTHER = 3.0
+"""Seconds that it is good for when the queue's count has changed since."""
 MOVE_DEADLINE = 12.0
 """Seconds that one redrive goes on for; below the deadline of a request."""
 
@@ -95,7 +97,8 @@ class DeadLetterDesk:
     async def _reasons(self, name: str, count: int) -> Reasons:
         async with self._locks[name]:
             found = self._seen.get(name)
-            if found is None or self._clock() - found[0] > FRESH:
+            lasts = FRESH if found and found[1] == count else FRESH_THOUGH_OTHER
+            if found is None or self._clock() - found[0] > lasts:
                 found = self._clock(), count, await self._look(name)
                 self._seen[name] = found
         return found[2]

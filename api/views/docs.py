@@ -13,10 +13,12 @@ from api import openapi
 from api.problems import KINDS
 
 _STYLE = """
-:root{color-scheme:light dark;--line:color-mix(in srgb,currentColor 18%,transparent)}
-body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:2rem 1rem 6rem}
+:root{color-scheme:light dark;--page:#f5f8f8;--surface:#fff;--ink:#13262b;--line:#dbe4e5;--accent:#0b7570}
+@media(prefers-color-scheme:dark){:root{--page:#0c1416;--surface:#142023;--ink:#e6eff0;--line:#26383c;--accent:#4fc4ba}}
+body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:2rem 1rem 6rem;color:var(--ink)}
+html{background:var(--page)}a{color:var(--accent)}
 h1{font-size:1.8rem;margin:0}h2{margin:3rem 0 .5rem}
-details{border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0;padding:.5rem .9rem}
+details{border:1px solid var(--line);border-radius:.6rem;margin:.5rem 0;padding:.5rem .9rem;background:var(--surface)}
 summary{cursor:pointer}summary b{display:inline-block;min-width:4.5rem}
 code,pre{font:14px/1.5 ui-monospace,monospace}pre{overflow:auto}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;
@@ -57,7 +59,8 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     yield "<h2>Models</h2>"
     for name, schema in sorted(document["components"]["schemas"].items()):
         yield f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>'
-        yield f"<pre>{escape(json.dumps(schema, indent=2))}</pre></details>"
+        text = escape(json.dumps(schema, indent=2))
+        yield f'<pre tabindex="0" role="region" aria-label="{escape(name)}">{text}</pre></details>'
     yield from _problems()
     yield "</main></html>"
 

@@ -56,6 +56,21 @@ class Visitor:
         await self.page.goto(f"{self.url}/#token={token}")
         await self.page.locator("#grid[aria-busy=false]").wait_for(state="attached")
 
+    async def operate(self, token: str) -> None:
+        """Open the operator's view and wait for what it has to tell."""
+        await self.page.goto(f"{self.url}/ops#token={token}")
+        await self.page.locator("#board[aria-busy=false]").wait_for()
+
+    def listen(self) -> None:
+        """From now on, what the console complains of is a complaint."""
+
+        def hear(said: ConsoleMessage) -> None:
+            if said.type == "error":
+                self.complaints.append(said.text)
+
+        self.page.on("console", hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
     async def drop(self, *files: File) -> None:
         carried = [[file.name, file.content_type, base64.b64encode(file.content).decode()] for file in files]
         target = await self.page.locator("#drop").element_handle()
@@ -101,14 +116,17 @@ async def stranger(chromium: Browser, stack: EmbeddedStack) -> AsyncIterator[Vis
 @pytest.fixture
 async def visitor(stranger: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
     """A user of this test alone, with the page open. A complaint of the console fails the test."""
-
-    def hear(said: ConsoleMessage) -> None:
-        if said.type == "error":
-            stranger.complaints.append(said.text)
-
-    stranger.page.on("console", hear)
-    stranger.page.on("pageerror", lambda error: stranger.complaints.append(str(error)))
+    stranger.listen()
     await stranger.arrive(stack.token(user=f"visitor-{uuid4().hex[:8]}"))
+    yield stranger
+    assert not stranger.complaints
+
+
+@pytest.fixture
+async def operator(stranger: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
+    """An administrator before the operator's view. A complaint of the console fails the test."""
+    stranger.listen()
+    await stranger.operate(stack.token(user="root", role="admin"))
     yield stranger
     assert not stranger.complaints
 

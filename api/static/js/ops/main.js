@@ -37,7 +37,9 @@ function show(summary) {
   shownAt = new Date();
   orders = ordersOf(summary);
   showWho();
+  const reading = element('dead').contains(document.activeElement);
   draw(summary);
+  if (reading) keepPlace();
   drawFreshness(false, shownAt);
   drawOutage(null);
 }
@@ -45,6 +47,11 @@ function show(summary) {
 /** The service asks for a pause of so many milliseconds, and gets it. */
 function heed(ms) {
   drawOutage({ message: 'The service asks for a pause.' }, shownAt, new Date(Date.now() + ms));
+}
+
+/** A button goes when its letters are gone, and takes the focus with it; the heading above stays. */
+function keepPlace() {
+  if (document.activeElement === document.body) element('dead-title').focus();
 }
 
 function fail(problem, next) {
@@ -86,8 +93,7 @@ function listen() {
   element('board').addEventListener('click', act);
   element('refresh').addEventListener('click', () => refresher.now());
   element('sign-out').addEventListener('click', signOut);
-  // The button that opened the dialog goes when its letters are gone; the heading above stays.
-  element('redrive').addEventListener('close', () => { if (document.activeElement === document.body) element('dead-title').focus(); });
+  element('redrive').addEventListener('close', keepPlace);
   addEventListener('hashchange', () => { if (session.takeFromAddress()) location.reload(); });
 }
 

@@ -16,7 +16,8 @@ export class Redrive {
   constructor(api, ended) {
     this.#api = api;
     this.#ended = ended;
-    this.#dialog.addEventListener('close', () => { this.#run = null; });
+    // The event comes a little later than the closing; the dialog may be open again by then, for another order.
+    this.#dialog.addEventListener('close', () => { if (!this.#dialog.open) this.#run = null; });
   }
 
   /** `order`: `{queue, number, group, at}`; without a group all of them are meant, without a number it is not known. */
@@ -27,6 +28,7 @@ export class Redrive {
     this.#parts.why.hidden = !group;
     this.#parts.why.replaceChildren(...(group ? [h('strong', {}, deathInWords(group.code)), ` ${group.reason}`] : []));
     this.#parts.bar.hidden = true;
+    this.#run = null;
     this.#offer(['Keep them', () => this.#dialog.close()], ['Send back', () => this.#work(order), 'is-primary']);
     this.#dialog.showModal();
   }
