@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     rate_limit_urls: int = Field(1800, ge=0, description="URLs made for one user in a minute")
     rate_limit_streams: int = Field(120, ge=0, description="Event streams and tickets of one user in a minute")
     s3_public_endpoint_url: HttpUrl | None = Field(None, description="S3 as the browser reaches it")
-    page: bool = Field(default=False, description="Serve the development page at /")
+    page: bool = Field(default=False, description="Serve the pages: / for uploads, /ops for operators")
     page_token: SecretStr | None = Field(
         None, description="What /dev/token gives the development page; minted by the embedded stack"
     )
