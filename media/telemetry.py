@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from media.asset import Asset, Status
+from media.asset import Asset, AssetType, Status, Verdict
+from media.settings import QUEUES
 
 _SECRET = re.compile(r"((?:token|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|Policy)=)[^&\s\"']+")
 _HANDLER_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
@@ -98,6 +99,11 @@ class Metrics:
         self.scans = self._counter("scans_total", "Scans, by verdict.", "verdict")
         self.scanned_bytes = self._counter("scanned_bytes_total", "Bytes sent to the scanner.")
         self.renditions = self._counter("renditions_total", "Renditions made.", "kind")
+        # Rules look at increases: what begins with its first event has none to show for it.
+        for verdict in Verdict:
+            self.scans.labels(verdict)
+        for queue in QUEUES:
+            self.lost.labels(queue)
 
     def _histograms(self) -> None:
         self.duration = self._histogram(
@@ -109,6 +115,10 @@ class Metrics:
         self.ready = self._histogram(
             "asset_ready_seconds", "From upload to ready.", _READY_BUCKETS, "asset_type",
         )  # fmt: skip
+        for queue in QUEUES:
+            self.dwell.labels(queue)
+        for asset_type in AssetType:
+            self.ready.labels(asset_type)
         self.loop_lag = self._histogram(
             "event_loop_lag_seconds", "Lateness of the event loop.", (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
         )  # fmt: skip
@@ -122,7 +132,7 @@ class Metrics:
         self.circuit_open = self._gauge("circuit_open", "1 while a dependency counts as down.", "dependency")
         self.backlog = self._gauge("backlog_messages", "Messages waiting in a queue.", "queue")
         self.dead = self._gauge("dlq_messages", "Messages in a dead-letter queue.", "queue")
-        self.outbox = self._gauge("outbox_pending", "Outbox rows that are due and not carried out.")
+        self.outbox = self._gauge("outbox_pending", "Outbox rows that are due, or were tried in vain.")
         self.oldest = self._gauge("oldest_unfinished_asset_seconds", "Age of the oldest asset still at work.")
         self.database_age = self._gauge("scanner_database_age_seconds", "Age of ClamAV's signature database.")
         self.draining = self._gauge("draining", "1 while the daemon stops.")

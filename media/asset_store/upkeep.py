@@ -136,9 +136,9 @@ class Upkeep:
         )
 
     async def pending(self) -> Pending:
-        """For the gauges."""
+        """For the gauges. A row that was tried in vain is pending too, though it is due only in a while again."""
         record = await self._database.fetchrow(
-            "SELECT (SELECT count(*) FROM outbox WHERE due_at <= now()) AS outbox,"
+            "SELECT (SELECT count(*) FROM outbox WHERE due_at <= now() OR attempts > 0) AS outbox,"
             " coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM assets"
             "   WHERE status IN ('uploaded', 'scanning', 'processing'))), 0)::float8 AS oldest"
         )

@@ -1,0 +1,133 @@
+"""A real Prometheus with the real rules, on time that runs faster: at sixty times, its five minutes are five seconds.
+
+Ranges and waits are shortened; expressions and thresholds stay as they are, but for those that are seconds too.
+"""
+
+import asyncio
+import re
+import shutil
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml  # type: ignore[import-untyped] # ships no types
+
+from deploy.local import child
+from deploy.local.ports import HOST, free_port
+from tests.faults.site import Daemon
+
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "prometheus"
+SCRAPES = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "250ms"}
+"""Not faster than a busy machine can answer."""
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])|(?<=for: )(\d+)([smhd])")
+LOOK_PAUSE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many times as fast, and the thresholds that are seconds too: their text in the rules, and what it becomes."""
+
+    times: int
+    seconds: Mapping[str, str]
+
+
+def faster(text: str, pace: Pace) -> str:
+    """Rules with every range and wait divided."""
+    for threshold, changed in pace.seconds.items():
+        assert threshold in text or "record:" in text, threshold
+        text = text.replace(threshold, changed)
+
+    def shortened(match: re.Match[str]) -> str:
+        number, unit = [part for part in match.groups() if part]
+        return f"{int(number) * _SECONDS[unit] * 1000 // pace.times}ms"
+
+    return _DURATION.sub(shortened, text)
+
+
+@dataclass(slots=True)
+class Prometheus:
+    url: str
+    http: aiohttp.ClientSession
+    began: float = 0.0
+    """When it had seen all targets: it takes seconds to look for them, and until then they are as good as gone."""
+
+    async def query(self, expression: str) -> list[dict[str, str]]:
+        """The labels of what an expression finds."""
+        async with self.http.get(f"{self.url}/api/v1/query", params={"query": expression}) as answer:
+            body: Any = await answer.json()
+            assert body["status"] == "success", body
+            return [found["metric"] for found in body["data"]["result"]]
+
+    async def until(self, expression: str, deadline: float = 30.0) -> None:
+        """Until an expression finds something. Raises TimeoutError."""
+        async with asyncio.timeout(deadline):
+            while not await self.query(expression):  # noqa: ASYNC110 - it is in Prometheus
+                await asyncio.sleep(LOOK_PAUSE)
+
+    async def fired(self) -> set[str]:
+        """The alerts that fire, or ever did since it began."""
+        since = max(1, int(time.time() - self.began))
+        found = await self.query(f'max_over_time(ALERTS{{alertstate="firing"}}[{since}s])')
+        return {labels["alertname"] for labels in found}
+
+    async def until_fired(self, *names: str, deadline: float = 60.0) -> None:
+        """Until all of these have fired. Raises AssertionError with those that have not."""
+        missing = set(names)
+        try:
+            async with asyncio.timeout(deadline):
+                while missing := set(names) - await self.fired():  # noqa: ASYNC110 - it is in Prometheus
+                    await asyncio.sleep(LOOK_PAUSE)
+        except TimeoutError:
+            pending = await self.query("ALERTS")
+            raise AssertionError(f"never fired: {missing}; there is: {pending}") from None
+
+
+def _write(folder: Path, targets: Mapping[str, str], pace: Pace) -> Path:
+    for name in ("recording.yaml", "alerts.yaml"):
+        (folder / name).write_text(faster((DEPLOYED / name).read_text(), pace))
+    config = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text())
+    config["global"] = SCRAPES
+    for job in config["scrape_configs"]:
+        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+    path = folder / "prometheus.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@asynccontextmanager
+async def watching(folder: Path, consumer: Daemon, api: Daemon, pace: Pace) -> AsyncIterator[Prometheus]:
+    """Prometheus on these two, its time running at this pace."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("prometheus is not installed: apt-get install --no-install-recommends prometheus")
+    targets = {"media-consumer": f"{HOST}:{consumer.port}", "media-api": f"{HOST}:{api.port}"}
+    config = await asyncio.to_thread(_write, folder, targets, pace)
+    port = free_port()
+    arguments = [f"--config.file={config}", f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address={HOST}:{port}"]
+    started = await child.start(
+        child.Program("prometheus", [program, *arguments, "--log.level=warn"], child.inherited(), folder), folder
+    )
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+            found = Prometheus(f"http://{HOST}:{port}", http)
+            await started.until_ready(lambda: _ready(found))
+            # An increase begins with what was seen before it.
+            await found.until('count(up == 1) == 2 unless count(ALERTS{alertstate="firing"}) > 0')
+            found.began = time.time()
+            yield found
+    finally:
+        await started.stop()
+
+
+async def _ready(prometheus: Prometheus) -> bool:
+    try:
+        async with prometheus.http.get(f"{prometheus.url}/-/ready") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
