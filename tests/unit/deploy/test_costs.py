@@ -1,0 +1,46 @@
+"""The costs are reckoned, not written down."""
+
+import pytest
+
+from deploy import costs
+from handlers.transcode.ladder import LADDER
+
+
+def reckoned(**given: float) -> costs.Costs:
+    figures = {one.name: one.value for one in (*costs.PRICES, *costs.MEASURED)}
+    return costs.Costs(figures | given)
+
+
+def test_the_page_says_what_is_reckoned() -> None:
+    assert not costs.outdated(), "run python -m deploy.costs --write"
+
+
+def test_images_cost_their_cpu_and_their_requests() -> None:
+    one_second = {"render_cpu": 0.5, "consumer_cpu": 0.25, "image_bytes": 25.0, "scan_rate": 100.0}
+    no_requests = {"sqs_requests": 0, "s3_writes": 0, "s3_reads": 0}
+    plain = reckoned(**one_second, **no_requests, consumer_vcpus=1, consumer_gb=0, vcpu_hour=3600)
+    assert plain.images_a_second == pytest.approx(1)
+    assert plain.thousand_images()["together"] == pytest.approx(1000)
+    asking = reckoned(**one_second, vcpu_hour=0, gb_hour=0, sqs_requests=2, s3_writes=3, s3_reads=4)
+    parts = asking.thousand_images()
+    assert parts == pytest.approx({"compute": 0, "SQS": 0.001, "S3": 0.0166, "together": 0.0176})
+
+
+def test_a_video_costs_the_minutes_of_its_outputs() -> None:
+    only_sd = reckoned(sd_minute=1, hd_minute=0, s3_write=0, s3_read=0).video_hour()
+    only_hd = reckoned(sd_minute=0, hd_minute=1, s3_write=0, s3_read=0).video_hour()
+    assert (only_sd["MediaConvert"], only_hd["MediaConvert"]) == (180, 180)
+    assert reckoned(sd_minute=0, hd_minute=0, s3_write=1, s3_read=0).video_hour()["S3"] == 600 * len(LADDER)
+
+
+def test_a_reader_puts_in_prices_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert costs.main(["hd_minute=1000000", "vcpu_hour=0.05"]) == 0
+    said = capsys.readouterr().out
+    assert "| `hd_minute` | $1000000 |" in said
+    assert "| given |" in said
+
+
+@pytest.mark.parametrize("wrong", ["hd_minute=dear", "hd=1", "hd_minute"])
+def test_what_is_no_figure_is_refused(wrong: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        costs.main([wrong])

@@ -1,0 +1,66 @@
+"""The images that ours begin with are pinned by digest before a build, or the build says no."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy import images
+
+DIGEST = "sha256:" + "ab" * 32
+DOCKER = """#!/bin/sh
+printf '%s\\n' "$*" >> "$(dirname "$0")/calls"
+case "$1" in buildx) echo "{digest}" ;; esac
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `docker` was asked; a stand-in that knows one digest answers."""
+    program = tmp_path / "docker"
+    program.write_text(DOCKER.format(digest=DIGEST))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(images, "PINNED", tmp_path / "bases.json")
+    return tmp_path / "calls"
+
+
+def test_what_is_pinned_is_what_is_built_from(calls: Path) -> None:
+    assert images.main(["pin"]) == 0
+    assert json.loads(images.PINNED.read_text()) == {
+        "debian:bookworm-slim": DIGEST,
+        "python:3.12-slim-bookworm": DIGEST,
+    }
+    assert images.main(["build", "service", "media:1"]) == 0
+    built = calls.read_text().splitlines()[-1]
+    assert f"--build-arg BASE=debian:bookworm-slim@{DIGEST}" in built
+    assert f"--build-arg PYTHON_BASE=python:3.12-slim-bookworm@{DIGEST}" in built
+    assert "--target service --tag media:1" in built
+
+
+def test_without_digests_it_refuses_unless_that_is_wanted(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert images.main(["build", "service", "media:1"]) == 1
+    assert "deploy.images pin" in capsys.readouterr().err
+    assert not calls.exists()
+    assert images.main(["build", "service", "media:1", "--unpinned"]) == 0
+    assert "--build-arg" not in calls.read_text()
+
+
+def test_a_registry_that_says_nothing_useful_changes_nothing(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (calls.parent / "docker").write_text("#!/bin/sh\necho no such manifest >&2\nexit 1\n")
+    assert images.main(["pin"]) == 1
+    assert "no such manifest" in capsys.readouterr().err
+    assert not images.PINNED.exists()
+
+
+def test_every_stage_begins_with_a_base_that_can_be_pinned() -> None:
+    text = images.DOCKERFILE.read_text()
+    stages = re.findall(r"(?m)^FROM (\S+)(?: AS (\w+))?", text)
+    names = {name for _, name in stages}
+    assert {base for base, _ in stages} - names == {f"${{{name}}}" for name in images.bases(text)}
+
+
+def test_the_digests_that_are_committed_are_of_these_bases() -> None:
+    found = images.pinned()
+    assert not found or set(found) == set(images.bases(images.DOCKERFILE.read_text()).values())
