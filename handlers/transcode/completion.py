@@ -4,15 +4,17 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from handlers.transcode.check.alternatives import as_variant, check_groups, with_largest
 from handlers.transcode.check.conformance import judge
 from handlers.transcode.check.measure import Measured, measure
 from handlers.transcode.check.playlist import PlaylistError, Variant, parse_master, parse_media
 from handlers.transcode.check.report import Finding, Report, Rule
 from handlers.transcode.check.source import SourceError
 from handlers.transcode.events import TranscodeEvent
-from handlers.transcode.hls import AAC_LC, MasterEntry, Rates, master_playlist
-from handlers.transcode.mediaconvert_job import in_playlist_order
-from handlers.transcode.outputs import HLS_TYPE, Output, completed_outputs, variant_name
+from handlers.transcode.hls import AAC_LC, MasterEntry, Rates, SoundEntry, master_playlist
+from handlers.transcode.languages import name_of
+from handlers.transcode.mediaconvert_job import AUDIO_GROUP, in_playlist_order
+from handlers.transcode.outputs import HLS_TYPE, Output, completed_outputs, other_name, variant_name
 from handlers.transcode.plan import Plan, Rung
 from handlers.transcode.stored_hls import StoredHls
 from media.asset import Rendition, report_key
@@ -85,20 +87,21 @@ class Completion:
         source = StoredHls(self.storage, self.transfer, self.bucket, files)
         entries: list[MasterEntry] = []
         measured: list[Measured] = []
+        sounds = [await measure(source, master_key, as_variant(f"{other_name(one)}.m3u8")) for one in plan.others]
         rungs: list[Rung | None] = [*in_playlist_order(plan)]
         for rung in rungs or [None]:
-            one = await measure(source, master_key, _provisional(plan, rung))
+            one = with_largest(await measure(source, master_key, _provisional(plan, rung)), sounds)
             measured.append(one)
             entries.append(await _entry(plan, rung, one, source, master_key, files))
-        text = master_playlist(entries)
-        listed = parse_master(text).variants
-        final = [replace(one, variant=variant) for one, variant in zip(measured, listed, strict=True)]
+        text = master_playlist(entries, _sounds(plan))
+        master = parse_master(text)
+        final = [replace(one, variant=variant) for one, variant in zip(measured, master.variants, strict=True)]
         missing = [
             Finding(Rule.I_FRAMES, entry.uri, "it has no I-frame playlist, or an empty one")
             for entry in entries
             if entry.resolution and not entry.i_frame_rates
         ]
-        return _Made(final, text, judge(final, missing))
+        return _Made(final, text, judge(final, [*missing, *check_groups(master)], sounds))
 
 
 def _provisional(plan: Plan, rung: Rung | None) -> Variant:
@@ -112,6 +115,17 @@ def _provisional(plan: Plan, rung: Rung | None) -> Variant:
         frame_rate=float(plan.fps) if rung else None,
         audio_only=rung is None,
     )
+
+
+def _sounds(plan: Plan) -> list[SoundEntry]:
+    """The languages of a listener's menu; nothing where there is nothing to choose."""
+    if not (plan.sound and plan.others):
+        return []
+    files = ["", *(f"{other_name(other)}.m3u8" for other in plan.others)]
+    return [
+        SoundEntry(AUDIO_GROUP, name_of(sound.language), sound.language or "und", sound.channels, file)
+        for sound, file in zip([plan.sound, *plan.others], files, strict=True)
+    ]
 
 
 async def _entry(
@@ -133,6 +147,7 @@ async def _entry(
         one.variant.frame_rate,
         i_frames,
         await _i_frame_rates(source, source.resolve(master_key, i_frames)) if i_frames else None,
+        AUDIO_GROUP if plan.others else "",
     )
 
 

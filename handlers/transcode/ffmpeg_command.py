@@ -10,7 +10,7 @@ import math
 
 from handlers.transcode.formats import CODEC_WHITELIST, FORMAT_WHITELIST
 from handlers.transcode.mediaconvert_job import DOWNMIX, M4A_NAME, MP4_NAME, POSTER_NAME, captures
-from handlers.transcode.outputs import variant_name
+from handlers.transcode.outputs import other_name, variant_name
 from handlers.transcode.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung, Sound
 
 PRESET = "veryfast"
@@ -49,8 +49,8 @@ def arguments(plan: Plan, *, program: str, source: str, tone_map: str = "") -> l
     argv += ["-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn"]
     for number, rung in enumerate(plan.rungs):
         argv += ["-map", f"[v{number}]", *_h264(number, rung, plan)]
-    if plan.sound:
-        argv += _aac(plan.sound, anchored=bool(plan.rungs))
+    for number, sound in enumerate(_sounds(plan)):
+        argv += _aac(number, sound, anchored=bool(plan.rungs))
     # MP4 wants the parameter sets in its header; what segments need of them the muxers put back.
     # The graph makes the rate constant; what it repeats where it begins anew must not push all that follows back.
     argv += ["-fps_mode", "vfr", "-flags", "+global_header", "-f", "tee", _tee(plan)]
@@ -130,7 +130,12 @@ def _h264(number: int, rung: Rung, plan: Plan) -> list[str]:
     return [word for name, value in options.items() for word in (f"-{name}:v:{number}", str(value))]
 
 
-def _aac(sound: Sound, *, anchored: bool) -> list[str]:
+def _sounds(plan: Plan) -> list[Sound]:
+    """The one that goes with every picture first."""
+    return [plan.sound, *plan.others] if plan.sound else []
+
+
+def _aac(number: int, sound: Sound, *, anchored: bool) -> list[str]:
     filters = []
     gains = DOWNMIX.get(sound.source_layout)
     if gains and sound.downmix:
@@ -138,9 +143,10 @@ def _aac(sound: Sound, *, anchored: bool) -> list[str]:
     if anchored:
         # Gaps become silence, so that sound stays with its picture.
         filters.append("aresample=async=1:first_pts=0")
-    argv = ["-map", f"0:a:{sound.number - 1}", "-c:a", "aac", "-profile:a", "aac_low", "-b:a", str(sound.bitrate)]
-    argv += ["-ar", str(sound.sample_rate), "-ac", str(sound.channels)]
-    return argv + (["-af", ",".join(filters)] if filters else [])
+    options = {"c": "aac", "profile": "aac_low", "b": sound.bitrate, "ar": sound.sample_rate, "ac": sound.channels}
+    options |= {"filter": ",".join(filters)} if filters else {}
+    argv = ["-map", f"0:a:{sound.number - 1}"]
+    return argv + [word for name, value in options.items() for word in (f"-{name}:a:{number}", str(value))]
 
 
 def _pan(gains: tuple[tuple[float, ...], ...]) -> str:
@@ -150,8 +156,9 @@ def _pan(gains: tuple[tuple[float, ...], ...]) -> str:
 
 def _tee(plan: Plan) -> str:
     """Where the packets go: every variant into segments, the best one into a file too."""
-    sound = ",a" if plan.sound else ""
+    sound = ",a:0" if plan.sound else ""
     slaves = [_hls(variant_name(rung), f"v:{number}{sound}") for number, rung in enumerate(plan.rungs)]
+    slaves += [_hls(other_name(other), f"a:{number}") for number, other in enumerate(plan.others, 1)]
     if plan.rungs:
         slaves.append(f"[select={_quoted(f'v:{len(plan.rungs) - 1}{sound}')}:f=mp4:movflags=+faststart]{MP4_NAME}.mp4")
     else:

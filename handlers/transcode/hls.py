@@ -40,6 +40,18 @@ class MasterEntry:
     frame_rate: float | None = None
     i_frame_uri: str = ""
     i_frame_rates: Rates | None = None
+    audio_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SoundEntry:
+    """One language as the master lists it. Without `uri` it is the one inside the variants, and the default."""
+
+    group: str
+    name: str
+    language: str
+    channels: int
+    uri: str = ""
 
 
 def media_playlist(entries: Sequence[Entry]) -> str:
@@ -61,9 +73,10 @@ def i_frame_playlist(entries: Sequence[Entry]) -> str:
     return _text([*lines, "#EXT-X-ENDLIST"])
 
 
-def master_playlist(entries: Sequence[MasterEntry]) -> str:
+def master_playlist(entries: Sequence[MasterEntry], sounds: Sequence[SoundEntry] = ()) -> str:
     """In the order given: players begin with the first."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:6", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    lines += [f"#EXT-X-MEDIA:{_sound_attributes(sound)}" for sound in sounds]
     for entry in entries:
         lines += [f"#EXT-X-STREAM-INF:{_attributes(entry)}", entry.uri]
     lines += [
@@ -80,7 +93,16 @@ def _attributes(entry: MasterEntry) -> str:
         parts += [f"RESOLUTION={entry.resolution}"]
     if entry.frame_rate:
         parts += [f"FRAME-RATE={entry.frame_rate:.3f}", "VIDEO-RANGE=SDR", "CLOSED-CAPTIONS=NONE"]
+    if entry.audio_group:
+        parts += [f'AUDIO="{entry.audio_group}"']
     return ",".join(parts)
+
+
+def _sound_attributes(sound: SoundEntry) -> str:
+    parts = ["TYPE=AUDIO", f'GROUP-ID="{sound.group}"', f'NAME="{sound.name}"', f'LANGUAGE="{sound.language}"']
+    parts += [f"DEFAULT={'NO' if sound.uri else 'YES'}", "AUTOSELECT=YES"]
+    parts += [f'CHANNELS="{sound.channels}"']
+    return ",".join([*parts, *([f'URI="{sound.uri}"'] if sound.uri else [])])
 
 
 def _i_frame_attributes(entry: MasterEntry, rates: Rates) -> str:

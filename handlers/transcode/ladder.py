@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from handlers.transcode.languages import tag_of
 from handlers.transcode.plan import Part, Plan, Poster, Rung, Sound
 from handlers.transcode.tracks import AudioTrack, Probed, VideoTrack
 from media.asset import AssetType
@@ -33,6 +34,8 @@ MAX_FPS = 60
 HALF_A_FRAME = Fraction(1, 2)
 MONO_BITRATE = 64_000
 STEREO_BITRATE = 128_000
+MAX_OTHERS = 7
+"""Languages beside the first. Each costs an encoder; more than eight in all are no lecture but an attack."""
 POSTER_SHARE = 0.1
 POSTER_FROM = 1000
 """Milliseconds. Films open black: the poster is taken at a tenth of the way, not before the first second."""
@@ -61,7 +64,7 @@ def _plan_audio(probed: Probed) -> Plan:
         duration_ms=_milliseconds(probed),
         poster=None,
         container=probed.container,
-        notes=_sound_notes(probed, sound),
+        notes=_sound_notes(probed, sound, ()),
     )
 
 
@@ -71,10 +74,12 @@ def _plan_video(probed: Probed) -> Plan:
         raise RejectedError(Code.NO_VIDEO, "the file has no picture track")
     rungs = _rungs(video.width, video.height)
     sound = _sound(probed.audio)
+    others = _others(probed.audio, sound)
     fps = _fps(video)
     return Plan(
         rungs=rungs,
         sound=sound,
+        others=others,
         fps_numerator=fps.numerator,
         fps_denominator=fps.denominator,
         duration_ms=_milliseconds(probed),
@@ -86,7 +91,7 @@ def _plan_video(probed: Probed) -> Plan:
         late_picture=video.begins * fps > HALF_A_FRAME,
         deinterlace=video.interlaced,
         tone_map=video.hdr,
-        notes=(*_video_notes(video, fps), *_sound_notes(probed, sound)),
+        notes=(*_video_notes(video, fps), *_sound_notes(probed, sound, others)),
     )
 
 
@@ -151,13 +156,26 @@ def _sound(tracks: tuple[AudioTrack, ...]) -> Sound | None:
     sounding = [track for track in tracks if track.channels > 0]
     if not sounding:
         return None
-    track = next((one for one in sounding if one.default), sounding[0])
+    return _heard(next((one for one in sounding if one.default), sounding[0]))
+
+
+def _others(tracks: tuple[AudioTrack, ...], sound: Sound | None) -> tuple[Sound, ...]:
+    """The first track of every other language. A track without one is another mix of the same, and left out."""
+    found: dict[str, Sound] = {}
+    for track in tracks:
+        tag = tag_of(track.language)
+        if sound and sound.language and tag and track.channels > 0 and tag != sound.language:
+            found.setdefault(tag, _heard(track))
+    return tuple(found.values())[:MAX_OTHERS]
+
+
+def _heard(track: AudioTrack) -> Sound:
     channels = min(track.channels, 2)
     return Sound(
         number=track.number,
         source_channels=track.channels,
         source_layout=track.layout,
-        language=track.language,
+        language=tag_of(track.language),
         channels=channels,
         bitrate=MONO_BITRATE if channels == 1 else STEREO_BITRATE,
     )
@@ -175,10 +193,10 @@ def _video_notes(video: VideoTrack, fps: Fraction) -> tuple[str, ...]:
     return tuple(note for note, holds in found.items() if holds)
 
 
-def _sound_notes(probed: Probed, sound: Sound | None) -> tuple[str, ...]:
+def _sound_notes(probed: Probed, sound: Sound | None, others: tuple[Sound, ...]) -> tuple[str, ...]:
     found = {
         f"{sound.source_channels if sound else 0} channels mixed down to stereo": bool(sound and sound.downmix),
-        f"1 of {len(probed.audio)} sound tracks kept": len(probed.audio) > 1,
+        f"{1 + len(others)} of {len(probed.audio)} sound tracks kept": len(probed.audio) > 1 + len(others),
         f"{len(probed.subtitles)} subtitle tracks left out": bool(probed.subtitles),
     }
     return tuple(note for note, holds in found.items() if holds)

@@ -9,7 +9,16 @@ from handlers.transcode.check.playlist import PlaylistError, parse_media
 from handlers.transcode.completion import Completion
 from handlers.transcode.hls import I_FRAMES, Entry, i_frame_playlist, media_playlist
 from handlers.transcode.mediaconvert_job import M4A_NAME, MP4_NAME
-from handlers.transcode.outputs import HLS_FOLDER, HLS_TYPE, JPEG_TYPE, M4A_TYPE, MP4_TYPE, POSTER_FILE, variant_name
+from handlers.transcode.outputs import (
+    HLS_FOLDER,
+    HLS_TYPE,
+    JPEG_TYPE,
+    M4A_TYPE,
+    MP4_TYPE,
+    POSTER_FILE,
+    other_name,
+    variant_name,
+)
 from handlers.transcode.plan import Plan, Rung
 from handlers.transcode.shipment import Shipped
 from media.errors import Code, RejectedError, RetryableError
@@ -41,6 +50,11 @@ async def upload_outputs(
             texts[f"{name}{I_FRAMES}.m3u8"] = i_frame_playlist(_i_frames(variant, 1 / float(plan.fps)))
         for file, text in texts.items():
             await completion.storage.write(completion.bucket, prefix + HLS_FOLDER + file, text.encode(), HLS_TYPE)
+    for other in plan.others:
+        name = other_name(other)
+        variant = await asyncio.to_thread(_read_variant, folder / f"{name}.m3u8", shipped)
+        text = media_playlist([Entry(one.name, duration) for duration, one in variant])
+        await completion.storage.write(completion.bucket, prefix + HLS_FOLDER + f"{name}.m3u8", text.encode(), HLS_TYPE)
     for path in await asyncio.to_thread(lambda: sorted(folder.iterdir())):
         if kind := _TYPES.get(path.name) or (JPEG_TYPE if POSTER_FILE.fullmatch(path.name) else None):
             await completion.transfer.upload(completion.bucket, prefix + path.name, path, kind)

@@ -19,6 +19,8 @@ FIRST_VARIANT = 2_000_000
 """Bits per second. Apple's authoring rules want the variant nearest to 2 Mbit/s first: players begin with it."""
 
 SOURCE_AUDIO = "Audio Selector 1"
+AUDIO_GROUP = "sound"
+"""Of the languages that HLS offers beside the first, which is in the variants themselves."""
 
 DOWNMIX: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "5.1": ((-7.66, -60, -10.67, -60, -10.67, -60), (-60, -7.66, -10.67, -60, -60, -10.67)),
@@ -69,9 +71,18 @@ def _input(plan: Plan, source: ObjectVersion) -> dict[str, Any]:
     if plan.rungs:
         document["VideoSelector"] = {"Rotate": _rotate(plan), "ColorSpace": "FOLLOW"}
     if plan.sound:
-        selector = {"DefaultSelection": "DEFAULT", "SelectorType": "TRACK", "Tracks": [plan.sound.number]}
-        document["AudioSelectors"] = {SOURCE_AUDIO: selector}
+        document["AudioSelectors"] = {SOURCE_AUDIO: _selector(plan.sound)} | {
+            _source_of(other): _selector(other, default="NOT_DEFAULT") for other in plan.others
+        }
     return document
+
+
+def _selector(sound: Sound, default: str = "DEFAULT") -> dict[str, Any]:
+    return {"DefaultSelection": default, "SelectorType": "TRACK", "Tracks": [sound.number]}
+
+
+def _source_of(other: Sound) -> str:
+    return f"Audio Selector of track {other.number}"
 
 
 def _rotate(plan: Plan) -> str:
@@ -109,6 +120,7 @@ def _hls_group(plan: Plan, base: str) -> dict[str, Any]:
         "ClientCache": "ENABLED",
     }
     outputs = [_variant(plan, rung) for rung in in_playlist_order(plan)] or [_sound_variant(plan)]
+    outputs += [_other_sound(other) for other in plan.others]
     return {
         "Name": "HLS",
         "OutputGroupSettings": {"Type": "HLS_GROUP_SETTINGS", "HlsGroupSettings": settings},
@@ -123,22 +135,35 @@ def in_playlist_order(plan: Plan) -> list[Rung]:
 
 
 def _variant(plan: Plan, rung: Rung) -> dict[str, Any]:
+    groups = {"AudioRenditionSets": AUDIO_GROUP} if plan.others else {}
     return {
         "NameModifier": f"_{rung.name}",
         "ContainerSettings": {"Container": "M3U8"},
-        "OutputSettings": {"HlsSettings": {"IFrameOnlyManifest": "INCLUDE"}},
+        "OutputSettings": {"HlsSettings": {"IFrameOnlyManifest": "INCLUDE", **groups}},
         "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
         **_audio(plan.sound),
     }
 
 
 def _sound_variant(plan: Plan) -> dict[str, Any]:
-    hls = {"AudioTrackType": "AUDIO_ONLY_VARIANT_STREAM", "IFrameOnlyManifest": "EXCLUDE"}
+    return _sound_output("_audio", plan.sound, {"AudioTrackType": "AUDIO_ONLY_VARIANT_STREAM"})
+
+
+def _other_sound(other: Sound) -> dict[str, Any]:
+    hls = {"AudioTrackType": "ALTERNATE_AUDIO_AUTO_SELECT", "AudioGroupId": AUDIO_GROUP}
+    return _sound_output(f"_sound{other.number}", other, hls, _source_of(other))
+
+
+def _sound_output(
+    modifier: str, sound: Sound | None, hls: dict[str, str], source: str = SOURCE_AUDIO
+) -> dict[str, Any]:
+    """Sound alone. Left to itself the service would write raw AAC where the other engine writes transport streams."""
+    settings = {**hls, "IFrameOnlyManifest": "EXCLUDE", "AudioOnlyContainer": "M2TS"}
     return {
-        "NameModifier": "_audio",
+        "NameModifier": modifier,
         "ContainerSettings": {"Container": "M3U8"},
-        "OutputSettings": {"HlsSettings": hls},
-        **_audio(plan.sound),
+        "OutputSettings": {"HlsSettings": settings},
+        **_audio(sound, source),
     }
 
 
@@ -243,7 +268,7 @@ def _h264(plan: Plan, rung: Rung) -> dict[str, Any]:
     }
 
 
-def _audio(sound: Sound | None) -> dict[str, Any]:
+def _audio(sound: Sound | None, source: str = SOURCE_AUDIO) -> dict[str, Any]:
     """The sound of one output, or nothing: an output without a track must not mention one."""
     if sound is None:
         return {}
@@ -255,7 +280,7 @@ def _audio(sound: Sound | None) -> dict[str, Any]:
         "SampleRate": sound.sample_rate,
     }
     description: dict[str, Any] = {
-        "AudioSourceName": SOURCE_AUDIO,
+        "AudioSourceName": source,
         "LanguageCodeControl": "FOLLOW_INPUT",
         "CodecSettings": {"Codec": "AAC", "AacSettings": aac},
     }

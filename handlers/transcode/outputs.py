@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from handlers.transcode.events import OutputDetail, TranscodeEvent
 from handlers.transcode.mediaconvert_job import HLS_NAME, M4A_NAME, MP4_NAME, POSTER_NAME, captures
-from handlers.transcode.plan import Plan, Rung
+from handlers.transcode.plan import Plan, Rung, Sound
 
 HLS_TYPE = "application/vnd.apple.mpegurl"
 SEGMENT_TYPE = "video/mp2t"
@@ -34,6 +34,11 @@ class Output:
 def variant_name(rung: Rung | None) -> str:
     """What the files of one HLS variant are called, in the master's folder; None is sound alone."""
     return f"{HLS_NAME.rpartition('/')[2]}_{rung.name if rung else 'audio'}"
+
+
+def other_name(sound: Sound) -> str:
+    """What the files of the sound in another language are called, in the master's folder."""
+    return f"{HLS_NAME.rpartition('/')[2]}_sound{sound.number}"
 
 
 def expected_outputs(plan: Plan, *, output_prefix: str) -> tuple[Output, ...]:

@@ -11,7 +11,8 @@ GOP_SECONDS = 2
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A worker of the last release may be told of a job that one of this release planned: what it does not know it leaves.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Rung(Part):
@@ -25,7 +26,10 @@ class Rung(Part):
 
 
 class Sound(Part):
-    """AAC-LC made of the source's sound track `number` (from 1). `bitrate` is bits per second, `sample_rate` Hz."""
+    """AAC-LC made of the source's sound track `number` (from 1).
+
+    `language` is a BCP 47 tag, `bitrate` bits per second, `sample_rate` Hz.
+    """
 
     number: int = Field(ge=1)
     source_channels: int = Field(ge=1)
@@ -51,12 +55,15 @@ class Poster(Part):
 class Plan(Part):
     """What to make of one source. `rungs` rise in size; empty means sound only. `duration_ms` is the source's.
 
+    `sound` goes with every picture; `others` are the same in other languages, which HLS offers beside it.
+
     The times of all segments follow from `fps` and the constants above alone, so a span of the source that begins at a
     multiple of `SEGMENT_SECONDS` can be made on its own and its segments fit into the whole.
     """
 
     rungs: tuple[Rung, ...]
     sound: Sound | None
+    others: tuple[Sound, ...] = ()
     fps_numerator: int = Field(1, ge=1)
     fps_denominator: int = Field(1, ge=1)
     duration_ms: int = Field(ge=1)
@@ -96,4 +103,5 @@ class Plan(Part):
         sizes = ", ".join(f"{rung.width}x{rung.height}" for rung in self.rungs) or "sound only"
         rate = f" at {float(self.fps):.6g} fps" if self.rungs else ""
         sound = f"AAC {self.sound.channels} ch {self.sound.bitrate // 1000} kbit/s" if self.sound else "silent"
+        sound += "".join(f", also in {other.language}" for other in self.others)
         return "; ".join([f"{sizes}{rate}", sound, f"{self.duration_ms / 1000:g} s", *self.notes])

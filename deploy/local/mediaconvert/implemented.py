@@ -59,7 +59,9 @@ IMPLEMENTED: dict[str, frozenset[str]] = {
             "Width",
         }
     ),
-    "hlsSettings": frozenset({"IFrameOnlyManifest", "AudioTrackType", "AudioOnlyContainer"}),
+    "hlsSettings": frozenset(
+        {"IFrameOnlyManifest", "AudioTrackType", "AudioOnlyContainer", "AudioGroupId", "AudioRenditionSets"}
+    ),
     "hlsGroupSettings": frozenset(
         {
             "AdMarkers",

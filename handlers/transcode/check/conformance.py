@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from urllib.parse import urlsplit
 
+from handlers.transcode.check.alternatives import measure_sounds
 from handlers.transcode.check.measure import Measured, measure
 from handlers.transcode.check.playlist import Master, PlaylistError, Variant, is_master, parse_master, parse_media
 from handlers.transcode.check.report import Finding, Report, Rule, VariantReport
@@ -25,20 +26,23 @@ async def check(source: Source, address: str) -> Report:
         return Report((), (Finding(Rule.READABLE, _short(address), str(error)),))
     if not is_master(text):
         return Report((), (Finding(Rule.VARIANTS, _short(address), "it lists no variants"),))
-    findings = [*_check_master(master, address)]
+    sounds = await measure_sounds(source, address, master)
+    findings = [*_check_master(master, address), *sounds.findings]
     measured: list[Measured] = []
     for variant in master.variants:
         try:
-            measured.append(await measure(source, address, variant))
+            measured.append(sounds.beside(await measure(source, address, variant)))
         except (SourceError, PlaylistError) as error:
             findings.append(Finding(Rule.READABLE, _short(variant.uri), str(error)))
     findings += [finding for uri in master.i_frame_uris for finding in await _check_i_frames(source, address, uri)]
-    return judge(measured, findings)
+    return judge(measured, findings, [sound for group in sounds.groups.values() for sound in group])
 
 
-def judge(measured: Sequence[Measured], findings: Sequence[Finding] = ()) -> Report:
-    """The report on variants that were measured, with the findings on whatever else was looked at."""
+def judge(measured: Sequence[Measured], findings: Sequence[Finding] = (), sounds: Sequence[Measured] = ()) -> Report:
+    """The report on variants and sounds that were measured, with the findings on whatever else was looked at."""
     found = [*findings]
+    for sound in sounds:
+        found += [*_check_media(sound), *_check_length(sound, measured)]
     for one in measured:
         found += [*_check_attributes(one.variant), *_check_media(one), *_check_bandwidth(one), *_check_pictures(one)]
     found += _check_alignment([one for one in measured if not one.variant.audio_only])
@@ -79,6 +83,14 @@ def _check_media(one: Measured) -> Iterator[Finding]:
     if long:
         message = f"{len(long)} segments above {media.target} s, the first {_short(long[0].uri)}"
         yield Finding(Rule.TARGET_DURATION, where, message)
+
+
+def _check_length(sound: Measured, variants: Sequence[Measured]) -> Iterator[Finding]:
+    """Played instead of a variant's own, it must not end more than a segment before or after."""
+    longest = max((one.duration for one in variants), default=sound.duration)
+    if abs(sound.duration - longest) > (sound.media.target or 0):
+        message = f"it lasts {sound.duration:.3f} s, the variants {longest:.3f} s"
+        yield Finding(Rule.SOUNDS, _short(sound.variant.uri), message)
 
 
 def _check_bandwidth(one: Measured) -> Iterator[Finding]:

@@ -16,12 +16,17 @@ PARALLEL = 8
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One variant. `sizes` are bytes, one for each segment; `pictures` what those begin with that were looked into."""
+    """One variant. `sizes` are bytes, one for each segment; `pictures` what those begin with that were looked into.
+
+    `beside` is the largest of the sounds that may be played with it instead of its own: its rates count too
+    (RFC 8216, 4.3.4.2).
+    """
 
     variant: Variant
     media: Media
     sizes: tuple[int, ...]
     pictures: dict[int, FirstPicture | None]
+    beside: "Measured | None" = None
 
     @property
     def duration(self) -> float:
@@ -31,7 +36,8 @@ class Measured:
     @property
     def average(self) -> int:
         """Bits per second over the whole variant."""
-        return round(sum(self.sizes) * 8 / self.duration) if self.duration else 0
+        own = round(sum(self.sizes) * 8 / self.duration) if self.duration else 0
+        return own + (self.beside.average if self.beside else 0)
 
     @property
     def peak(self) -> int:
@@ -49,13 +55,14 @@ class Measured:
                     break
                 if duration >= 0.5 * target:
                     peak = max(peak, size * 8 / duration)
-        return round(peak) or self.average
+        return round(peak) + (self.beside.peak if self.beside else 0) if peak else self.average
 
     @property
     def fullest(self) -> int:
         """Bits per second of the segment that has most."""
         pairs = zip(self.media.segments, self.sizes, strict=True)
-        return round(max((size * 8 / segment.duration for segment, size in pairs if segment.duration), default=0.0))
+        own = max((size * 8 / segment.duration for segment, size in pairs if segment.duration), default=0.0)
+        return round(own) + (self.beside.fullest if self.beside else 0)
 
 
 async def measure(source: Source, base: str, variant: Variant) -> Measured:

@@ -21,12 +21,26 @@ class Variant:
     resolution: str
     frame_rate: float | None
     audio_only: bool
+    audio_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One `EXT-X-MEDIA` of type AUDIO. Without `uri` it is what the variants themselves bring along."""
+
+    group: str
+    name: str
+    language: str
+    default: bool
+    autoselect: bool
+    uri: str
 
 
 @dataclass(frozen=True, slots=True)
 class Master:
     variants: tuple[Variant, ...]
     i_frame_uris: tuple[str, ...]
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +76,9 @@ def parse_master(text: str) -> Master:
         if line.startswith("#EXT-X-STREAM-INF:")
     ]
     i_frames = [_attributes(line).get("URI", "") for line in lines if line.startswith("#EXT-X-I-FRAME-STREAM-INF:")]
-    return Master(tuple(variants), tuple(uri for uri in i_frames if uri))
+    media = [_attributes(line) for line in lines if line.startswith("#EXT-X-MEDIA:")]
+    sounds = [_alternative(attributes) for attributes in media if attributes.get("TYPE") == "AUDIO"]
+    return Master(tuple(variants), tuple(uri for uri in i_frames if uri), tuple(sounds))
 
 
 def parse_media(text: str) -> Media:
@@ -117,6 +133,18 @@ def _variant(attributes: dict[str, str], uri: str) -> Variant:
         resolution=attributes.get("RESOLUTION", ""),
         frame_rate=_number(attributes["FRAME-RATE"]) if "FRAME-RATE" in attributes else None,
         audio_only=bool(known) and all(codec.startswith(("mp4a", "ac-3", "ec-3")) for codec in known),
+        audio_group=attributes.get("AUDIO", ""),
+    )
+
+
+def _alternative(attributes: dict[str, str]) -> Alternative:
+    return Alternative(
+        group=attributes.get("GROUP-ID", ""),
+        name=attributes.get("NAME", ""),
+        language=attributes.get("LANGUAGE", ""),
+        default=attributes.get("DEFAULT") == "YES",
+        autoselect=attributes.get("AUTOSELECT") != "NO",
+        uri=attributes.get("URI", ""),
     )
 
 

@@ -3,8 +3,10 @@
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from handlers.transcode.check.playlist import parse_master
 from media.asset import Asset, Status
 from tests.integration.transcode.cases import AAC, H264, TIMEOUT, Case
 from tests.integration.transcode.judge import Played, play
@@ -91,6 +93,38 @@ async def test_a_picture_that_changes_its_size_keeps_its_time(studio: Studio, tm
         assert abs(found.offset) <= IN_SYNC + 2 * 1024 / 48000
 
 
+async def test_every_language_is_heard(studio: Studio, tmp_path: Path) -> None:
+    source = tmp_path / "interpreted.mp4"
+    sounds = [word for pitch in (440, 1000) for word in ("-f", "lavfi", "-i", f"sine=f={pitch}:d=8:r=48000")]
+    tracks = ["-map", "0:v", "-map", "1:a", "-map", "2:a", "-disposition:a:1", "0"]
+    tags = ["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=deu"]
+    picture = "testsrc2=s=640x360:r=25:d=8"
+    ffmpeg("-f", "lavfi", "-i", picture, *sounds, *tracks, *tags, *H264, *AAC, source)
+    made = await on_both(studio, source)
+    for asset in made:
+        folder = await studio.fetch(asset)
+        master = parse_master((folder / "hls/master.m3u8").read_text())
+        assert [(one.name, one.language, one.default, one.uri) for one in master.alternatives] == [
+            ("English", "en", True, ""),
+            ("Deutsch", "de", False, "master_sound2.m3u8"),
+        ]
+        assert {variant.audio_group for variant in master.variants} == {"sound"}
+        heard = {variant.uri: pitch_of(folder / "hls" / variant.uri) for variant in master.variants}
+        assert heard == pytest.approx(dict.fromkeys(heard, 440), abs=5)
+        assert pitch_of(folder / "hls/master_sound2.m3u8") == pytest.approx(1000, abs=5)
+        assert pitch_of(folder / "video.mp4") == pytest.approx(440, abs=5)
+        assert float(look(folder / "hls/master_sound2.m3u8", "format=duration", "a")) == pytest.approx(8, abs=0.1)
+    assert await studio.keys(made[0]) == await studio.keys(made[1])
+
+
+def pitch_of(path: Path) -> float:
+    """The loudest frequency of a file's sound, in Hz."""
+    argv = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(path), "-map", "0:a:0", "-ac", "1", "-ar", "8000"]
+    done = subprocess.run([*argv, "-f", "s16le", "-"], check=True, timeout=TIMEOUT, capture_output=True)
+    spectrum = np.abs(np.fft.rfft(np.frombuffer(done.stdout, np.int16)))
+    return float(np.argmax(spectrum) * 4000 / (len(spectrum) - 1))
+
+
 def write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
@@ -100,8 +134,8 @@ def poster_of(asset: Asset) -> str:
     return next(one.key for one in asset.renditions if one.name == "poster").rpartition("/")[2]
 
 
-def look(path: Path, entries: str) -> str:
-    argv = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", entries, "-of", "default=nk=1:nw=1"]
+def look(path: Path, entries: str, streams: str = "v") -> str:
+    argv = ["ffprobe", "-v", "error", "-select_streams", streams, "-show_entries", entries, "-of", "default=nk=1:nw=1"]
     return subprocess.run([*argv, str(path)], check=True, timeout=TIMEOUT, capture_output=True, text=True).stdout
 
 

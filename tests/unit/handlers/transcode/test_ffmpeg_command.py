@@ -3,7 +3,7 @@ from dataclasses import replace
 from handlers.transcode.ffmpeg_command import arguments, largest_file
 from handlers.transcode.ladder import plan
 from media.asset import AssetType
-from tests.unit.handlers.transcode.sources import MONO, SURROUND, VIDEO, sound_only, source
+from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO, sound_only, source
 
 URL = "http://127.0.0.1:4711/token"
 
@@ -28,10 +28,11 @@ def test_the_source_is_walled_in_before_it_is_named() -> None:
 def test_one_decode_one_encoder_for_each_rung_one_for_the_sound() -> None:
     argv = command()
     assert [argv[at + 1] for at, word in enumerate(argv) if word.startswith("-c:v:")] == ["libx264"] * 5
-    assert after(argv, "-c:a") == ["aac"]
+    assert after(argv, "-c:a:0") == ["aac"]
+    assert "-c:a:1" not in argv
     (outputs,) = [word for word in argv if word.startswith("[select=")]
     assert len(outputs.split("|")) == 6, "five variants and the MP4"
-    assert r"select=\'v:4,a\':f=mp4" in outputs
+    assert r"select=\'v:4,a:0\':f=mp4" in outputs
 
 
 def test_every_rung_is_scaled_from_the_one_above_it() -> None:
@@ -53,6 +54,18 @@ def test_only_a_picture_that_begins_late_is_filled_up_from_the_start() -> None:
     assert "start_time" not in after(soon, "-filter_complex")[0]
 
 
+def test_another_language_is_another_encoder_and_another_playlist() -> None:
+    argv = command(audio=(STEREO, replace(SURROUND, number=3, language="ger", default=False)))
+    assert after(argv, "-map")[-3:] == ["0:a:0", "0:a:2", "[poster]"]
+    assert after(argv, "-c:a:1") == ["aac"]
+    assert "pan=stereo" in after(argv, "-filter:a:1")[0]
+    assert "pan" not in after(argv, "-filter:a:0")[0]
+    (outputs,) = [word for word in argv if word.startswith("[select=")]
+    slaves = outputs.split("|")
+    assert len(slaves) == 7, "five variants, the language and the MP4"
+    assert [slave for slave in slaves if "a:1" in slave] == [slave for slave in slaves if slave.endswith("sound3.m3u8")]
+
+
 def test_silence_maps_no_sound() -> None:
     argv = command(audio=())
     assert not [word for word in argv if word.startswith(("-c:a", "0:a"))]
@@ -60,9 +73,9 @@ def test_silence_maps_no_sound() -> None:
 
 
 def test_surround_is_mixed_by_the_same_table_as_at_mediaconvert() -> None:
-    (filters,) = after(command(audio=(SURROUND,)), "-af")
+    (filters,) = after(command(audio=(SURROUND,)), "-filter:a:0")
     assert filters.startswith("pan=stereo|c0=0.41400*c0+0.00100*c1+0.29275*c2")
-    assert after(command(audio=(MONO,)), "-ac") == ["1"]
+    assert after(command(audio=(MONO,)), "-ac:a:0") == ["1"]
 
 
 def test_sound_alone_has_no_graph_and_no_poster() -> None:

@@ -1,5 +1,16 @@
+from dataclasses import replace
+
+from handlers.transcode.check.alternatives import check_groups
 from handlers.transcode.check.playlist import parse_master, parse_media
-from handlers.transcode.hls import Entry, MasterEntry, Rates, i_frame_playlist, master_playlist, media_playlist
+from handlers.transcode.hls import (
+    Entry,
+    MasterEntry,
+    Rates,
+    SoundEntry,
+    i_frame_playlist,
+    master_playlist,
+    media_playlist,
+)
 
 FILM = MasterEntry(
     "master_360p.m3u8", Rates(900, 800), ["avc1.64001e", "mp4a.40.2"], "640x360", 29.97, "frames.m3u8", Rates(90, 80)
@@ -13,6 +24,17 @@ def test_a_master_says_all_that_was_measured() -> None:
     assert (variant.bandwidth, variant.average_bandwidth, variant.resolution) == (900, 800, "640x360")
     assert (variant.codecs, variant.frame_rate, variant.audio_only) == ("avc1.64001e,mp4a.40.2", 29.97, False)
     assert master.i_frame_uris == ("frames.m3u8",)
+
+
+def test_languages_are_offered_beside_the_variants() -> None:
+    sounds = [SoundEntry("sound", "English", "en", 2), SoundEntry("sound", "Deutsch", "de", 1, "master_sound2.m3u8")]
+    master = parse_master(master_playlist([replace(FILM, audio_group="sound")], sounds))
+    assert [(one.name, one.language, one.default, one.uri) for one in master.alternatives] == [
+        ("English", "en", True, ""),
+        ("Deutsch", "de", False, "master_sound2.m3u8"),
+    ]
+    assert {one.group for one in master.alternatives} == {master.variants[0].audio_group} == {"sound"}
+    assert [*check_groups(master)] == []
 
 
 def test_sound_alone_has_neither_size_nor_i_frames() -> None:

@@ -115,8 +115,34 @@ def test_the_default_sound_track_is_taken() -> None:
     second = replace(STEREO, number=2, index=2)
     made = plan(source(audio=(first, second)), AssetType.VIDEO)
     assert made.sound is not None
-    assert (made.sound.number, made.sound.language) == (2, "eng")
-    assert "1 of 2 sound tracks kept" in made.notes
+    assert (made.sound.number, made.sound.language) == (2, "en")
+    assert [(other.number, other.language) for other in made.others] == [(1, "fr")]
+    assert "also in fr" in str(made)
+    assert not [note for note in made.notes if "kept" in note]
+
+
+def test_each_language_is_kept_once() -> None:
+    languages = ("eng", "ger", "deu", "eng", None, "fre")
+    tracks = tuple(replace(STEREO, number=n, language=one, default=n == 1) for n, one in enumerate(languages, 1))
+    made = plan(source(audio=tracks), AssetType.VIDEO)
+    assert [(other.number, other.language) for other in made.others] == [(2, "de"), (6, "fr")]
+    assert "3 of 6 sound tracks kept" in made.notes
+    assert Plan.from_json(made.to_json()) == made
+
+
+def test_mixes_of_one_recording_are_no_languages() -> None:
+    tracks = tuple(replace(STEREO, number=n, language=None) for n in (1, 2, 3))
+    made = plan(source(audio=tracks), AssetType.VIDEO)
+    assert made.others == ()
+    assert "1 of 3 sound tracks kept" in made.notes
+
+
+def test_languages_have_a_limit() -> None:
+    codes = ("eng", "ger", "fre", "spa", "ita", "por", "dut", "swe", "fin", "pol", "cze")
+    tracks = tuple(replace(STEREO, number=n, language=one, default=n == 1) for n, one in enumerate(codes, 1))
+    made = plan(source(audio=tracks), AssetType.VIDEO)
+    assert len(made.others) == 7
+    assert "8 of 11 sound tracks kept" in made.notes
 
 
 def test_audio_assets() -> None:

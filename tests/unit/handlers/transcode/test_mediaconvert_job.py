@@ -12,9 +12,10 @@ from handlers.transcode.ladder import plan
 from handlers.transcode.mediaconvert_job import create_job
 from handlers.transcode.plan import Plan
 from media.asset import AssetType, ObjectVersion
-from tests.unit.handlers.transcode.sources import MONO, SURROUND, VIDEO, sound_only, source
+from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO, sound_only, source
 
 ASSET = UUID("6f1f7a34-4c53-4d6a-9e57-1a1a8f5d0001")
+TWO_LANGUAGES = (STEREO, replace(MONO, number=3, language="ger", default=False))
 MATROSKA = "matroska,webm"
 
 
@@ -43,6 +44,7 @@ PLANS = {
     "mono, 120 fps": plan(source(audio=(MONO,), video=replace(VIDEO, frame_rate=Fraction(120))), AssetType.VIDEO),
     "interlaced HDR": plan(source(video=replace(VIDEO, interlaced=True, hdr=True)), AssetType.VIDEO),
     "turned mkv": plan(source(container=MATROSKA, video=replace(VIDEO, rotation=270)), AssetType.VIDEO),
+    "two languages": plan(source(audio=TWO_LANGUAGES), AssetType.VIDEO),
     "sound only": plan(sound_only(), AssetType.AUDIO),
 }
 
@@ -118,6 +120,21 @@ def test_sound_of_5_1_is_mixed_and_mono_stays_mono() -> None:
     assert sum(10 ** (gain / 20) for gain in left) == pytest.approx(1.0, abs=0.01)
     mono = groups(job(PLANS["mono, 120 fps"]))["MP4"]["Outputs"][0]["AudioDescriptions"][0]
     assert mono["CodecSettings"]["AacSettings"]["CodingMode"] == "CODING_MODE_1_0"
+
+
+def test_another_language_is_a_rendition_beside_the_variants() -> None:
+    request = job(PLANS["two languages"])
+    selectors = request["Settings"]["Inputs"][0]["AudioSelectors"]
+    assert [selector["Tracks"] for selector in selectors.values()] == [[1], [3]]
+    *variants, other = groups(request)["HLS"]["Outputs"]
+    assert {one["OutputSettings"]["HlsSettings"]["AudioRenditionSets"] for one in variants} == {"sound"}
+    hls = other["OutputSettings"]["HlsSettings"]
+    assert hls["AudioTrackType"] == "ALTERNATE_AUDIO_AUTO_SELECT"
+    assert (hls["AudioGroupId"], hls["AudioOnlyContainer"]) == ("sound", "M2TS")
+    assert "VideoDescription" not in other
+    (sound,) = other["AudioDescriptions"]
+    assert selectors[sound["AudioSourceName"]]["Tracks"] == [3]
+    assert sound["CodecSettings"]["AacSettings"]["CodingMode"] == "CODING_MODE_1_0"
 
 
 def test_rotation() -> None:

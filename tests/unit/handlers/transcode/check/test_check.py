@@ -84,6 +84,53 @@ async def test_one_that_conforms(hls: Path) -> None:
     assert str(report).endswith("clean")
 
 
+SOUNDS = (
+    '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="s",NAME="English",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES\n'
+    '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="s",NAME="Deutsch",LANGUAGE="de",DEFAULT=NO,URI="other.m3u8"\n'
+)
+
+
+@pytest.fixture
+def bilingual(hls: Path) -> Path:
+    """The sound of the low variant stands for another language; its rates count with each variant's."""
+    package = ["-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod", "-hls_segment_filename"]
+    argv = ["ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", "-i", "sine=d=14", "-c:a", "aac", *package]
+    subprocess.run([*argv, str(hls / "other_%d.ts"), str(hls / "other.m3u8")], check=True, timeout=60)
+    text = (hls / "master.m3u8").read_text().replace("#EXT-X-VERSION:6\n", "#EXT-X-VERSION:6\n" + SOUNDS)
+    text = text.replace("FRAME-RATE", 'AUDIO="s",FRAME-RATE')
+    (hls / "master.m3u8").write_text(text)
+    return hls
+
+
+async def test_the_rates_of_another_language_count(bilingual: Path) -> None:
+    report = await report_of(bilingual)
+    assert {finding.rule for finding in report.findings} == {Rule.BANDWIDTH}
+    for one in report.variants:
+        edit(bilingual / "master.m3u8", rf"BANDWIDTH={one.declared_bandwidth},", f"BANDWIDTH={one.measured_bandwidth},")
+        edit(
+            bilingual / "master.m3u8",
+            rf"AGE-BANDWIDTH={one.declared_average},",
+            f"AGE-BANDWIDTH={one.measured_average},",
+        )
+    assert (await report_of(bilingual)).clean
+
+
+UNSOUND = {
+    "no such group": ("master.m3u8", r'AUDIO="s"', 'AUDIO="other"'),
+    "two defaults": ("master.m3u8", "DEFAULT=NO", "DEFAULT=YES"),
+    "a default that is not selected": ("master.m3u8", "AUTOSELECT=YES", "AUTOSELECT=NO"),
+    "the same name": ("master.m3u8", "Deutsch", "English"),
+    "half as long": ("other.m3u8", r"(?s)#EXTINF:[0-9.]+,\nother_1.ts\n#EXTINF:[0-9.]+,\nother_2.ts\n", ""),
+}
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+async def test_each_breach_of_the_languages_is_found(bilingual: Path, name: str) -> None:
+    file, pattern, replacement = UNSOUND[name]
+    edit(bilingual / file, pattern, replacement)
+    assert Rule.SOUNDS in {finding.rule for finding in (await report_of(bilingual)).findings}
+
+
 BREACHES = {
     "bandwidth": ("master.m3u8", r"BANDWIDTH=\d+", "BANDWIDTH=9000000", Rule.BANDWIDTH),
     "average": ("master.m3u8", r"AVERAGE-BANDWIDTH=\d+", "AVERAGE-BANDWIDTH=1", Rule.BANDWIDTH),
