@@ -1,0 +1,41 @@
+"""compose.yaml speaks of settings that exist, and Prometheus of its services."""
+
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped] # ships no types
+
+from deploy.images import ROOT
+from media.settings import Settings, variable
+
+NOT_OURS = {"AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"}
+
+
+@pytest.fixture(scope="module")
+def services() -> Any:
+    return yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+
+
+@pytest.mark.parametrize("name", ["consumer", "api", "schema"])
+def test_the_environment_is_what_the_settings_know_and_need(services: Any, name: str) -> None:
+    given = set(services[name]["environment"])
+    known = {variable(field) for field in Settings.model_fields}
+    required = {variable(field) for field, info in Settings.model_fields.items() if info.is_required()}
+    assert given - NOT_OURS <= known
+    assert required <= given
+
+
+def test_ours_are_locked_down(services: Any) -> None:
+    for name, service in services.items():
+        if "build" in service:
+            assert service["user"] == "10001:10001", name
+            assert service["cap_drop"] == ["ALL"], name
+    for name in ("consumer", "api", "clamd"):
+        assert services[name]["read_only"] is True
+
+
+def test_prometheus_asks_services_that_are_there(services: Any) -> None:
+    jobs = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
+    targets = [target for job in jobs for config in job["static_configs"] for target in config["targets"]]
+    assert targets
+    assert {target.partition(":")[0] for target in targets} <= set(services)
