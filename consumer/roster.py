@@ -40,10 +40,13 @@ class Roster:
             await self._leave()
 
     async def _beat(self) -> None:
+        """Whatever goes wrong, the next sign may be seen: to be seen is not worth the daemon's life."""
         try:
             await self._operations.beat(self._look())
         except UnavailableError as error:
             log.debug("roster.not_seen", error=str(error))
+        except Exception:
+            log.exception("roster.unforeseen")
 
     async def _leave(self) -> None:
         """A row that stays, because Postgres is away, counts as gone when it is not refreshed."""
@@ -52,3 +55,5 @@ class Roster:
                 await self._operations.gone(self._look().consumer_id)
         except (UnavailableError, TimeoutError) as error:
             log.debug("roster.not_left", error=str(error))
+        except Exception:
+            log.exception("roster.unforeseen")

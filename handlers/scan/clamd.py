@@ -4,12 +4,11 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-import clamd
 import structlog
 
 from handlers.sandbox.admission import MemoryBudget
 from handlers.scan.canary import encrypted, source_of, too_deep
-from handlers.scan.instream import CONNECT_TIMEOUT, Address, Reply, Source, accepts, instream
+from handlers.scan.instream import Address, Reply, Source, accepts, ask, instream
 from handlers.scan.verdict import finding_of
 from media.asset import Verdict
 from media.errors import Code, Dependency, UnavailableError
@@ -85,11 +84,17 @@ class Clamd:
             self._believed, self._failures, self._rests_until = True, 0, 0.0
 
     async def refresh(self) -> None:
-        """Ask again what it calls itself. Raises UnavailableError."""
+        """Ask again what it calls itself. Raises UnavailableError, also when the answer makes no sense."""
         try:
-            self.engine = str(await asyncio.to_thread(self._blocking().version))
-        except (clamd.ClamdError, OSError) as error:
-            raise UnavailableError(Dependency.CLAMD, f"{self.address}: {error}") from error
+            async with asyncio.timeout(PROOF_TIMEOUT):
+                engine = (await ask(self.address, "VERSION")).decode()
+        except TimeoutError as error:
+            raise UnavailableError(Dependency.CLAMD, f"{self.address} does not answer") from error
+        except UnicodeDecodeError as error:
+            raise UnavailableError(Dependency.CLAMD, f"{self.address} answers with what is no text") from error
+        if not engine or engine.endswith("ERROR"):
+            raise UnavailableError(Dependency.CLAMD, f"{self.address} does not say what it is: {engine!r}")
+        self.engine = engine
 
     def database_date(self) -> datetime | None:
         """When its signatures were made, as it last said; None when they carry no date.
@@ -147,8 +152,3 @@ class Clamd:
         self._believed = False
         self._rests_until = time.monotonic() + min(LONGEST_REST, FIRST_REST * 2**self._failures)
         self._failures = min(self._failures + 1, 10)
-
-    def _blocking(self) -> "clamd.ClamdNetworkSocket":
-        if self.address.path:
-            return clamd.ClamdUnixSocket(self.address.path, timeout=CONNECT_TIMEOUT)
-        return clamd.ClamdNetworkSocket(self.address.host, self.address.port, timeout=CONNECT_TIMEOUT)

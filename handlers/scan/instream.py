@@ -99,6 +99,23 @@ async def accepts(address: Address, size: int, *, patience: float) -> bool:
     return False
 
 
+async def ask(address: Address, command: str) -> bytes:
+    """All that clamd says to a plain command such as VERSION, less the end of its line. The caller sets the deadline.
+
+    Raises UnavailableError when it cannot be reached, says more than REPLY_LIMIT bytes, or does not hang up in order.
+    """
+    heard = bytearray()
+    with await connect(address) as connection:
+        try:
+            await asyncio.get_running_loop().sock_sendall(connection, b"z%s\0" % command.encode())
+            in_order = await _listen(connection, heard)
+        except OSError as error:
+            raise UnavailableError(Dependency.CLAMD, f"{address}: {error}") from error
+    if not in_order:
+        raise UnavailableError(Dependency.CLAMD, f"{address}: no proper answer to {command}")
+    return bytes(heard).strip(b"\0\r\n ")
+
+
 async def connect(address: Address) -> socket.socket:
     """A connected, non-blocking socket. Raises UnavailableError(clamd)."""
     try:
@@ -177,7 +194,7 @@ def _has_spoken(connection: socket.socket) -> bool:
 
 
 async def _listen(connection: socket.socket, heard: bytearray) -> bool:
-    """All that clamd says until it hangs up, as it does after each INSTREAM: what follows a reply spoils it.
+    """All that clamd says until it hangs up, as it does after each command: what follows a reply spoils it.
 
     False when it did not hang up in order. The kernel resets a connection that is closed before everything was read.
     """

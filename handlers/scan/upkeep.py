@@ -30,14 +30,25 @@ class ScannerUpkeep:
     interval: float = INTERVAL
 
     async def run(self) -> None:
-        """For ever; ends by cancellation only. A scanner that is away is looked at again the next time."""
+        """For ever; ends by cancellation only. A scanner that is away is looked at again the next time.
+
+        Whatever one answers: to watch is not worth the daemon's life.
+        """
         unchecked = list(self.scanners.all)
         while True:
-            unchecked = [one for one in unchecked if not await self._check(one)]
-            for one in self.scanners.all:
-                await _refresh(one)
-            self.metrics.database_age.set(self._age())
+            try:
+                unchecked = await self._look(unchecked)
+            except Exception:
+                log.exception("scanner.unforeseen")
             await asyncio.sleep(self.interval)
+
+    async def _look(self, unchecked: list[Clamd]) -> list[Clamd]:
+        """One look at all; returns those that are still unchecked."""
+        unchecked = [one for one in unchecked if not await self._check(one)]
+        for one in self.scanners.all:
+            await _refresh(one)
+        self.metrics.database_age.set(self._age())
+        return unchecked
 
     async def _check(self, one: Clamd) -> bool:
         """Log what this scanner will not take; False when it is away."""

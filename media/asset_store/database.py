@@ -26,6 +26,9 @@ _AWAY = (
     asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being rotated
     asyncpg.ReadOnlySQLTransactionError,  # the old primary, after a failover
     asyncpg.TransactionRollbackError,  # a deadlock: nothing was written
+    asyncpg.LockNotAvailableError,  # somebody changes the table
+    asyncpg.PostgresSystemError,  # its disk
+    asyncpg.InternalServerError,  # its own fault, by its own word
 )
 
 

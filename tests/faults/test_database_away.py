@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from media.asset_store import database as database_part
@@ -52,3 +53,15 @@ async def test_a_statement_that_is_interrupted_leaves_the_pool_whole(wired: tupl
             statement.cancel()
             await asyncio.wait({statement}, timeout=1)
     assert await asyncio.gather(*(database.fetchval("SELECT 1") for _ in range(CONNECTIONS))) == [1] * CONNECTIONS
+
+
+@pytest.mark.parametrize("sqlstate", ["58030", "58P01", "XX000", "XX001", "55P03", "53100", "57P03", "40P01"])
+async def test_what_is_no_statements_fault_counts_as_away(wired: tuple[Database, Wire], sqlstate: str) -> None:
+    database, _ = wired
+    with pytest.raises(UnavailableError):
+        await database.execute(f"DO $$ BEGIN RAISE EXCEPTION 'its own fault' USING ERRCODE = '{sqlstate}'; END $$")
+
+
+async def test_a_statements_own_fault_stays_what_it_is(wired: tuple[Database, Wire]) -> None:
+    with pytest.raises(asyncpg.DataError):
+        await wired[0].execute("SELECT 1 / 0")

@@ -19,7 +19,10 @@ Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class FakeClamd:
-    """`address` leads to it. `busy` and `most` count streams at once, `asked` all of them."""
+    """`address` leads to it. `busy` and `most` count streams at once, `asked` all of them.
+
+    `version` may hold bytes that are no text, as `os.fsdecode` has them.
+    """
 
     behave: Behave
     address: Address = field(default_factory=Address)
@@ -34,7 +37,7 @@ class FakeClamd:
         try:
             command = await _command(reader)
             if command == b"VERSION":
-                writer.write(self.version.encode() + b"\n")
+                writer.write(self.version.encode(errors="surrogateescape") + b"\n")
             elif command == b"INSTREAM":
                 await self._instream(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):

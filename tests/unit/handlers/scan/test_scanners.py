@@ -160,6 +160,30 @@ async def test_a_scanner_that_is_away_is_looked_at_later(tmp_path: Path) -> None
     await until(upkeep_of(Clamd(Address(path=str(tmp_path / "nobody"))), Metrics()), "scanner.unavailable")
 
 
+ODD = ["\udcff\udcfe garbage", "", "x" * 100_000, "COMMAND READ TIMED OUT ERROR"]
+
+
+@pytest.mark.parametrize("version", ODD, ids=["no text", "nothing", "endless", "error"])
+async def test_an_odd_answer_is_a_bad_one_and_ends_nothing(version: str) -> None:
+    async with fake_clamd(CLEAN, version=version) as fake:
+        await until(upkeep_of(Clamd(fake.address), Metrics()), "scanner.unavailable")
+        asked = fake.asked
+        with pytest.raises(UnavailableError):
+            await verdict(Scanners([Clamd(fake.address)]))
+        assert fake.asked == asked, "it is sent nothing"
+
+
+async def test_whatever_the_watch_meets_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unforeseen(_clamd: Clamd) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    async with fake_clamd(CLEAN) as fake:
+        monkeypatch.setattr(Clamd, "refresh", unforeseen)
+        metrics = Metrics()
+        await _run_until(upkeep_of(Clamd(fake.address), metrics), lambda: age_in(metrics) != 0)
+
+
 async def test_the_age_of_the_signatures() -> None:
     async with fake_clamd(CLEAN) as fake, fake_clamd(CLEAN, version="ClamAV 1.4.6") as undated:
         dated = Clamd(fake.address)
