@@ -11,7 +11,7 @@ GOP_SECONDS = 2
 
 
 class Part(BaseModel):
-    # A worker of the last release may be told of a job that one of this release planned: what it does not know it leaves.
+    # A worker of the last release may be told of a job that one of this release planned: it skips what is new.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 

@@ -17,7 +17,7 @@ from media.errors import Code, LeaseLostError, RejectedError, RetryableError
 from tests.integration.transcode.cases import Case, turn
 from tests.integration.transcode.studio import Studio, report_of
 
-LONG = Case("long", 640, 360, fps=Fraction(50), seconds=60)
+LONG = Case("long", 640, 360, fps=Fraction(50), seconds=36)
 RUNG = Rung(name="270p", width=480, height=270, qvbr=7, max_bitrate=400_000)
 CORPUS = Path(__file__).parents[3] / "../shared/corpus/media"
 DEADLINE = 60.0

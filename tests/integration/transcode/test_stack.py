@@ -15,7 +15,7 @@ from tests.conftest import EmbeddedStack, embedded_stack
 from tests.integration.transcode.cases import Case
 
 DEADLINE = 90.0
-FILM = Case("film", 640, 360, seconds=30)
+FILM = Case("film", 640, 360, seconds=20)
 
 
 @pytest.fixture(scope="module")
