@@ -5,7 +5,7 @@ outbox, expires uploads that never came, has leftovers cleared up, and reads the
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,13 +36,14 @@ REQUESTS: dict[Stage, tuple[str, type[StageRequested]]] = {
     Stage.TRANSCODE: ("transcodes", TranscodeRequested),
 }
 
+Work = Callable[[], Awaitable[None]]
 AskJob = Callable[[Asset, str], Awaitable[None]]
 """Asks the transcoder how a job stands and applies the answer, as if its event had come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """`paused` names the queues whose breakers are open; `backlog` is how many messages count as a visible backlog."""
+    """`paused` names the queues that some daemon has paused; `backlog` is how many messages count as a visible one."""
 
     dsn: str
     upkeep: Upkeep
@@ -52,7 +53,7 @@ class Reconciler:
     sweeper: Sweeper
     queues: MessageQueues
     names: tuple[str, ...]
-    paused: Callable[[], set[str]]
+    paused: Callable[[], Awaitable[set[str]]]
     ask_job: AskJob
     trip: Callable[[Dependency], None]
     metrics: Metrics
@@ -90,26 +91,36 @@ class Reconciler:
         self.metrics.oldest.set(pending.oldest)
         async with sole_reconciler(self.dsn) as ours:
             if ours:
-                await self._nudge()
-                await self._expire()
-                await self._tolerant("clear up", self.sweeper.round)
+                for what, work in self._works():
+                    await self._tolerant(what, work)
+
+    def _works(self) -> Iterator[tuple[str, Work]]:
+        """What a round consists of; what goes wrong in one part keeps none of the others from its turn."""
+        for stage, (queue, _) in REQUESTS.items():
+            yield f"nudge {stage}", partial(self._nudge, stage, queue)
+        yield "ask for jobs", partial(self._nudge, Stage.TRANSCODE, "transcode-events", waiting=True)
+        yield "expire", self._expire
+        yield "clear up", self.sweeper.sweep
+        yield "forget", self.sweeper.forget
 
     async def _depths(self) -> None:
         for name in self.names:
-            depth, dead = await self.queues[name].depth(), await self.queues.dead_letters(name).depth()
-            self.metrics.backlog.labels(name).set(depth.visible)
-            self.metrics.dead.labels(name).set(dead.visible)
+            await self._tolerant(f"depth of {name}", partial(self._depth, name))
 
-    async def _nudge(self) -> None:
-        """Remind whoever stands still, unless its queue is paused or has so much to do that waiting is normal."""
-        paused = self.paused()
-        stages = [stage for stage, (queue, _) in REQUESTS.items() if queue not in paused]
-        found = await self.upkeep.still(stages=stages, first=self.first_nudge)
-        queues = {REQUESTS[still.stage][0] for still in found}
-        busy = {name for name in queues if (await self.queues[name].depth()).visible > self.backlog}
+    async def _depth(self, name: str) -> None:
+        depth, dead = await self.queues[name].depth(), await self.queues.dead_letters(name).depth()
+        self.metrics.backlog.labels(name).set(depth.visible)
+        self.metrics.dead.labels(name).set(dead.visible)
+
+    async def _nudge(self, stage: Stage, queue: str, *, waiting: bool = False) -> None:
+        """Remind whoever stands still, unless its queue is paused, or `queue`, by which its news comes, is full."""
+        found = await self.upkeep.still(stage, waiting=waiting, first=self.first_nudge)
+        if not found or {queue, REQUESTS[stage][0]} & await self.paused():
+            return
+        if (await self.queues[queue].depth()).visible > self.backlog:
+            return
         for still in found:
-            if REQUESTS[still.stage][0] not in busy:
-                await self._tolerant("nudge", partial(self._nudge_one, still))
+            await self._tolerant("nudge", partial(self._nudge_one, still))
 
     async def _nudge_one(self, still: Still) -> None:
         asset = still.asset
@@ -124,7 +135,11 @@ class Reconciler:
             return
         queue, request = REQUESTS[still.stage]
         message = request(
-            asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=asset.version_id or ""
+            asset_id=asset.asset_id,
+            bucket=asset.bucket,
+            key=asset.key,
+            version_id=asset.version_id or "",
+            trace_id=asset.trace_id,
         )
         effect = Effect.send(queue, message, owner_id=asset.owner_id)
         await self.assets.note(asset.asset_id, "nudged", f"{still.stage} was {still.state}", [effect])
@@ -148,13 +163,17 @@ class Reconciler:
             await self.upkeep.expire(asset.asset_id)
             return
         request = ScanRequested(
-            asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=stored.version.version_id
+            asset_id=asset.asset_id,
+            bucket=asset.bucket,
+            key=asset.key,
+            version_id=stored.version.version_id,
+            trace_id=asset.trace_id,
         )
         effect = Effect.send("uploads", request, owner_id=asset.owner_id)
         _, rows = await self.assets.bind(asset.asset_id, stored, effects=[effect], note="found by the reconciler")
         await self.outbox.carry_out(rows)
 
-    async def _tolerant(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _tolerant(self, what: str, work: Work) -> None:
         """What fails is logged; the next asset, or the next round, comes. No asset may end the daemon.
 
         A dependency found away trips its breaker here too: an idle daemon has nobody else to notice.

@@ -6,6 +6,7 @@ import structlog
 
 from media.asset import output_prefix
 from media.asset_store.leftovers import Leftovers, Unswept
+from media.errors import UnavailableError
 from media.outbox import Effect, EffectKind, Outbox
 
 log = structlog.get_logger(__name__)
@@ -29,11 +30,27 @@ class Sweeper:
     retention: float
     quiet: float = QUIET
 
-    async def round(self) -> None:
-        """One look. Raises UnavailableError when Postgres or S3 is away; what was not done is found again."""
+    async def sweep(self) -> None:
+        """Clear up after stages that ended long ago. One that cannot be is the outbox's from then on, or found again.
+
+        Raises UnavailableError when Postgres or S3 is away.
+        """
         for found in await self.leftovers.unswept(self.quiet):
-            await self.outbox.carry_out(await self.outbox.leave(found.asset.asset_id, self._effects(found)))
-            await self.leftovers.swept(found)
+            try:
+                await self._sweep(found)
+            except UnavailableError:
+                raise
+            except Exception:
+                log.exception("sweeper.failed", asset_id=str(found.asset.asset_id), stage=found.stage)
+
+    async def _sweep(self, found: Unswept) -> None:
+        """What is in the outbox will be done: what fails is tried again from there, and not left there once more."""
+        rows = await self.outbox.leave(found.asset.asset_id, self._effects(found))
+        await self.leftovers.swept(found)
+        await self.outbox.carry_out(rows)
+
+    async def forget(self) -> None:
+        """Forget uploads that never came. Raises UnavailableError when Postgres is away."""
         if forgotten := await self.leftovers.forget_expired(self.retention):
             log.info("sweeper.forgot", expired=forgotten)
 

@@ -1,7 +1,7 @@
 """Builds a daemon out of its settings; the one place that knows every part."""
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from consumer.claims import StageHandler, StageRunner
 from consumer.daemon import Daemon, Phase
 from consumer.effects import Effects
 from consumer.health import Health
-from consumer.lane import Lane, Limits
+from consumer.lane import Lane, Limits, Route
+from consumer.pauses import Pauses
 from consumer.reconciler import Reconciler
 from consumer.retry import RetryPolicy
 from consumer.roster import Roster, consumer_id
@@ -93,12 +94,14 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         event_handler = TranscodeEventHandler(
             parts.completion, assets, stages, parts.outbox, parts.metrics, max_attempts=settings.max_attempts
         )
-        lanes = _lanes(parts, stages, breakers, _handlers(parts, assets, stages, event_handler))
-        reconciler = _reconciler(parts, assets, breakers, lanes, event_handler)
+        routes = _handlers(parts, assets, stages, event_handler).routes()
+        lanes = _lanes(parts, stages, breakers, routes)
+        name = consumer_id()
+        pauses = Pauses(Operations(parts.database), name, routes, breakers)
+        reconciler = _reconciler(parts, assets, pauses, breakers.trip, event_handler)
         upkeep = ScannerUpkeep(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
         sides = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(parts.metrics)]
         sides += [upkeep.run] if "uploads" in settings.queues else []
-        name = consumer_id()
         roster = Roster(Operations(parts.database), lambda: _sign(name, daemon, breakers, lanes))
         daemon = Daemon(lanes, [*sides, roster.run], parts.metrics, patience=settings.drain_timeout)
         yield daemon, Health([lane.poller for lane in lanes], lambda: _unready(daemon, breakers, lanes), parts.metrics)
@@ -204,7 +207,7 @@ def _limits(settings: Settings, queue: str) -> Limits:
     )
 
 
-def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, handlers: Handlers) -> list[Lane]:
+def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list[Route]) -> list[Lane]:
     settings = parts.settings
     return [
         Lane(
@@ -217,13 +220,17 @@ def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, handlers: Hand
             parts.metrics,
             _limits(settings, route.queue),
         )
-        for route in handlers.routes()
+        for route in routes
         if route.queue in settings.queues
     ]
 
 
 def _reconciler(
-    parts: _Parts, assets: AssetStore, breakers: Breakers, lanes: list[Lane], event_handler: TranscodeEventHandler
+    parts: _Parts,
+    assets: AssetStore,
+    paused: Pauses,
+    trip: Callable[[Dependency], None],
+    event_handler: TranscodeEventHandler,
 ) -> Reconciler:
     async def ask_job(asset: Asset, job_id: str) -> None:
         await event_handler(event_of_job(await parts.transcoder.get(job_id), asset))
@@ -239,9 +246,9 @@ def _reconciler(
         ),
         queues=parts.queues,
         names=parts.settings.queues,
-        paused=lambda: {lane.route.queue for lane in lanes if breakers.open(lane.route.needs)},
+        paused=paused,
         ask_job=ask_job,
-        trip=breakers.trip,
+        trip=trip,
         metrics=parts.metrics,
         output_bucket=parts.settings.output_bucket,
         interval=parts.settings.reconcile_interval,

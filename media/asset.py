@@ -159,6 +159,7 @@ class Asset:
     webinar_id: str | None = None
     recording_id: str | None = None
     uploaded_at: datetime | None = None
+    trace_id: str = ""
     renditions: Sequence[Rendition] = field(default_factory=tuple)
 
     @property

@@ -103,6 +103,16 @@ class Operations:
         )
         return [KnownConsumer(**dict(r)) for r in records]
 
+    async def away(self, *, besides: str) -> set[str]:
+        """The dependencies that some living daemon finds away, `besides` one: who asks knows better than its row."""
+        records = await self._database.fetch(
+            "SELECT DISTINCT unnest(open_breakers) AS name FROM consumers"
+            " WHERE seen_at > now() - $1::float8 * interval '1 second' AND id <> $2",
+            ALIVE,
+            besides,
+        )
+        return {record["name"] for record in records}
+
     async def oldest(self) -> UnfinishedAsset | None:
         """The oldest asset that was uploaded and is still at work."""
         r = await self._database.fetchrow(

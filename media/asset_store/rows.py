@@ -11,7 +11,7 @@ _PLAIN = (
     "asset_id", "owner_id", "content_type", "original_filename", "bucket", "key", "created_at", "updated_at",
     "version_id", "etag", "declared_size", "size", "code", "detail", "width", "height", "duration_ms", "progress",
     "placeholder", "dominant_color", "sha256", "title", "webinar_id", "recording_id",
-    "uploaded_at",
+    "uploaded_at", "trace_id",
 )  # fmt: skip
 
 RENDITIONS_AS_JSON = (

@@ -81,21 +81,24 @@ class Upkeep:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def still(self, *, stages: Sequence[Stage], first: float = FIRST_NUDGE) -> list[Still]:
-        """Stages that stand still: queued without news, leased beyond their lease, or waiting for a silent job.
+    async def still(self, stage: Stage, *, waiting: bool = False, first: float = FIRST_NUDGE) -> list[Still]:
+        """Assets whose `stage` stands still: queued without news or leased beyond its lease; else `waiting` for a job.
 
+        One kind at a time, so that those that are passed over (a backlog, a pause) hide none of another queue's.
         `first` is the seconds of silence before the first nudge; each later one waits twice as long.
         """
+        states = ["waiting"] if waiting else ["queued", "leased"]
         records = await self._database.fetch(
             "SELECT a.*, s.stage, s.state, s.attempt, s.job_id, s.nudges FROM stages s JOIN assets a USING (asset_id)"
-            " WHERE s.state IN ('queued', 'leased', 'waiting') AND s.stage = ANY($1::text[])"
+            " WHERE s.state = ANY($4::text[]) AND s.stage = $1"
             " AND (s.lease_until IS NULL OR s.lease_until < now())"
             " AND a.status IN ('uploaded', 'scanning', 'processing')"
             " AND coalesce(s.nudge_at, s.updated_at + $2::float8 * interval '1 second') <= now()"
             " ORDER BY s.updated_at LIMIT $3",
-            [stage.value for stage in stages],
+            stage,
             first,
             BATCH,
+            states,
         )
         return [
             Still(asset_of(r), Stage(r["stage"]), r["state"], r["attempt"], r["job_id"], r["nudges"]) for r in records

@@ -119,14 +119,18 @@ async def test_a_lost_event_is_found_before_the_upload_expires(site: Site) -> No
         await site.until("status = 'ready' FROM assets WHERE asset_id = $1", there)
 
 
-async def test_none_into_a_queue_with_a_backlog(site: Site) -> None:
+async def test_none_into_a_queue_with_a_backlog_or_one_that_another_daemon_has_paused(site: Site) -> None:
     asset_id = await scanned(site, PNG)
     await age(site, asset_id)
     await asyncio.gather(*(site.send("images", {"type": "strange"}) for _ in range(101)))
     async with serving(site.daemon(**FAST, MEDIA_QUEUES="uploads")):  # nobody drains `images`
         await rounds(site)
         assert await nudges(site, asset_id) == 0
+        await site.db.execute("INSERT INTO consumers VALUES ('another', now(), now(), 'running', '{clamd,s3}', 0)")
         await site.purge()
+        await rounds(site)
+        assert await nudges(site, asset_id) == 0, "another daemon has paused the queue"
+        await site.db.execute("DELETE FROM consumers WHERE id = 'another'")
         await site.until("count(*) = 1 FROM timeline WHERE asset_id = $1 AND code = 'nudged'", asset_id)
         await site.until("count(*) = 0 FROM outbox")
         assert (await site.depths())["images"] == 1
