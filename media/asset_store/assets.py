@@ -130,7 +130,8 @@ class AssetStore:
     ) -> tuple[Binding, list[OutboxRow]]:
         """Bind an asset to one object version, once, and queue its scan. `effects` are written only when it was bound.
 
-        Without versions the ETag tells whether it is the same object.
+        Without versions the ETag tells whether it is the same object. Of two versions the one told of first stays; the
+        sequencer is kept for whoever looks into it.
         """
         version = stored.version
         record = await self._database.fetchrow(

@@ -106,6 +106,24 @@ async def test_another_version_announced_at_once_is_told_apart(store: Store) -> 
     assert [binding for binding, _ in (await first, await second)] == [Binding.BOUND, Binding.OTHER]
 
 
+@pytest.mark.parametrize("order", [("0A", "FF1"), ("FF1", "0A")])
+async def test_the_version_that_is_heard_of_first_stays_whatever_its_sequencer(
+    store: Store, order: tuple[str, str]
+) -> None:
+    """Why: docs/decisions.md, `The first event to arrive binds`."""
+    key = (await store.pending()).version.key
+    asset_id = UUID(key.split("/")[3])
+    first, second = (
+        StoredObject(ObjectVersion(BUCKET, key, f"v{sequencer}"), etag="e", size=1, sequencer=sequencer)
+        for sequencer in order
+    )
+    said = [(await store.assets.bind(asset_id, stored))[0] for stored in (first, second, second, first)]
+    assert said == [Binding.BOUND, Binding.OTHER, Binding.OTHER, Binding.SAME]
+    asset = await store.assets.get(asset_id)
+    assert asset
+    assert asset.source == first.version
+
+
 async def test_a_progress_report_and_the_end_of_its_job_at_once_do_not_block_each_other(store: Store) -> None:
     asset_id = await store.waiting()
     row = await store.stages.get(asset_id, Stage.TRANSCODE)
