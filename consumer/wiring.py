@@ -127,7 +127,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         database=await stack.enter_async_context(connect(settings.database_url, application="media-consumer")),
         storage=ObjectStorage(s3),
         transfer=ObjectTransfer(s3),
-        queues=MessageQueues(await clients.sqs(), settings.queue_urls()),
+        queues=MessageQueues(await clients.sqs(), settings.queue_urls(), metrics),
         transcoder=Transcoder(await clients.mediaconvert()),
         scanners=_scanners(settings),
         renderer=await stack.enter_async_context(ImageRenderer(limits)),

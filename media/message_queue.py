@@ -3,17 +3,17 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiohttp import ClientError as HttpError
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from media.errors import Dependency, UnavailableError
+from media.errors import UnavailableError
+from media.message_answers import Depth, Failed, Move, Received, TooLargeError, failed, received_of, sqs_calls
 from media.outbox import OutboxRow
+from media.telemetry import Metrics
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -29,69 +29,45 @@ RECEIVE_SLACK = 10.0
 """Seconds that a receive may take beyond its wait before it counts as hung."""
 MOVE_RATE = 500
 """Messages a second that a move task moves at most, by SQS's own limit."""
-CALL_TIMEOUT = 15.0
+CALL_TIMEOUT = 8.0
 """Seconds for any other call, its retries included."""
+SHORT_REASON = 100
+"""Characters of an attribute, when a dead letter is too large with whole ones."""
+CUT_BODY = 32 * 1024
+"""Characters that are kept of a body that is too large by itself: with any script below the least limit, 256 KiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One delivery of one message."""
-
-    message_id: str
-    receipt: str
-    body: str
-    receive_count: int = 1
-    first_received: float = 0.0
-    sent: float = 0.0
-    group_id: str = ""
-    trace: str = ""
-    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """An entry of a batch that SQS did not carry out. `gone` means that the receipt is no longer ours."""
-
-    receipt: str
-    code: str
-    gone: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How many messages a queue holds, roughly: waiting, and received but not deleted."""
-
-    visible: int
-    in_flight: int
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A task of SQS that moves a dead-letter queue's messages: its state, how many it moved, of how many."""
-
-    running: bool
-    status: str
-    moved: int
-    total: int
-    failure: str = ""
-
-
-@contextmanager
-def sqs_calls() -> Iterator[None]:
-    """Turn every failure of a whole call into UnavailableError."""
-    try:
-        yield
-    except (ClientError, BotoCoreError, HttpError, OSError, TimeoutError) as error:
-        raise UnavailableError(Dependency.SQS, f"{type(error).__name__}: {error}") from error
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What SQS refuses in a text. A reason may quote what a stranger sent."""
 
 
 class MessageQueue:
-    """One queue. Every method raises UnavailableError when the call as a whole fails or takes too long."""
+    """One queue. Every method raises UnavailableError when the call as a whole fails or takes too long.
 
-    def __init__(self, client: "SQSClient", name: str, url: str) -> None:
+    With `metrics` it counts its requests, except those that whoever polls, settles and extends counts by their results.
+    """
+
+    def __init__(self, client: "SQSClient", name: str, url: str, metrics: Metrics | None = None) -> None:
         self.name = name
         self.url = url
         self._client = client
+        self._metrics = metrics
+
+    @asynccontextmanager
+    async def _asked(self, operation: str) -> AsyncIterator[None]:
+        """One request: it has CALL_TIMEOUT, fails as UnavailableError, and is counted."""
+        try:
+            with sqs_calls():
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    yield
+        except UnavailableError:
+            self._count(operation, "error")
+            raise
+        self._count(operation, "ok")
+
+    def _count(self, operation: str, result: str) -> None:
+        if self._metrics:
+            self._metrics.requests.labels(self.name, operation, result).inc()
 
     async def receive(self, *, limit: int, wait: int, visibility: int) -> list[Received]:
         """At most `limit` (and 10) messages, waiting up to `wait` seconds for the first one."""
@@ -105,7 +81,7 @@ class MessageQueue:
                     MessageSystemAttributeNames=_WANTED,
                     MessageAttributeNames=["All"],
                 )
-        return [_received(message) for message in answer.get("Messages", ())]
+        return [received_of(message) for message in answer.get("Messages", ())]
 
     async def delete(self, receipts: Sequence[str]) -> list[Failed]:
         """Delete at most ten messages; returns the entries that failed."""
@@ -113,7 +89,7 @@ class MessageQueue:
         with sqs_calls():
             async with asyncio.timeout(CALL_TIMEOUT):
                 answer = await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-        return _failed(answer, receipts)
+        return failed(answer, receipts)
 
     async def change_visibility(self, delays: Mapping[str, int]) -> list[Failed]:
         """Let at most ten messages (by receipt) become visible in so many seconds from now; returns what failed."""
@@ -125,7 +101,7 @@ class MessageQueue:
         with sqs_calls():
             async with asyncio.timeout(CALL_TIMEOUT):
                 answer = await self._client.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
-        return _failed(answer, receipts)
+        return failed(answer, receipts)
 
     async def send(
         self,
@@ -146,11 +122,8 @@ class MessageQueue:
             name: {"DataType": "String", "StringValue": _FORBIDDEN.sub("?", value[:1024]) or "-"}
             for name, value in (attributes or {}).items()
         }
-        with sqs_calls():
-            async with asyncio.timeout(CALL_TIMEOUT):
-                await self._client.send_message(
-                    QueueUrl=self.url, MessageBody=body, MessageAttributes=typed, **extra,
-                )  # fmt: skip
+        async with self._asked("send"):
+            await self._client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=typed, **extra)
 
     async def resend(self, received: Received) -> None:
         """Send a copy of a message: its body, tenant, trace and attributes, as they came."""
@@ -158,17 +131,15 @@ class MessageQueue:
         if received.trace:
             extra["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": received.trace}}
         attributes: Any = dict(received.attributes)
-        with sqs_calls():
-            async with asyncio.timeout(CALL_TIMEOUT):
-                await self._client.send_message(
-                    QueueUrl=self.url, MessageBody=received.body, MessageAttributes=attributes, **extra,
-                )  # fmt: skip
+        async with self._asked("send"):
+            await self._client.send_message(
+                QueueUrl=self.url, MessageBody=received.body, MessageAttributes=attributes, **extra,
+            )  # fmt: skip
 
     async def arn(self) -> str:
         """The queue's ARN, which tasks of SQS go by."""
-        with sqs_calls():
-            async with asyncio.timeout(CALL_TIMEOUT):
-                answer = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
+        async with self._asked("attributes"):
+            answer = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
         return answer["Attributes"]["QueueArn"]
 
     async def start_move(self, target: "MessageQueue", *, rate: int | None = None) -> str | None:
@@ -179,12 +150,11 @@ class MessageQueue:
         """
         speed: dict[str, Any] = {"MaxNumberOfMessagesPerSecond": min(rate, MOVE_RATE)} if rate else {}
         source, destination = await self.arn(), await target.arn()
-        with sqs_calls():
+        async with self._asked("move"):
             try:
-                async with asyncio.timeout(CALL_TIMEOUT):
-                    answer = await self._client.start_message_move_task(
-                        SourceArn=source, DestinationArn=destination, **speed
-                    )
+                answer = await self._client.start_message_move_task(
+                    SourceArn=source, DestinationArn=destination, **speed
+                )
             except ClientError as refusal:
                 log.info("sqs.no_move_task", queue=self.name, error=str(refusal))
                 return None
@@ -193,9 +163,8 @@ class MessageQueue:
     async def move(self) -> Move:
         """How the last task stands that was to empty this queue."""
         source = await self.arn()
-        with sqs_calls():
-            async with asyncio.timeout(CALL_TIMEOUT):
-                answer = await self._client.list_message_move_tasks(SourceArn=source, MaxResults=1)
+        async with self._asked("move"):
+            answer = await self._client.list_message_move_tasks(SourceArn=source, MaxResults=1)
         task: Any = next(iter(answer.get("Results", ())), {})
         status = str(task.get("Status", "UNKNOWN"))
         return Move(
@@ -208,30 +177,62 @@ class MessageQueue:
 
     async def cancel_move(self, task: str) -> None:
         """Stop a task; what it moved stays moved, the rest stays where it is."""
-        with sqs_calls():
-            async with asyncio.timeout(CALL_TIMEOUT):
-                await self._client.cancel_message_move_task(TaskHandle=task)
+        async with self._asked("move"):
+            await self._client.cancel_message_move_task(TaskHandle=task)
 
     async def depth(self) -> Depth:
         """How full the queue is."""
-        with sqs_calls():
-            async with asyncio.timeout(CALL_TIMEOUT):
-                answer = await self._client.get_queue_attributes(
-                    QueueUrl=self.url,
-                    AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-                )
+        async with self._asked("attributes"):
+            answer = await self._client.get_queue_attributes(
+                QueueUrl=self.url,
+                AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+            )
         found = answer["Attributes"]
         return Depth(
             int(found["ApproximateNumberOfMessages"]), int(found["ApproximateNumberOfMessagesNotVisible"]),
         )  # fmt: skip
 
 
+class DeadLetterQueue(MessageQueue):
+    """The dead-letter queue of the queue `source`: takes every letter, if need be with less of it."""
+
+    def __init__(self, client: "SQSClient", source: str, url: str, metrics: Metrics | None = None) -> None:
+        super().__init__(client, f"{source}-dlq", f"{url}-dlq", metrics)
+        self._source = source
+
+    async def send(
+        self,
+        body: str,
+        *,
+        group_id: str = "",
+        attributes: Mapping[str, str] | None = None,
+        trace: str = "",
+        delay: int = 0,
+    ) -> None:
+        """Like any queue's; a letter that is too large is cut, or it would be tried until SQS sets it aside wordlessly.
+
+        The gauge of its messages grows at once: whoever watches it need not wait for the next look at the queue.
+        """
+        short = {name: value[:SHORT_REASON] for name, value in (attributes or {}).items()}
+        cut = {**short, "body-cut-from": f"{len(body)} characters"}
+        for form, named in ((body, attributes or {}), (body, short), (body[:CUT_BODY], cut)):
+            try:
+                await super().send(form, group_id=group_id, attributes=named, trace=trace, delay=delay)
+                break
+            except TooLargeError as error:
+                if named is cut:
+                    raise
+                log.warning("sqs.dead_letter_too_large", queue=self.name, error=error.detail)
+        if self._metrics:
+            self._metrics.dead.labels(self._source).inc()
+
+
 class MessageQueues:
     """All queues by name; sends what the outbox holds."""
 
-    def __init__(self, client: "SQSClient", urls: Mapping[str, str]) -> None:
-        self._queues = {name: MessageQueue(client, name, url) for name, url in urls.items()}
-        self._dead = {name: MessageQueue(client, f"{name}-dlq", f"{url}-dlq") for name, url in urls.items()}
+    def __init__(self, client: "SQSClient", urls: Mapping[str, str], metrics: Metrics | None = None) -> None:
+        self._queues = {name: MessageQueue(client, name, url, metrics) for name, url in urls.items()}
+        self._dead = {name: DeadLetterQueue(client, name, url, metrics) for name, url in urls.items()}
 
     def __getitem__(self, name: str) -> MessageQueue:
         return self._queues[name]
@@ -254,29 +255,4 @@ def _trace_header(body: Mapping[str, Any]) -> str:
     return trace if trace.startswith("Root=") else ""
 
 
-def _received(message: Any) -> Received:
-    system = message.get("Attributes", {})
-    return Received(
-        message_id=message["MessageId"],
-        receipt=message["ReceiptHandle"],
-        body=message["Body"],
-        receive_count=int(system.get("ApproximateReceiveCount", 1)),
-        first_received=int(system.get("ApproximateFirstReceiveTimestamp", 0)) / 1000,
-        sent=int(system.get("SentTimestamp", 0)) / 1000,
-        group_id=system.get("MessageGroupId", ""),
-        trace=system.get("AWSTraceHeader", ""),
-        attributes=message.get("MessageAttributes", {}),
-    )
-
-
-_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What SQS refuses in a text. A reason may quote what a stranger sent."""
-
-_GONE = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue", "InvalidReceiptHandle",
-                   "AWS.SimpleQueueService.MessageNotInflight"})  # fmt: skip
-
-
-def _failed(answer: Any, receipts: Sequence[str]) -> list[Failed]:
-    return [
-        Failed(receipts[int(entry["Id"])], entry["Code"], entry["Code"] in _GONE) for entry in answer.get("Failed", ())
-    ]
+__all__ = ["BATCH", "DeadLetterQueue", "Depth", "Failed", "MessageQueue", "MessageQueues", "Move", "Received"]

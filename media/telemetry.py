@@ -102,8 +102,21 @@ class Metrics:
         # Rules look at increases: what begins with its first event has none to show for it.
         for verdict in Verdict:
             self.scans.labels(verdict)
+        for kind in ("image", "video"):
+            self.renditions.labels(kind)
         for queue in QUEUES:
-            self.lost.labels(queue)
+            self._begin(queue)
+
+    def _begin(self, queue: str) -> None:
+        self.lost.labels(queue)
+        for result in ("ok", "error", "failed", "gone"):
+            self.extensions.labels(queue, result)
+        for operation in ("receive", "delete", "release", "extend", "send", "attributes"):
+            for result in ("ok", "error"):
+                self.requests.labels(queue, operation, result)
+        for operation in ("send", "attributes"):
+            for result in ("ok", "error"):
+                self.requests.labels(f"{queue}-dlq", operation, result)
 
     def _histograms(self) -> None:
         self.duration = self._histogram(

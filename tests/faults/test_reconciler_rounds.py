@@ -37,7 +37,7 @@ class MemoryQueues(MessageQueues):
         super().__init__(cast("Any", None), {})
         self.by_name = {name: MemoryQueue(name) for name in QUEUES}
         self._queues = {**self.by_name}
-        self._dead = {name: MemoryQueue(f"{name}-dlq") for name in QUEUES}
+        self._dead = {name: MemoryQueue(f"{name}-dlq") for name in QUEUES}  # type: ignore[misc] # as good as one
 
     def sent(self, name: str) -> list[dict[str, Any]]:
         return [json.loads(body) for body in self.by_name[name].bodies()]

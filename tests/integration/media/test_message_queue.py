@@ -2,9 +2,13 @@
 
 from uuid import uuid4
 
+import pytest
+
 from media.contracts import ImageRequested
-from media.message_queue import MessageQueue, Received
+from media.errors import UnavailableError
+from media.message_queue import CUT_BODY, SHORT_REASON, MessageQueue, MessageQueues, Received
 from media.outbox import Effect, OutboxRow
+from media.telemetry import Metrics
 from tests.integration.media.conftest import Cloud
 
 
@@ -59,6 +63,45 @@ async def test_dead_letters_go_to_the_queue_of_that_name(cloud: Cloud) -> None:
     await cloud.queues.dead_letters("work").send("poison", attributes={"error": "undecodable"})
     (message,) = await receive(cloud.queues.dead_letters("work"))
     assert message.attributes["error"]["StringValue"] == "undecodable"
+
+
+async def test_a_letter_that_is_too_large_is_cut_and_counted_at_once(cloud: Cloud) -> None:
+    url = cloud.queues.dead_letters("work").url
+    await cloud.sqs.set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": "40000"})
+    metrics = Metrics()
+    dead = MessageQueues(cloud.sqs, {"work": url.removesuffix("-dlq")}, metrics).dead_letters("work")
+    await dead.send("x" * 50_000, attributes={"error": "undecodable", "reason": "y" * 1000})
+    (message,) = await receive(dead)
+    assert message.body == "x" * CUT_BODY
+    said = {name: value["StringValue"] for name, value in message.attributes.items()}
+    assert said == {"error": "undecodable", "reason": "y" * SHORT_REASON, "body-cut-from": "50000 characters"}
+    assert sample(metrics, "dlq_messages", queue="work") == 1
+    assert sample(metrics, "sqs_requests_total", queue="work-dlq", operation="send", result="ok") == 1
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"media_{name}", labels)
+
+
+async def test_requests_are_counted_whatever_comes_of_them(cloud: Cloud) -> None:
+    metrics = Metrics()
+    url = cloud.queues["work"].url
+    there = MessageQueue(cloud.sqs, "uploads", url, metrics)
+    away = MessageQueue(cloud.sqs, "images", f"{url}-nowhere", metrics)
+    await there.send("one")
+    await there.depth()
+    for call in (away.send("one"), away.depth()):
+        with pytest.raises(UnavailableError):
+            await call
+    counted = {
+        (queue, operation): [
+            sample(metrics, "sqs_requests_total", queue=queue, operation=operation, result=result)
+            for result in ("ok", "error")
+        ]
+        for queue in ("uploads", "images", "transcodes")
+        for operation in ("send", "attributes")
+    }
+    assert [*counted.values()] == [[1, 0]] * 2 + [[0, 1]] * 2 + [[0, 0]] * 2
 
 
 async def test_the_outbox_rows_are_sent_as_the_messages_they_hold(cloud: Cloud) -> None:

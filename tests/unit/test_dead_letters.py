@@ -1,0 +1,40 @@
+"""A letter goes to the dead ones with as much of it as SQS takes."""
+
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from media.errors import UnavailableError
+from media.message_queue import SHORT_REASON, DeadLetterQueue
+
+LIMIT = 100_000
+
+
+class Sqs:
+    """Counts attributes too, as SQS does and the emulators do not."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken: list[tuple[str, dict[str, Any]]] = []
+
+    async def send_message(self, *, MessageBody: str, MessageAttributes: dict[str, Any], **_more: str) -> None:  # noqa: N803 - AWS's names
+        said = sum(len(name) + len(value["StringValue"]) for name, value in MessageAttributes.items())
+        if len(MessageBody) + said > self.limit:
+            message = "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes."
+            raise ClientError({"Error": {"Code": "InvalidParameterValue", "Message": message}}, "SendMessage")
+        self.taken.append((MessageBody, MessageAttributes))
+
+
+@pytest.mark.parametrize(("spare", "reason"), [(2000, 1000), (300, SHORT_REASON)])
+async def test_the_reason_is_cut_before_the_body(spare: int, reason: int) -> None:
+    sqs, body = Sqs(LIMIT), "b" * (LIMIT - spare)
+    await DeadLetterQueue(cast("Any", sqs), "work", "url").send(body, attributes={"error": "odd", "reason": "r" * 1000})
+    [(sent, attributes)] = sqs.taken
+    assert sent == body
+    assert len(attributes["reason"]["StringValue"]) == reason
+
+
+async def test_what_no_cut_makes_small_enough_stays_where_it_is() -> None:
+    with pytest.raises(UnavailableError):
+        await DeadLetterQueue(cast("Any", Sqs(10)), "work", "url").send("b" * 100)
