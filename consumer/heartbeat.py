@@ -23,8 +23,8 @@ BEAT = 0.4
 """Of the visibility timeout; below half, so that one failed beat leaves time for others."""
 RETRY = 0.08
 """Of the visibility timeout, between two tries of an extension that failed."""
-PATIENCE, LEAST_PATIENCE = 0.15, 3.0
-"""Of the visibility timeout, and in seconds, for one extension: two may hang, and the third is still in time."""
+PATIENCE = 0.15
+"""Of the visibility timeout, for one extension: two may hang, and the third is still in time, whatever the timeout."""
 MARGIN = 0.05
 """Of the visibility timeout, before its end, when a message counts as lost although nobody said so."""
 
@@ -55,7 +55,10 @@ class Heartbeat:
         pause = self._timeout * BEAT
         while True:
             await asyncio.sleep(pause)
-            pause = self._timeout * (BEAT if await self._beat() else RETRY)
+            began = time.monotonic()
+            # What was extended was so from the beginning of its beat: a slow answer must not put off the next one.
+            due = began + self._timeout * BEAT if await self._beat() else time.monotonic() + self._timeout * RETRY
+            pause = max(0.0, due - time.monotonic())
 
     async def _beat(self) -> bool:
         """One beat. False when something could not be extended and has to be tried again soon."""
@@ -81,7 +84,7 @@ class Heartbeat:
     async def _extend_all(self, by_receipt: dict[str, Delivery]) -> bool:
         asked = time.monotonic()
         try:
-            async with asyncio.timeout(max(LEAST_PATIENCE, self._timeout * PATIENCE)):
+            async with asyncio.timeout(self._timeout * PATIENCE):
                 failures = await self._queue.change_visibility(dict.fromkeys(by_receipt, self._timeout))
         except (UnavailableError, TimeoutError) as error:
             self._count("error", len(by_receipt))

@@ -40,6 +40,33 @@ def test_ten_minutes_of_work_with_two_of_three_extensions_failing_are_not_delive
     run(scenario())
 
 
+@pytest.mark.parametrize(("visibility", "slow"), [(10, 0.0), (12, 1.5), (30, 4.0), (60, 8.5)])
+def test_two_of_three_beats_hang_whatever_the_timeout(visibility: int, slow: float) -> None:
+    """The first of three takes its time, the others hang until their deadline."""
+
+    async def scenario() -> None:
+        harness, beats = Harness(limits=Limits(visibility=visibility, wait=1)), itertools.count()
+
+        async def network(request: Request) -> None:
+            if request.operation == "change_visibility":
+                hangs = next(beats) % 3
+                await asyncio.sleep(visibility if hangs else slow)
+                if hangs:
+                    raise DOWN
+
+        async def work(_text: str, _delivery: Delivery) -> None:
+            await asyncio.sleep(600)
+
+        harness.queue.network = network
+        await harness.send("long")
+        async with harness.running(work):
+            await until(lambda: not harness.queue.bodies(), deadline=700)
+        assert harness.handled == ["long"]
+        assert harness.metric("visibility_lost_total", queue="memory") == 0
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_beat_comes_early_enough_for_another_try(failing: int) -> None:
     """The first `failing` extensions hang until their deadline: the next one still comes in time."""
@@ -190,7 +217,7 @@ def test_no_heartbeat_touches_a_message_that_is_being_settled() -> None:
             for receipt in request.receipts:
                 assert receipt not in under_way, f"{kind} while {under_way[receipt]} is under way"
                 under_way[receipt] = kind
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(1.4)
             for receipt in request.receipts:
                 del under_way[receipt]
 
