@@ -5,7 +5,7 @@ renewed. It is a courtesy: when the agent does not answer, the work goes on, and
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -18,14 +18,17 @@ TIMEOUT = 2.0
 MINUTES = 60
 RENEWAL = 20 * 60.0
 """Seconds; two renewals may fail before the protection runs out."""
+RETRIES = (1.0, 5.0, 20.0, 60.0)
+"""Seconds before each further try to tell the agent the same; then the next renewal comes, or the protection's end."""
 
 
 class ScaleInProtection:
     """Protects the task for as long as somebody holds it. `agent_uri` is ECS_AGENT_URI; None outside of ECS."""
 
-    def __init__(self, agent_uri: str | None, *, renewal: float = RENEWAL) -> None:
+    def __init__(self, agent_uri: str | None, *, renewal: float = RENEWAL, retries: Sequence[float] = RETRIES) -> None:
         self._uri = agent_uri and f"{agent_uri.rstrip('/')}/task-protection/v1/state"
         self._renewal = renewal
+        self._retries = retries
         self._holders = 0
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -56,14 +59,20 @@ class ScaleInProtection:
 
     async def _keep(self, uri: str) -> None:
         """Tell the agent what is wanted, again before it expires, until nobody holds anything any more."""
+        failures = 0
         while True:
+            failures = 0 if self._changed.is_set() else failures
             self._changed.clear()
+            state: dict[str, object] = {"ProtectionEnabled": bool(self._holders)}
             if self._holders:
-                await _tell(uri, {"ProtectionEnabled": True, "ExpiresInMinutes": MINUTES})
+                state["ExpiresInMinutes"] = MINUTES
+            failures = 0 if await _tell(uri, state) else failures + 1
+            if 0 < failures <= len(self._retries):
+                await self._changed_within(self._retries[failures - 1])
+            elif self._holders:
+                failures = 0
                 await self._changed_within(self._renewal)
-                continue
-            await _tell(uri, {"ProtectionEnabled": False})
-            if not self._changed.is_set():
+            elif not self._changed.is_set():
                 return
 
     async def _changed_within(self, seconds: float) -> None:
@@ -74,13 +83,16 @@ class ScaleInProtection:
             log.debug("scale_in.renewing")
 
 
-async def _tell(uri: str, state: dict[str, object]) -> None:
+async def _tell(uri: str, state: dict[str, object]) -> bool:
+    """Whether the agent took it."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.put(uri, json=state) as answer:
             said = await answer.json()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         log.warning("scale_in.not_told", error=f"{type(error).__name__}: {error}")
-        return
-    if answer.status != 200 or "protection" not in said:  # noqa: PLR2004 - HTTP
+        return False
+    taken = answer.status == 200 and isinstance(said, dict) and "protection" in said  # noqa: PLR2004 - HTTP
+    if not taken:
         log.warning("scale_in.refused", status=answer.status, answer=str(said)[:200])
+    return taken
