@@ -164,30 +164,31 @@ def test_interrupted_work_is_put_back_at_once_even_before_its_first_step() -> No
 
 
 def test_one_owner_holds_at_most_half_of_the_slots_while_others_wait() -> None:
+    """All wait behind a third one's work, the greedy one's first; then slots come free one by one."""
+
     async def scenario() -> None:
         harness = Harness(limits=Limits(concurrency=10, prefetch=40, visibility=60, wait=1))
-        running: Counter[str] = Counter()
-        most: Counter[str] = Counter()
+        shares: list[Counter[str]] = []
         go = asyncio.Event()
 
         async def work(text: str, _delivery: Delivery) -> None:
-            owner = text.split(":", maxsplit=1)[0]
-            running[owner] += 1
-            most[owner] = max(most[owner], running[owner])
-            await go.wait()
+            if text.startswith("first:"):
+                await go.wait()
+                await asyncio.sleep(0.1 * int(text.removeprefix("first:")))
+                return
+            if any(waiting.owner == "meek" for waiting in lane._inbox.waiting()):
+                shares.append(Counter(held.owner for held in lane._inbox.running()))
             await asyncio.sleep(1)
-            running[owner] -= 1
 
-        await harness.send(*(f"greedy:{n}" for n in range(40)), *(f"meek:{n}" for n in range(6)))
+        await harness.send(*(f"first:{n}" for n in range(10)))
+        await harness.send(*(f"greedy:{n}" for n in range(26)), *(f"meek:{n}" for n in range(14)))
         async with harness.running(work) as lane:
-            await until(lambda: len(lane._inbox.held()) >= 40)
-            assert len(lane._inbox.running()) == 10
+            await until(lambda: len(lane._inbox.held()) == 50)
             go.set()
-            await until(lambda: harness.handled.count("meek:0") == 1)
-            first = [text.split(":")[0] for text in harness.handled]
             await drained(harness)
-        assert most["meek"] >= 4, "they got the other half as soon as slots came free"
-        assert first
+        assert len(shares) >= 14
+        assert max(share["greedy"] for share in shares) == 5, "half, and not less for the others' sake"
+        assert max(share["meek"] for share in shares) == 5
 
     run(scenario())
 

@@ -1,0 +1,106 @@
+"""A poll loop that hangs is told from one that waits: by its turns, at /livez."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from consumer.health import Health
+from consumer.lane import Lane, Limits
+from consumer.poller import Poller
+from media.errors import Dependency, UnavailableError
+from media.telemetry import Metrics
+from tests.fakes.lanes import Harness, nothing
+from tests.fakes.memory_queue import Request
+from tests.fakes.virtual_time import run
+
+WAIT = 20
+LIMITS = Limits(visibility=60, wait=WAIT)
+BOUND = WAIT + 50
+"""Seconds within which a poll loop must turn, by the design."""
+
+
+@asynccontextmanager
+async def running(lane: Lane) -> AsyncIterator[None]:
+    task = asyncio.create_task(lane.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_receive_that_never_ends_is_noticed_when_its_time_is_over() -> None:
+    async def scenario() -> None:
+        harness = Harness(limits=LIMITS)
+
+        async def network(request: Request) -> None:
+            if request.operation == "receive":
+                await asyncio.Event().wait()
+
+        harness.queue.network = network
+        lane = harness.lane(nothing)
+        health = Health([lane.poller], list, harness.metrics)
+        async with running(lane):
+            await asyncio.sleep(BOUND - 1)
+            assert health.stuck() == []
+            await asyncio.sleep(2)
+            assert health.stuck() == ["memory"]
+
+    run(scenario())
+
+
+def test_one_that_is_full_or_paused_or_fails_is_alive() -> None:
+    async def scenario() -> None:
+        async def away(_request: Request) -> None:
+            raise UnavailableError(Dependency.SQS, "away")
+
+        async def not_back() -> None:
+            raise UnavailableError(Dependency.S3, "away")
+
+        async def endless(_text: str, _delivery: object) -> None:
+            await asyncio.sleep(24 * 3600)
+
+        async def paused(_text: str, _delivery: object) -> None:
+            raise UnavailableError(Dependency.S3, "away")
+
+        full, failing, pausing = Harness(limits=LIMITS), Harness(limits=LIMITS), Harness(limits=LIMITS)
+        failing.queue.network, pausing.probes = away, {Dependency.S3: not_back}
+        for harness in (full, pausing):
+            await harness.send(*(f"m{n}" for n in range(100)))
+        lanes = [full.lane(endless), failing.lane(nothing), pausing.lane(paused)]
+        health = Health([lane.poller for lane in lanes], list, full.metrics)
+        async with running(lanes[0]), running(lanes[1]), running(lanes[2]):
+            for _ in range(200):
+                await asyncio.sleep(7)
+                assert health.stuck() == []
+
+    run(scenario())
+
+
+class Loop:
+    """As much of a poll loop as health looks at."""
+
+    name, allowance, ended = "images", 70.0, False
+
+    def __init__(self, turned: float) -> None:
+        self.turned = turned
+
+
+async def test_a_stuck_loop_makes_livez_503() -> None:
+    now = asyncio.get_running_loop().time()  # the clock of time.monotonic
+    loop = Loop(now)
+    health = Health([cast("Poller", cast("Any", loop))], list, Metrics(CollectorRegistry()))
+    async with health.serve("127.0.0.1", 0) as port, aiohttp.ClientSession() as http:
+        url = f"http://127.0.0.1:{port}/livez"
+        async with http.get(url) as answer:
+            assert (answer.status, await answer.json()) == (200, {"status": "ok", "stuck": []})
+        loop.turned = now - loop.allowance - 1
+        async with http.get(url) as answer:
+            assert (answer.status, await answer.json()) == (503, {"status": "stuck", "stuck": ["images"]})
+        loop.ended = True
+        async with http.get(url) as answer:
+            assert answer.status == 200, "one that was told to stop is not stuck"
