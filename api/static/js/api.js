@@ -1,9 +1,12 @@
 /** The service's HTTP interface, one method per endpoint. Every failure is a `Problem`. */
 
+import { askedPause, pause } from './patience.js';
 import { problemInWords } from './words.js';
 
 const BASE = '/api/v1/media';
 const DEADLINE_MS = 20_000;
+/** How often one call waits as it is told to; the rate limits' windows are a minute, so once is the rule. */
+const MOST_WAITS = 4;
 
 /** What went wrong, in words for people (`message`), with the status and the server's stable code. */
 export class Problem extends Error {
@@ -18,15 +21,24 @@ export class Problem extends Error {
 export class Api {
   #session;
   #onUnauthorized;
+  #onWait;
 
-  /** `onUnauthorized` is asked for a new token when one is refused; it answers whether to try again. */
-  constructor(session, onUnauthorized) {
+  /**
+   * `onUnauthorized` is asked for a new token when one is refused; it answers whether to try again. `onWait` hears of
+   * every pause that the service asks for, in milliseconds, before it begins.
+   */
+  constructor(session, onUnauthorized, onWait = () => {}) {
     this.#session = session;
     this.#onUnauthorized = onUnauthorized;
+    this.#onWait = onWait;
   }
 
   startUpload(request, key) { return this.#call('POST', '/upload', { body: request, headers: { 'Idempotency-Key': key } }); }
   confirmUpload(id) { return this.#call('POST', '/upload/confirm', { body: { asset_id: id } }); }
+  startParts(request, key) { return this.#call('POST', '/upload/multipart', { body: request, headers: { 'Idempotency-Key': key } }); }
+  parts(id) { return this.#call('GET', `/upload/multipart/${id}`); }
+  signParts(id, numbers) { return this.#call('POST', `/upload/multipart/${id}/parts`, { body: { part_numbers: numbers } }); }
+  completeParts(id, parts) { return this.#call('POST', `/upload/multipart/${id}/complete`, { body: { parts } }); }
   asset(id) { return this.#call('GET', `/assets/${id}`); }
   remove(id) { return this.#call('DELETE', `/assets/${id}`); }
   timeline(id) { return this.#call('GET', `/assets/${id}/timeline`); }
@@ -49,14 +61,24 @@ export class Api {
   /** An EventSource on all of one's own assets. */
   events(ticket) { return new EventSource(`${BASE}/assets/events?ticket=${encodeURIComponent(ticket)}`); }
 
-  async #call(method, path, options = {}, again = true) {
+  /** Every call here may be repeated: those that make something carry a key. So a 429 or 503 that names a time is waited for. */
+  async #call(method, path, options = {}) {
+    for (let waits = 0; ; waits += 1) {
+      const response = await this.#authorized(method, path, options);
+      if (response.ok) return response.status === 204 ? null : response.json();
+      const problem = new Problem(response.status, await problemBody(response));
+      const asked = askedPause(problem);
+      if (asked === null || waits === MOST_WAITS) throw problem;
+      this.#onWait(asked);
+      await pause(asked);
+    }
+  }
+
+  async #authorized(method, path, options) {
     const token = this.#session.token;
     const response = await this.#send(method, path, options, token);
-    if (response.status === 401 && again && (this.#session.token !== token || await this.#onUnauthorized())) {
-      return this.#call(method, path, options, false);
-    }
-    if (!response.ok) throw new Problem(response.status, await problemBody(response));
-    return response.status === 204 ? null : response.json();
+    const again = response.status === 401 && (this.#session.token !== token || await this.#onUnauthorized());
+    return again ? this.#send(method, path, options, this.#session.token) : response;
   }
 
   async #send(method, path, { body, headers }, token) {
@@ -78,9 +100,16 @@ export class Api {
 }
 
 async function problemBody(response) {
-  const retryAfter = Number(response.headers.get('Retry-After')) || null;
+  const retryAfter = secondsOf(response.headers.get('Retry-After'));
   const body = await response.json().catch(() => ({})); // A proxy's HTML page: the status alone must do.
   return { ...body, retryAfter };
+}
+
+/** `Retry-After` in seconds, from either of its forms; null when there is none. */
+function secondsOf(header) {
+  if (!header) return null;
+  const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
+  return Number.isFinite(seconds) ? Math.max(0, seconds) : null;
 }
 
 /**

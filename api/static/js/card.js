@@ -3,11 +3,14 @@
 import { pictureRenditions } from './api.js';
 import { h, icon, iconButton } from './dom.js';
 import { drawThumbHash } from './thumbhash.js';
-import { agoInWords, bytesInWords, durationInWords, reasonInWords, statusInWords, typeInWords } from './words.js';
+import {
+  agoInWords, bytesInWords, durationInWords, leftInWords, percentOf, reasonInWords, statusInWords, typeInWords,
+} from './words.js';
 
 const THUMBNAILS = ['w320', 'w640'];
 const SIZES = '(max-width: 560px) 92vw, 300px';
 const PHASES = { waiting: 'Waiting to be sent', asking: 'Preparing', sending: 'Uploading', confirming: 'Checking in', broken: 'Not sent' };
+const PAUSED = 'No connection, paused at';
 const STEPS = ['Upload', 'Scan', 'Process', 'Ready'];
 
 export class Card {
@@ -44,7 +47,8 @@ export class Card {
     this.element.dataset.assetId = asset.asset_id ?? '';
     this.element.classList.toggle('is-broken', Boolean(upload?.error));
     this.name.textContent = this.name.title = asset.original_filename;
-    this.meta.textContent = factsOf(asset).slice(1).join(' · '); // The icon tells the type.
+    const facts = factsOf(asset).slice(1).join(' · '); // The icon tells the type.
+    this.meta.textContent = upload?.phase === 'sending' ? sendingInWords(upload) : facts;
     this.opener.disabled = !asset.asset_id;
     this.#state(asset, upload);
     this.#buttons(asset, upload);
@@ -88,8 +92,8 @@ export class Card {
   #state(asset, upload) {
     const bad = upload?.error || ['rejected', 'failed', 'expired'].includes(asset.status);
     const step = stepOf(asset, upload);
-    this.chip.textContent = upload ? PHASES[upload.phase] : statusInWords(asset.status);
-    this.chip.dataset.tone = bad ? 'bad' : asset.status === 'ready' ? 'good' : 'busy';
+    this.chip.textContent = upload?.paused ? PAUSED : upload ? PHASES[upload.phase] : statusInWords(asset.status);
+    this.chip.dataset.tone = bad ? 'bad' : upload?.paused ? 'warn' : asset.status === 'ready' ? 'good' : 'busy';
     this.chip.hidden = asset.status === 'ready' && !upload;
     this.note.textContent = bad ? (upload?.error?.message ?? reasonInWords(asset)) : '';
     this.note.hidden = !bad;
@@ -102,8 +106,9 @@ export class Card {
   }
 
   #progress(asset, upload, bad) {
-    const percent = upload?.phase === 'sending' ? (100 * upload.sent) / Math.max(1, upload.total)
+    const percent = upload?.phase === 'sending' || upload?.paused ? percentOf(upload)
       : !upload && asset.status === 'processing' && asset.progress > 0 ? asset.progress : null;
+    this.bar.classList.toggle('is-paused', Boolean(upload?.paused));
     this.bar.hidden = bad || (asset.status === 'ready' && !upload);
     if (percent === null) this.bar.removeAttribute('value'); else this.bar.value = percent;
     const label = percent === null ? this.chip.textContent : `${this.chip.textContent} ${Math.floor(percent)} %`;
@@ -112,11 +117,12 @@ export class Card {
   }
 
   #buttons(asset, upload) {
-    const wanted = upload?.error ? 'retry remove' : upload ? 'cancel' : asset.status === 'ready' ? 'copy remove' : 'remove';
+    const wanted = toolsOf(asset, upload);
     if (this.tools.dataset.has === wanted) return;
     this.tools.dataset.has = wanted;
     const name = asset.original_filename;
     const make = {
+      goon: () => iconButton('retry', `Go on with ${name}`, () => this.#actions.retry(this.#item)),
       retry: () => iconButton('retry', `Send ${name} again`, () => this.#actions.retry(this.#item)),
       cancel: () => iconButton('close', `Cancel the upload of ${name}`, () => this.#actions.cancel(this.#item)),
       copy: () => iconButton('link', `Copy a link to ${name}`, () => this.#actions.copy(this.#item)),
@@ -143,6 +149,18 @@ export function factsOf(asset) {
     bytesInWords(asset.size),
     agoInWords(asset.created_at),
   ].filter(Boolean);
+}
+
+/** The names of the buttons that make sense now. */
+function toolsOf(asset, upload) {
+  if (upload?.error) return upload.record && upload.error.code !== 'upload_ended' ? 'goon remove' : 'retry remove';
+  if (upload) return 'cancel';
+  return asset.status === 'ready' ? 'copy remove' : 'remove';
+}
+
+/** How much has left, and how long the rest will take once that can be told. */
+function sendingInWords({ sent, total, pace }) {
+  return [`${bytesInWords(sent)} of ${bytesInWords(total)}`, pace?.left ? leftInWords(pace.left) : ''].filter(Boolean).join(' · ');
 }
 
 function stepOf(asset, upload) {

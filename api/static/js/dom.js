@@ -36,6 +36,7 @@ export function iconButton(name, label, onclick) {
 
 /** Resolves after `ms`, or at once when `signal` aborts. */
 export function pause(ms, signal) {
+  if (signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
     signal?.addEventListener('abort', () => { clearTimeout(timer); resolve(); }, { once: true });

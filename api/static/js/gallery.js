@@ -67,6 +67,7 @@ export class Gallery {
 
   #fits({ asset, upload }) {
     const { type, status } = this.#filter;
+    if (upload?.phase === 'interrupted') return false; // It stands in a list of its own.
     return Boolean(upload) || ((!type || asset.asset_type === type) && (!status || asset.status === status));
   }
 

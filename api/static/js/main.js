@@ -1,24 +1,30 @@
 /** Wires the page together. */
 
 import { Api, Urls } from './api.js';
+import { tellPause } from './busy.js';
+import { droppedFiles } from './filetype.js';
 import { Gallery } from './gallery.js';
+import { Resumer } from './resume.js';
 import { Session } from './session.js';
 import { Store } from './store.js';
 import { complain, toast } from './toast.js';
+import { Unfinished } from './unfinished.js';
 import { Uploader } from './upload.js';
 import { Viewer } from './viewer.js';
 import { Watcher } from './watch.js';
-import { reasonInWords } from './words.js';
+import { percentOf, reasonInWords } from './words.js';
 
 const element = (id) => document.getElementById(id);
 const session = new Session();
 const store = new Store();
-const api = new Api(session, askForToken);
+const api = new Api(session, askForToken, tellPause);
 const urls = new Urls(api);
-const uploader = new Uploader(api, store);
+const uploader = new Uploader(api, store, () => session.claims.sub);
 const actions = { open, copy, remove, retry: (item) => uploader.retry(item), cancel };
 const gallery = new Gallery({ api, store, urls, actions });
 const viewer = new Viewer({ api, store, urls, actions });
+const resumer = new Resumer({ api, store, uploader, owner: () => session.claims.sub });
+new Unfinished({ resumer, store, confirmed: confirmedDiscard });
 
 function open(item) { viewer.open(item); }
 
@@ -41,7 +47,8 @@ async function cancel(item) {
 
 async function remove(item) {
   if (!item.asset.asset_id) { store.remove(item); return; }
-  if (!await confirmed(item.asset.original_filename)) return;
+  if (!await confirmed('confirm', item.asset.original_filename)) return;
+  uploader.cancel(item);
   try {
     await api.remove(item.asset.asset_id);
     urls.forget(item.asset.asset_id);
@@ -52,10 +59,16 @@ async function remove(item) {
   }
 }
 
+function confirmedDiscard({ asset, upload }) {
+  const name = asset.original_filename;
+  const what = upload.ended ? `The unfinished upload of ${name}` : `The ${percentOf(upload)} % of ${name} that have arrived`;
+  return confirmed('confirm-discard', what);
+}
+
 /** Asks before something is deleted for good. */
-function confirmed(name) {
-  const dialog = element('confirm');
-  element('confirm-name').textContent = name;
+function confirmed(id, name) {
+  const dialog = element(id);
+  dialog.querySelector('strong').textContent = name;
   dialog.returnValue = '';
   dialog.showModal();
   return new Promise((resolve) => {
@@ -98,15 +111,16 @@ function showWho() {
   element('who-name').textContent = [sub, role].filter(Boolean).join(' · ');
 }
 
-function send(files) {
-  if (!files.length) return;
-  const refused = uploader.add(files);
+/** Sends files: a list, or a map to promised handles. One whose upload was interrupted goes on where it was. */
+async function send(files) {
+  const given = files instanceof Map ? files : new Map(files.map((file) => [file, null]));
+  const refused = uploader.add(await resumer.takeBack(given));
   for (const file of refused) toast(`${file.name} is not a picture, a video, a sound or a PDF.`, 'bad');
 }
 
 function listenForFiles() {
   element('pick').addEventListener('click', () => element('files').click());
-  element('files').addEventListener('change', ({ target }) => { send([...target.files]); target.value = ''; });
+  element('files').addEventListener('change', ({ target }) => { send([...target.files]).catch(complain); target.value = ''; });
   let depth = 0; // dragenter and dragleave come for every element on the way.
   const show = () => document.body.classList.toggle('is-dragging', depth > 0);
   const carriesFiles = (event) => event.dataTransfer.types.includes('Files');
@@ -117,9 +131,9 @@ function listenForFiles() {
     event.preventDefault();
     depth = 0;
     show();
-    send([...event.dataTransfer.files]);
+    send(droppedFiles(event.dataTransfer)).catch(complain);
   });
-  addEventListener('paste', (event) => send([...event.clipboardData.files]));
+  addEventListener('paste', (event) => send([...event.clipboardData.files]).catch(complain));
   addEventListener('beforeunload', (event) => { if (uploader.busy) event.preventDefault(); });
 }
 
@@ -141,13 +155,19 @@ function announceEnds() {
   });
 }
 
+/** All that the present user has, and what was left unfinished. */
+async function showAll() {
+  await gallery.reload();
+  await resumer.look();
+}
+
 async function start() {
   listenForFiles();
   announceEnds();
   if (!await session.open()) await tokenFromForm();
   showWho();
-  addEventListener('hashchange', () => { if (session.takeFromAddress()) { showWho(); gallery.reload(); } });
-  await gallery.reload();
+  addEventListener('hashchange', () => { if (session.takeFromAddress()) { showWho(); showAll().catch(complain); } });
+  await showAll();
   new Watcher(api, store).start();
 }
 

@@ -16,11 +16,21 @@ export class Store extends EventTarget {
     return this.#add({ asset: localAsset(file, assetType), upload });
   }
 
+  /** An upload that was interrupted before this page was opened; its asset may be known already. */
+  addInterrupted(record, upload) {
+    const known = this.#byAsset.get(record.asset_id);
+    if (known) { known.upload = upload; this.touch(known); return; }
+    const file = { name: record.name, size: record.size, type: record.content_type };
+    const asset = { ...localAsset(file, record.asset_type), asset_id: record.asset_id, created_at: record.begun };
+    this.#byAsset.set(record.asset_id, this.#add({ asset, upload }));
+  }
+
   /** Ties an upload to the asset that the service made for it. */
   bind(item, assetId) {
     // A live event may have brought the asset before the answer to our own request.
     const early = this.#byAsset.get(assetId);
     if (early && early !== item) { item.asset = early.asset; this.#drop(early); }
+    if (this.#byAsset.get(item.asset.asset_id) === item) this.#byAsset.delete(item.asset.asset_id); // One that was begun anew.
     item.asset = { ...item.asset, asset_id: assetId };
     this.#byAsset.set(assetId, item);
     this.touch(item);

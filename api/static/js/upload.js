@@ -1,70 +1,79 @@
-/** Sends files the way every client does: ask for a URL, PUT the bytes there, confirm. */
+/** Sends files: small ones in one PUT, large ones in parts that survive a reload. */
 
 import { Problem } from './api.js';
+import { assetTypeOf, contentTypeOf } from './filetype.js';
+import { alone, forget, keep, note, recordOf } from './kept.js';
+import { PartSender } from './parts.js';
+import { Lanes, persist } from './patience.js';
+import { sendWhole } from './whole.js';
 
-const AT_ONCE = 3;
-const TRIES = 3;
-const STALL_MS = 60_000;
-
-/** Types that browsers do not name, by suffix. */
-const BY_SUFFIX = {
-  heic: 'image/heic', heif: 'image/heif', avif: 'image/avif', mkv: 'video/x-matroska', mov: 'video/quicktime',
-  m4a: 'audio/mp4', flac: 'audio/flac', opus: 'audio/ogg', ts: 'video/mp2t',
-};
-
-/** The content type to announce for a file, or '' when nothing tells. */
-export function contentTypeOf(file) {
-  return file.type || BY_SUFFIX[file.name.split('.').pop().toLowerCase()] || '';
-}
-
-/** `image`, `video`, `audio`, `document`, or null for what the service does not take. */
-export function assetTypeOf(contentType) {
-  if (contentType === 'application/pdf') return 'document';
-  const kind = contentType.split('/')[0];
-  return ['image', 'video', 'audio'].includes(kind) ? kind : null;
-}
+const FILES_AT_ONCE = 3;
+/** Below the six connections that a browser opens to one host, so that no PUT waits unseen in its queue. */
+const PUTS_AT_ONCE = 5;
+/** Bytes from which a file goes in parts. A single PUT would end at 5 GiB, and starts anew when it breaks. */
+const PARTS_FROM = 32 * 1024 * 1024;
+const PACE_AFTER_MS = 3000;
 
 export class Uploader {
   #api;
   #store;
+  #owner;
   #waiting = [];
   #running = 0;
+  #lanes = new Lanes(PUTS_AT_ONCE);
 
-  constructor(api, store) {
+  /** `owner` tells whose uploads these are now. */
+  constructor(api, store, owner) {
     this.#api = api;
     this.#store = store;
+    this.#owner = owner;
   }
 
   get busy() { return this.#running + this.#waiting.length > 0; }
 
-  /** Queues the files; returns those that no type fits. */
+  /** Queues the files (a map to promised handles, or a list); returns those that no type fits. */
   add(files) {
     const refused = [];
-    for (const file of files) {
+    for (const [file, handle] of files) {
       const assetType = assetTypeOf(contentTypeOf(file));
-      if (assetType) this.#waiting.push(this.#store.addUpload(file, assetType));
+      if (assetType) this.#enqueue(Object.assign(this.#store.addUpload(file, assetType), { handle }));
       else refused.push(file);
     }
-    this.#next();
     return refused;
   }
 
-  /** Sends a file again whose upload broke. */
+  /** Goes on with an interrupted upload, `file` being the one of its record. */
+  resume(item, file) {
+    item.since = Date.now();
+    Object.assign(item.upload, { file, phase: 'waiting', error: null });
+    this.#enqueue(item);
+  }
+
+  /** Sends a file again whose upload broke; in parts, it goes on where it was. */
   retry(item) {
-    Object.assign(item.upload, { phase: 'waiting', sent: 0, error: null });
+    const { upload } = item;
+    if (upload.error?.code === 'upload_ended') this.#startOver(item);
+    Object.assign(upload, { phase: 'waiting', sent: upload.record ? upload.sent : 0, error: null });
+    this.#enqueue(item);
+  }
+
+  /** Stops an upload, started or not, and forgets it. */
+  cancel(item) {
+    this.#waiting = this.#waiting.filter((other) => other !== item);
+    if (!item.upload) return;
+    item.upload.cancelled = true;
+    item.upload.control?.abort();
+    this.#forget(item.upload);
+  }
+
+  #enqueue(item) {
     this.#waiting.push(item);
     this.#store.touch(item);
     this.#next();
   }
 
-  /** Stops an upload, started or not. */
-  cancel(item) {
-    this.#waiting = this.#waiting.filter((other) => other !== item);
-    item.upload?.request?.abort();
-  }
-
   #next() {
-    while (this.#running < AT_ONCE && this.#waiting.length) {
+    while (this.#running < FILES_AT_ONCE && this.#waiting.length) {
       this.#running += 1;
       this.#run(this.#waiting.shift()).finally(() => { this.#running -= 1; this.#next(); });
     }
@@ -72,65 +81,107 @@ export class Uploader {
 
   async #run(item) {
     try {
-      await this.#send(item);
+      const asset = await this.#send(item);
+      this.#forget(item.upload);
+      item.upload = null;
+      this.#store.put(asset);
+      this.#store.touch(item);
     } catch (error) {
-      Object.assign(item.upload, { phase: 'broken', error });
+      Object.assign(item.upload, { phase: 'broken', paused: false, error: asProblem(error, item.upload) });
       this.#store.touch(item);
       this.#store.dispatchEvent(new CustomEvent('uploadfailed', { detail: item }));
     }
   }
 
   async #send(item) {
-    const { file } = item.upload;
-    this.#phase(item, 'asking');
-    const slot = await this.#api.startUpload({
-      asset_type: item.asset.asset_type, content_type: contentTypeOf(file), original_filename: file.name,
-      ...(file.size ? { size: file.size } : {}), // Nothing is no size to announce; the scan says that the file is empty.
-    }, crypto.randomUUID());
-    this.#store.bind(item, slot.asset_id);
-    this.#phase(item, 'sending');
-    await this.#put(item, slot);
-    this.#phase(item, 'confirming');
-    const asset = await this.#api.confirmUpload(slot.asset_id);
-    item.upload = null;
-    this.#store.put(asset);
-    this.#store.touch(item);
+    const job = this.#job(item);
+    if (item.upload.record) return this.#goOn(item, job);
+    if (job.file.size <= PARTS_FROM) return sendWhole(this.#api, this.#lanes, job);
+    job.phase('asking');
+    const plan = await persist(() => this.#api.startParts(job.request, job.key), job);
+    job.bound(plan.asset_id);
+    return this.#sendParts(item, job, plan, await this.#keep(item, job, plan));
   }
 
-  async #put(item, slot) {
-    for (let attempt = 1; ; attempt += 1) {
-      const status = await this.#putOnce(item, slot);
-      // 412: an earlier attempt got through although its answer did not.
-      if (status === 412 || (status >= 200 && status < 300)) return;
-      if (item.upload.cancelled) throw new Problem(0, { code: 'upload_cancelled' });
-      const worthAnother = status === 0 || status >= 500;
-      if (!worthAnother || attempt === TRIES) throw new Problem(status, { code: 'upload_broken' });
-    }
+  async #goOn(item, job) {
+    job.phase('asking');
+    const { record } = item.upload;
+    const plan = await persist(() => this.#api.parts(record.asset_id), job);
+    return this.#sendParts(item, job, plan, record);
   }
 
-  /** One PUT; resolves with its status, 0 when the connection broke or stood still for a minute. */
-  #putOnce(item, slot) {
-    const request = new XMLHttpRequest(); // fetch tells nothing of how much has been sent.
-    const { upload } = item;
-    upload.request = { abort: () => { upload.cancelled = true; request.abort(); } };
-    let watchdog;
-    const alive = () => { clearTimeout(watchdog); watchdog = setTimeout(() => request.abort(), STALL_MS); };
-    request.open('PUT', slot.upload_url);
-    for (const [name, value] of Object.entries(slot.headers)) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => {
-      alive();
-      Object.assign(upload, { sent: event.loaded, total: event.total });
-      this.#store.touch(item);
-    };
-    alive();
-    return new Promise((resolve) => {
-      request.onloadend = () => { clearTimeout(watchdog); resolve(request.status); };
-      request.send(upload.file);
+  #sendParts(item, job, plan, record) {
+    return alone(plan.asset_id, () => new PartSender(this.#api, this.#lanes, job, plan).send(), () => {
+      throw new Problem(409, { code: 'upload_elsewhere' });
     });
   }
 
-  #phase(item, phase) {
-    item.upload.phase = phase;
-    this.#store.touch(item);
+  /** Remembers the upload before the first byte leaves. Without a memory the upload only cannot be picked up later. */
+  async #keep(item, job, plan) {
+    const record = await recordOf(job.file, { plan, owner: this.#owner(), request: job.request, handle: await item.handle ?? null });
+    item.upload.record = record;
+    await keep(record).catch((error) => console.warn('the upload cannot be remembered', error));
+    return record;
   }
+
+  #forget({ record }) {
+    if (record) forget(record.asset_id).catch((error) => console.warn('the upload cannot be forgotten', error));
+  }
+
+  /** An upload that has ended cannot be gone on with: its asset is given up for a new one. */
+  #startOver(item) {
+    const { record } = item.upload;
+    this.#forget(item.upload);
+    Object.assign(item.upload, { record: null, key: crypto.randomUUID() });
+    if (record) this.#api.remove(record.asset_id).catch((error) => console.warn('left to expire', record.asset_id, error));
+  }
+
+  /** What the senders need to know of an upload, and whom they tell. */
+  #job(item) {
+    const { upload } = item;
+    const { file } = upload;
+    upload.key ??= crypto.randomUUID();
+    upload.control = new AbortController();
+    const told = (changes) => { Object.assign(upload, changes); this.#store.touch(item); };
+    return {
+      file,
+      key: upload.key,
+      signal: upload.control.signal,
+      request: {
+        asset_type: item.asset.asset_type, content_type: contentTypeOf(file), original_filename: file.name,
+        ...(file.size ? { size: file.size } : {}), // Nothing is no size to announce; the scan says that the file is empty.
+      },
+      phase: (phase) => told({ phase, pace: null }),
+      bound: (assetId) => this.#bound(item, assetId),
+      offline: (paused) => told({ paused, pace: null }),
+      onSent: (sent) => told({ sent, total: file.size, pace: paceOf(upload, sent) }),
+      stored: (sent) => { note(item.asset.asset_id, sent).catch((error) => console.warn('progress is not noted', error)); },
+    };
+  }
+
+  /** Ties the upload to its asset; one that was cancelled meanwhile takes the asset with it. */
+  #bound(item, assetId) {
+    if (item.upload.cancelled) {
+      this.#api.remove(assetId).catch((error) => console.warn('left to expire', assetId, error));
+      item.upload.control.signal.throwIfAborted();
+    }
+    this.#store.bind(item, assetId);
+  }
+}
+
+/** Since when and from where the bytes are counted, and how many seconds are left at that speed, once that can be told. */
+function paceOf({ pace, total }, sent) {
+  const now = performance.now();
+  if (!pace || sent < pace.from) return { since: now, from: sent, left: null };
+  const ms = now - pace.since;
+  const speed = (sent - pace.from) / ms;
+  return { ...pace, left: ms > PACE_AFTER_MS && speed > 0 ? (total - sent) / speed / 1000 : null };
+}
+
+/** The failure in words: what is already there is not lost. */
+function asProblem(error, { cancelled, record }) {
+  if (cancelled) return new Problem(0, { code: 'upload_cancelled' });
+  if (!(error instanceof Problem)) return error;
+  const broke = error.code === 'upload_broken' || error.status === 0 || error.status >= 500;
+  return record && broke ? new Problem(error.status, { code: 'upload_kept' }) : error;
 }

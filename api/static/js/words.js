@@ -96,7 +96,38 @@ const HTTP = {
 const BROKEN = {
   upload_broken: 'The upload broke off. Check the connection and try again.',
   upload_cancelled: 'The upload was cancelled.',
+  upload_kept: 'The upload broke off. What has arrived is kept: go on when the connection is better.',
+  upload_ended: 'What had arrived of this upload is gone: it is kept for a day. Send the file again from the beginning.',
+  upload_elsewhere: 'Another tab is sending this file already.',
+  parts_missing: 'Some of the file did not arrive. Go on, and what is missing is sent again.',
+  file_unreadable: 'The file cannot be read any more. It was changed, moved or removed after you chose it.',
 };
+
+/** Why a chosen file is not the one whose upload was interrupted. */
+const OTHER_FILE = {
+  other_name: (file, record) => `That is ${file.name}. This upload is of ${record.name}.`,
+  other_size: (file, record) => `That file has ${exactly(file.size)}, the one whose upload was interrupted has ${exactly(record.size)}.`,
+  other_time: () => 'That file was changed since its upload began. Discard this upload, then send the file from the beginning.',
+  other_content: () => 'That file has another content than the one whose upload was interrupted.',
+};
+
+function exactly(bytes) { return `${bytes.toLocaleString('en')} bytes`; }
+
+/** How far an upload is, in whole percent; never 100 before the end. */
+export function percentOf({ sent, total }) { return Math.min(99, Math.floor((100 * sent) / Math.max(1, total))); }
+
+export function interruptedInWords(upload) {
+  return upload.ended
+    ? 'The upload was interrupted more than a day ago, and what had arrived is gone. Choose the file to send it from the beginning.'
+    : `The upload was interrupted at ${percentOf(upload)} %.`;
+}
+
+/** How long something will still take, roughly: nobody needs the second. */
+export function leftInWords(seconds) {
+  if (seconds < 50) return 'less than a minute left';
+  const minutes = Math.round(seconds / 60);
+  return minutes < 90 ? `about ${minutes} min left` : `about ${Math.round(minutes / 60)} h left`;
+}
 
 export function statusInWords(status) { return STATUSES[status] ?? humanised(status); }
 export function typeInWords(type) { return TYPES[type] ?? humanised(type); }
@@ -111,8 +142,9 @@ export function reasonInWords(asset) {
 }
 
 /** A problem document in a sentence: our own words for known codes, else the server's, else those for the status. */
-export function problemInWords(status, { code, detail, title, retryAfter }) {
+export function problemInWords(status, { code, detail, title, retryAfter, file, record }) {
   if (BROKEN[code]) return BROKEN[code];
+  if (OTHER_FILE[code]) return OTHER_FILE[code](file, record);
   if (status === 429 && retryAfter) return `Too many requests. Try again in ${Math.ceil(retryAfter)} s.`;
   if (HTTP[status] && (status === 0 || !detail)) return HTTP[status];
   return REASONS[code] || detail || title || `The service answered with an error (${status}).`;
