@@ -80,8 +80,8 @@ class Daemon:
         self._metrics.draining.set(1)
         started = time.monotonic()
         log.info("daemon.draining", patience=self._patience)
-        for lane in self._lanes:
-            await lane.drain()
+        for lane in self._lanes:  # at once: none goes on receiving while another puts back
+            lane.drain()
         if not await self._ended(lanes, self._patience - LAST_WORDS):
             for lane in self._lanes:
                 lane.interrupt()

@@ -27,6 +27,15 @@ class Part(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A part that says nothing to us, beside others that do: it alone is set aside."""
+
+    error: UndecodableError
+    body: str
+    owner: str = ""
+
+
 @dataclass(eq=False, slots=True)
 class Delivery:
     """One message in our hands. `expires` is when it becomes visible to others, by the loop's monotonic clock.

@@ -11,6 +11,7 @@ from urllib.parse import unquote_plus
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from consumer.deliveries import Undecodable
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
 from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested, WebinarRecording
@@ -18,6 +19,9 @@ from media.errors import UndecodableError
 
 DEPTH = 3
 """Envelopes within each other, at most: EventBridge in SNS is two."""
+MOST_RECORDS = 1000
+"""In one message. S3 sends one; as many as SQS's largest message can hold would hold up the event loop."""
+type _Size = Annotated[int | None, Field(ge=0, lt=2**63)]
 
 
 class _Lenient(BaseModel):
@@ -26,7 +30,7 @@ class _Lenient(BaseModel):
 
 class _Object(_Lenient):
     key: Annotated[str, Field(min_length=1)]
-    size: int | None = None
+    size: _Size = None
     etag: Annotated[str | None, Field(alias="eTag")] = None
     version_id: Annotated[str | None, Field(alias="versionId")] = None
     sequencer: str | None = None
@@ -42,7 +46,7 @@ class _S3(_Lenient):
 
 
 class _Record(_Lenient):
-    event_version: Annotated[str, Field(alias="eventVersion", pattern=r"^2\.")]
+    event_version: Annotated[str, Field(alias="eventVersion", pattern=r"^2(\.|$)")]
     event_name: Annotated[str, Field(alias="eventName")]
     s3: _S3
 
@@ -61,7 +65,7 @@ class _LoneUpload(_Lenient):
 
 class _DetailObject(_Lenient):
     key: Annotated[str, Field(min_length=1)]
-    size: int | None = None
+    size: _Size = None
     etag: str | None = None
     version_id: Annotated[str | None, Field(alias="version-id")] = None
     sequencer: str | None = None
@@ -131,7 +135,7 @@ class TranscodeEventMessage(BaseModel):
         return ""
 
 
-def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage]:
+def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage | Undecodable]:
     """The uploads queue: S3's notifications in any wrapping, and `scan.requested`. Other events yield nothing."""
     if lone := _lone_upload(body):
         return [lone]
@@ -139,10 +143,7 @@ def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage]:
     if content.get("type") == "scan.requested":
         return [StageMessage(request=_checked(ScanRequested, content), body=body)]
     if "Records" in content:
-        records = content["Records"]
-        if not isinstance(records, list):
-            raise UndecodableError("Records is not a list")
-        return [created for record in records if (created := _of_record(record))]
+        return _of_records(content["Records"])
     if content.get("Event") == "s3:TestEvent":
         return []
     if "detail-type" in content:
@@ -187,9 +188,27 @@ def _lone_upload(body: str) -> ObjectCreated | None:
     return ObjectCreated(_stored_of(record), body)
 
 
+def _of_records(records: Any) -> Sequence[ObjectCreated | Undecodable]:
+    """Each record has an outcome of its own: one that makes no sense takes none of the others with it."""
+    if not isinstance(records, list):
+        raise UndecodableError("Records is not a list")
+    if len(records) > MOST_RECORDS:
+        raise UndecodableError(f"{len(records)} records, at most {MOST_RECORDS} are taken")
+    if len(records) == 1:
+        return [created] if (created := _of_record(records[0])) else []
+    return [part for record in records if (part := _tried(record))]
+
+
+def _tried(record: Any) -> ObjectCreated | Undecodable | None:
+    try:
+        return _of_record(record)
+    except UndecodableError as error:
+        return Undecodable(error, json.dumps({"Records": [record]}))
+
+
 def _of_record(record: Any) -> ObjectCreated | None:
-    name = record.get("eventName", "") if isinstance(record, dict) else ""
-    if isinstance(record, dict) and not str(name).removeprefix("s3:").startswith("ObjectCreated:"):
+    name = record.get("eventName") if isinstance(record, dict) else None
+    if isinstance(name, str) and not name.removeprefix("s3:").startswith("ObjectCreated:"):
         return None
     found = _checked(_Record, record)
     return ObjectCreated(_stored_of(found), json.dumps({"Records": [record]}))
@@ -209,12 +228,24 @@ def _of_eventbridge(content: Mapping[str, Any], body: str) -> Sequence[ObjectCre
 def _stored(bucket: str, key: str, found: _Object | _DetailObject) -> StoredObject:
     version = "" if found.version_id in {None, "null"} else str(found.version_id)
     etag = found.etag.strip('"') if found.etag else None
+    for text in (bucket, key, version, etag or "", found.sequencer or ""):
+        _require_storable(text)
     return StoredObject(ObjectVersion(bucket, key, version), etag, found.size, found.sequencer)
+
+
+def _require_storable(text: str) -> None:
+    """Neither Postgres nor S3 takes a NUL or half of a surrogate pair."""
+    try:
+        if b"\0" not in text.encode():
+            return
+    except UnicodeEncodeError as error:
+        raise UndecodableError(f"not text: {error.reason}") from error
+    raise UndecodableError("a NUL in a name")
 
 
 def _unwrapped(body: str) -> dict[str, Any]:
     content = _parsed(body)
-    for _ in range(DEPTH):
+    for _ in range(DEPTH + 1):
         if content.get("Type") != "Notification" or "Message" not in content:
             return content
         content = _parsed(content["Message"])

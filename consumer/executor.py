@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from consumer.breakers import Breakers
-from consumer.deliveries import Delivery, Part
+from consumer.deliveries import Delivery, Part, Undecodable
 from consumer.inbox import Inbox
 from consumer.outcomes import Kind, Outcome, combined
-from consumer.retry import RetryPolicy, jittered
+from consumer.retry import Failures, RetryPolicy, jittered
 from consumer.settler import Settler
 from media.errors import Code, RejectedError, RetryableError, UnavailableError, UndecodableError
-from media.message_queue import MessageQueue
+from media.message_queue import MessageQueue, Received
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -28,8 +28,10 @@ Handle = Callable[[Part, Delivery], Awaitable[Outcome]]
 
 UNAVAILABLE_DELAY = 2.0
 """Seconds before a message is visible again that met a dependency that is down; doubles with each of its receives."""
-LONGEST_UNAVAILABLE_DELAY = 60.0
-"""Else a dependency that answers its probe and nothing else would burn the queue's maxReceiveCount in a minute."""
+LONGEST_UNAVAILABLE_DELAY = 600.0
+"""Else a dependency that answers its probe and nothing else would burn the queue's maxReceiveCount in minutes."""
+LAST_RECEIVES = 18
+"""Of the 20 after which SQS itself sets a message aside, without a word why: a failure so late is the last one."""
 
 
 class Executor:
@@ -55,6 +57,7 @@ class Executor:
         self._settler = settler
         self._breakers = breakers
         self._retry = retry
+        self._failures = Failures()
         self._processed = {kind: metrics.processed.labels(queue.name, handler, kind) for kind in Kind}
         self._duration = metrics.duration.labels(queue.name, handler)
         self._dwell = metrics.dwell.labels(queue.name)
@@ -73,6 +76,8 @@ class Executor:
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """Give the message up: to the settler, or to nobody when it is lost already."""
         self._inbox.done(delivery)
+        if not outcome.goes_back:
+            self._failures.forget(delivery.received.message_id)
         self._processed[outcome.kind].inc()
         if delivery.received.sent:
             self._dwell.observe(max(0.0, time.time() - delivery.received.sent))
@@ -86,12 +91,23 @@ class Executor:
     async def _outcome(self, delivery: Delivery) -> Outcome:
         if delivery.poison:
             return await self._bury(delivery, delivery.received.body, _poisoned(delivery.poison))
+        if len(delivery.parts) > 1:
+            return await self._parts(delivery)
         outcomes = [await self._part(part, delivery) for part in delivery.parts]
-        if len(outcomes) > 1:
-            return await self._split(delivery, outcomes)
         if outcomes and outcomes[0].kind is Kind.DEAD:
             return await self._bury(delivery, delivery.received.body, outcomes[0])
         return combined(outcomes)
+
+    async def _parts(self, delivery: Delivery) -> Outcome:
+        """Each has its own outcome. Once something is found away, those that follow wait for it too."""
+        outcomes: list[Outcome] = []
+        for part in delivery.parts:
+            structlog.contextvars.unbind_contextvars("asset_id")  # of the part before
+            away = outcomes[-1] if outcomes and outcomes[-1].kind is Kind.RELEASED else None
+            outcomes.append(away or await self._part(part, delivery))
+        if all(outcome.goes_back for outcome in outcomes):
+            return combined(outcomes)
+        return await self._split(delivery, outcomes)
 
     async def _split(self, delivery: Delivery, outcomes: list[Outcome]) -> Outcome:
         """Parts go their own ways: what must be done again is sent on its own, so that the rest is not redone."""
@@ -100,31 +116,32 @@ class Executor:
                 if outcome.kind is Kind.DEAD:
                     await self._send_dead(delivery, part.body, outcome)
                 elif outcome.goes_back:
-                    await self._queue.send(part.body, group_id=delivery.received.group_id, delay=int(outcome.delay))
+                    owner = part.owner or delivery.received.group_id
+                    await self._queue.send(part.body, group_id=owner, trace=_header(delivery), delay=int(outcome.delay))
         except UnavailableError as error:
             return self._unavailable(error, delivery.received.receive_count)
         return combined([outcome for outcome in outcomes if not outcome.goes_back])
 
     async def _part(self, part: Part, delivery: Delivery) -> Outcome:
-        tries = delivery.received.receive_count
         try:
-            return await self._handle(part, delivery)
+            return await self._handle(_sound(part), delivery)
         except UnavailableError as error:
-            return self._unavailable(error, tries)
+            return self._unavailable(error, delivery.received.receive_count)
         except UndecodableError as error:
             return _poisoned(error)
         except RejectedError as error:
             log.info("message.rejected", code=error.code, detail=error.detail)
             return Outcome(Kind.REJECTED, error=error.code, reason=error.detail)
         except RetryableError as error:
-            return self.retried(error, tries)
+            return self.retried(error, delivery.received)
         except Exception as error:
             log.exception("message.unforeseen")
-            return self.retried(RetryableError(Code.UNFORESEEN, repr(error)), tries)
+            return self.retried(RetryableError(Code.UNFORESEEN, repr(error)), delivery.received)
 
-    def retried(self, error: RetryableError, tries: int) -> Outcome:
-        """Again later, or never again when `tries` is the last one allowed."""
-        if error.counted and self._retry.exhausted(tries):
+    def retried(self, error: RetryableError, received: Received) -> Outcome:
+        """Again later, or never again when this failure was the last one allowed."""
+        tries = self._failures.add(received.message_id) if error.counted else received.receive_count
+        if error.counted and (self._retry.exhausted(tries) or received.receive_count >= LAST_RECEIVES):
             return Outcome(Kind.DEAD, error=error.code, reason=error.detail)
         delay = error.after if error.after is not None else self._retry.delay(tries)
         if not error.counted:  # waits longer and longer, or the queue's maxReceiveCount would end the waiting
@@ -154,7 +171,19 @@ class Executor:
             "source-queue": self._queue.name,
             "first-received": f"{first:.3f}",
         }
-        await self._dead.send(body, group_id=delivery.received.group_id, attributes=attributes)
+        await self._dead.send(body, group_id=delivery.received.group_id, attributes=attributes, trace=_header(delivery))
+
+
+def _sound(part: Part) -> Part:
+    """Raises what made it undecodable."""
+    if isinstance(part, Undecodable):
+        raise part.error
+    return part
+
+
+def _header(delivery: Delivery) -> str:
+    """The trace, where it is one that SQS takes as a header: X-Ray's."""
+    return delivery.trace_id if delivery.trace_id.startswith("Root=") else ""
 
 
 def _poisoned(error: UndecodableError) -> Outcome:

@@ -108,11 +108,14 @@ class Lane:
                 beats.cancel()
                 self._settler.close()
 
-    async def drain(self) -> None:
-        """Stop receiving and put back what has not started. What runs goes on; what still arrives is put back."""
+    def drain(self) -> "asyncio.Task[None]":
+        """Stop receiving and begin to put back what has not started. What runs goes on; what still arrives goes back.
+
+        From the call on nothing begins. The task is the lane's own: `run` ends after it.
+        """
         self._draining = True
         self.poller.stop()
-        await asyncio.wait({self._start(self._put_back_waiting())})  # a task of the lane's: it ends after this
+        return self._start(self._put_back_waiting())
 
     def interrupt(self) -> None:
         """Stop what still runs and put it back."""
@@ -180,10 +183,10 @@ class Lane:
 
 
 def _trace_of(received: Received, parts: Sequence[Part]) -> str:
-    """What the message carries, else one made up: unique, but nothing that must not be guessed."""
+    """What the message carries, else one made up as X-Ray writes them: unique, and nothing that must not be guessed."""
     if received.trace:
         return received.trace
     for part in parts:
         if carried := getattr(part, "trace_id", ""):
             return str(carried)
-    return f"{random.getrandbits(128):032x}"
+    return f"Root=1-{int(time.time()):08x}-{random.getrandbits(96):024x}"

@@ -135,7 +135,7 @@ class Poller:
         self._metrics.poll_errors.labels(self._queue.name).set(self.errors)
         self._metrics.requests.labels(self._queue.name, "receive", "error").inc()
         longest = PATIENT_BACKOFF if self.errors <= PATIENCE else LONGEST_BACKOFF
-        pause = min(longest, 2.0 ** min(self.errors - 1, 5)) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        pause = min(longest, 2.0 ** min(self.errors - 1, 5)) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter
         log.warning(
             "poll.failed",
             queue=self._queue.name,

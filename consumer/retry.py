@@ -1,6 +1,7 @@
 """When to try again."""
 
 import random
+from collections import OrderedDict
 from dataclasses import dataclass
 
 
@@ -22,6 +23,29 @@ class RetryPolicy:
 
     def exhausted(self, tries: int) -> bool:
         return tries >= self.attempts
+
+
+class Failures:
+    """How often each message has failed here, for work that has no claim to count by.
+
+    SQS's own count would not do: an outage, a drain or a full daemon raises it too. `most` messages are remembered,
+    the ones that failed last.
+    """
+
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def add(self, message_id: str) -> int:
+        """One more; returns how many."""
+        self._counts[message_id] = count = self._counts.pop(message_id, 0) + 1
+        if len(self._counts) > self._most:
+            self._counts.popitem(last=False)
+        return count
+
+    def forget(self, message_id: str) -> None:
+        """It is settled for good."""
+        self._counts.pop(message_id, None)
 
 
 def jittered(seconds: float, *, share: float = 0.2) -> float:

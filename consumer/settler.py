@@ -26,8 +26,8 @@ BACKLOG = 200
 """Messages handed in and not settled yet, above which nothing more is received."""
 MAX_BATCHES = 8
 """Requests under way at once, per queue and kind."""
-RETRY_PAUSE = 0.5
-"""Seconds before a batch that failed is sent again; grows with each failure."""
+RETRY_PAUSE, LONGEST_PAUSE = 1.0, 5.0
+"""Seconds before a batch that failed is sent again; grows with each failure. Meanwhile no other batch is sent."""
 MAX_DELAY = 43_200
 """Seconds: SQS's longest visibility timeout."""
 
@@ -109,6 +109,8 @@ class Settler:
         self._metrics = metrics
         self._hold_back = hold_back
         self._pending = 0
+        self._failures = 0
+        self._alone = asyncio.Lock()
         self._deletes = _Batcher(self._delete, self._count_pending)
         self._returns = _Batcher(self._return, self._count_pending)
 
@@ -158,19 +160,33 @@ class Settler:
         call: Callable[[list[_Item]], Coroutine[Any, Any, list[Failed]]],
     ) -> None:
         """Send the batch, then what failed of it, until nothing is left that is still ours."""
-        left, failures = items, 0
+        left, tries = items, 0
         while left:
-            try:
-                failed = {failure.receipt: failure for failure in await call(left)}
-                self._count(operation, "partial" if failed else "ok")
-                left = [i for i in left if i.delivery.receipt in failed and not failed[i.delivery.receipt].gone]
-            except UnavailableError as error:
-                self._count(operation, "error")
-                log.warning("settler.unavailable", queue=self._queue.name, operation=operation, error=str(error))
-            failures += 1
+            if self._failures:
+                async with self._alone:  # SQS is away: one batch at a time asks whether it is back
+                    left = await self._settled(operation, left, call)
+                    await asyncio.sleep(min(RETRY_PAUSE * self._failures, LONGEST_PAUSE))
+            else:
+                left = await self._settled(operation, left, call)
+            tries += 1
             left = [item for item in left if item.delivery.expires > time.monotonic()]
-            if left:
-                await asyncio.sleep(min(RETRY_PAUSE * failures, 5.0))
+            if left and not self._failures:  # SQS answers, and refuses some
+                await asyncio.sleep(min(RETRY_PAUSE * tries, LONGEST_PAUSE))
+
+    async def _settled(
+        self, operation: str, items: list[_Item], call: Callable[[list[_Item]], Coroutine[Any, Any, list[Failed]]]
+    ) -> list[_Item]:
+        """One request; returns what is still to be settled."""
+        try:
+            failed = {failure.receipt: failure for failure in await call(items)}
+        except UnavailableError as error:
+            self._failures += 1
+            self._count(operation, "error")
+            log.warning("settler.unavailable", queue=self._queue.name, operation=operation, error=str(error))
+            return items
+        self._failures = 0
+        self._count(operation, "partial" if failed else "ok")
+        return [i for i in items if i.delivery.receipt in failed and not failed[i.delivery.receipt].gone]
 
     def _count(self, operation: str, result: str) -> None:
         self._metrics.requests.labels(self._queue.name, operation, result).inc()

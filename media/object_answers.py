@@ -1,7 +1,8 @@
-"""What S3's answers mean: the object is missing, or another one; S3 is away; S3 refuses."""
+"""What S3's answers mean: the object is missing, or another one; S3 is away (or silent for too long); S3 refuses."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,6 +14,15 @@ _CHANGED = frozenset({"PreconditionFailed", "412"})
 _AWAY = frozenset({"ServiceUnavailable", "SlowDown", "InternalError", "RequestTimeout", "503", "500", "502", "504"})
 
 
+QUICK = 8.0
+"""Seconds for a call that S3 answers at once, its retries included, and for each piece of a stream: short enough to be
+back at work within ten seconds of the end of an outage in which everything sent was swallowed."""
+SLOW = 100.0
+"""Seconds for a call that has S3 itself do something large: copy, put together, look through or empty a prefix."""
+SLOWEST = 1024 * 1024
+"""Bytes a second below which a transfer counts as hung."""
+
+
 class MissingObjectError(Exception):
     """The object version is not there."""
 
@@ -21,11 +31,12 @@ class ChangedObjectError(Exception):
     """The object is another one than its ETag says."""
 
 
-@contextmanager
-def s3_calls() -> Iterator[None]:
-    """Tell apart: the object is missing, S3 is away, S3 refuses."""
+@asynccontextmanager
+async def s3_calls(seconds: float = QUICK, *, sent: int = 0) -> AsyncIterator[None]:
+    """Tell apart: the object is missing, S3 is away, S3 refuses. `sent` bytes may take their time on the way."""
     try:
-        yield
+        async with asyncio.timeout(seconds + sent / SLOWEST):
+            yield
     except ClientError as error:
         raise _meaning(error) from error
     except (BotoCoreError, HttpError, OSError, TimeoutError) as error:

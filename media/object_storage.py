@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
 from media.errors import Code, RetryableError
-from media.object_answers import ChangedObjectError, MissingObjectError, s3_calls
+from media.object_answers import SLOW, ChangedObjectError, MissingObjectError, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -65,13 +65,13 @@ class ObjectStorage:
 
     async def ping(self, bucket: str) -> None:
         """Raises unless S3 answers for the bucket."""
-        with s3_calls():
+        async with s3_calls():
             await self._client.head_bucket(Bucket=bucket)
 
     async def head(self, version: ObjectVersion) -> StoredObject | None:
         """The object as it is now (the current version when none is named), or None when it is not there."""
         try:
-            with s3_calls():
+            async with s3_calls():
                 found = await self._client.head_object(**_address(version))
         except MissingObjectError:
             return None
@@ -84,7 +84,7 @@ class ObjectStorage:
 
         S3 answers HEAD only to those who may read, and what is not known to be clean nobody but the scanner may.
         """
-        with s3_calls():
+        async with s3_calls():
             page = await self._client.list_object_versions(Bucket=bucket, Prefix=key, MaxKeys=10)
         for found in page.get("Versions", ()):
             if found["Key"] == key and found["IsLatest"]:
@@ -99,7 +99,7 @@ class ObjectStorage:
         Raises MissingObjectError, ChangedObjectError.
         """
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-        with s3_calls():
+        async with s3_calls():
             answer = await self._client.get_object(**_address(version), **condition)
         async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
             yield pieces
@@ -132,7 +132,7 @@ class ObjectStorage:
     async def write(self, bucket: str, key: str, body: bytes, content_type: str, *, cache: str = "") -> None:
         """Store a small object."""
         extra: dict[str, Any] = {"CacheControl": cache} if cache else {}
-        with s3_calls():
+        async with s3_calls(sent=len(body)):
             await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **extra)
 
     async def tag(self, version: ObjectVersion, tags: Mapping[str, str], *, ours: str | tuple[str, ...] = ()) -> None:
@@ -141,7 +141,7 @@ class ObjectStorage:
         Those that begin with `ours` only we may write: what is there of them goes. Of the others as many stay
         as S3 lets stand beside the new ones.
         """
-        with s3_calls():
+        async with s3_calls():
             found = await self._client.get_object_tagging(**_address(version))
             others = [(tag["Key"], tag["Value"]) for tag in found["TagSet"] if not tag["Key"].startswith(ours)]
             merged = dict(others[: TAG_LIMIT - len(tags)]) | dict(tags)
@@ -152,7 +152,7 @@ class ObjectStorage:
 
     async def tags(self, version: ObjectVersion) -> dict[str, str]:
         """The tags of one version. Raises MissingObjectError."""
-        with s3_calls():
+        async with s3_calls():
             found = await self._client.get_object_tagging(**_address(version))
         return {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
 
@@ -167,7 +167,7 @@ class ObjectStorage:
         if found.size is not None and found.size > COPY_PART:
             await self._copy_parts(found, bucket, key)
             return
-        with s3_calls():
+        async with s3_calls(SLOW):
             await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_origin(source))  # type: ignore[arg-type] # a dict is what it takes
 
     async def publish(self, source: ObjectVersion, bucket: str, key: str, headers: ServedAs) -> None:
@@ -175,7 +175,7 @@ class ObjectStorage:
 
         At most 5 GB, by S3's own limit for one call.
         """
-        with s3_calls():
+        async with s3_calls(SLOW):
             await self._client.copy_object(
                 Bucket=bucket,
                 Key=key,
@@ -188,14 +188,14 @@ class ObjectStorage:
             )
 
     async def _copy_parts(self, found: StoredObject, bucket: str, key: str) -> None:
-        tags = await self.tags(found.version)
-        with s3_calls():
+        tags, count = await self.tags(found.version), -(-(found.size or 0) // COPY_PART)
+        async with s3_calls(SLOW * (count + 1)):
             begun = await self._client.create_multipart_upload(
                 Bucket=bucket, Key=key, ContentType=found.content_type or "application/octet-stream"
             )
             upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
             try:
-                parts = [await self._copy_part(found, upload, n) for n in range(-(-(found.size or 0) // COPY_PART))]
+                parts = [await self._copy_part(found, upload, n) for n in range(count)]
                 await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
             except BaseException:
                 await self._client.abort_multipart_upload(**upload)
@@ -217,7 +217,7 @@ class ObjectStorage:
     async def list(self, bucket: str, prefix: str, *, limit: int = 10_000) -> list[StoredFile]:
         """The current objects below a prefix, at most `limit`."""
         files: list[StoredFile] = []
-        with s3_calls():
+        async with s3_calls(SLOW):
             async for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 files += [StoredFile(item["Key"], item["Size"]) for item in page.get("Contents", ())]
                 if len(files) >= limit:
@@ -226,7 +226,7 @@ class ObjectStorage:
 
     async def delete_version(self, version: ObjectVersion) -> None:
         """Remove one version for good. One that is not there is no error."""
-        with s3_calls():
+        async with s3_calls():
             await self._client.delete_object(**_address(version))
 
     async def delete_prefix(self, bucket: str, prefix: str) -> int:
@@ -241,7 +241,7 @@ class ObjectStorage:
 
     async def _delete_versions(self, bucket: str, prefix: str, *, exact: bool = False) -> int:
         count = 0
-        with s3_calls():
+        async with s3_calls(SLOW):
             async for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
                 entries: list[Any] = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                 doomed = [entry for entry in entries if not exact or entry["Key"] == prefix]
@@ -259,7 +259,7 @@ class ObjectStorage:
 
     async def presign(self, version: ObjectVersion, *, seconds: int) -> str:
         """A URL for our own tools (a probe), good for `seconds`. It carries a signature: never log it."""
-        with s3_calls():
+        async with s3_calls():
             return await self._client.generate_presigned_url("get_object", Params=_address(version), ExpiresIn=seconds)
 
     async def upload(self, bucket: str, key: str, path: Path, content_type: str, *, cache: str = "") -> None:
@@ -268,9 +268,12 @@ class ObjectStorage:
 
 
 async def pieces_of(body: Any) -> AsyncGenerator[bytes]:
-    with s3_calls():
-        async for piece in body.iter_chunks(CHUNK):
-            yield piece
+    while True:
+        async with s3_calls():
+            piece = await body.read(CHUNK)
+        if not piece:
+            return
+        yield piece
 
 
 def _address(version: ObjectVersion) -> Any:

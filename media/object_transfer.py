@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from media.asset import ObjectVersion
-from media.object_storage import pieces_of, s3_calls
+from media.object_answers import SLOW, s3_calls
+from media.object_storage import pieces_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -38,7 +39,7 @@ class ObjectTransfer:
         request: dict[str, Any] = {"Bucket": version.bucket, "Key": version.key, "Range": f"bytes={first}-{last}"}
         request |= {"VersionId": version.version_id} if version.version_id else {}
         request |= {"IfMatch": f'"{etag}"'} if etag else {}
-        with s3_calls():
+        async with s3_calls():
             answer = await self._client.get_object(**request)
         async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
             yield pieces
@@ -50,20 +51,20 @@ class ObjectTransfer:
             await self._upload_parts(bucket, key, path, content_type, -(-size // PART))
             return
         body = await asyncio.to_thread(path.read_bytes)
-        with s3_calls():
+        async with s3_calls(sent=size):
             await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
 
     async def _upload_parts(self, bucket: str, key: str, path: Path, content_type: str, count: int) -> None:
-        with s3_calls():
+        async with s3_calls():
             begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
         upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
         try:
             parts = await self._put_parts(upload, path, count)
-            with s3_calls():
+            async with s3_calls(SLOW):
                 await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         except BaseException:
             # Parts that are left are paid for until the bucket's lifecycle finds them.
-            with s3_calls():
+            async with s3_calls():
                 await self._client.abort_multipart_upload(**upload)
             raise
 
@@ -73,7 +74,7 @@ class ObjectTransfer:
         async def put(number: int) -> Any:
             async with room:
                 body = await asyncio.to_thread(_read_part, path, number - 1)
-                with s3_calls():
+                async with s3_calls(sent=PARALLEL * len(body)):
                     stored = await self._client.upload_part(**upload, PartNumber=number, Body=body)
             return {"PartNumber": number, "ETag": stored["ETag"]}
 

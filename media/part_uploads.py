@@ -1,13 +1,13 @@
 """Uploads in parts as S3 has them: begun, listed, completed, aborted. The parts themselves the client sends."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from media.object_storage import s3_calls
+from media.object_answers import QUICK, SLOW, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -60,10 +60,10 @@ def size_of_part(number: int, size: int, part: int) -> int:
     return max(0, min(part, size - (number - 1) * part))
 
 
-@contextmanager
-def _upload_calls() -> Iterator[None]:
+@asynccontextmanager
+async def _upload_calls(seconds: float = QUICK) -> AsyncIterator[None]:
     """Tell apart, beside what any call to S3 may mean: no such upload, no such parts, an object in the way."""
-    with s3_calls():
+    async with s3_calls(seconds):
         try:
             yield
         except ClientError as error:
@@ -88,14 +88,14 @@ class PartUploads:
 
     async def begin(self, bucket: str, key: str, content_type: str) -> PartUpload:
         """A new upload. One that is never completed the bucket's lifecycle aborts after a day."""
-        with s3_calls():
+        async with s3_calls():
             begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
         return PartUpload(bucket, key, begun["UploadId"])
 
     async def parts(self, upload: PartUpload) -> list[Part]:
         """The parts that are there, in order. Raises EndedUploadError."""
         found: list[Part] = []
-        with _upload_calls():
+        async with _upload_calls(SLOW):
             async for page in self._client.get_paginator("list_parts").paginate(**_address(upload)):
                 found += [Part(p["PartNumber"], p["ETag"].strip('"'), p["Size"]) for p in page.get("Parts", ())]
         return found
@@ -106,7 +106,7 @@ class PartUploads:
         Raises EndedUploadError, MissingPartsError, ExistingObjectError.
         """
         named: list[Any] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
-        with _upload_calls():
+        async with _upload_calls(SLOW):
             await self._client.complete_multipart_upload(
                 **_address(upload), MultipartUpload={"Parts": named}, IfNoneMatch="*"
             )
@@ -114,7 +114,7 @@ class PartUploads:
     async def abort(self, upload: PartUpload) -> None:
         """Forget the upload and its parts. One that has ended is no error."""
         try:
-            with _upload_calls():
+            async with _upload_calls():
                 await self._client.abort_multipart_upload(**_address(upload))
         except EndedUploadError:
             return

@@ -14,8 +14,8 @@ from media.errors import Code, Dependency, RetryableError, UnavailableError
 if TYPE_CHECKING:
     from types_aiobotocore_mediaconvert import MediaConvertClient
 
-CALL_TIMEOUT = 20.0
-"""Seconds for one call, its retries included."""
+CALL_TIMEOUT = 8.0
+"""Seconds for one call, its retries included: as short as S3's, for the same reason."""
 INPUT_FILTER_LIMIT = 300
 """Characters that SearchJobs takes as InputFile."""
 _AWAY = frozenset({"TooManyRequestsException", "InternalServerErrorException", "ServiceUnavailableException"})

@@ -9,6 +9,7 @@ import structlog
 from handlers.sandbox.admission import MemoryBudget
 from handlers.scan.canary import encrypted, source_of, too_deep
 from handlers.scan.instream import Address, Reply, Source, accepts, ask, instream
+from handlers.scan.pulse import Pulse
 from handlers.scan.verdict import finding_of
 from media.asset import Verdict
 from media.errors import Code, Dependency, UnavailableError
@@ -20,7 +21,7 @@ SLOWEST = 10 * 1024 * 1024
 FIRST_REST = 2.0
 LONGEST_REST = 60.0
 """Seconds for which a clamd that failed comes after the others; doubles with each failure in a row."""
-PROOF_TIMEOUT = 10.0
+PROOF_TIMEOUT = 5.0
 PROBE_PATIENCE = 0.5
 """Seconds of silence after which clamd has taken a chunk's length; a refusal comes within a millisecond."""
 
@@ -43,6 +44,7 @@ class Clamd:
         self._timeout = timeout
         self._slots = asyncio.Semaphore(concurrency)
         self._spool = MemoryBudget(spool)
+        self._pulse = Pulse(address)
         self._believed = False
         self._proving = asyncio.Lock()
         self._failures = 0
@@ -57,7 +59,7 @@ class Clamd:
         """Have `size` bytes scanned.
 
         Raises UnavailableError(clamd) when it cannot be reached or believed, before `source` is opened; TimeoutError
-        past the deadline; and whatever `source` raises.
+        past the deadline, or when it stops answering anybody; and whatever `source` raises.
         """
         self.load += size
         try:
@@ -118,7 +120,7 @@ class Clamd:
     async def _scan(self, source: Source, *, deadline: float) -> Reply:
         try:
             async with asyncio.timeout(deadline):
-                reply = await instream(self.address, source)
+                reply = await self._pulse.beside(instream(self.address, source))
         except TimeoutError:
             self._fail()
             raise

@@ -143,11 +143,21 @@ async def _dial(family: int, place: object) -> socket.socket:
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        if family != socket.AF_UNIX:
+            _keep_alive(connection)
         await asyncio.get_running_loop().sock_connect(connection, place)  # type: ignore[arg-type] # what getaddrinfo gave
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """A way that is lost for good ends the wait within half a minute, and not with the scan's deadline."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+        if (option := getattr(socket, name, None)) is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _send_all(

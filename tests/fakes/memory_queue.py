@@ -18,6 +18,7 @@ class _Stored:
     visible_at: float
     group_id: str
     attributes: Mapping[str, Mapping[str, Any]]
+    trace: str = ""
     receipt: str = ""
     receives: int = 0
     sent: float = field(default_factory=time.time)
@@ -118,13 +119,13 @@ class MemoryQueue(MessageQueue):
         *,
         group_id: str = "",
         attributes: Mapping[str, str] | None = None,
-        trace: str = "",  # noqa: ARG002 - nobody here reads it
+        trace: str = "",
         delay: int = 0,
     ) -> None:
         await self._request("send")
         typed = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
         message_id = f"m{next(self._numbers)}"
-        self._messages[message_id] = _Stored(message_id, body, time.monotonic() + delay, group_id, typed)
+        self._messages[message_id] = _Stored(message_id, body, time.monotonic() + delay, group_id, typed, trace)
         self._changed.set()
 
     async def depth(self) -> Depth:
@@ -159,5 +160,6 @@ def _received(stored: _Stored) -> Received:
         first_received=stored.first,
         sent=stored.sent,
         group_id=stored.group_id,
+        trace=stored.trace,
         attributes=stored.attributes,
     )

@@ -69,15 +69,17 @@ def impose(site: Site, dependency: str, fault: Fault) -> None:
     wires[dependency].fault = fault
 
 
-async def last(site: Site, daemon: Daemon, seconds: float) -> Counter[str]:
-    """Let an outage last so long, with the daemon alive at every look; how many receives each queue saw meanwhile."""
+async def last(site: Site, daemon: Daemon, dependency: str, seconds: float) -> Counter[str]:
+    """Let an outage last so long, with the daemon alive at every look; how many requests each queue saw meanwhile.
+
+    Receives; of SQS's own outage all: what was at work when it began must be settled and sent too, so twice as many.
+    """
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         assert await daemon.get("livez") == 200, "a paused or failing queue is alive"
         await asyncio.sleep(0.25)
-    return Counter(
-        queue for at, queue, operation in site.aws.sqs.times if at >= began and operation == "ReceiveMessage"
-    )
+    counted = [(queue, operation) for at, queue, operation in site.aws.sqs.times if at >= began]
+    return Counter(queue for queue, operation in counted if dependency == "sqs" or operation == "ReceiveMessage")
 
 
 async def suffer(
@@ -95,15 +97,16 @@ async def suffer(
     impose(site, dependency, fault)
     mine = [*await sending, *await send_all(site, kinds, duplicates=0, late=0)]
     everything += mine
-    receives = await last(site, daemon, seconds)
+    requests = await last(site, daemon, dependency, seconds)
     impose(site, dependency, Fault.NONE)
     back = time.monotonic()
     before = await site.db.fetchval("SELECT count(*) FROM assets WHERE status = 'ready'")
     await site.until("count(*) > $1 FROM assets WHERE status = 'ready'", before, deadline=RESUMES)
-    print(f"{dependency} {fault}: resumed after {time.monotonic() - back:.1f} s; receives {dict(receives)}")  # noqa: T201 - the figures are wanted
+    print(f"{dependency} {fault}: resumed after {time.monotonic() - back:.1f} s; requests {dict(requests)}")  # noqa: T201 - the figures are wanted
     paused = {"clamd": ["uploads"], "mediaconvert": ["transcodes"]}.get(dependency, QUEUES)
+    allowed = 2 * (seconds + 2) if dependency == "sqs" else seconds + 2
     for queue in paused:
-        assert receives[f"local-media-{queue}"] <= seconds + 2, receives
+        assert requests[f"local-media-{queue}"] <= allowed, requests
     await all_ended(site, 90)
     await assert_all_well(site, everything)
     return [one.asset_id for one in mine]
@@ -120,11 +123,14 @@ OUTAGES = [
     ("sqs", Fault.THROTTLED),
     ("sqs", Fault.BLACK_HOLE),
     ("s3", Fault.BROKEN),
-    ("s3", Fault.CUT),
+    ("s3", Fault.BLACK_HOLE),
     ("clamd", Fault.CUT),
+    ("clamd", Fault.BLACK_HOLE),
     ("postgres", Fault.CUT),
     ("postgres", Fault.BLACK_HOLE),
 ]
+OTHERS = [("sqs", Fault.BROKEN), ("s3", Fault.CUT), ("s3", Fault.THROTTLED)]
+"""Of a kind with others; only in the long runs."""
 
 
 @pytest.mark.parametrize(("dependency", "fault"), OUTAGES)
@@ -141,22 +147,24 @@ async def test_five_seconds_without_mediaconvert_hold_up_no_picture(
     place: Site, daemon: Daemon, everything: list[Upload], film: bytes
 ) -> None:
     video = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
-    impose(place, "mediaconvert", Fault.CUT)
+    impose(place, "mediaconvert", Fault.BLACK_HOLE)
     videos = await send_all(place, [video] * 2, duplicates=0, late=0)
     pictures = await send_all(place, [PNG] * 4, duplicates=0, late=0)
     everything += videos + pictures
     ids = [one.asset_id for one in pictures]
     await place.until("count(*) = 4 FROM assets WHERE status = 'ready' AND asset_id = ANY($1)", ids, deadline=60)
-    receives = await last(place, daemon, SHORT)
-    assert receives["local-media-transcodes"] <= SHORT + 2
+    requests = await last(place, daemon, "mediaconvert", SHORT)
+    assert requests["local-media-transcodes"] <= SHORT + 2
     impose(place, "mediaconvert", Fault.NONE)
+    submitted = "count(*) > 0 FROM stages WHERE stage = 'transcode' AND state <> 'queued' AND job_id IS NOT NULL"
+    await place.until(submitted, deadline=RESUMES)
     await all_ended(place, 90)
     await assert_all_well(place, everything)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("dependency", "fault"), OUTAGES)
+@pytest.mark.parametrize(("dependency", "fault"), OUTAGES + OTHERS)
 async def test_a_minute_without(
     place: Site, daemon: Daemon, everything: list[Upload], dependency: str, fault: Fault
 ) -> None:

@@ -21,13 +21,14 @@ Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class FakeClamd:
     """`address` leads to it. `busy` and `most` count streams at once, `asked` all of them.
 
-    `version` may hold bytes that are no text, as `os.fsdecode` has them.
+    Unless `alive` it answers no PING. `version` may hold bytes that are no text, as `os.fsdecode` has them.
     """
 
     behave: Behave
     address: Address = field(default_factory=Address)
     alerts: bool = True
     version: str = VERSION
+    alive: bool = True
     stream_limit: int = 1 << 40
     asked: int = 0
     busy: int = 0
@@ -38,6 +39,8 @@ class FakeClamd:
             command = await _command(reader)
             if command == b"VERSION":
                 writer.write(self.version.encode(errors="surrogateescape") + b"\n")
+            elif command == b"PING" and self.alive:
+                writer.write(b"PONG\n")
             elif command == b"INSTREAM":
                 await self._instream(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -19,7 +19,7 @@ from handlers.scan.verdict import finding_of
 from media.asset import Verdict
 from media.errors import Dependency, UnavailableError
 from media.telemetry import Metrics
-from tests.unit.handlers.scan.fake_clamd import dies_mid_stream, fake_clamd, read_all, says
+from tests.unit.handlers.scan.fake_clamd import dies_mid_stream, fake_clamd, is_silent, read_all, says
 
 CLEAN = says(b"stream: OK\0")
 FILE = b"a file" * 100
@@ -70,6 +70,16 @@ async def test_it_comes_back_when_it_is_mended() -> None:
         fake.alerts = True
         await scanners.ping()
         assert await verdict(scanners) is Verdict.CLEAN
+
+
+@pytest.mark.parametrize("alive", [True, False])
+async def test_one_that_falls_silent_is_waited_for_only_while_it_answers_others(*, alive: bool) -> None:
+    async with fake_clamd(is_silent, alive=alive) as fake:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            await Clamd(fake.address, timeout=5 if alive else 60).scan(source_of(FILE), len(FILE))
+        waited = asyncio.get_running_loop().time() - began
+    assert waited >= 5 if alive else waited < 20
 
 
 class Gate:

@@ -1,0 +1,81 @@
+"""A daemon of several lanes is told to stop while SQS swallows what is sent to it. In virtual time."""
+
+import asyncio
+import time
+
+from consumer.daemon import Daemon
+from consumer.deliveries import Delivery
+from consumer.lane import Limits
+from media.errors import Dependency, UnavailableError
+from tests.fakes.lanes import Harness
+from tests.fakes.memory_queue import MemoryQueue, Request
+from tests.fakes.virtual_time import run
+
+LANES = 5
+PATIENCE = 25.0
+
+
+class Scene:
+    """Four lanes whose heartbeats hang from now on, and one that goes on well; each has more than it can hold."""
+
+    def __init__(self) -> None:
+        limits = Limits(concurrency=2, prefetch=10, visibility=60, wait=1)
+        self.harnesses = [Harness(queue=MemoryQueue(f"q{n}"), limits=limits) for n in range(LANES)]
+        self.begun: list[float] = []
+        for harness in self.harnesses[:-1]:
+            harness.queue.network = self.hang
+        lanes = [harness.lane(self.for_ever) for harness in self.harnesses[:-1]]
+        self.daemon = Daemon(
+            [*lanes, self.harnesses[-1].lane(self.brief)], [], self.harnesses[0].metrics, patience=PATIENCE
+        )
+
+    async def hang(self, request: Request) -> None:
+        if request.operation == "change_visibility":
+            await asyncio.sleep(15)
+            raise UnavailableError(Dependency.SQS, "swallowed")
+
+    async def for_ever(self, _text: str, _delivery: Delivery) -> None:
+        await asyncio.sleep(3600)
+
+    async def brief(self, _text: str, _delivery: Delivery) -> None:
+        self.begun.append(time.monotonic())
+        await asyncio.sleep(1)
+
+    async def until_a_heartbeat_hangs(self) -> "asyncio.Task[bool]":
+        for number, harness in enumerate(self.harnesses):
+            await harness.send(*(f"m{n}" for n in range(12 if number < LANES - 1 else 400)))
+        task = asyncio.create_task(self.daemon.run())
+        while not self.harnesses[0].queue.count("change_visibility"):  # noqa: ASYNC110 - virtual time passes
+            await asyncio.sleep(0.1)
+        return task
+
+
+def test_nothing_begins_after_the_signal_and_the_deadline_holds() -> None:
+    async def scenario() -> None:
+        scene = Scene()
+        task = await scene.until_a_heartbeat_hangs()
+        told = time.monotonic()
+        scene.daemon.stop()
+        assert await task
+        assert max(scene.begun) <= told + 0.1
+        assert time.monotonic() - told <= PATIENCE
+        late = [
+            r.at for h in scene.harnesses for r in h.queue.requests if r.operation == "receive" and r.at > told + 0.1
+        ]
+        assert late == []
+
+    run(scenario())
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    async def scenario() -> None:
+        scene = Scene()
+        task = await scene.until_a_heartbeat_hangs()
+        scene.daemon.stop()
+        await asyncio.sleep(1)
+        told = time.monotonic()
+        scene.daemon.stop()
+        assert await task
+        assert time.monotonic() - told <= 0.5
+
+    run(scenario())
