@@ -11,6 +11,7 @@ setup_programs
 if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
   apt_install chromium || say "no chromium: the tests of the page are skipped"
 fi
+command -v curl >/dev/null || apt_install curl || say "no curl: the tests that upload with it are skipped"
 command -v promtool >/dev/null || apt_install prometheus || say "no promtool: the tests of the alert rules are skipped"
 command -v redis-server >/dev/null || apt_install redis-server || say "no redis-server: the tests of shared rate limits are skipped"
 

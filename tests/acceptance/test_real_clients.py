@@ -1,0 +1,152 @@
+"""What others talk to the API and the storage with: curl, and the plain HTTP of the AWS SDK."""
+
+import asyncio
+import json
+import shutil
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterable, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import aiohttp
+import pytest
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.httpsession import URLLib3Session
+from PIL import Image
+
+from deploy.local.announcement import announce
+from deploy.local.api_client import BASE, ApiClient, AssetInfo, UploadTicket
+from tests.conftest import EmbeddedStack
+
+DEADLINE = 60
+"""Seconds for one call; the longest waits for a picture to be scanned and rendered."""
+ENDS = {"ready", "rejected", "failed"}
+
+
+@pytest.fixture(scope="module")
+def curl() -> str:
+    program = shutil.which("curl")
+    if program is None:
+        pytest.skip("curl is not installed: apt-get install --no-install-recommends curl")
+    return program
+
+
+class Curl:
+    """curl as a user of the platform would call it."""
+
+    def __init__(self, program: str, stack: EmbeddedStack) -> None:
+        self._program = program
+        self._api = stack.api_url + BASE
+        self._token = stack.token(user="curl")
+
+    async def api(self, path: str, body: Mapping[str, object] | None = None) -> bytes:
+        """The body of an answer. Fails the test unless the API says yes."""
+        sent = ["--header", "Content-Type: application/json", "--data", json.dumps(body)] if body else []
+        status, answer = await self.run("--header", f"Authorization: Bearer {self._token}", *sent, self._api + path)
+        assert status in {200, 201}, answer
+        return answer
+
+    async def put(self, ticket: UploadTicket, path: Path, headers: Mapping[str, str]) -> int:
+        given = [part for name, value in headers.items() for part in ("--header", f"{name}: {value}")]
+        status, _ = await self.run("--upload-file", str(path), *given, ticket.upload_url)
+        return status
+
+    async def run(self, *arguments: str) -> tuple[int, bytes]:
+        """Status and body."""
+        options = ["--silent", "--show-error", "--max-time", str(DEADLINE), "--write-out", r"\n%{http_code}"]
+        process = await asyncio.create_subprocess_exec(self._program, *options, *arguments, stdout=PIPE, stderr=PIPE)
+        stdout, stderr = await process.communicate()
+        assert process.returncode == 0, stderr.decode()
+        body, _, status = stdout.rpartition(b"\n")
+        return int(status), body
+
+    async def end_of(self, asset_id: str) -> AssetInfo:
+        """How an asset ended, from its live stream."""
+        options = ["--silent", "--no-buffer", "--max-time", str(DEADLINE)]
+        authorised = ["--header", f"Authorization: Bearer {self._token}", f"{self._api}/assets/{asset_id}/events"]
+        process = await asyncio.create_subprocess_exec(self._program, *options, *authorised, stdout=PIPE)
+        assert process.stdout
+        try:
+            return await end_in(process.stdout)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def end_in(stream: AsyncIterable[bytes]) -> AssetInfo:
+    """The first word of an asset's end in the lines of its live stream."""
+    async for line in stream:
+        if line.startswith(b"data: "):
+            asset = AssetInfo.model_validate_json(line.removeprefix(b"data: "))
+            if asset.status in ENDS:
+                return asset
+    raise AssertionError("the stream ended before the asset did")
+
+
+def announcement(path: Path, **fields: object) -> Mapping[str, object]:
+    size = path.stat().st_size
+    return {"asset_type": "image", "content_type": "image/jpeg", "original_filename": path.name, "size": size} | fields
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["size announced", "size unknown"])
+async def test_curl_sends_a_photo_and_fetches_what_became_of_it(
+    curl: str, stack: EmbeddedStack, photo: Path, announced: bool
+) -> None:
+    client = Curl(curl, stack)
+    said = announcement(photo) if announced else announcement(photo, size=None)
+    ticket = UploadTicket.model_validate_json(await client.api("/upload", said))
+    assert await client.put(ticket, photo, ticket.headers) == 200
+    assert await client.put(ticket, photo, ticket.headers) == 412  # there already: nobody replaces it
+    confirmed = AssetInfo.model_validate_json(await client.api("/upload/confirm", {"asset_id": ticket.asset_id}))
+    assert confirmed.asset_id == ticket.asset_id
+    asset = await client.end_of(ticket.asset_id)
+    assert (asset.status, asset.width, asset.height) == ("ready", 2400, 1600)
+    link = json.loads(await client.api(f"/assets/{ticket.asset_id}/url?rendition=w640"))
+    status, body = await client.run(link["url"])
+    assert status == 200
+    with Image.open(BytesIO(body), formats=["WEBP"]) as opened:
+        assert opened.size == (640, 427)
+    assert (await client.run(link["url"].replace("Signature=", "Signature=0")))[0] == 403
+
+
+@pytest.mark.parametrize("missing", ["Content-Type", "If-None-Match"])
+async def test_a_put_without_all_returned_headers_is_refused(
+    curl: str, stack: EmbeddedStack, photo: Path, missing: str
+) -> None:
+    client = Curl(curl, stack)
+    ticket = UploadTicket.model_validate_json(await client.api("/upload", announcement(photo)))
+    headers = {name: value for name, value in ticket.headers.items() if name != missing}
+    assert len(headers) == len(ticket.headers) - 1
+    assert await client.put(ticket, photo, headers) == 403
+
+
+def send(method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> AWSResponse:
+    """One request, the way the SDK puts it on the wire once it is signed."""
+    session = URLLib3Session(timeout=DEADLINE)
+    try:
+        answer: AWSResponse = session.send(AWSRequest(method, url, dict(headers), body or None).prepare())
+        _ = answer.content  # read before the connection is closed
+        return answer
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("extra", [{}, {"Expect": "100-continue"}], ids=["plain", "expecting 100"])
+async def test_the_sdks_http_sends_a_photo_and_fetches_it(
+    stack: EmbeddedStack, photo: Path, extra: Mapping[str, str]
+) -> None:
+    content = await asyncio.to_thread(photo.read_bytes)
+    async with aiohttp.ClientSession() as http:
+        api = ApiClient(http, stack.api_url, stack.token(user="sdk"))
+        ticket = await api.request_upload(photo.name, len(content), announce(photo))
+        answer = await asyncio.to_thread(send, "PUT", ticket.upload_url, {**ticket.headers, **extra}, content)
+        assert answer.status_code == 200, answer.text
+        await api.confirm(ticket.asset_id)
+        headers = {"Authorization": f"Bearer {stack.token(user='sdk')}"}
+        async with http.get(f"{stack.api_url}{BASE}/assets/{ticket.asset_id}/events", headers=headers) as live:
+            assert (await end_in(live.content)).status == "ready"
+        fetched = await asyncio.to_thread(send, "GET", await api.url(ticket.asset_id, "w150"), {})
+        assert (fetched.status_code, fetched.headers["Content-Type"]) == (200, "image/webp")
+    answer = await asyncio.to_thread(send, "PUT", ticket.upload_url, ticket.headers, content)
+    assert answer.status_code == 412
