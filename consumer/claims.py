@@ -62,6 +62,8 @@ class StageRunner:
         claim = await self.stages.claim(asset_id, self.stage, version_id=version_id, lease=self.lease, asked_at=sent)
         if isinstance(claim, Refused):
             return await self._refused(asset_id, claim, delivery)
+        if claim.asset.trace_id:  # its upload's: one trace from the first request to the last rendition
+            structlog.contextvars.bind_contextvars(trace_id=claim.asset.trace_id)
         return await self._run(claim, delivery)
 
     async def _refused(self, asset_id: UUID, refused: Refused, delivery: Delivery) -> Outcome:

@@ -63,7 +63,9 @@ class TranscodeEventHandler:
         intent = Intent.model_validate(row.plan) if row.plan else None
         if intent is None or intent.attempt != event.attempt or row.job_id not in {None, event.job_id}:
             return await self._stale(asset, event, intent)
-        return await self._apply(asset, row, intent, event)
+        known = {"asset_id": str(asset.asset_id)} | ({"trace_id": asset.trace_id} if asset.trace_id else {})
+        with structlog.contextvars.bound_contextvars(**known):  # the event itself knows no trace
+            return await self._apply(asset, row, intent, event)
 
     async def _apply(self, asset: Asset, row: StageRow, intent: Intent, event: TranscodeEvent) -> Applied:
         if row.state in {StageState.LEASED, StageState.QUEUED}:

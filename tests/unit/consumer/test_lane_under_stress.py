@@ -99,8 +99,8 @@ def test_sqs_away_is_asked_less_and_less() -> None:
                     await asyncio.sleep(1)
                     assert time.monotonic() - lane.poller.turned < lane.poller.allowance
                 asked.append(harness.queue.count("receive") - before)
-            assert asked[0] <= 17, "about six seconds apart, so that the end of a short outage is noticed"
-            assert max(asked[3:]) <= 3, "and twice a minute when it lasts"
+            assert asked[0] <= 21, "about six seconds apart, so that the end of a short outage is noticed"
+            assert max(asked[3:]) <= 4, "and twice a minute when it lasts"
 
     run(scenario())
 

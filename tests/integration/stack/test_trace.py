@@ -1,0 +1,33 @@
+"""One trace leads from the request that announced an upload through every queue to its last rendition."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tests.conftest import EmbeddedStack, embedded_stack
+from tests.faults.uploads import clip
+from tests.integration.stack.client import LONG, client_of
+
+
+def told(stack: EmbeddedStack, asset_id: str) -> list[dict[str, Any]]:
+    """What the consumer's log says of an asset."""
+    lines = (stack.state / "logs" / "consumer.log").read_text().splitlines()
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    return [entry for entry in entries if entry.get("asset_id") == asset_id]
+
+
+async def test_every_line_about_a_video_carries_the_trace_of_its_upload(tmp_path: Path) -> None:
+    film, root = await clip(tmp_path), f"Root=1-67000000-{uuid4().hex[:24]}"
+    announced = {"asset_type": "video", "content_type": "video/mp4", "original_filename": "v.mp4"}
+    async with embedded_stack(tmp_path / "stack", MEDIA_LOG_FORMAT="json") as stack, client_of(stack, "ann") as client:
+        traced = {"X-Amzn-Trace-Id": root}
+        async with client.http.post("upload", json=announced, headers=traced, raise_for_status=True) as answer:
+            slot = await answer.json()
+        async with client.plain.put(
+            slot["upload_url"], data=film, headers=slot["headers"], raise_for_status=True, timeout=LONG
+        ):
+            assert (await client.end(slot["asset_id"]))["status"] == "ready"
+        lines = told(stack, slot["asset_id"])
+    assert {line["queue"] for line in lines} >= {"uploads", "transcodes", "transcode-events"}
+    assert {line.get("trace_id") for line in lines} == {root}
