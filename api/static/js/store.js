@@ -27,10 +27,10 @@ export class Store extends EventTarget {
 
   /** Ties an upload to the asset that the service made for it. */
   bind(item, assetId) {
+    if (this.#byAsset.get(item.asset.asset_id) === item) this.#byAsset.delete(item.asset.asset_id); // One that was begun anew.
     // A live event may have brought the asset before the answer to our own request.
     const early = this.#byAsset.get(assetId);
     if (early && early !== item) { item.asset = early.asset; this.#drop(early); }
-    if (this.#byAsset.get(item.asset.asset_id) === item) this.#byAsset.delete(item.asset.asset_id); // One that was begun anew.
     item.asset = { ...item.asset, asset_id: assetId };
     this.#byAsset.set(assetId, item);
     this.touch(item);
@@ -40,10 +40,16 @@ export class Store extends EventTarget {
   put(asset) {
     const item = this.#byAsset.get(asset.asset_id);
     if (asset.status === 'deleted') { if (item) this.remove(item); return; }
+    if (!item && this.#isAwaited(asset)) return;
     if (!item) { this.#byAsset.set(asset.asset_id, this.#add({ asset, upload: null })); return; }
     if (Date.parse(asset.updated_at) < Date.parse(item.asset.updated_at ?? 0)) return;
     item.asset = asset;
     this.touch(item);
+  }
+
+  /** Whether this is what the answer to an own request is about to bring: an event may be faster, and would show it twice. */
+  #isAwaited({ status, original_filename: name }) {
+    return status === 'pending' && this.items.some(({ asset, upload }) => upload?.phase === 'asking' && asset.original_filename === name);
   }
 
   touch(item) { this.#tell('change', item); }

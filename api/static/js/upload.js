@@ -100,17 +100,17 @@ export class Uploader {
     job.phase('asking');
     const plan = await persist(() => this.#api.startParts(job.request, job.key), job);
     job.bound(plan.asset_id);
-    return this.#sendParts(item, job, plan, await this.#keep(item, job, plan));
+    await this.#keep(item, job, plan);
+    return this.#sendParts(job, plan);
   }
 
   async #goOn(item, job) {
     job.phase('asking');
-    const { record } = item.upload;
-    const plan = await persist(() => this.#api.parts(record.asset_id), job);
-    return this.#sendParts(item, job, plan, record);
+    const plan = await persist(() => this.#api.parts(item.upload.record.asset_id), job);
+    return this.#sendParts(job, plan);
   }
 
-  #sendParts(item, job, plan, record) {
+  #sendParts(job, plan) {
     return alone(plan.asset_id, () => new PartSender(this.#api, this.#lanes, job, plan).send(), () => {
       throw new Problem(409, { code: 'upload_elsewhere' });
     });
@@ -121,7 +121,6 @@ export class Uploader {
     const record = await recordOf(job.file, { plan, owner: this.#owner(), request: job.request, handle: await item.handle ?? null });
     item.upload.record = record;
     await keep(record).catch((error) => console.warn('the upload cannot be remembered', error));
-    return record;
   }
 
   #forget({ record }) {

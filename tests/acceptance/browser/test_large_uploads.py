@@ -225,6 +225,35 @@ async def test_a_lost_connection_is_a_pause(reader: Visitor, atlas: Path) -> Non
     assert not reader.complaints
 
 
+async def test_what_breaks_off_is_gone_on_with(reader: Visitor, atlas: Path) -> None:
+    refused = {"Access-Control-Allow-Origin": reader.url}
+    await reader.page.route("**/*partNumber=3&*", lambda route: route.fulfill(status=400, headers=refused))
+    await reader.page.set_input_files("#files", atlas)
+    card = reader.card(ATLAS)
+    await expect(card.locator(".card-note")).to_contain_text("What has arrived is kept")
+    await expect(reader.page.get_by_role("alert")).to_contain_text(f"{ATLAS}: The upload broke off")
+    await reader.page.unroute_all(behavior="ignoreErrors")
+    gate = Gate()
+    await gate.stand_before(reader.page)
+    await card.get_by_role("button", name=f"Go on with {ATLAS}").click()
+    await expect(reader.card(ATLAS, "ready")).to_be_visible()
+    assert 3 in gate.sent
+    assert len(gate.sent) < PARTS
+    forgive(reader, "status of 400")
+    assert not reader.complaints
+
+
+async def test_what_is_cancelled_leaves_nothing(reader: Visitor, stack: EmbeddedStack, owner: str, atlas: Path) -> None:
+    await half_sent(reader.page, atlas)
+    await reader.page.get_by_role("button", name=f"Cancel the upload of {ATLAS}").click()
+    await expect(reader.page.get_by_role("status").filter(has_text="Upload cancelled.")).to_be_visible()
+    assert await Bucket(stack).uploads(owner) == []
+    await reader.page.reload()
+    await expect(reader.page.get_by_text("No files yet")).to_be_visible()
+    await expect(row(reader.page)).to_have_count(0)
+    assert not reader.complaints
+
+
 async def test_a_put_that_breaks_is_tried_again(reader: Visitor) -> None:
     tries: list[str] = []
 
