@@ -71,20 +71,21 @@ export class PartSender {
     return [...this.#stored].sort(([a], [b]) => a - b).map(([number, etag]) => ({ part_number: number, etag }));
   }
 
-  /** Several at a time; when one fails for good, the others are stopped too. */
+  /** Several at a time. When one fails for good no other is begun, but what is on its way may arrive: it is kept. */
   async #sendMissing() {
     const missing = this.#missing;
-    const halt = new AbortController();
-    const job = { ...this.#job, signal: AbortSignal.any([this.#job.signal, halt.signal]) };
-    const work = async () => { while (missing.length) await this.#sendPart(missing.shift(), job); };
-    try {
-      await Promise.all(Array.from({ length: Math.min(AT_ONCE, missing.length) }, work));
-    } catch (problem) {
-      halt.abort();
-      throw problem;
-    } finally {
-      this.#moving.clear();
-    }
+    const work = async () => {
+      try {
+        while (missing.length) await this.#sendPart(missing.shift(), this.#job);
+      } catch (problem) {
+        missing.length = 0;
+        throw problem;
+      }
+    };
+    const ends = await Promise.allSettled(Array.from({ length: Math.min(AT_ONCE, missing.length) }, work));
+    this.#moving.clear();
+    const failed = ends.find((end) => end.status === 'rejected');
+    if (failed) throw failed.reason;
   }
 
   async #sendPart(number, job) {

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright
 
+from tests.acceptance.browser.large_files import ATLAS, write_document
 from tests.conftest import EmbeddedStack
 
 PATIENCE = 90_000.0
@@ -71,6 +72,11 @@ class Visitor:
         self.page.on("console", hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
+    def forgive(self, *expected: str) -> None:
+        """Take away what Chromium itself says of answers that a test arranged, and must say. The rest stays."""
+        assert {text for text in expected if any(text in one for one in self.complaints)} == set(expected)
+        self.complaints[:] = [one for one in self.complaints if not any(text in one for text in expected)]
+
     async def drop(self, *files: File) -> None:
         carried = [[file.name, file.content_type, base64.b64encode(file.content).decode()] for file in files]
         target = await self.page.locator("#drop").element_handle()
@@ -123,6 +129,20 @@ async def visitor(stranger: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visi
 
 
 @pytest.fixture
+def owner() -> str:
+    """Whose files `reader` sees."""
+    return f"visitor-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+async def reader(stranger: Visitor, stack: EmbeddedStack, owner: str) -> Visitor:
+    """A user whose name is known, with the page open."""
+    stranger.listen()
+    await stranger.arrive(stack.token(user=owner))
+    return stranger
+
+
+@pytest.fixture
 async def operator(stranger: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
     """An administrator before the operator's view. A complaint of the console fails the test."""
     stranger.listen()
@@ -139,3 +159,9 @@ def clip_file(clip: Path) -> File:
 @pytest.fixture(scope="session")
 def photo_file(photo: Path) -> File:
     return File("photo.jpg", "image/jpeg", photo.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A document that goes in parts."""
+    return write_document(tmp_path_factory.mktemp("atlas") / ATLAS, seed=1)

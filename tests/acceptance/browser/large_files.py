@@ -11,10 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from playwright.async_api import Page, Request, Route
+from playwright.async_api import Locator, Page, Request, Route
 
 from tests.conftest import EmbeddedStack
 
+ATLAS = "Atlas of cardiology.pdf"
 SIZE = 44_000_000
 PARTS = 6
 """Of 8 MiB, the last one shorter."""
@@ -113,3 +114,16 @@ class Bucket:
             config=AioConfig(s3={"addressing_style": "path"}),
         )
         return client
+
+
+def row(page: Page) -> Locator:
+    """The interrupted upload."""
+    return page.locator(".unfinished-row")
+
+
+async def half_sent(page: Page, atlas: Path) -> None:
+    """Send two parts of the atlas; the rest gets no further than the door."""
+    gate = Gate(lambda number: number <= 2)
+    await gate.stand_before(page)
+    await page.set_input_files("#files", atlas)
+    await gate.wait_for(stored={1, 2})

@@ -1,62 +1,26 @@
-"""Large files go in parts: interrupted, picked up after a reload, thrown away. And every upload waits when told to."""
+"""Large files go in parts: interrupted, picked up after a reload, thrown away."""
 
 import hashlib
 import os
-import time
 from pathlib import Path
-from uuid import uuid4
 
 import aiohttp
 import pytest
-from playwright.async_api import Locator, Page, Request, Route, expect
+from playwright.async_api import Page, expect
 
 from tests.acceptance.browser.accessibility import grave_findings
-from tests.acceptance.browser.conftest import PATIENCE, File, Visitor
-from tests.acceptance.browser.large_files import PARTS, TWO_PARTS, Bucket, Gate, write_document
-from tests.acceptance.conftest import jpeg
+from tests.acceptance.browser.conftest import PATIENCE, Visitor
+from tests.acceptance.browser.large_files import ATLAS, PARTS, TWO_PARTS, Bucket, Gate, half_sent, row, write_document
 from tests.conftest import EmbeddedStack
 
 expect.set_options(timeout=PATIENCE)
-ATLAS = "Atlas of cardiology.pdf"
-RETRY_AFTER = 3
 DRAG = ("dragEnter", "dragOver", "drop")
-
-
-@pytest.fixture(scope="module")
-def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_document(tmp_path_factory.mktemp("atlas") / ATLAS, seed=1)
-
-
-@pytest.fixture
-def owner() -> str:
-    return f"visitor-{uuid4().hex[:8]}"
-
-
-@pytest.fixture
-async def reader(stranger: Visitor, stack: EmbeddedStack, owner: str) -> Visitor:
-    """A user whose name is known, with the page open."""
-    stranger.listen()
-    await stranger.arrive(stack.token(user=owner))
-    return stranger
-
-
-def row(page: Page) -> Locator:
-    """The interrupted upload."""
-    return page.locator(".unfinished-row")
 
 
 async def choose(page: Page, path: Path) -> None:
     async with page.expect_file_chooser() as opened:
         await page.get_by_role("button", name="Choose file, to go on").click()
     await (await opened.value).set_files(path)
-
-
-async def half_sent(page: Page, atlas: Path) -> None:
-    """Send two parts of the atlas; the rest gets no further than the door."""
-    gate = Gate(lambda number: number <= 2)
-    await gate.stand_before(page)
-    await page.set_input_files("#files", atlas)
-    await gate.wait_for(stored={1, 2})
 
 
 async def interrupt(visitor: Visitor, atlas: Path) -> Gate:
@@ -77,12 +41,6 @@ def made_at_the_same_time(path: Path, other: Path, *, later: float) -> None:
 
 def digest_of(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
-
-
-def forgive(visitor: Visitor, *expected: str) -> None:
-    """Take away what Chromium itself says of answers that the test arranged. All else stays a complaint."""
-    assert {text for text in expected if any(text in complaint for complaint in visitor.complaints)} == set(expected)
-    visitor.complaints[:] = [one for one in visitor.complaints if not any(text in one for text in expected)]
 
 
 async def test_a_reload_costs_only_what_was_on_its_way(reader: Visitor, atlas: Path, tmp_path: Path) -> None:
@@ -195,7 +153,7 @@ async def test_what_the_storage_has_swept_is_told_and_sent_anew(
     await reader.page.reload()
     await reader.page.unroute_all(behavior="ignoreErrors")
     await expect(row(reader.page)).to_contain_text("interrupted more than a day ago, and what had arrived is gone")
-    forgive(reader, "status of 409")
+    reader.forgive("status of 409")
     gate = Gate()
     await gate.stand_before(reader.page)
     await choose(reader.page, atlas)
@@ -203,43 +161,6 @@ async def test_what_the_storage_has_swept_is_told_and_sent_anew(
     assert sorted(gate.sent) == list(range(1, PARTS + 1))
     await expect(reader.page.locator(".card")).to_have_count(1)
     await expect(row(reader.page)).to_have_count(0)
-    assert not reader.complaints
-
-
-async def test_a_lost_connection_is_a_pause(reader: Visitor, atlas: Path) -> None:
-    gate = Gate(lambda number: number <= 2)
-    await gate.stand_before(reader.page)
-    await reader.page.set_input_files("#files", atlas)
-    await gate.wait_for(stored={1, 2})
-    await reader.page.context.set_offline(offline=True)
-    gate.opened.set()  # the parts at the door now meet a line that is dead
-    chip = reader.card(ATLAS).locator(".chip")
-    await expect(chip).to_have_text(f"No connection, paused at {TWO_PARTS}")
-    assert await grave_findings(reader.page) == []
-    await reader.page.context.set_offline(offline=False)
-    await expect(reader.card(ATLAS, "ready")).to_be_visible()
-    assert gate.stored == set(range(1, PARTS + 1))
-    assert sorted(set(gate.sent) - {3, 4, 5}) == [1, 2, 6]
-    assert (gate.sent.count(1), gate.sent.count(2)) == (1, 1)
-    forgive(reader, "net::ERR_INTERNET_DISCONNECTED")
-    assert not reader.complaints
-
-
-async def test_what_breaks_off_is_gone_on_with(reader: Visitor, atlas: Path) -> None:
-    refused = {"Access-Control-Allow-Origin": reader.url}
-    await reader.page.route("**/*partNumber=3&*", lambda route: route.fulfill(status=400, headers=refused))
-    await reader.page.set_input_files("#files", atlas)
-    card = reader.card(ATLAS)
-    await expect(card.locator(".card-note")).to_contain_text("What has arrived is kept")
-    await expect(reader.page.get_by_role("alert")).to_contain_text(f"{ATLAS}: The upload broke off")
-    await reader.page.unroute_all(behavior="ignoreErrors")
-    gate = Gate()
-    await gate.stand_before(reader.page)
-    await card.get_by_role("button", name=f"Go on with {ATLAS}").click()
-    await expect(reader.card(ATLAS, "ready")).to_be_visible()
-    assert 3 in gate.sent
-    assert len(gate.sent) < PARTS
-    forgive(reader, "status of 400")
     assert not reader.complaints
 
 
@@ -251,48 +172,6 @@ async def test_what_is_cancelled_leaves_nothing(reader: Visitor, stack: Embedded
     await reader.page.reload()
     await expect(reader.page.get_by_text("No files yet")).to_be_visible()
     await expect(row(reader.page)).to_have_count(0)
-    assert not reader.complaints
-
-
-async def test_a_put_that_breaks_is_tried_again(reader: Visitor) -> None:
-    tries: list[str] = []
-
-    async def break_once(route: Route) -> None:
-        tries.append(route.request.url)
-        await (route.abort("connectionreset") if len(tries) == 1 else route.continue_())
-
-    await reader.page.route("**/uploads/image/**", break_once)
-    await reader.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
-    await expect(reader.card("photo.jpg", "ready")).to_be_visible()
-    assert len(tries) == 2
-    forgive(reader, "net::ERR_CONNECTION_RESET")
-    assert not reader.complaints
-
-
-@pytest.mark.parametrize("status", [429, 503])
-async def test_it_waits_as_long_as_it_is_told(reader: Visitor, status: int) -> None:
-    asked: list[tuple[float, str | None]] = []
-
-    async def refuse_once(route: Route, request: Request) -> None:
-        asked.append((time.monotonic(), await request.header_value("Idempotency-Key")))
-        if len(asked) == 1:
-            body = '{"code": "rate_limited"}'
-            headers = {"Retry-After": str(RETRY_AFTER), "Content-Type": "application/problem+json"}
-            await route.fulfill(status=status, headers=headers, body=body)
-        else:
-            await route.continue_()
-
-    await reader.page.route("**/api/v1/media/upload", refuse_once)
-    await reader.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
-    told = reader.page.get_by_role("status").filter(has_text="The service asks for a short break")
-    await expect(told).to_contain_text("It goes on by itself in 3 s")
-    await expect(reader.card("photo.jpg", "ready")).to_be_visible()
-    await expect(told).to_have_count(0)
-    (first, key), (second, same_key) = asked
-    assert second - first >= RETRY_AFTER
-    assert key == same_key
-    await expect(reader.page.get_by_role("alert")).to_have_count(0)
-    forgive(reader, f"status of {status}")
     assert not reader.complaints
 
 
