@@ -103,6 +103,7 @@ class Lane:
                 while self._tasks:
                     await asyncio.wait(self._tasks)
             finally:
+                self._draining = True  # what a task's end would begin now, nobody would wait for
                 for task in self._tasks:  # only when this lane is cancelled: nothing of it may live on
                     task.cancel()
                 beats.cancel()

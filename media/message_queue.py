@@ -29,7 +29,7 @@ RECEIVE_SLACK = 10.0
 """Seconds that a receive may take beyond its wait before it counts as hung."""
 MOVE_RATE = 500
 """Messages a second that a move task moves at most, by SQS's own limit."""
-CALL_TIMEOUT = 8.0
+CALL_TIMEOUT = 12.0
 """Seconds for any other call, its retries included."""
 SHORT_REASON = 100
 """Characters of an attribute, when a dead letter is too large with whole ones."""

@@ -31,7 +31,7 @@ type Http = TestClient[Any, Any]
 
 
 def token(subject: str, **claims: Any) -> str:
-    return jwt.encode({"sub": subject, "exp": int(time.time()) + 600} | claims, SECRET, "HS256")
+    return jwt.encode({"sub": subject, "exp": int(time.time()) + 7200} | claims, SECRET, "HS256")
 
 
 def bearer(subject: str, **claims: Any) -> dict[str, str]:

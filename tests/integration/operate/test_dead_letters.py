@@ -100,7 +100,7 @@ async def test_purge_deletes_what_is_meant_and_dry_run_nothing(desk: Desk) -> No
 
 
 async def _until_some_moved(desk: Desk) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (await desk.queues["images"].depth()).visible < 5:
             pass  # each look is a request: the loop waits by itself
 
