@@ -1,6 +1,7 @@
 """Applies schema.sql, whole and re-appliable, and tells whether a database has the schema that this code knows.
 
-`python -m media.schema apply` and `python -m media.schema check` take the database from `MEDIA_DATABASE_URL`.
+`python -m media.schema apply|check|ensure` take the database from `MEDIA_DATABASE_URL`. `ensure` is what a task does
+before its service starts: it applies where the database is older, and leaves alone what this code can work with.
 """
 
 import asyncio
@@ -8,10 +9,13 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+
+from media.setting_rules import postgres_dsn
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 VERSION = 3
@@ -26,8 +30,16 @@ PAUSE = 0.5
 """Seconds between two tries, in which readers and writers pass."""
 
 
+LOCK_WAIT = 60.0
+"""Seconds to wait for another process that applies a schema; as long as its own tries may take."""
+
+
 class SchemaError(Exception):
     """The database's schema is not one that this code knows, or cannot be brought there."""
+
+
+class OlderSchemaError(SchemaError):
+    """The database has no schema yet, or an older one: to apply ours mends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
     digest = hashlib.sha256(text.encode()).hexdigest()
     connection = await asyncpg.connect(dsn, timeout=10, command_timeout=60)
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)  # ends with the connection
+        await _alone(connection)
         found = await _recorded(connection)
         if found and found.version > VERSION:
             raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
@@ -59,6 +71,30 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
     finally:
         await connection.close(timeout=5)
     return True
+
+
+async def ensure(dsn: str) -> bool:
+    """Bring an older database up to this code, and leave one alone that it can work with; True when it was changed.
+
+    So that a rollback starts beside a newer schema, and a restart of older code does not take back what came later.
+    Raises SchemaError as `apply` and `check` do; OSError when the database cannot be reached.
+    """
+    try:
+        await check(dsn)
+    except OlderSchemaError:
+        return await apply(dsn)
+    return False
+
+
+async def _alone(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """The lock under which schemas are applied; it ends with the connection. Raises SchemaError after LOCK_WAIT."""
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=LOCK_WAIT)
+    except TimeoutError as error:
+        raise SchemaError(
+            f"another process has been applying a schema for {LOCK_WAIT:.0f} s: see pg_locks (locktype 'advisory') for"
+            " who it is; nothing was changed, try again when it is done"
+        ) from error
 
 
 async def _patiently(connection: "asyncpg.Connection[asyncpg.Record]", text: str, digest: str) -> None:
@@ -93,7 +129,7 @@ async def check(dsn: str) -> None:
         raise SchemaError(f"the database cannot be read: {type(error).__name__}: {error}") from error
     if found is None or found.version < VERSION:
         has = found.version if found else "none"
-        raise SchemaError(
+        raise OlderSchemaError(
             f"the database has schema {has}, this code needs {VERSION}: run `python -m media.schema apply`"
         )
     if found.oldest_code > VERSION:
@@ -115,15 +151,30 @@ async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> Recorde
     return Recorded(row["version"], row.get("oldest_code", 1), row.get("digest"))
 
 
+COMMANDS: Mapping[str, Callable[[str], Awaitable[bool | None]]] = {"apply": apply, "check": check, "ensure": ensure}
+
+
 def main(arguments: list[str]) -> int:
-    """Exit status 0 done, 1 the schema is another one, 2 wrong usage."""
-    dsn = os.environ.get("MEDIA_DATABASE_URL", "").replace("postgresql+asyncpg://", "postgresql://", 1)
-    if arguments not in (["apply"], ["check"]) or not dsn:
-        sys.stderr.write("usage: MEDIA_DATABASE_URL=postgresql://… python -m media.schema apply|check\n")
+    """Exit status 0 done, 1 the schema is another one or the database away, 2 wrong usage."""
+    dsn = os.environ.get("MEDIA_DATABASE_URL", "")
+    if len(arguments) != 1 or arguments[0] not in COMMANDS or not dsn:
+        sys.stderr.write(f"usage: MEDIA_DATABASE_URL=postgresql://… python -m media.schema {'|'.join(COMMANDS)}\n")
         return 2
     try:
-        asyncio.run(apply(dsn) if arguments == ["apply"] else check(dsn))
-    except (SchemaError, OSError, TimeoutError, asyncpg.PostgresError) as error:
+        address = postgres_dsn(dsn)
+    except ValueError as error:
+        sys.stderr.write(f"MEDIA_DATABASE_URL: {error}\n")
+        return 2
+    return asyncio.run(_carried_out(COMMANDS[arguments[0]], address))
+
+
+async def _carried_out(command: Callable[[str], Awaitable[bool | None]], dsn: str) -> int:
+    try:
+        await command(dsn)
+    except TimeoutError:
+        sys.stderr.write("the database did not answer in time\n")
+        return 1
+    except (SchemaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

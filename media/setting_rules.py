@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator
 
@@ -58,10 +58,45 @@ def _clamd_addresses(value: str) -> str:
     return value
 
 
+def postgres_dsn(value: str) -> str:
+    """Postgres's address as asyncpg takes it. Raises ValueError, which never quotes it: there is a password in it."""
+    plain = value.replace("postgresql+asyncpg://", "postgresql://", 1)
+    try:
+        parts = urlsplit(plain)
+        ports = [_port(address) for address in parts.netloc.rpartition("@")[2].split(",")]
+        ports += parse_qs(parts.query).get("port", [])
+    except ValueError:
+        raise ValueError(_NOT_READ) from None  # its message may quote
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise ValueError("must begin with postgresql:// or postgresql+asyncpg://")
+    # An "@" behind the host, a fragment: the password was cut at a character that ends what stands before it.
+    if "@" in parts.path or ("@" in parts.query and not parts.path) or parts.fragment:
+        raise ValueError(_NOT_READ)
+    if not all(_is_port(port) for text in ports for port in text.split(",") if port):
+        raise ValueError(_NOT_READ)
+    return plain
+
+
+_NOT_READ = (
+    "must be postgresql://user:password@host:port/database, the port a number; in the password / is written %2F,"
+    " @ %40, : %3A, # %23, ? %3F and % %25"
+)
+
+
+def _port(address: str) -> str:
+    """What stands behind the colon of host:port or [host]:port; "" when nothing does."""
+    return address.rpartition("]")[2].partition(":")[2]
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= 65_535  # noqa: PLR2004 - the largest there is
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Bucket = Annotated[str, AfterValidator(_bucket)]
 RoleArn = Annotated[str, AfterValidator(_role)]
 Host = Annotated[str, AfterValidator(_host)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 ClamdAddresses = Annotated[str, AfterValidator(_clamd_addresses)]
+PostgresDsn = Annotated[str, AfterValidator(postgres_dsn)]
 Origins = AfterValidator(_origins)

@@ -6,12 +6,11 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from media.setting_rules import Bucket, ClamdAddresses, Host, HttpUrl, Origins, RedisUrl, RoleArn
+from media.setting_rules import Bucket, ClamdAddresses, Host, HttpUrl, Origins, PostgresDsn, RedisUrl, RoleArn
 
 QUEUES = ("uploads", "images", "transcodes", "transcode-events", "recordings")
 MIB = 1024 * 1024
@@ -50,7 +49,7 @@ class Settings(BaseSettings):
     )
 
     # --- Names the platform already uses
-    database_url: str = Field(description="Postgres; `postgresql+asyncpg://` is understood too")
+    database_url: PostgresDsn = Field(description="Postgres; `postgresql+asyncpg://` is understood too")
     output_bucket: Bucket = Field(
         validation_alias=_named("OUTPUT_BUCKET"), description="The bucket of uploads and outputs"
     )
@@ -204,14 +203,6 @@ class Settings(BaseSettings):
                 f"must name queues out of {', '.join(QUEUES)}; unknown: {', '.join(unknown) or 'none named'}"
             )
         return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _plain_postgres(cls, value: str) -> str:
-        plain = value.replace("postgresql+asyncpg://", "postgresql://", 1)
-        if urlsplit(plain).scheme not in {"postgresql", "postgres"}:
-            raise ValueError("must begin with postgresql:// or postgresql+asyncpg://")
-        return plain
 
     @field_validator("cloudfront_private_key")
     @classmethod

@@ -43,6 +43,7 @@ def test_everything_missing_is_named_at_once() -> None:
     ("name", "value"),
     [
         ("MEDIA_DATABASE_URL", "mysql://db"),
+        ("MEDIA_DATABASE_URL", "postgresql://db:fivethousand/media"),
         ("MEDIA_CLAMD", "clamd:3310"),
         ("MEDIA_QUEUES", "uploads,mails"),
         ("MEDIA_CONCURRENCY", "0"),
@@ -60,6 +61,25 @@ def test_secrets_do_not_show_in_the_message(environment: pytest.MonkeyPatch) -> 
     with pytest.raises(SettingsError) as error:
         complete(environment, MEDIA_JWT_SECRET="hunter2-is-short")
     assert "hunter2" not in str(error.value)
+
+
+def test_a_password_that_ends_the_address_does_not_show_either(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="MEDIA_DATABASE_URL: must be postgresql://user:password@") as error:
+        complete(environment, MEDIA_DATABASE_URL="postgresql://media:hun/ter2@db:5432/media")
+    assert "hun/" not in str(error.value)
+    assert "ter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:p%2Fw@[::1]:5432/media?sslmode=require",
+        "postgres://u@a:5432,b:5433/media",
+        "postgresql:///media?host=/run/postgresql&port=5433",
+    ],
+)
+def test_what_postgres_takes_is_taken(environment: pytest.MonkeyPatch, address: str) -> None:
+    assert complete(environment, MEDIA_DATABASE_URL=address).database_url == address
 
 
 def test_half_of_cloudfront_is_refused(environment: pytest.MonkeyPatch) -> None:

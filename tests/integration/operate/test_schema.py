@@ -107,6 +107,54 @@ async def test_a_newer_schema_is_accepted_only_when_it_says_so(empty: str) -> No
             await schema.apply(empty)
 
 
+async def test_a_task_brings_up_what_is_older_and_leaves_alone_what_it_can_work_with(empty: str) -> None:
+    assert await schema.ensure(empty) is True
+    assert await schema.ensure(empty) is False
+    async with connected(empty) as connection:
+        newer = schema.VERSION + 1
+        await connection.execute("INSERT INTO schema_version (version, oldest_code) VALUES ($1, $2)", newer, newer - 1)
+        assert await schema.ensure(empty) is False
+        await connection.execute("UPDATE schema_version SET oldest_code = $1 WHERE version = $1", newer)
+        with pytest.raises(SchemaError, match=f"needs code of version {newer}"):
+            await schema.ensure(empty)
+
+
+async def test_who_waits_for_another_that_applies_is_told(
+    empty: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(schema, "LOCK_WAIT", 0.2)
+    monkeypatch.setenv("MEDIA_DATABASE_URL", empty)
+    async with connected(empty) as holder:
+        await holder.execute("SELECT pg_advisory_lock($1)", 0x0D0CF119)
+        assert await asyncio.to_thread(schema.main, ["apply"]) == 1
+    assert "another process has been applying a schema" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["apply", "check", "ensure"])
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://media:s3cr/t@db:5432/media",
+        "postgresql://media:12/s3cr@db:5432/media",
+        "postgresql://media:12?s3cr@db:5432/media",
+        "postgresql://media:12#s3cr@db:5432/media",
+        "postgresql://media:s3cr[t@db:5432/media",
+        "postgresql://media:s3cret@db:fivethousand/media",
+        "postgresql://media:s3cret@db:70000/media",
+        "mysql://media:s3cret@db/media",
+        "media:s3cret@db",
+    ],
+)
+def test_a_wrong_address_is_told_without_a_word_of_it(
+    dsn: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MEDIA_DATABASE_URL", dsn)
+    assert schema.main([command]) == 2
+    said = capsys.readouterr().err
+    assert "MEDIA_DATABASE_URL: must b" in said
+    assert "s3cr" not in said
+
+
 async def test_many_at_once_apply_it_once(empty: str) -> None:
     assert sorted(await asyncio.gather(*(schema.apply(empty) for _ in range(5)))) == [False] * 4 + [True]
 
