@@ -72,6 +72,16 @@ def test_the_environment_is_what_the_settings_know_and_need(resources: Any, name
     assert required <= given
 
 
+@pytest.mark.parametrize("task", ["ConsumerTask", "ApiTask"])
+def test_a_service_starts_after_its_schema(resources: Any, task: str) -> None:
+    found = {part["Name"]: part for part in resources[task]["Properties"]["ContainerDefinitions"]}
+    (main,) = [part for part in found.values() if part["Name"] in {"consumer", "api"}]
+    assert {"ContainerName": "schema", "Condition": "SUCCESS"} in main["DependsOn"]
+    assert found["schema"]["Command"] == ["python", "-m", "media.schema", "ensure"]
+    assert found["schema"]["Essential"] is False
+    assert [entry["Name"] for entry in found["schema"]["Secrets"]] == ["MEDIA_DATABASE_URL"]
+
+
 def test_the_drain_ends_before_ecs_loses_patience(resources: Any) -> None:
     consumer = containers(resources)["consumer"]
     drain = next(entry["Value"] for entry in consumer["Environment"] if entry["Name"] == "MEDIA_DRAIN_TIMEOUT")
