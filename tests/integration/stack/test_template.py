@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
+from deploy.local.rehearsal import SERVICE
 from deploy.local.topology import TEMPLATE
 from media.settings import QUEUES
 
@@ -20,21 +21,29 @@ def statements(template: Any) -> dict[str, Any]:
     return {entry["Sid"]: entry for entry in plain}
 
 
+def role(name: str) -> dict[str, str]:
+    return {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{Environment}}-media-{name}"}
+
+
+def test_the_roles_it_names_are_those_that_the_service_has() -> None:
+    service = cfn_yaml.load(str(SERVICE))["Resources"]
+    names = {"ConsumerRole": "consumer", "MediaConvertRole": "mediaconvert"}
+    for resource, name in names.items():
+        assert service[resource]["Properties"]["RoleName"] == {"Fn::Sub": f"${{Environment}}-media-{name}"}
+
+
 def test_what_is_not_known_to_be_clean_is_read_by_the_consumer_and_mediaconvert_only(template: Any) -> None:
     deny = statements(template)["NoCleanVerdictNoByte"]
     assert deny["Effect"] == "Deny"
     assert set(deny["Action"]) == {"s3:GetObject", "s3:GetObjectVersion"}
     assert deny["Condition"]["StringNotEquals"] == {"s3:ExistingObjectTag/scan-status": "CLEAN"}
-    assert deny["Condition"]["ArnNotEquals"]["aws:PrincipalArn"] == [
-        {"Ref": "ConsumerRoleArn"},
-        {"Ref": "MediaConvertRoleArn"},
-    ]
+    assert deny["Condition"]["ArnNotEquals"]["aws:PrincipalArn"] == [role("consumer"), role("mediaconvert")]
 
 
 def test_only_the_consumer_tags(template: Any) -> None:
     deny = statements(template)["OnlyTheConsumerTags"]
     assert {"s3:PutObjectTagging", "s3:PutObjectVersionTagging"} <= set(deny["Action"])
-    assert deny["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": {"Ref": "ConsumerRoleArn"}}}
+    assert deny["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": role("consumer")}}
 
 
 def test_an_upload_must_be_conditional_and_encrypted_on_the_wire(template: Any) -> None:

@@ -14,6 +14,8 @@ from botocore.exceptions import ClientError
 from types_aiobotocore_s3 import S3Client
 from types_aiobotocore_sqs import SQSClient
 
+from deploy.local.emulator import ACCOUNT
+from deploy.local.topology import ENVIRONMENT
 from media.settings import QUEUES
 from tests.conftest import ORIGIN, EmulatedAws
 
@@ -104,6 +106,19 @@ async def test_a_stranger_may_not_read(emulator: EmulatedAws) -> None:
     async with aiohttp.ClientSession() as http:
         answer = await http.get(f"{emulator.url}/{emulator.topology.output_bucket}/uploads/x")
     assert answer.status == 403
+
+
+async def test_originals_are_guarded_without_anybody_asking_for_it(
+    emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]
+) -> None:
+    policy = json.loads((await clients[0].get_bucket_policy(Bucket=emulator.topology.output_bucket))["Policy"])
+    denied = {entry["Sid"]: entry["Condition"] for entry in policy["Statement"] if entry["Effect"] == "Deny"}
+    assert set(denied) == {"NoOverwriteOfUploads", "NoCleanVerdictNoByte", "OnlyTheConsumerTags"}
+    consumer, mediaconvert = (
+        f"arn:aws:iam::{ACCOUNT}:role/{ENVIRONMENT}-media-{name}" for name in ("consumer", "mediaconvert")
+    )
+    assert denied["NoCleanVerdictNoByte"]["ArnNotEquals"] == {"aws:PrincipalArn": [consumer, mediaconvert]}
+    assert denied["OnlyTheConsumerTags"]["ArnNotEquals"] == {"aws:PrincipalArn": consumer}
 
 
 async def test_versions_are_kept_and_recordings_have_a_bucket(
