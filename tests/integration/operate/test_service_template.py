@@ -39,7 +39,7 @@ async def test_it_is_created_and_created_anew(emulator: EmulatedAws, clients: An
     assert {service["serviceName"]: service["desiredCount"] for service in services} == {"consumer": 2, "api": 2}
     assert ":distribution/" in outputs["CloudFrontDistributionArn"]
     alarms = (await (await clients("cloudwatch")).describe_alarms(AlarmNamePrefix=environment))["MetricAlarms"]
-    assert len(alarms) == 2 * len(QUEUES) + 1
+    assert len(alarms) == 2 * len(QUEUES) + 2
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +117,10 @@ def test_cloudfront_has_three_paths_of_which_one_is_open(resources: Any) -> None
     assert "TrustedKeyGroups" not in behaviors["public/*"]
     assert behaviors["processed/*"]["TrustedKeyGroups"] == [{"Ref": "KeyGroup"}]
     assert config["DefaultCacheBehavior"]["TrustedKeyGroups"] == [{"Ref": "KeyGroup"}]
+
+
+def test_an_api_that_is_not_there_is_told_of(resources: Any) -> None:
+    down, errors = resources["NoApiAlarm"]["Properties"], resources["ServerErrorsAlarm"]["Properties"]
+    assert (down["MetricName"], down["Threshold"], down["TreatMissingData"]) == ("HealthyHostCount", 1, "breaching")
+    counted = {metric["MetricStat"]["Metric"]["MetricName"] for metric in errors["Metrics"] if "MetricStat" in metric}
+    assert counted == {"HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count", "RequestCount"}
