@@ -9,6 +9,7 @@ import structlog
 
 from consumer import garbage
 from consumer.wiring import build
+from handlers.sandbox.secrecy import hide_from_own_user
 from media import schema
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging
@@ -54,6 +55,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     configure_logging(settings.log_format, settings.log_level)
+    hide_from_own_user()
     return asyncio.run(run(settings))
 
 

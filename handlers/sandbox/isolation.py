@@ -25,11 +25,12 @@ GRACE = 1
 """Seconds of CPU between the signal that says that they are used up (SIGXCPU) and the one that nobody can ignore."""
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs")
-# With a process namespace whatever a child leaves behind, even in a session of its own, dies with it.
-_NAMESPACES = (
-    ("unshare", "--pid", "--fork", "--kill-child"),
-    ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"),
-)
+# With a process namespace whatever a child leaves behind, even in a session of its own, dies with it. With a `/proc` of
+# its own it cannot read the daemon's environment there; where no mount is allowed, the daemon hides that itself.
+_AS_ROOT = ("unshare", "--pid", "--fork", "--kill-child")
+_AS_USER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+_OWN_PROC = "--mount-proc"
+_NAMESPACES = ((*_AS_ROOT, _OWN_PROC), (*_AS_USER, _OWN_PROC), _AS_ROOT, _AS_USER)
 # The first process of a namespace ignores the signals of its limits, and what ends it `unshare` cannot pass on when it
 # is SIGKILL. So a shell is the first one; it ends with 128 and the number of the signal that ended the program.
 _FIRST_PROCESS = ("sh", "-c", '"$@"; exit $?', "sh")
@@ -112,6 +113,7 @@ def _report(isolation: Isolation) -> None:
         dies_with_parent=bool(isolation.die_with_parent),
         no_network=bool(isolation.namespaces),
         own_processes=bool(isolation.namespaces),
+        own_proc=_OWN_PROC in isolation.namespaces,
         limits=isolation.limiter[0],
     )
     if not isolation.die_with_parent:
@@ -120,3 +122,5 @@ def _report(isolation: Isolation) -> None:
         )
     if not isolation.namespaces:
         log.warning("sandbox.wall_missing", wall="children can reach the network", tool="unshare")
+    if _OWN_PROC not in isolation.namespaces:
+        log.warning("sandbox.wall_missing", wall="children see other processes in /proc", tool="unshare --mount-proc")

@@ -33,7 +33,7 @@ class Pulse:
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=INTERVAL))[0]:
-                if not await self._lives():
+                if not await self._lives() and not task.done():
                     raise TimeoutError(f"{self._address} has stopped answering")
             return task.result()
         finally:

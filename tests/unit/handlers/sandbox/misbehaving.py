@@ -99,8 +99,8 @@ def _connect(port: str) -> str:
 
 
 def _pid(_: str) -> str:
-    # /proc is the host's, so this is the number that the host knows us by, whatever the namespace.
-    return os.readlink("/proc/self")  # noqa: PTH115 - a link of procfs, not a path
+    # Its namespace and its number there: from these the host finds the number that it knows us by.
+    return os.readlink("/proc/self/ns/pid") + f" {os.getpid()}"  # noqa: PTH115 - a link of procfs, not a path
 
 
 DEEDS: dict[str, Callable[[str], str]] = {

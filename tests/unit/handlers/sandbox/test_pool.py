@@ -25,6 +25,7 @@ from tests.unit.handlers.sandbox.children import (
     TARGET,
     becomes,
     exists,
+    pid_of,
     pool_of,
     processes_that_say,
 )
@@ -37,9 +38,9 @@ async def pool() -> AsyncIterator[WorkerPool]:
 
 
 async def test_a_warm_child_answers_job_after_job(pool: WorkerPool) -> None:
-    first = await pool.run("pid")
+    first = await pid_of(pool)
     assert [await pool.run(f"echo {n}") for n in range(3)] == ["0", "1", "2"]
-    assert await pool.run("pid") == first
+    assert await pid_of(pool) == first
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ async def test_a_warm_child_answers_job_after_job(pool: WorkerPool) -> None:
     ],
 )
 async def test_a_failed_child_is_replaced(pool: WorkerPool, job: str, error: type[SandboxError]) -> None:
-    pid = await pool.run("pid")
+    pid = await pid_of(pool)
     with pytest.raises(error):
         await pool.run(job)
     assert not exists(pid)
@@ -61,10 +62,10 @@ async def test_a_failed_child_is_replaced(pool: WorkerPool, job: str, error: typ
 
 
 async def test_an_undeclared_error_comes_with_its_trace_and_costs_no_child(pool: WorkerPool) -> None:
-    pid = await pool.run("pid")
+    pid = await pid_of(pool)
     with pytest.raises(JobFailedError, match="ValueError: undeclared"):
         await pool.run("fail")
-    assert await pool.run("pid") == pid
+    assert await pid_of(pool) == pid
 
 
 async def test_a_file_past_the_limit_is_cut_off(pool: WorkerPool, tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ async def test_a_busy_loop_meets_its_cpu_limit_before_a_long_deadline() -> None:
 
 async def test_cancelling_a_job_kills_its_child(tmp_path: Path) -> None:
     async with pool_of() as pool:
-        pid = await pool.run("pid")
+        pid = await pid_of(pool)
         job = asyncio.ensure_future(pool.run(f"hang {tmp_path / 'started'}"))
         await becomes((tmp_path / "started").exists)
         job.cancel()
@@ -111,7 +112,7 @@ async def test_cancelling_a_job_kills_its_child(tmp_path: Path) -> None:
 
 async def test_a_child_that_dies_idle_is_not_noticed_by_the_next_job() -> None:
     async with pool_of() as pool:
-        pid = await pool.run("pid")
+        pid = await pid_of(pool)
         os.kill(int(pid), signal.SIGKILL)
         await becomes(lambda: not pool._slots[0]._coming.result().alive)
         assert await pool.run("echo on") == "on"
@@ -119,7 +120,7 @@ async def test_a_child_that_dies_idle_is_not_noticed_by_the_next_job() -> None:
 
 async def test_a_child_is_replaced_after_its_share_of_jobs() -> None:
     async with pool_of(jobs_per_child=2) as pool:
-        pids = [await pool.run("pid") for _ in range(4)]
+        pids = [await pid_of(pool) for _ in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
@@ -134,8 +135,8 @@ async def test_one_bad_job_does_not_disturb_its_neighbours() -> None:
 
 async def test_no_child_outlives_the_pool() -> None:
     async with pool_of(2) as pool:
-        pids = {await pool.run("pid") for _ in range(4)}
-        pids |= set(await asyncio.gather(pool.run("pid"), pool.run("pid")))
+        pids = {await pid_of(pool) for _ in range(4)}
+        pids |= set(await asyncio.gather(pid_of(pool), pid_of(pool)))
     assert not [pid for pid in pids if exists(pid)]
 
 

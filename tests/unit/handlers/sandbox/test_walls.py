@@ -1,6 +1,7 @@
 """What stands between a child and the rest of the machine."""
 
 import asyncio
+import os
 import socket
 import sys
 from dataclasses import replace
@@ -27,9 +28,9 @@ async def test_no_child_outlives_a_killed_daemon() -> None:
     if not probe().die_with_parent:
         pytest.skip("this platform has no setpriv")
     script = (
-        "import asyncio\nfrom tests.unit.handlers.sandbox.children import pool_of\n"
+        "import asyncio\nfrom tests.unit.handlers.sandbox.children import pid_of, pool_of\n"
         "async def main():\n async with pool_of() as pool:\n"
-        "  print(await pool.run('pid'), flush=True)\n  await pool.run('hang ')\n"
+        "  print(await pid_of(pool), flush=True)\n  await pool.run('hang ')\n"
         "asyncio.run(main())"
     )
     root = Path(__file__).parents[4]
@@ -67,6 +68,37 @@ async def test_children_see_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_
     assert not [name for name in names if name.startswith(("AWS_", "MEDIA_", "PYTHON"))]
     one_shot = await run_once(["env"], cwd=tmp_path)
     assert b"secret" not in one_shot.stdout
+
+
+_READ_ALL = """
+import glob
+for path in glob.glob("/proc/[0-9]*/environ"):
+    try:
+        print(open(path, "rb").read())
+    except OSError:
+        pass
+"""
+
+
+async def test_children_find_no_credentials_in_proc(tmp_path: Path) -> None:
+    """The daemon that holds them is a process of its own: what it started with stands in its `/proc`."""
+    script = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom handlers.sandbox.secrecy import hide_from_own_user\n"
+        "from tests.unit.handlers.sandbox.children import run_once\nassert hide_from_own_user()\n"
+        "async def main():\n"
+        "  done = await run_once([sys.executable, '-c', sys.argv[1]], cwd=Path(sys.argv[2]))\n"
+        "  assert b'LANG=' in done.stdout, done\n"
+        "  sys.exit(b'very-secret' in done.stdout)\n"
+        "asyncio.run(main())"
+    )
+    if "--mount-proc" not in probe().namespaces and os.geteuid() == 0:
+        pytest.skip("this platform gives no /proc of one's own, and root reads everybody's")
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, _READ_ALL, str(tmp_path),
+        cwd=Path(__file__).parents[4], env={**os.environ, "AWS_SECRET_ACCESS_KEY": "very-secret"},
+    )  # fmt: skip
+    async with asyncio.timeout(PATIENCE):
+        assert await daemon.wait() == 0
 
 
 async def test_pooled_children_have_no_network() -> None:
