@@ -166,7 +166,7 @@ def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handl
         quarantine_bucket=settings.quarantine_bucket,
     )
     image = ImageHandler(parts.storage, parts.renderer, parts.metrics, bucket=bucket, scratch=parts.scratch)
-    prober = Prober(settings.ffprobe, max_duration=settings.max_duration)
+    prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch)
     transcode = TranscodeHandler(parts.storage, prober, _engine(parts, stages))
     return Handlers(
         assets=assets,

@@ -44,11 +44,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Ffprobe:
-    """The program and its deadline, in seconds, for one run."""
+    """The program, its deadline for one run in seconds, and below which folder it runs (None: the platform's)."""
 
     program: str
     timeout: float
     memory: int = MEMORY
+    scratch: Path | None = None
 
     async def read(self, url: str, *options: str) -> Reading:
         """The JSON answer to `options`. Raises as `run` does."""
@@ -70,7 +71,7 @@ class Ffprobe:
         cpu_seconds = max(1, round(timeout * CPU_SHARE))
         arguments = [self.program, "-hide_banner", "-v", "error", *_walls(url), *options]
         try:
-            async with scratch_folder("probe-") as folder:
+            async with scratch_folder("probe-", self.scratch) as folder:
                 child = await run_limited(
                     [*arguments, "-i", _source(url, folder)],
                     timeout=timeout,

@@ -46,8 +46,10 @@ AUDIO_DECODERS: dict[str, tuple[str, ...]] = {
     **{f"pcm_{form}": (f"pcm_{form}",) for form in _PCM},
 }
 
-_BESIDE = ("ssa", "ass", "srt", "subrip", "mov_text", "webvtt", "text", "dvbsub", "dvdsub", "pgssub", "png", "bmp")
-"""Subtitles and covers: not used, but ffprobe opens no file of which it may not open every track."""
+_SUBTITLES = ("ssa", "ass", "srt", "subrip", "mov_text", "webvtt", "text", "dvbsub", "dvdsub", "pgssub")
+_BESIDE = (*_SUBTITLES, "png", "bmp", "alac")
+"""Subtitles, covers, and the second sound of some recorders: not used, but ffprobe opens no file of which it may not
+open every track."""
 
 FORMAT_WHITELIST = ",".join(DEMUXERS)
 CODEC_WHITELIST = ",".join(

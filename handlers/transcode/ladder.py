@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from handlers.transcode.languages import tag_of
 from handlers.transcode.plan import Part, Plan, Poster, Rung, Sound
-from handlers.transcode.tracks import AudioTrack, Probed, VideoTrack
+from handlers.transcode.tracks import AudioTrack, Probed, VideoTrack, chosen_sound
 from media.asset import AssetType
 from media.errors import Code, RejectedError
 
@@ -152,19 +152,17 @@ def _milliseconds(probed: Probed) -> int:
 
 
 def _sound(tracks: tuple[AudioTrack, ...]) -> Sound | None:
-    """The default track, else the first one that has channels; mono stays mono, all else becomes stereo."""
-    sounding = [track for track in tracks if track.channels > 0]
-    if not sounding:
-        return None
-    return _heard(next((one for one in sounding if one.default), sounding[0]))
+    """What is made of the chosen track; mono stays mono, all else becomes stereo."""
+    track = chosen_sound(tracks)
+    return _heard(track) if track else None
 
 
 def _others(tracks: tuple[AudioTrack, ...], sound: Sound | None) -> tuple[Sound, ...]:
     """The first track of every other language. A track without one is another mix of the same, and left out."""
     found: dict[str, Sound] = {}
     for track in tracks:
-        tag = tag_of(track.language)
-        if sound and sound.language and tag and track.channels > 0 and tag != sound.language:
+        tag = tag_of(track.language) if track.readable and track.channels > 0 else None
+        if sound and sound.language and tag and tag != sound.language:
             found.setdefault(tag, _heard(track))
     return tuple(found.values())[:MAX_OTHERS]
 
@@ -197,6 +195,7 @@ def _sound_notes(probed: Probed, sound: Sound | None, others: tuple[Sound, ...])
     found = {
         f"{sound.source_channels if sound else 0} channels mixed down to stereo": bool(sound and sound.downmix),
         f"{1 + len(others)} of {len(probed.audio)} sound tracks kept": len(probed.audio) > 1 + len(others),
+        **{f"sound coded as {track.coding} left out": True for track in probed.audio if not track.readable},
         f"{len(probed.subtitles)} subtitle tracks left out": bool(probed.subtitles),
     }
     return tuple(note for note, holds in found.items() if holds)

@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from handlers.transcode import complaints
 from handlers.transcode.ffprobe import Ffprobe, Reading
-from handlers.transcode.formats import AUDIO_DECODERS, ENCRYPTED_TAGS, VIDEO_DECODERS
+from handlers.transcode.formats import ENCRYPTED_TAGS, VIDEO_DECODERS
 from handlers.transcode.tracks import (
     AudioTrack,
     Probed,
     SubtitleTrack,
     VideoTrack,
+    chosen_sound,
+    first_picture,
     read_audio,
     read_subtitles,
     read_video,
@@ -52,11 +55,18 @@ class Prober:
     """Probes sources with ffprobe.
 
     `timeout` is seconds for opening and sampling a source; one whose header does not say how long it is must be read
-    whole and may take ten times as long. `max_duration` is seconds.
+    whole and may take ten times as long. `max_duration` is seconds. Its private folders lie below `scratch`.
     """
 
-    def __init__(self, ffprobe: str = "ffprobe", *, timeout: float = 30, max_duration: float = MAX_DURATION) -> None:
-        self._ffprobe = Ffprobe(ffprobe, timeout)
+    def __init__(
+        self,
+        ffprobe: str = "ffprobe",
+        *,
+        timeout: float = 30,
+        max_duration: float = MAX_DURATION,
+        scratch: Path | None = None,
+    ) -> None:
+        self._ffprobe = Ffprobe(ffprobe, timeout, scratch=scratch)
         self._max_duration = max_duration
 
     async def probe(self, url: str, *, asset_type: AssetType) -> Probed:
@@ -143,13 +153,15 @@ def _main_stream(streams: Sequence[Mapping[str, Any]], asset_type: AssetType) ->
     if any(stream.get("codec_tag_string") in ENCRYPTED_TAGS for stream in streams):
         raise RejectedError(Code.ENCRYPTED, "the tracks are encrypted")
     video, audio = read_video(streams), read_audio(streams)
-    for track in audio:
-        if track.codec not in AUDIO_DECODERS:
-            raise RejectedError(Code.UNSUPPORTED_CODEC, f"sound coded as {track.codec or 'something unknown'}")
+    sound = chosen_sound(audio)
+    if sound and not sound.readable:
+        raise RejectedError(Code.UNSUPPORTED_CODEC, f"sound coded as {sound.coding}")
     if asset_type is AssetType.AUDIO:
-        return _main_audio(video, audio)
+        return _main_audio(video, sound)
     if video is None:
         raise RejectedError(Code.NO_VIDEO, "the file has no picture track")
+    if video.index != first_picture(streams):
+        raise RejectedError(Code.UNSUPPORTED, "a still picture that is not marked as a cover lies before the film")
     if video.codec not in VIDEO_DECODERS:
         raise RejectedError(Code.UNSUPPORTED_CODEC, f"picture coded as {video.codec or 'something unknown'}")
     if not (video.width and video.height):
@@ -157,12 +169,12 @@ def _main_stream(streams: Sequence[Mapping[str, Any]], asset_type: AssetType) ->
     return video.index
 
 
-def _main_audio(video: VideoTrack | None, audio: Sequence[AudioTrack]) -> int:
-    if not audio:
+def _main_audio(video: VideoTrack | None, sound: AudioTrack | None) -> int:
+    if sound is None:
         raise RejectedError(Code.NO_AUDIO, "the file has no sound track")
     if video is not None:
         raise RejectedError(Code.TYPE_MISMATCH, "announced as audio, but it has a picture track")
-    return audio[0].index
+    return sound.index
 
 
 def _read_sample(reading: Reading) -> _Sample:

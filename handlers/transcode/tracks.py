@@ -6,6 +6,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from handlers.transcode.formats import AUDIO_DECODERS
+
 HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 """PQ and HLG, as ffprobe names them."""
 
@@ -63,6 +65,15 @@ class AudioTrack:
     language: str | None
     default: bool
 
+    @property
+    def readable(self) -> bool:
+        return self.codec in AUDIO_DECODERS
+
+    @property
+    def coding(self) -> str:
+        """The codec in words: what has none that ffprobe knows is called `unknown` by it."""
+        return "something unknown" if self.codec in {"", "unknown", "none"} else self.codec
+
 
 @dataclass(frozen=True, slots=True)
 class SubtitleTrack:
@@ -83,14 +94,14 @@ class Probed:
 
 
 def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()) -> VideoTrack | None:
-    """The first moving picture (the default one if marked), or None. Cover art and thumbnails do not count.
+    """The first moving picture, marked as the default or not, or None. Cover art and thumbnails do not count.
 
     `times` are the presentation times of some consecutive frames, in seconds; they tell a variable rate.
     """
     moving = [stream for stream in streams if stream.get("codec_type") == "video" and not _still(stream)]
     if not moving:
         return None
-    stream = next((one for one in moving if _disposition(one, "default")), moving[0])
+    stream = moving[0]
     width, height, anamorphic = _square(stream)
     rotation = _rotation(stream)
     if rotation in {90, 270}:
@@ -117,6 +128,12 @@ def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()
     )
 
 
+def first_picture(streams: Sequence[Mapping[str, Any]]) -> int | None:
+    """The index of the track that engines take: the first one with pictures that is not marked as a cover."""
+    pictures = (stream for stream in streams if stream.get("codec_type") == "video")
+    return next((int(stream["index"]) for stream in pictures if not _disposition(stream, "attached_pic")), None)
+
+
 def read_audio(streams: Sequence[Mapping[str, Any]]) -> tuple[AudioTrack, ...]:
     sounds = [stream for stream in streams if stream.get("codec_type") == "audio"]
     return tuple(
@@ -132,6 +149,15 @@ def read_audio(streams: Sequence[Mapping[str, Any]]) -> tuple[AudioTrack, ...]:
         )
         for number, stream in enumerate(sounds, 1)
     )
+
+
+def chosen_sound(tracks: Sequence[AudioTrack]) -> AudioTrack | None:
+    """The track that is heard with the picture: the default one, else the first; readable or not.
+
+    One without channels is silent, unless it just cannot be read.
+    """
+    sounding = [track for track in tracks if track.channels > 0 or not track.readable]
+    return next((track for track in sounding if track.default), sounding[0] if sounding else None)
 
 
 def read_subtitles(streams: Sequence[Mapping[str, Any]]) -> tuple[SubtitleTrack, ...]:

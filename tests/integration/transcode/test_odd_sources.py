@@ -117,6 +117,29 @@ async def test_every_language_is_heard(studio: Studio, tmp_path: Path) -> None:
     assert await studio.keys(made[0]) == await studio.keys(made[1])
 
 
+async def test_a_second_sound_that_cannot_be_read_is_left_out(studio: Studio, tmp_path: Path) -> None:
+    source = tmp_path / "recorder.mov"
+    sounds = [word for pitch in (440, 1000) for word in ("-f", "lavfi", "-i", f"sine=f={pitch}:d=2:r=48000")]
+    tracks = ["-map", "0:v", "-map", "1:a", "-map", "2:a", "-c:a:0", "aac", "-c:a:1", "alac", "-disposition:a:1", "0"]
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2", *sounds, *tracks, *H264, source)
+    for asset in await on_both(studio, source):
+        notes = " ".join(entry.detail for entry in await studio.assets.timeline(asset.asset_id))
+        assert "sound coded as alac left out" in notes
+        assert pitch_of(await studio.fetch(asset) / "video.mp4") == pytest.approx(440, abs=5)
+
+
+async def test_of_two_pictures_the_first_is_shown(studio: Studio, tmp_path: Path) -> None:
+    """Whichever is marked as the default: engines take the first, so it is planned for."""
+    source = tmp_path / "two.mp4"
+    pictures = [("black", "320x240"), ("white", "640x360")]
+    inputs = [word for c, s in pictures for word in ("-f", "lavfi", "-i", f"color=c={c}:s={s}:r=25:d=2")]
+    marks = ["-map", "0:v", "-map", "1:v", "-disposition:v:0", "0", "-disposition:v:1", "default"]
+    ffmpeg(*inputs, *marks, *H264, source)
+    for asset in await on_both(studio, source):
+        assert (asset.width, asset.height) == (320, 240)
+        assert brightness(await studio.fetch(asset) / "video.mp4") < 50
+
+
 def pitch_of(path: Path) -> float:
     """The loudest frequency of a file's sound, in Hz."""
     argv = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(path), "-map", "0:a:0", "-ac", "1", "-ar", "8000"]

@@ -145,6 +145,16 @@ def test_languages_have_a_limit() -> None:
     assert "8 of 11 sound tracks kept" in made.notes
 
 
+def test_sound_that_cannot_be_read_is_left_out() -> None:
+    french = replace(STEREO, number=2, codec="alac", language="fra", default=False)
+    unknown = replace(french, number=3, codec="unknown", channels=0)
+    made = plan(source(audio=(STEREO, french, unknown)), AssetType.VIDEO)
+    assert made.sound is not None
+    assert (made.sound.number, made.others) == (1, ())
+    assert {"1 of 3 sound tracks kept", "sound coded as alac left out"} <= {*made.notes}
+    assert "sound coded as something unknown left out" in made.notes
+
+
 def test_audio_assets() -> None:
     made = plan(sound_only(), AssetType.AUDIO)
     assert (made.rungs, made.poster, made.renditions) == ((), None, ("hls", "m4a"))

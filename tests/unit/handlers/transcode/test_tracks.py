@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from handlers.transcode.tracks import read_video
+from handlers.transcode.tracks import first_picture, read_video
 
 
 def stream(**changes: Any) -> dict[str, Any]:
@@ -20,11 +20,19 @@ def test_a_single_jpeg_is_a_cover_even_when_nobody_says_so() -> None:
     assert film.index == 2
 
 
-def test_the_default_picture_is_the_film() -> None:
+def test_the_first_picture_is_the_film_as_engines_take_it() -> None:
     tracks = [stream(), stream(index=1, disposition={"default": 1})]
     film = read_video(tracks)
     assert film is not None
-    assert film.index == 1
+    assert film.index == first_picture(tracks) == 0
+
+
+def test_engines_pass_over_nothing_but_marked_covers() -> None:
+    sound = {"index": 0, "codec_type": "audio"}
+    cover = stream(index=1, codec_name="png", nb_frames="1")
+    assert first_picture([sound, cover, stream(index=2)]) == 1
+    assert first_picture([sound, cover | {"disposition": {"attached_pic": 1}}, stream(index=2)]) == 2
+    assert first_picture([sound]) is None
 
 
 def test_begins_after_the_first_of_all_tracks() -> None:
