@@ -22,6 +22,7 @@ DEADLINE = 60.0
 PAUSE = 0.05
 UNKNOWN = (
     "PublicKey",
+    "SecondPublicKey",
     "KeyGroup",
     "ConsumerScaling",
     "ConsumerScalingPolicy",
@@ -61,7 +62,7 @@ def known_part() -> str:
     for name in ("ConsumerService", "ApiService"):  # it takes a parameter's number for a text
         template["Resources"][name]["Properties"]["DesiredCount"] = 2
     text = json.dumps(template)
-    for name in ("PublicKey", "KeyGroup"):
+    for name in ("PublicKey", "SecondPublicKey", "KeyGroup"):
         text = text.replace(f'{{"Ref": "{name}"}}', f'"{name}"')
     return text
 

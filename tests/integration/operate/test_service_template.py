@@ -124,3 +124,17 @@ def test_an_api_that_is_not_there_is_told_of(resources: Any) -> None:
     assert (down["MetricName"], down["Threshold"], down["TreatMissingData"]) == ("HealthyHostCount", 1, "breaching")
     counted = {metric["MetricStat"]["Metric"]["MetricName"] for metric in errors["Metrics"] if "MetricStat" in metric}
     assert counted == {"HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count", "RequestCount"}
+
+
+def test_a_key_is_rotated_in_the_other_slot_and_goes_with_its_private_half(resources: Any) -> None:
+    items = resources["KeyGroup"]["Properties"]["KeyGroupConfig"]["Items"]
+    assert [entry["Fn::If"][:2] for entry in items] == [
+        ["WithFirstKey", {"Ref": "PublicKey"}],
+        ["WithSecondKey", {"Ref": "SecondPublicKey"}],
+    ]
+    configs = [resources[name]["Properties"]["PublicKeyConfig"] for name in ("PublicKey", "SecondPublicKey")]
+    assert len({str(config["CallerReference"]) for config in configs}) == 2
+    api = containers(resources)["api"]
+    identity = next(entry["Value"] for entry in api["Environment"] if entry["Name"] == "CLOUDFRONT_KEY_PAIR_ID")
+    private = next(entry["Fn::If"][1] for entry in api["Secrets"] if "Fn::If" in entry)["ValueFrom"]
+    assert identity["Fn::If"][0] == private["Fn::If"][0] == "SecondSigns"
