@@ -1,6 +1,7 @@
 """`python -m consumer.dlq list|show|redrive|purge QUEUE`: looks at dead letters, moves them back, or throws them away.
 
-Exit status 0 done, 1 a dependency is away or a move failed, 2 wrong usage or configuration, 130 interrupted.
+Exit status 0 done, 1 a dependency is away, a move failed or only a part of a large queue was looked at, 2 wrong usage
+or configuration, 130 interrupted.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
 from media.aws import Clients
 from media.dead_letters import moves
-from media.dead_letters.browser import Browser
+from media.dead_letters.browser import LIMIT, Browser
 from media.dead_letters.letters import DeadLetter, Selection
 from media.errors import UnavailableError
 from media.message_queue import MessageQueue, MessageQueues, Move
@@ -50,11 +51,10 @@ async def show_groups(task: Task) -> int:
     async with Browser(task.dead, task.stop) as browser:
         async for letter in browser.letters(task.selection):
             tally.add(letter)
-    more = " (and more: only so many are held at once)" if browser.truncated else ""
-    print(f"{task.dead.name}: {tally.total} message{'' if tally.total == 1 else 's'}{more}")
+    print(f"{task.dead.name}: {tally.total} message{'' if tally.total == 1 else 's'}")
     if tally.total:
         print(tally.table())
-    return 0
+    return _completeness(task, incomplete=browser.truncated)
 
 
 async def show_letters(task: Task) -> int:
@@ -66,7 +66,18 @@ async def show_letters(task: Task) -> int:
         async for letter in browser.letters(task.selection):
             print(report.described(letter))
             await _show_assets(store, task.queue, letter)
-    return 0
+    return _completeness(task, incomplete=browser.truncated)
+
+
+def _completeness(task: Task, *, incomplete: bool) -> int:
+    """The exit status; one that is not 0 is explained."""
+    if incomplete:
+        print(
+            f"{task.dead.name}: the look ended before the queue did, as only {LIMIT} letters are held at once: there"
+            " may be more that is meant. Redrive or purge first what stands before it",
+            file=sys.stderr,
+        )
+    return 1 if incomplete else 0
 
 
 async def _show_assets(store: AssetStore, queue: str, letter: DeadLetter) -> None:
@@ -87,10 +98,12 @@ async def redrive(task: Task) -> int:
             return 0 if move.status == "COMPLETED" else 1
     tally = report.Tally()
     try:
-        await moves.move_one_by_one(task.dead, task.source, task.selection, task.pace, task.stop, tally.add)
+        incomplete = await moves.move_one_by_one(
+            task.dead, task.source, task.selection, task.pace, task.stop, tally.add
+        )
     finally:
         print(f"{task.dead.name}: {tally.total} moved to {task.source.name}")
-    return 0
+    return _completeness(task, incomplete=incomplete)
 
 
 async def _progress(move: Move) -> None:
@@ -103,12 +116,12 @@ async def purge(task: Task) -> int:
         return await show_groups(task)
     tally = report.Tally()
     try:
-        await moves.purge(task.dead, task.selection, task.stop, tally.add)
+        incomplete = await moves.purge(task.dead, task.selection, task.stop, tally.add)
     finally:
         print(f"{task.dead.name}: {tally.total} deleted")
     if tally.total:
         print(tally.table())
-    return 0
+    return _completeness(task, incomplete=incomplete)
 
 
 COMMANDS = {"list": show_groups, "show": show_letters, "redrive": redrive, "purge": purge}

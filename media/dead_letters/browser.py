@@ -23,7 +23,7 @@ HOLD = 300
 WAIT = 1
 """Seconds that a receive waits for a first message: a long poll, even a short one, asks all of SQS's servers."""
 REPEATS = 20
-"""Receives in a row that brought only what was seen before (its hold had ended), after which all were seen."""
+"""Receives in a row that brought only what was seen before (its hold had ended), after which the look ends."""
 LIMIT = 10_000
 """Messages held at once; SQS allows 120,000 in flight."""
 
@@ -31,7 +31,8 @@ LIMIT = 10_000
 class Browser:
     """An async context over one dead-letter queue; what was not removed in it is let go at its end.
 
-    Every method raises UnavailableError when SQS is away. `stop` ends the look early.
+    Every method raises UnavailableError when SQS is away. `stop` ends the look early. `truncated` says that the look
+    ended before the queue did: too many letters were held, or only known ones came.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class Browser:
     async def letters(self, selection: Selection) -> AsyncIterator[DeadLetter]:
         """Each letter that was there and is selected, once."""
         repeats = 0
-        while repeats < REPEATS and not self._stop.is_set():
-            if len(self._held) >= LIMIT:
+        while not self._stop.is_set():
+            if len(self._held) >= LIMIT or repeats >= REPEATS:
                 self.truncated = True
                 return
             fresh = await self._receive()

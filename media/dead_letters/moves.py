@@ -45,9 +45,10 @@ async def move_one_by_one(
     pace: Pace,
     stop: asyncio.Event,
     moved: Callable[[DeadLetter], None],
-) -> None:
+) -> bool:
     """Send each selected letter to `source`, then delete it; `moved` is told each. Raises UnavailableError.
 
+    True when the look ended before the queue did, so that more may be there that is meant.
     Only letters that died before now: one that is sent back and dies again at once would be moved for ever.
     """
     now = time.time()
@@ -58,6 +59,7 @@ async def move_one_by_one(
             await browser.remove([letter])
             moved(letter)
             await pace.wait(stop)
+        return browser.truncated
 
 
 async def move_by_sqs(
@@ -81,8 +83,11 @@ async def move_by_sqs(
 
 async def purge(
     dead: MessageQueue, selection: Selection, stop: asyncio.Event, gone: Callable[[DeadLetter], None]
-) -> None:
-    """Delete the selected letters for good. Raises UnavailableError."""
+) -> bool:
+    """Delete the selected letters for good. Raises UnavailableError.
+
+    True when the look ended before the queue did, so that more may be there that is meant.
+    """
     async with Browser(dead, stop) as browser:
         batch: list[DeadLetter] = []
         async for letter in browser.letters(selection):
@@ -93,6 +98,7 @@ async def purge(
                 batch = []
         if batch:
             await browser.remove(batch)
+        return browser.truncated
 
 
 async def _stopped(stop: asyncio.Event, seconds: float) -> bool:

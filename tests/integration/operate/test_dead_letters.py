@@ -12,6 +12,7 @@ from media.asset import AssetType, Delivery, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
 from media.contracts import ImageRequested
+from media.dead_letters import browser
 from tests.integration.operate.conftest import Desk
 
 CLI = "consumer.dlq"
@@ -65,6 +66,19 @@ async def test_redrive_moves_all_with_body_tenant_and_attributes(desk: Desk) -> 
     assert received[0].attributes["error"]["StringValue"] == "attempts_exhausted"
     assert sorted(await desk.bodies(desk.queues["images"].url)) == sorted(numbered(25))
     assert await desk.bodies(desk.queues.dead_letters("images").url) == []
+
+
+@pytest.mark.parametrize("command", ["list", "show", "redrive", "purge"])
+async def test_a_look_that_ends_before_the_queue_does_says_so(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(browser, "LIMIT", 10)
+    for body in numbered(25):
+        await desk.bury("images", body)
+    ended = await desk.dlq(command, "images", "--reason", "another")
+    assert ended.status == 1
+    assert "the look ended before the queue did" in ended.err
+    assert len(await desk.bodies(desk.queues.dead_letters("images").url)) == 25
 
 
 async def test_redrive_takes_only_what_is_meant(desk: Desk) -> None:
