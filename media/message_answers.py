@@ -75,6 +75,22 @@ def _is_too_large(refusal: ClientError) -> bool:
     return "TooLong" in said.get("Code", "") or "must be shorter than" in said.get("Message", "")
 
 
+_UNSUPPORTED = (
+    "UnsupportedOperation",
+    "InvalidAction",
+    "UnknownOperation",
+    "UnknownOperationException",
+    "NotImplemented",
+)
+"""What SQS and its likes answer to an operation that they do not have, or not for this queue."""
+
+
+def is_unsupported(refusal: ClientError) -> bool:
+    """Whether there is no such operation here; any other refusal is one that somebody must hear of."""
+    code = str(refusal.response.get("Error", {}).get("Code", ""))
+    return code.rpartition(".")[2].rpartition("#")[2] in _UNSUPPORTED
+
+
 def received_of(message: Any) -> Received:
     """One message of a receive."""
     system = message.get("Attributes", {})

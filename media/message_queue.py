@@ -11,7 +11,17 @@ import structlog
 from botocore.exceptions import ClientError
 
 from media.errors import UnavailableError
-from media.message_answers import Depth, Failed, Move, Received, TooLargeError, failed, received_of, sqs_calls
+from media.message_answers import (
+    Depth,
+    Failed,
+    Move,
+    Received,
+    TooLargeError,
+    failed,
+    is_unsupported,
+    received_of,
+    sqs_calls,
+)
 from media.outbox import OutboxRow
 from media.telemetry import Metrics
 
@@ -145,7 +155,7 @@ class MessageQueue:
     async def start_move(self, target: "MessageQueue", *, rate: int | None = None) -> str | None:
         """Have SQS itself move all messages to `target`, at most `rate` (and 500) a second; returns the task.
 
-        None where the server has no such tasks, or refuses this one: then they must be moved one by one. The target
+        None where the server has no such tasks, or not from this queue: then they must be moved one by one. The target
         is always named: SQS does not know where a message came from that it did not move here itself.
         """
         speed: dict[str, Any] = {"MaxNumberOfMessagesPerSecond": min(rate, MOVE_RATE)} if rate else {}
@@ -156,6 +166,8 @@ class MessageQueue:
                     SourceArn=source, DestinationArn=destination, **speed
                 )
             except ClientError as refusal:
+                if not is_unsupported(refusal):
+                    raise
                 log.info("sqs.no_move_task", queue=self.name, error=str(refusal))
                 return None
         return answer["TaskHandle"]

@@ -10,6 +10,7 @@ from aiohttp import web
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
+from media.errors import UnavailableError
 from tests.integration.operate.conftest import Desk
 
 
@@ -19,6 +20,7 @@ class MoveServer:
 
     looks: int = 1
     status: str = "COMPLETED"
+    refusal: str = ""
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -29,6 +31,9 @@ class MoveServer:
         problems = ParamValidator().validate(body, shape)
         assert not problems.has_errors(), problems.generate_report()
         self.requests.append((operation, body))
+        if self.refusal and operation == "StartMessageMoveTask":
+            said = json.dumps({"__type": f"com.amazonaws.sqs#{self.refusal}", "message": "no"})
+            return web.Response(status=400, text=said, content_type="application/x-amz-json-1.0")
         return web.Response(text=json.dumps(self._said(operation, body)), content_type="application/x-amz-json-1.0")
 
     def _said(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +47,8 @@ class MoveServer:
                 running = self.looks >= 0
                 status = "RUNNING" if running else self.status
                 return {"Results": [{"Status": status, "ApproximateNumberOfMessagesMoved": 7 if not running else 3}]}
+            case "ReceiveMessage":
+                return {}
             case "CancelMessageMoveTask":
                 self.looks, self.status = 0, "CANCELLED"
                 return {"ApproximateNumberOfMessagesMoved": 3}
@@ -78,3 +85,22 @@ async def test_a_task_that_fails_is_told(desk: Desk, server: tuple[MoveServer, s
     ended = await desk.dlq("redrive", "images", endpoint=url)
     assert ended.status == 1
     assert "FAILED" in ended.out
+
+
+@pytest.mark.parametrize("refusal", ["UnsupportedOperation", "InvalidAction"])
+async def test_where_there_are_no_such_tasks_each_goes_by_itself(
+    desk: Desk, server: tuple[MoveServer, str], refusal: str
+) -> None:
+    moves, url = server
+    moves.refusal = refusal
+    ended = await desk.dlq("redrive", "images", endpoint=url)
+    assert ended.status == 0, ended.err
+    assert "ReceiveMessage" in [operation for operation, _ in moves.requests]
+
+
+async def test_any_other_refusal_is_told(desk: Desk, server: tuple[MoveServer, str]) -> None:
+    moves, url = server
+    moves.refusal = "AccessDeniedException"
+    with pytest.raises(UnavailableError, match="AccessDenied"):
+        await desk.dlq("redrive", "images", endpoint=url)
+    assert "ReceiveMessage" not in [operation for operation, _ in moves.requests]
