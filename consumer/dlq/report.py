@@ -44,8 +44,13 @@ class Tally:
         lines = [f"{'count':>6}  {'oldest':>7}  {'newest':>7}  {'error':<20}  reason"]
         for (error, kind), group in sorted(self.groups.items(), key=lambda item: -item[1].count):
             ages = f"{age(moment - group.oldest):>7}  {age(moment - group.newest):>7}"
-            lines.append(f"{group.count:>6}  {ages}  {error:<20}  {kind}".rstrip())
+            lines.append(f"{group.count:>6}  {ages}  {plain(error):<20}  {plain(kind)}".rstrip())
         return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """A stranger's text for a terminal: what would move its cursor, colour it or turn its direction is spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def age(seconds: float) -> str:
@@ -59,14 +64,14 @@ def age(seconds: float) -> str:
 def described(letter: DeadLetter) -> str:
     """Everything that a letter says by itself."""
     body = letter.received.body
-    cut = body if len(body) <= BODY_LIMIT else f"{body[:BODY_LIMIT]}… ({len(body)} characters)"
+    cut = plain(body[:BODY_LIMIT]) + (f"… ({len(body)} characters)" if len(body) > BODY_LIMIT else "")
     return "\n".join(
         [
             f"message {letter.received.message_id}",
-            f"  error   {letter.error}",
-            f"  reason  {letter.reason or '-'}",
+            f"  error   {plain(letter.error)}",
+            f"  reason  {plain(letter.reason) or '-'}",
             f"  came    {_moment(letter.first_received)}, died {_moment(letter.died)}",
-            f"  tenant  {letter.received.group_id or '-'}",
+            f"  tenant  {plain(letter.received.group_id) or '-'}",
             f"  body    {cut}",
         ]
     )
@@ -77,13 +82,13 @@ def with_asset(asset: Asset | None, timeline: Sequence[TimelineEntry]) -> str:
     if asset is None:
         return "  asset   none that is known"
     head = f"  asset   {asset.asset_id}  {asset.asset_type}, {asset.status}"
-    code = f" ({asset.code}: {asset.detail or ''})" if asset.code else ""
+    code = f" ({asset.code}: {plain(asset.detail or '')})" if asset.code else ""
     return "\n".join([head + code, *(f"    {_entry(entry)}" for entry in timeline)])
 
 
 def _entry(entry: TimelineEntry) -> str:
     stage = f"{entry.stage}-{entry.attempt}" if entry.stage and entry.attempt else entry.stage or ""
-    return f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}  {stage:<12} {entry.code:<16} {entry.detail}".rstrip()
+    return f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}  {stage:<12} {entry.code:<16} {plain(entry.detail)}".rstrip()
 
 
 def _moment(seconds: float) -> str:

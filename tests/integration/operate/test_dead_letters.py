@@ -68,6 +68,16 @@ async def test_redrive_moves_all_with_body_tenant_and_attributes(desk: Desk) -> 
     assert await desk.bodies(desk.queues.dead_letters("images").url) == []
 
 
+@pytest.mark.parametrize("command", ["list", "show"])
+async def test_what_a_stranger_wrote_does_not_speak_to_the_terminal(desk: Desk, command: str) -> None:
+    await desk.bury("images", '{"a":\r"\u202e"}', error="undecodable", reason="said \x9b31m\tand\nmore")
+    ended = await desk.dlq(command, "images")
+    assert ended.status == 0, ended.err
+    assert r"said \x9b31m\tand\nmore" in ended.out
+    assert all(line.isprintable() for line in ended.out.splitlines())
+    assert command == "list" or r'{"a":\r"\u202e"}' in ended.out
+
+
 @pytest.mark.parametrize("command", ["list", "show", "redrive", "purge"])
 async def test_a_look_that_ends_before_the_queue_does_says_so(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, command: str
