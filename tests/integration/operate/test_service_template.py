@@ -138,3 +138,12 @@ def test_a_key_is_rotated_in_the_other_slot_and_goes_with_its_private_half(resou
     identity = next(entry["Value"] for entry in api["Environment"] if entry["Name"] == "CLOUDFRONT_KEY_PAIR_ID")
     private = next(entry["Fn::If"][1] for entry in api["Secrets"] if "Fn::If" in entry)["ValueFrom"]
     assert identity["Fn::If"][0] == private["Fn::If"][0] == "SecondSigns"
+
+
+@pytest.mark.parametrize(("group", "port"), [("ConsumerSecurityGroup", 8006), ("ApiSecurityGroup", 8005)])
+def test_prometheus_may_read_the_metrics_where_it_is_named(resources: Any, group: str, port: int) -> None:
+    rules = resources[group]["Properties"]["SecurityGroupIngress"]
+    (watched,) = [rule["Fn::If"] for rule in rules if "Fn::If" in rule]
+    assert watched[0] == "Watched"
+    assert (watched[1]["FromPort"], watched[1]["ToPort"]) == (port, port)
+    assert watched[1]["SourceSecurityGroupId"] == {"Ref": "PrometheusSecurityGroup"}
