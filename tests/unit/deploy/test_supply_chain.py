@@ -1,6 +1,8 @@
 """What production installs is what the lock file says, and the scanner's limits are those of the settings."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,25 @@ def test_every_licence_is_known_and_none_forbids_a_closed_service() -> None:
     for package in production.packages():
         assert package.licence != "unknown", package.name
         assert not re.search(r"(?<!L)(?<!Lesser )\bA?GPL", package.licence), package
+
+
+@pytest.mark.parametrize(
+    ("tests", "audit", "status"), [(0, 0, 0), (0, 1, 1), (0, 3, 0), (4, 0, 4), (4, 1, 4), (4, 3, 4)]
+)
+def test_ci_fails_for_tests_and_findings_but_not_without_a_database(
+    tmp_path: Path, tests: int, audit: int, status: int
+) -> None:
+    for name, ends in {"test.sh": tests, ".venv/bin/python": audit}.items():
+        script = tmp_path / name
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(f"#!/bin/sh\necho {name} >> ran\nexit {ends}\n")
+        script.chmod(0o755)
+    (tmp_path / ".ci").mkdir()
+    ci = shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    ended = subprocess.run([ci], check=False, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == status, ended.stderr
+    assert (tmp_path / "ran").read_text().split() == ["test.sh", ".venv/bin/python"]
+    assert ("not audited" in ended.stderr) == (audit == 3)
 
 
 def test_the_image_is_locked_down() -> None:
