@@ -7,6 +7,7 @@ which is refused. What it does not do: follow references, or look into attached 
 
 import re
 
+from handlers.scan.pdf_dictionary import unescaped
 from handlers.scan.pdf_objects import ObjectStreams
 
 _PARTS = {
@@ -18,7 +19,6 @@ _PARTS = {
         rb"|/XFA\s*(?:\[|\d+\s+\d+\s+R\b)"
     ),
 }
-_ESCAPE = re.compile(rb"#([0-9A-Fa-f]{2})")
 OVERLAP = 128
 """Bytes carried from one piece to the next, so that a name on the border is seen, with every letter escaped too."""
 
@@ -54,8 +54,3 @@ class PdfWatch:
     def _look(self, window: bytes) -> None:
         plain = unescaped(window)
         self._seen |= {name for name, pattern in _PARTS.items() if pattern.search(window) or pattern.search(plain)}
-
-
-def unescaped(window: bytes) -> bytes:
-    """With `#4A` written as the byte it stands for in a name."""
-    return _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), window) if b"#" in window else window

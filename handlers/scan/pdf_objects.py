@@ -2,25 +2,25 @@
 
 import re
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+
+from handlers.scan.pdf_dictionary import LONGEST, SPACE, TELLTALE, Dictionaries, Holds
 
 UNPACKED_LIMIT = 256 * 1024 * 1024
 """Bytes unpacked of one document, all streams together. A hundred thousand objects fit into a tenth of it."""
 ONE_STEP = 256 * 1024
 MOST_OPEN = 8
 """Streams unpacked at once; they nest only where somebody hides one in another."""
-DICTIONARY = 4096
-"""Bytes before `stream` in which its dictionary is looked for."""
 _CARRIED = 16
 """Bytes of a piece's end in which the keyword may have begun."""
 _FIRST = 64
 """Unpacked bytes that tell how a stream begins."""
 _OVERLAP = 128
-_START = re.compile(rb"(?<!end)stream(?:\r\n|\n|\r)")
+_START = re.compile(rb"(?<=[>\s\0])stream[\s\0()<>\[\]{}/%]")
+"""The keyword, whatever stands between it and the end of its line: readers pass over it."""
 _OBJECTS = re.compile(rb"\s*\d+\s+\d+\s")
 """How an object stream begins: pairs of an object's number and its offset."""
-_ESCAPED_NAME = re.compile(rb"/(?:O|#4[Ff])(?:b|#62)(?:j|#6[Aa])(?:S|#53)(?:t|#74)(?:m|#6[Dd])")
-_PREDICTED = re.compile(rb"/Predictor\s+(?!1\b)")
 
 Look = Callable[[bytes], None]
 """Given unpacked bytes, the end of what came before in front of them."""
@@ -32,6 +32,8 @@ class ObjectStreams:
     def __init__(self, look: Look) -> None:
         self._look = look
         self._before = b""
+        self._passed = 0  # bytes before `_before`
+        self._dictionaries = Dictionaries()
         self._open: list[_Unpacking] = []
         self._left = UNPACKED_LIMIT
         self.opaque = ""
@@ -41,26 +43,30 @@ class ObjectStreams:
             self._unpack(one, piece)
         window = self._before + piece
         fresh = max(0, len(self._before) - _CARRIED)
-        for start in _START.finditer(window, fresh):
-            if start.end() > len(self._before):
-                self._begin(window[max(0, start.start() - DICTIONARY) : start.start()], window[start.end() :])
+        starts = [one for one in _START.finditer(window, fresh) if one.end() > len(self._before)]
+        names = [one.start() for one in TELLTALE.finditer(window)] if starts else []
+        for start in starts:
+            first = max(0, start.start() - LONGEST)
+            known = bisect_left(names, start.start())
+            telltale = names[known - 1] - first if known else -1
+            before = window[first : start.start()]
+            what = self._dictionaries.holds(before, place=self._passed + first, telltale=telltale)
+            self._begin(what, window[start.end() - 1 :])
         self._open = [one for one in self._open if not one.done]
-        self._before = window[-DICTIONARY - _CARRIED :]
+        self._before = window[-LONGEST - _CARRIED :]
+        self._passed += len(window) - len(self._before)
 
-    def _begin(self, before: bytes, data: bytes) -> None:
-        _, found, dictionary = before.rpartition(b"obj")
-        named = bool(_ESCAPED_NAME.search(dictionary)) or not found
-        if len([one for one in self._open if not one.done]) >= MOST_OPEN:
+    def _begin(self, what: Holds, data: bytes) -> None:
+        if what is Holds.PLAIN_OBJECTS:
+            return  # whoever sees the document's bytes sees them
+        if what is Holds.HIDDEN_OBJECTS:
+            self.opaque = "an object stream that is not plain Flate"
+        elif len([one for one in self._open if not one.done]) >= MOST_OPEN:
             self.opaque = "too many streams within each other"
-            return
-        if found and named and b"/Filter" not in dictionary and b"#" not in dictionary:
-            return  # it is not compressed: whoever sees the document's bytes sees it
-        if found and named and _PREDICTED.search(dictionary):
-            self.opaque = "an object stream with a predictor"
-            return
-        one = _Unpacking(must=bool(found) and named)
-        self._unpack(one, data)
-        self._open.append(one)
+        else:
+            one = _Unpacking(must=what is Holds.FLATE_OBJECTS)
+            self._unpack(one, data)
+            self._open.append(one)
 
     def _unpack(self, one: "_Unpacking", data: bytes) -> None:
         for text in one.feed(data):
@@ -81,15 +87,19 @@ class _Unpacking:
         self._must = must
         self._inflate = zlib.decompressobj()
         self._held = b""
-        self._started = self._begun = False
+        self._started = self._begun = self._line_ended = False
         self.done = False
         self.failed = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What comes out, step by step, until there is no more or the caller sets `done`."""
         if not self._started:
-            data = data.lstrip(b"\r\n")  # the keyword's line may end in the next piece
+            space, data = data, data.lstrip(SPACE)  # the keyword's line may end in the next piece
+            space = space[: len(space) - len(data)]
+            self._line_ended |= b"\r" in space or b"\n" in space
             self._started = bool(data)
+            if data and self._must and not self._line_ended:
+                self._end(failed=True)  # where the stream begins, readers do not agree
         while data and not self.done:
             try:
                 text = self._inflate.decompress(data, ONE_STEP)

@@ -15,6 +15,9 @@ CORPUS = Path(__file__).parents[4] / "../shared/corpus"
 PLAIN = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF\n"
 SCRIPT = b"<< /S /JavaScript /JS (app.alert(1)) >>"
 
+FLATE = b"/Type /ObjStm /N 1 /First 4 /Filter /FlateDecode"
+HEX = b"/N 1 /First 4 /Filter /ASCIIHexDecode"
+
 
 def noise_of(seed: int, size: int) -> bytes:
     """What compressed pictures look like."""
@@ -56,6 +59,8 @@ def objects(text: bytes, dictionary: bytes = b"/Type /ObjStm /N 1 /First 5 /Filt
         objects(SCRIPT, b"/Type /ObjStm /Filter /FlateDecode " + b"% padding\n" * 500),
         PLAIN + stream(b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(b"1 0 " + SCRIPT), b"\r\n"),
         PLAIN + stream(b"/Type /ObjStm", b"1 0 " + SCRIPT),
+        *[PLAIN + stream(FLATE, zlib.compress(b"1 0 " + SCRIPT), line) for line in (b" \n", b"\t \r\n", b"\0\r")],
+        objects(SCRIPT, FLATE + b" /X (obj) % 5 0 obj\n"),
     ],
 )
 def test_active_content_is_found(content: bytes, step: int) -> None:
@@ -79,11 +84,52 @@ def test_encryption_is_found(content: bytes) -> None:
         stream(b"/Type /ObjStm /Filter [/ASCIIHexDecode /FlateDecode]", zlib.compress(b"1 0 x").hex().encode()),
         stream(b"/Type /ObjStm /Filter [/FlateDecode /FlateDecode]", zlib.compress(zlib.compress(b"1 0 x" * 50))),
         stream(b"/Type /ObjStm /DecodeParms << /Predictor 12 >> /Filter /FlateDecode", zlib.compress(b"1 0 x")),
+        stream(FLATE + b" /DecodeParms 9 0 R", zlib.compress(b"1 0 x")),
+        stream(FLATE + b" /DecodeParms [null 9 0 R]", zlib.compress(b"1 0 x")),
+        stream(FLATE + b" /DecodeParms << /Predictor%\n2 >>", zlib.compress(b"1 0 x")),
+        stream(FLATE + b" /DecodeParms << /Predictor 1 0 R >>", zlib.compress(b"1 0 x")),
+        stream(b"/Type /ObjStm /Filter [/FlateDecode /ASCIIHexDecode]", zlib.compress(b"31 20 30 20 78>")),
+        stream(b"/Type /ObjStm /Filter 9 0 R", zlib.compress(b"31 20 30 20 78>")),
         stream(b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(noise_of(1, 9000))[:-20] + b"broken"),
     ],
 )
 def test_what_cannot_be_looked_into_is_opaque(content: bytes) -> None:
     assert watched(PLAIN + content).opaque
+
+
+@pytest.mark.parametrize("step", [1, 4096])
+@pytest.mark.parametrize(
+    "dictionary",
+    [
+        HEX,
+        HEX.replace(b"First", b"Fi#72st").replace(b"/N", b"/#4e").replace(b"Filter", b"#46ilter"),
+        b"/Type /ObjStm /Filter /ASCIIHexDecode /X (obj)",
+        HEX + b" /X (endobj 5 0 obj << % )\n",
+        HEX + b" /X (\\) (nested) 5 0 obj << ) % 6 0 obj <<\n",
+        HEX + b" /X <( endobj obj >",
+        HEX + b" /X (%)",
+        HEX + b" % (\n",
+        HEX + b" " * 5000,
+        HEX + b" " * 80_000,
+        HEX + b" % endstream endobj 5 0 obj <<\n" * 3,
+        HEX.replace(b"/Filter", b"/F"),
+    ],
+)
+def test_scripts_in_an_object_stream_in_disguise_are_opaque(dictionary: bytes, step: int) -> None:
+    noise = stream(b"/Filter /DCTDecode", b"\xff\xd8 ( % obj < ( << " + noise_of(5, 300))
+    content = PLAIN + noise + stream(dictionary, (b"1 0 " + SCRIPT).hex().encode() + b">")
+    if len(content) > 50_000:
+        step = 4096
+    assert watched(content, step).opaque
+
+
+def test_a_dictionary_that_takes_too_long_is_opaque() -> None:
+    assert watched(PLAIN + stream(HEX + b" /X (" + b"obj " * 10_000 + b") /First 4", b"31>")).opaque
+
+
+def test_a_stream_that_begins_in_two_ways_is_opaque() -> None:
+    both = zlib.compress(b"1 0 <<>>") + b"\n" + zlib.compress(b"1 0 " + SCRIPT)
+    assert watched(PLAIN + stream(FLATE, both, b" ")).opaque
 
 
 def test_a_bomb_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +139,7 @@ def test_a_bomb_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_many_within_each_other_are_opaque() -> None:
     begun = zlib.compress(b"1 0 " + noise_of(2, 500_000))[:40]
-    assert watched(PLAIN + b"".join(b"1 0 obj << /ObjStm /Filter >>\nstream\n" + begun for _ in range(20))).opaque
+    assert watched(PLAIN + b"".join(b"1 0 obj << /ObjStm /Filter /Fl >>\nstream\n" + begun for _ in range(20))).opaque
 
 
 @pytest.mark.parametrize(
@@ -103,6 +149,11 @@ def test_too_many_within_each_other_are_opaque() -> None:
         PLAIN + b"<< /JSomething 1 /EncryptMetadata true /Launched 1 >>",
         objects(b"<< /Type /Page >>"),
         PLAIN + stream(b"/Type /ObjStm /N 0 /Filter /FlateDecode", zlib.compress(b"")),
+        PLAIN + stream(FLATE + b" /DecodeParms << /Predictor 1 >>", zlib.compress(b"1 0 <<>>")),
+        PLAIN + stream(b"/N 3 /Filter /ASCIIHexDecode", b"00ff>"),
+        PLAIN + stream(b"/Resources << " + b"/Font 1 0 R " * 900 + b">> /Filter /LZWDecode", b"\x80\x0b\x60\x50"),
+        PLAIN + stream(b"/Type /Metadata", b"a stream \nof words, /First and /N and /ObjStm\nstream \n" * 2000),
+        objects(b"<< /Type /Page >>") + stream(b"/Filter /LZWDecode", b"\x80\x0b\x60\x50 obj ( <") * 40,
         PLAIN + stream(b"/Filter /DCTDecode", b"\xff\xd8\xff\xe0" + b"/JS /XFA "),
         PLAIN + stream(b"/Filter /FlateDecode", zlib.compress(noise_of(3, 300_000))),
     ],
