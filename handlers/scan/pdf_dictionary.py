@@ -11,6 +11,8 @@ LONGEST = 64 * 1024
 """Bytes before `stream` in which its dictionary is looked for. Forms that name all their fonts take a few KiB."""
 _MOST_WORK = 8 * LONGEST
 """Bytes read for one dictionary; a document's objects, one after the other, take `LONGEST`."""
+_MOST_IN_ALL = 8192 * LONGEST
+"""Bytes read for all dictionaries of a document: five seconds. No honest one has so many object streams."""
 _END = rb"(?![^\s\0()<>\[\]{}/%])"
 _HEAD = re.compile(rb"obj(?<![A-Za-z/]obj)(?=[\s\0<%])")
 _MARK = re.compile(rb"<<|<[^<>]*>|[(%]|(?<![^\s\0()<>\[\]{}])(?:endobj|endstream|stream|obj)" + _END)
@@ -46,12 +48,16 @@ class Dictionaries:
 
     def __init__(self) -> None:
         self._ended: set[int] = set()
+        self._read = 0
 
     def holds(self, before: bytes, *, place: int, telltale: int) -> Holds:
         """What the stream after `before` holds, which begins at `place`; `telltale`: where in it the last one stands.
 
         An object that ended before this stream is not read again for the next one.
         """
+        self._read += len(before)
+        if self._read > _MOST_IN_ALL:
+            return Holds.HIDDEN_OBJECTS
         if len(before) >= LONGEST and not _HEAD.search(before):
             return Holds.HIDDEN_OBJECTS if _may_end_one(before) else Holds.ANYTHING
         found, work = Holds.ANYTHING, 0
