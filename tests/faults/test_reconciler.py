@@ -197,6 +197,7 @@ async def test_what_a_worker_wrote_that_was_thought_dead_goes(site: Site) -> Non
         assert await keys_below(site, lost), "so soon, its worker might still be at work"
         await age(site, asset_id, 20_000)
         await site.until("swept_at IS NOT NULL FROM stages WHERE asset_id = $1 AND stage = 'image'", asset_id)
+        await site.until("count(*) = 0 FROM outbox")
     assert not await keys_below(site, lost)
     served = await site.db.fetch("SELECT key FROM renditions WHERE asset_id = $1", asset_id)
     assert [row["key"] for row in served] == await keys_below(site, output_prefix(zombie.asset, Stage.IMAGE, 2))
