@@ -83,7 +83,13 @@ async def serve(settings: Settings, lines: BatchedLines) -> None:
         if writes_json(settings.log_format) and settings.log_level in {"debug", "info"}:
             app[ACCESS_LOG] = JsonLines(lines).write
         # Its own access log writes whole request lines, tokens included; ours is in `middlewares`.
-        runner = web.AppRunner(app, access_log=None, logger=_server_log(), shutdown_timeout=SHUTDOWN_TIMEOUT)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_server_log(),
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+            keepalive_timeout=settings.api_keepalive_timeout,
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.api_host, settings.api_port, reuse_address=True).start()

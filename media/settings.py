@@ -167,6 +167,12 @@ class Settings(BaseSettings):
     api_drain_delay: float = Field(
         5.0, ge=0, le=100, description="After SIGTERM /readyz says 503, and all else is served on for so long"
     )
+    api_keepalive_timeout: float = Field(
+        75.0,
+        gt=0,
+        le=3600,
+        description="For a connection's next request to come whole; longer than the balancer's",
+    )
     public_url: str | None = Field(None, description="How clients reach the API; else taken from the request")
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
     jwt_jwks_url: HttpUrl | None = Field(None, description="RS256/ES256 keys")

@@ -28,7 +28,10 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
     from media.object_storage import ObjectStorage  # noqa: PLC0415
     from media.settings import Settings  # noqa: PLC0415
 
-    urls = {f"{name}_queue_url": "-" for name in ("uploads", "images", "transcodes", "transcode_events", "recordings")}
+    urls = {
+        f"{name}_queue_url": "http://-"
+        for name in ("uploads", "images", "transcodes", "transcode_events", "recordings")
+    }
     settings = Settings.model_validate(
         urls
         | {"database_url": "postgresql://-", "output_bucket": "bench", "clamd": f"unix://{socket}"}

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import pytest
 
 from deploy.local.ports import free_port
 from media.settings import variable
@@ -103,6 +104,18 @@ async def test_told_to_stop_it_is_not_ready_yet_serves_on_and_a_second_signal_en
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(DEADLINE):
             assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Half: "])
+async def test_a_connection_whose_request_does_not_come_is_ended(
+    emulator: EmulatedAws, postgres: Database, said: bytes
+) -> None:
+    async with serving(emulator, postgres, MEDIA_API_KEEPALIVE_TIMEOUT="0.5") as (_, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(said)
+        async with asyncio.timeout(DEADLINE):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_no_token_reaches_the_log(emulator: EmulatedAws, postgres: Database) -> None:
