@@ -102,9 +102,9 @@ async def _end_streams(app: web.Application) -> None:
 
 async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     store = await stack.enter_async_context(database.connect(settings.database_url, application="media-api"))
-    clients = aws.Clients(settings, stack)
-    queues = MessageQueues(await clients.sqs(), settings.queue_urls())
     metrics = ApiMetrics()
+    clients = aws.Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
+    queues = MessageQueues(await clients.sqs(), settings.queue_urls())
     await stack.enter_async_context(_watching_the_loop(metrics))
     hub = Hub()
     await stack.enter_async_context(hub.running(settings.database_url))

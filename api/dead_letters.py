@@ -66,7 +66,7 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What became of a redrive."""
+    """What became of a redrive. One that is not `finished` was cut short: more may be there that is meant."""
 
     moved: int
     finished: bool
@@ -125,8 +125,8 @@ class DeadLetterDesk:
             timer = asyncio.get_running_loop().call_later(MOVE_DEADLINE, stop.set)
             dead, source = self._queues.dead_letters(name), self._queues[name]
             try:
-                await move_one_by_one(dead, source, selection, Pace(), stop, moved.append)
+                truncated = await move_one_by_one(dead, source, selection, Pace(), stop, moved.append)
             finally:
                 timer.cancel()
                 self._seen.pop(name, None)
-        return Redriven(len(moved), finished=not stop.is_set())
+        return Redriven(len(moved), finished=not (truncated or stop.is_set()))

@@ -33,6 +33,9 @@ class ApiMetrics:
             "Requests not counted: Redis was away.",
             registry=self.registry,
         )
+        self.aws = Counter(
+            "media_aws_requests_total", "Requests to S3.", ("service", "operation"), registry=self.registry
+        )
         self.streams = Gauge("media_event_streams", "Open event streams.", registry=self.registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -104,4 +104,4 @@ class RedriveRequest(Input):
 class RedriveOut(Output):
     queue: str
     moved: int
-    finished: bool = Field(description="false: more are there, or on their way; ask again")
+    finished: bool = Field(description="false: it was cut short, more may be there that is meant; ask again")

@@ -25,8 +25,9 @@ from media.errors import (
     UnavailableError,
     UndecodableError,
 )
+from media.objectives import End, count_end
 from media.outbox import Effect, EffectKind, Outbox, OutboxRow
-from media.telemetry import Metrics, observe_ready
+from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +88,7 @@ class StageRunner:
 
     async def _run(self, claim: Claim, delivery: Delivery) -> Outcome:
         if claim.tries > self.retry.attempts:  # those before it died without a word
+            self.metrics.failures.labels(self.stage, Code.WORKER_CRASHED).inc()
             return await self._fail(claim, RetryableError(Code.WORKER_CRASHED, "every attempt ended without a result"))
         try:
             with _holding(delivery, claim.fence):
@@ -117,13 +119,16 @@ class StageRunner:
         except LeaseLostError:
             return await self._lost(claim)
         log.info("stage.committed", stage=self.stage, state=commit.state, status=commit.status, code=commit.code)
-        observe_ready(self.metrics, claim.asset, commit.status)
+        if commit.state is not StageState.WAITING:
+            self._count(claim, commit)
         await self.outbox.carry_out(rows)
         return Outcome(Kind.REJECTED, error=commit.code or "") if commit.status is Status.REJECTED else SUCCESS
 
     async def _retry(self, claim: Claim, error: RetryableError) -> Outcome:
-        if error.counted and self.retry.exhausted(claim.tries):
-            return await self._fail(claim, error)
+        if error.counted:
+            self.metrics.failures.labels(self.stage, error.code).inc()
+            if self.retry.exhausted(claim.tries):
+                return await self._fail(claim, error)
         delay = error.after if error.after is not None else self.retry.delay(claim.tries)
         log.warning("stage.retry", stage=self.stage, code=error.code, detail=error.detail, delay=round(delay, 1))
         note = Note("retry", f"{error}; next in {delay:.0f} s")
@@ -144,7 +149,12 @@ class StageRunner:
             await self._committed(claim, commit)
         except LeaseLostError:
             return await self._lost(claim)
+        self._count(claim, commit)
         return Outcome(Kind.DEAD, error=error.code, reason=str(error))
+
+    def _count(self, claim: Claim, commit: Commit) -> None:
+        end = End(self.stage, commit.status, commit.code or "", commit.facts.duration_ms)
+        count_end(self.metrics, claim.asset, end)
 
     async def _committed(self, claim: Claim, commit: Commit) -> Sequence[OutboxRow]:
         """Commit, across an outage of Postgres too. Raises LeaseLostError, and UnavailableError when it lasts.

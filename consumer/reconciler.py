@@ -12,13 +12,14 @@ from functools import partial
 import structlog
 
 from consumer.sweeper import Sweeper
-from media.asset import Asset, ObjectVersion, Stage, StageState, output_prefix
+from media.asset import Asset, ObjectVersion, Stage, StageState, Status, output_prefix
 from media.asset_store.assets import AssetStore
 from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES, Still, Upkeep, sole_reconciler
 from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested
 from media.errors import Code, Dependency, MediaError, UnavailableError
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
+from media.objectives import End, count_end
 from media.outbox import Effect, EffectKind, Outbox
 from media.telemetry import Metrics
 
@@ -126,7 +127,8 @@ class Reconciler:
         asset = still.asset
         if still.nudges >= MOST_NUDGES:
             log.error("reconciler.stalled", asset_id=str(asset.asset_id), stage=still.stage)
-            await self.upkeep.stalled(asset.asset_id, still.stage, Code.STALLED, self._remains(still))
+            if await self.upkeep.stalled(asset.asset_id, still.stage, Code.STALLED, self._remains(still)):
+                count_end(self.metrics, asset, End(still.stage, Status.FAILED, Code.STALLED))
             return
         log.warning("reconciler.nudge", asset_id=str(asset.asset_id), stage=still.stage, state=still.state)
         await self.upkeep.nudged(asset.asset_id, still.stage, first=self.first_nudge)

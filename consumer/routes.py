@@ -79,7 +79,8 @@ class Handlers:
         asset_id = asset_id_of_key(version.key)
         if asset_id is None:
             return IGNORED
-        binding, _ = await self.assets.bind(asset_id, part.stored, note=f"{part.stored.size} bytes")
+        note, told_at = f"{part.stored.size} bytes", delivery.received.sent
+        binding, _ = await self.assets.bind(asset_id, part.stored, note=note, told_at=told_at)
         if binding is Binding.UNKNOWN:
             raise UndecodableError(f"no asset has the key {version.key!r}", Code.UNKNOWN_ASSET)
         if binding in {Binding.OTHER, Binding.GONE}:
@@ -105,7 +106,8 @@ class Handlers:
     async def _recording(self, part: Part, delivery: Delivery) -> Outcome:
         if not isinstance(part, RecordingMessage):
             raise TypeError(type(part))
-        return SUCCESS if await self.recording(part.recording, delivery.trace_id) else DUPLICATE
+        registered = await self.recording(part.recording, delivery.trace_id, delivery.received.sent)
+        return SUCCESS if registered else DUPLICATE
 
 
 async def _stage(runner: StageRunner, part: Part, delivery: Delivery) -> Outcome:

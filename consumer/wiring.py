@@ -108,7 +108,8 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
-    clients, metrics = Clients(settings, stack), Metrics()
+    metrics = Metrics()
+    clients = Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
     metrics.build.labels("0.1.0").set(1)
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="media-")))
     limits = ImageLimits(

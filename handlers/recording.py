@@ -24,8 +24,8 @@ class RecordingHandler:
     outbox: Outbox
     buckets: Collection[str]
 
-    async def __call__(self, recording: WebinarRecording, trace_id: str) -> bool:
-        """Register a recording once. False when it was registered before.
+    async def __call__(self, recording: WebinarRecording, trace_id: str, told_at: float = 0.0) -> bool:
+        """Register a recording once. False when it was registered before. `told_at`: when its message was sent.
 
         Raises UndecodableError for a bucket that is not allowed, RetryableError while the object is not there.
         """
@@ -37,7 +37,7 @@ class RecordingHandler:
             return False
         stored = await self._find(recording)
         asset = known or await self._register(recording, trace_id)
-        return await self._bind(asset, stored, trace_id)
+        return await self._bind(asset, stored, trace_id, told_at)
 
     async def _find(self, recording: WebinarRecording) -> StoredObject:
         version = ObjectVersion(recording.bucket, recording.key, recording.version_id or "")
@@ -68,7 +68,7 @@ class RecordingHandler:
             raise RetryableError(Code.UNFORESEEN, f"recording {recording.recording_id} was not registered")
         return asset
 
-    async def _bind(self, asset: Asset, stored: StoredObject, trace_id: str) -> bool:
+    async def _bind(self, asset: Asset, stored: StoredObject, trace_id: str, told_at: float) -> bool:
         request = ScanRequested(
             asset_id=asset.asset_id,
             bucket=stored.version.bucket,
@@ -77,7 +77,9 @@ class RecordingHandler:
             trace_id=trace_id,
         )
         effect = Effect.send("uploads", request, owner_id=asset.owner_id)
-        binding, rows = await self.assets.bind(asset.asset_id, stored, effects=[effect], note="recording")
+        binding, rows = await self.assets.bind(
+            asset.asset_id, stored, effects=[effect], note="recording", told_at=told_at
+        )
         await self.outbox.carry_out(rows)
         return binding is Binding.BOUND
 

@@ -1,5 +1,6 @@
 """The AWS clients, made in one place: pool sizes, deadlines, retries and signatures are the same everywhere."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any
@@ -42,12 +43,21 @@ def config(
     )
 
 
-class Clients:
-    """Opens clients as they are asked for and closes them, last first, with the stack that it is given."""
+type Sent = Callable[[str, str], None]
+"""Is told the service and the operation of each request that leaves."""
 
-    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+
+class Clients:
+    """Opens clients as they are asked for and closes them, last first, with the stack that it is given.
+
+    `sent` is told of requests to S3 and MediaConvert, tries again included: those are what is paid for. SQS's are
+    counted by queue where they are made, and asking twice costs the receive loop.
+    """
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack, sent: Sent | None = None) -> None:
         self._settings = settings
         self._stack = stack
+        self._sent = sent
         self._session = AioSession()
         self._source: AioCredentials | None = None
 
@@ -81,6 +91,16 @@ class Clients:
         return await self._client("mediaconvert", endpoint, settings)
 
     async def _client(self, service: str, endpoint: str | None, settings: AioConfig) -> Any:
-        return await self._stack.enter_async_context(
+        client = await self._stack.enter_async_context(
             self._session.create_client(service, endpoint_url=endpoint, config=settings),
         )
+        if self._sent and service != "sqs":
+            client.meta.events.register("before-send", _telling(self._sent, service))
+        return client
+
+
+def _telling(sent: Sent, service: str) -> Callable[..., None]:
+    def told(event_name: str, **_: Any) -> None:
+        sent(service, event_name.rpartition(".")[2])
+
+    return told

@@ -6,19 +6,21 @@ import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
-from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from media.asset import Asset, AssetType, Status, Verdict
+from media.asset import AssetType, Verdict
 from media.settings import QUEUES
 
 _SECRET = re.compile(r"((?:token|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|Policy)=)[^&\s\"']+")
 _HANDLER_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 _DWELL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14_400)
 _READY_BUCKETS = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 14_400)
+_SCAN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_RATIO_BUCKETS = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 5, 10, 100)
 LAG_INTERVAL = 0.5
 """Seconds between two looks at how late the event loop is."""
 
@@ -68,6 +70,14 @@ def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mappin
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
+class Objective(StrEnum):
+    """What 99 % shall be good of; the rules and the dashboard know them by these names."""
+
+    IMAGE_READY = "image_ready"
+    SCAN_DONE = "scan_done"
+    VIDEO_READY = "video_ready"
+
+
 class Metrics:
     """Every metric of the service, in one registry. Labels never hold a key, a tenant or a message id."""
 
@@ -99,11 +109,27 @@ class Metrics:
         self.scans = self._counter("scans_total", "Scans, by verdict.", "verdict")
         self.scanned_bytes = self._counter("scanned_bytes_total", "Bytes sent to the scanner.")
         self.renditions = self._counter("renditions_total", "Renditions made.", "kind")
+        self.objectives = self._counter(
+            "objective_events_total", "What an objective speaks of, in time or not.", "slo", "result",
+        )  # fmt: skip
+        self.ended = self._counter(
+            "assets_ended_total", "Assets that ended, with the code that says why.", "asset_type", "status", "code",
+        )  # fmt: skip
+        self.failures = self._counter(
+            "stage_failures_total", "Tries that failed by our fault, by cause.", "stage", "code",
+        )  # fmt: skip
+        self.transcoded = self._counter(
+            "transcoded_seconds_total", "Seconds of output that a transcoder made.", "engine", "kind",
+        )  # fmt: skip
+        self.aws = self._counter("aws_requests_total", "Requests to S3 and MediaConvert.", "service", "operation")
         # Rules look at increases: what begins with its first event has none to show for it.
         for verdict in Verdict:
             self.scans.labels(verdict)
         for kind in ("image", "video"):
             self.renditions.labels(kind)
+        for slo in Objective:
+            for result in ("good", "bad"):
+                self.objectives.labels(slo, result)
         for queue in QUEUES:
             self._begin(queue)
 
@@ -127,6 +153,10 @@ class Metrics:
         )  # fmt: skip
         self.ready = self._histogram(
             "asset_ready_seconds", "From upload to ready.", _READY_BUCKETS, "asset_type",
+        )  # fmt: skip
+        self.scan_done = self._histogram("scan_done_seconds", "From upload to verdict.", _SCAN_BUCKETS)
+        self.video_ratio = self._histogram(
+            "video_ready_ratio", "From upload to ready, in lengths of the video.", _RATIO_BUCKETS,
         )  # fmt: skip
         for queue in QUEUES:
             self.dwell.labels(queue)
@@ -158,10 +188,3 @@ async def watch_loop(metrics: Metrics) -> None:
         before = time.perf_counter()
         await asyncio.sleep(LAG_INTERVAL)
         metrics.loop_lag.observe(max(0.0, time.perf_counter() - before - LAG_INTERVAL))
-
-
-def observe_ready(metrics: Metrics, asset: Asset, status: Status) -> None:
-    """Count the time from upload to ready, once it is ready."""
-    if status is Status.READY and asset.uploaded_at:
-        age = datetime.now(UTC) - asset.uploaded_at
-        metrics.ready.labels(asset.asset_type).observe(max(0.0, age.total_seconds()))

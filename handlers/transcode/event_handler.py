@@ -13,13 +13,15 @@ from handlers.transcode.completion import Completion
 from handlers.transcode.events import JobStatus, TranscodeEvent, error_of
 from handlers.transcode.intent import Intent
 from handlers.transcode.mediaconvert_engine import require_bound
+from handlers.transcode.output_seconds import count_output
 from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.assets import AssetStore
 from media.asset_store.stages import Commit, Facts, Fence, Note, StageRow, StageStore
 from media.contracts import TranscodeRequested
 from media.errors import Code, LeaseLostError, RejectedError, RetryableError
+from media.objectives import End, count_end
 from media.outbox import Effect, EffectKind, Outbox
-from media.telemetry import Metrics, observe_ready
+from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -115,13 +117,17 @@ class TranscodeEventHandler:
             notes=[*completed.notes, Note("ready")],
             effects=[self._prefix(asset, n) for n in range(1, row.attempt + 1) if n != intent.attempt],
         )
-        return await self._commit(asset, row, commit, Applied.CHANGED)
+        applied = await self._commit(asset, row, commit, Applied.CHANGED)
+        if applied is Applied.CHANGED:
+            count_output(self.metrics, intent)
+        return applied
 
     async def _failed(self, asset: Asset, row: StageRow, event: TranscodeEvent) -> Applied:
         error = error_of(event)
         if isinstance(error, RejectedError):
             return await self._reject(asset, row, error)
         if event.status is JobStatus.CANCELED or not isinstance(error, RetryableError):
+            self.metrics.failures.labels(Stage.TRANSCODE, error.code).inc()
             return await self._give_up(asset, row, error.code, error.detail)
         return await self._again(asset, row, error)
 
@@ -138,6 +144,7 @@ class TranscodeEventHandler:
 
     async def _again(self, asset: Asset, row: StageRow, error: RetryableError) -> Applied:
         """Submit another job, as long as attempts are left."""
+        self.metrics.failures.labels(Stage.TRANSCODE, error.code).inc()
         if row.tries >= self.max_attempts:
             return await self._give_up(asset, row, Code.ATTEMPTS_EXHAUSTED, str(error))
         request = TranscodeRequested(
@@ -169,7 +176,7 @@ class TranscodeEventHandler:
         except LeaseLostError:
             return Applied.STALE
         log.info("stage.committed", stage=Stage.TRANSCODE, state=commit.state, status=commit.status, code=commit.code)
-        observe_ready(self.metrics, asset, commit.status)
+        count_end(self.metrics, asset, End(Stage.TRANSCODE, commit.status, commit.code or "", commit.facts.duration_ms))
         await self.outbox.carry_out(rows)
         return applied
 

@@ -22,6 +22,7 @@ from handlers.transcode.ffmpeg_fault import check_ended
 from handlers.transcode.ffmpeg_filters import tone_map_of
 from handlers.transcode.intent import EngineName, Intent, facts_of
 from handlers.transcode.local_outputs import upload_outputs
+from handlers.transcode.output_seconds import count_output
 from handlers.transcode.outputs import HLS_FOLDER
 from handlers.transcode.plan import Plan
 from handlers.transcode.shipment import BACKLOG, Shipment
@@ -69,6 +70,7 @@ class FfmpegEngine:
             async with scratch_folder("transcode-", self.scratch) as folder:
                 await self._transcode(claim, plan, folder, prefix)
             completed = await self.completion.finish(plan, prefix)
+        count_output(self.completion.metrics, intent)
         return Commit(
             StageState.DONE,
             Status.READY,

@@ -1,4 +1,4 @@
-"""What a source holds, read from ffprobe's JSON: display sizes, rates, colour, sound and subtitles. Pure."""
+"""What a source holds, read from ffprobe's JSON: display sizes, rates, colour and subtitles. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from handlers.transcode.formats import AUDIO_DECODERS
+from handlers.transcode.sounds import AudioTrack, language_of
 
 HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 """PQ and HLG, as ffprobe names them."""
@@ -50,29 +50,6 @@ class VideoTrack:
     pixel_format: str
     color_transfer: str
     hdr: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AudioTrack:
-    """One sound track. `number` counts the sound tracks from 1, the way MediaConvert does."""
-
-    index: int
-    number: int
-    codec: str
-    channels: int
-    layout: str
-    sample_rate: int
-    language: str | None
-    default: bool
-
-    @property
-    def readable(self) -> bool:
-        return self.codec in AUDIO_DECODERS
-
-    @property
-    def coding(self) -> str:
-        """The codec in words: what has none that ffprobe knows is called `unknown` by it."""
-        return "something unknown" if self.codec in {"", "unknown", "none"} else self.codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,35 +111,9 @@ def first_picture(streams: Sequence[Mapping[str, Any]]) -> int | None:
     return next((int(stream["index"]) for stream in pictures if not _disposition(stream, "attached_pic")), None)
 
 
-def read_audio(streams: Sequence[Mapping[str, Any]]) -> tuple[AudioTrack, ...]:
-    sounds = [stream for stream in streams if stream.get("codec_type") == "audio"]
-    return tuple(
-        AudioTrack(
-            index=int(stream["index"]),
-            number=number,
-            codec=str(stream.get("codec_name", "")),
-            channels=int(stream.get("channels", 0)),
-            layout=str(stream.get("channel_layout", "")),
-            sample_rate=int(stream.get("sample_rate", 0)),
-            language=_language(stream),
-            default=_disposition(stream, "default"),
-        )
-        for number, stream in enumerate(sounds, 1)
-    )
-
-
-def chosen_sound(tracks: Sequence[AudioTrack]) -> AudioTrack | None:
-    """The track that is heard with the picture: the default one, else the first; readable or not.
-
-    One without channels is silent, unless it just cannot be read.
-    """
-    sounding = [track for track in tracks if track.channels > 0 or not track.readable]
-    return next((track for track in sounding if track.default), sounding[0] if sounding else None)
-
-
 def read_subtitles(streams: Sequence[Mapping[str, Any]]) -> tuple[SubtitleTrack, ...]:
     return tuple(
-        SubtitleTrack(int(stream["index"]), str(stream.get("codec_name", "")), _language(stream))
+        SubtitleTrack(int(stream["index"]), str(stream.get("codec_name", "")), language_of(stream))
         for stream in streams
         if stream.get("codec_type") == "subtitle"
     )
@@ -176,11 +127,6 @@ def _still(stream: Mapping[str, Any]) -> bool:
 
 def _disposition(stream: Mapping[str, Any], name: str) -> bool:
     return bool(stream.get("disposition", {}).get(name))
-
-
-def _language(stream: Mapping[str, Any]) -> str | None:
-    language = str(stream.get("tags", {}).get("language", ""))
-    return None if language in {"", "und"} else language
 
 
 def _square(stream: Mapping[str, Any]) -> tuple[int, int, bool]:

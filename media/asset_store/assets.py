@@ -70,7 +70,7 @@ SELECT * FROM created
 _BIND = """
 WITH bound AS (
     UPDATE assets SET version_id = $4, etag = $5, size = coalesce($6, size), sequencer = $7, status = 'uploaded',
-                      uploaded_at = now(), updated_at = now()
+                      uploaded_at = least(now(), coalesce(to_timestamp($11::float8), now())), updated_at = now()
     WHERE asset_id = $1 AND bucket = $2 AND key = $3 AND version_id IS NULL AND status = ANY($8::text[])
     RETURNING asset_id),
 staged AS (INSERT INTO stages (asset_id, stage) SELECT asset_id, 'scan' FROM bound ON CONFLICT DO NOTHING),
@@ -127,16 +127,18 @@ class AssetStore:
         *,
         effects: Sequence[Effect] = (),
         note: str = "",
+        told_at: float = 0.0,
     ) -> tuple[Binding, list[OutboxRow]]:
         """Bind an asset to one object version, once, and queue its scan. `effects` are written only when it was bound.
 
         Without versions the ETag tells whether it is the same object. Of two versions the one told of first stays; the
-        sequencer is kept for whoever looks into it.
+        sequencer is kept for whoever looks into it. `told_at` (Unix seconds, 0: now) is when the news was sent: what it
+        waited in a queue is time that its owner waited too.
         """
         version = stored.version
         record = await self._database.fetchrow(
             _BIND, asset_id, version.bucket, version.key, version.version_id, stored.etag, stored.size,
-            stored.sequencer, _BIND_SOURCES, effects_as_json(effects), note,
+            stored.sequencer, _BIND_SOURCES, effects_as_json(effects), note, told_at or None,
         )  # fmt: skip
         if record is not None:
             rows = [OutboxRow(i, asset_id, e) for i, e in zip(json.loads(record["sent"] or "[]"), effects, strict=True)]

@@ -35,7 +35,7 @@ sent AS (
     INSERT INTO outbox (asset_id, kind, target, body, due_at)
     SELECT asset_id, e.kind, e.target, e.body, now()
     FROM stage, jsonb_to_recordset($4::jsonb) AS e(kind text, target text, body jsonb))
-INSERT INTO timeline (asset_id, stage, attempt, code) SELECT asset_id, $2, attempt, $3 FROM stage
+INSERT INTO timeline (asset_id, stage, attempt, code) SELECT asset_id, $2, attempt, $3 FROM stage RETURNING 1
 """
 
 
@@ -115,9 +115,12 @@ class Upkeep:
             first,
         )
 
-    async def stalled(self, asset_id: UUID, stage: Stage, code: str, effects: Sequence[Effect] = ()) -> None:
-        """Six reminders were in vain: the asset fails, and says so. `effects` clear up after its attempts."""
-        await self._database.execute(_STALLED, asset_id, stage, code, effects_as_json(effects))
+    async def stalled(self, asset_id: UUID, stage: Stage, code: str, effects: Sequence[Effect] = ()) -> bool:
+        """Six reminders were in vain: the asset fails, and says so. `effects` clear up after its attempts.
+
+        False when it has moved meanwhile, and so does not fail.
+        """
+        return bool(await self._database.fetchval(_STALLED, asset_id, stage, code, effects_as_json(effects)))
 
     async def overdue(self, seconds: float) -> list[Asset]:
         """Assets whose upload never came within so many seconds."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api.views.health import PROXIED
 from tests.integration.api.conftest import MEDIA, Door, bearer
 
 ORIGIN = "http://localhost:8005"
@@ -34,6 +35,29 @@ async def test_metrics_name_routes_not_assets(busy: Door) -> None:
     text = await (await busy.http.get("/metrics")).text()
     assert 'route="/api/v1/media/assets/{asset_id}"' in text
     assert slot["asset_id"] not in text
+
+
+METRICS = (
+    "/metrics", "/%6detrics", "/m%65trics", "/metrics?x=1", "http://inside/metrics", "/%2fmetrics", "//metrics",
+    "/./metrics", "/x/../metrics", "/metrics/", "/metrics;x", "/metrics%00", "/METRICS", "/%2e/metrics",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("header", PROXIED)
+async def test_metrics_are_not_to_be_had_through_a_proxy_however_they_are_spelled(busy: Door, header: str) -> None:
+    for path in METRICS:
+        for method in ("GET", "HEAD"):
+            head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{header.lower()}: 203.0.113.7\r\nConnection: close\r\n\r\n"
+            answer = await raw(busy, head.encode())
+            assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), (path, answer[:200])
+            assert b"media_" not in answer
+
+
+async def test_prometheus_asks_directly_and_a_rule_on_plain_paths_would_not_do(busy: Door) -> None:
+    for path in ("/metrics", "/%6detrics"):
+        answer = await raw(busy, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"media_" in answer
 
 
 @pytest.mark.parametrize(

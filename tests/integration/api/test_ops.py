@@ -94,6 +94,14 @@ async def test_one_group_is_sent_back_and_none_that_died_since(quiet: Door) -> N
     assert (await redrive(quiet, group=group))["moved"] == 1
 
 
+async def test_a_redrive_that_was_cut_short_says_so(quiet: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "LIMIT", 10)
+    await bury(quiet, 25, "undecodable")
+    cut = await redrive(quiet, reason="another")
+    assert cut == {"queue": "images", "moved": 0, "finished": False}
+    assert images(await summary(quiet))["dead"] == 25
+
+
 async def test_an_example_is_told_for_each_reason(quiet: Door) -> None:
     ours, theirs = uuid4(), uuid4()
     record = {"s3": {"object": {"key": f"uploads/image/dr-house/{theirs}/x%2By.jpg"}}}

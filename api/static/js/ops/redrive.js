@@ -39,9 +39,9 @@ export class Redrive {
     this.#parts.bar.hidden = false;
     this.#offer(['Stop', () => this.#dialog.close()]);
     this.#progress(order, 0);
-    const { moved, problem } = await this.#moveAll(order);
-    if (moved) this.#ended(`${count(moved, 'message')} sent back to ${order.queue}.`);
-    if (this.#run === order) this.#finish(order, moved, problem);
+    const { moved, finished, problem } = await this.#moveAll(order);
+    if (moved) this.#ended(`${count(moved, 'message')} sent back to ${order.queue}${finished ? '' : '; more may be left'}.`);
+    if (this.#run === order) this.#finish(order, moved, finished, problem);
   }
 
   /** Round after round, as each one has a deadline. Letters that come back have died later than `at`, and stay. */
@@ -54,14 +54,14 @@ export class Redrive {
       try {
         answer = await this.#api.redrive(request);
       } catch (problem) {
-        return { moved, problem };
+        return { moved, finished: false, problem };
       }
       moved += answer.moved;
       idle = answer.moved ? 0 : idle + 1;
-      if (answer.finished) break;
+      if (answer.finished) return { moved, finished: true, problem: null };
       if (this.#run === order) this.#progress(order, moved);
     }
-    return { moved, problem: null };
+    return { moved, finished: false, problem: null };
   }
 
   #progress({ queue, number }, moved) {
@@ -71,11 +71,16 @@ export class Redrive {
     this.#say('Sending back…', number ? `${moved.toLocaleString('en')} of ${count(number, 'message')} moved to ${queue}.` : `${count(moved, 'message')} moved to ${queue}.`);
   }
 
-  #finish(order, moved, problem) {
+  #finish(order, moved, finished, problem) {
     this.#parts.bar.hidden = true;
     if (problem) {
       this.#say('It broke off', `${problem.message} ${moved ? `${count(moved, 'message')} had been sent back.` : 'None was sent back, none is lost.'}`);
       this.#offer(['Close', () => this.#dialog.close()], ['Try again', () => this.#work(order), 'is-primary']);
+      return;
+    }
+    if (!finished) {
+      this.#say('Not all were looked at', `${moved ? count(moved, 'message') : 'None'} sent back to ${order.queue}. More may be there that are meant: somebody else looks at them right now, or thousands of others lie before them. None is lost.`);
+      this.#offer(['Close', () => this.#dialog.close()], ['Go on', () => this.#work(order), 'is-primary']);
       return;
     }
     if (moved) this.#say(`${count(moved, 'message')} sent back`, `Now in ${order.queue}. What still fails comes back here.`);
