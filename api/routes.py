@@ -163,9 +163,7 @@ ROUTES = (
     Route("GET", "/health", health.health, answer=schemas.HealthOut, bearer=False),
     Route("GET", "/livez", health.livez, answer=schemas.HealthOut, bearer=False),
     Route("GET", "/readyz", health.readyz, answer=schemas.HealthOut, bearer=False),
-    Route(
-        "GET", "/metrics", health.metrics, media_type="text/plain", bearer=False, problems=(ProblemCode.NOT_FOUND,)
-    ),
+    Route("GET", "/metrics", health.metrics, media_type="text/plain", bearer=False, problems=(ProblemCode.NOT_FOUND,)),
 )
 
 

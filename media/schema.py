@@ -1,7 +1,8 @@
 """Applies schema.sql, whole and re-appliable, and tells whether a database has the schema that this code knows.
 
-`python -m media.schema apply|check|ensure` take the database from `MEDIA_DATABASE_URL`. `ensure` is what a task does
-before its service starts: it applies where the database is older, and leaves alone what this code can work with.
+`python -m media.schema apply|check|ensure|list` take the database from `MEDIA_DATABASE_URL`. `ensure` is what a task
+does before its service starts: it applies where the database is older or lacks something, and leaves alone what this
+code can work with. `list` says what the database holds.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import asyncpg
 
+from media.schema_parts import expected, held, missing
 from media.setting_rules import postgres_dsn
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
@@ -39,7 +41,7 @@ class SchemaError(Exception):
 
 
 class OlderSchemaError(SchemaError):
-    """The database has no schema yet, or an older one: to apply ours mends it."""
+    """The database has no schema yet, an older one, or ours in part: to apply ours mends it, or says what it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class Recorded:
 async def apply(dsn: str, script: Path = SCHEMA) -> bool:
     """Bring the database up to `script`, in one transaction, one process at a time; False when it was there before.
 
-    Readers and writers go on meanwhile. Raises SchemaError when the database is newer than this code, or when its
-    tables are held for too long.
+    Readers and writers go on meanwhile. Raises SchemaError when the database is newer than this code, when its tables
+    are held for too long, or when it would still lack something: then nothing is changed.
     """
     text = await asyncio.to_thread(script.read_text)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -65,7 +67,7 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
         found = await _recorded(connection)
         if found and found.version > VERSION:
             raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
-        if found and found.digest == digest:
+        if found and found.digest == digest and not missing(expected(), await held(connection)):
             return False
         await _patiently(connection, text, digest)
     finally:
@@ -104,11 +106,26 @@ async def _patiently(connection: "asyncpg.Connection[asyncpg.Record]", text: str
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
                 await connection.execute(text)
                 await connection.execute(_SIGN, digest)
+                _whole(await held(connection))
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             await asyncio.sleep(PAUSE)
         else:
             return
     raise SchemaError(f"the tables were held for all of {ATTEMPTS} tries: see pg_stat_activity for who holds them")
+
+
+def _whole(found: list[str]) -> None:
+    """Raise SchemaError, which takes the transaction back, for what schema.sql did not make."""
+    if lacking := missing(expected(), found):
+        raise SchemaError(
+            f"schema.sql does not bring back: {_listed(lacking)}. Most columns and constraints it makes only with their"
+            " table: restore them from a backup or, where what was in them may be lost, add them by hand as they stand"
+            " there. An index that is there and not valid must be dropped first. Nothing was changed"
+        )
+
+
+def _listed(lacking: list[str]) -> str:
+    return "; ".join(lacking)
 
 
 _SIGN = "UPDATE schema_version SET digest = $1 WHERE version = (SELECT max(version) FROM schema_version)"
@@ -117,16 +134,10 @@ _SIGN = "UPDATE schema_version SET digest = $1 WHERE version = (SELECT max(versi
 async def check(dsn: str) -> None:
     """Raise SchemaError unless the database has the schema that this code knows, or a newer one that allows it.
 
-    Also when the database refuses to be read; OSError when it cannot be reached.
+    All of it: what is recorded may have been applied in part, or lost since. Raises SchemaError also when the database
+    refuses to be read; OSError when it cannot be reached.
     """
-    try:
-        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
-        try:
-            found = await _recorded(connection)
-        finally:
-            await connection.close(timeout=5)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise SchemaError(f"the database cannot be read: {type(error).__name__}: {error}") from error
+    found, parts = await _read(dsn)
     if found is None or found.version < VERSION:
         has = found.version if found else "none"
         raise OlderSchemaError(
@@ -137,6 +148,31 @@ async def check(dsn: str) -> None:
             f"the database has schema {found.version}, which needs code of version {found.oldest_code} or later;"
             f" this is {VERSION}"
         )
+    newer = found.version > VERSION
+    if lacking := missing(expected(), parts, newer=newer):
+        kind, who = (SchemaError, "with the code of that schema, ") if newer else (OlderSchemaError, "")
+        raise kind(
+            f"the database says that it has schema {found.version}, and lacks of it: {_listed(lacking)}. {who}run"
+            " `python -m media.schema apply`: it brings back what it can, and says what it cannot"
+        )
+
+
+async def _read(dsn: str) -> tuple[Recorded | None, list[str]]:
+    """What the database says that it has, and what it has."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+        try:
+            return await _recorded(connection), await held(connection)
+        finally:
+            await connection.close(timeout=5)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise SchemaError(f"the database cannot be read: {type(error).__name__}: {error}") from error
+
+
+async def show(dsn: str) -> None:
+    """Write what the database holds to standard output, in the form of schema.parts. Raises as `check` does."""
+    _, parts = await _read(dsn)
+    sys.stdout.write("".join(f"{part}\n" for part in parts))
 
 
 async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> Recorded | None:
@@ -151,7 +187,12 @@ async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> Recorde
     return Recorded(row["version"], row.get("oldest_code", 1), row.get("digest"))
 
 
-COMMANDS: Mapping[str, Callable[[str], Awaitable[bool | None]]] = {"apply": apply, "check": check, "ensure": ensure}
+COMMANDS: Mapping[str, Callable[[str], Awaitable[bool | None]]] = {
+    "apply": apply,
+    "check": check,
+    "ensure": ensure,
+    "list": show,
+}
 
 
 def main(arguments: list[str]) -> int:

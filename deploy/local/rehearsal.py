@@ -35,13 +35,19 @@ PARAMETERS: Mapping[str, str] = {
     "ServiceImage": "registry.example/media@sha256:" + "0" * 64,
     "ScannerImage": "registry.example/scanner@sha256:" + "0" * 64,
     "CertificateArn": f"arn:aws:acm:{REGION}:000000000000:certificate/x",
-    "SecretArn": f"arn:aws:secretsmanager:{REGION}:000000000000:secret:media-abcdef",
+    "DatabaseSecretArn": f"arn:aws:secretsmanager:{REGION}:000000000000:secret:media-database-abcdef",
+    "ApiSecretArn": f"arn:aws:secretsmanager:{REGION}:000000000000:secret:media-api-abcdef",
     "JwksUrl": "https://identity.example/jwks.json",
     "JwtIssuer": "https://identity.example",
     "JwtAudience": "media",
     "CorsOrigins": "https://docfliq.example",
     "RecordingsBucket": "webinars",
     "CloudFrontPublicKey": "PEM",
+    "CloudFrontAlias": "media.docfliq.example",
+    "CloudFrontCertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/y",
+    "CloudFrontLogBucket": "logs",
+    "SharedRateLimits": "true",
+    "Transcoder": "ffmpeg",
 }
 """Made up, but for the shape: nothing of it is looked at in an emulator."""
 

@@ -12,6 +12,7 @@ from aiobotocore.session import get_session
 
 from consumer.roster import Roster
 from media.asset_store.operations import Operations, Sign
+from media.dead_letters import browser
 from tests.conftest import EmulatedAws
 from tests.integration.api.conftest import MEDIA, Door
 

@@ -14,6 +14,14 @@ from deploy.local.rehearsal import SERVICE, rehearse
 from media.settings import QUEUES, Settings, variable
 from tests.conftest import EmulatedAws
 
+ROOT = SERVICE.parents[2]
+ENGINE = 1400
+"""MiB of one engine with the official signatures, and a little more than today's."""
+SCANS = 1024
+"""MiB for what twelve threads look into."""
+RELOAD = 60
+"""Seconds that an engine may take to load, on a machine that does other things too, several times over."""
+
 
 @pytest.fixture
 async def clients(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
@@ -105,7 +113,8 @@ def test_the_consumer_never_takes_dead_letters_and_nobody_has_a_wildcard_action(
                 statement = entry["Fn::If"][1] if "Fn::If" in entry else entry
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
                 assert not [action for action in actions if "*" in action], name
-                assert statement["Resource"] != "*", name
+                # A registry's sign-in is the one action here that is on no resource.
+                assert statement["Resource"] != "*" or actions == ["ecr:GetAuthorizationToken"], name
                 if "sqs:ReceiveMessage" in actions and "dlq" in str(statement["Resource"]):
                     assert name in {"OperatorRole", "ApiRole"}
 
@@ -117,6 +126,46 @@ def test_cloudfront_has_three_paths_of_which_one_is_open(resources: Any) -> None
     assert "TrustedKeyGroups" not in behaviors["public/*"]
     assert behaviors["processed/*"]["TrustedKeyGroups"] == [{"Ref": "KeyGroup"}]
     assert config["DefaultCacheBehavior"]["TrustedKeyGroups"] == [{"Ref": "KeyGroup"}]
+    # What is signed is refused without TLS: a redirection would come after the signature was sent in the clear.
+    policies = {b["ViewerProtocolPolicy"] for b in [config["DefaultCacheBehavior"], behaviors["processed/*"]]}
+    assert policies == {"https-only"}
+    assert behaviors["public/*"]["ViewerProtocolPolicy"] == "redirect-to-https"
+
+
+def test_cloudfront_under_a_name_of_ours_wants_todays_tls_and_logs_where_it_is_told(resources: Any) -> None:
+    config = resources["Distribution"]["Properties"]["DistributionConfig"]
+    condition, ours, _ = config["ViewerCertificate"]["Fn::If"]
+    assert (condition, ours["MinimumProtocolVersion"]) == ("WithAlias", "TLSv1.2_2021")
+    assert ours["AcmCertificateArn"] == {"Ref": "CloudFrontCertificateArn"}
+    assert config["Aliases"]["Fn::If"][:2] == ["WithAlias", [{"Ref": "CloudFrontAlias"}]]
+    assert config["Logging"]["Fn::If"][0] == "WithCloudFrontLogs"
+    assert config["Logging"]["Fn::If"][1]["IncludeCookies"] is False
+    domain = next(e["Value"] for e in containers(resources)["api"]["Environment"] if e["Name"] == "CLOUDFRONT_DOMAIN")
+    assert domain["Fn::If"][:2] == ["WithAlias", {"Ref": "CloudFrontAlias"}]
+
+
+def test_limits_are_counted_together_where_there_is_a_redis(resources: Any) -> None:
+    secrets = [entry["Fn::If"] for entry in containers(resources)["api"]["Secrets"] if "Fn::If" in entry]
+    counted = {"Name": "REDIS_URL", "ValueFrom": {"Fn::Sub": "${ApiSecretArn}:REDIS_URL::"}}
+    assert ["CountsTogether", counted] in [entry[:2] for entry in secrets]
+    ingress = resources["RedisIngress"]
+    assert ingress["Condition"] == "OpensRedis"
+    assert ingress["Properties"]["SourceSecurityGroupId"] == {"Ref": "ApiSecurityGroup"}
+
+
+def test_a_scanner_has_room_for_its_signatures_and_is_started_again(resources: Any) -> None:
+    found = {part["Name"]: part for part in resources["ConsumerTask"]["Properties"]["ContainerDefinitions"]}
+    limited = [found[name]["Memory"] for name in ("consumer", "clamd", "freshclam")]
+    assert sum(limited) <= int(resources["ConsumerTask"]["Properties"]["Memory"])
+    conf = (ROOT / "deploy" / "clamav" / "clamd.conf").read_text().splitlines()
+    engines = 1 if "ConcurrentDatabaseReload no" in conf else 2
+    assert found["clamd"]["Memory"] >= engines * ENGINE + SCANS
+    # Before it puts new signatures in their place, freshclam loads them once.
+    assert "TestDatabases yes" in (ROOT / "deploy" / "clamav" / "freshclam.conf").read_text()
+    assert found["freshclam"]["Memory"] >= ENGINE
+    assert all(found[name]["RestartPolicy"]["Enabled"] for name in ("clamd", "freshclam"))
+    health = found["clamd"]["HealthCheck"]
+    assert health["Interval"] * health["Retries"] >= RELOAD
 
 
 def test_an_api_that_is_not_there_is_told_of(resources: Any) -> None:
@@ -136,7 +185,8 @@ def test_a_key_is_rotated_in_the_other_slot_and_goes_with_its_private_half(resou
     assert len({str(config["CallerReference"]) for config in configs}) == 2
     api = containers(resources)["api"]
     identity = next(entry["Value"] for entry in api["Environment"] if entry["Name"] == "CLOUDFRONT_KEY_PAIR_ID")
-    private = next(entry["Fn::If"][1] for entry in api["Secrets"] if "Fn::If" in entry)["ValueFrom"]
+    optional = [entry["Fn::If"][1] for entry in api["Secrets"] if "Fn::If" in entry]
+    private = next(entry["ValueFrom"] for entry in optional if entry["Name"] == "CLOUDFRONT_PRIVATE_KEY")
     assert identity["Fn::If"][0] == private["Fn::If"][0] == "SecondSigns"
 
 

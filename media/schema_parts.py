@@ -1,0 +1,82 @@
+"""What a database holds of ours, a line for each table, column, constraint, index, trigger and function.
+
+`schema.parts` says so of a database that schema.sql made (`python -m media.schema list > schema.parts`): names and
+types, no expressions, which each version of Postgres spells in its own way.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncpg
+
+PARTS = Path(__file__).resolve().parents[1] / "schema.parts"
+
+_HELD = """
+WITH ours AS (
+    SELECT oid, relname FROM pg_class
+    WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid)
+      AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace))
+SELECT format('table %s', relname) FROM ours
+UNION ALL
+SELECT format('column %s.%s %s%s%s', relname, attname, format_type(atttypid, atttypmod),
+              CASE WHEN attnotnull THEN ' not null' END,
+              CASE WHEN attidentity <> '' THEN ' identity' WHEN atthasdef THEN ' default' END)
+FROM pg_attribute JOIN ours ON ours.oid = attrelid WHERE attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT format('constraint %s.%s', relname, conname)
+FROM pg_constraint JOIN ours ON ours.oid = conrelid WHERE contype IN ('p', 'u', 'f', 'c') AND convalidated
+UNION ALL
+SELECT format('index %s.%s', relname, indexrelid::regclass)
+FROM pg_index JOIN ours ON ours.oid = indrelid
+WHERE indisvalid AND indexrelid NOT IN (SELECT conindid FROM pg_constraint)
+UNION ALL
+SELECT format('trigger %s.%s', relname, tgname)
+FROM pg_trigger JOIN ours ON ours.oid = tgrelid WHERE NOT tgisinternal AND tgenabled <> 'D'
+UNION ALL
+SELECT format('function %s', proname)
+FROM pg_proc WHERE pg_function_is_visible(oid)
+  AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+"""
+
+
+async def held(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+    """What the database holds, in order. An index that is not valid, a switched-off trigger, is not held."""
+    return sorted(row[0] for row in await connection.fetch(_HELD))
+
+
+def expected() -> list[str]:
+    """What schema.sql makes."""
+    return PARTS.read_text().splitlines()
+
+
+def missing(wanted: Iterable[str], found: Iterable[str], *, newer: bool = False) -> list[str]:
+    """What is wanted and not found; of a table that is not there, the table alone.
+
+    With `newer` tables and columns count, by their names: a newer schema may have changed all else.
+    """
+    there = {_name(part): part for part in found}
+    lacking = [part for part in wanted if (_name(part) not in there if newer else there.get(_name(part)) != part)]
+    if newer:
+        lacking = [part for part in lacking if part.startswith(("table ", "column "))]
+    gone = {part.removeprefix("table ") for part in lacking if part.startswith("table ")}
+    return list(_told(there, [part for part in lacking if _table(part) not in gone]))
+
+
+def _told(there: dict[str, str], lacking: Iterable[str]) -> Iterator[str]:
+    """Of a column that is another one than it should be, both."""
+    for part in lacking:
+        other = there.get(_name(part))
+        yield f"{part} (there it is {other.removeprefix(_name(part)).strip()})" if other else part
+
+
+def _name(part: str) -> str:
+    """Kind and name, without a column's type."""
+    return " ".join(part.split(" ")[:2])
+
+
+def _table(part: str) -> str | None:
+    """The table that a part belongs to; None for a table itself, and for what belongs to none."""
+    kind, name, *_ = part.split(" ")
+    return None if kind in {"table", "function"} else name.partition(".")[0]
