@@ -89,9 +89,9 @@ class Prometheus:
 
 
 def _write(folder: Path, targets: Mapping[str, str], pace: Pace) -> Path:
-    for name in ("recording.yaml", "alerts.yaml"):
-        (folder / name).write_text(faster((DEPLOYED / name).read_text(), pace))
     config = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text())
+    for name in config["rule_files"]:
+        (folder / name).write_text(faster((DEPLOYED / name).read_text(), pace))
     config["global"] = SCRAPES
     for job in config["scrape_configs"]:
         job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]

@@ -2,17 +2,26 @@
 
 import pytest
 
-from deploy import costs
+from deploy import cost_rules, costs, prices
 from handlers.transcode.ladder import LADDER
 
 
-def reckoned(**given: float) -> costs.Costs:
-    figures = {one.name: one.value for one in (*costs.PRICES, *costs.MEASURED)}
-    return costs.Costs(figures | given)
+def reckoned(**given: float) -> prices.Costs:
+    figures = {one.name: one.value for one in (*prices.PRICES, *prices.MEASURED)}
+    return prices.Costs(figures | given)
 
 
-def test_the_page_says_what_is_reckoned() -> None:
+def test_the_page_and_the_rules_say_what_is_reckoned() -> None:
     assert not costs.outdated(), "run python -m deploy.costs --write"
+
+
+def test_the_rules_take_a_readers_prices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert costs.main(["hd_minute=0.03", "balancer_hour=1.5", "--rules"]) == 0
+    said = capsys.readouterr().out
+    assert '1.8 * (sum(rate(media_transcoded_seconds_total{engine="mediaconvert",kind="hd"}[1h])) or vector(0))' in said
+    assert '3.6 * (sum(rate(media_transcoded_seconds_total{engine="mediaconvert",kind="hd_fast"}[1h]))' in said
+    assert "          1.5\n" in said
+    assert said != cost_rules.FILE.read_text()
 
 
 def test_images_cost_their_cpu_and_their_requests() -> None:

@@ -1,0 +1,99 @@
+"""Each asset counts once for what was promised of it: in time, late, or failed; what is rejected is no event."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from media.asset import Asset, AssetType, Delivery, Stage, Status
+from media.errors import Code
+from media.objectives import End, count_end
+from media.telemetry import Metrics
+
+READY, FAILED, REJECTED = Status.READY, Status.FAILED, Status.REJECTED
+
+
+def uploaded(asset_type: AssetType, seconds_ago: float) -> Asset:
+    now = datetime.now(UTC)
+    return Asset(
+        asset_id=uuid4(), owner_id="dr-house", asset_type=asset_type, status=Status.PROCESSING,
+        delivery=Delivery.PUBLIC, content_type="", original_filename="", bucket="", key="",
+        created_at=now, updated_at=now, uploaded_at=now - timedelta(seconds=seconds_ago),
+    )  # fmt: skip
+
+
+def counted(asset_type: AssetType, seconds: float, end: End) -> dict[tuple[str, str], float]:
+    """What an end that comes so many seconds after the upload changes."""
+    metrics = Metrics()
+    count_end(metrics, uploaded(asset_type, seconds), end)
+    return {
+        (sample.labels["slo"], sample.labels["result"]): sample.value
+        for metric in metrics.objectives.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total") and sample.value
+    }
+
+
+IMAGE, VIDEO, PDF = AssetType.IMAGE, AssetType.VIDEO, AssetType.DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("seconds", "end", "result"),
+    [
+        (29, End(Stage.IMAGE, READY), "good"),
+        (31, End(Stage.IMAGE, READY), "bad"),
+        (1, End(Stage.IMAGE, FAILED, Code.ATTEMPTS_EXHAUSTED), "bad"),
+        (1, End(Stage.IMAGE, FAILED, Code.STALLED), "bad"),
+        (31, End(Stage.IMAGE, REJECTED, Code.CORRUPT), None),
+    ],
+)
+def test_an_image_is_ready_within_thirty_seconds_or_bad(seconds: float, end: End, result: str | None) -> None:
+    assert counted(IMAGE, seconds, end) == ({("image_ready", result): 1.0} if result else {})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "length", "result"),
+    [(3500, 3600, "good"), (3700, 3600, "bad"), (880, 600, "bad"), (55, 8, "good"), (65, 8, "bad"), (65, None, "bad")],
+    ids=["within its length", "longer than its length", "ten minutes", "a clip", "a slow clip", "of unknown length"],
+)
+def test_a_video_is_ready_within_its_own_length_or_a_minute(seconds: float, length: int | None, result: str) -> None:
+    end = End(Stage.TRANSCODE, READY, duration_ms=length and length * 1000)
+    assert counted(VIDEO, seconds, end) == {("video_ready", result): 1.0}
+
+
+def test_a_video_that_fails_is_bad_however_soon() -> None:
+    assert counted(VIDEO, 1, End(Stage.TRANSCODE, FAILED, Code.JOB_CANCELED)) == {("video_ready", "bad"): 1.0}
+    assert counted(VIDEO, 1, End(Stage.TRANSCODE, Status.PROCESSING)) == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "end", "result"),
+    [
+        (9, End(Stage.SCAN, Status.PROCESSING), "good"),
+        (9, End(Stage.SCAN, REJECTED, Code.INFECTED), "good"),
+        (11, End(Stage.SCAN, Status.PROCESSING), "bad"),
+        (1, End(Stage.SCAN, FAILED, Code.ATTEMPTS_EXHAUSTED), "bad"),
+        (11, End(Stage.SCAN, REJECTED, Code.EMPTY), None),
+        (11, End(Stage.SCAN, REJECTED, Code.SOURCE_MISSING), None),
+    ],
+)
+def test_a_scan_has_its_verdict_within_ten_seconds(seconds: float, end: End, result: str | None) -> None:
+    assert counted(PDF, seconds, end) == ({("scan_done", result): 1.0} if result else {})
+
+
+def test_an_image_whose_scan_fails_is_late_for_both() -> None:
+    found = counted(IMAGE, 1, End(Stage.SCAN, FAILED, Code.ATTEMPTS_EXHAUSTED))
+    assert found == {("scan_done", "bad"): 1.0, ("image_ready", "bad"): 1.0}
+
+
+def test_why_assets_end_is_counted_by_code() -> None:
+    metrics = Metrics()
+    for end in (End(Stage.IMAGE, READY), End(Stage.IMAGE, REJECTED, Code.CORRUPT), End(Stage.SCAN, Status.PROCESSING)):
+        count_end(metrics, uploaded(IMAGE, 1), end)
+    found = {
+        (sample.labels["status"], sample.labels["code"])
+        for metric in metrics.ended.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    }
+    assert found == {("ready", ""), ("rejected", "corrupt")}
