@@ -1,17 +1,18 @@
 """`python -m consumer.replay ASSET_ID… [--stage …]`: opens a new round for assets that failed or stand still.
 
 The stage (unless named: the one that failed) is queued again with attempts from zero, and its message goes out through
-the outbox. Exit status 0 all were queued, 1 some were not, 2 wrong usage or configuration.
+the outbox. Exit status 0 all were queued, 1 some were not or a dependency is away, 2 wrong usage or configuration, 130
+interrupted.
 """
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from uuid import UUID
 
+from consumer.command import FAILED, INTERRUPTED, ended, interruptible, require_schema
 from consumer.reconciler import REQUESTS
 from media.asset import Asset, Stage
 from media.asset_store.assets import AssetStore
@@ -21,12 +22,19 @@ from media.aws import Clients
 from media.errors import UnavailableError
 from media.message_queue import MessageQueues
 from media.outbox import Effect, EffectKind, Outbox
-from media.settings import Settings, SettingsError, load
-from media.telemetry import configure_logging
+from media.settings import Settings
 
 
 class NotReplayedError(Exception):
     """Why an asset stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Which stage is queued anew; `unsent` is why its message waits in the outbox, empty when it is on its way."""
+
+    stage: Stage
+    unsent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +45,8 @@ class Replay:
     replays: Replays
     outbox: Outbox
 
-    async def __call__(self, asset_id: UUID, stage: Stage | None) -> Stage:
-        """Queue a stage of an asset anew; returns which. Raises NotReplayedError, UnavailableError."""
+    async def __call__(self, asset_id: UUID, stage: Stage | None) -> Replayed:
+        """Queue a stage of an asset anew. Raises NotReplayedError; UnavailableError, and nothing has changed."""
         asset = await self.assets.get(asset_id)
         if asset is None:
             raise NotReplayedError("there is no such asset")
@@ -50,8 +58,11 @@ class Replay:
             raise NotReplayedError(
                 f"it is {asset.status}; {chosen} is at work, or was never reached, or what has ended stays as it is"
             )
-        await self.outbox.carry_out(rows)
-        return chosen
+        try:
+            await self.outbox.carry_out(rows)
+        except UnavailableError as error:
+            return Replayed(chosen, unsent=str(error))
+        return Replayed(chosen)
 
 
 def _request(asset: Asset, stage: Stage) -> Effect:
@@ -61,22 +72,36 @@ def _request(asset: Asset, stage: Stage) -> Effect:
 
 
 async def run(asset_ids: Sequence[UUID], stage: Stage | None, settings: Settings) -> int:
-    """Replay each; returns the exit status."""
-    refused = 0
+    """Replay each once; returns the exit status. A first signal ends it after the asset that is at hand."""
+    await require_schema(settings)
+    told = True
     async with AsyncExitStack() as stack:
+        stop = stack.enter_context(interruptible())
         database = await stack.enter_async_context(connect(settings.database_url, application="media-replay"))
         queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
         outbox = Outbox(database, {EffectKind.SEND: queues.send_rows})
         replay = Replay(AssetStore(database), Replays(database), outbox)
-        for asset_id in asset_ids:
-            try:
-                chosen = await replay(asset_id, stage)
-            except NotReplayedError as error:
-                refused += 1
-                sys.stderr.write(f"{asset_id}: not replayed: {error}\n")
-            else:
-                sys.stdout.write(f"{asset_id}: {chosen} queued\n")
-    return 1 if refused else 0
+        for asset_id in dict.fromkeys(asset_ids):
+            if stop.is_set():
+                sys.stderr.write(f"interrupted: {asset_id} and what follows stay as they are\n")
+                return INTERRUPTED
+            told = await _told(replay, asset_id, stage) and told
+    return 0 if told else FAILED
+
+
+async def _told(replay: Replay, asset_id: UUID, stage: Stage | None) -> bool:
+    """Replay one and say what came of it; whether it is queued. Raises UnavailableError for what follows too."""
+    try:
+        replayed = await replay(asset_id, stage)
+    except NotReplayedError as error:
+        sys.stderr.write(f"{asset_id}: not replayed: {error}\n")
+        return False
+    except UnavailableError:
+        sys.stderr.write(f"{asset_id} and what follows: not replayed\n")
+        raise
+    later = f"; a consumer sends its message later: {replayed.unsent}" if replayed.unsent else ""
+    sys.stdout.write(f"{asset_id}: {replayed.stage} queued{later}\n")
+    return True
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -89,17 +114,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> int:
     options = parsed(sys.argv[1:])
-    try:
-        settings = load()
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    configure_logging("console" if sys.stderr.isatty() else "json", "warning")
-    try:
-        return asyncio.run(run(options.asset_ids, options.stage, settings))
-    except UnavailableError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    return ended(lambda settings: run(options.asset_ids, options.stage, settings))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError
 
 from media import request_signature
 from media.errors import Dependency, UnavailableError
@@ -50,6 +51,8 @@ type Sent = Callable[[str, str], None]
 class Clients:
     """Opens clients as they are asked for and closes them, last first, with the stack that it is given.
 
+    To open one raises UnavailableError where AWS's own configuration is wrong.
+
     `sent` is told of requests to S3 and MediaConvert, tries again included: those are what is paid for. SQS's are
     counted by queue where they are made, and asking twice costs the receive loop.
     """
@@ -91,9 +94,12 @@ class Clients:
         return await self._client("mediaconvert", endpoint, settings)
 
     async def _client(self, service: str, endpoint: str | None, settings: AioConfig) -> Any:
-        client = await self._stack.enter_async_context(
-            self._session.create_client(service, endpoint_url=endpoint, config=settings),
-        )
+        try:
+            client = await self._stack.enter_async_context(
+                self._session.create_client(service, endpoint_url=endpoint, config=settings),
+            )
+        except BotoCoreError as error:  # a profile that is nowhere, a configuration file that cannot be read
+            raise UnavailableError(Dependency(service), f"{type(error).__name__}: {error}") from error
         if self._sent and service != "sqs":
             client.meta.events.register("before-send", _telling(self._sent, service))
         return client

@@ -1,18 +1,18 @@
 """`python -m consumer.dlq list|show|redrive|purge QUEUE`: looks at dead letters, moves them back, or throws them away.
 
-Exit status 0 done, 1 a dependency is away, a move failed or only a part of a large queue was looked at, 2 wrong usage
-or configuration, 130 interrupted.
+Exit status 0 done, 1 a dependency is away, a move failed, only a part of a large queue was looked at or nobody reads
+what is written, 2 wrong usage or configuration, 130 interrupted. Whatever the status, no letter is lost.
 """
 
 import argparse
 import asyncio
 import re
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from consumer.command import FAILED, INTERRUPTED, ended, interruptible, require_schema
 from consumer.dlq import report
 from consumer.dlq.letters import subjects_of
 from media.asset_store.assets import AssetStore
@@ -21,14 +21,15 @@ from media.aws import Clients
 from media.dead_letters import moves
 from media.dead_letters.browser import LIMIT, Browser
 from media.dead_letters.letters import DeadLetter, Selection
-from media.errors import UnavailableError
 from media.message_queue import MessageQueue, MessageQueues, Move
-from media.settings import QUEUES, Settings, SettingsError, load
-from media.telemetry import configure_logging
+from media.settings import QUEUES, Settings
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": 1, "m": report.MINUTE, "h": report.HOUR, "d": report.DAY}
-INTERRUPTED = 130
+SLOWEST, FASTEST = 0.1, 500.0
+"""Messages a second: slower would outlast the hold of a message, faster SQS does not move."""
+GOES_WITH = {"rate": ("redrive",), "dry_run": ("redrive", "purge")}
+"""Options that not every command has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ async def show_groups(task: Task) -> int:
 
 async def show_letters(task: Task) -> int:
     """Every letter with its asset and that asset's timeline."""
+    await require_schema(task.settings)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(connect(task.settings.database_url, application="media-dlq"))
         store = AssetStore(database)
@@ -77,7 +79,7 @@ def _completeness(task: Task, *, incomplete: bool) -> int:
             " may be more that is meant. Redrive or purge first what stands before it",
             file=sys.stderr,
         )
-    return 1 if incomplete else 0
+    return FAILED if incomplete else 0
 
 
 async def _show_assets(store: AssetStore, queue: str, letter: DeadLetter) -> None:
@@ -91,11 +93,11 @@ async def redrive(task: Task) -> int:
     """Back to the queue they came from: by SQS itself where all are meant and it can, else one by one."""
     if task.dry_run:
         return await show_groups(task)
-    if task.selection.everything:
+    if task.selection.everything and task.pace.whole:
         move = await moves.move_by_sqs(task.dead, task.source, task.pace, task.stop, _progress)
         if move is not None:
             print(f"{task.dead.name}: {move.moved} moved by SQS to {task.source.name}, {move.status} {move.failure}")
-            return 0 if move.status == "COMPLETED" else 1
+            return 0 if move.status == "COMPLETED" else FAILED
     tally = report.Tally()
     try:
         incomplete = await moves.move_one_by_one(
@@ -141,10 +143,19 @@ def _age(text: str) -> float:
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0.1 <= rate <= 500:  # noqa: PLR2004 - slower would outlast the hold of a message; faster SQS does not move
-        raise argparse.ArgumentTypeError("must be between 0.1 and 500 messages a second")
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not SLOWEST <= rate <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of messages a second from {SLOWEST:g} to {FASTEST:g}")
     return rate
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty one would mean all letters; leave --reason out for that")
+    return text
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -152,37 +163,21 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m consumer.dlq", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("queue", type=_queue, metavar="QUEUE", help=f"one of {', '.join(QUEUES)}")
-    parser.add_argument("--reason", help="only this error code, or reasons that contain this text")
+    parser.add_argument("--reason", type=_reason, help="only this error code, or reasons that contain this text")
     parser.add_argument("--older-than", type=_age, metavar="AGE", help="only those dead for longer: 90s, 30m, 2h, 3d")
     parser.add_argument("--dry-run", action="store_true", help="redrive, purge: only say what would go")
     parser.add_argument("--rate", type=_rate, metavar="N", help="redrive: at most N messages a second")
-    return parser.parse_args(arguments)
-
-
-@contextmanager
-def _interruptible() -> Iterator[asyncio.Event]:
-    """An event that the first signal sets; a second one does what it does everywhere."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt() -> None:
-        stop.set()
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-    for number in numbers:
-        loop.add_signal_handler(number, interrupt)
-    try:
-        yield stop
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+    options = parser.parse_args(arguments)
+    for name, commands in GOES_WITH.items():
+        if getattr(options, name) and options.command not in commands:
+            parser.error(f"--{name.replace('_', '-')} goes with {' and '.join(commands)} only")
+    return options
 
 
 async def run(options: argparse.Namespace, settings: Settings) -> int:
     """Carry out one command; a first signal ends it in order, a second one at once."""
     async with AsyncExitStack() as stack:
-        stop = stack.enter_context(_interruptible())
+        stop = stack.enter_context(interruptible())
         queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
         task = Task(
             queue=options.queue,
@@ -195,22 +190,15 @@ async def run(options: argparse.Namespace, settings: Settings) -> int:
             settings=settings,
         )
         status = await COMMANDS[options.command](task)
-    return INTERRUPTED if stop.is_set() else status
+    if stop.is_set():
+        print("interrupted: there may be more than was told; what was not done yet stays as it was", file=sys.stderr)
+        return INTERRUPTED
+    return status
 
 
 def main() -> int:
     options = parsed(sys.argv[1:])
-    try:
-        settings = load()
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 2
-    configure_logging("console" if sys.stderr.isatty() else "json", "warning")
-    try:
-        return asyncio.run(run(options, settings))
-    except UnavailableError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return ended(lambda settings: run(options, settings))
 
 
 if __name__ == "__main__":

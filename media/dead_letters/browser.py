@@ -79,8 +79,8 @@ class Browser:
                 if selection.matches(letter, self._clock()):
                     yield letter
 
-    async def remove(self, letters: list[DeadLetter]) -> None:
-        """Delete at most ten letters. One whose hold ended meanwhile stays, and a warning says so."""
+    async def remove(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+        """Delete at most ten letters; returns those. One whose hold ended meanwhile stays, and a warning says so."""
         failed = await self._queue.delete([letter.received.receipt for letter in letters])
         kept = {failure.receipt for failure in failed}
         for letter in letters:
@@ -89,6 +89,7 @@ class Browser:
                 continue
             self._held.pop(letter.received.message_id, None)
             self._removed.add(letter.received.message_id)
+        return [letter for letter in letters if letter.received.receipt not in kept]
 
     async def _receive(self) -> list[DeadLetter] | None:
         """The next messages that were not seen before, None when the queue is empty.

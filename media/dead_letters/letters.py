@@ -79,12 +79,12 @@ class Selection:
 
 
 def letter_of(received: Received) -> DeadLetter:
-    """Reads what the consumer wrote on the message when it gave up on it."""
+    """Reads what the consumer wrote on the message when it gave up on it, or EventBridge on what it cannot deliver."""
     first = _attribute(received, "first-received")
     return DeadLetter(
         received=received,
-        error=_attribute(received, "error") or MOVED_BY_SQS,
-        reason=_attribute(received, "reason"),
+        error=_attribute(received, "error") or _attribute(received, "ERROR_CODE") or MOVED_BY_SQS,
+        reason=_attribute(received, "reason") or _attribute(received, "ERROR_MESSAGE"),
         source=_attribute(received, "source-queue"),
         first_received=_seconds(first) or received.sent,
         died=received.sent,

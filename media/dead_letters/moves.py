@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from media.dead_letters.browser import HOLD, Browser
 from media.dead_letters.letters import DeadLetter, Selection
+from media.errors import UnavailableError
 from media.message_queue import BATCH, MessageQueue, Move
 
 LOOK_PAUSE = 1.0
@@ -26,6 +27,11 @@ class Pace:
     def at_once(self) -> int:
         """Messages received at once: no more than are moved well before their hold ends."""
         return BATCH if self.rate is None else max(1, min(BATCH, int(self.rate * HOLD / 2)))
+
+    @property
+    def whole(self) -> bool:
+        """Whether SQS itself can keep it, which counts in whole messages a second."""
+        return self.rate is None or self.rate >= 1
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Until the next message may go, or the stop."""
@@ -69,22 +75,40 @@ async def move_by_sqs(
     stop: asyncio.Event,
     progress: Callable[[Move], Awaitable[None]],
 ) -> Move | None:
-    """Have SQS move the whole queue; None where it cannot. When stopped, the task is cancelled: nothing is lost."""
-    task = await dead.start_move(source, rate=max(1, int(pace.rate)) if pace.rate else None)
+    """Have SQS move the whole queue; None where it cannot. When stopped, the task is cancelled: nothing is lost.
+
+    Raises UnavailableError; a task that has begun goes on without us then.
+    """
+    task = await dead.start_move(source, rate=int(pace.rate) if pace.rate else None)
     if task is None:
         return None
-    while (move := await dead.move()).running:
-        await progress(move)
-        if await _stopped(stop, LOOK_PAUSE):
-            await dead.cancel_move(task)
-            return await dead.move()
+    try:
+        while (move := await dead.move()).running:
+            await progress(move)
+            if await _stopped(stop, LOOK_PAUSE):
+                return await _cancelled(dead, task)
+    except UnavailableError as error:
+        raise UnavailableError(
+            error.dependency, f"{error.detail}. SQS itself goes on moving; it refuses another move until it is done"
+        ) from error
     return move
+
+
+async def _cancelled(dead: MessageQueue, task: str) -> Move:
+    """How the task stands once it is cancelled. One that has ended meanwhile is refused, and need not be."""
+    try:
+        await dead.cancel_move(task)
+    except UnavailableError:
+        if (move := await dead.move()).running:
+            raise
+        return move
+    return await dead.move()
 
 
 async def purge(
     dead: MessageQueue, selection: Selection, stop: asyncio.Event, gone: Callable[[DeadLetter], None]
 ) -> bool:
-    """Delete the selected letters for good. Raises UnavailableError.
+    """Delete the selected letters for good; `gone` is told each that is. Raises UnavailableError.
 
     True when the look ended before the queue did, so that more may be there that is meant.
     """
@@ -92,13 +116,17 @@ async def purge(
         batch: list[DeadLetter] = []
         async for letter in browser.letters(selection):
             batch.append(letter)
-            gone(letter)
             if len(batch) == BATCH:
-                await browser.remove(batch)
+                await _throw_away(browser, batch, gone)
                 batch = []
         if batch:
-            await browser.remove(batch)
+            await _throw_away(browser, batch, gone)
         return browser.truncated
+
+
+async def _throw_away(browser: Browser, batch: list[DeadLetter], gone: Callable[[DeadLetter], None]) -> None:
+    for letter in await browser.remove(batch):
+        gone(letter)
 
 
 async def _stopped(stop: asyncio.Event, seconds: float) -> bool:

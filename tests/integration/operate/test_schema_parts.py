@@ -16,19 +16,19 @@ from tests.conftest import TEMPLATE
 
 
 @pytest.fixture
-async def database(postgres_server: Postgres) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def dsn(postgres_server: Postgres) -> AsyncIterator[str]:
     """A database that has everything, to take something from."""
     name = f"parts_{uuid4().hex}"
     await postgres_part.create_database(postgres_server, name, template=TEMPLATE)
-    connection = await asyncpg.connect(postgres_server.dsn(name))
-    yield connection
-    await connection.close()
+    yield postgres_server.dsn(name)
     await postgres_part.drop_database(postgres_server, name)
 
 
 @pytest.fixture
-def dsn(database: "asyncpg.Connection[asyncpg.Record]", postgres_server: Postgres) -> str:
-    return postgres_server.dsn(str(database._params.database))
+async def database(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
 
 
 async def test_the_list_beside_the_schema_says_what_it_makes(

@@ -1,0 +1,91 @@
+"""How an operator's command begins and ends: settings, signals, and all that goes wrong as words and a status."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from media import schema
+from media.errors import UnavailableError
+from media.schema import SchemaError
+from media.settings import Settings, SettingsError, load
+from media.telemetry import configure_logging
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+
+
+def ended(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> int:
+    """Run a command; returns the exit status, its own unless it broke off.
+
+    Then FAILED: a dependency is away, the database has another schema, or nobody reads what is written; WRONG: the
+    configuration; INTERRUPTED: by Ctrl-C, where the command did not see to it itself.
+    """
+    try:
+        settings = load()
+    except SettingsError as error:
+        _tell(str(error))
+        return WRONG
+    configure_logging("console" if sys.stderr.isatty() else "json", "warning")
+    try:
+        status = asyncio.run(command(settings))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _tell("interrupted; nothing is lost")
+        return INTERRUPTED
+    except (UnavailableError, SchemaError) as error:
+        _tell(str(error))
+    except OSError as error:
+        _tell(f"{_what(error)}: {error}. What was done stays done")
+    else:
+        return status
+    _give_up_output()
+    return FAILED
+
+
+def _what(error: OSError) -> str:
+    return "nobody reads on" if isinstance(error, BrokenPipeError) else "what was found cannot be written"
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):  # when standard error is gone too, the status must do
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _give_up_output() -> None:
+    """Write what is left of standard output where it can be written; else nowhere, and not with a trace at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+async def require_schema(settings: Settings) -> None:
+    """Raises SchemaError unless the database is there and one that this code knows."""
+    try:
+        await schema.check(settings.database_url)
+    except OSError as error:
+        raise SchemaError(f"the database cannot be reached: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[asyncio.Event]:
+    """An event that the first signal sets; a second one does what it does everywhere."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt() -> None:
+        stop.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

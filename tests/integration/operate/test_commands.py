@@ -1,0 +1,223 @@
+"""The operator's commands, told odd things at bad times: clear words, the status that is documented, nothing lost."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from consumer import replay
+from consumer.dlq import __main__ as dlq
+from deploy.local import postgres as postgres_part
+from deploy.local.postgres import Postgres
+from media.asset_store.database import connect
+from tests.integration.operate.conftest import DEADLINE, ROOT, Desk, Ended
+from tests.integration.operate.test_replay import failed_asset
+
+CLI, REPLAY = "consumer.dlq", "consumer.replay"
+NOWHERE = "127.0.0.1:9"
+
+
+async def finished(process: asyncio.subprocess.Process) -> Ended:
+    async with asyncio.timeout(DEADLINE):
+        out, err = await process.communicate()
+    return Ended(process.returncode or 0, (out or b"").decode(), err.decode())
+
+
+async def dead(desk: Desk, queue: str = "images") -> list[str]:
+    return await desk.bodies(desk.queues.dead_letters(queue).url)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "the following arguments are required"),
+        (["look", "images"], "invalid choice: 'look'"),
+        (["list"], "the following arguments are required: QUEUE"),
+        (["list", ""], "'' is none of uploads, images"),
+        (["list", "thumbnails"], "'thumbnails' is none of uploads, images"),
+        (["list", "images", "uploads"], "unrecognized arguments: uploads"),
+        (["redrive", "images", "--rate", "0"], "'0' is no number of messages a second from 0.1 to 500"),
+        (["redrive", "images", "--rate", "-5"], "'-5' is no number of messages a second"),
+        (["redrive", "images", "--rate", "nan"], "'nan' is no number of messages a second"),
+        (["redrive", "images", "--rate", "inf"], "'inf' is no number of messages a second"),
+        (["redrive", "images", "--rate", "fast"], "'fast' is no number of messages a second"),
+        (["redrive", "images", "--rate", "501"], "'501' is no number of messages a second"),
+        (["purge", "images", "--rate", "5"], "--rate goes with redrive only"),
+        (["list", "images", "--dry-run"], "--dry-run goes with redrive and purge only"),
+        (["purge", "images", "--older-than", "soon"], "'soon' is not like 90s, 30m, 2h or 3d"),
+        (["purge", "images", "--older-than", "3"], "'3' is not like 90s"),
+        (["purge", "images", "--older-than", "-3d"], "expected one argument"),
+        (["purge", "images", "--older-than=-3d"], "'-3d' is not like 90s"),
+        (["purge", "images", "--older-than", ""], "'' is not like 90s"),
+        (["purge", "images", "--reason", ""], "an empty one would mean all letters"),
+        (["purge", "images", "--reason", " \t"], "an empty one would mean all letters"),
+        (["purge", "images", "--reason"], "expected one argument"),
+    ],
+)
+def test_wrong_usage_of_dlq(arguments: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        dlq.parsed(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "the following arguments are required: ASSET_ID"),
+        (["everything"], "invalid UUID value: 'everything'"),
+        ([str(uuid4()), "--stage", "thumbnail"], "--stage {scan,image,transcode}"),
+        ([str(uuid4()), "--stage", ""], "invalid Stage value: ''"),
+    ],
+)
+def test_wrong_usage_of_replay(arguments: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        replay.parsed(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@asynccontextmanager
+async def written_to(desk: Desk, output: int, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command whose standard output is this."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *arguments, cwd=ROOT, env={**os.environ, **desk.env}, stdout=output,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    os.close(output)
+    yield process
+
+
+def unread() -> int:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize("command", ["list", "show", "redrive", "purge"])
+async def test_nobody_reads_on(desk: Desk, command: str) -> None:
+    for n in range(3):
+        await desk.bury("images", json.dumps({"n": n}))
+    async with written_to(desk, unread(), CLI, command, "images", "--reason", "it broke") as process:
+        ended = await finished(process)
+    assert (ended.status, ended.err) == (
+        1, "nobody reads on: [Errno 32] Broken pipe. What was done stays done\n",
+    )  # fmt: skip
+    left = await dead(desk) + await desk.bodies(desk.queues["images"].url)
+    assert len(left) == (0 if command == "purge" else 3)
+
+
+async def test_a_full_disk_is_told(desk: Desk) -> None:
+    await desk.bury("images", "{}")
+    async with written_to(desk, os.open("/dev/full", os.O_WRONLY), CLI, "list", "images") as process:
+        ended = await finished(process)
+    assert (ended.status, ended.err.count("\n")) == (1, 1)
+    assert "No space left on device" in ended.err
+
+
+@pytest.mark.parametrize("command", ["list", "show", "redrive", "purge"])
+async def test_sqs_away(desk: Desk, command: str) -> None:
+    ended = await finished(await desk.start(CLI, command, "images", AWS_ENDPOINT_URL=f"http://{NOWHERE}"))
+    assert ended.status == 1
+    assert ended.err.splitlines()[-1].startswith("sqs is unavailable: ")
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("setting", [{"AWS_PROFILE": "nobody"}, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}])
+async def test_credentials_that_are_not_there(desk: Desk, setting: dict[str, str], tmp_path: Path) -> None:
+    without = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    ended = await finished(await desk.start(CLI, "list", "images", **without, **setting))
+    assert ended.status == 1
+    assert "Traceback" not in ended.err
+    assert "sqs is unavailable: " in ended.err
+
+
+@pytest.mark.parametrize("arguments", [(CLI, "show", "images"), (REPLAY, str(uuid4()))], ids=["dlq", "replay"])
+async def test_the_database_away(desk: Desk, arguments: Sequence[str]) -> None:
+    await desk.bury("images", "{}")
+    away = f"postgresql://nobody@{NOWHERE}/none"
+    ended = await finished(await desk.start(*arguments, MEDIA_DATABASE_URL=away))
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.startswith("the database cannot be reached: ")
+    assert len(ended.err.splitlines()) == 1
+    assert await dead(desk) == ["{}"]
+
+
+@pytest.mark.parametrize("arguments", [(CLI, "show", "images"), (REPLAY, str(uuid4()))], ids=["dlq", "replay"])
+async def test_a_database_without_the_schema(desk: Desk, postgres_server: Postgres, arguments: Sequence[str]) -> None:
+    name = f"empty_{uuid4().hex}"
+    await postgres_part.create_database(postgres_server, name)
+    ended = await finished(await desk.start(*arguments, MEDIA_DATABASE_URL=postgres_server.dsn(name)))
+    await postgres_part.drop_database(postgres_server, name)
+    assert (ended.status, ended.out) == (1, "")
+    assert "run `python -m media.schema apply`" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_replayed_while_sqs_is_away_it_waits_in_the_outbox(desk: Desk) -> None:
+    async with connect(desk.dsn) as database:
+        asset_id = await failed_asset(database)
+        process = await desk.start(REPLAY, str(asset_id), str(asset_id), AWS_ENDPOINT_URL=f"http://{NOWHERE}")
+        ended = await finished(process)
+        assert ended.status == 0, ended.err
+        assert ended.out.startswith(f"{asset_id}: image queued; a consumer sends its message later: sqs is unavailable")
+        assert len(ended.out.splitlines()) == 1
+        assert await database.fetchval("SELECT count(*) FROM outbox WHERE asset_id = $1", asset_id) == 1
+
+
+async def waiting(connection: "asyncpg.Connection[asyncpg.Record]", application: str) -> None:
+    """Until a statement of that application waits for a lock."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(DEADLINE):
+        while not await connection.fetchval(asked, application):
+            pass  # each look is a request: the loop waits by itself
+
+
+async def held_up(desk: Desk, first: UUID, second: UUID) -> Ended:
+    """Replay two, of which the first is held by somebody; interrupted meanwhile."""
+    holder, looker = await asyncpg.connect(desk.dsn), await asyncpg.connect(desk.dsn)
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT 1 FROM assets WHERE asset_id = $1 FOR UPDATE", first)
+            process = await desk.start(REPLAY, str(first), str(second))
+            await waiting(looker, "media-replay")
+            process.send_signal(signal.SIGINT)
+        return await finished(process)
+    finally:
+        await holder.close()
+        await looker.close()
+
+
+async def test_replay_that_is_interrupted_finishes_the_one_at_hand(desk: Desk) -> None:
+    async with connect(desk.dsn) as database:
+        first, second = await failed_asset(database), await failed_asset(database)
+        ended = await held_up(desk, first, second)
+        assert (ended.status, ended.out) == (130, f"{first}: image queued\n")
+        assert ended.err == f"interrupted: {second} and what follows stay as they are\n"
+        assert await database.fetchval("SELECT status FROM assets WHERE asset_id = $1", second) == "failed"
+
+
+async def test_interrupted_twice_it_ends_at_once_and_keeps_every_letter(desk: Desk) -> None:
+    for n in range(60):
+        await desk.bury("images", json.dumps({"n": n}))
+    process = await desk.start(CLI, "redrive", "images", "--rate", "50")
+    async with asyncio.timeout(DEADLINE):
+        while (await desk.queues["images"].depth()).visible < 5:
+            pass  # each look is a request: the loop waits by itself
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+    ended = await finished(process)
+    assert ended.status == 130
+    assert "interrupted" in ended.err
+    assert "Traceback" not in ended.err
+    moved = await desk.bodies(desk.queues["images"].url)
+    left = await desk.queues.dead_letters("images").depth()
+    assert len(set(moved)) + left.visible + left.in_flight >= 60
