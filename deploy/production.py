@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from urllib.request import Request, urlopen
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pydantic import BaseModel, ValidationError
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 OSV = "https://api.osv.dev/v1/querybatch"
 AUDIT_DEADLINE = 30.0
 """Seconds for the vulnerability database's answer."""
+ANSWER_LIMIT = 16 * 1024 * 1024
+"""Bytes of it; one that is longer is cut, and then is no answer."""
 _ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
 
 
@@ -35,6 +39,28 @@ class Package:
     version: str
     licence: str
     entry: str
+
+
+class AuditError(Exception):
+    """The vulnerability database cannot be asked, or what it says is no answer."""
+
+
+class Known(BaseModel):
+    """One entry of the OSV database."""
+
+    id: str
+
+
+class Result(BaseModel):
+    """What is known against one version. Nothing is an empty object."""
+
+    vulns: list[Known] = []
+
+
+class Answer(BaseModel):
+    """Of a batch of questions, in their order."""
+
+    results: list[Result]
 
 
 def packages() -> list[Package]:
@@ -139,23 +165,30 @@ def outdated() -> list[str]:
 
 
 def vulnerabilities(found: list[Package]) -> dict[str, list[str]]:
-    """What the OSV database knows against these versions, by package. Raises OSError when it cannot be asked."""
+    """What the OSV database knows against these versions, by package. Raises AuditError when it does not say."""
     queries = [{"package": {"name": p.name, "ecosystem": "PyPI"}, "version": p.version} for p in found]
     request = Request(OSV, json.dumps({"queries": queries}).encode(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=AUDIT_DEADLINE) as answer:  # noqa: S310 - a constant
-        results = json.load(answer)["results"]
+    try:
+        with urlopen(request, timeout=AUDIT_DEADLINE) as answer:  # noqa: S310 - a constant
+            said = answer.read(ANSWER_LIMIT)
+    except (OSError, HTTPException) as error:
+        raise AuditError(f"{OSV} cannot be asked: {type(error).__name__}: {error}") from error
+    try:
+        results = Answer.model_validate_json(said).results
+    except ValidationError as error:
+        raise AuditError(f"{OSV} answered something else than results: {said[:100]!r}") from error
+    if len(results) != len(found):
+        raise AuditError(f"{OSV} answered {len(results)} of {len(found)} questions")
     return {
-        p.name: [entry["id"] for entry in result["vulns"]]
-        for p, result in zip(found, results, strict=True)
-        if result.get("vulns")
+        p.name: [entry.id for entry in result.vulns] for p, result in zip(found, results, strict=True) if result.vulns
     }
 
 
 def _audit() -> int:
     try:
         known = vulnerabilities(packages())
-    except OSError as error:
-        sys.stderr.write(f"{OSV} cannot be asked: {error}\n")
+    except AuditError as error:
+        sys.stderr.write(f"{error}\n")
         return 3
     for name, ids in known.items():
         sys.stderr.write(f"{name}: {', '.join(ids)}\n")
@@ -163,7 +196,7 @@ def _audit() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 done, 1 out of date or vulnerable, 2 wrong usage, 3 the database cannot be asked."""
+    """Exit status 0 done, 1 out of date or vulnerable, 2 wrong usage, 3 the database gave no answer."""
     match arguments:
         case []:
             found = packages()

@@ -1,8 +1,11 @@
 """What production installs is what the lock file says, and the scanner's limits are those of the settings."""
 
+import io
+import json
 import re
 import shutil
 import subprocess
+from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,44 @@ def test_ci_fails_for_tests_and_findings_but_not_without_a_database(
     assert ended.returncode == status, ended.stderr
     assert (tmp_path / "ran").read_text().split() == ["test.sh", ".venv/bin/python"]
     assert ("not audited" in ended.stderr) == (audit == 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"<html>a proxy asks you to log in</html>", "something else than results: b'<html>a proxy"),
+        (b"", "something else than results: b''"),
+        (b"[]", "something else than results"),
+        (b'{"message": "too many requests"}', "something else than results"),
+        (b'{"results": null}', "something else than results"),
+        (b'{"results": [{"vulns": [{}]}]}', "something else than results"),
+        (b"\xff\xfe\x00", "something else than results"),
+        (b'{"results": []}', "answered 0 of"),
+        (OSError("no route"), "cannot be asked: OSError: no route"),
+        (IncompleteRead(b"{"), "cannot be asked: IncompleteRead"),
+    ],
+)
+def test_an_audit_without_an_answer_is_told(
+    answer: bytes | Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*_: object, **__: object) -> io.BytesIO:
+        if isinstance(answer, Exception):
+            raise answer
+        return io.BytesIO(answer)
+
+    monkeypatch.setattr(production, "urlopen", asked)
+    assert production.main(["--audit"]) == 3
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_known_against_a_version_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = production.packages()
+    results = [{"vulns": [{"id": "GHSA-x", "modified": "2026"}]}, *({} for _ in found[1:])]
+    monkeypatch.setattr(production, "urlopen", lambda *_, **__: io.BytesIO(json.dumps({"results": results}).encode()))
+    assert production.main(["--audit"]) == 1
+    assert capsys.readouterr().err == f"{found[0].name}: GHSA-x\n"
 
 
 def test_the_image_is_locked_down() -> None:
