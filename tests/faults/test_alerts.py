@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import yaml  # type: ignore[import-untyped] # ships no types
 
+from deploy.panels import ROWS
 from media.asset import AssetType, ObjectVersion, upload_key
 from media.asset import Delivery as Audience
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
@@ -36,9 +37,19 @@ SEEN = (
     "media_poll_last_success_timestamp_seconds", "media_scans_total", "media_visibility_lost_total",
     "media_outbox_pending", "media_oldest_unfinished_asset_seconds", "media_event_loop_lag_seconds_bucket",
     "media_http_requests_total", "media_asset_ready_seconds_bucket", "media_message_dwell_seconds_bucket",
-    "slo:media_bad:ratio1h", "queue:media_failures:ratio15m",
+    'media_objective_events_total{slo="image_ready",result="good"} > 0',
+    'media_objective_events_total{slo="scan_done",result="good"} > 0',
+    'slo:media_bad:ratio1h{slo="image_ready"}', 'slo:media_bad:ratio1h{slo="scan_done"}',
+    "queue:media_failures:ratio15m", "media:runbook:info",
 )  # fmt: skip
 """What the rules look at. That none fires says something only where these are there."""
+NOTHING_WRONG = {
+    "Videos ready in their length", "Videos: upload to ready, in lengths of the video",
+    "Transcoded, seconds of output a second", "Assets that were rejected or failed, by code",
+    "Tries that failed, by cause", "API: answers that are no success",
+    "API: refused by a rate limit, and event streams open",
+}  # fmt: skip
+"""Panels that may be empty while pictures and documents alone come and nothing fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,17 @@ async def passes_promtool(http: aiohttp.ClientSession, daemon: Daemon) -> None:
     assert process.returncode == 0, said.decode()
 
 
+async def unanswered(prometheus: Prometheus) -> set[str]:
+    """The titles of the dashboard's panels of which some question finds nothing."""
+    lines = [panel for row in ROWS for _, panels in row.lines for panel in panels]
+    return {
+        panel.title
+        for panel in lines
+        for expression, _ in panel.queries
+        if not await prometheus.query(expression.replace("$__range", "1h"))
+    }
+
+
 async def all_is_well_for(site: Site, seconds: float) -> None:
     async with watch(site, SOBER) as seen:
         async with balancing(seen.api) as balancer, clients_of(balancer) as clients:
@@ -100,6 +122,7 @@ async def all_is_well_for(site: Site, seconds: float) -> None:
             assert not clients.failed
         for name in SEEN:
             assert await seen.prometheus.query(name), name
+        assert await unanswered(seen.prometheus) <= NOTHING_WRONG
         assert await seen.prometheus.fired() == set()
         for daemon in (seen.consumer, seen.api):
             await passes_promtool(seen.prometheus.http, daemon)

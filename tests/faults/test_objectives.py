@@ -1,0 +1,55 @@
+"""What is counted of an asset's end is what was committed: once, by its cause, and from when the upload was told of."""
+
+import time
+from uuid import uuid4
+
+import pytest
+
+from consumer.claims import StageRunner
+from consumer.outcomes import Kind
+from media.asset import AssetType, Delivery, ObjectVersion, upload_key
+from media.asset_store.assets import AssetStore, NewAsset, StoredObject
+from tests.faults.test_claims import Bench, bench, delivery, rendered, unlucky
+
+__all__ = ["bench"]
+
+
+def value(runner: StageRunner, name: str, **labels: str) -> float:
+    return runner.metrics.registry.get_sample_value(f"media_{name}_total", labels) or 0.0
+
+
+async def test_a_stage_whose_attempts_are_exhausted_is_one_bad_event_with_its_cause(bench: Bench) -> None:
+    asset_id, runner = await bench.asset(), bench.runner(unlucky, attempts=2)
+    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.RETRY
+    assert value(runner, "objective_events", slo="image_ready", result="bad") == 0, "it may still make it"
+    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.DEAD
+    assert (await runner.run(asset_id, "v", delivery(sent=time.time() - 60))).kind is Kind.DUPLICATE
+    assert value(runner, "objective_events", slo="image_ready", result="bad") == 1
+    assert value(runner, "stage_failures", stage="image", code="storage_error") == 2
+    ended = {"asset_type": "image", "status": "failed", "code": "attempts_exhausted"}
+    assert value(runner, "assets_ended", **ended) == 1
+
+
+async def test_a_repeated_message_is_no_second_event(bench: Bench) -> None:
+    asset_id, runner = await bench.asset(), bench.runner(rendered)
+    for expected in (Kind.SUCCESS, Kind.DUPLICATE):
+        assert (await runner.run(asset_id, "v", delivery())).kind is expected
+    assert value(runner, "objective_events", slo="image_ready", result="good") == 1
+
+
+@pytest.mark.parametrize(
+    ("ago", "waited"), [(40, 40), (-40, 0), (None, 0)], ids=["in a queue", "clock ahead", "unknown"]
+)
+async def test_the_time_in_a_queue_counts_as_time_that_the_owner_waits(
+    bench: Bench,
+    ago: float | None,
+    waited: float,
+) -> None:
+    asset_id, store = uuid4(), AssetStore(bench.database)
+    key = upload_key(AssetType.IMAGE, "owner", asset_id, "p.png")
+    new = NewAsset(asset_id, "owner", AssetType.IMAGE, Delivery.PUBLIC, "image/png", "p.png", "bucket", key)
+    await store.create(new)
+    told_at = 0.0 if ago is None else time.time() - ago
+    await store.bind(asset_id, StoredObject(ObjectVersion("bucket", key, "v")), told_at=told_at)
+    query = "SELECT extract(epoch FROM now() - uploaded_at)::float8 FROM assets WHERE asset_id = $1"
+    assert await bench.db.fetchval(query, asset_id) == pytest.approx(waited, abs=5)
