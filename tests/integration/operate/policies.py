@@ -1,27 +1,35 @@
-"""IAM policies of service.yaml, evaluated, and the actions that calls need."""
+"""IAM policies of both templates, with their functions resolved for one environment."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
+from deploy.local import rehearsal, topology
 from deploy.local.emulator import ACCOUNT, REGION
 from deploy.local.topology import ENVIRONMENT, RECORDINGS_BUCKET
 
-TEMPLATE = Path(__file__).parents[3] / "deploy" / "cloudformation" / "service.yaml"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/mediaconvert"
 """The role that the embedded stack hands to its transcoder."""
+DISTRIBUTION = f"arn:aws:cloudfront::{ACCOUNT}:distribution/ABC"
+SERVICE, MEDIA = (cfn_yaml.load(str(path))["Resources"] for path in (rehearsal.SERVICE, topology.TEMPLATE))
 _VALUES = {
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
     "AWS::AccountId": ACCOUNT,
     "Environment": ENVIRONMENT,
     "RecordingsBucket": RECORDINGS_BUCKET,
+    "ServiceImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/media@sha256:0",
+    "ScannerImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/scanner@sha256:0",
+    "DatabaseSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:database-abcdef",
+    "ApiSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:api-abcdef",
+    "CloudFrontDistributionArn": DISTRIBUTION,
 }
+_SET = frozenset({"WithRecordings", "WithCloudFront", "CountsTogether", "ServedByCloudFront", "TlsRequired"})
+"""The conditions that hold, unless a test says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +52,85 @@ class Allowance:
         return need.action == self.action and any(fnmatchcase(need.resource, pattern) for pattern in self.resources)
 
 
-def allowances(role: str) -> list[Allowance]:
-    """What a role of the template may do."""
+def resolved(value: Any, conditions: frozenset[str] = _SET) -> Any:
+    """A part of a template with its functions carried out; what is left out where a condition does not hold, is."""
+    match value:
+        case {"Fn::If": [condition, yes, no]}:
+            return resolved(yes if condition in conditions else no, conditions)
+        case {"Ref": _} | {"Fn::Sub": _} | {"Fn::GetAtt": _}:
+            return _referred(value)
+        case list():
+            return [part for part in (resolved(part, conditions) for part in value) if part is not None]
+        case dict():
+            return {key: resolved(part, conditions) for key, part in value.items()}
+    return value
+
+
+def _referred(value: Any) -> str | None:
+    match value:
+        case {"Ref": "AWS::NoValue"}:
+            return None
+        case {"Ref": name}:
+            return _VALUES.get(name) or _name(name)
+        case {"Fn::GetAtt": [name, "Arn"]}:
+            return _arn(name)
+    return re.sub(r"\$\{([^}]+)\}", lambda match: _substitute(match[1]), value["Fn::Sub"])
+
+
+def _substitute(name: str) -> str:
+    return _arn(name.removesuffix(".Arn")) if name.endswith(".Arn") else _VALUES[name]
+
+
+def _name(resource: str) -> str:
+    """What a resource is called, by the property that its type has for that."""
+    properties = (SERVICE.get(resource) or MEDIA[resource])["Properties"]
+    named = next(properties[key] for key in ("LogGroupName", "QueueName", "BucketName", "Name") if key in properties)
+    return str(resolved(named))
+
+
+def _arn(resource: str) -> str:
+    if resource == "MediaConvertRole":
+        return ROLE
+    match MEDIA[resource]["Type"]:
+        case "AWS::SQS::Queue":
+            return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{_name(resource)}"
+        case "AWS::S3::Bucket":
+            return f"arn:aws:s3:::{_name(resource)}"
+        case "AWS::Events::Rule":
+            return f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{_name(resource)}"
+    raise AssertionError(f"what the ARN of {resource} is, is not known here")
+
+
+def allowances(role: str, *conditions: str) -> list[Allowance]:
+    """What a role may do; `conditions` hold beside the usual ones."""
+    holding = _SET | set(conditions)
     found: list[Allowance] = []
-    for policy in cfn_yaml.load(str(TEMPLATE))["Resources"][role]["Properties"]["Policies"]:
-        for entry in policy["PolicyDocument"]["Statement"]:
-            statement = entry["Fn::If"][1] if "Fn::If" in entry else entry
-            resources = tuple(_text(resource) for resource in _list(statement["Resource"]))
-            found += [Allowance(statement["Sid"], action, resources) for action in _list(statement["Action"])]
+    for policy in SERVICE[role]["Properties"]["Policies"]:
+        for statement in resolved(policy["PolicyDocument"], holding)["Statement"]:
+            resources = tuple(as_list(statement["Resource"]))
+            found += [Allowance(statement["Sid"], action, resources) for action in as_list(statement["Action"])]
     return found
 
 
-def _list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _text(value: Any) -> str:
-    if "Fn::If" in value:
-        return _text(value["Fn::If"][1])
-    if "Fn::GetAtt" in value:
-        return ROLE
-    return re.sub(r"\$\{([^}]+)\}", lambda match: _VALUES[match[1]], value["Fn::Sub"])
+def starting(task: str) -> Iterator[Need]:
+    """What ECS itself needs to start a task of service.yaml: images, log streams, secrets."""
+    yield Need("ecr:GetAuthorizationToken", "*")
+    for whole in SERVICE[task]["Properties"]["ContainerDefinitions"]:
+        container = resolved({name: whole.get(name, []) for name in ("Image", "LogConfiguration", "Secrets")})
+        repository = re.fullmatch(r"(\d+)\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/(.+)@.*", container["Image"])
+        assert repository
+        for action in ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer"):
+            account, region, name = repository.groups()
+            yield Need(f"ecr:{action}", f"arn:aws:ecr:{region}:{account}:repository/{name}")
+        group = container["LogConfiguration"]["Options"]["awslogs-group"]
+        for action in ("CreateLogStream", "PutLogEvents"):
+            yield Need(f"logs:{action}", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:x/y/z")
+        for secret in container["Secrets"]:
+            yield Need("secretsmanager:GetSecretValue", ":".join(secret["ValueFrom"].split(":")[:7]))
 
 
 _PLAIN = {
@@ -96,6 +162,10 @@ _BATCHES = {
 def needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[Need]:
     """What IAM asks for one call, by the Service Authorization Reference."""
     match service:
+        case "sqs" if operation == "StartMessageMoveTask":
+            for action in ("StartMessageMoveTask", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
+                yield Need(f"sqs:{action}", str(params["SourceArn"]))
+            yield Need("sqs:SendMessage", str(params["DestinationArn"]))
         case "sqs":
             name = str(params["QueueUrl"]).rsplit("/", 1)[-1]
             action = _BATCHES.get(operation, operation)
@@ -107,6 +177,13 @@ def needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[N
                 yield Need("iam:PassRole", str(params["Role"]))
         case _:
             yield from _of_s3(operation, params)
+
+
+def of_job(params: Mapping[str, Any]) -> Iterator[Need]:
+    """What MediaConvert needs for a job that was asked for: to read its inputs, and to write below its destinations."""
+    for action, urls in (("s3:GetObject", params["FileInputs"]), ("s3:PutObject", params["Destinations"])):
+        for url in urls:
+            yield Need(action, f"arn:aws:s3:::{url.removeprefix('s3://')}")
 
 
 def _of_s3(operation: str, params: Mapping[str, Any]) -> Iterator[Need]:

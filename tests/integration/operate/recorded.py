@@ -1,4 +1,4 @@
-"""`python -m tests.integration.operate.recorded FILE consumer|api`: a service that writes down every call to AWS.
+"""`python -m tests.integration.operate.recorded FILE MODULE …`: a service or command that writes down its calls to AWS.
 
 One JSON object per line: service, operation and the parameters that name a resource. Presigned calls are not among
 them: whoever uses their URLs makes them.
@@ -12,7 +12,15 @@ from typing import Any
 
 from media.aws import Clients
 
-NAMES = ("Bucket", "Key", "VersionId", "QueueUrl", "CopySource", "Tagging", "Role")
+NAMES = ("Bucket", "Key", "VersionId", "QueueUrl", "CopySource", "Tagging", "Role", "SourceArn", "DestinationArn")
+
+
+def places(settings: Any, name: str) -> list[str]:
+    """Every value of a name in the settings of a job, however deep."""
+    if isinstance(settings, dict):
+        own = [settings[name]] if name in settings else []
+        return own + [place for part in settings.values() for place in places(part, name)]
+    return [place for part in settings for place in places(part, name)] if isinstance(settings, list) else []
 
 
 def record(path: Path) -> None:
@@ -27,6 +35,9 @@ def record(path: Path) -> None:
             versions = any("VersionId" in entry for entry in params.get("Delete", {}).get("Objects", ()))
             if "Delete" in params:
                 named |= {"Key": params["Delete"]["Objects"][0]["Key"], "VersionId": versions or None}
+            if model.name == "CreateJob":
+                found = {f"{name}s": places(params["Settings"], name) for name in ("FileInput", "Destination")}
+                named |= found
             with path.open("a") as file:
                 file.write(json.dumps({"service": service, "operation": model.name, "params": named}) + "\n")
 
@@ -39,5 +50,5 @@ def record(path: Path) -> None:
 if __name__ == "__main__":
     record(Path(sys.argv[1]))
     module = sys.argv[2]
-    sys.argv = [module]
+    sys.argv = [module, *sys.argv[3:]]
     runpy.run_module(module, run_name="__main__")

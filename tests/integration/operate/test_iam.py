@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -20,7 +22,8 @@ from deploy.local.clamav import EICAR
 from media.settings import QUEUES
 from tests.acceptance.conftest import clip, jpeg, process_on
 from tests.conftest import EmbeddedStack, embedded_stack
-from tests.integration.operate.policies import Need, allowances, needs
+from tests.integration.operate.policies import Need, allowances, needs, of_job
+from tests.integration.operate.resource_policies import Call, denied, of_role, policy
 
 ROOT = Path(__file__).parents[3]
 PDF = (
@@ -39,12 +42,19 @@ SELDOM = {
     "mediaconvert:ListJobs": ("media/transcoding.py", ".list_jobs("),
     "mediaconvert:GetJob": ("media/transcoding.py", ".get_job("),
     "sqs:ChangeMessageVisibility": ("media/message_queue.py", ".change_message_visibility_batch("),
+    # What no emulator has: SQS's own moves once one has begun, and the agent of ECS.
+    "sqs:ListMessageMoveTasks": ("media/message_queue.py", ".list_message_move_tasks("),
+    "sqs:CancelMessageMoveTask": ("media/message_queue.py", ".cancel_message_move_task("),
+    "ecs:UpdateTaskProtection": ("consumer/scale_in.py", "/task-protection/v1/state"),
 }
 SELDOM_ON = {
     # Likewise, on resources where a run that goes well does not do it.
     ("ConsumerRole", "FindInQuarantine", "s3:ListBucket"),  # turns S3's 403 for "not there" into 404
     ("ConsumerRole", "FindRecordings", "s3:ListBucket"),
 }
+
+
+ROLES = ("ConsumerRole", "ApiRole", "OperatorRole", "MediaConvertRole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +64,26 @@ class Recorded:
     stack: EmbeddedStack
     folder: Path
 
+    def calls_of(self, name: str) -> list[Any]:
+        return [json.loads(line) for line in (self.folder / f"{name}.jsonl").read_text().splitlines()]
+
     def needs_of(self, name: str) -> set[Need]:
-        lines = (self.folder / f"{name}.jsonl").read_text().splitlines()
-        calls = [json.loads(line) for line in lines]
+        calls = self.calls_of(name)
         return {need for call in calls for need in needs(call["service"], call["operation"], call["params"])}
+
+    def needs_of_jobs(self) -> set[Need]:
+        """What MediaConvert needs for the jobs that the consumer asked for."""
+        jobs = [call["params"] for call in self.calls_of("consumer") if call["operation"] == "CreateJob"]
+        return {need for job in jobs for need in of_job(job)}
+
+    async def command(self, *arguments: str) -> None:
+        """An operator's command, which writes down its calls too."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.integration.operate.recorded", str(self.folder / "operator.jsonl"), *arguments,
+            cwd=ROOT, env={**os.environ, **self.stack.settings},
+        )  # fmt: skip
+        async with asyncio.timeout(DEADLINE):
+            assert await process.wait() == 0
 
     async def api(self, method: str, path: str, body: Any = None, *, role: str = "user") -> Any:
         headers = {"Authorization": f"Bearer {self.stack.token('dr-house', role)}"}
@@ -123,9 +149,11 @@ async def in_parts(recorded: Recorded, video: bytes) -> set[Need]:
 
 
 async def operate(recorded: Recorded) -> None:
-    """An operator looks, and sends dead letters back."""
+    """An operator looks, and sends dead letters back: on the page, by command, and by SQS where it could."""
     await recorded.api("GET", "/ops/summary", role="admin")
     await recorded.api("POST", "/ops/redrive", {"queue": "images"}, role="admin")
+    for arguments in (("list", "uploads"), ("redrive", "uploads"), ("purge", "recordings")):
+        await recorded.command("consumer.dlq", *arguments)
 
 
 async def poison(stack: EmbeddedStack) -> None:
@@ -152,10 +180,12 @@ async def full_run(recorded: Recorded, video: Path) -> set[Need]:
         ("image", "image/jpeg", jpeg(400, 300, 1), {"delivery": "verification_document"}),
         ("document", "application/pdf", PDF, {}),
         ("video", "video/mp4", await asyncio.to_thread(video.read_bytes), {}),
+        ("video", "video/mp4", await asyncio.to_thread(video.read_bytes), {"delivery": "public"}),
+        ("video", "video/mp4", await asyncio.to_thread(video.read_bytes), {"delivery": "verification_document"}),
         ("image", "image/jpeg", bytes.fromhex(EICAR), {}),
     ]
     ended = await asyncio.gather(*(recorded.upload(kind, mime, body, **more) for kind, mime, body, more in uploads))
-    assert [asset["status"] for _, asset in ended] == ["ready", "ready", "ready", "ready", "rejected"]
+    assert [asset["status"] for _, asset in ended] == ["ready"] * 6 + ["rejected"]
     for slot, asset in ended[:4]:
         urls.add(presigned("PUT", slot["upload_url"]))
         link = await recorded.api("GET", f"/assets/{asset['asset_id']}/url", role="service")
@@ -196,26 +226,50 @@ async def called(recorded: Recorded, clip: Path) -> Mapping[str, set[Need]]:
     urls = await full_run(recorded, clip)
     await settled(recorded)
     await operate(recorded)
-    return {"ConsumerRole": recorded.needs_of("consumer"), "ApiRole": recorded.needs_of("api") | urls}
+    return {
+        "ConsumerRole": recorded.needs_of("consumer"),
+        "ApiRole": recorded.needs_of("api") | urls,
+        "OperatorRole": recorded.needs_of("operator"),
+        "MediaConvertRole": recorded.needs_of_jobs(),
+    }
 
 
-@pytest.mark.parametrize("role", ["ConsumerRole", "ApiRole"])
+@pytest.mark.parametrize("role", ROLES)
 async def test_every_call_is_allowed(called: Mapping[str, set[Need]], role: str) -> None:
     allowed = allowances(role)
     denied = {need for need in called[role] if not any(allowance.covers(need) for allowance in allowed)}
     assert not denied
 
 
-@pytest.mark.parametrize("role", ["ConsumerRole", "ApiRole"])
+@pytest.mark.parametrize("role", ROLES)
 async def test_nothing_is_allowed_that_is_never_called(called: Mapping[str, set[Need]], role: str) -> None:
     unused = [
         allowance
         for allowance in allowances(role)
         if not any(allowance.covers(need) for need in called[role])
-        and not (allowance.action in SELDOM and role == "ConsumerRole")
+        and not (allowance.action in SELDOM and role in {"ConsumerRole", "OperatorRole"})
         and (role, allowance.statement, allowance.action) not in SELDOM_ON
     ]
     assert not unused
+
+
+@pytest.mark.parametrize("role", ["MediaConvertRole"])
+async def test_no_place_is_allowed_that_is_never_gone_to(called: Mapping[str, set[Need]], role: str) -> None:
+    for allowance in allowances(role):
+        for resource in allowance.resources:
+            alone = replace(allowance, resources=(resource,))
+            assert any(alone.covers(need) for need in called[role]), (allowance.action, resource)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_the_bucket_s_own_policy_refuses_none_of_it(called: Mapping[str, set[Need]], role: str) -> None:
+    """Of uploads that no verdict is known of: that is how the consumer and MediaConvert find them."""
+    document = policy("MediaBucketPolicy")
+    name = {"ConsumerRole": "consumer", "MediaConvertRole": "mediaconvert"}.get(role, "other")
+    signed = {"s3:if-none-match": "*", "s3:ObjectCreationOperation": "true"}
+    for need in called[role]:
+        call = Call(need.action, need.resource, role=of_role(name), context=signed)
+        assert denied(document, call) == [], need
 
 
 def test_what_is_seldom_called_is_in_the_code() -> None:

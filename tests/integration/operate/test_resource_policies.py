@@ -1,0 +1,194 @@
+"""Who may do what to the bucket and the queues, by their own policies and by who may assume a role."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from deploy.local.emulator import ACCOUNT, REGION
+from deploy.local.topology import ENVIRONMENT
+from media.settings import QUEUES
+from tests.integration.operate.policies import (
+    DISTRIBUTION,
+    MEDIA,
+    SERVICE,
+    Need,
+    allowances,
+    resolved,
+    starting,
+)
+from tests.integration.operate.resource_policies import Call, allowed, denied, of_role, policy
+
+BUCKET = f"arn:aws:s3:::{ENVIRONMENT}-docfliq-media-{ACCOUNT}"
+UPLOAD = f"{BUCKET}/uploads/image/dr-house/a/x.jpg"
+CLEAN = {"s3:ExistingObjectTag/scan-status": "CLEAN"}
+INFECTED = {"s3:ExistingObjectTag/scan-status": "INFECTED"}
+CONDITIONAL = {"s3:if-none-match": "*", "s3:ObjectCreationOperation": "true"}
+PLAIN = {"aws:SecureTransport": "false"}
+
+
+def queue(name: str) -> str:
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{ENVIRONMENT}-media-{name}"
+
+
+@pytest.mark.parametrize(
+    ("call", "refused_by"),
+    [
+        (Call("s3:GetObject", UPLOAD, of_role("api")), ["NoCleanVerdictNoByte"]),
+        (Call("s3:GetObject", UPLOAD, of_role("api"), context=INFECTED), ["NoCleanVerdictNoByte"]),
+        (Call("s3:GetObjectVersion", UPLOAD, f"arn:aws:iam::{ACCOUNT}:root"), ["NoCleanVerdictNoByte"]),
+        (Call("s3:GetObject", UPLOAD, "arn:aws:iam::1:role/other-media-consumer"), ["NoCleanVerdictNoByte"]),
+        (Call("s3:GetObject", UPLOAD, of_role("api"), context=CLEAN), []),
+        (Call("s3:GetObjectVersion", UPLOAD, of_role("consumer")), []),
+        (Call("s3:GetObject", UPLOAD, of_role("mediaconvert")), []),
+        (Call("s3:PutObject", UPLOAD, of_role("api"), context={"s3:ObjectCreationOperation": "true"}),
+         ["NoOverwriteOfUploads"]),
+        (Call("s3:PutObject", UPLOAD, of_role("api"), context=CONDITIONAL), []),
+        (Call("s3:PutObject", UPLOAD, of_role("api"), context={"s3:ObjectCreationOperation": "false"}), []),
+        (Call("s3:PutObjectVersionTagging", UPLOAD, of_role("api")), ["OnlyTheConsumerTags"]),
+        (Call("s3:DeleteObjectTagging", UPLOAD, of_role("mediaconvert")), ["OnlyTheConsumerTags"]),
+        (Call("s3:PutObjectVersionTagging", UPLOAD, of_role("consumer")), []),
+        (Call("s3:ListBucket", BUCKET, of_role("consumer"), context=PLAIN), ["TlsOnly"]),
+        (Call("s3:GetObject", f"{BUCKET}/public/x", of_role("api"), context=PLAIN), ["TlsOnly"]),
+    ],
+)  # fmt: skip
+def test_what_the_bucket_refuses(call: Call, refused_by: list[str]) -> None:
+    assert denied(policy("MediaBucketPolicy"), call) == refused_by
+
+
+@pytest.mark.parametrize(
+    ("key", "distribution", "may"),
+    [
+        ("public/x", DISTRIBUTION, True),
+        ("processed/x", DISTRIBUTION, True),
+        ("private/x", DISTRIBUTION, False),
+        ("uploads/x", DISTRIBUTION, False),
+        ("public/x", DISTRIBUTION.replace("ABC", "XYZ"), False),
+    ],
+)
+def test_what_cloudfront_reads(key: str, distribution: str, may: bool) -> None:
+    source = {"aws:SourceArn": distribution}
+    call = Call("s3:GetObject", f"{BUCKET}/{key}", service="cloudfront.amazonaws.com", context=source)
+    assert allowed(policy("MediaBucketPolicy"), call) is may
+    put = Call("s3:PutObject", f"{BUCKET}/{key}", service="cloudfront.amazonaws.com", context=source)
+    assert not allowed(policy("MediaBucketPolicy"), put)
+
+
+def test_the_quarantine_speaks_tls_only() -> None:
+    held = f"arn:aws:s3:::{ENVIRONMENT}-docfliq-media-quarantine-{ACCOUNT}/x"
+    call = Call("s3:GetObject", held, of_role("consumer"), context=PLAIN)
+    assert denied(policy("QuarantineBucketPolicy"), call) == ["TlsOnly"]
+
+
+@pytest.fixture(scope="module")
+def policies_of_queues() -> dict[str, str]:
+    """The policy at each queue. A second one at the same queue would take the first one's place."""
+    found: dict[str, str] = {}
+    for name, part in MEDIA.items():
+        if part["Type"] == "AWS::SQS::QueuePolicy":
+            for url in resolved(part["Properties"]["Queues"]):
+                assert url not in found
+                found[url.removeprefix(f"{ENVIRONMENT}-media-")] = name
+    return found
+
+
+@pytest.mark.parametrize("name", [*QUEUES, *(f"{queue}-dlq" for queue in QUEUES)])
+def test_every_queue_speaks_tls_only(policies_of_queues: dict[str, str], name: str) -> None:
+    statements = policy(policies_of_queues[name])
+    for action in ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:StartMessageMoveTask"):
+        call = Call(action, queue(name), of_role("consumer"))
+        assert denied(statements, call) == []
+        assert denied(statements, Call(action, queue(name), of_role("consumer"), context=PLAIN)) == ["TlsOnly"]
+
+
+RULE = {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{ENVIRONMENT}-media-transcode-events"}
+OTHER_RULE = {"aws:SourceArn": RULE["aws:SourceArn"].replace(ENVIRONMENT, "other")}
+OURS = {"aws:SourceArn": BUCKET, "aws:SourceAccount": ACCOUNT}
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "context", "may"),
+    [
+        ("uploads", "s3", OURS, True),
+        ("uploads", "s3", OURS | {"aws:SourceAccount": "111111111111"}, False),
+        ("uploads", "s3", OURS | {"aws:SourceArn": "arn:aws:s3:::another"}, False),
+        ("uploads", "events", RULE, False),
+        ("images", "s3", OURS, False),
+        ("transcode-events", "events", RULE, True),
+        ("transcode-events", "events", OTHER_RULE, False),
+        ("transcode-events-dlq", "events", RULE, True),
+        ("transcode-events-dlq", "events", OTHER_RULE, False),
+        ("recordings", "events", RULE, False),
+    ],
+)
+def test_who_of_aws_may_send(
+    policies_of_queues: dict[str, str], name: str, service: str, context: dict[str, str], may: bool
+) -> None:
+    call = Call("sqs:SendMessage", queue(name), service=f"{service}.amazonaws.com", context=context)
+    assert allowed(policy(policies_of_queues[name]), call) is may
+    receive = Call("sqs:ReceiveMessage", queue(name), service=f"{service}.amazonaws.com", context=context)
+    assert not allowed(policy(policies_of_queues[name]), receive)
+
+
+def test_what_the_rule_cannot_deliver_is_kept_where_it_may_send() -> None:
+    [target] = resolved(MEDIA["TranscodeEventsRule"]["Properties"]["Targets"])
+    assert target["DeadLetterConfig"] == {"Arn": queue("transcode-events-dlq")}
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
+
+
+def test_what_holds_data_outlives_its_stack() -> None:
+    for name, part in MEDIA.items():
+        if part["Type"] in {"AWS::S3::Bucket", "AWS::SQS::Queue"}:
+            assert (part.get("DeletionPolicy"), part.get("UpdateReplacePolicy")) == ("Retain", "Retain"), name
+
+
+def roles() -> dict[str, Any]:
+    parts = {name: part for name, part in SERVICE.items() if not name.startswith("Fn::ForEach")}
+    return {name: part["Properties"] for name, part in parts.items() if part["Type"] == "AWS::IAM::Role"}
+
+
+@pytest.mark.parametrize("name", roles())
+def test_a_role_is_assumed_for_this_account_only(name: str) -> None:
+    [statement] = resolved(roles()[name]["AssumeRolePolicyDocument"])["Statement"]
+    condition = statement["Condition"]
+    assert condition["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
+    by_mediaconvert = {"ArnEquals": {"aws:SourceArn": f"arn:aws:mediaconvert:{REGION}:{ACCOUNT}:queues/Default"}}
+    by_ecs = {"ArnLike": {"aws:SourceArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:*"}}
+    assert condition.items() >= (by_mediaconvert if name == "MediaConvertRole" else by_ecs).items()
+
+
+@pytest.mark.parametrize("task", ["Consumer", "Api", "Operator"])
+def test_a_task_is_started_by_a_role_that_reads_its_own_secrets_and_nothing_more(task: str) -> None:
+    properties = SERVICE[f"{task}Task"]["Properties"]
+    assert properties["ExecutionRoleArn"] == {"Fn::GetAtt": [f"{task}ExecutionRole", "Arn"]}
+    role, needed = roles()[f"{task}ExecutionRole"], set(starting(f"{task}Task"))
+    assert "ManagedPolicyArns" not in role
+    granted = allowances(f"{task}ExecutionRole")
+    assert not {need for need in needed if not any(one.covers(need) for one in granted)}
+    for one in granted:
+        for resource in one.resources:
+            assert any(Need(one.action, resource) == need or one.covers(need) for need in needed), (
+                one.action,
+                resource,
+            )
+    secrets = {resource for one in granted for resource in one.resources if ":secret:" in resource}
+    assert secrets == {need.resource for need in needed if ":secret:" in need.resource}
+
+
+def test_a_consumer_that_transcodes_may_ask_to_be_spared_and_give_up_its_films() -> None:
+    more = set(allowances("ConsumerRole", "TranscodesItself")) - set(allowances("ConsumerRole"))
+    assert {(one.statement, one.action) for one in more} == {
+        ("ProtectFromScaleIn", "ecs:UpdateTaskProtection"),
+        ("GiveUpFilms", "s3:AbortMultipartUpload"),
+    }
+    [spared] = [one for one in more if one.statement == "ProtectFromScaleIn"]
+    cluster = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/{ENVIRONMENT}-media"
+    assert spared.covers(Need(spared.action, f"{cluster}/0123456789abcdef"))
+    assert not spared.covers(Need(spared.action, f"{cluster}-other/0123456789abcdef"))
+
+
+def test_the_schema_s_container_asks_nothing_of_aws() -> None:
+    loaded = "import sys, media.schema; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    ended = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True, timeout=60)
+    assert not {"boto3", "botocore", "aiobotocore", "aiohttp"} & set(ended.stdout.split())
