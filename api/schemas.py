@@ -66,7 +66,7 @@ class UploadSlot(Output):
     upload_url: str
     s3_key: str
     expires_in: int = Field(description="Seconds")
-    headers: dict[str, str]
+    headers: dict[str, str] = Field(description="Exactly these belong to the PUT; the browser adds Content-Length")
 
 
 class ConfirmRequest(Input):
@@ -78,10 +78,10 @@ class ConfirmRequest(Input):
 class RenditionOut(Output):
     """One derived file, or the original of a document."""
 
-    name: str
+    name: str = Field(description="`w150` … `w1920`, `hls`, `mp4`, `m4a`, `poster`, `original`")
     content_type: str
-    width: int | None
-    height: int | None
+    width: int | None = Field(description="Pixels")
+    height: int | None = Field(description="Pixels")
     bytes: int
 
     @classmethod
@@ -102,16 +102,16 @@ class AssetOut(Output):
     asset_type: AssetType
     status: Status
     code: str | None = Field(description="Why it was rejected or failed")
-    detail: str | None
-    delivery: Delivery
-    content_type: str
+    detail: str | None = Field(description="The same in words, for people; may change")
+    delivery: Delivery = Field(description="How its renditions are handed out")
+    content_type: str = Field(description="As announced; once it is scanned, what it really is")
     original_filename: str
     size: int | None = Field(description="Bytes; what was announced until the file is there")
-    width: int | None
-    height: int | None
-    duration_ms: int | None
-    progress: int = Field(ge=0, le=100)
-    placeholder: str | None
+    width: int | None = Field(description="Pixels, upright as it is shown; of the original")
+    height: int | None = Field(description="Pixels, likewise")
+    duration_ms: int | None = Field(description="Milliseconds, of video and audio")
+    progress: int = Field(ge=0, le=100, description="Percent, of a transcoding; 100 once it is ready")
+    placeholder: str | None = Field(description="A ThumbHash in base64: what to show until the picture is there")
     renditions: list[RenditionOut]
     created_at: datetime
     updated_at: datetime

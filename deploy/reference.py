@@ -1,7 +1,8 @@
 """Writes the reference pages that are made from the code: `python -m deploy.reference [--check]`.
 
 docs/configuration.md comes from `media.settings`, docs/codes.md from `media.errors`, docs/webinar-recording.schema.json
-from `media.contracts`. With `--check` nothing is written; exit status 1 says that a page is out of date.
+from `media.contracts`, docs/api-reference.md from the API's routes and models. With `--check` nothing is written; exit
+status 1 says that a page is out of date.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
+from deploy import api_reference
 from media.contracts import WebinarRecording
 from media.errors import MEANINGS
 from media.settings import Settings, variable
@@ -31,7 +33,8 @@ _CODES = """\
 # Codes of assets
 
 Made from `media/errors.py` by `python -m deploy.reference`. A code is stable: programs may compare it. The `detail`
-beside it is for people and may change. The API's own error codes stand in [api.md](api.md).
+beside it is for people and may change. What the API refuses has codes of its own:
+[api-reference.md](api-reference.md#problem-codes).
 
 | code | meaning |
 |---|---|
@@ -65,6 +68,7 @@ PAGES = {
     "configuration.md": configuration,
     "codes.md": codes,
     "webinar-recording.schema.json": webinar_schema,
+    "api-reference.md": api_reference.page,
 }
 
 

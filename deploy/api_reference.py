@@ -1,0 +1,196 @@
+"""The API's reference as a page: endpoints, problem codes and models, from what the API itself is made of."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from api.auth import Caller, Role
+from api.delivery import LIFETIMES, may_ask_for
+from api.openapi import document
+from api.problems import KINDS, ProblemCode
+from api.rates import Rate
+from api.routes import ROUTES
+from api.routing import ALWAYS, AUTH, BODY, CALLBACK, Route
+from api.views.uploads import CONTENT_TYPES
+from media.asset import DEFAULT_DELIVERY, AssetType
+from media.settings import Settings, variable
+
+_HEAD = """\
+# API reference
+
+Made from the API's routes and models by `python -m deploy.reference`. A running API has the same as `/openapi.json`
+and, to read, as `/docs`. How to use it, with examples: [api.md](api.md).
+
+## Endpoints
+**Who**: *user* is a Bearer token: one sees one's own assets, with the role `service` or `admin` everybody's. *Its
+beginner* is the user who began the upload, whatever the role. *admin* is a token with that role. *signature* is
+`X-Media-Signature`; *token in the URL* the one that a playlist's address carries. **Rate** names the limit that counts
+the request ([limits](#rate-limits)). Each `GET` answers `HEAD` too, streams excepted. † is answered with 304 to an
+`If-None-Match` that carries the last `ETag`.
+
+"""
+_LIMITS_HEAD = """
+## Rate limits
+Requests of one user in a minute, which begins with the clock's; `service` and `admin` have none.
+"""
+_PROBLEMS_HEAD = """
+## Problem codes
+A refusal is `application/problem+json` ([ProblemOut](#problemout)). Compare `code`: it never changes its meaning.
+`detail` is for people. The codes of *assets*, why a file was rejected or failed, are others: [codes.md](codes.md).
+"""
+_ALWAYS = """
+Any endpoint may also answer {always}; one that asks for a token {auth}; one that takes a body {body}; any of them, to a
+method that it does not know, {method}, and to a page of another origin {origin}.
+"""
+_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
+_LIMITS = {
+    Rate.READ: "rate_limit_reads",
+    Rate.WRITE: "rate_limit_writes",
+    Rate.URL: "rate_limit_urls",
+    Rate.STREAM: "rate_limit_streams",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = (_endpoints(), _limits(), _problems(), _types(), _deliveries(), _models())
+    return _HEAD + "\n".join("\n".join(part) + "\n" for part in parts)
+
+
+def _endpoints() -> Iterator[str]:
+    yield "| endpoint | what it does | who | request | answer | rate | problems |"
+    yield "|---|---|---|---|---|---|---|"
+    operations = document()["paths"]
+    for route in ROUTES:
+        path = _PARAMETER.sub(r"{\1}", route.path)
+        summary = operations[path][route.method.lower()]["summary"]
+        rate = route.rate if route.bearer else ""
+        cells = [f"`{route.method} {path}`", summary, _who(route), _request(route), _answer(route), rate, _codes(route)]
+        yield "| " + " | ".join(cells) + " |"
+    yield _ALWAYS.format(
+        always=_listed(ALWAYS),
+        auth=_listed(AUTH),
+        body=_listed(BODY),
+        method=_listed([ProblemCode.METHOD_NOT_ALLOWED]),
+        origin=_listed([ProblemCode.ORIGIN_NOT_ALLOWED]),
+    )
+
+
+def _who(route: Route) -> str:
+    if ProblemCode.ADMIN_ONLY in route.problems:
+        return "admin"
+    if route.bearer:
+        return "its beginner" if "/multipart/{" in route.path else "user"
+    if set(CALLBACK) <= set(route.problems):
+        return "signature"
+    return "token in the URL" if ProblemCode.UNAUTHENTICATED in route.problems else "anybody"
+
+
+def _request(route: Route) -> str:
+    parts = [_link(route.body.__name__)] if route.body else []
+    if route.query:
+        parts.append("?" + ", ".join(f"`{name}`" for name in route.query.model_fields))
+    return "<br>".join([*parts, *(f"header `{name}`" for name in route.headers)])
+
+
+def _answer(route: Route) -> str:
+    if route.answer:
+        text = f"{route.status} {_link(route.answer.__name__)}"
+    else:
+        text = f"{route.status}" if route.media_type == "application/json" else f"{route.status} `{route.media_type}`"
+    return text + (" †" if route.cached else "")
+
+
+def _codes(route: Route) -> str:
+    """Without what stands in every row."""
+    common = {*ALWAYS, *(AUTH if route.bearer else ()), *(BODY if route.body else ())}
+    return _listed([code for code in dict.fromkeys(route.problems) if code not in common])
+
+
+def _listed(codes: Sequence[ProblemCode]) -> str:
+    return ", ".join(f"`{code}`" for code in codes)
+
+
+def _limits() -> Iterator[str]:
+    yield _LIMITS_HEAD
+    yield "| rate | by default | setting |\n|---|---|---|"
+    for rate, name in _LIMITS.items():
+        yield f"| {rate} | {Settings.model_fields[name].default} | `{variable(name)}` |"
+
+
+def _problems() -> Iterator[str]:
+    yield _PROBLEMS_HEAD
+    yield "| code | status | meaning |\n|---|---|---|"
+    for code, kind in sorted(KINDS.items(), key=lambda item: (item[1].status, item[0])):
+        yield f"| `{code}` | {kind.status} | {kind.title} |"
+
+
+def _types() -> Iterator[str]:
+    yield "\n## Content types\nWhat may be announced; what a file really is, its bytes decide.\n"
+    yield "| asset type | content types | bytes at most | setting |\n|---|---|---|---|"
+    for asset_type in AssetType:
+        name = f"{asset_type}_max_bytes"
+        types = ", ".join(f"`{one}`" for one in sorted(CONTENT_TYPES[asset_type]))
+        yield f"| `{asset_type}` | {types} | {Settings.model_fields[name].default:,} | `{variable(name)}` |"
+
+
+def _deliveries() -> Iterator[str]:
+    yield "\n## Deliveries\nHow an asset's renditions are handed out. `service` and `admin` may ask for any.\n"
+    yield "| delivery | a URL lives | a user may ask for it with | by default of |\n|---|---|---|---|"
+    user = Caller("x", Role.USER)
+    for delivery, lifetime in LIFETIMES.items():
+        minutes = int(lifetime.total_seconds() // 60)
+        lives = "for ever (24 h without CloudFront)" if delivery == "public" else f"{minutes} min"
+        allowed = [f"`{one}`" for one in AssetType if may_ask_for(user, one, delivery)]
+        default = [f"`{one}`" for one, named in DEFAULT_DELIVERY.items() if named is delivery]
+        default += ["recordings"] if delivery == "webinar_vod" else []
+        yield f"| `{delivery}` | {lives} | {', '.join(allowed)} | {', '.join(default)} |"
+
+
+def _models() -> Iterator[str]:
+    yield "\n## Models\nA request with a field that is not named here is refused. Times are RFC 3339, in UTC.\n"
+    for name, schema in sorted(document()["components"]["schemas"].items()):
+        yield f"### {name}"
+        if text := schema.get("description"):
+            yield " ".join(text.split()) + "\n"
+        if "enum" in schema:
+            yield ", ".join(f"`{value}`" for value in schema["enum"]) + "\n"
+            continue
+        yield "| field | type | |\n|---|---|---|"
+        for field, part in schema.get("properties", {}).items():
+            needed = "" if field in schema.get("required", ()) else "; optional"
+            yield f"| `{field}` | {_type(part)}{needed} | {part.get('description', '')} |"
+        yield ""
+
+
+def _type(part: Mapping[str, Any]) -> str:
+    if options := part.get("anyOf"):
+        return " or ".join(_type(option) for option in options)
+    if ref := part.get("$ref"):
+        return _link(ref.rpartition("/")[2])
+    if values := part.get("enum") or ([part["const"]] if "const" in part else []):
+        return ", ".join(f"`{value}`" for value in values)
+    return _plain(part)
+
+
+def _plain(part: Mapping[str, Any]) -> str:
+    match part.get("type", "any"):
+        case "array":
+            return f"list of {_type(part['items'])}{_range(part, 'minItems', 'maxItems')}"
+        case "object":
+            return f"object, each value: {_type(part.get('additionalProperties', {}))}"
+        case kind:
+            bounds = _range(part, "minimum", "maximum") or _range(part, "minLength", "maxLength")
+            return f"{part.get('format', kind)}{bounds}"
+
+
+def _range(part: Mapping[str, Any], least: str, most: str) -> str:
+    if least in part and most in part:
+        return f" ({part[least]:,} to {part[most]:,})"
+    if most in part:
+        return f" (at most {part[most]:,})"
+    return f" (at least {part[least]:,})" if least in part else ""
+
+
+def _link(model: str) -> str:
+    return f"[{model}](#{model.lower()})"

@@ -1,0 +1,46 @@
+"""What a front-end developer does by docs/api.md alone: its examples, as they stand there, one after the other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy.local import programs
+from tests.acceptance.conftest import jpeg
+from tests.conftest import EmbeddedStack
+from tests.integration.operate.test_stranger import ROOT, blocks, ended, own_state
+
+GUIDE = ROOT / "docs" / "api.md"
+PART = 8 * 1024 * 1024
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    """Where somebody has a photo, and a film of more than one part."""
+    (tmp_path / "photo.jpg").write_bytes(jpeg(2400, 1600))
+    noisy = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=4", "-vf", "noise=alls=80:allf=t"]
+    coded = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "4", "-pix_fmt", "yuv420p", "film.mp4"]
+    await ended(programs.ffmpeg(), "-v", "error", *noisy, *coded, cwd=tmp_path)
+    assert (tmp_path / "film.mp4").stat().st_size > PART
+    return tmp_path
+
+
+@pytest.mark.timeout(180)
+async def test_the_examples_do_what_they_say(stack: EmbeddedStack, folder: Path) -> None:
+    script = "\n".join(blocks(GUIDE, "sh"))
+    for written, here in (
+        ("http://localhost:8005", stack.api_url),
+        ("./run.sh", str(ROOT / "run.sh")),
+        (".local/", f"{stack.state}/"),
+    ):
+        assert written in script
+        script = script.replace(written, here)
+    said = await ended("bash", "-eu", "-c", script, cwd=folder, env=own_state(stack.state))
+    lines = said.splitlines()
+    assert lines[0] in {"uploaded", "scanning", "processing", "ready"}, "the photo is confirmed"
+    assert "'part_number': 2" in lines[1], "the film came in parts"
+    assert lines[3] == "ready", "the photo is, as its stream tells"
+    assert (folder / "w640.webp").read_bytes()[8:12] == b"WEBP"
+    assert "deleted" in lines
+    assert re.findall(r'"code":"(\w+)"', said) == ["invalid_request", "not_found"]
+    assert re.findall(r'"field":"(\w+)"', said) == ["content_type", "original_filename"]
