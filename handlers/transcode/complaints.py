@@ -57,6 +57,11 @@ def protected(complaint: str) -> bool:
     return bool(_PROTECTED.search(complaint))
 
 
+def unlisted_codecs(complaint: str) -> frozenset[str]:
+    """The decoders that were wanted and are on no list of ours."""
+    return frozenset(_CODEC.findall(complaint))
+
+
 def unopenable(complaint: str) -> MediaError:
     """Why ffprobe could not open a file: the storage's fault, or one of the file's many."""
     if error := unreachable(complaint):

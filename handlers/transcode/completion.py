@@ -33,9 +33,10 @@ REPORT_TYPE = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What an asset is given: its renditions, and what its timeline says of them."""
+    """What an asset is given: its renditions, how many milliseconds they last, what its timeline says of them."""
 
     renditions: list[Rendition]
+    duration_ms: int
     notes: list[Note]
 
 
@@ -81,7 +82,8 @@ class Completion:
         files = [*(file for file in files if file.key != master_key), StoredFile(master_key, len(master))]
         renditions = [_rendition(output, files, made.duration_ms) for output in outputs]
         self.metrics.renditions.labels("video").inc(len(renditions))
-        return Completed(renditions, [Note("rendered", ", ".join(r.name for r in renditions)), _verdict(made.report)])
+        notes = [Note("rendered", ", ".join(r.name for r in renditions)), _verdict(made.report)]
+        return Completed(renditions, made.duration_ms, notes)
 
     async def _measure(self, plan: Plan, master_key: str, files: list[StoredFile]) -> _Made:
         source = StoredHls(self.storage, self.transfer, self.bucket, files)

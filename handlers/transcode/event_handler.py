@@ -112,7 +112,7 @@ class TranscodeEventHandler:
         commit = Commit(
             StageState.DONE,
             Status.READY,
-            facts=Facts(duration_ms=intent.plan.duration_ms),
+            facts=Facts(duration_ms=completed.duration_ms),
             renditions=completed.renditions,
             notes=[*completed.notes, Note("ready")],
             effects=[self._prefix(asset, n) for n in range(1, row.attempt + 1) if n != intent.attempt],

@@ -50,7 +50,7 @@ def arguments(plan: Plan, *, program: str, source: str, tone_map: str = "") -> l
     for number, rung in enumerate(plan.rungs):
         argv += ["-map", f"[v{number}]", *_h264(number, rung, plan)]
     for number, sound in enumerate(_sounds(plan)):
-        argv += _aac(number, sound, anchored=bool(plan.rungs))
+        argv += _aac(number, sound, plan)
     # MP4 wants the parameter sets in its header; what segments need of them the muxers put back.
     # The graph makes the rate constant; what it repeats where it begins anew must not push all that follows back.
     argv += ["-fps_mode", "vfr", "-flags", "+global_header", "-f", "tee", _tee(plan)]
@@ -84,7 +84,7 @@ def _graph(plan: Plan, tone_map: str) -> str:
     # asked for only then: where the size changes in the middle, ffmpeg begins the graph anew and would fill up from 0.
     late = ":start_time=0" if plan.late_picture else ""
     steps = ["bwdif=mode=send_frame:deint=interlaced"] if plan.deinterlace else []
-    steps += [f"fps={plan.fps_numerator}/{plan.fps_denominator}{late}", _scale(plan.rungs[last])]
+    steps += [f"fps={plan.fps_numerator}/{plan.fps_denominator}{late}", *_standing(plan), _scale(plan.rungs[last])]
     steps += [TONE_MAPS[tone_map]] if plan.tone_map and tone_map else []
     chains = [f"[0:V:0]{','.join(steps)},format=yuv420p,{_split(last, poster=plan.poster is not None)}"]
     chains += [
@@ -92,6 +92,16 @@ def _graph(plan: Plan, tone_map: str) -> str:
         for number in reversed(range(last))
     ]
     return ";".join([*chains, *([_capture(plan)] if plan.poster else [])])
+
+
+def _standing(plan: Plan) -> list[str]:
+    """A picture that ends before the sound stands still until that ends."""
+    return ["tpad=stop=-1:stop_mode=clone", f"trim=end={_whole(plan)}"] if plan.short_picture else []
+
+
+def _whole(plan: Plan) -> str:
+    """Seconds."""
+    return f"{plan.duration_ms / 1000:.3f}"
 
 
 def _split(number: int, *, poster: bool) -> str:
@@ -135,14 +145,16 @@ def _sounds(plan: Plan) -> list[Sound]:
     return [plan.sound, *plan.others] if plan.sound else []
 
 
-def _aac(number: int, sound: Sound, *, anchored: bool) -> list[str]:
+def _aac(number: int, sound: Sound, plan: Plan) -> list[str]:
     filters = []
     gains = DOWNMIX.get(sound.source_layout)
     if gains and sound.downmix:
         filters.append(_pan(gains))
-    if anchored:
-        # Gaps become silence, so that sound stays with its picture.
-        filters.append("aresample=async=1:first_pts=0")
+    if plan.rungs:
+        # Gaps become silence, so that sound stays with its picture; so does what is missing at either end. That is only
+        # asked for then: where the channels change in the middle, ffmpeg begins all filters anew, and fills up again.
+        filters.append(f"aresample=async=1{':first_pts=0' if sound.late else ''}")
+        filters += [f"apad=whole_dur={_whole(plan)}", f"atrim=end={_whole(plan)}"] if sound.short else []
     options = {"c": "aac", "profile": "aac_low", "b": sound.bitrate, "ar": sound.sample_rate, "ac": sound.channels}
     options |= {"filter": ",".join(filters)} if filters else {}
     argv = ["-map", f"0:a:{sound.number - 1}"]

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -74,7 +74,7 @@ class FfmpegEngine:
         return Commit(
             StageState.DONE,
             Status.READY,
-            facts=facts_of(plan),
+            facts=replace(facts_of(plan), duration_ms=completed.duration_ms),
             renditions=completed.renditions,
             notes=[*completed.notes, Note("ready")],
         )

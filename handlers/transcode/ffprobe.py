@@ -44,12 +44,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Ffprobe:
-    """The program, its deadline for one run in seconds, and below which folder it runs (None: the platform's)."""
+    """The program, its deadline for one run in seconds, and below which folder it runs (None: the platform's).
+
+    `beside` names further decoders that tracks may have which nobody looks into: they are opened, not used.
+    """
 
     program: str
     timeout: float
     memory: int = MEMORY
     scratch: Path | None = None
+    beside: frozenset[str] = frozenset()
 
     async def read(self, url: str, *options: str) -> Reading:
         """The JSON answer to `options`. Raises as `run` does."""
@@ -69,7 +73,7 @@ class Ffprobe:
         """
         timeout = self.timeout * timeout_factor
         cpu_seconds = max(1, round(timeout * CPU_SHARE))
-        arguments = [self.program, "-hide_banner", "-v", "error", *_walls(url), *options]
+        arguments = [self.program, "-hide_banner", "-v", "error", *_walls(url), *self._opened(), *options]
         try:
             async with scratch_folder("probe-", self.scratch) as folder:
                 child = await run_limited(
@@ -91,6 +95,13 @@ class Ffprobe:
             raise RejectedError(Code.RESOURCE_LIMIT, "the file describes more than can be listed") from error
         _check_end(child)
         return child
+
+    def _opened(self) -> list[str]:
+        """For one kind of track, the list holds for ffprobe's own decoders alone: what finds out what a file is, and
+        decodes for it, keeps to the strict one.
+        """
+        names = ",".join([CODEC_WHITELIST, *sorted(self.beside)])
+        return [word for kind in "vas" for word in (f"-codec_whitelist:{kind}", names)] if self.beside else []
 
 
 def _walls(url: str) -> list[str]:

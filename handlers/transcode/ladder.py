@@ -4,7 +4,8 @@ from fractions import Fraction
 
 from handlers.transcode.languages import tag_of
 from handlers.transcode.plan import Part, Plan, Poster, Rung, Sound
-from handlers.transcode.tracks import AudioTrack, Probed, VideoTrack, chosen_sound
+from handlers.transcode.sounds import AudioTrack, kept_sounds
+from handlers.transcode.tracks import Probed, VideoTrack
 from media.asset import AssetType
 from media.errors import Code, RejectedError
 
@@ -34,8 +35,11 @@ MAX_FPS = 60
 HALF_A_FRAME = Fraction(1, 2)
 MONO_BITRATE = 64_000
 STEREO_BITRATE = 128_000
-MAX_OTHERS = 7
-"""Languages beside the first. Each costs an encoder; more than eight in all are no lecture but an attack."""
+APART = 0.25
+"""Seconds by which tracks may end apart and be left so: recorders stop them one after the other. Beyond it, what ends
+first is filled up."""
+LATE = 0.1
+"""Seconds after which sound counts as one that begins late: silence goes before it."""
 POSTER_SHARE = 0.1
 POSTER_FROM = 1000
 """Milliseconds. Films open black: the poster is taken at a tenth of the way, not before the first second."""
@@ -55,7 +59,7 @@ def plan(probed: Probed, asset_type: AssetType) -> Plan:
 
 
 def _plan_audio(probed: Probed) -> Plan:
-    sound = _sound(probed.audio)
+    sound, _ = _sounds(probed)
     if sound is None:
         raise RejectedError(Code.NO_AUDIO, "the file has no sound track")
     return Plan(
@@ -73,9 +77,9 @@ def _plan_video(probed: Probed) -> Plan:
     if video is None:
         raise RejectedError(Code.NO_VIDEO, "the file has no picture track")
     rungs = _rungs(video.width, video.height)
-    sound = _sound(probed.audio)
-    others = _others(probed.audio, sound)
+    sound, others = _sounds(probed)
     fps = _fps(video)
+    late, short = video.begins * fps > HALF_A_FRAME, _short(video.index, probed)
     return Plan(
         rungs=rungs,
         sound=sound,
@@ -83,15 +87,16 @@ def _plan_video(probed: Probed) -> Plan:
         fps_numerator=fps.numerator,
         fps_denominator=fps.denominator,
         duration_ms=_milliseconds(probed),
-        poster=Poster(at=_poster_time(_milliseconds(probed), fps), width=rungs[-1].width, height=rungs[-1].height),
+        poster=Poster(at=_poster_time(probed, video, fps), width=rungs[-1].width, height=rungs[-1].height),
         container=probed.container,
         source_width=video.width,
         source_height=video.height,
         rotation=video.rotation,
-        late_picture=video.begins * fps > HALF_A_FRAME,
+        late_picture=late,
+        short_picture=short,
         deinterlace=video.interlaced,
         tone_map=video.hdr,
-        notes=(*_video_notes(video, fps), *_sound_notes(probed, sound, others)),
+        notes=(*_video_notes(video, fps, short=short), *_sound_notes(probed, sound, others)),
     )
 
 
@@ -139,11 +144,16 @@ def _fps(video: VideoTrack) -> Fraction:
     return rate
 
 
-def _poster_time(duration_ms: int, fps: Fraction) -> int:
-    """Milliseconds, always before the last frame begins; 0 only when there is but one frame."""
-    wanted = max(POSTER_FROM, int(duration_ms * POSTER_SHARE))
-    if wanted * 2 > duration_ms:
-        wanted = duration_ms // 2
+def _poster_time(probed: Probed, video: VideoTrack, fps: Fraction) -> int:
+    """Milliseconds, while the source itself has a picture, and always before the last frame begins; 0 only when there
+    is but one frame.
+    """
+    begins = round(video.begins * 1000)
+    lasts = round(min(probed.duration, probed.ends.get(video.index, probed.duration)) * 1000) - begins
+    wanted = max(POSTER_FROM, int(lasts * POSTER_SHARE))
+    if wanted * 2 > lasts:
+        wanted = lasts // 2
+    wanted += begins
     return wanted if wanted * fps >= 1000 else 0  # noqa: PLR2004 - milliseconds in a second
 
 
@@ -151,35 +161,38 @@ def _milliseconds(probed: Probed) -> int:
     return max(1, round(probed.duration * 1000))
 
 
-def _sound(tracks: tuple[AudioTrack, ...]) -> Sound | None:
-    """What is made of the chosen track; mono stays mono, all else becomes stereo."""
-    track = chosen_sound(tracks)
-    return _heard(track) if track else None
+def _short(index: int, probed: Probed) -> bool:
+    """Whether a track ends well before the last one does."""
+    return probed.duration - probed.ends.get(index, probed.duration) > APART
 
 
-def _others(tracks: tuple[AudioTrack, ...], sound: Sound | None) -> tuple[Sound, ...]:
-    """The first track of every other language. A track without one is another mix of the same, and left out."""
-    found: dict[str, Sound] = {}
-    for track in tracks:
-        tag = tag_of(track.language) if track.readable and track.channels > 0 else None
-        if sound and sound.language and tag and tag != sound.language:
-            found.setdefault(tag, _heard(track))
-    return tuple(found.values())[:MAX_OTHERS]
+def _sounds(probed: Probed) -> tuple[Sound | None, tuple[Sound, ...]]:
+    """What is made of the chosen track, and of the other languages."""
+    heard = [_heard(track, probed) for track in kept_sounds(probed.audio)]
+    return (heard[0], tuple(heard[1:])) if heard else (None, ())
 
 
-def _heard(track: AudioTrack) -> Sound:
+def _heard(track: AudioTrack, probed: Probed) -> Sound:
+    """Mono stays mono, all else becomes stereo."""
     channels = min(track.channels, 2)
     return Sound(
         number=track.number,
+        stream=track.index + 1 if _uncounted_before(track, probed.audio) else None,
         source_channels=track.channels,
         source_layout=track.layout,
         language=tag_of(track.language),
         channels=channels,
         bitrate=MONO_BITRATE if channels == 1 else STEREO_BITRATE,
+        late=track.begins > LATE,
+        short=_short(track.index, probed),
     )
 
 
-def _video_notes(video: VideoTrack, fps: Fraction) -> tuple[str, ...]:
+def _uncounted_before(track: AudioTrack, tracks: tuple[AudioTrack, ...]) -> bool:
+    return any(not one.readable and one.number < track.number for one in tracks)
+
+
+def _video_notes(video: VideoTrack, fps: Fraction, *, short: bool) -> tuple[str, ...]:
     found = {
         f"turned by {video.rotation} degrees": video.rotation != 0,
         "stretched to square pixels": video.anamorphic,
@@ -187,6 +200,7 @@ def _video_notes(video: VideoTrack, fps: Fraction) -> tuple[str, ...]:
         f"{float(video.frame_rate):.6g} fps made {float(fps):.6g}": not video.variable_rate and video.frame_rate != fps,
         "deinterlaced": video.interlaced,
         "HDR mapped to BT.709": video.hdr,
+        "the picture ends before the sound and is filled up": short,
     }
     return tuple(note for note, holds in found.items() if holds)
 
@@ -196,6 +210,7 @@ def _sound_notes(probed: Probed, sound: Sound | None, others: tuple[Sound, ...])
         f"{sound.source_channels if sound else 0} channels mixed down to stereo": bool(sound and sound.downmix),
         f"{1 + len(others)} of {len(probed.audio)} sound tracks kept": len(probed.audio) > 1 + len(others),
         **{f"sound coded as {track.coding} left out": True for track in probed.audio if not track.readable},
+        "sound ends before the picture, silence follows": any(one.short for one in (sound, *others) if one),
         f"{len(probed.subtitles)} subtitle tracks left out": bool(probed.subtitles),
     }
     return tuple(note for note, holds in found.items() if holds)

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from handlers.transcode.mediaconvert_input import SOURCE_AUDIO, job_input, source_of
 from handlers.transcode.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung, Sound
 from media.asset import ObjectVersion
 
@@ -18,7 +19,8 @@ POSTER_NAME = "poster"
 FIRST_VARIANT = 2_000_000
 """Bits per second. Apple's authoring rules want the variant nearest to 2 Mbit/s first: players begin with it."""
 
-SOURCE_AUDIO = "Audio Selector 1"
+WITH_PICTURE = {"AudioDuration": "MATCH_VIDEO_DURATION"}
+"""Sound that ends before the picture is filled up with silence; what little is longer is cut off."""
 AUDIO_GROUP = "sound"
 """Of the languages that HLS offers beside the first, which is in the variants themselves."""
 
@@ -59,36 +61,11 @@ def create_job(
         "StatusUpdateInterval": "SECONDS_10",
         "Settings": {
             "TimecodeConfig": {"Source": "ZEROBASED"},
-            "Inputs": [_input(plan, source)],
+            "Inputs": [job_input(plan, source)],
             "OutputGroups": _groups(plan, base),
         },
     }
     return request | ({"Queue": queue} if queue else {})
-
-
-def _input(plan: Plan, source: ObjectVersion) -> dict[str, Any]:
-    document: dict[str, Any] = {"FileInput": f"s3://{source.bucket}/{source.key}", "TimecodeSource": "ZEROBASED"}
-    if plan.rungs:
-        document["VideoSelector"] = {"Rotate": _rotate(plan), "ColorSpace": "FOLLOW"}
-    if plan.sound:
-        document["AudioSelectors"] = {SOURCE_AUDIO: _selector(plan.sound)} | {
-            _source_of(other): _selector(other, default="NOT_DEFAULT") for other in plan.others
-        }
-    return document
-
-
-def _selector(sound: Sound, default: str = "DEFAULT") -> dict[str, Any]:
-    return {"DefaultSelection": default, "SelectorType": "TRACK", "Tracks": [sound.number]}
-
-
-def _source_of(other: Sound) -> str:
-    return f"Audio Selector of track {other.number}"
-
-
-def _rotate(plan: Plan) -> str:
-    if plan.rotation == 0 or plan.container.startswith(("mov", "mp4")):
-        return "AUTO"
-    return f"DEGREES_{plan.rotation}"
 
 
 def _groups(plan: Plan, base: str) -> list[dict[str, Any]]:
@@ -138,7 +115,7 @@ def _variant(plan: Plan, rung: Rung) -> dict[str, Any]:
     groups = {"AudioRenditionSets": AUDIO_GROUP} if plan.others else {}
     return {
         "NameModifier": f"_{rung.name}",
-        "ContainerSettings": {"Container": "M3U8"},
+        "ContainerSettings": {"Container": "M3U8"} | ({"M3u8Settings": WITH_PICTURE} if plan.sound else {}),
         "OutputSettings": {"HlsSettings": {"IFrameOnlyManifest": "INCLUDE", **groups}},
         "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
         **_audio(plan.sound),
@@ -151,7 +128,7 @@ def _sound_variant(plan: Plan) -> dict[str, Any]:
 
 def _other_sound(other: Sound) -> dict[str, Any]:
     hls = {"AudioTrackType": "ALTERNATE_AUDIO_AUTO_SELECT", "AudioGroupId": AUDIO_GROUP}
-    return _sound_output(f"_sound{other.number}", other, hls, _source_of(other))
+    return _sound_output(f"_sound{other.number}", other, hls, source_of(other))
 
 
 def _sound_output(
@@ -174,8 +151,9 @@ def _file_group(name: str, destination: str, output: dict[str, Any]) -> dict[str
 
 def _mp4(plan: Plan) -> dict[str, Any]:
     rung = plan.rungs[-1]
+    settings = {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"} | (WITH_PICTURE if plan.sound else {})
     return {
-        "ContainerSettings": {"Container": "MP4", "Mp4Settings": {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"}},
+        "ContainerSettings": {"Container": "MP4", "Mp4Settings": settings},
         "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
         **_audio(plan.sound),
     }

@@ -28,16 +28,21 @@ class Rung(Part):
 class Sound(Part):
     """AAC-LC made of the source's sound track `number` (from 1).
 
-    `language` is a BCP 47 tag, `bitrate` bits per second, `sample_rate` Hz.
+    `stream` is its number among all tracks (from 1), where one before it may not count as sound for everybody.
+    `language` is a BCP 47 tag, `bitrate` bits per second, `sample_rate` Hz. `late` sound begins after the picture, with
+    silence before it; `short` sound ends before it, with silence after it.
     """
 
     number: int = Field(ge=1)
+    stream: int | None = Field(None, ge=1)
     source_channels: int = Field(ge=1)
     source_layout: str
     language: str | None = None
     channels: int = Field(ge=1, le=2)
     bitrate: int
     sample_rate: int = 48_000
+    late: bool = False
+    short: bool = False
 
     @property
     def downmix(self) -> bool:
@@ -57,6 +62,9 @@ class Plan(Part):
 
     `sound` goes with every picture; `others` are the same in other languages, which HLS offers beside it.
 
+    All outputs last as long as the source: a `late_picture` is filled up from the beginning, a `short_picture` to the
+    end.
+
     The times of all segments follow from `fps` and the constants above alone, so a span of the source that begins at a
     multiple of `SEGMENT_SECONDS` can be made on its own and its segments fit into the whole.
     """
@@ -73,6 +81,7 @@ class Plan(Part):
     source_height: int | None = None
     rotation: int = 0
     late_picture: bool = False
+    short_picture: bool = False
     deinterlace: bool = False
     tone_map: bool = False
     notes: tuple[str, ...] = ()

@@ -1,11 +1,12 @@
 """What a source holds, read from ffprobe's JSON: display sizes, rates, colour and subtitles. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from handlers.transcode.extent import begins
 from handlers.transcode.sounds import AudioTrack, language_of
 
 HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
@@ -61,13 +62,18 @@ class SubtitleTrack:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A source that was opened, read at both ends and decoded in part. `duration` is seconds, always above 0."""
+    """A source that was opened, read at both ends and decoded in part. `duration` is seconds, always above 0.
+
+    `ends` says when each track in use ends, by its index, in seconds from the beginning: at least then, where nothing
+    of the track was seen near the end.
+    """
 
     container: str
     duration: float
     video: VideoTrack | None
     audio: tuple[AudioTrack, ...]
     subtitles: tuple[SubtitleTrack, ...]
+    ends: Mapping[int, float] = field(default_factory=dict)
 
 
 def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()) -> VideoTrack | None:
@@ -94,7 +100,7 @@ def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()
         coded_width=int(stream.get("width", 0)),
         coded_height=int(stream.get("height", 0)),
         rotation=rotation,
-        begins=_begins(stream, streams),
+        begins=begins(stream, streams),
         anamorphic=anamorphic,
         frame_rate=rate,
         variable_rate=variable,
@@ -144,20 +150,6 @@ def _rotation(stream: Mapping[str, Any]) -> int:
         if "rotation" in side:
             return round(-float(side["rotation"]) / 90) * 90 % 360
     return 0
-
-
-def _begins(stream: Mapping[str, Any], streams: Sequence[Mapping[str, Any]]) -> float:
-    own = _start(stream)
-    starts = [start for one in streams if (start := _start(one)) is not None]
-    return 0.0 if own is None else own - min(starts)
-
-
-def _start(stream: Mapping[str, Any]) -> float | None:
-    """Seconds; None where ffprobe does not say."""
-    try:
-        return float(stream["start_time"])
-    except (KeyError, ValueError):
-        return None
 
 
 def _frame_rate(stream: Mapping[str, Any], times: Sequence[float]) -> tuple[Fraction, bool]:

@@ -2,7 +2,7 @@
 
 import math
 
-from deploy.local.mediaconvert.plan import Audio, Capture, OutputPlan, Picture, Plan, Video
+from deploy.local.mediaconvert.planned import Audio, Capture, OutputPlan, Padding, Picture, Plan, Video
 from deploy.local.mediaconvert.probe import OPEN, Source
 
 PRESET = "veryfast"
@@ -19,6 +19,8 @@ TONE_MAPS = {
 """HDR to SDR by filter. ffmpeg's own scaler knows transfer functions since 7.1; builds without zscale are that new."""
 ROTATIONS = {0: "", 90: "transpose=clock,", 180: "hflip,vflip,", 270: "transpose=cclock,"}
 """By degrees, clockwise."""
+LATE = 0.1
+"""Seconds after which sound counts as one that begins late."""
 MAX_ERROR_RATE = "0.3"
 """Of the frames that fail to decode, after which ffmpeg gives up."""
 
@@ -54,11 +56,23 @@ def _branch(output: OutputPlan) -> str:
         rate = output.video.rate
         step = rf"floor(%s*{rate.numerator}/{rate.denominator}+0.001)"
         pick = rf"isnan(prev_selected_t)+gt({step % 't'}\,{step % 'prev_selected_t'})"
-        return f"select='{pick}',{_scale(output.video.picture, full_range=True)},format=yuvj420p"
+        filled = _padded(output.video.padding, constant=False)
+        return f"{filled}select='{pick}',{_scale(output.video.picture, full_range=True)},format=yuvj420p"
     if not isinstance(output.video, Video):
         raise TypeError("an output without a picture has no branch")
     rate = output.video.rate
-    return f"fps={rate.numerator}/{rate.denominator},{_scale(output.video.picture, full_range=False)},format=yuv420p"
+    filled = _padded(output.video.padding, constant=True)
+    scaled = _scale(output.video.picture, full_range=False)
+    return f"fps={rate.numerator}/{rate.denominator},{filled}{scaled},format=yuv420p"
+
+
+def _padded(padding: Padding | None, *, constant: bool) -> str:
+    """Black before the picture and after it. What is padded must have a constant rate."""
+    if padding is None:
+        return ""
+    rate = "" if constant else f"fps={padding.rate.numerator}/{padding.rate.denominator},"
+    before = f"setpts=PTS-STARTPTS,tpad=start_duration={padding.before:.3f}:start_mode=add:"
+    return f"{rate}{before}stop=-1:stop_mode=add:color=black,trim=end={padding.until:.3f},"
 
 
 def _before(output: OutputPlan, tone_map: str) -> str:
@@ -87,7 +101,7 @@ def _output(output: OutputPlan, source: Source) -> list[str]:
     if isinstance(output.video, Video):
         argv += _h264(output.video)
     if output.audio:
-        argv += _aac(output.audio, anchored=source.video is not None)
+        argv += _aac(output.audio, source)
     if isinstance(output.video, Capture):
         return argv + _stills(output, output.video)
     return argv + (_hls(output) if output.segment_length else _mp4(output))
@@ -105,13 +119,17 @@ def _h264(video: Video) -> list[str]:
     ]
 
 
-def _aac(audio: Audio, *, anchored: bool) -> list[str]:
+def _aac(audio: Audio, source: Source) -> list[str]:
     argv = ["-map", f"0:a:{audio.track}", "-c:a", "aac", "-profile:a", "aac_low", "-b:a", str(audio.bitrate)]
     argv += ["-ar", str(audio.sample_rate), "-ac", str(audio.channels)]
     filters = [_pan(audio)] if audio.gains else []
-    if anchored:
-        # Gaps become silence, so that sound stays with its picture.
-        filters.append("aresample=async=1:first_pts=0")
+    if source.video is not None:
+        # Gaps become silence, so that sound stays with its picture; so does what is missing before it. That is only
+        # asked for then: where the channels change in the middle, ffmpeg begins all filters anew, and fills up again.
+        late = source.audio[audio.track].start_time - source.begins > LATE
+        filters.append(f"aresample=async=1{':first_pts=0' if late else ''}")
+    if audio.lasts:
+        filters.append(f"apad=whole_dur={audio.lasts:.3f},atrim=end={audio.lasts:.3f}")
     return argv + (["-af", ",".join(filters)] if filters else [])
 
 

@@ -112,8 +112,16 @@ class OutputSettings(Part):
     hls_settings: HlsSettings = HlsSettings()
 
 
+class SoundLength(Part):
+    """What M3u8Settings and Mp4Settings have in common."""
+
+    audio_duration: str = "DEFAULT_CODEC_DURATION"
+
+
 class ContainerSettings(Part):
     container: str | None = None
+    m3u8_settings: SoundLength = Field(SoundLength(), alias="M3u8Settings")
+    mp4_settings: SoundLength = SoundLength()
 
 
 class Output(Part):
@@ -123,6 +131,13 @@ class Output(Part):
     video_description: VideoDescription | None = None
     audio_descriptions: tuple[AudioDescription, ...] = ()
     output_settings: OutputSettings = OutputSettings()
+
+    @property
+    def matches_video(self) -> bool:
+        """Whether the sound is to last as long as the picture."""
+        container = self.container_settings
+        settings = container.m3u8_settings if container.container == "M3U8" else container.mp4_settings
+        return settings.audio_duration == "MATCH_VIDEO_DURATION"
 
 
 class HlsGroupSettings(Part):
@@ -155,11 +170,14 @@ class OutputGroup(Part):
 
 
 class AudioSelector(Part):
+    selector_type: str = "TRACK"
     tracks: tuple[int, ...] = ()
+    streams: tuple[int, ...] = ()
 
 
 class VideoSelector(Part):
     rotate: str = "DEGREE_0"
+    pad_video: str = "DISABLED"
 
 
 class Input(Part):

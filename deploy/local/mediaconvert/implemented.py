@@ -26,7 +26,7 @@ IMPLEMENTED: dict[str, frozenset[str]] = {
         {"AudioDescriptions", "ContainerSettings", "Extension", "NameModifier", "OutputSettings", "VideoDescription"}
     ),
     "audioSelector": frozenset(
-        {"AudioDurationCorrection", "DefaultSelection", "ProgramSelection", "SelectorType", "Tracks"}
+        {"AudioDurationCorrection", "DefaultSelection", "ProgramSelection", "SelectorType", "Streams", "Tracks"}
     ),
     "audioDescription": frozenset(
         {
@@ -93,8 +93,8 @@ IMPLEMENTED: dict[str, frozenset[str]] = {
     ),
 }
 
-# The only value of these that the stand-in makes.
-FIXED = {
+# The only value of these, or the only ones, that the stand-in makes.
+FIXED: dict[str, str | tuple[str, ...]] = {
     "DirectoryStructure": "SINGLE_DIRECTORY",
     "ManifestCompression": "NONE",
     "ManifestDurationFormat": "FLOATING_POINT",
@@ -105,7 +105,7 @@ FIXED = {
     "ImageBasedTrickPlay": "NONE",
     "CodecSpecification": "RFC_6381",
     "ColorSpaceConversion": "FORCE_709",
-    "SelectorType": "TRACK",
+    "SelectorType": ("TRACK", "STREAM"),
 }
 
 
@@ -116,8 +116,8 @@ def unimplemented(settings: Mapping[str, Any]) -> Iterator[str]:
         yield from _outside(source, "input", f"/inputs/{number}")
         for name, selector in source.get("AudioSelectors", {}).items():
             yield from _outside(selector, "audioSelector", f"/inputs/{number}/audioSelectors/{name}")
-            if len(selector.get("Tracks", ())) > 1:
-                yield f"/inputs/{number}/audioSelectors/{name}/tracks: only one is implemented by the stand-in"
+            if len(selector.get("Tracks", ())) > 1 or len(selector.get("Streams", ())) > 1:
+                yield f"/inputs/{number}/audioSelectors/{name}: only one track is implemented by the stand-in"
     for number, group in enumerate(settings.get("OutputGroups", ())):
         yield from _group(group, f"/outputGroups/{number}")
 
@@ -149,5 +149,10 @@ def _outside(part: Mapping[str, Any], kind: str, path: str) -> Iterator[str]:
     for name, value in part.items():
         if name not in IMPLEMENTED[kind]:
             yield f"{path}/{name}: is not implemented by the stand-in"
-        elif name in FIXED and value != FIXED[name]:
-            yield f"{path}/{name}: only {FIXED[name]} is implemented by the stand-in"
+        elif value not in (allowed := _allowed(name, value)):
+            yield f"{path}/{name}: only {' and '.join(allowed)} is implemented by the stand-in"
+
+
+def _allowed(name: str, value: Any) -> tuple[Any, ...]:
+    allowed = FIXED.get(name, value)
+    return allowed if isinstance(allowed, tuple) else (allowed,)

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.local.mediaconvert import errors, playlists
 from deploy.local.mediaconvert.job import GroupDetail, OutputDetail
 from deploy.local.mediaconvert.objects import CONTENT_TYPES, Upload
-from deploy.local.mediaconvert.plan import Capture, GroupPlan, OutputPlan, Plan
+from deploy.local.mediaconvert.planned import Capture, GroupPlan, OutputPlan, Plan
 from deploy.local.mediaconvert.probe import Source, duration_of
 
 

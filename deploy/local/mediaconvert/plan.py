@@ -1,13 +1,11 @@
 """From the job's document and the probed source to exact outputs: sizes, rates, names."""
 
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePosixPath
-from typing import Literal
 
 from deploy.local.mediaconvert import errors
 from deploy.local.mediaconvert.document import (
-    AudioDescription,
+    AudioSelector,
     FrameCaptureSettings,
     H264Settings,
     Input,
@@ -16,7 +14,17 @@ from deploy.local.mediaconvert.document import (
     OutputGroup,
     VideoDescription,
 )
-from deploy.local.mediaconvert.probe import HDR, Source
+from deploy.local.mediaconvert.planned import (
+    Audio,
+    Capture,
+    GroupPlan,
+    OutputPlan,
+    Padding,
+    Picture,
+    Plan,
+    Video,
+)
+from deploy.local.mediaconvert.probe import HDR, Source, require_known
 from deploy.local.mediaconvert.semantics import CHANNELS
 
 AUTO_GOP = 2.0
@@ -24,94 +32,6 @@ AUTO_GOP = 2.0
 
 CRF = {1: 35, 2: 33, 3: 31, 4: 29, 5: 27, 6: 25, 7: 23, 8: 21, 9: 19, 10: 17}
 """x264's constant rate factor that looks about like each QVBR level."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """The size of what is made. `fit` says how the source comes into it: exactly, or with bars around it."""
-
-    width: int
-    height: int
-    fit: Literal["exact", "bars"]
-
-
-@dataclass(frozen=True, slots=True)
-class Video:
-    """H.264. `rate` is frames per second, `gop` seconds, `bitrate` bits per second: a peak when `crf` is set."""
-
-    picture: Picture
-    rate: Fraction
-    gop: float
-    profile: str
-    crf: int | None
-    bitrate: int
-    deinterlace: bool
-    tone_map: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """JPEG stills at `rate` per second, at most `count`; `quality` 1 to 100."""
-
-    picture: Picture
-    rate: Fraction
-    count: int
-    quality: int
-    deinterlace: bool
-    tone_map: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """AAC of the source's track number `track`, counted from 0. Bits and samples per second."""
-
-    track: int
-    bitrate: int
-    sample_rate: int
-    channels: int
-    gains: tuple[tuple[float, ...], ...] = ()
-    """For each channel the gain of each of the source's, in dB; the encoder's own mix when there are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutputPlan:
-    """One output. `local` is its name in the working directory, `name` its key without extension."""
-
-    local: str
-    name: str
-    extension: str
-    video: Video | Capture | None
-    audio: Audio | None
-    segment_length: float | None = None
-    iframes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class GroupPlan:
-    """One output group; `name` is the key of its master playlist without extension."""
-
-    kind: Literal["HLS_GROUP", "FILE_GROUP"]
-    bucket: str
-    name: str
-    outputs: tuple[OutputPlan, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that is made of one source, and what had to be left out."""
-
-    groups: tuple[GroupPlan, ...]
-    turn: int
-    """Degrees clockwise, beyond what ffmpeg turns by itself. It always does: told not to, 5.1 keeps the matrix."""
-    warnings: tuple[str, ...]
-
-    @property
-    def outputs(self) -> tuple[OutputPlan, ...]:
-        return tuple(output for group in self.groups for output in group.outputs)
-
-    @property
-    def tone_map(self) -> bool:
-        return any(output.video is not None and output.video.tone_map for output in self.outputs)
 
 
 def make_plan(settings: JobSettings, source: Source) -> Plan:
@@ -136,6 +56,8 @@ class _Planner:
         # The service reads the rotation of MOV and MP4 alone.
         self.rotate = "DEGREE_0" if rotate == "AUTO" and not source.mov else rotate
         by_itself = source.video.turn if source.video else 0
+        black = source_input.video_selector.pad_video == "BLACK" and source.duration > 0
+        self.padding = Padding(source.late, source.duration, source.rate) if black else None
         self.turn = 0 if self.rotate == "AUTO" else (int(self.rotate.rpartition("_")[2]) - by_itself) % 360
 
     def group(self, index: int, group: OutputGroup) -> GroupPlan:
@@ -153,7 +75,7 @@ class _Planner:
 
     def output(self, output: Output, local: str, name: str, segment_length: float | None) -> OutputPlan:
         video = self.video(output.video_description) if output.video_description else None
-        audio = self.audio(output.audio_descriptions[0], alone=video is None) if output.audio_descriptions else None
+        audio = self.audio(output, alone=video is None) if output.audio_descriptions else None
         default = {"M3U8": "m3u8", "RAW": "jpg"}.get(output.container_settings.container or "", "mp4")
         return OutputPlan(
             local=local,
@@ -171,6 +93,7 @@ class _Planner:
                 errors.NO_VIDEO,
                 f"Your input file [{self.source_input.file_input}] doesn't have video that the transcoder can consume.",
             )
+        require_known(self.source.video)
         picture = self.picture(description)
         if description.codec_settings.codec == "FRAME_CAPTURE":
             settings = description.codec_settings.frame_capture_settings or FrameCaptureSettings()
@@ -195,6 +118,7 @@ class _Planner:
             bitrate=(settings.max_bitrate if qvbr else settings.bitrate) or 5_000_000,
             deinterlace=_deinterlaces(description),
             tone_map=self.tone_maps(description),
+            padding=self.padding,
         )
 
     def capture(self, description: VideoDescription, settings: FrameCaptureSettings, picture: Picture) -> Capture:
@@ -205,6 +129,7 @@ class _Planner:
             quality=settings.quality,
             deinterlace=_deinterlaces(description),
             tone_map=self.tone_maps(description),
+            padding=self.padding,
         )
 
     def tone_maps(self, description: VideoDescription) -> bool:
@@ -231,13 +156,15 @@ class _Planner:
             )
         return Picture(round(width), round(height), "exact")
 
-    def audio(self, description: AudioDescription, *, alone: bool) -> Audio | None:
+    def audio(self, output: Output, *, alone: bool) -> Audio | None:
+        description = output.audio_descriptions[0]
         names = self.source_input.audio_selectors
-        selector = names.get(description.audio_source_name or "") or next(iter(names.values()), None)
-        track = selector.tracks[0] - 1 if selector and selector.tracks else 0
+        selector = names.get(description.audio_source_name or "") or next(iter(names.values()), AudioSelector())
+        track = self.track(selector)
         if track >= len(self.source.audio):
-            self.no_audio(track, named=bool(selector and selector.tracks), alone=alone)
+            self.no_audio(track, named=bool(selector.tracks or selector.streams), alone=alone)
             return None
+        require_known(self.source.audio[track])
         aac = description.codec_settings.aac_settings
         if aac is None:
             raise errors.JobFailedError(errors.INCOMPATIBLE, "An audio description has no aacSettings.")
@@ -249,7 +176,20 @@ class _Planner:
             sample_rate=aac.sample_rate or 48_000,
             channels=CHANNELS[aac.coding_mode or ""],
             gains=tuple(row[:present] for row in remix.gains) if remix else (),
+            lasts=0.0
+            if alone or not output.matches_video
+            else self.padding.until
+            if self.padding
+            else self.source.shown,
         )
+
+    def track(self, selector: AudioSelector) -> int:
+        """Among the sound tracks, from 0. Streams are counted among all tracks, from 1."""
+        if selector.selector_type != "STREAM":
+            return selector.tracks[0] - 1 if selector.tracks else 0
+        indices = [stream.index + 1 for stream in self.source.audio]
+        wanted = selector.streams[0] if selector.streams else 0
+        return indices.index(wanted) if wanted in indices else len(indices)
 
     def no_audio(self, track: int, *, named: bool, alone: bool) -> None:
         if named:

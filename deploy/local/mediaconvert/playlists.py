@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote
 
-from deploy.local.mediaconvert.plan import GroupPlan, OutputPlan, Video
+from deploy.local.mediaconvert.planned import GroupPlan, OutputPlan, Video
 from handlers.transcode import transport_stream
 
 AAC_LC = "mp4a.40.2"

@@ -35,6 +35,10 @@ def _ratio(value: object) -> Fraction:
     return ratio if ratio > 0 else Fraction(1)
 
 
+def _seconds(value: object) -> float:
+    return 0.0 if value == "N/A" else float(str(value))
+
+
 class _SideData(BaseModel):
     model_config = ConfigDict(extra="ignore")
     rotation: float = 0
@@ -49,6 +53,7 @@ class Stream(BaseModel):
     """One elementary stream, in ffprobe's words."""
 
     model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+    index: int = 0
     codec_type: str = ""
     codec_name: str = "unknown"
     codec_tag_string: str = ""
@@ -60,6 +65,8 @@ class Stream(BaseModel):
     sample_rate: int = 0
     channels: int = 0
     color_transfer: str = ""
+    start_time: Annotated[float, BeforeValidator(_seconds)] = 0.0
+    duration: Annotated[float, BeforeValidator(_seconds)] = 0.0
     disposition: _Disposition = _Disposition()
     side_data_list: list[_SideData] = Field(default_factory=list)
 
@@ -69,10 +76,21 @@ class Stream(BaseModel):
         rotation = next((data.rotation for data in self.side_data_list if data.rotation), 0.0)
         return round(-rotation / 90) * 90 % 360
 
+    @property
+    def known(self) -> bool:
+        """Whether anybody knows how to decode it."""
+        return self.codec_name not in {"unknown", "none"}
+
+    @property
+    def end(self) -> float:
+        """Seconds, 0 where the container does not say."""
+        return self.start_time + self.duration if self.duration else 0.0
+
 
 class _Format(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    duration: float = 0.0
+    start_time: Annotated[float, BeforeValidator(_seconds)] = 0.0
+    duration: Annotated[float, BeforeValidator(_seconds)] = 0.0
     format_name: str = ""
 
 
@@ -84,13 +102,24 @@ class _Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The input. `duration` is seconds, 0 when the container does not say."""
+    """The input. `begins` is in seconds, of the container's clock; so is `duration`, 0 when nothing says it."""
 
     video: Stream | None
     audio: tuple[Stream, ...]
+    begins: float
     duration: float
     mov: bool
     """Whether the container is of the MOV and MP4 family."""
+
+    @property
+    def late(self) -> float:
+        """Seconds after which the picture begins."""
+        return max(0.0, self.video.start_time - self.begins) if self.video else 0.0
+
+    @property
+    def shown(self) -> float:
+        """Seconds after which the picture ends: with all the rest, where the container does not say."""
+        return max(0.0, self.video.end - self.begins) if self.video and self.video.end else self.duration
 
     @property
     def rate(self) -> Fraction:
@@ -119,15 +148,22 @@ async def probe(ffprobe: str, path: Path, address: str) -> Source:
     found = await _ask(argv, path.parent, address)
     video = next((s for s in found.streams if s.codec_type == "video" and not s.disposition.attached_pic), None)
     audio = tuple(s for s in found.streams if s.codec_type == "audio")
-    for stream, kind in [(video, "Video"), *((s, "Audio") for s in audio)]:
-        if stream and stream.codec_name in {"unknown", "none"}:
-            raise errors.JobFailedError(
-                errors.UNSUPPORTED_CODEC,
-                f"{kind} codec [{stream.codec_tag_string or 'unknown'}] is not a supported input {kind.lower()} codec",
-            )
     if video is None and not audio:
         raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container")
-    return Source(video, audio, found.format.duration, "mp4" in found.format.format_name)
+    ends = [stream.end for stream in (video, *audio) if stream]
+    # A header may announce hours: what its tracks say counts for more.
+    duration = max(ends) - found.format.start_time if all(ends) else found.format.duration
+    return Source(video, audio, found.format.start_time, duration, "mp4" in found.format.format_name)
+
+
+def require_known(stream: Stream) -> None:
+    """Raises JobFailedError for a track that is to be used and that nobody can decode."""
+    if not stream.known:
+        kind = stream.codec_type.capitalize()
+        raise errors.JobFailedError(
+            errors.UNSUPPORTED_CODEC,
+            f"{kind} codec [{stream.codec_tag_string or 'unknown'}] is not a supported input {kind.lower()} codec",
+        )
 
 
 async def duration_of(ffprobe: str, path: Path) -> float:

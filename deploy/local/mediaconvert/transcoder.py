@@ -13,7 +13,8 @@ from deploy.local.mediaconvert import child, command, errors, objects, outputs
 from deploy.local.mediaconvert.config import Config
 from deploy.local.mediaconvert.document import JobSettings
 from deploy.local.mediaconvert.job import GroupDetail, Job, Phase
-from deploy.local.mediaconvert.plan import Plan, make_plan
+from deploy.local.mediaconvert.plan import make_plan
+from deploy.local.mediaconvert.planned import Plan
 from deploy.local.mediaconvert.probe import DEADLINE, Source, probe
 
 INPUT = "input"

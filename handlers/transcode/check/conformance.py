@@ -10,6 +10,7 @@ from handlers.transcode.check.measure import Measured, measure
 from handlers.transcode.check.playlist import Master, PlaylistError, Variant, is_master, parse_master, parse_media
 from handlers.transcode.check.report import Finding, Report, Rule, VariantReport
 from handlers.transcode.check.source import Source, SourceError
+from handlers.transcode.check.timing import drifts
 
 TOLERANCE = 0.10
 """Apple's authoring rules for VOD: measured bit rates within 10 % of what is declared."""
@@ -42,9 +43,10 @@ def judge(measured: Sequence[Measured], findings: Sequence[Finding] = (), sounds
     """The report on variants and sounds that were measured, with the findings on whatever else was looked at."""
     found = [*findings]
     for sound in sounds:
-        found += [*_check_media(sound), *_check_length(sound, measured)]
+        found += [*_check_media(sound), *_check_length(sound, measured), *_check_durations(sound)]
     for one in measured:
         found += [*_check_attributes(one.variant), *_check_media(one), *_check_bandwidth(one), *_check_pictures(one)]
+        found += _check_durations(one)
     found += _check_alignment([one for one in measured if not one.variant.audio_only])
     return Report(tuple(_report(one) for one in measured), tuple(found))
 
@@ -105,13 +107,23 @@ def _check_bandwidth(one: Measured) -> Iterator[Finding]:
 
 
 def _check_pictures(one: Measured) -> Iterator[Finding]:
-    # Other containers and encrypted segments are not looked into.
-    if one.variant.audio_only or one.media.init_uri or one.media.encrypted:
+    if one.variant.audio_only or one.media.opaque:
         return
     bad = [one.media.segments[number] for number, picture in one.pictures.items() if picture is None or not picture.idr]
     if bad:
         message = f"{len(bad)} segments do not begin with an IDR picture, the first is {_short(bad[0].uri)}"
         yield Finding(Rule.KEY_FRAMES, _short(one.variant.uri), message)
+
+
+def _check_durations(one: Measured) -> Iterator[Finding]:
+    """What is in the segments must be where the playlist says, from the beginning of all to the end of all."""
+    if one.media.opaque:
+        return
+    where = _short(one.variant.uri)
+    for drift in drifts(one.media, one.seen, one.last):
+        yield Finding(Rule.DURATIONS, where, f"{_short(one.media.segments[drift.segment].uri)}: {drift}")
+    for kind in sorted(one.seen.get(0, {}).keys() - one.last.keys()) if one.last else ():
+        yield Finding(Rule.DURATIONS, where, f"the {kind} is missing at the end")
 
 
 def _check_alignment(measured: Sequence[Measured]) -> Iterator[Finding]:

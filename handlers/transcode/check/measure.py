@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from handlers.transcode.check.playlist import Media, Segment, Variant, parse_media
 from handlers.transcode.check.segment import FirstPicture, first_picture
 from handlers.transcode.check.source import Source
+from handlers.transcode.check.timing import Spans, spans
 
 LOOKED_AT = 200
 """Segments of one variant that are looked into, evenly spread; the sizes of all others are asked for alone."""
 HEAD = 64 * 1024
 """Bytes of a segment that are looked at: tables, parameter sets and the beginning of the first picture."""
+WHOLE = 32 * 1024 * 1024
+"""Bytes of the last segment, which is looked at from end to end: four times what 6 s at 8.5 Mbit/s have."""
 PARALLEL = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One variant. `sizes` are bytes, one for each segment; `pictures` what those begin with that were looked into.
+    `seen` says when tracks begin in them, `last` when they end in the last one (nothing, where it was not read whole).
 
     `beside` is the largest of the sounds that may be played with it instead of its own: its rates count too
     (RFC 8216, 4.3.4.2).
@@ -26,6 +30,8 @@ class Measured:
     media: Media
     sizes: tuple[int, ...]
     pictures: dict[int, FirstPicture | None]
+    seen: dict[int, Spans]
+    last: Spans
     beside: "Measured | None" = None
 
     @property
@@ -76,9 +82,13 @@ async def measure(source: Source, base: str, variant: Variant) -> Measured:
         async with room:
             return await source.look(source.resolve(address, segment.uri), offset=segment.offset or 0, length=length)
 
+    def wanted(number: int, segment: Segment) -> int:
+        if number == len(media.segments) - 1 and not media.opaque:
+            return min(WHOLE, segment.size or WHOLE)
+        return min(HEAD, segment.size or HEAD) if number % step == 0 else 1
+
     tasks = [
-        asyncio.create_task(look(segment, min(HEAD, segment.size or HEAD) if number % step == 0 else 1))
-        for number, segment in enumerate(media.segments)
+        asyncio.create_task(look(segment, wanted(number, segment))) for number, segment in enumerate(media.segments)
     ]
     try:
         found = await asyncio.gather(*tasks)
@@ -86,12 +96,17 @@ async def measure(source: Source, base: str, variant: Variant) -> Measured:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    sizes = tuple(
+        total if segment.size is None else min(segment.size, max(0, total - (segment.offset or 0)))
+        for segment, (_, total) in zip(media.segments, found, strict=True)
+    )
+    heads = {number: data for number, (data, _) in enumerate(found) if number % step == 0}
+    whole = bool(sizes) and len(found[-1][0]) == sizes[-1]
     return Measured(
         variant,
         media,
-        tuple(
-            total if segment.size is None else min(segment.size, max(0, total - (segment.offset or 0)))
-            for segment, (_, total) in zip(media.segments, found, strict=True)
-        ),
-        {number: first_picture(data) for number, (data, _) in enumerate(found) if number % step == 0},
+        sizes,
+        {number: first_picture(data) for number, data in heads.items()},
+        {number: spans(data[:HEAD]) for number, data in heads.items()},
+        await asyncio.to_thread(spans, found[-1][0]) if whole else {},
     )

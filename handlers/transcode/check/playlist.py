@@ -51,6 +51,8 @@ class Segment:
     duration: float
     size: int | None = None
     offset: int | None = None
+    discontinuity: bool = False
+    """Whether the clock may begin anew with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Media:
     i_frames_only: bool
     init_uri: str | None
     encrypted: bool
+
+    @property
+    def opaque(self) -> bool:
+        """Whether its segments are in another container, or encrypted: they are not looked into."""
+        return bool(self.init_uri) or self.encrypted
 
 
 def is_master(text: str) -> bool:
@@ -108,8 +115,11 @@ def _segments(lines: list[str]) -> list[Segment]:
     found: list[Segment] = []
     duration: float | None = None
     size = offset = None
+    anew = False
     for line in lines:
-        if line.startswith("#EXTINF:"):
+        if line == "#EXT-X-DISCONTINUITY":
+            anew = True
+        elif line.startswith("#EXTINF:"):
             duration = _number(line.removeprefix("#EXTINF:").partition(",")[0])
         elif line.startswith("#EXT-X-BYTERANGE:"):
             length, _, start = line.removeprefix("#EXT-X-BYTERANGE:").partition("@")
@@ -117,8 +127,9 @@ def _segments(lines: list[str]) -> list[Segment]:
         elif not line.startswith("#"):
             if duration is None:
                 raise PlaylistError(f"{line[:80]} has no #EXTINF")
-            found.append(Segment(line, duration, size, offset))
+            found.append(Segment(line, duration, size, offset, anew))
             duration = size = offset = None
+            anew = False
     return found
 
 

@@ -17,6 +17,7 @@ class Rule(StrEnum):
     I_FRAMES = "i_frames"
     KEY_FRAMES = "key_frames"
     ALIGNMENT = "alignment"
+    DURATIONS = "durations"
     SOUNDS = "sounds"
 
 

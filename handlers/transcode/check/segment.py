@@ -28,9 +28,8 @@ def first_picture(data: bytes) -> FirstPicture | None:
     payload = _first_video_pes(data)
     if payload is None or len(payload) < 14 or not payload[7] & _PES_PTS:  # noqa: PLR2004 - a PES header with a PTS
         return None
-    pts = _pts(payload[9:14])
     units = _nal_units(payload[9 + payload[8] :])
-    return FirstPicture(pts / CLOCK, any(unit[0] & 0x1F == IDR for unit in units), _codec(units))
+    return FirstPicture(pts_of(payload), any(unit[0] & 0x1F == IDR for unit in units), _codec(units))
 
 
 def _first_video_pes(data: bytes) -> bytes | None:
@@ -41,7 +40,7 @@ def _first_video_pes(data: bytes) -> bytes | None:
         packet = data[at : at + PACKET]
         if packet[0] != SYNC:
             return None
-        pid, starts, payload = _unpack(packet)
+        pid, starts, payload = unpack(packet)
         if wanted is None and starts and payload[:3] == b"\0\0\1" and payload[3:4] and payload[3] & 0xF0 == 0xE0:  # noqa: PLR2004 - stream ids 0xE0 to 0xEF are video
             wanted = pid
         elif pid == wanted and starts:
@@ -51,15 +50,18 @@ def _first_video_pes(data: bytes) -> bytes | None:
     return b"".join(parts) if wanted is not None else None
 
 
-def _unpack(packet: bytes) -> tuple[int, bool, bytes]:
+def unpack(packet: bytes) -> tuple[int, bool, bytes]:
     """PID, whether a PES packet or section begins here, and the payload."""
     pid = (packet[1] & 0x1F) << 8 | packet[2]
     begin = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
     return pid, bool(packet[1] & 0x40), packet[begin:] if packet[3] & 0x10 else b""
 
 
-def _pts(field: bytes) -> int:
-    return (field[0] >> 1 & 7) << 30 | field[1] << 22 | (field[2] >> 1) << 15 | field[3] << 7 | field[4] >> 1
+def pts_of(payload: bytes) -> float:
+    """When a PES packet with a time is presented, in seconds of the stream's clock."""
+    field = payload[9:14]
+    ticks = (field[0] >> 1 & 7) << 30 | field[1] << 22 | (field[2] >> 1) << 15 | field[3] << 7 | field[4] >> 1
+    return ticks / CLOCK
 
 
 def _nal_units(stream: bytes) -> list[bytes]:

@@ -117,15 +117,51 @@ async def test_every_language_is_heard(studio: Studio, tmp_path: Path) -> None:
     assert await studio.keys(made[0]) == await studio.keys(made[1])
 
 
-async def test_a_second_sound_that_cannot_be_read_is_left_out(studio: Studio, tmp_path: Path) -> None:
-    source = tmp_path / "recorder.mov"
+@pytest.mark.parametrize(
+    ("coding", "suffix", "first"),
+    [
+        pytest.param("alac", "mov", False, id="alac", marks=pytest.mark.matrix),
+        pytest.param("something unknown", "mov", False, id="unknown"),
+        pytest.param("dts", "mkv", True, id="dts-first"),
+        pytest.param("truehd", "mkv", False, id="truehd", marks=pytest.mark.matrix),
+        pytest.param("adpcm_ms", "avi", True, id="adpcm-first", marks=pytest.mark.matrix),
+    ],
+)
+async def test_sound_that_cannot_be_read_is_left_out_beside_sound_that_can(
+    coding: str, suffix: str, first: bool, studio: Studio, tmp_path: Path
+) -> None:
+    source, encoder = tmp_path / f"recorder.{suffix}", {"dts": "dca", "something unknown": "alac"}.get(coding, coding)
     sounds = [word for pitch in (440, 1000) for word in ("-f", "lavfi", "-i", f"sine=f={pitch}:d=2:r=48000")]
-    tracks = ["-map", "0:v", "-map", "1:a", "-map", "2:a", "-c:a:0", "aac", "-c:a:1", "alac", "-disposition:a:1", "0"]
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2", *sounds, *tracks, *H264, source)
+    tracks = ["-map", "0:v", "-map", "2:a", "-map", "1:a"] if first else ["-map", "0:v", "-map", "1:a", "-map", "2:a"]
+    codings = ["-c:a:0", encoder, "-c:a:1", "aac"] if first else ["-c:a:0", "aac", "-c:a:1", encoder]
+    marks = ["-strict", "-2", "-disposition:a:0", "default", "-disposition:a:1", "0"]
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2", *sounds, *tracks, *codings, *marks, *H264, source)
+    if coding == "something unknown":
+        data = source.read_bytes()
+        source.write_bytes(data.replace(b"alac", b"zzzz"))
     for asset in await on_both(studio, source):
         notes = " ".join(entry.detail for entry in await studio.assets.timeline(asset.asset_id))
-        assert "sound coded as alac left out" in notes
+        assert f"sound coded as {coding} left out" in notes
         assert pitch_of(await studio.fetch(asset) / "video.mp4") == pytest.approx(440, abs=5)
+
+
+async def test_sound_whose_channels_change_in_the_middle_keeps_its_time(studio: Studio, tmp_path: Path) -> None:
+    """As broadcasts do: ffmpeg begins its filters anew, and must not fill up again from the start."""
+    case, whole = Case("whole", 320, 180, seconds=4), b""
+    for number, (colour, channels, rate, sound) in enumerate(
+        [("black", 2, 48000, "0"), ("white", 1, 44100, "0.4*sin(880*PI*t)")]
+    ):
+        part = tmp_path / f"{colour}.ts"
+        inputs = ["-f", "lavfi", "-i", f"color=c={colour}:s=320x180:r=25:d=2,noise=alls=12:allf=t"]
+        inputs += ["-f", "lavfi", "-i", f"aevalsrc='{sound}':s={rate}:d=2", "-ac", str(channels)]
+        ffmpeg(*inputs, *H264, *AAC, "-output_ts_offset", str(2 * number), part)
+        whole += part.read_bytes()
+    for asset in await on_both(studio, write(tmp_path / "broadcast.ts", whole)):
+        found = await played(studio, asset, case)
+        assert found.white == pytest.approx(2, abs=0.09)
+        assert abs(found.offset) <= IN_SYNC + 2 * 1024 / 48000
+        frames = look(await studio.fetch(asset) / "video.mp4", "stream=nb_frames", "a")
+        assert int(frames) * 1024 / 48000 == pytest.approx(4, abs=0.2), "and no silence twice"
 
 
 async def test_of_two_pictures_the_first_is_shown(studio: Studio, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from handlers.transcode.tracks import AudioTrack, Probed, VideoTrack
+from handlers.transcode.sounds import AudioTrack
+from handlers.transcode.tracks import Probed, VideoTrack
 
 VIDEO = VideoTrack(
     index=0,

@@ -54,6 +54,24 @@ def test_only_a_picture_that_begins_late_is_filled_up_from_the_start() -> None:
     assert "start_time" not in after(soon, "-filter_complex")[0]
 
 
+def test_only_what_ends_early_is_filled_up_to_the_end() -> None:
+    short = plan(replace(source(duration=60.0), ends={0: 3.0, 1: 60.0}), AssetType.VIDEO)
+    argv = arguments(short, program="ffmpeg", source=URL)
+    assert after(argv, "-filter_complex")[0].startswith(
+        "[0:V:0]fps=25/1,tpad=stop=-1:stop_mode=clone,trim=end=60.000,scale="
+    )
+    assert after(argv, "-filter:a:0") == ["aresample=async=1"]
+    silent = plan(replace(source(duration=60.0), ends={0: 60.0, 1: 3.0}), AssetType.VIDEO)
+    argv = arguments(silent, program="ffmpeg", source=URL)
+    assert "tpad" not in after(argv, "-filter_complex")[0]
+    assert after(argv, "-filter:a:0") == ["aresample=async=1,apad=whole_dur=60.000,atrim=end=60.000"]
+
+
+def test_only_sound_that_begins_late_is_filled_up_from_the_start() -> None:
+    assert after(command(audio=(replace(STEREO, begins=1.5),)), "-filter:a:0") == ["aresample=async=1:first_pts=0"]
+    assert after(command(), "-filter:a:0") == ["aresample=async=1"]
+
+
 def test_another_language_is_another_encoder_and_another_playlist() -> None:
     argv = command(audio=(STEREO, replace(SURROUND, number=3, language="ger", default=False)))
     assert after(argv, "-map")[-3:] == ["0:a:0", "0:a:2", "[poster]"]

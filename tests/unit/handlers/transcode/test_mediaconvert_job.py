@@ -16,6 +16,7 @@ from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO,
 
 ASSET = UUID("6f1f7a34-4c53-4d6a-9e57-1a1a8f5d0001")
 TWO_LANGUAGES = (STEREO, replace(MONO, number=3, language="ger", default=False))
+SECOND = replace(MONO, index=2, number=2)
 MATROSKA = "matroska,webm"
 
 
@@ -45,6 +46,7 @@ PLANS = {
     "interlaced HDR": plan(source(video=replace(VIDEO, interlaced=True, hdr=True)), AssetType.VIDEO),
     "turned mkv": plan(source(container=MATROSKA, video=replace(VIDEO, rotation=270)), AssetType.VIDEO),
     "two languages": plan(source(audio=TWO_LANGUAGES), AssetType.VIDEO),
+    "uneven": plan(replace(source(audio=(replace(STEREO, codec="dts"), SECOND)), ends={0: 3.0}), AssetType.VIDEO),
     "sound only": plan(sound_only(), AssetType.AUDIO),
 }
 
@@ -135,6 +137,29 @@ def test_another_language_is_a_rendition_beside_the_variants() -> None:
     (sound,) = other["AudioDescriptions"]
     assert selectors[sound["AudioSourceName"]]["Tracks"] == [3]
     assert sound["CodecSettings"]["AacSettings"]["CodingMode"] == "CODING_MODE_1_0"
+
+
+def test_the_picture_is_filled_up_only_where_it_is_missing() -> None:
+    selectors = {name: job(PLANS[name])["Settings"]["Inputs"][0]["VideoSelector"] for name in ("landscape", "uneven")}
+    assert "PadVideo" not in selectors["landscape"]
+    assert selectors["uneven"]["PadVideo"] == "BLACK"
+    late = video_job(video=replace(VIDEO, begins=2.0))["Settings"]["Inputs"][0]["VideoSelector"]
+    assert late["PadVideo"] == "BLACK"
+
+
+def test_sound_lasts_as_long_as_its_picture() -> None:
+    made = groups(job(PLANS["two languages"]))
+    *variants, other = made["HLS"]["Outputs"]
+    settings = [one["ContainerSettings"]["M3u8Settings"] for one in variants]
+    settings.append(made["MP4"]["Outputs"][0]["ContainerSettings"]["Mp4Settings"])
+    assert {one["AudioDuration"] for one in settings} == {"MATCH_VIDEO_DURATION"}
+    assert "M3u8Settings" not in other["ContainerSettings"]
+
+
+def test_after_a_track_that_may_not_count_as_sound_all_tracks_are_counted() -> None:
+    (selector,) = job(PLANS["uneven"])["Settings"]["Inputs"][0]["AudioSelectors"].values()
+    assert (selector["SelectorType"], selector["Streams"]) == ("STREAM", [3])
+    assert "Tracks" not in selector
 
 
 def test_rotation() -> None:

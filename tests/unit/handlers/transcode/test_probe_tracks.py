@@ -58,15 +58,36 @@ async def test_the_first_sound_may_be_the_unreadable_one(prober: Prober, clip: C
     assert made.sound.number == 2
 
 
-async def test_the_chosen_sound_must_be_readable(prober: Prober, clip: Clip) -> None:
+@pytest.mark.parametrize("coding", ["dts", "truehd", "adpcm_ms", "mlp", "tta"])
+async def test_sound_in_codings_of_no_list_is_left_out(prober: Prober, clip: Clip, coding: str) -> None:
+    encoder = {"dts": "dca"}.get(coding, coding)
+    path = of_two_sounds(clip, f"{coding}.mkv", encoder, "aac", "-strict", "-2", "-ar", "48000", *FIRST_DEFAULT)
+    made = plan(await prober.probe(str(path), asset_type=AssetType.VIDEO), AssetType.VIDEO)
+    assert made.sound is not None
+    assert (made.sound.number, made.sound.stream) == (2, 3), (
+        "the third of all tracks, whether they count the other or not"
+    )
+    assert f"sound coded as {coding} left out" in made.notes
+
+
+async def test_a_picture_beside_the_film_may_be_coded_in_any_way(prober: Prober, clip: Clip) -> None:
+    maps = ("-map", "0:v", "-map", "1:v", "-c:v:0", "libx264", "-c:v:1", "ffv1")
+    path = clip("beside.mkv", PICTURE, "testsrc2=s=128x72:r=25:d=1", *maps)
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert (probed.video.index, probed.video.codec) == (0, "h264")
+
+
+async def test_one_sound_must_be_readable(prober: Prober, clip: Clip) -> None:
     only = clip("only.mov", PICTURE, SINE, "-c:a", "alac")
     for path in (only, of_unknown_codec(only, b"alac")):
         assert (await rejected(prober, path)).code is Code.UNSUPPORTED_CODEC
     song = clip("song.m4a", "", SINE, "-c:a", "alac")
     error = await rejected(prober, song, AssetType.AUDIO)
     assert (error.code, error.detail) == (Code.UNSUPPORTED_CODEC, "sound coded as alac")
-    chosen = of_two_sounds(clip, "chosen.mov", "aac", "alac", *SECOND_DEFAULT)
-    assert (await rejected(prober, chosen)).code is Code.UNSUPPORTED_CODEC
+    neither = of_two_sounds(clip, "neither.mkv", "alac", "dca", "-strict", "-2", *SECOND_DEFAULT)
+    error = await rejected(prober, neither)
+    assert (error.code, error.detail) == (Code.UNSUPPORTED_CODEC, "sound coded as dts")
 
 
 async def test_of_two_pictures_the_first_is_planned_for(prober: Prober, clip: Clip) -> None:

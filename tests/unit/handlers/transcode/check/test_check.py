@@ -29,6 +29,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def encode_apart(folder: Path, name: str, picture: float, sound: float) -> None:
+    """As `encode`, with tracks that do not last equally long."""
+    inputs = ["-f", "lavfi", "-i", f"testsrc2=s={SIZES[name]}:r=25:d={picture}", "-f", "lavfi", "-i", f"sine=d={sound}"]
+    codecs = ["-c:v", "libx264", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0", "-c:a", "aac"]
+    package = ["-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod", "-hls_segment_filename"]
+    output = [str(folder / f"{name}_%d.ts"), str(folder / f"{name}.m3u8")]
+    subprocess.run(
+        ["ffmpeg", "-nostdin", "-v", "error", "-y", *inputs, *codecs, *package, *output], check=True, timeout=60
+    )
+
+
 @pytest.fixture
 def hls(made: Path, tmp_path: Path) -> Path:
     return shutil.copytree(made, tmp_path / "hls")
@@ -168,6 +179,37 @@ async def test_a_segment_that_begins_in_the_middle(hls: Path) -> None:
     half = len(data) // 188 // 2 * 188
     (hls / "low_1.ts").write_bytes(data[half:])
     assert Rule.KEY_FRAMES in {finding.rule for finding in (await report_of(hls)).findings}
+
+
+@pytest.mark.parametrize(
+    ("picture", "sound", "message"),
+    [
+        (14, 20, "low_2.ts: its sound ends 6.0"),
+        (14, 13, "low_2.ts: its sound ends 0.9"),
+        (14, 4, "the sound is missing at the end"),
+        (14, 14.3, ""),
+    ],
+)
+async def test_tracks_that_do_not_last_as_long_as_the_playlist_says(
+    hls: Path, picture: float, sound: float, message: str
+) -> None:
+    encode_apart(hls, "low", picture, sound)
+    report = await report_of(hls)
+    found = [finding.message for finding in report.findings if finding.rule is Rule.DURATIONS]
+    assert [one[: len(message)] for one in found] == ([message] if message else [])
+
+
+async def test_a_playlist_that_is_wrong_about_a_segment_in_the_middle(hls: Path) -> None:
+    edit(hls / "low.m3u8", r"#EXTINF:[0-9.]+,\nlow_1.ts", "#EXTINF:4.0,\nlow_1.ts")
+    found = [finding.message for finding in (await report_of(hls)).findings if finding.rule is Rule.DURATIONS]
+    assert [re.sub(r"[12]\.\d+", "2", one) for one in found] == [
+        f"low_2.ts: its {track} begins 2 s after what the playlist says" for track in ("picture", "sound")
+    ]
+
+
+async def test_nothing_is_said_of_a_clock_that_begins_anew(hls: Path) -> None:
+    edit(hls / "low.m3u8", r"#EXTINF:[0-9.]+,\nlow_1.ts", "#EXT-X-DISCONTINUITY\n#EXTINF:4.0,\nlow_1.ts")
+    assert Rule.DURATIONS not in {finding.rule for finding in (await report_of(hls)).findings}
 
 
 async def test_a_media_playlist_is_no_master(hls: Path) -> None:
