@@ -5,8 +5,9 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
+from media.dead_letters.letters import MOVED_BY_SQS, letter_of
 from media.errors import UnavailableError
-from media.message_queue import SHORT_REASON, DeadLetterQueue
+from media.message_queue import SHORT_REASON, DeadLetterQueue, Received
 
 LIMIT = 100_000
 
@@ -33,6 +34,16 @@ async def test_the_reason_is_cut_before_the_body(spare: int, reason: int) -> Non
     [(sent, attributes)] = sqs.taken
     assert sent == body
     assert len(attributes["reason"]["StringValue"]) == reason
+
+
+def test_what_eventbridge_could_not_deliver_says_why() -> None:
+    attributes = {
+        name: {"DataType": "String", "StringValue": value}
+        for name, value in {"ERROR_CODE": "NO_PERMISSIONS", "ERROR_MESSAGE": "not authorized", "RULE_ARN": "x"}.items()
+    }
+    letter = letter_of(Received("1", "receipt", "{}", attributes=attributes))
+    assert (letter.error, letter.reason) == ("NO_PERMISSIONS", "not authorized")
+    assert letter_of(Received("1", "receipt", "{}")).error == MOVED_BY_SQS
 
 
 async def test_what_no_cut_makes_small_enough_stays_where_it_is() -> None:

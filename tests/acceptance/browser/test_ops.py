@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiobotocore.session import get_session
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from deploy.local import emulator
 from media.asset import AssetType, Delivery, upload_key
@@ -110,6 +110,25 @@ async def test_a_dead_letter_whose_cause_was_mended_is_sent_back_and_its_asset_b
 async def mend(stack: EmbeddedStack, new: NewAsset) -> None:
     async with connect(stack.dsn) as database:
         assert await AssetStore(database).create(new)
+
+
+async def test_a_redrive_that_was_cut_short_says_so_and_goes_on_when_told(operator: Visitor) -> None:
+    answers = iter([(5, False), *[(0, False)] * 3, (2, True)])
+
+    async def answered(route: Route) -> None:
+        moved, finished = next(answers)
+        await route.fulfill(json={"queue": "images", "moved": moved, "finished": finished})
+
+    await fulfilled(operator.page, troubled())
+    await operator.page.route("**/api/v1/media/ops/redrive", answered)
+    await reasons(operator.page, "cannot read").get_by_role("button", name="Redrive").click()
+    await operator.page.get_by_role("dialog").get_by_role("button", name="Send back").click()
+    dialog = operator.page.get_by_role("dialog", name="Not all were looked at")
+    await expect(dialog).to_contain_text("5 messages sent back to images. More may be there that are meant")
+    told = operator.page.get_by_text("5 messages sent back to images, maybe not all, at")  # behind the dialog
+    await expect(told).to_be_attached()
+    await dialog.get_by_role("button", name="Go on").click()
+    await expect(operator.page.get_by_role("dialog", name="2 messages sent back")).to_be_visible()
 
 
 async def test_what_still_fails_is_back_under_its_reason(operator: Visitor, aws: Aws) -> None:

@@ -40,7 +40,7 @@ export class Redrive {
     this.#offer(['Stop', () => this.#dialog.close()]);
     this.#progress(order, 0);
     const { moved, finished, problem } = await this.#moveAll(order);
-    if (moved) this.#ended(`${count(moved, 'message')} sent back to ${order.queue}${finished ? '' : '; more may be left'}.`);
+    if (moved) this.#ended(`${count(moved, 'message')} sent back to ${order.queue}${finished ? '' : ', maybe not all,'}.`);
     if (this.#run === order) this.#finish(order, moved, finished, problem);
   }
 
