@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from deploy import images
+from media.schema import SCHEMA
+from media.schema_parts import PARTS
 
 DIGEST = "sha256:" + "ab" * 32
 DOCKER = """#!/bin/sh
@@ -59,6 +61,14 @@ def test_every_stage_begins_with_a_base_that_can_be_pinned() -> None:
     stages = re.findall(r"(?m)^FROM (\S+)(?: AS (\w+))?", text)
     names = {name for _, name in stages}
     assert {base for base, _ in stages} - names == {f"${{{name}}}" for name in images.bases(text)}
+
+
+@pytest.mark.parametrize("path", [SCHEMA, PARTS], ids=lambda path: path.name)
+def test_the_image_has_what_the_code_reads_beside_itself(path: Path) -> None:
+    assert path.parent == images.ROOT
+    copied = re.findall(r"(?m)^COPY (.+) /app/$", images.DOCKERFILE.read_text())
+    assert path.name in " ".join(copied).split()
+    assert f"!{path.name}" in (images.ROOT / ".dockerignore").read_text().splitlines()
 
 
 def test_the_digests_that_are_committed_are_of_these_bases() -> None:
