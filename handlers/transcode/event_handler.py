@@ -9,10 +9,10 @@ from enum import StrEnum
 
 import structlog
 
+from handlers.transcode.bound_source import require_bound, require_undisturbed
 from handlers.transcode.completion import Completion
 from handlers.transcode.events import JobStatus, TranscodeEvent, error_of
 from handlers.transcode.intent import Intent
-from handlers.transcode.mediaconvert_engine import require_bound
 from handlers.transcode.output_seconds import count_output
 from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.assets import AssetStore
@@ -84,7 +84,7 @@ class TranscodeEventHandler:
             case JobStatus.COMPLETE:
                 return await self._complete(asset, row, intent, event)
             case JobStatus.ERROR | JobStatus.CANCELED:
-                return await self._failed(asset, row, event)
+                return await self._failed(asset, row, intent, event)
             case _:
                 return await self._progress(asset, event)
 
@@ -103,7 +103,7 @@ class TranscodeEventHandler:
     async def _complete(self, asset: Asset, row: StageRow, intent: Intent, event: TranscodeEvent) -> Applied:
         prefix = output_prefix(asset, Stage.TRANSCODE, intent.attempt)
         try:
-            await require_bound(self.completion.storage, asset)
+            await self._require_bound(asset, intent)
             completed = await self.completion.finish(intent.plan, prefix, event)
         except RejectedError as error:
             return await self._reject(asset, row, error)
@@ -122,14 +122,29 @@ class TranscodeEventHandler:
             count_output(self.metrics, intent)
         return applied
 
-    async def _failed(self, asset: Asset, row: StageRow, event: TranscodeEvent) -> Applied:
+    async def _failed(self, asset: Asset, row: StageRow, intent: Intent, event: TranscodeEvent) -> Applied:
         error = error_of(event)
         if isinstance(error, RejectedError):
-            return await self._reject(asset, row, error)
+            return await self._rejected(asset, row, intent, error)
         if event.status is JobStatus.CANCELED or not isinstance(error, RetryableError):
             self.metrics.failures.labels(Stage.TRANSCODE, error.code).inc()
             return await self._give_up(asset, row, error.code, error.detail)
         return await self._again(asset, row, error)
+
+    async def _rejected(self, asset: Asset, row: StageRow, intent: Intent, error: RejectedError) -> Applied:
+        """The input is at fault, if it was the right one."""
+        try:
+            await self._require_bound(asset, intent)
+        except RejectedError as changed:
+            return await self._reject(asset, row, changed)
+        except RetryableError as disturbed:
+            return await self._again(asset, row, disturbed)
+        return await self._reject(asset, row, error)
+
+    async def _require_bound(self, asset: Asset, intent: Intent) -> None:
+        """What the job read must have been the bound version."""
+        await require_bound(self.completion.storage, asset, self.completion.bucket)
+        require_undisturbed(await self.assets.timeline(asset.asset_id), intent.at)
 
     async def _reject(self, asset: Asset, row: StageRow, error: RejectedError) -> Applied:
         commit = Commit(

@@ -3,12 +3,13 @@
 import time
 from dataclasses import dataclass
 
+from handlers.transcode.bound_source import require_bound
 from handlers.transcode.intent import EngineName, Intent, facts_of
 from handlers.transcode.mediaconvert_job import create_job
 from handlers.transcode.plan import Plan
-from media.asset import Asset, ObjectVersion, Stage, StageState, Status, output_prefix
+from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, Note, StageStore
-from media.errors import Code, RejectedError, RetryableError
+from media.errors import Code, RetryableError
 from media.object_storage import ObjectStorage
 from media.transcoding import Job, Transcoder
 
@@ -48,7 +49,7 @@ class MediaConvertEngine:
         return _waiting(intent, job.job_id) if _alive(job) and job else None
 
     async def require_source(self, asset: Asset) -> None:
-        await require_bound(self.storage, asset)
+        await require_bound(self.storage, asset, self.bucket)
 
     async def make(self, claim: Claim, plan: Plan) -> Commit:
         """Write down what is about to be submitted, and submit it."""
@@ -58,7 +59,7 @@ class MediaConvertEngine:
         return _waiting(intent, await self._submit(claim.asset, intent))
 
     async def _submit(self, asset: Asset, intent: Intent) -> str:
-        await require_bound(self.storage, asset)
+        await require_bound(self.storage, asset, self.bucket)
         request = create_job(
             intent.plan,
             source=asset.source,
@@ -75,18 +76,6 @@ class MediaConvertEngine:
 
 def _alive(job: Job | None) -> bool:
     return job is not None and job.status not in _DEAD_JOBS
-
-
-async def require_bound(storage: ObjectStorage, asset: Asset) -> None:
-    """MediaConvert reads whatever version is current, so the current one must be the one that was scanned.
-
-    Raises RejectedError(source_missing or source_changed).
-    """
-    current = await storage.head(ObjectVersion(asset.bucket, asset.key))
-    if current is None:
-        raise RejectedError(Code.SOURCE_MISSING, "the object is not in the bucket any more")
-    if current.version.version_id != (asset.version_id or "") or (asset.etag and current.etag != asset.etag):
-        raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was scanned")
 
 
 def _waiting(intent: Intent, job_id: str) -> Commit:
