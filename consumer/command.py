@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from media import schema
 from media.errors import UnavailableError
@@ -23,6 +25,7 @@ def ended(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> int:
     Then FAILED: a dependency is away, the database has another schema, or nobody reads what is written; WRONG: the
     configuration; INTERRUPTED: by Ctrl-C, where the command did not see to it itself.
     """
+    _take_any_output()
     try:
         settings = load()
     except SettingsError as error:
@@ -43,6 +46,18 @@ def ended(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> int:
         return status
     _give_up_output()
     return FAILED
+
+
+def _take_any_output() -> None:
+    """Letters quote what strangers wrote: no terminal's alphabet, and no closed stream, may end a command."""
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w")  # for as long as the process lives
 
 
 def _what(error: OSError) -> str:

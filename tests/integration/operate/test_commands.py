@@ -115,6 +115,24 @@ async def test_nobody_reads_on(desk: Desk, command: str) -> None:
     assert len(left) == (0 if command == "purge" else 3)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+async def test_streams_that_are_closed_are_not_missed(desk: Desk, closed: str) -> None:
+    await desk.bury("images", "{}")
+    shell = f'exec "{sys.executable}" -m {CLI} redrive images --reason "it broke" {closed}'
+    env = {**os.environ, **desk.env}
+    process = await asyncio.create_subprocess_shell(shell, cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE)
+    ended = await finished(process)
+    assert (ended.status, ended.err) == (0, "")
+    assert await desk.bodies(desk.queues["images"].url) == ["{}"]
+
+
+async def test_a_terminal_with_few_letters_shows_what_it_can(desk: Desk) -> None:
+    await desk.bury("images", '"ファイル"', reason="ファイル broke")
+    ended = await finished(await desk.start(CLI, "show", "images", PYTHONIOENCODING="ascii"))
+    assert ended.status == 0, ended.err
+    assert r"\u30d5\u30a1\u30a4\u30eb broke" in ended.out
+
+
 async def test_a_full_disk_is_told(desk: Desk) -> None:
     await desk.bury("images", "{}")
     async with written_to(desk, os.open("/dev/full", os.O_WRONLY), CLI, "list", "images") as process:
