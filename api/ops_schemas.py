@@ -1,15 +1,23 @@
 """What goes in and what comes out of the operator's endpoints."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, WithJsonSchema
 
 from api.schemas import Input, Output
 from media.dead_letters.letters import KIND_LIMIT
+from media.settings import QUEUES
 
-QueueName = Literal["uploads", "images", "transcodes", "transcode-events", "recordings"]
+
+def _known(name: str) -> str:
+    if name not in QUEUES:
+        raise ValueError(f"must be one of {', '.join(QUEUES)}")
+    return name
+
+
+QueueName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(QUEUES)})]
 
 
 class DeadLettersOut(Output):

@@ -38,7 +38,12 @@ class Subjects:
 
 
 def subjects_of(queue: str, body: str) -> Subjects:
-    """What a message of `queue` is about; nothing when it cannot be read, which may be why it died."""
+    """What a message of `queue` is about; nothing when it cannot be read, which may be why it died.
+
+    Nothing either for a queue whose messages speak of no asset.
+    """
+    if queue not in DECODERS:
+        return Subjects()
     try:
         parts = DECODERS[queue](body)
         found = [_subject(part) for part in parts]

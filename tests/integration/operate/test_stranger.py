@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
 from deploy.local import child, ports
 from tests.conftest import EmbeddedStack
@@ -35,11 +36,42 @@ def blocks(page: Path, kind: str) -> list[str]:
     return re.findall(rf"(?s)```{kind}\n(.*?)```", page.read_text())
 
 
-async def test_the_operators_commands_work_beside_a_running_stack(stack: EmbeddedStack) -> None:
-    [script] = [block for block in blocks(RUNBOOK, "sh") if "settings.env" in block]
-    script = script.replace(".local/", f"{stack.state}/")
-    said = await ended("bash", "-eu", "-c", script, cwd=ROOT)
-    assert "uploads" in said
+COMMAND = re.compile(r"(?m)`(operator [^`\n]+|logs [a-z]+ [a-z_.]+)`|^(operator .*|logs [a-z]+ .*)$")
+
+
+def commands() -> list[str]:
+    """Every `operator …` and `logs …` of the runbook, in code blocks and between the lines, each once."""
+    page = RUNBOOK.read_text()
+    return list(dict.fromkeys(one or other for one, other in COMMAND.findall(page)))
+
+
+async def test_every_command_of_the_runbook_works_beside_a_running_stack(stack: EmbeddedStack) -> None:
+    [setting_up] = [block for block in blocks(RUNBOOK, "sh") if "settings.env" in block]
+    [asking] = [block.partition("\noperator")[0] for block in blocks(RUNBOOK, "sh") if "SQL='" in block]
+    unknown = "00000000-0000-4000-8000-000000000000"
+    found = commands()
+    assert len(found) > 20
+    for written in found:
+        command = written.replace("QUEUE", "images").replace("ASSET_ID", unknown)
+        script = f"{setting_up}\n{asking}\n{command}".replace(".local/", f"{stack.state}/")
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-u", "-c", script, cwd=ROOT, env=child.inherited(),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(DEADLINE):
+            _, err = await process.communicate()
+        nothing_there = "consumer.replay" in command and b"not replayed" in err
+        assert process.returncode == 0 or nothing_there, (written, err.decode())
+        assert b"Traceback" not in err, written
+
+
+def test_every_event_that_the_runbook_looks_for_is_one_that_is_logged() -> None:
+    asked = {tuple(command.split()[1:3]) for command in commands() if command.startswith("logs ")}
+    assert len(asked) > 8
+    for service, event in asked:
+        folders = ["api", "media"] if service == "api" else ["consumer", "handlers", "media"]
+        code = "".join(path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
+        assert f'"{event}"' in code, (service, event)
 
 
 async def test_the_deployment_can_be_rehearsed(stack: EmbeddedStack) -> None:
@@ -99,6 +131,7 @@ async def test_a_handler_is_added_as_the_page_says(copy: Path) -> None:
     for diff in blocks(PAGE, "diff"):
         path = copy / re.findall(r"(?m)^\+\+\+ b/(.*)$", diff)[0]
         path.write_text(edited(path.read_text(), diff))
+    assert unguarded(copy / "deploy" / "cloudformation" / "media.yaml") == []
     env = {"MEDIA_API_PORT": str(ports.free_port()), "MEDIA_LOCAL_STATE": str(copy / ".local")}
     for name in ("CONSUMER", "LOCAL_EMULATOR", "LOCAL_MEDIACONVERT", "LOCAL_POSTGRES"):
         env[f"MEDIA_{name}_PORT"] = str(ports.free_port())
@@ -111,6 +144,19 @@ async def test_a_handler_is_added_as_the_page_says(copy: Path) -> None:
         said = await ended("bash", "-eu", "-c", f"{load}curl {looking}", cwd=copy, env={"PYTHONPATH": str(copy)})
     assert 'handler="note",outcome="success",queue="notes"} 1.0' in said
     assert "undecodable" in said
+
+
+def unguarded(template: Path) -> list[str]:
+    """The dead-letter queues that would take anybody's letters, and the queues that may be reached without TLS."""
+    resources = cfn_yaml.load(str(template))["Resources"]
+    queues = {name: made["Properties"] for name, made in resources.items() if made["Type"] == "AWS::SQS::Queue"}
+    policies = [made["Properties"] for made in resources.values() if made["Type"] == "AWS::SQS::QueuePolicy"]
+    held = {queue["Ref"] for policy in policies for queue in policy["Queues"]}
+    return [
+        name
+        for name, queue in queues.items()
+        if name not in held or ("RedrivePolicy" not in queue and "RedriveAllowPolicy" not in queue)
+    ]
 
 
 async def counted(port: str) -> None:
