@@ -147,6 +147,16 @@ def test_no_alert_is_without_a_test_or_a_place_in_the_runbook() -> None:
         assert rule["labels"]["severity"] in {"page", "ticket"}
 
 
+def test_cloudwatchs_alarms_lead_to_places_in_the_runbook_too() -> None:
+    template = (ROOT / "deploy" / "cloudformation" / "service.yaml").read_text()
+    descriptions = re.findall(r"AlarmDescription: (.*)", template)
+    headings = {name.lower() for name in re.findall(r"(?m)^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text())}
+    assert len(descriptions) > 5
+    for description in descriptions:
+        [place] = re.findall(r"\$\{RunbookUrl\}#(\w+)", description)
+        assert place in headings
+
+
 @pytest.mark.parametrize("registry", [Metrics().registry, ApiMetrics().registry], ids=["consumer", "api"])
 def test_what_is_exported_passes_promtool(promtool: str, registry: CollectorRegistry) -> None:
     ended = subprocess.run(
