@@ -27,6 +27,7 @@ def tables(prices: tuple[Figure, ...], measured: tuple[Figure, ...]) -> str:
         _capacity(costs),
         _results("1,000 images", costs.thousand_images()),
         _results("an hour of video, 1080p", costs.video_hour()),
+        _own_video(costs),
         _idle(costs),
         _doubt(prices),
     ]
@@ -45,6 +46,14 @@ def _capacity(costs: Costs) -> str:
         f"**One consumer** does {rate:.1f} images a second ({costs.image_cpu:.2f} CPU seconds each) and costs"
         f" ${costs.consumer_hour:.4f} an hour. With a backlog of up to {latency * rate:.0f} images per consumer an"
         f" image is ready within {latency:.0f} s.\n"
+    )
+
+
+def _own_video(costs: Costs) -> str:
+    hours = costs.of("ffmpeg_cpu") / costs.of("consumer_vcpus")
+    return (
+        f"**With `MEDIA_TRANSCODER=ffmpeg`** the same hour costs ${costs.own_video_hour:.2f} of a consumer's time"
+        f" instead of MediaConvert, and keeps one busy for {hours:.1f} hours.\n"
     )
 
 

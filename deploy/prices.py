@@ -47,6 +47,7 @@ MEASURED = (
     Figure("sqs_requests", 4.5, "SQS requests for an image, S3's own included", "`./run.sh bench pipeline`"),
     Figure("s3_writes", 7, "PUTs for an image: the upload, five renditions, tags", "`./run.sh bench pipeline`"),
     Figure("s3_reads", 4, "other S3 requests for an image", "`./run.sh bench pipeline`"),
+    Figure("ffmpeg_cpu", 2.98, "CPU seconds of ffmpeg for a second of 1080p, five rungs", "`./run.sh bench transcode`"),
     Figure("consumer_vcpus", 2, "vCPUs of a consumer's task", "`service.yaml`"),
     Figure("consumer_gb", 10, "GB of a consumer's task", "`service.yaml`"),
     Figure("api_vcpus", 0.5, "vCPUs of an API's task", "`service.yaml`"),
@@ -90,6 +91,11 @@ class Costs:
         sqs = 1000 * self.of("sqs_requests") * (self.of("sqs_request") + self.of("sqs_fair"))
         s3 = 1000 * (self.of("s3_writes") * self.of("s3_write") + self.of("s3_reads") * self.of("s3_read"))
         return {"compute": compute, "SQS": sqs, "S3": s3, "together": compute + sqs + s3}
+
+    @property
+    def own_video_hour(self) -> float:
+        """An hour of 1080p by ffmpeg in consumers of our own, kept busy."""
+        return self.of("ffmpeg_cpu") / self.of("consumer_vcpus") * self.consumer_hour
 
     def video_hour(self) -> dict[str, float]:
         """Of 1080p: every rung of the ladder, and the MP4 at the height of the largest."""

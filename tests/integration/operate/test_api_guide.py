@@ -1,4 +1,4 @@
-"""What a front-end developer does by docs/api.md alone: its examples, as they stand there, one after the other."""
+"""What a front-end developer does by docs/api.md or the README alone: their examples, as they stand there."""
 
 import re
 from pathlib import Path
@@ -44,3 +44,11 @@ async def test_the_examples_do_what_they_say(stack: EmbeddedStack, folder: Path)
     assert "deleted" in lines
     assert re.findall(r'"code":"(\w+)"', said) == ["invalid_request", "not_found"]
     assert re.findall(r'"field":"(\w+)"', said) == ["content_type", "original_filename"]
+
+
+async def test_the_walk_in_the_readme_does_too(stack: EmbeddedStack, folder: Path) -> None:
+    [script] = [block for block in blocks(ROOT / "README.md", "sh") if "slot.json" in block]
+    script = script.replace("http://localhost:8005", stack.api_url).replace("./run.sh", str(ROOT / "run.sh"))
+    said = await ended("bash", "-eu", "-c", script, cwd=folder, env=own_state(stack.state))
+    assert '"rendition":"w640"' in said
+    assert '"code":"ready"' in said, "its timeline"
