@@ -76,8 +76,10 @@ def announced_end(container: Header, streams: Sequence[Header], used: Collection
     if indexed := _indexed(container, streams, used):
         return max(indexed.values())
     # A recorder that was never told the end leaves 0 in the header.
-    declared = seconds(container.get("duration"))
-    return begin_of(container) + declared if declared else None
+    if not (declared := seconds(container.get("duration"))):
+        return None
+    # Matroska counts from its clock's zero, wherever the first track begins; others from there.
+    return declared if is_matroska(container) else begin_of(container) + declared
 
 
 def begin_of(container: Header) -> float:
@@ -172,6 +174,10 @@ def read_scan(lines: bytes, used: Collection[int], begin: float) -> Scan:
 
 def is_mov(container: Header) -> bool:
     return str(container.get("format_name", "")).startswith("mov")
+
+
+def is_matroska(container: Header) -> bool:
+    return str(container.get("format_name", "")).startswith("matroska")
 
 
 def seconds(text: object) -> float | None:

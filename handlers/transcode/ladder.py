@@ -39,7 +39,7 @@ APART = 0.25
 """Seconds by which tracks may end apart and be left so: recorders stop them one after the other. Beyond it, what ends
 first is filled up."""
 LATE = 0.1
-"""Seconds after which sound counts as one that begins late: silence goes before it."""
+"""Seconds after which a track counts as one that begins late, and not just as one that was started second."""
 POSTER_SHARE = 0.1
 POSTER_FROM = 1000
 """Milliseconds. Films open black: the poster is taken at a tenth of the way, not before the first second."""
@@ -94,6 +94,7 @@ def _plan_video(probed: Probed) -> Plan:
         rotation=video.rotation,
         late_picture=late,
         short_picture=short,
+        black_picture=short or video.begins > LATE,
         deinterlace=video.interlaced,
         tone_map=video.hdr,
         notes=(*_video_notes(video, fps, short=short), *_sound_notes(probed, sound, others)),

@@ -13,7 +13,7 @@ def job_input(plan: Plan, source: ObjectVersion) -> dict[str, Any]:
     document: dict[str, Any] = {"FileInput": f"s3://{source.bucket}/{source.key}", "TimecodeSource": "ZEROBASED"}
     if plan.rungs:
         # The service cannot let a picture stand still; what it leaves out, players show as whatever they like.
-        filled = {"PadVideo": "BLACK"} if plan.late_picture or plan.short_picture else {}
+        filled = {"PadVideo": "BLACK"} if plan.black_picture else {}
         document["VideoSelector"] = {"Rotate": _rotate(plan), "ColorSpace": "FOLLOW", **filled}
     if plan.sound:
         document["AudioSelectors"] = {SOURCE_AUDIO: _selector(plan.sound)} | {

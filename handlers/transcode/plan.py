@@ -63,7 +63,7 @@ class Plan(Part):
     `sound` goes with every picture; `others` are the same in other languages, which HLS offers beside it.
 
     All outputs last as long as the source: a `late_picture` is filled up from the beginning, a `short_picture` to the
-    end.
+    end. `black_picture`: so much is missing that it is worth to see black where the other engine repeats a frame.
 
     The times of all segments follow from `fps` and the constants above alone, so a span of the source that begins at a
     multiple of `SEGMENT_SECONDS` can be made on its own and its segments fit into the whole.
@@ -82,6 +82,7 @@ class Plan(Part):
     rotation: int = 0
     late_picture: bool = False
     short_picture: bool = False
+    black_picture: bool = False
     deinterlace: bool = False
     tone_map: bool = False
     notes: tuple[str, ...] = ()

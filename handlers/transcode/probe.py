@@ -110,9 +110,12 @@ class _Source:
 
     async def sample(self, main: int, used: Collection[int]) -> Sample:
         """Packets of both ends. Raises RejectedError unless there is content behind the header, and frames in it."""
-        async with asyncio.TaskGroup() as group:
-            packets = group.create_task(self._packets(announced_end(self.container, self.streams, used)))
-            frames = group.create_task(self._decode(main))
+        try:
+            async with asyncio.TaskGroup() as group:
+                packets = group.create_task(self._packets(announced_end(self.container, self.streams, used)))
+                frames = group.create_task(self._decode(main))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         _check_sample(packets.result(), main, frames.result())
         return packets.result()
 

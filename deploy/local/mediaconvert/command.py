@@ -129,7 +129,9 @@ def _aac(audio: Audio, source: Source) -> list[str]:
         late = source.audio[audio.track].start_time - source.begins > LATE
         filters.append(f"aresample=async=1{':first_pts=0' if late else ''}")
     if audio.lasts:
-        filters.append(f"apad=whole_dur={audio.lasts:.3f},atrim=end={audio.lasts:.3f}")
+        filters.append(f"apad=whole_dur={audio.lasts:.3f}")
+        # Outside MP4 nothing says for certain how long a picture lasts: what there is of sound is kept.
+        filters += [f"atrim=end={audio.lasts:.3f}"] if source.mov else []
     return argv + (["-af", ",".join(filters)] if filters else [])
 
 

@@ -93,6 +93,11 @@ class _Format(BaseModel):
     duration: Annotated[float, BeforeValidator(_seconds)] = 0.0
     format_name: str = ""
 
+    @property
+    def end(self) -> float:
+        """Seconds, 0 where the header does not say. Matroska counts from its clock's zero."""
+        return self.duration and self.duration + (0.0 if "matroska" in self.format_name else self.start_time)
+
 
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
@@ -152,8 +157,9 @@ async def probe(ffprobe: str, path: Path, address: str) -> Source:
         raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container")
     ends = [stream.end for stream in (video, *audio) if stream]
     # A header may announce hours: what its tracks say counts for more.
-    duration = max(ends) - found.format.start_time if all(ends) else found.format.duration
-    return Source(video, audio, found.format.start_time, duration, "mp4" in found.format.format_name)
+    end = max(ends) if all(ends) else found.format.end
+    begins = found.format.start_time
+    return Source(video, audio, begins, max(0.0, end - begins) if end else 0.0, "mp4" in found.format.format_name)
 
 
 def require_known(stream: Stream) -> None:

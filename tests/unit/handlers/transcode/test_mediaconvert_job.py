@@ -145,6 +145,8 @@ def test_the_picture_is_filled_up_only_where_it_is_missing() -> None:
     assert selectors["uneven"]["PadVideo"] == "BLACK"
     late = video_job(video=replace(VIDEO, begins=2.0))["Settings"]["Inputs"][0]["VideoSelector"]
     assert late["PadVideo"] == "BLACK"
+    soon = video_job(video=replace(VIDEO, begins=0.05))["Settings"]["Inputs"][0]["VideoSelector"]
+    assert "PadVideo" not in soon, "no flash of black for a frame or two"
 
 
 def test_sound_lasts_as_long_as_its_picture() -> None:

@@ -195,6 +195,16 @@ async def test_storage_troubles_are_not_the_files(prober: Prober, serve: Serve, 
         assert "X-Amz" not in caught.value.detail
 
 
+async def test_a_storage_that_fails_between_two_looks_is_not_the_files(clip: Clip, tmp_path: Path) -> None:
+    program = tmp_path / "ffprobe"
+    fails = 'echo "[https @ 0x1] Server returned 5XX Server Error reply" >&2; exit 1'
+    program.write_text(f'#!/bin/sh\ncase "$*" in *show_streams*) exec ffprobe "$@";; *) {fails};; esac\n')
+    program.chmod(0o755)
+    with pytest.raises(RetryableError) as caught:
+        await Prober(str(program)).probe(str(clip("any.mp4")), asset_type=AssetType.VIDEO)
+    assert caught.value.code is Code.STORAGE_ERROR
+
+
 async def test_a_missing_program_is_ours(clip: Clip) -> None:
     with pytest.raises(RetryableError):
         await Prober("no-such-ffprobe").probe(str(clip("any.mp4")), asset_type=AssetType.VIDEO)
