@@ -105,6 +105,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
     if panel.stacked:
         found["custom"] = {"stacking": {"mode": "normal"}, "fillOpacity": 30}
     if panel.kind == "stat":
+        found["noValue"] = "–"  # a night without uploads
         found["thresholds"] = {"mode": "absolute", "steps": _steps(panel.limit)}
     return found
 
