@@ -1,6 +1,7 @@
 """Beside the scans: says at start what the scanners will not take, and watches how old their signatures are."""
 
 import asyncio
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ log = structlog.get_logger(__name__)
 
 INTERVAL = 60.0
 """Seconds between two looks; freshclam brings new signatures a few times a day."""
+OLD = 3 * 86_400.0
+"""Seconds after which signatures count as old; as in deploy/prometheus/alerts.yaml."""
+REMINDER = 60
+"""Looks from one word about old signatures to the next: an hour of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,19 @@ class ScannerUpkeep:
         Whatever one answers: to watch is not worth the daemon's life.
         """
         unchecked = list(self.scanners.all)
-        while True:
+        for look in itertools.count():
             try:
                 unchecked = await self._look(unchecked)
             except Exception:
                 log.exception("scanner.unforeseen")
+            if look % REMINDER == 0:
+                self._remind()
             await asyncio.sleep(self.interval)
+
+    def _remind(self) -> None:
+        """For who watches logs only (service.yaml's alarm): each task's signatures are its own, and may age alone."""
+        if (age := self._age()) > OLD:
+            log.warning("scanner.database_old", days=round(age / 86_400, 1))
 
     async def _look(self, unchecked: list[Clamd]) -> list[Clamd]:
         """One look at all; returns those that are still unchecked."""

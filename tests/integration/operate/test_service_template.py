@@ -47,7 +47,7 @@ async def test_it_is_created_and_created_anew(emulator: EmulatedAws, clients: An
     assert {service["serviceName"]: service["desiredCount"] for service in services} == {"consumer": 2, "api": 2}
     assert ":distribution/" in outputs["CloudFrontDistributionArn"]
     alarms = (await (await clients("cloudwatch")).describe_alarms(AlarmNamePrefix=environment))["MetricAlarms"]
-    assert len(alarms) == 2 * len(QUEUES) + 2
+    assert len(alarms) == 2 * len(QUEUES) + 3
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from handlers.scan.canary import source_of
 from handlers.scan.clamd import Clamd
 from handlers.scan.instream import Address, Source
 from handlers.scan.scanners import Scanners
-from handlers.scan.upkeep import ScannerUpkeep
+from handlers.scan.upkeep import OLD, ScannerUpkeep
 from handlers.scan.verdict import finding_of
 from media.asset import Verdict
 from media.errors import Dependency, UnavailableError
@@ -215,6 +215,18 @@ async def test_no_date_is_no_age() -> None:
         upkeep = upkeep_of(Clamd(fake.address), metrics)
         await _run_until(upkeep, lambda: age_in(metrics) != 0)
     assert math.isnan(age_in(metrics))
+
+
+async def test_signatures_that_grew_old_are_told_of() -> None:
+    async with fake_clamd(CLEAN, version="ClamAV 1.4.6/26000/Sun Nov 15 08:00:00 2020") as fake:
+        logs = await until(upkeep_of(Clamd(fake.address), Metrics()), "scanner.database_old")
+    [told] = [entry for entry in logs if entry["event"] == "scanner.database_old"]
+    assert float(str(told["days"])) > 365
+
+
+def test_they_are_old_when_the_alert_says_so() -> None:
+    rules = (Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yaml").read_text()
+    assert f"media_scanner_database_age_seconds) > {OLD / 86_400:.0f} * 86400" in rules
 
 
 def test_addresses() -> None:
