@@ -196,7 +196,7 @@ COMMANDS: Mapping[str, Callable[[str], Awaitable[bool | None]]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 done, 1 the schema is another one or the database away, 2 wrong usage."""
+    """Exit status 0 done, 1 the schema is another one or the database away, 2 wrong usage, 130 interrupted."""
     dsn = os.environ.get("MEDIA_DATABASE_URL", "")
     if len(arguments) != 1 or arguments[0] not in COMMANDS or not dsn:
         sys.stderr.write(f"usage: MEDIA_DATABASE_URL=postgresql://… python -m media.schema {'|'.join(COMMANDS)}\n")
@@ -206,7 +206,11 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         sys.stderr.write(f"MEDIA_DATABASE_URL: {error}\n")
         return 2
-    return asyncio.run(_carried_out(COMMANDS[arguments[0]], address))
+    try:
+        return asyncio.run(_carried_out(COMMANDS[arguments[0]], address))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: a schema is applied as a whole or not at all; check tells which\n")
+        return 130
 
 
 async def _carried_out(command: Callable[[str], Awaitable[bool | None]], dsn: str) -> int:

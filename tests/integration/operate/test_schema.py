@@ -1,6 +1,9 @@
 """schema.sql applies to an empty database and to every version of itself, while the service goes on."""
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -128,6 +131,22 @@ async def test_who_waits_for_another_that_applies_is_told(
         await holder.execute("SELECT pg_advisory_lock($1)", 0x0D0CF119)
         assert await asyncio.to_thread(schema.main, ["apply"]) == 1
     assert "another process has been applying a schema" in capsys.readouterr().err
+
+
+async def test_who_loses_patience_sees_no_trace(empty: str) -> None:
+    async with connected(empty) as holder:
+        await holder.execute("SELECT pg_advisory_lock($1)", 0x0D0CF119)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "media.schema", "apply", cwd=Path(__file__).parents[3],
+            env={**os.environ, "MEDIA_DATABASE_URL": empty}, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(30):
+            while not await holder.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'"):
+                pass  # each look is a request: the loop waits by itself
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
+    assert (process.returncode, err.decode().count("\n")) == (130, 1)
+    assert "as a whole or not at all" in err.decode()
 
 
 @pytest.mark.parametrize("command", ["apply", "check", "ensure"])
