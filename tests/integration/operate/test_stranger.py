@@ -1,6 +1,7 @@
 """What a stranger does by the pages alone, done as it stands there: operate a stack, deploy, add a handler."""
 
 import asyncio
+import json
 import re
 import shutil
 from collections.abc import AsyncIterator, Mapping
@@ -63,6 +64,33 @@ async def test_every_command_of_the_runbook_works_beside_a_running_stack(stack: 
         nothing_there = "consumer.replay" in command and b"not replayed" in err
         assert process.returncode == 0 or nothing_there, (written, err.decode())
         assert b"Traceback" not in err, written
+
+
+AWS = """#!/bin/bash
+printf '%s\\n' "$*" >> "$(dirname "$0")/asked"
+case "$1 $2" in
+  "ecs describe-services") echo '{"awsvpcConfiguration": {"subnets": ["s"]}}' ;;
+  "ecs run-task") echo arn:aws:ecs:eu-central-1:000000000000:task/prod-media/abc ;;
+  "ecs describe-tasks") printf '%s\\tEssential container in task exited\\n' "$ENDS_WITH" ;;
+  "logs "*) echo "said" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("status", "well"), [("0", True), ("1", False), ("130", False), ("None", False)])
+async def test_in_an_account_a_command_ends_as_its_task_does(tmp_path: Path, status: str, well: bool) -> None:
+    """Against a stand-in for `aws` that knows these calls; what they ask for, a real emulator was shown by hand."""
+    (tmp_path / "aws").write_text(AWS)
+    (tmp_path / "aws").chmod(0o755)
+    [setting_up] = [block for block in blocks(RUNBOOK, "sh") if "run-task" in block]
+    script = f"{setting_up}\noperator python -c 'print(\"1  2\")' 'a b' && echo well; logs consumer stage.retry"
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "ENDS_WITH": status}
+    said = await ended("bash", "-u", "-c", script, cwd=tmp_path, env=env)
+    assert said.split() == (["said", "well", "said"] if well else ["said", "said"])
+    asked = (tmp_path / "asked").read_text()
+    assert json.dumps(["python", "-c", 'print("1  2")', "a b"]) in asked
+    assert "operator/operator/abc" in asked
+    assert '{ $.event = "stage.retry" }' in asked
 
 
 def test_every_event_that_the_runbook_looks_for_is_one_that_is_logged() -> None:
