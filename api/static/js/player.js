@@ -1,9 +1,9 @@
-/** Plays video and sound: hls.js where the browser needs it, with the rungs of the ladder to choose from. */
+/** Plays video and sound: hls.js where the browser needs it, with the rungs and the languages to choose from. */
 
 import { h, icon } from './dom.js';
 import { toast } from './toast.js';
 
-const HLS_JS = '/static/vendor/hls.light.min.js';
+const HLS_JS = '/static/vendor/hls.min.js';
 let loading = null;
 
 function loadHls() {
@@ -51,7 +51,7 @@ async function playHls(media, url, quality) {
   if (!Hls.isSupported()) return playDirectly(media, url); // Safari on a phone plays it by itself.
   const hls = new Hls({ capLevelToPlayerSize: true });
   recover(hls, Hls);
-  hls.on(Hls.Events.MANIFEST_PARSED, () => showRungs(hls, Hls, quality));
+  hls.on(Hls.Events.MANIFEST_PARSED, () => { showRungs(hls, Hls, quality); showSounds(hls, quality); });
   hls.loadSource(url);
   hls.attachMedia(media);
   return () => hls.destroy();
@@ -76,7 +76,17 @@ function showRungs(hls, Hls, box) {
     h('option', { value: -1 }, 'Auto'), rungs.reverse().map(({ index, name }) => h('option', { value: index }, name)));
   const now = h('output', { class: 'quality-now', for: 'quality' });
   hls.on(Hls.Events.LEVEL_SWITCHED, (_, { level }) => { now.textContent = `playing ${nameOf(hls.levels[level])}`; });
-  box.append(h('label', { htmlFor: 'quality' }, 'Quality'), select, now);
+  box.append(h('div', { class: 'choice' }, h('label', { htmlFor: 'quality' }, 'Quality'), select, now));
+  box.hidden = false;
+}
+
+/** The languages of a film that has several, by the names that its playlist gives them. */
+function showSounds(hls, box) {
+  const sounds = hls.allAudioTracks;
+  if (sounds.length < 2) return;
+  const select = h('select', { id: 'sound', onchange: () => { hls.setAudioOption(sounds[Number(select.value)]); } },
+    sounds.map(({ name, lang, default: first }, index) => h('option', { value: index, lang, selected: first }, name)));
+  box.append(h('div', { class: 'choice' }, h('label', { htmlFor: 'sound' }, 'Sound'), select));
   box.hidden = false;
 }
 

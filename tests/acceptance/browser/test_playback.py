@@ -1,9 +1,11 @@
 """hls.js, as the page ships it, plays what the stack made: through rewritten playlists, every rung of the ladder."""
 
 import re
+import subprocess
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.async_api import Locator, Page, Response, expect
 
 from tests.acceptance.browser.conftest import PATIENCE, File, Visitor
@@ -12,6 +14,25 @@ expect.set_options(timeout=PATIENCE)
 RUNGS = {"360p": 360, "270p": 270}
 ADVANCED = "([video, height]) => video.currentTime > 0.4 && video.videoHeight === height"
 FROM_THE_START = "video => { video.loop = true; video.currentTime = 0; return video.play(); }"
+
+
+HEARD = """async ([video, hertz]) => {
+    // One source for each element, and for good; what it hears also goes on to the loudspeaker.
+    video.ear ??= (() => {
+        const context = new AudioContext();
+        const analyser = new AnalyserNode(context, { fftSize: 16384, smoothingTimeConstant: 0 });
+        context.createMediaElementSource(video).connect(analyser).connect(context.destination);
+        return analyser;
+    })();
+    await video.ear.context.resume();
+    const bins = new Float32Array(video.ear.frequencyBinCount);
+    video.ear.getFloatFrequencyData(bins);
+    const loudest = bins.indexOf(Math.max(...bins)) * video.ear.context.sampleRate / video.ear.fftSize;
+    return Math.max(...bins) > -60 && Math.abs(loudest - hertz) < 20;
+}"""
+"""Whether a tone is what the video sounds like."""
+LANGUAGES = {"English": 440, "Deutsch": 1000}
+"""By the name in the player's menu: the tone, in Hz, that is spoken in it."""
 
 
 class Fetched:
@@ -77,3 +98,41 @@ async def test_hlsjs_plays_every_rung_through_rewritten_playlists(visitor: Visit
         assert answer.status in {200, 206}
         assert not answer.url.startswith(visitor.url)
         assert "X-Amz-Signature" in answer.url
+
+
+@pytest.fixture(scope="session")
+def interpreted(tmp_path_factory: pytest.TempPathFactory) -> File:
+    """A film in two languages."""
+    path = tmp_path_factory.mktemp("interpreted") / "talk.mp4"
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=640x360:r=25:d=8"]
+    sounds = [word for pitch in LANGUAGES.values() for word in ("-f", "lavfi", "-i", f"sine=f={pitch}:d=8:r=48000")]
+    tracks = ["-map", "0", "-map", "1", "-map", "2", "-disposition:a:1", "0"]
+    tags = ["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger"]
+    coded = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    argv = ["ffmpeg", "-nostdin", "-v", "error", *picture, *sounds, *tracks, *tags, *coded, str(path)]
+    subprocess.run(argv, check=True, timeout=60)
+    return File("talk.mp4", "video/mp4", path.read_bytes())
+
+
+async def test_the_language_can_be_chosen_and_is_heard(visitor: Visitor, interpreted: File) -> None:
+    await visitor.drop(interpreted)
+    await expect(visitor.card("talk.mp4", "ready")).to_be_visible()
+    fetched = Fetched(visitor.page)
+    viewer = await visitor.open("talk.mp4")
+    video, sound = viewer.locator("video"), viewer.get_by_label("Sound", exact=True)
+    await expect(sound.locator("option")).to_have_text([*LANGUAGES])
+    assert await sound.locator("option").evaluate_all("all => all.map((one) => one.lang)") == ["en", "de"]
+    await expect(sound).to_have_value("0")
+    for language in ("English", "Deutsch", "English"):
+        await sound.select_option(language)
+        await video.evaluate(FROM_THE_START)
+        await visitor.page.wait_for_function(HEARD, arg=[await video.element_handle(), LANGUAGES[language]])
+    assert [answer for answer in fetched.segments() if "_sound2_" in urlsplit(answer.url).path]
+
+
+async def test_where_there_is_but_one_sound_there_is_nothing_to_choose(visitor: Visitor, clip_file: File) -> None:
+    await visitor.drop(clip_file)
+    await expect(visitor.card("clip.mp4", "ready")).to_be_visible()
+    viewer = await visitor.open("clip.mp4")
+    await expect(viewer.get_by_label("Quality")).to_be_visible()
+    await expect(viewer.get_by_label("Sound", exact=True)).to_have_count(0)
