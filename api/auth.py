@@ -15,6 +15,8 @@ LEEWAY = 30.0
 """Seconds that clocks may differ by."""
 TOKEN_LIMIT = 8192
 """Characters. aiohttp takes no longer header line; a token of ours has some 300."""
+SUBJECT_LIMIT = 256
+"""Characters of `sub`, whatever the role; OpenID Connect allows 255."""
 CACHE_LIMIT = 10_000
 """Checked tokens kept; each some hundred bytes."""
 
@@ -112,8 +114,8 @@ class Authenticator:
         caller = _caller(claims)
         if len(self._known) >= CACHE_LIMIT:
             self._known.clear()
-        not_before = float(claims.get("nbf", 0)) - LEEWAY
-        self._known[token] = _Known(caller, kid, key, not_before, float(claims["exp"]) + LEEWAY)
+        not_before, expires = _second(claims.get("nbf", 0)), _second(claims["exp"])
+        self._known[token] = _Known(caller, kid, key, not_before - LEEWAY, expires + LEEWAY)
         return caller
 
     def _claims(self, token: str, key: VerificationKey) -> dict[str, Any]:
@@ -150,7 +152,17 @@ def _caller(claims: dict[str, Any]) -> Caller:
     caller = Caller(str(claims["sub"]), known)
     if known is Role.USER:
         caller.owner_id()
+    elif len(caller.subject) > SUBJECT_LIMIT or not caller.subject.isprintable():
+        raise _refused("`sub` is too long, or no text")
     return caller
+
+
+def _second(claim: Any) -> float:
+    """A date that was found valid. Raises ProblemError(unauthenticated) for one that no clock ever shows."""
+    try:
+        return float(claim)
+    except OverflowError as error:
+        raise _refused("the token is not valid") from error
 
 
 def _challenge(error: str) -> dict[str, str]:

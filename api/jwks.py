@@ -81,7 +81,7 @@ class JwksKeys:
             async with asyncio.timeout(DEADLINE), self._session.get(self._url, allow_redirects=False) as answer:
                 answer.raise_for_status()
                 keys = parse(await _bounded(answer.content))
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
             log.warning("jwks.unavailable", url=self._url, error=f"{type(error).__name__}: {error}")
             return
         self._keys, self._fetched = keys, self._clock()
@@ -117,12 +117,13 @@ def parse(text: bytes) -> dict[str | None, VerificationKey]:
 def verification_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
     """The key with the algorithm that its type fixes; None when it may not verify RS256 or ES256 signatures."""
     algorithm = {"RSA": "RS256", "EC": "ES256"}.get(str(jwk.get("kty")))
-    usable = jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
+    allowed = jwk.get("key_ops", ["verify"])
+    usable = jwk.get("use", "sig") == "sig" and isinstance(allowed, list) and "verify" in allowed
     if algorithm is None or not usable or jwk.get("alg", algorithm) != algorithm:
         return None
     try:
         key = _public_key(algorithm, jwk)
-    except (PyJWTError, ValueError, TypeError, KeyError) as error:
+    except (PyJWTError, ValueError, TypeError, KeyError, OverflowError) as error:
         log.warning("jwks.key_unusable", kid=str(jwk.get("kid")), error=str(error))
         return None
     return VerificationKey(key, algorithm) if key else None

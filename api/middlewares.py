@@ -94,12 +94,15 @@ def problem_response(request: web.Request, problem: ProblemError) -> web.Respons
         request_id=request[REQUEST_ID],
         errors=[FieldErrorOut(field=error.field, message=error.message) for error in problem.errors],
     )
-    return web.Response(
+    response = web.Response(
         body=body.model_dump_json(exclude_defaults=True).encode(),
         status=kind.status,
         content_type="application/problem+json",
         headers={"Cache-Control": "no-store"} | dict(problem.headers),
     )
+    if problem.headers.get("Connection") == "close":
+        response.force_close()  # the header alone is only our word
+    return response
 
 
 def _record(request: web.Request, status: int, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Every endpoint, in the order in which paths are matched."""
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from api import ops_schemas, schemas
 from api.middlewares import ENDLESS
@@ -57,6 +58,7 @@ ROUTES = (
         rate=Rate.URL,
         query=schemas.UrlQuery,
         answer=schemas.UrlOut,
+        cached=True,
         problems=(
             *AUTH,
             *NO_URL,
@@ -173,6 +175,13 @@ def add_routes(app: web.Application) -> None:
     app[ENDLESS] = frozenset(route.handler for route in ROUTES if route.endless)
     for route in ROUTES:
         if route.method == "GET" and not route.endless:
-            app.router.add_get(route.path, route.handler)
+            app.router.add_get(route.path, route.handler, expect_handler=_expected)
         else:
-            app.router.add_route(route.method, route.path, route.handler)
+            app.router.add_route(route.method, route.path, route.handler, expect_handler=_expected)
+
+
+async def _expected(request: web.Request) -> None:
+    """`Expect: 100-continue` is granted; what else is expected is passed over, as RFC 9110 (10.1.1) allows."""
+    if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer's own bytes are still to be counted

@@ -27,7 +27,7 @@ UPLOAD_ROUTES = (
         answer=schemas.UploadSlot,
         headers=("Idempotency-Key",),
         rate=Rate.WRITE,
-        problems=_NEW,
+        problems=(*_NEW, ProblemCode.DELETED),
     ),
     Route(
         "POST",
@@ -54,6 +54,7 @@ UPLOAD_ROUTES = (
         _PARTS,
         multipart.list_parts,
         answer=part_schemas.MultipartOut,
+        cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND, ProblemCode.UPLOAD_ENDED),
     ),
     Route(

@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Mapping
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from api.problems import FieldError, ProblemCode, ProblemError
@@ -13,6 +15,8 @@ BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; the largest of ours has a file name and a few words."""
 BODY_DEADLINE = 10.0
 """Seconds for a body to arrive, so that a slow sender holds nothing for long."""
+_CLOSE = {"Connection": "close"}
+"""What is left of such a body would be taken for the next request."""
 
 
 async def read_body[Model: BaseModel](request: web.Request, model: type[Model]) -> Model:
@@ -21,14 +25,22 @@ async def read_body[Model: BaseModel](request: web.Request, model: type[Model]) 
 
 
 async def read_bytes(request: web.Request) -> bytes:
-    """The body as it came. Raises ProblemError(unsupported_media_type, body_too_large, request_timeout)."""
+    """The body as it came.
+
+    Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request).
+    A compressed one is refused: ours are small, and what it unpacks to needs no bound where nothing is unpacked.
+    """
     if request.content_type != "application/json":
         raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "a body must not be compressed", headers=_CLOSE)
     try:
         async with asyncio.timeout(BODY_DEADLINE):
             return await request.read()
     except TimeoutError as error:
-        raise ProblemError(ProblemCode.REQUEST_TIMEOUT, headers={"Connection": "close"}) from error
+        raise ProblemError(ProblemCode.REQUEST_TIMEOUT, headers=_CLOSE) from error
+    except HttpProcessingError as error:
+        raise ProblemError(ProblemCode.INVALID_REQUEST, "the body is not HTTP", headers=_CLOSE) from error
 
 
 def parse_body[Model: BaseModel](text: bytes, model: type[Model]) -> Model:
@@ -69,12 +81,32 @@ def answer(model: BaseModel, *, status: int = 200, headers: Mapping[str, str] | 
 
 def answer_if_changed(request: web.Request, model: BaseModel) -> web.Response:
     """A model as JSON with an ETag made of it; 304 when the asker has it already."""
-    body = model.model_dump_json().encode()
+    response = web.Response(
+        body=model.model_dump_json().encode(),
+        content_type="application/json",
+        headers={"Cache-Control": "private, no-cache", "Vary": "Authorization"},
+    )
+    return unless_known(request, response)
+
+
+def unless_known(request: web.Request, response: web.Response) -> web.Response:
+    """The response with an ETag made of its body; 304 when the asker has it already."""
+    body = response.body if isinstance(response.body, bytes) else b""
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"Cache-Control": "private, no-cache", "ETag": etag, "Vary": "Authorization"}
-    if _matches(request.headers.get("If-None-Match", ""), etag):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    response.headers["ETag"] = etag
+    if not _matches(request.headers.get("If-None-Match", ""), etag):
+        return response
+    kept = {name: value for name, value in response.headers.items() if name not in {"Content-Type", "Content-Length"}}
+    return web.Response(status=304, headers=kept)
+
+
+def takes_gzip(request: web.Request) -> bool:
+    """Whether `Accept-Encoding` lets gzip be sent (RFC 9110, 12.5.3): named, or `*`, and not with the weight 0."""
+    weights: dict[str, bool] = {}
+    for part in request.headers.get("Accept-Encoding", "").lower().split(","):
+        coding, _, weight = part.partition(";")
+        weights[coding.strip()] = not re.fullmatch(r"q=0(\.0*)?", weight.strip())
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
 
 
 def _matches(header: str, etag: str) -> bool:

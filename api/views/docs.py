@@ -11,6 +11,7 @@ from aiohttp import web
 
 from api import openapi
 from api.problems import KINDS
+from api.wire import unless_known
 
 _STYLE = """
 :root{color-scheme:light dark;--page:#f5f8f8;--surface:#fff;--ink:#13262b;--line:#dbe4e5;--accent:#0b7570}
@@ -38,13 +39,14 @@ class Docs:
         self._json = json.dumps(document, indent=1).encode()
         self._html = "".join(_page(document)).encode()
 
-    async def machine(self, _request: web.Request) -> web.Response:
+    async def machine(self, request: web.Request) -> web.Response:
         headers = {"Cache-Control": "no-cache"}
-        return web.Response(body=self._json, content_type="application/json", headers=headers)
+        return unless_known(request, web.Response(body=self._json, content_type="application/json", headers=headers))
 
-    async def human(self, _request: web.Request) -> web.Response:
+    async def human(self, request: web.Request) -> web.Response:
         headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
-        return web.Response(body=self._html, content_type="text/html", charset="utf-8", headers=headers)
+        page = web.Response(body=self._html, content_type="text/html", charset="utf-8", headers=headers)
+        return unless_known(request, page)
 
 
 def _page(document: dict[str, Any]) -> Iterator[str]:

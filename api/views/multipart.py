@@ -18,7 +18,7 @@ from api.schemas import AssetOut
 from api.service import Service, caller_of, service_of
 from api.views.assets import asset_id_of, remove
 from api.views.uploads import bound, created, new_asset, trace_of
-from api.wire import answer, read_body
+from api.wire import answer, answer_if_changed, read_body
 from media.asset import Asset, Status
 from media.asset_store.part_uploads import Begun
 from media.part_uploads import (
@@ -43,7 +43,7 @@ async def start_parts(request: web.Request) -> web.Response:
     caller = await caller_of(request)
     service = service_of(request)
     asked = await read_body(request, MultipartRequest)
-    asset = await created(service, new_asset(request, caller, service, asked))
+    asset = await created(service, new_asset(request, caller, service, asked, scope="multipart"))
     begun = await _begun(service, asset, asked.size)
     headers = {"Location": f"/api/v1/media/upload/multipart/{asset.asset_id}"}
     return answer(await _state(service, begun), status=201, headers=headers)
@@ -70,7 +70,7 @@ def _waiting(found: Begun | None) -> Begun:
 async def list_parts(request: web.Request) -> web.Response:
     """An upload in parts, with the parts that are there: what to resume from after a break."""
     service = service_of(request)
-    return answer(await _state(service, _waiting(await _mine(request, service))))
+    return answer_if_changed(request, await _state(service, _waiting(await _mine(request, service))))
 
 
 async def sign_parts(request: web.Request) -> web.Response:

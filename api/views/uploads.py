@@ -53,6 +53,8 @@ async def start_upload(request: web.Request) -> web.Response:
     if asked.size is not None and asked.size > SINGLE_LIMIT:
         raise ProblemError(ProblemCode.TOO_LARGE, "one PUT takes 5 GiB at most: use /upload/multipart")
     asset = await created(service, new_asset(request, caller, service, asked))
+    if asset.status is Status.DELETED:
+        raise ProblemError(ProblemCode.DELETED, "the asset that this Idempotency-Key made was deleted")
     link = await service.links.upload(asset.key, asset.content_type, asset.declared_size)
     slot = UploadSlot(
         asset_id=asset.asset_id,
@@ -69,10 +71,12 @@ async def created(service: Service, new: NewAsset) -> Asset:
     return await service.assets.create(new) or await _created_before(service, new)
 
 
-def new_asset(request: web.Request, caller: Caller, service: Service, asked: UploadRequest) -> NewAsset:
-    """What a caller announces, checked. Raises ProblemError."""
+def new_asset(
+    request: web.Request, caller: Caller, service: Service, asked: UploadRequest, *, scope: str = ""
+) -> NewAsset:
+    """What a caller announces, checked; an Idempotency-Key holds within `scope`. Raises ProblemError."""
     owner_id = caller.owner_id()
-    asset_id = _asset_id(request, service, owner_id)
+    asset_id = _asset_id(request, service, f"{owner_id}\n{scope}" if scope else owner_id)
     _check_limits(service, asked)
     return NewAsset(
         asset_id=asset_id,
@@ -88,15 +92,15 @@ def new_asset(request: web.Request, caller: Caller, service: Service, asked: Upl
     )
 
 
-def _asset_id(request: web.Request, service: Service, owner_id: str) -> UUID:
-    """Unguessable. With an Idempotency-Key it follows from owner and key, so that repeating needs no memory."""
+def _asset_id(request: web.Request, service: Service, scope: str) -> UUID:
+    """Unguessable. With an Idempotency-Key it follows from scope and key, so that repeating needs no memory."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return uuid4()
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise ProblemError(ProblemCode.INVALID_REQUEST, "Idempotency-Key must be 1 to 200 visible ASCII characters")
     secret = service.secret.encode()
-    return UUID(bytes=hmac.digest(secret, f"idempotency 1\n{owner_id}\n{key}".encode(), "sha256")[:16], version=4)
+    return UUID(bytes=hmac.digest(secret, f"idempotency 1\n{scope}\n{key}".encode(), "sha256")[:16], version=4)
 
 
 def _check_limits(service: Service, asked: UploadRequest) -> None:

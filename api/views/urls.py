@@ -14,7 +14,7 @@ from api.problems import ProblemCode, ProblemError
 from api.schemas import UrlOut, UrlQuery
 from api.service import Service, caller_of, service_of
 from api.views.assets import asset_for, asset_id_of
-from api.wire import answer, read_query
+from api.wire import answer_if_changed, read_query, takes_gzip
 from media.asset import Asset, ObjectVersion, Rendition, Status
 from media.object_storage import MissingObjectError
 
@@ -35,7 +35,7 @@ async def show_url(request: web.Request) -> web.Response:
     require_ready(asset)
     rendition = _rendition(asset, read_query(request, UrlQuery).rendition)
     link = await _link(request, asset, rendition)
-    return answer(UrlOut(url=link.url, rendition=rendition.name, expires_at=link.expires_at))
+    return answer_if_changed(request, UrlOut(url=link.url, rendition=rendition.name, expires_at=link.expires_at))
 
 
 async def show_playlist(request: web.Request) -> web.Response:
@@ -117,7 +117,7 @@ def _key_below(master: str, path: str) -> str:
 async def _playlist_response(request: web.Request, text: str) -> web.Response:
     body = text.encode()
     headers = {"Cache-Control": "private, no-store", "Vary": "Accept-Encoding"}
-    if len(body) >= GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+    if len(body) >= GZIP_FROM and takes_gzip(request):
         body = await asyncio.to_thread(gzip.compress, body, 5)
         headers["Content-Encoding"] = "gzip"
     return web.Response(body=body, content_type="application/vnd.apple.mpegurl", headers=headers)

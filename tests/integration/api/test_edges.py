@@ -120,6 +120,36 @@ async def test_bodies_that_are_no_requests(busy: Door, body: bytes, content_type
         assert answer.status == status, await answer.text()
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "x", "gzip, gzip"])
+@pytest.mark.parametrize("path", [f"{MEDIA}/upload", "/api/v1/internal/media/callback/image"])
+async def test_compressed_bodies_are_refused(open_door: Any, path: str, coding: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer('doctor-1')['Authorization']}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Encoding: {coding}\r\nContent-Length: 4\r\n\r\n"
+    async with open_door(callback_secret="c" * 32) as door:
+        answer = await raw(door, head.encode() + b"zzzz")
+    assert answer.startswith((b"HTTP/1.1 415", b"HTTP/1.0 400")), answer[:200]
+
+
+@pytest.mark.parametrize(
+    ("expected", "first"),
+    [("100-continue", b"HTTP/1.1 100 "), ("100-Continue", b"HTTP/1.1 100 "), ("x", b"HTTP/1.1 201 ")],
+)
+async def test_what_a_client_expects(busy: Door, expected: str, first: bytes) -> None:
+    body = b'{"asset_type":"image","content_type":"image/png","original_filename":"a.png"}'
+    head = f"POST {MEDIA}/upload HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer('doctor-1')['Authorization']}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: {expected}\r\n"
+    answer = await raw(busy, f"{head}Connection: close\r\n\r\n".encode() + body)
+    assert answer.startswith(first)
+    assert b"HTTP/1.1 201 " in answer
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_the_description_is_sent_once(busy: Door, path: str) -> None:
+    first = await busy.http.get(path)
+    again = await busy.http.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    assert (first.status, again.status, await again.read()) == (200, 304, b"")
+
+
 NAMES = ("Authorization", "X-Request-ID", "Idempotency-Key", "If-None-Match", "X-Amzn-Trace-Id", "Host", "Origin")
 VALUES = ("\xff\xfe", "'\"<>\\", "a" * 8000, "%00", "\xe9" * 50, "[::1", "a b:99999", "x:0", "")
 

@@ -209,3 +209,14 @@ async def test_an_idempotency_key_makes_one_asset(busy: Door) -> None:
     assert (status, problem["code"]) == (422, "idempotency_key_reused")
     _, other = await busy.call("POST", f"{MEDIA}/upload", "doctor-2", json=body, headers=headers)
     assert other["asset_id"] != answers[0][1]["asset_id"]
+
+
+async def test_an_idempotency_key_is_one_endpoints_and_ends_with_its_asset(busy: Door) -> None:
+    body = {"asset_type": "video", "content_type": "video/mp4", "original_filename": "a.mp4", "size": 10}
+    headers = {"Idempotency-Key": "7b1d"}
+    _, slot = await busy.call("POST", f"{MEDIA}/upload", json=body, headers=headers)
+    status, begun = await busy.call("POST", f"{MEDIA}/upload/multipart", json=body, headers=headers)
+    assert (status, begun["asset_id"] == slot["asset_id"]) == (201, False)
+    await busy.call("DELETE", f"{MEDIA}/assets/{slot['asset_id']}")
+    status, problem = await busy.call("POST", f"{MEDIA}/upload", json=body, headers=headers)
+    assert (status, problem["code"]) == (404, "deleted")

@@ -10,8 +10,9 @@ from uuid import UUID
 import aiohttp
 import pytest
 
+from api.views.urls import GZIP_FROM
 from media.asset import Rendition, Status
-from tests.integration.api.conftest import MEDIA, Door
+from tests.integration.api.conftest import MEDIA, Door, bearer
 
 MASTER = """#EXTM3U
 #EXT-X-VERSION:7
@@ -154,6 +155,23 @@ async def test_a_player_reaches_every_entry(busy: Door) -> None:
     init = re.search(r'EXT-X-MAP:URI="([^"]+)",BYTERANGE="700@0"', body.decode())
     assert init
     assert (await fetch(init[1]))[:2] == (200, b"init")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [("gzip", True), ("br, *", True), ("GZIP;q=0.5", True), ("gzip;q=0", False), ("*;q=0, xgzipx", False), ("", False)],
+)
+async def test_a_playlist_is_compressed_for_whom_it_may(busy: Door, accepted: str, compressed: bool) -> None:
+    link = await url_of(busy, await film(busy, MASTER + "#" * GZIP_FROM))
+    _, _, headers = await fetch(link["url"], **{"Accept-Encoding": accepted})
+    assert (headers.get("Content-Encoding") == "gzip") is compressed
+
+
+async def test_a_url_that_is_known_is_not_sent_again(busy: Door) -> None:
+    path, headers = f"{MEDIA}/assets/{await film(busy)}/url?rendition=mp4", bearer("doctor-1")
+    tags = {(await busy.http.get(path, headers=headers)).headers["ETag"] for _ in range(2)}
+    answer = await busy.http.get(path, headers=headers | {"If-None-Match": ", ".join(tags)})
+    assert (answer.status, await answer.read()) == (304, b"")
 
 
 async def test_a_page_of_an_allowed_origin_may_read_playlists(busy: Door) -> None:

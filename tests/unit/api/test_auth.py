@@ -79,6 +79,11 @@ async def test_a_token_that_was_believed_is_looked_at_again_once_it_has_ended() 
         claims(exp=1e400),
         claims(sub=7),
         claims(nbf="now"),
+        claims(exp=10**400),
+        claims(nbf=-(10**400)),
+        claims(sub="a\0b", role="admin"),
+        claims(sub="\ud800", role="service"),
+        claims(sub="a" * 257, role="admin"),
     ],
 )
 async def test_claims_that_are_missing_or_odd_are_refused(payload: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from api import jwks
 from api.jwks import FLOOR, MAX_AGE, JwksKeys
-from api.problems import ProblemCode
+from api.problems import ProblemCode, ProblemError
 from tests.unit.api.tokens import EC_KEY, RSA_KEY, SECRET, authenticator, b64, claims, jwk_of, refusal
 
 
@@ -22,6 +22,8 @@ from tests.unit.api.tokens import EC_KEY, RSA_KEY, SECRET, authenticator, b64, c
         jwk_of(RSA_KEY, "a", use="enc"),
         jwk_of(RSA_KEY, "a", alg="PS256"),
         jwk_of(RSA_KEY, "a", key_ops=["encrypt"]),
+        jwk_of(RSA_KEY, "a", key_ops=None),
+        jwk_of(RSA_KEY, "a", key_ops=5),
         jwk_of(rsa.generate_private_key(65537, 1024), "a"),  # noqa: S505 - it must be refused
         jwk_of(ec.generate_private_key(ec.SECP384R1()), "a"),
         jwk_of(EC_KEY, "a", x="AAAA"),
@@ -40,11 +42,14 @@ class IdentityService:
         self.keys: list[dict[str, Any]] = []
         self.asked = 0
         self.away = False
+        self.text: bytes | None = None
 
     async def answer(self, _request: web.Request) -> web.Response:
         self.asked += 1
         if self.away:
             raise web.HTTPServiceUnavailable
+        if self.text is not None:
+            return web.Response(body=self.text, content_type="application/json")
         return web.json_response({"keys": self.keys})
 
 
@@ -121,3 +126,25 @@ async def test_a_withdrawn_key_opens_nothing(identity: Any) -> None:
         await checked_by.caller(f"Bearer {jwt.encode(claims(), EC_KEY, 'ES256', headers={'kid': 'b'})}")
     ).subject == "doctor-1"
     assert await refusal(token, checked_by) is ProblemCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"{}", b"not JSON", b'{"keys": 5}'])
+async def test_a_document_that_is_none_leaves_what_is_known(identity: Any, text: bytes) -> None:
+    service, keys, now = identity
+    service.keys = [jwk_of(RSA_KEY, "r")]
+    checked_by = authenticator(keys)
+    good = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "r"})
+    await checked_by.caller(f"Bearer {good}")
+    service.text, now[0] = text, now[0] + FLOOR
+    unknown = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "x"})
+    with pytest.raises(ProblemError) as refused:
+        await checked_by.caller(f"Bearer {unknown}")
+    assert refused.value.code is ProblemCode.UNAUTHENTICATED
+    assert (await checked_by.caller(f"Bearer {good}")).subject == "doctor-1"
+
+
+async def test_one_odd_key_does_not_spoil_the_others(identity: Any) -> None:
+    service, keys, _ = identity
+    service.keys = [jwk_of(EC_KEY, "odd", key_ops=None), jwk_of(RSA_KEY, "r"), 5, None]
+    token = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "r"})
+    assert (await authenticator(keys).caller(f"Bearer {token}")).subject == "doctor-1"
