@@ -1,4 +1,4 @@
-"""What a front-end developer does by docs/api.md or the README alone: their examples, as they stand there."""
+"""What a developer does by docs/api.md, docs/webinar.md or the README alone: their examples, as they stand there."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import programs
+from media.contracts import WebinarRecording
 from tests.acceptance.conftest import jpeg
 from tests.conftest import EmbeddedStack
 from tests.integration.operate.test_stranger import ROOT, blocks, ended, own_state
@@ -52,3 +53,19 @@ async def test_the_walk_in_the_readme_does_too(stack: EmbeddedStack, folder: Pat
     said = await ended("bash", "-eu", "-c", script, cwd=folder, env=own_state(stack.state))
     assert '"rendition":"w640"' in said
     assert '"code":"ready"' in said, "its timeline"
+
+
+async def test_the_webinar_services_message_makes_a_video_of_its_host(stack: EmbeddedStack, folder: Path) -> None:
+    page = ROOT / "docs" / "webinar.md"
+    assert set(WebinarRecording.model_fields) == set(re.findall(r"(?m)^\| `(\w+)` \|", page.read_text()))
+    [script] = blocks(page, "sh")
+    for written, here in (
+        (".local/", f"{stack.state}/"),
+        (".venv/", f"{ROOT}/.venv/"),
+        ("./run.sh", str(ROOT / "run.sh")),
+        ("http://localhost:8005", stack.api_url),
+    ):
+        script = script.replace(written, here)
+    watching = f'until {script.splitlines()[-1]} | grep \'"status":"ready"\'; do sleep 0.5; done'
+    said = await ended("bash", "-eu", "-c", f"{script}\n{watching}", cwd=folder, env=own_state(stack.state))
+    assert '"delivery":"webinar_vod"' in said
