@@ -3,8 +3,8 @@
 --
 -- To change it: keep what stands here and add, in forms that may run twice (ADD COLUMN IF NOT EXISTS, nullable or with a
 -- constant default). Code of the version before must go on working beside it; then raise VERSION in media/schema.py and
--- the last line, and write down what it makes then (`python -m media.schema list > schema.parts`). What breaks older code
--- (a dropped column) needs a release of its own and a higher `oldest_code`. Keep a copy of what was released in
+-- the last line, and write down what it makes then (`python -m media.schema list > media/schema.parts`). What breaks older
+-- code (a dropped column) needs a release of its own and a higher `oldest_code`. Keep a copy of what was released in
 -- tests/integration/operate/schemas/: the tests upgrade from each.
 
 CREATE TABLE IF NOT EXISTS schema_version (
@@ -133,6 +133,13 @@ CREATE TABLE IF NOT EXISTS consumers (
     in_flight      integer NOT NULL
 );
 
+-- Signatures of internal callbacks that were taken, for as long as they would be believed again.
+CREATE TABLE IF NOT EXISTS callbacks (
+    signature   text PRIMARY KEY,
+    expires_at  timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS callbacks_expired ON callbacks (expires_at);
+
 -- Every change of an asset wakes those who watch it. The payload is the asset and its owner, nothing else.
 CREATE OR REPLACE FUNCTION notify_asset() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -141,4 +148,4 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();
 
-INSERT INTO schema_version (version, oldest_code) VALUES (3, 1) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version, oldest_code) VALUES (4, 1) ON CONFLICT DO NOTHING;

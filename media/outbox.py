@@ -7,6 +7,7 @@ later and is swept. Every effect may therefore happen twice, and each is written
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,18 @@ log = structlog.get_logger(__name__)
 
 SWEEP_LIMIT = 100
 """Rows taken by one sweep."""
+
+
+_LEAVE_ONCE = """
+WITH expired AS (
+    DELETE FROM callbacks WHERE signature IN (
+        SELECT signature FROM callbacks WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)),
+first AS (INSERT INTO callbacks (signature, expires_at) VALUES ($3, $4) ON CONFLICT DO NOTHING RETURNING signature)
+INSERT INTO outbox (asset_id, kind, target, body, group_id)
+SELECT $1, e.kind, e.target, e.body, e.group_id
+FROM first, jsonb_to_recordset($2::jsonb) AS e(kind text, target text, body jsonb, group_id text)
+RETURNING *
+"""
 
 
 class EffectKind(StrEnum):
@@ -77,6 +90,16 @@ class Outbox:
             effects_as_json(effects),
         )
         return [outbox_row(record) for record in records]
+
+    async def leave_once(
+        self, asset_id: UUID, effects: Sequence[Effect], *, signature: str, expires_at: datetime
+    ) -> list[OutboxRow] | None:
+        """Like `leave`, for a signed wish: None when this signature was taken before, by whichever process.
+
+        It is remembered until `expires_at`, together with the effects or not at all.
+        """
+        records = await self._database.fetch(_LEAVE_ONCE, asset_id, effects_as_json(effects), signature, expires_at)
+        return [outbox_row(record) for record in records] or None
 
     async def carry_out(self, rows: Sequence[OutboxRow]) -> None:
         """Carry out what was just committed. Raises what a carrier raises; the rows then wait for the sweep."""

@@ -20,7 +20,7 @@ from media.schema_parts import expected, held, missing
 from media.setting_rules import postgres_dsn
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
-VERSION = 3
+VERSION = 4
 """The version that this code reads and writes; schema.sql records it."""
 _LOCK = 0x0D0CF119
 """Key of the advisory lock under which a schema is applied."""
@@ -170,7 +170,7 @@ async def _read(dsn: str) -> tuple[Recorded | None, list[str]]:
 
 
 async def show(dsn: str) -> None:
-    """Write what the database holds to standard output, in the form of schema.parts. Raises as `check` does."""
+    """Write what the database holds to standard output, in the form of media/schema.parts. Raises as `check` does."""
     _, parts = await _read(dsn)
     sys.stdout.write("".join(f"{part}\n" for part in parts))
 

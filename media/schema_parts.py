@@ -1,7 +1,7 @@
 """What a database holds of ours, a line for each table, column, constraint, index, trigger and function.
 
-`schema.parts` says so of a database that schema.sql made (`python -m media.schema list > schema.parts`): names and
-types, no expressions, which each version of Postgres spells in its own way.
+`schema.parts` says so of a database that schema.sql made (`python -m media.schema list > media/schema.parts`): names
+and types, no expressions, which each version of Postgres spells in its own way.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncpg
 
-PARTS = Path(__file__).resolve().parents[1] / "schema.parts"
+PARTS = Path(__file__).with_name("schema.parts")
 
 _HELD = """
 WITH ours AS (

@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     image_max_bytes: int = Field(50 * MIB, ge=1, description="Of an uploaded image")
     document_max_bytes: int = Field(100 * MIB, ge=1, description="Of an uploaded document")
     audio_max_bytes: int = Field(1 * GIB, ge=1, description="Of an uploaded audio file")
-    video_max_bytes: int = Field(5 * GIB, ge=1, le=50 * GIB, description="Of an uploaded video")
+    video_max_bytes: int = Field(50 * GIB, ge=1, le=50 * GIB, description="Of an uploaded video")
 
     # --- Video
     transcoder: Literal["mediaconvert", "ffmpeg"] = Field(

@@ -1,10 +1,9 @@
 """Internal callbacks: verified, then left to the queues' handlers through the outbox."""
 
-from contextlib import AbstractContextManager
-
 import structlog
 from aiohttp import web
 
+from api.callbacks import Signature
 from api.problems import ProblemCode, ProblemError
 from api.schemas import AcceptedOut, ImageCallback
 from api.service import Service, service_of
@@ -21,36 +20,36 @@ log = structlog.get_logger(__name__)
 async def transcode_callback(request: web.Request) -> web.Response:
     """A transcoder's word on one job, handled like its events."""
     service, body = service_of(request), await read_bytes(request)
-    with _verified(request, service, body):
-        progress = parse_body(body, TranscodeProgress)
-        asset = await _asset(service, progress)
-        stage = await service.stages.get(asset.asset_id, Stage.TRANSCODE)
-        if stage is None or stage.job_id != progress.job_id:
-            raise ProblemError(ProblemCode.JOB_MISMATCH)
-        effect = Effect(EffectKind.SEND, "transcode-events", _as_event(progress), group_id=asset.owner_id)
-        return await _leave(service, asset, effect)
+    signature = _verified(request, service, body)
+    progress = parse_body(body, TranscodeProgress)
+    asset = await _asset(service, progress)
+    stage = await service.stages.get(asset.asset_id, Stage.TRANSCODE)
+    if stage is None or stage.job_id != progress.job_id:
+        raise ProblemError(ProblemCode.JOB_MISMATCH)
+    effect = Effect(EffectKind.SEND, "transcode-events", _as_event(progress), group_id=asset.owner_id)
+    return await _leave(service, asset, effect, signature)
 
 
 async def image_callback(request: web.Request) -> web.Response:
     """Asks for the renditions of a picture, in the version that was scanned."""
     service, body = service_of(request), await read_bytes(request)
-    with _verified(request, service, body):
-        asked = parse_body(body, ImageCallback)
-        asset = await _asset(service, asked)
-        if await service.stages.get(asset.asset_id, Stage.IMAGE) is None or asset.version_id != asked.version_id:
-            raise ProblemError(ProblemCode.JOB_MISMATCH)
-        message = ImageRequested(
-            asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=asked.version_id,
-            trace_id=trace_of(request),
-        )  # fmt: skip
-        return await _leave(service, asset, Effect.send("images", message, owner_id=asset.owner_id))
+    signature = _verified(request, service, body)
+    asked = parse_body(body, ImageCallback)
+    asset = await _asset(service, asked)
+    if await service.stages.get(asset.asset_id, Stage.IMAGE) is None or asset.version_id != asked.version_id:
+        raise ProblemError(ProblemCode.JOB_MISMATCH)
+    message = ImageRequested(
+        asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=asked.version_id,
+        trace_id=trace_of(request),
+    )  # fmt: skip
+    return await _leave(service, asset, Effect.send("images", message, owner_id=asset.owner_id), signature)
 
 
-def _verified(request: web.Request, service: Service, body: bytes) -> AbstractContextManager[None]:
+def _verified(request: web.Request, service: Service, body: bytes) -> Signature:
     """The signature is over the bytes, so it is checked before they are looked into."""
     if service.callbacks is None:
         raise ProblemError(ProblemCode.NOT_FOUND, "MEDIA_CALLBACK_SECRET is not set")
-    return service.callbacks.once(request.headers.get("X-Media-Signature"), body)
+    return service.callbacks.verify(request.headers.get("X-Media-Signature"), body)
 
 
 async def _asset(service: Service, named: TranscodeProgress | ImageCallback) -> Asset:
@@ -75,8 +74,12 @@ def _as_event(progress: TranscodeProgress) -> dict[str, object]:
     return {"source": "aws.mediaconvert", "detail-type": "MediaConvert Job State Change", "detail": detail}
 
 
-async def _leave(service: Service, asset: Asset, effect: Effect) -> web.Response:
-    rows = await service.outbox.leave(asset.asset_id, [effect])
+async def _leave(service: Service, asset: Asset, effect: Effect, signature: Signature) -> web.Response:
+    rows = await service.outbox.leave_once(
+        asset.asset_id, [effect], signature=signature.digest, expires_at=signature.expires_at
+    )
+    if rows is None:
+        raise ProblemError(ProblemCode.SIGNATURE_REPLAYED)
     try:
         await service.outbox.carry_out(rows)
     except (UnavailableError, RetryableError) as error:

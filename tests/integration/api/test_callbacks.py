@@ -1,5 +1,6 @@
 """Callbacks of our own services: signed, fresh, once, and about a job that is there."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -60,6 +61,28 @@ async def test_a_replay_is_refused(called: Door) -> None:
     header = sign(SECRET, json.dumps(body).encode(), int(time.time()))
     assert await post(called, TRANSCODE, body, header) == (202, None)
     assert await post(called, TRANSCODE, body, header) == (409, "signature_replayed")
+
+
+async def test_a_replay_is_refused_by_every_process(called: Door, open_door: Any) -> None:
+    body = await waiting(called)
+    header = sign(SECRET, json.dumps(body).encode(), int(time.time()))
+    async with open_door(callback_secret=SECRET) as other:
+        answers = await asyncio.gather(*(post(door, TRANSCODE, body, header) for door in (called, other) * 5))
+    assert sorted(status for status, _ in answers) == [202] + [409] * 9
+    assert await called.service.database.fetchval("SELECT count(*) FROM outbox") <= 1
+
+
+async def test_what_was_refused_may_come_again_and_what_has_expired_is_forgotten(called: Door) -> None:
+    body = await waiting(called)
+    header = sign(SECRET, json.dumps(body).encode(), int(time.time()))
+    database = called.service.database
+    await database.execute("UPDATE stages SET job_id = NULL")
+    assert await post(called, TRANSCODE, body, header) == (409, "job_mismatch")
+    await database.execute("UPDATE stages SET job_id = 'job-1'")
+    assert await post(called, TRANSCODE, body, header) == (202, None)
+    await database.execute("UPDATE callbacks SET expires_at = now() - interval '1 second'")
+    assert await post(called, TRANSCODE, body | {"percent": 50}) == (202, None)
+    assert await database.fetchval("SELECT count(*) FROM callbacks") == 1
 
 
 async def test_forged_and_stale_signatures_are_refused(called: Door) -> None:

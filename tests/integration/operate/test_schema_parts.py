@@ -34,7 +34,7 @@ async def database(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record
 async def test_the_list_beside_the_schema_says_what_it_makes(
     database: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
-    assert await held(database) == expected(), "python -m media.schema list > schema.parts"
+    assert await held(database) == expected(), "python -m media.schema list > media/schema.parts"
 
 
 MENDED = {
