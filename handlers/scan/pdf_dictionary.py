@@ -1,136 +1,116 @@
-"""Tells from the bytes in front of a PDF's stream whether it holds objects, and whether these can be read.
+"""Tells of each stream of a PDF whether it holds objects, by its dictionary as readers understand it.
 
-Where its dictionary begins is not certain: `obj` may stand in a string, and the bytes before may be of a picture. So
-every `obj` is taken for the beginning, and one that leads to an object stream is enough.
+Where an object begins is not certain: `obj` may stand in a string, and the bytes before may be of a picture. So every
+`obj` with a dictionary behind it is followed until that dictionary has ended, however far that is.
 """
 
 import re
 from enum import Enum, auto
 
-LONGEST = 64 * 1024
-"""Bytes before `stream` in which its dictionary is looked for. Forms that name all their fonts take a few KiB."""
-_MOST_WORK = 8 * LONGEST
-"""Bytes read for one dictionary; a document's objects, one after the other, take `LONGEST`."""
-_MOST_IN_ALL = 8192 * LONGEST
-"""Bytes read for all dictionaries of a document: five seconds. No honest one has so many object streams."""
-_END = rb"(?![^\s\0()<>\[\]{}/%])"
-_HEAD = re.compile(rb"obj(?<![A-Za-z/]obj)(?=[\s\0<%])")
-_MARK = re.compile(rb"<<|<[^<>]*>|[(%]|(?<![^\s\0()<>\[\]{}])(?:endobj|endstream|stream|obj)" + _END)
-_LINE_END = re.compile(rb"[\r\n]")
-_PAREN = re.compile(rb"\\.|[()]", re.DOTALL)
-SPACE = b"\0\t\n\v\f\r "
-_ESCAPE = re.compile(rb"#([0-9A-Fa-f]{2})")
-TELLTALE = re.compile(rb"/(?:(?:O|#4[Ff])(?:b|#62)(?:j|#6[Aa])(?:S|#53)|(?:F|#46)(?:i|#69)(?:r|#72)(?:s|#73)(?:t|#74))")
-"""A name without which no dictionary is an object stream's."""
-_TYPE = re.compile(rb"/ObjStm" + _END)
-_FIRST = re.compile(rb"/First" + _END)
-_COUNT = re.compile(rb"/N" + _END)
-_FILTER = re.compile(rb"/(?:Filter|F)" + _END)
-_FLATE = re.compile(rb"/(?:Filter|F)[\s\0]*(?:/(?:FlateDecode|Fl)" + _END + rb"|\[[\s\0]*/(?:FlateDecode|Fl)[\s\0]*\])")
-_PREDICTED = re.compile(
-    rb"/Predictor(?![\s\0]+1[\s\0]*[/>])"
-    rb"|/(?:DecodeParms|DP)[\s\0]*\[?[\s\0]*(?:null[\s\0]*)*\d"  # written elsewhere
-)
+from handlers.scan.pdf_reading import SOUND, Dictionary, Reading, TangledError, plain_name
+
+MOST_READ = 64
+"""Dictionaries followed at once; they overlap only where `obj` stands within one, or where readers disagree."""
+MOST_IN_ALL = 16 * 1024 * 1024
+"""Bytes of one document read word by word: a quarter of a minute. Sound dictionaries are not read so."""
+CARRIED = 256
+"""Bytes of a piece's end that are seen again, since a word may have begun there; none that matters is as long."""
+_TELLTALE = re.compile(rb"#|/First|/ObjStm")
+"""Without any of them a sound dictionary is no object stream's."""
+_HEAD = re.compile(rb"obj(?<![A-Za-z/]obj)[\0\t\n\f\r <%]")
+_FLATE = {b"/FlateDecode", b"/Fl"}
 
 
 class Holds(Enum):
     """What is behind a dictionary."""
 
     ANYTHING = auto()
-    PLAIN_OBJECTS = auto()
     FLATE_OBJECTS = auto()
     HIDDEN_OBJECTS = auto()
-    """Objects by a filter, or several, that are not undone here; or a dictionary that cannot be told."""
+    """Objects by a filter that is not undone here, by several, or by none: no writer leaves them uncompressed."""
 
 
 class Dictionaries:
     """Of one document, from its beginning to its end."""
 
     def __init__(self) -> None:
-        self._ended: set[int] = set()
+        self._open: list[Reading] = []
         self._read = 0
+        self.opaque = ""
 
-    def holds(self, before: bytes, *, place: int, telltale: int) -> Holds:
-        """What the stream after `before` holds, which begins at `place`; `telltale`: where in it the last one stands.
+    def feed(self, window: bytes, place: int, fresh: int) -> dict[int, Holds]:
+        """What the streams hold whose keywords stand in `window`, by where these begin in it.
 
-        An object that ended before this stream is not read again for the next one.
+        `window` begins at byte `place` of the document; what is before `fresh` in it has been seen. Streams that are
+        not told of hold anything.
         """
-        self._read += len(before)
-        if self._read > _MOST_IN_ALL:
-            return Holds.HIDDEN_OBJECTS
-        if len(before) >= LONGEST and not _HEAD.search(before):
-            return Holds.HIDDEN_OBJECTS if _may_end_one(before) else Holds.ANYTHING
-        found, work = Holds.ANYTHING, 0
-        self._ended = {one for one in self._ended if one >= place} if len(self._ended) > LONGEST else self._ended
-        for head in _HEAD.finditer(before, 0, max(0, telltale)):
-            if place + head.start() in self._ended:
-                continue
-            plain, read = _without_strings(before, head.end())
-            work += read
-            if work > _MOST_WORK:
-                return Holds.HIDDEN_OBJECTS
-            if plain is None:
-                self._ended.add(place + head.start())
-            else:
-                one = _told(before[head.end() :], plain)
-                found = one if one.value > found.value else found
+        found: dict[int, Holds] = {}
+        for head in _HEAD.finditer(window, max(0, fresh - CARRIED)):
+            if head.end() > fresh and not _is_harmless(window, head.end() - 1):
+                self._open.append(Reading(place + head.end() - 1))
+            if len(self._open) >= MOST_READ:
+                self._follow(window, place, found)
+            if self.opaque:
+                return found
+        self._follow(window, place, found)
         return found
 
+    def _follow(self, window: bytes, place: int, found: dict[int, Holds]) -> None:
+        """Reads on in every dictionary that is open."""
+        waiting, self._open = self._open, []
+        while waiting and not self.opaque:
+            one = waiting.pop()
+            before = one.place
+            try:
+                waiting += one.read(window, place)
+            except TangledError as error:
+                self.opaque = str(error)
+            self._read += one.place - before
+            if one.keyword is not None:
+                start = one.keyword - place
+                found[start] = max(found.get(start, Holds.ANYTHING), held(one.dictionary), key=lambda what: what.value)
+            elif not one.ended:
+                self._open.append(one)
+            if len(self._open) + len(waiting) >= MOST_READ or self._read > MOST_IN_ALL:
+                self.opaque = "too many dictionaries within each other"
 
-def _may_end_one(before: bytes) -> bool:
-    """Whether a dictionary may end here; or a comment, which may follow one."""
-    before = before.rstrip(SPACE)
-    last = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
-    return before.endswith(b">") or b"%" in last or len(last) == len(before)
+
+def _is_harmless(window: bytes, at: int) -> bool:
+    """Whether an object from here on is sound, so that all readers agree on it, and is not an object stream."""
+    sound = SOUND.match(window, at)
+    if sound is None:
+        return False
+    return sound[1] == b"endobj" or not _TELLTALE.search(window, at, sound.end())
 
 
-def unescaped(window: bytes) -> bytes:
-    """With `#4A` written as the byte it stands for in a name."""
-    return _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), window) if b"#" in window else window
-
-
-def _told(raw: bytes, plain: bytes) -> Holds:
-    """By a dictionary as it stands, and without strings and comments."""
-    plain = unescaped(plain)
-    either = unescaped(raw) + b" " + plain
-    if not _TYPE.search(either) and not (_FIRST.search(either) and _COUNT.search(either)):
+def held(dictionary: Dictionary) -> Holds:
+    """What the stream after `dictionary` holds. Readers ask for a `/First` and an `/N`, some for the `/Type`."""
+    named = [value for value in dictionary.of(b"Type") if value[:1] == [b"/ObjStm"]]
+    if not named and not (dictionary.of(b"First") and dictionary.of(b"N")):
         return Holds.ANYTHING
-    if not _FILTER.search(either):
-        return Holds.PLAIN_OBJECTS
-    flate = len(_FILTER.findall(plain)) == 1 and _FLATE.search(plain)
-    return Holds.FLATE_OBJECTS if flate and not _PREDICTED.search(either) else Holds.HIDDEN_OBJECTS
+    filters = dictionary.of(b"Filter", b"F")
+    if len(filters) == 1 and _is_flate(filters[0]) and all(_is_idle(each) for each in dictionary.of(*_PARAMETERS)):
+        return Holds.FLATE_OBJECTS
+    return Holds.HIDDEN_OBJECTS
 
 
-def _without_strings(text: bytes, start: int) -> tuple[bytes | None, int]:
-    """What follows `start` without strings and comments, none when the object ends in it; how many bytes were read.
-
-    With a string that does not end, all as it stands: this is not how a reader sees it.
-    """
-    parts, place = [], start
-    while mark := _MARK.search(text, place):
-        kind = mark[0][:1]
-        if kind not in b"<(%":
-            return None, mark.end() - start
-        parts.append(text[place : mark.start()])
-        place = mark.end()
-        if mark[0] == b"<<":
-            parts.append(mark[0])
-            continue
-        parts.append(b" ")
-        if kind == b"%":
-            line_end = _LINE_END.search(text, place)
-            place = line_end.start() if line_end else len(text)
-        elif kind == b"(":
-            place = _string_end(text, place)
-            if place < 0:
-                return text[start:], len(text) - start
-    return b"".join([*parts, text[place:]]), len(text) - start
+_PARAMETERS = (b"DecodeParms", b"DP")
 
 
-def _string_end(text: bytes, start: int) -> int:
-    depth = 1
-    for paren in _PAREN.finditer(text, start):
-        depth += {b"(": 1, b")": -1}.get(paren[0], 0)
-        if not depth:
-            return paren.end()
-    return -1
+def _is_flate(value: list[bytes]) -> bool:
+    if value[:1] == [b"["] and value[-1:] == [b"]"]:
+        value = value[1:-1]
+    return len(value) == 1 and plain_name(value[0]) in _FLATE
+
+
+def _is_idle(value: list[bytes]) -> bool:
+    """Whether these parameters of a filter change nothing. What is written elsewhere may do anything."""
+    if set(value) <= {b"[", b"]", b"null"}:
+        return True
+    if value[:1] != [b"<<"] and value[:2] != [b"[", b"<<"]:
+        return False
+    return all(
+        value[at + 1 : at + 2] == [b"1"] and value[at + 2 : at + 3] and value[at + 2][:1] in b"/>"
+        for at, word in enumerate(value)
+        if word == b"/Predictor"
+    )

@@ -2,23 +2,30 @@
 
 import re
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
-from handlers.scan.pdf_dictionary import LONGEST, SPACE, TELLTALE, Dictionaries, Holds
+from handlers.scan.pdf_dictionary import CARRIED, Dictionaries, Holds
 
 UNPACKED_LIMIT = 256 * 1024 * 1024
 """Bytes unpacked of one document, all streams together. A hundred thousand objects fit into a tenth of it."""
 ONE_STEP = 256 * 1024
+ONE_LOOK = 4096
+"""Bytes of a stream that tell whether it is worth while."""
+MOST_STREAMS = 250_000
+"""In one document. An honest one of 100 MB would hold nothing but streams of 400 bytes."""
 MOST_OPEN = 8
 """Streams unpacked at once; they nest only where somebody hides one in another."""
-_CARRIED = 16
-"""Bytes of a piece's end in which the keyword may have begun."""
 _FIRST = 64
 """Unpacked bytes that tell how a stream begins."""
-_OVERLAP = 128
-_START = re.compile(rb"(?<=[>\s\0])stream[\s\0()<>\[\]{}/%]")
+_OVERLAP = 4096
+"""Unpacked bytes that are seen again with those that follow."""
+_SPACE = b"\0\t\n\v\f\r "
+_START = re.compile(rb"stream(?<=[>\s\0]stream)[\s\0()<>\[\]{}/%]")
 """The keyword, whatever stands between it and the end of its line: readers pass over it."""
+_MAYBE_FLATE = re.compile(rb"[\s\0]*+(?:[\x08\x18\x28\x38\x48\x58\x68\x78]|\Z)")
+"""Low bits of 8: the only method that there is."""
+_WITHIN = re.compile(rb"(?:>>|[\r\n])[\s\0]*stream[\s\0()<>\[\]{}/%]")
+"""A stream in an object stream. It is not allowed there, and pdf.js reads it all the same."""
 _OBJECTS = re.compile(rb"\s*\d+\s+\d+\s")
 """How an object stream begins: pairs of an object's number and its offset."""
 
@@ -36,48 +43,61 @@ class ObjectStreams:
         self._dictionaries = Dictionaries()
         self._open: list[_Unpacking] = []
         self._left = UNPACKED_LIMIT
+        self._tried = 0
         self.opaque = ""
 
     def feed(self, piece: bytes) -> None:
         for one in self._open:
             self._unpack(one, piece)
-        window = self._before + piece
-        fresh = max(0, len(self._before) - _CARRIED)
-        starts = [one for one in _START.finditer(window, fresh) if one.end() > len(self._before)]
-        names = [one.start() for one in TELLTALE.finditer(window)] if starts else []
-        for start in starts:
-            first = max(0, start.start() - LONGEST)
-            known = bisect_left(names, start.start())
-            telltale = names[known - 1] - first if known else -1
-            before = window[first : start.start()]
-            what = self._dictionaries.holds(before, place=self._passed + first, telltale=telltale)
-            self._begin(what, window[start.end() - 1 :])
+        window, seen = self._before + piece, len(self._before)
+        told = self._dictionaries.feed(window, self._passed, seen)
+        self.opaque = self.opaque or self._dictionaries.opaque
+        for start in _START.finditer(window, max(0, seen - CARRIED)):
+            if start.end() > seen:
+                self._begin(told.get(start.start(), Holds.ANYTHING), window, start.end() - 1)
         self._open = [one for one in self._open if not one.done]
-        self._before = window[-LONGEST - _CARRIED :]
+        self._before = window[-CARRIED:]
         self._passed += len(window) - len(self._before)
 
-    def _begin(self, what: Holds, data: bytes) -> None:
-        if what is Holds.PLAIN_OBJECTS:
-            return  # whoever sees the document's bytes sees them
+    def _begin(self, what: Holds, window: bytes, at: int) -> None:
+        """At a stream. What is certainly not Flate is not even tried, and little of what is probably not."""
+        must = what is Holds.FLATE_OBJECTS
         if what is Holds.HIDDEN_OBJECTS:
             self.opaque = "an object stream that is not plain Flate"
-        elif len([one for one in self._open if not one.done]) >= MOST_OPEN:
-            self.opaque = "too many streams within each other"
+        elif not must and not _MAYBE_FLATE.match(window, at):
+            return
+        elif self._tried >= MOST_STREAMS or len([one for one in self._open if not one.done]) >= MOST_OPEN:
+            self.opaque = "too many streams"
         else:
-            one = _Unpacking(must=what is Holds.FLATE_OBJECTS)
-            self._unpack(one, data)
-            self._open.append(one)
+            self._tried += 1
+            one = _Unpacking(must=must)
+            self._unpack(one, window[at : at + ONE_LOOK])
+            if not one.done:
+                self._unpack(one, window[at + ONE_LOOK :])
+            if not one.done:
+                self._open.append(one)
 
     def _unpack(self, one: "_Unpacking", data: bytes) -> None:
         for text in one.feed(data):
             self._left -= len(text)
             self._look(text)
+            if _holds_a_stream(text):
+                self.opaque = "a stream within an object stream"
             if self._left < 0:
                 one.done = True
                 self.opaque = f"its streams unpack to more than {UNPACKED_LIMIT} bytes"
                 return
         if one.failed:
             self.opaque = "an object stream that is not plain Flate"
+
+
+def _holds_a_stream(text: bytes) -> bool:
+    """Behind a dictionary, or behind a comment: then a line that ends in one, or is too long to tell."""
+    for match in _WITHIN.finditer(text):
+        line = text[max(text.rfind(b"\n", 0, match.start()), text.rfind(b"\r", 0, match.start())) + 1 : match.start()]
+        if match[0][:1] == b">" or b"%" in line or (len(line) == match.start() and len(text) >= _OVERLAP):
+            return True
+    return False
 
 
 class _Unpacking:
@@ -94,7 +114,7 @@ class _Unpacking:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What comes out, step by step, until there is no more or the caller sets `done`."""
         if not self._started:
-            space, data = data, data.lstrip(SPACE)  # the keyword's line may end in the next piece
+            space, data = data, data.lstrip(_SPACE)  # the keyword's line may end in the next piece
             space = space[: len(space) - len(data)]
             self._line_ended |= b"\r" in space or b"\n" in space
             self._started = bool(data)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.scan import pdf_objects
+from handlers.scan import pdf_dictionary, pdf_objects
 from handlers.scan.pdf import PdfWatch
 
 CORPUS = Path(__file__).parents[4] / "../shared/corpus"
@@ -48,6 +48,10 @@ def objects(text: bytes, dictionary: bytes = b"/Type /ObjStm /N 1 /First 5 /Filt
         PLAIN + b"<< /S /#4A#61#76#61#53#63#72#69#70#74 >>",
         PLAIN + b"<< /S /Rendition /JS 12 0 R >>",
         PLAIN + b"<< /S /Rendition /JS <6170702E> >>",
+        PLAIN + b"<< /S /Rendition /JS%\n(\xe9=1) >>",
+        PLAIN + b"<< /Type /3D /OnInstantiate 5 0 R >>",
+        PLAIN + b"<< /AcroForm << /XFA%c\n+5 0 R >> >>",
+        PLAIN + b"<< /AcroForm << /XFA" + b" " * 300 + b"5 0 R >> >>",
         PLAIN + b"<< /S /Launch /F (cmd.exe) >>",
         PLAIN + b"<< /Type /Annot /Subtype /RichMedia >>",
         PLAIN + b"<< /AcroForm << /XFA [ (form) 3 0 R ] >> >>",
@@ -123,8 +127,58 @@ def test_scripts_in_an_object_stream_in_disguise_are_opaque(dictionary: bytes, s
     assert watched(content, step).opaque
 
 
-def test_a_dictionary_that_takes_too_long_is_opaque() -> None:
-    assert watched(PLAIN + stream(HEX + b" /X (" + b"obj " * 10_000 + b") /First 4", b"31>")).opaque
+FAR = b"/P (" + b"x" * 70_000 + b" 5 0 obj << /A 1 >> endobj) "
+
+
+@pytest.mark.parametrize("step", [999, 65_536, 1 << 20])
+@pytest.mark.parametrize(
+    "dictionary",
+    [
+        pytest.param(HEX + FAR, id="an object in a long string"),
+        pytest.param(b"/N 1 " + FAR + b"/First 4 /Filter /ASCIIHexDecode", id="in its middle"),
+        pytest.param(b"%" + b"y" * 70_000 + b" 9 0 obj <<>> endobj\n" + HEX, id="in a comment"),
+        pytest.param(HEX + FAR + b" /X endobj 8 0 obj << /A 1", id="a beginning within it that readers skip"),
+        pytest.param(b"/X <a< endobj <b> " + HEX, id="hexadecimal of other bytes"),
+        pytest.param(b"/A \x0b " + HEX, id="a vertical tab is no space"),
+        pytest.param(HEX + b" /X >> /Y 1", id="a value that is the end"),
+        pytest.param(b"/X [ >> endobj ] " + HEX, id="an element that is the end"),
+        pytest.param(b"/X BI /W 1 ID >> endobj EI " + HEX, id="a picture within"),
+        pytest.param(b"endobj " + HEX, id="a key that is no name"),
+        pytest.param(b"/N 5 0 R /First 6 0 R /Filter 9 0 R", id="written elsewhere"),
+        pytest.param(b"/Filter /FlateDecode " + HEX, id="said twice"),
+        pytest.param(b"/" + b"a" * 1000 + b" 1 " + HEX, id="a long name"),
+        pytest.param(b"/N 1 /First 4", id="no filter"),
+    ],
+)
+def test_what_only_lenient_readers_take_for_objects_is_opaque(dictionary: bytes, step: int) -> None:
+    assert watched(PLAIN + stream(dictionary, (b"1 0 " + SCRIPT).hex().encode() + b">"), step).opaque
+
+
+@pytest.mark.parametrize("between", [b" ", b"", b" %" + b"x" * 9000 + b"\r", b" % a\n % b\n\0"])
+def test_a_stream_in_an_object_stream_is_opaque(between: bytes) -> None:
+    inner = b"1 0 << /N 1 /First 4 /Filter /ASCIIHexDecode >>" + between + b"stream\n31>"
+    assert watched(PLAIN + stream(FLATE, zlib.compress(inner))).opaque
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%PDF-1.4\n" + b"1 0 obj << /A (" * 100_000,
+        b"%PDF-1.4\n1 0 obj << " + b"/A >> " * 100_000,
+        b"%PDF-1.4\n1 0 obj << /A " + b"[" * 100_000,
+        b"%PDF-1.4\n1 0 obj << /A " + b"<< /B " * 100_000,
+        b"%PDF-1.4\n" + b"obj<<" * 100_000,
+    ],
+)
+def test_what_would_take_too_long_is_opaque(content: bytes) -> None:
+    assert watched(content).opaque
+
+
+def test_the_work_for_a_document_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_dictionary, "MOST_IN_ALL", 1 << 16)
+    assert watched(PLAIN + b"1 0 obj << " + b"/A 1 " * 50_000).opaque
+    monkeypatch.setattr(pdf_objects, "MOST_STREAMS", 100)
+    assert watched(PLAIN + b" stream\n x\x9c" * 200).opaque
 
 
 def test_a_stream_that_begins_in_two_ways_is_opaque() -> None:
@@ -148,6 +202,13 @@ def test_too_many_within_each_other_are_opaque() -> None:
         PLAIN,
         PLAIN + b"<< /JSomething 1 /EncryptMetadata true /Launched 1 >>",
         objects(b"<< /Type /Page >>"),
+        objects(b"<< /Title (A stream of data) /Contents (the data\nstream of things) >>"),
+        PLAIN + b"<< /OpenAction [3 0 R /FitH 800] /AA << /O << /S /GoTo /D [3 0 R /Fit] >> >> >>",
+        PLAIN + b"<< /Subtype /Link /A << /S /URI /URI (http://x) >> >> << /Names << /EmbeddedFiles 5 0 R >> >>",
+        PLAIN
+        + b"5 0 obj << /First 6 0 R /Last 7 0 R /N 1 >> endobj "
+        + stream(b"/N 3 /Filter /ASCIIHexDecode", b"00>"),
+        PLAIN + b"5 0 obj << /W [" + b"12 " * 200_000 + b"] /X (" + b"y" * 300_000 + b") >> endobj\n",
         PLAIN + stream(b"/Type /ObjStm /N 0 /Filter /FlateDecode", zlib.compress(b"")),
         PLAIN + stream(FLATE + b" /DecodeParms << /Predictor 1 >>", zlib.compress(b"1 0 <<>>")),
         PLAIN + stream(b"/N 3 /Filter /ASCIIHexDecode", b"00ff>"),
