@@ -27,10 +27,12 @@ UNKNOWN = (
     "ConsumerScaling",
     "ConsumerScalingPolicy",
     "Fn::ForEach::NotPolled",
+    "RedisIngress",
     "FailureRatioAlarm",
     "ServerErrorsAlarm",
 )
-"""What the emulator has no notion of: CloudFront's keys, autoscaling, alarms on metric math. cfn-lint has."""
+"""What the emulator has no notion of, and cfn-lint has: CloudFront's keys, autoscaling, rules in the security groups of
+others, alarms on metric math."""
 PARAMETERS: Mapping[str, str] = {
     "ServiceImage": "registry.example/media@sha256:" + "0" * 64,
     "ScannerImage": "registry.example/scanner@sha256:" + "0" * 64,
@@ -93,11 +95,19 @@ async def rehearse(url: str, environment: str) -> Rehearsed:
 
 
 async def _parameters(ec2: Any, environment: str) -> list[dict[str, str]]:
-    """Those above, with a network made for this."""
+    """Those above, with a network made for this, and others' security group in it."""
     vpc = (await ec2.create_vpc(CidrBlock="10.9.0.0/16"))["Vpc"]["VpcId"]
     made = [await ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24") for n in range(2)]
     subnets = ",".join(subnet["Subnet"]["SubnetId"] for subnet in made)
-    own = {"Environment": environment, "VpcId": vpc, "PublicSubnets": subnets, "PrivateSubnets": subnets}
+    theirs = await ec2.create_security_group(GroupName=f"{environment}-others", Description="theirs", VpcId=vpc)
+    own = {
+        "Environment": environment,
+        "VpcId": vpc,
+        "PublicSubnets": subnets,
+        "PrivateSubnets": subnets,
+        "RedisSecurityGroup": theirs["GroupId"],
+        "PrometheusSecurityGroup": theirs["GroupId"],
+    }
     return [{"ParameterKey": key, "ParameterValue": value} for key, value in {**PARAMETERS, **own}.items()]
 
 
