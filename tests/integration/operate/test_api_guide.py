@@ -17,17 +17,18 @@ PART = 8 * 1024 * 1024
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
-    """Where somebody has a photo, and a film of more than one part."""
+    """Where somebody has a photo and a film."""
     (tmp_path / "photo.jpg").write_bytes(jpeg(2400, 1600))
-    noisy = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=4", "-vf", "noise=alls=80:allf=t"]
-    coded = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "4", "-pix_fmt", "yuv420p", "film.mp4"]
-    await ended(programs.ffmpeg(), "-v", "error", *noisy, *coded, cwd=tmp_path)
-    assert (tmp_path / "film.mp4").stat().st_size > PART
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=2"]
+    coded = ["-c:v", "libx264", "-preset", "ultrafast", "film.mp4"]
+    await ended(programs.ffmpeg(), "-v", "error", *picture, *coded, cwd=tmp_path)
     return tmp_path
 
 
 @pytest.mark.timeout(180)
 async def test_the_examples_do_what_they_say(stack: EmbeddedStack, folder: Path) -> None:
+    with (folder / "film.mp4").open("ab") as larger:  # a box of nothing, so that it comes in two parts
+        larger.write((PART + 8).to_bytes(4, "big") + b"free" + bytes(PART))
     script = "\n".join(blocks(GUIDE, "sh"))
     for written, here in (
         ("http://localhost:8005", stack.api_url),
