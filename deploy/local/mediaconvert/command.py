@@ -21,6 +21,8 @@ ROTATIONS = {0: "", 90: "transpose=clock,", 180: "hflip,vflip,", 270: "transpose
 """By degrees, clockwise."""
 LATE = 0.1
 """Seconds after which sound counts as one that begins late."""
+APART = 0.25
+"""Seconds that sound may end before its picture and be left so."""
 MAX_ERROR_RATE = "0.3"
 """Of the frames that fail to decode, after which ffmpeg gives up."""
 
@@ -128,11 +130,18 @@ def _aac(audio: Audio, source: Source) -> list[str]:
         # asked for then: where the channels change in the middle, ffmpeg begins all filters anew, and fills up again.
         late = source.audio[audio.track].start_time - source.begins > LATE
         filters.append(f"aresample=async=1{':first_pts=0' if late else ''}")
-    if audio.lasts:
+    if audio.lasts and _ends_early(audio, source):
         filters.append(f"apad=whole_dur={audio.lasts:.3f}")
+    if audio.lasts and source.mov:
         # Outside MP4 nothing says for certain how long a picture lasts: what there is of sound is kept.
-        filters += [f"atrim=end={audio.lasts:.3f}"] if source.mov else []
+        filters.append(f"atrim=end={audio.lasts:.3f}")
     return argv + (["-af", ",".join(filters)] if filters else [])
+
+
+def _ends_early(audio: Audio, source: Source) -> bool:
+    """Whether sound must be filled up: where the channels change in the middle, it would be twice."""
+    end = source.audio[audio.track].end
+    return not end or audio.lasts - (end - source.begins) > APART
 
 
 def _pan(audio: Audio) -> str:

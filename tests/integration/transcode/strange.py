@@ -136,10 +136,10 @@ STRANGE = [
     Strange("negative-times", "mkv", coded(*H264, *AAC, "-output_ts_offset", "-1", "-avoid_negative_ts", "0")),
     Strange("negative-times-mp4", "mp4", coded(*H264, *AAC, "-output_ts_offset", "-1", "-avoid_negative_ts", "0")),
     Strange("far-times", "ts", coded(*H264, *AAC, "-output_ts_offset", "90000")),
-    Strange("a-gap", "mkv", coded("-fps_mode", "passthrough", *H264, *AAC, picture=GAP, sound=""), everyday=True),
+    Strange("a-gap", "mkv", coded("-fps_mode", "passthrough", *H264, *AAC, picture=GAP, sound="")),
     Strange("back-in-time", "ts", joined(coded(*H264, *AAC), coded(*H264, *AAC, "-output_ts_offset", "1"))),
     Strange("far-times-mkv", "mkv", coded(*H264, *AAC, "-output_ts_offset", "3600")),
-    Strange("one-frame", "mp4", coded(*H264, "-frames:v", "1", sound=""), everyday=True),
+    Strange("one-frame", "mp4", coded(*H264, "-frames:v", "1", sound="")),
     Strange("one-frame-and-sound", "mp4", coded(*H264, *AAC, "-frames:v", "1"), everyday=True),
     Strange(
         "one-pixel", "avi", coded(*MJPEG, picture=f"{PICTURE},format=yuv444p,crop=1:1", sound=""), Code.UNSUPPORTED

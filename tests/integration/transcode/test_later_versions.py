@@ -17,7 +17,7 @@ from tests.integration.transcode.cases import Case
 from tests.integration.transcode.studio import Studio
 
 FIRST = Case("first", 64, 48, seconds=1.5, channels=0)
-LONGER = Case("longer", 640, 360, seconds=12)
+LONGER = Case("longer", 640, 360, seconds=8)
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +139,7 @@ async def test_through_the_stack_the_bound_version_is_shown(user: Client, first:
     await user.s3.put_object(Bucket=user.bucket, Key=slot["s3_key"], Body=other, ContentType="video/mp4")
     asset = await user.end(asset_id)
     assert (asset["status"], asset["width"], asset["height"]) == ("ready", 640, 360), asset
-    assert asset["duration_ms"] == pytest.approx(12_000, abs=100)
+    assert asset["duration_ms"] == pytest.approx(8_000, abs=100)
     notes = await user.notes(asset_id)
     assert "late_version" in notes
     assert "source_changed" in notes["retry"]
