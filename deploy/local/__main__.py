@@ -55,6 +55,8 @@ async def process_files(state: State, order: process.Order, *, as_json: bool) ->
             results = await process.process(order, running, state.secrets().jwt_secret, progress)
         finally:
             progress.clear()
+        if state.running() is None:
+            say("the stack ended meanwhile: the terminal that it was started in says why")
     if as_json:
         print(json.dumps([result.model_dump(mode="json") for result in results], indent=1))
     else:
@@ -75,11 +77,17 @@ async def _join_or_start(state: State, exits: AsyncExitStack) -> Running:
     async with asyncio.timeout(START_PATIENCE):
         while (running := state.running()) is None:
             try:
-                await exits.enter_async_context(stack.running(state.root, say))
+                up = await exits.enter_async_context(stack.running(state.root, say))
+                exits.callback(asyncio.create_task(_tell_of_failure(up), name="tell of failure").cancel)
                 exits.push_async_callback(_until_unused, state)
             except StateInUseError:  # one that starts, or stops: see what comes of it
                 await asyncio.sleep(PAUSE)
     return running
+
+
+async def _tell_of_failure(up: stack.Stack) -> None:
+    """A part that ends for good takes the rest with it; that is told at once, and not by who cannot reach it."""
+    say(await up.supervisor.failure())
 
 
 async def _until_unused(state: State) -> None:

@@ -4,8 +4,10 @@ import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
+from handlers.scan.admission import ALLOWED
+from handlers.sniff import HEAD_BYTES, sniff
+
 UNKNOWN = "application/octet-stream"
-HEAD_BYTES = 32
 
 # What the platform's own table may lack or name differently from browsers.
 BY_SUFFIX = {
@@ -25,23 +27,7 @@ BY_SUFFIX = {
     ".webp": "image/webp",
 }
 
-# A file without a suffix: offset of a signature, the signature, the type.
-SIGNATURES = (
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (0, b"GIF8", "image/gif"),
-    (8, b"WEBP", "image/webp"),
-    (4, b"ftypavif", "image/avif"),
-    (4, b"ftyphei", "image/heic"),
-    (4, b"ftypM4A", "audio/mp4"),
-    (4, b"ftypqt", "video/quicktime"),
-    (4, b"ftyp", "video/mp4"),
-    (0, b"\x1aE\xdf\xa3", "video/webm"),
-    (0, b"ID3", "audio/mpeg"),
-    (0, b"OggS", "audio/ogg"),
-    (8, b"WAVE", "audio/wav"),
-    (0, b"%PDF-", "application/pdf"),
-)
+READABLE = frozenset().union(*ALLOWED.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +39,13 @@ class Announcement:
 
 
 def announce(path: Path, asset_type: str | None = None) -> Announcement:
-    """Read the types off the file's name, or off its first bytes when the name has no suffix.
+    """Read the types off the file's name, or off its first bytes when the name tells of nothing that is read.
 
     `asset_type` overrides what the content type suggests. Raises OSError when the file cannot be read.
     """
-    content_type = _by_name(path) if path.suffix else _by_signature(path)
+    content_type = _by_name(path)
+    if content_type not in READABLE:
+        content_type = _by_content(path) or content_type
     if asset_type == "audio" and content_type in {"video/mp4", "video/webm"}:
         content_type = content_type.replace("video/", "audio/")  # a container of both kinds
     top = content_type.partition("/")[0]
@@ -68,7 +56,7 @@ def _by_name(path: Path) -> str:
     return BY_SUFFIX.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or UNKNOWN
 
 
-def _by_signature(path: Path) -> str:
+def _by_content(path: Path) -> str | None:
     with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    return next((kind for at, mark, kind in SIGNATURES if head[at : at + len(mark)] == mark), UNKNOWN)
+        found = sniff(file.read(HEAD_BYTES))
+    return found if found in READABLE else None

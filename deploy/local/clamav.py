@@ -54,6 +54,31 @@ class Signatures:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A clamd that can be started, again and again on the same socket."""
+
+    program: Program
+    signatures: Signatures
+    socket: Path
+
+    @property
+    def address(self) -> str:
+        """What MEDIA_CLAMD takes."""
+        return f"unix://{self.socket}"
+
+    async def launch(self, logs: Path) -> Child:
+        """Start it and wait until it answers. Raises PartError."""
+        self.socket.unlink(missing_ok=True)
+        started = await child.start(self.program, logs)
+        try:
+            await started.until_ready(lambda: _answers(self.socket), LOAD_DEADLINE)
+        except BaseException:
+            await started.stop()
+            raise
+        return started
+
+
+@dataclass(frozen=True, slots=True)
 class Clamd:
     """A running clamd. `address` is what MEDIA_CLAMD takes."""
 
@@ -88,25 +113,23 @@ def write_test_signatures(folder: Path) -> Signatures:
     return Signatures("test", folder)
 
 
-async def start(folder: Path, logs: Path, signatures: Signatures) -> Clamd:
-    """Start clamd and wait until it answers. Raises PartError, also when clamd is not installed."""
+def prepare(folder: Path, signatures: Signatures) -> Prepared:
+    """Its configuration, in `folder`. Raises PartError when clamd is not installed."""
     program = shutil.which("clamd") or shutil.which("clamd", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise PartError("clamd is not installed: apt-get install --no-install-recommends clamav-daemon")
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     socket = _socket_path(folder)
-    socket.unlink(missing_ok=True)
     configuration = folder / "clamd.conf"
     configuration.write_text(_configuration(signatures.folder, socket, folder / "tmp"))
-    started = await child.start(
-        Program("clamd", [program, f"--config-file={configuration}"], child.inherited(), folder), logs
-    )
-    try:
-        await started.until_ready(lambda: _answers(socket), LOAD_DEADLINE)
-    except BaseException:
-        await started.stop()
-        raise
-    return Clamd(started, f"unix://{socket}", signatures, socket)
+    what = Program("clamd", [program, f"--config-file={configuration}"], child.inherited(), folder)
+    return Prepared(what, signatures, socket)
+
+
+async def start(folder: Path, logs: Path, signatures: Signatures) -> Clamd:
+    """Start clamd and wait until it answers. Raises PartError, also when clamd is not installed."""
+    prepared = prepare(folder, signatures)
+    return Clamd(await prepared.launch(logs), prepared.address, signatures, prepared.socket)
 
 
 def _socket_path(folder: Path) -> Path:

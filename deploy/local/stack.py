@@ -12,7 +12,7 @@ import aiohttp
 
 from deploy.local import child, clamav, emulator, ports, postgres, services, topology
 from deploy.local.child import Child, Program
-from deploy.local.clamav import Clamd
+from deploy.local.clamav import Prepared
 from deploy.local.emulator import Emulator
 from deploy.local.ports import HOST, Ports
 from deploy.local.postgres import Postgres
@@ -45,7 +45,8 @@ class _Parts:
     emulator: Emulator
     topology: Topology
     postgres: Postgres
-    clamd: Clamd
+    scanner: Prepared
+    clamd: Service
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +61,7 @@ async def running(folder: Path, say: Say, environ: Mapping[str, str] = os.enviro
         chosen = ports.choose(environ)
         _discard_doubtful_data(state, say)
         _forget_old_logs(state)
-        async with _parts(state, chosen, environ) as parts, AsyncExitStack() as exits:
+        async with _parts(state, chosen, say, environ) as parts, AsyncExitStack() as exits:
             stack = await _start_services(state, chosen, parts, exits, say, environ)
             exits.push_async_callback(stack.supervisor.stop)
             exits.callback(state.retract)
@@ -81,19 +82,19 @@ def _forget_old_logs(state: State) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(state: State, chosen: Ports, environ: Mapping[str, str]) -> AsyncIterator[_Parts]:
+async def _parts(state: State, chosen: Ports, say: Say, environ: Mapping[str, str]) -> AsyncIterator[_Parts]:
     """Emulator, database and scanner, started at once. Where the first two ended in order, the state is intact."""
     keepers: list[Child] = []
     try:
         async with AsyncExitStack() as exits:
-            yield await _start_parts(state, chosen, environ, exits, keepers)
+            yield await _start_parts(state, chosen, say, environ, exits, keepers)
     finally:
         if all(keeper.returncode == 0 for keeper in keepers):
             state.finish()
 
 
 async def _start_parts(
-    state: State, chosen: Ports, environ: Mapping[str, str], exits: AsyncExitStack, keepers: list[Child]
+    state: State, chosen: Ports, say: Say, environ: Mapping[str, str], exits: AsyncExitStack, keepers: list[Child]
 ) -> _Parts:
     """Start the parts; each is stopped by `exits`, and those that keep data are added to `keepers`."""
 
@@ -111,23 +112,27 @@ async def _start_parts(
         await schema.apply(server.dsn())
         return server
 
-    async def start_clamd() -> Clamd:
-        scanner = await clamav.start(state.clamav, state.logs, clamav.find_signatures(state.clamav, environ))
-        exits.push_async_callback(scanner.stop)
-        return scanner
+    async def start_clamd() -> tuple[Prepared, Service]:
+        """It holds nothing, so that a killed one is started again and scans wait meanwhile."""
+        prepared = clamav.prepare(state.clamav, clamav.find_signatures(state.clamav, environ))
+        clamd = Service("clamd", lambda: prepared.launch(state.logs), say)
+        exits.callback(prepared.socket.unlink, missing_ok=True)
+        exits.push_async_callback(clamd.stop)
+        await clamd.start()
+        return prepared, clamd
 
     async with _first_error(), asyncio.TaskGroup() as group:
         aws = group.create_task(start_aws())
         server = group.create_task(start_postgres())
         scanner = group.create_task(start_clamd())
-    return _Parts(*aws.result(), server.result(), scanner.result())
+    return _Parts(*aws.result(), server.result(), *scanner.result())
 
 
 async def _start_services(
     state: State, chosen: Ports, parts: _Parts, exits: AsyncExitStack, say: Say, environ: Mapping[str, str]
 ) -> Stack:
-    scanner = parts.clamd.signatures.description
-    addresses = Addresses(chosen, parts.emulator, parts.topology, parts.postgres.dsn(), parts.clamd.address, scanner)
+    scanner = parts.scanner.signatures.description
+    addresses = Addresses(chosen, parts.emulator, parts.topology, parts.postgres.dsn(), parts.scanner.address, scanner)
     env = services.settings(addresses, state.secrets(), environ)
 
     async def start(name: str, port: int, path: str) -> Child:
@@ -143,7 +148,7 @@ async def _start_services(
         group.create_task(consumer.start())
         group.create_task(api.start())
     supervisor = Supervisor(
-        parts=[parts.emulator.child, parts.postgres.child, parts.clamd.child, transcoder], services=[consumer, api]
+        parts=[parts.emulator.child, parts.postgres.child, transcoder], services=[consumer, api, parts.clamd]
     )
     return Stack(state, chosen, addresses.api_url, env, scanner, consumer, api, supervisor)
 

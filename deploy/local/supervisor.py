@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 class Service:
-    """The consumer or the API: whichever child is alive at the moment."""
+    """What may be started again, the consumer, the API and clamd: whichever child is alive at the moment."""
 
     def __init__(self, name: str, start: Callable[[], Awaitable[Child]], say: Say) -> None:
         self.name = name

@@ -77,6 +77,28 @@ async def test_it_serves_until_it_is_stopped(tmp_path: Path) -> None:
     assert not serve.state.is_held()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no /proc to find it in")
+async def test_a_killed_scanner_is_started_again(tmp_path: Path) -> None:
+    async with serving(tmp_path / "state") as serve:
+        (clamd,) = _processes(b"clamd", bytes(serve.state.clamav))
+        os.kill(clamd, signal.SIGKILL)
+        await serve.until_told("clamd is started again")
+        async with asyncio.timeout(START_DEADLINE):
+            while not _processes(b"clamd", bytes(serve.state.clamav)):  # noqa: ASYNC110 - the event is in another process
+                await asyncio.sleep(0.05)
+        assert serve.state.running() is not None
+
+
+def _processes(*words: bytes) -> list[int]:
+    """Those whose command line has all the words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            line = path.read_bytes()
+            found += [int(path.parent.name)] if all(word in line for word in words) else []
+    return found
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere children outlive a killed parent")
 async def test_after_a_kill_it_says_so_and_begins_anew(tmp_path: Path) -> None:
     state = tmp_path / "state"
