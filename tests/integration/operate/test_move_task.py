@@ -1,7 +1,9 @@
 """Where SQS has StartMessageMoveTask, whole queues go by it. No emulator has it: a stand-in that knows its protocol."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,17 +12,24 @@ from aiohttp import web
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
+from media.aws import Clients
+from media.dead_letters.moves import Pace, move_by_sqs
 from media.errors import UnavailableError
+from media.message_queue import MessageQueues, Move
 from tests.integration.operate.conftest import Desk
 
 
 @dataclass
 class MoveServer:
-    """Speaks SQS's JSON protocol for the few operations of a move. `looks` is how often the task is still running."""
+    """Speaks SQS's JSON protocol for the few operations of a move. `looks` is how often the task is still running.
+
+    `refusal` is its answer to StartMessageMoveTask, `ended` says that a task has ended when somebody cancels it.
+    """
 
     looks: int = 1
     status: str = "COMPLETED"
     refusal: str = ""
+    ended: bool = False
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -32,8 +41,10 @@ class MoveServer:
         assert not problems.has_errors(), problems.generate_report()
         self.requests.append((operation, body))
         if self.refusal and operation == "StartMessageMoveTask":
-            said = json.dumps({"__type": f"com.amazonaws.sqs#{self.refusal}", "message": "no"})
-            return web.Response(status=400, text=said, content_type="application/x-amz-json-1.0")
+            return _refused(self.refusal)
+        if self.ended and operation == "CancelMessageMoveTask":
+            self.looks = min(self.looks, 0)
+            return _refused("ResourceNotFoundException")
         return web.Response(text=json.dumps(self._said(operation, body)), content_type="application/x-amz-json-1.0")
 
     def _said(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +64,11 @@ class MoveServer:
                 self.looks, self.status = 0, "CANCELLED"
                 return {"ApproximateNumberOfMessagesMoved": 3}
         raise AssertionError(operation)
+
+
+def _refused(code: str) -> web.Response:
+    said = json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": "no"})
+    return web.Response(status=400, text=said, content_type="application/x-amz-json-1.0")
 
 
 @pytest.fixture
@@ -104,3 +120,41 @@ async def test_any_other_refusal_is_told(desk: Desk, server: tuple[MoveServer, s
     with pytest.raises(UnavailableError, match="AccessDenied"):
         await desk.dlq("redrive", "images", endpoint=url)
     assert "ReceiveMessage" not in [operation for operation, _ in moves.requests]
+
+
+async def test_a_pace_that_sqs_does_not_know_is_kept_by_us(desk: Desk, server: tuple[MoveServer, str]) -> None:
+    moves, url = server
+    ended = await desk.dlq("redrive", "images", "--rate", "0.5", endpoint=url)
+    assert ended.status == 0, ended.err
+    assert "StartMessageMoveTask" not in [operation for operation, _ in moves.requests]
+
+
+async def stopped(desk: Desk, url: str) -> Move | None:
+    """A move by SQS that somebody stops at once."""
+    stop = asyncio.Event()
+    stop.set()
+
+    async def nobody_hears(_move: Move) -> None: ...
+
+    async with AsyncExitStack() as stack:
+        settings = desk.settings.model_copy(update={"aws_endpoint_url": url})
+        queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
+        return await move_by_sqs(queues.dead_letters("images"), queues["images"], Pace(), stop, nobody_hears)
+
+
+async def test_a_move_that_is_stopped_is_cancelled(desk: Desk, server: tuple[MoveServer, str]) -> None:
+    moves, url = server
+    moves.looks = 100
+    move = await stopped(desk, url)
+    assert move is not None
+    assert (move.status, move.running) == ("CANCELLED", False)
+
+
+async def test_a_move_that_has_ended_meanwhile_need_not_be_cancelled(
+    desk: Desk, server: tuple[MoveServer, str]
+) -> None:
+    moves, url = server
+    moves.ended = True
+    move = await stopped(desk, url)
+    assert move is not None
+    assert (move.status, move.moved) == ("COMPLETED", 7)
