@@ -149,7 +149,7 @@ class _Source:
             self.url,
             *(("-ignore_editlist", "1") if is_mov(self.container) else ()),
             # Each thread of a decoder holds pictures of its own; many cores must not need more memory than a few.
-            *("-threads", str(DECODER_THREADS), "-select_streams", str(stream)),
+            *(f"-threads:{stream}", str(DECODER_THREADS), "-select_streams", str(stream)),
             *("-show_frames", "-show_entries", "frame=media_type"),
             *("-read_intervals", f"%+#{DECODED_PACKETS}"),
         )
