@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 CACHE = "public, max-age=31536000, immutable"
 """Every attempt writes under a prefix of its own, so what lies there never changes."""
+RENDITIONS = 32 * 1024 * 1024
+"""Bytes on the disk that all renditions of a picture take; an animation of the largest kind takes half."""
 
 
 class ImageHandler:
@@ -32,7 +34,7 @@ class ImageHandler:
         self._scratch = scratch
 
     async def __call__(self, claim: Claim) -> Commit:
-        async with scratch_folder("image-", self._scratch) as folder:
+        async with scratch_folder("image-", self._scratch, room=(claim.asset.size or 0) + RENDITIONS) as folder:
             source, outputs = folder / "source", folder / "out"
             await asyncio.to_thread(outputs.mkdir)
             await self._fetch(claim.asset, source)

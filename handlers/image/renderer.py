@@ -13,7 +13,16 @@ import structlog
 from handlers.image.formats import recognise
 from handlers.image.geometry import WIDTHS
 from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, Tools, decode_reply
-from handlers.sandbox import ChildCrashedError, ChildStartError, JobFailedError, MemoryBudget, SandboxError, WorkerPool
+from handlers.sandbox import (
+    ChildCrashedError,
+    ChildDiskFullError,
+    ChildStartError,
+    JobFailedError,
+    MemoryBudget,
+    SandboxError,
+    WorkerPool,
+)
+from handlers.scratch import is_full, no_room
 from handlers.sniff import HEAD_BYTES
 from media.errors import Code, RejectedError, RetryableError
 
@@ -103,8 +112,8 @@ class ImageRenderer:
         """Writes `w150.webp` … `w1920.webp` of a picture into `out_dir`, once memory and a child are free.
 
         Raises RejectedError: `empty`, `too_large`, `type_mismatch`, `unsupported`, `corrupt`, `too_many_pixels`,
-        `resource_limit`; RetryableError `worker_crashed` when no child could be started. After any error, cancellation
-        included, `out_dir`, which must exist, holds none of the files.
+        `resource_limit`; RetryableError `worker_crashed` when no child could be started or the disk is full. After any
+        error, cancellation included, `out_dir`, which must exist, holds none of the files.
         """
         content_type = await asyncio.to_thread(_recognise, source, self._limits.max_bytes)
         try:
@@ -148,6 +157,11 @@ class ImageRenderer:
             reply = _understood(await self._run(job.encode()))
         except ChildStartError as error:
             raise RetryableError(Code.WORKER_CRASHED, str(error)) from error
+        except ChildDiskFullError as error:
+            # Only where it can be seen: a child that was taken over may say so for ever.
+            if await asyncio.to_thread(is_full, Path(job.out_dir)):
+                raise no_room() from error
+            raise RetryableError(Code.WORKER_CRASHED, "the disk was full for a moment") from error
         except JobFailedError as error:
             log.error("image.job_failed", trace=str(error))  # noqa: TRY400 - the child's trace is the one that matters
             raise RetryableError(Code.UNFORESEEN, str(error).strip().rpartition("\n")[2]) from error

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from PIL import (
 
 from handlers.image.formats import DECODERS
 from handlers.image.geometry import Size
+from handlers.image.png_rows import has_all_rows, is_interlaced
 from media.errors import Code, RejectedError
 
 HEADROOM = 1.5
@@ -168,7 +170,15 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
         box = reduced[1] if reduced else None
     with decoding():
         image.load()
+        if image.format == "PNG" and _ends_empty(image) and not has_all_rows(Path(os.fsdecode(image.filename))):
+            raise RejectedError(Code.CORRUPT, "the data end before the last row")
     return box or (0, 0, *image.size)
+
+
+def _ends_empty(image: ImageFile.ImageFile) -> bool:
+    """Whether rows may be missing: Pillow leaves them empty. To count the rows means to unpack them once more."""
+    last = image.crop((0, image.height - 1, *image.size)).tobytes()
+    return not any(last) or is_interlaced(Path(os.fsdecode(image.filename)))
 
 
 def peak_memory(image: ImageFile.ImageFile, largest: Size, frames: int) -> int:

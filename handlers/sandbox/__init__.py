@@ -3,6 +3,7 @@
 from handlers.sandbox.admission import MemoryBudget
 from handlers.sandbox.errors import (
     ChildCrashedError,
+    ChildDiskFullError,
     ChildMemoryError,
     ChildOutputError,
     ChildStartError,
@@ -16,6 +17,7 @@ from handlers.sandbox.pool import WorkerPool
 
 __all__ = [
     "ChildCrashedError",
+    "ChildDiskFullError",
     "ChildLimits",
     "ChildMemoryError",
     "ChildOutputError",

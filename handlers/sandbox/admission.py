@@ -19,6 +19,16 @@ class MemoryBudget:
         """Bytes promised at this moment."""
         return self._used
 
+    @property
+    def total(self) -> int:
+        """Bytes that may be promised."""
+        return self._total
+
+    def renew(self, total: int) -> None:
+        """Another total, when nobody holds any of it; else it stays."""
+        if not self._used:
+            self._total = total
+
     @asynccontextmanager
     async def reserve(self, amount: int) -> AsyncIterator[None]:
         """Holds `amount` bytes of the budget. One that is larger than the whole budget runs alone."""

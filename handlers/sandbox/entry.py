@@ -1,8 +1,8 @@
 """What a pooled child runs: takes one job a line, answers one line, until its input ends.
 
 Run by path with `python -I`: ROOT MODULE:FACTORY CPU_SECONDS. FACTORY is called once and gives the function that turns
-a job into a reply, both strings. The answers are `{"ok": …}`, `{"memory": …}`, `{"output": …}` and
-`{"failed": traceback}`.
+a job into a reply, both strings. The answers are `{"ok": …}`, `{"memory": …}`, `{"output": …}`,
+`{"full": …}` and `{"failed": traceback}`.
 """
 
 import errno
@@ -20,6 +20,7 @@ from typing import BinaryIO
 type Work = Callable[[str], str]
 
 CPU_EXIT = 128 + signal.SIGXCPU
+_KINDS = {errno.EFBIG: "output", errno.ENOSPC: "full", errno.EDQUOT: "full"}
 
 
 def main(root: str, target: str, cpu_seconds: int) -> None:
@@ -47,8 +48,7 @@ def _answer(work: Work, job: str) -> dict[str, str]:
     except MemoryError:
         return {"memory": "the limit of address space was met"}
     except OSError as error:
-        kind = "output" if error.errno == errno.EFBIG else "failed"
-        return {kind: traceback.format_exc(limit=-6)}
+        return {_KINDS.get(error.errno or 0, "failed"): traceback.format_exc(limit=-6)}
     except Exception:  # noqa: BLE001 - the parent decides what an undeclared error means, and gets all of it
         return {"failed": traceback.format_exc(limit=-6)}
 

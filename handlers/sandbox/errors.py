@@ -27,3 +27,7 @@ class ChildOutputError(SandboxError):
 
 class JobFailedError(SandboxError):
     """The job raised an error that it does not declare; the message is the child's traceback."""
+
+
+class ChildDiskFullError(SandboxError):
+    """The job says that the disk was full. The child lives."""

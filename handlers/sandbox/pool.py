@@ -14,6 +14,7 @@ import structlog
 
 from handlers.sandbox.errors import (
     ChildCrashedError,
+    ChildDiskFullError,
     ChildMemoryError,
     ChildOutputError,
     ChildStartError,
@@ -71,7 +72,8 @@ class Child:
     async def ask(self, job: str, timeout: float) -> str:  # noqa: ASYNC109 - the child does not survive it
         """Gives the child one job. Raises SandboxError.
 
-        After any other end than a reply or a JobFailedError, cancellation included, the child is gone.
+        After any other end than a reply, a JobFailedError or a ChildDiskFullError, cancellation included, the child is
+        gone.
         """
         self.jobs += 1
         self.sound = False
@@ -81,7 +83,7 @@ class Child:
             self.sound = True
         except TimeoutError as error:
             raise ChildTimeoutError(f"no answer within {timeout:g} s") from error
-        except JobFailedError:
+        except (JobFailedError, ChildDiskFullError):
             self.sound = True
             raise
         finally:
@@ -128,6 +130,8 @@ def _unwrap(line: bytes) -> str:
             raise ChildMemoryError(detail)
         case {"output": str(detail)}:
             raise ChildOutputError(detail)
+        case {"full": str(detail)}:
+            raise ChildDiskFullError(detail)
         case {"failed": str(detail)}:
             raise JobFailedError(detail)
     raise ChildCrashedError("the answer has no known form")
@@ -209,7 +213,7 @@ class WorkerPool:
     async def run(self, job: str) -> str:
         """Runs one job in a child, waiting for a free one. Cancelling it kills that child.
 
-        Raises every SandboxError; only JobFailedError leaves the child alive.
+        Raises every SandboxError; only JobFailedError and ChildDiskFullError leave the child alive.
         """
         async with self._borrowed() as child:
             return await child.ask(job, self._timeout)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from handlers.scratch import scratch_folder
+from handlers.scratch import is_full, scratch_folder
 from handlers.transcode import ffmpeg_process
 from handlers.transcode.completion import Completion
 from handlers.transcode.ffmpeg_command import arguments, largest_file
@@ -67,7 +67,7 @@ class FfmpegEngine:
         await self.stages.intend(claim.fence, intent.as_json(), notes)
         prefix = output_prefix(claim.asset, Stage.TRANSCODE, claim.attempt)
         async with self.protect():
-            async with scratch_folder("transcode-", self.scratch) as folder:
+            async with scratch_folder("transcode-", self.scratch, room=largest_file(plan) + BACKLOG) as folder:
                 await self._transcode(claim, plan, folder, prefix)
             completed = await self.completion.finish(plan, prefix)
         count_output(self.completion.metrics, intent)
@@ -97,7 +97,7 @@ class FfmpegEngine:
                 ended = await ffmpeg_process.run(argv, folder=folder, file_bytes=largest, watch=watch)
                 if proxy.failure:
                     raise proxy.failure
-            check_ended(ended)
+            check_ended(ended, full=await asyncio.to_thread(is_full, folder))
             await shipment.finish()
             await upload_outputs(self.completion, plan, folder, prefix, shipment.shipped)
         finally:

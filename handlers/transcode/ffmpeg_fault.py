@@ -6,6 +6,7 @@ import signal
 import structlog
 
 from handlers.sandbox import ending_signal
+from handlers.scratch import no_room
 from handlers.transcode.ffmpeg_process import Ended
 from media.errors import Code, RejectedError, RetryableError
 
@@ -21,10 +22,11 @@ _ADDRESS = re.compile(r"http://127\.0\.0\.1:\S+")
 _FULL = re.compile(r"No space left on device|File too large")
 
 
-def check_ended(ended: Ended) -> None:
+def check_ended(ended: Ended, *, full: bool = False) -> None:
     """Raises RejectedError when the file made ffmpeg fail or is not whole, RetryableError when something else did.
 
-    What ffmpeg said goes to the log, without the source's address, and to nobody else.
+    `full`: whether the disk looks as if it had been; what ffmpeg says may be the file's words. It goes to the log,
+    without the source's address, and to nobody else.
     """
     if _CUT_SHORT.search(ended.complaint):
         raise RejectedError(Code.CORRUPT, "the file ends before its index says")
@@ -36,6 +38,8 @@ def check_ended(ended: Ended) -> None:
     number = ending_signal(ended.status)
     if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}:
         raise RetryableError(Code.WORKER_CRASHED, "ffmpeg was killed")
+    if full and _FULL.search(ended.complaint):
+        raise no_room()
     if _FULL.search(ended.complaint):
         raise RetryableError(Code.TRANSCODER_ERROR, "there was no room on the disk for what is made")
     if number == signal.SIGXCPU or _MEMORY.search(ended.complaint):

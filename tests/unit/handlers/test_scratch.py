@@ -1,11 +1,12 @@
 """Folders to work in: gone afterwards, and a full disk is nobody's fault."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from handlers.scratch import scratch_folder
+from handlers.scratch import room_of, scratch_folder
 from media.errors import RetryableError
 
 
@@ -33,3 +34,31 @@ async def test_a_full_disk_counts_no_attempt(tmp_path: Path) -> None:
 async def test_any_other_fault_is_told_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await work(tmp_path / "missing", "file")
+
+
+async def test_jobs_in_flight_never_promise_more_than_there_is(tmp_path: Path) -> None:
+    await work(tmp_path, "file")
+    total = room_of(tmp_path).total
+    order: list[str] = []
+    may_end = asyncio.Event()
+
+    async def use(name: str, room: int) -> None:
+        async with scratch_folder(name, tmp_path, room=room):
+            order.append(name)
+            await may_end.wait()
+
+    first = asyncio.ensure_future(use("first", total * 2 // 3))
+    async with asyncio.timeout(10):
+        while not order:  # noqa: ASYNC110 - it makes its folder in a thread
+            await asyncio.sleep(0.01)
+    large = asyncio.ensure_future(use("large", total // 2))
+    small = asyncio.ensure_future(use("small", 1))
+    cancelled = asyncio.ensure_future(use("cancelled", 1))
+    await asyncio.sleep(0.05)
+    cancelled.cancel()
+    assert order == ["first"], "the small one does not overtake the large one"
+    may_end.set()
+    await asyncio.gather(first, large, small)
+    assert sorted(order) == ["first", "large", "small"]
+    assert room_of(tmp_path).used == 0
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - one look, at once

@@ -170,6 +170,22 @@ async def test_an_error_of_ours_is_not_the_file_s_fault(
         await renderer.render(tmp_path / "source", tmp_path)
 
 
+@pytest.mark.parametrize("full", [True, False])
+async def test_a_full_disk_under_a_child_is_not_the_file_s_fault(
+    full: bool, monkeypatch: pytest.MonkeyPatch, renderer: ImageRenderer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "w320.webp").symlink_to("/dev/full")  # the device that is always full
+    (tmp_path / "source").write_bytes(saved(quarters(), "PNG"))
+    monkeypatch.setattr("handlers.scratch.LITTLE", 1 << 62 if full else 0)
+    with pytest.raises(RetryableError, match="disk") as caught:
+        await renderer.render(tmp_path / "source", out)
+    assert caught.value.counted is not full, "a child that was taken over may say so for ever"
+    assert not list(out.iterdir())
+    await renderer.render(tmp_path / "source", out)
+
+
 SEEDS = [
     saved(quarters((48, 32)), "JPEG"),
     saved(quarters((48, 32)).convert("RGBA"), "PNG"),

@@ -5,14 +5,16 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image
 
 from media.errors import Code, RejectedError
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
-from tests.unit.handlers.image.test_hostile import apng
+from tests.unit.handlers.image.test_hostile import apng, chunk
 
+pillow_heif.register_heif_opener()
 MANY = 0x3FFFFFFF
 
 
@@ -100,6 +102,73 @@ async def test_what_lies_about_itself_is_refused(
         await render(source)
     assert refused.value.code in codes
     assert not list((tmp_path / "out").iterdir())
+
+
+def noise(mode: str = "RGB") -> Image.Image:
+    return Image.effect_noise((200, 150), 60).convert(mode)
+
+
+def moving(kind: str) -> bytes:
+    target = BytesIO()
+    noise().save(target, kind, save_all=True, append_images=[noise(), noise()], duration=100)
+    return target.getvalue()
+
+
+WHOLE = {
+    "jpeg": saved(noise(), "JPEG"),
+    "progressive": saved(noise(), "JPEG", progressive=True),
+    "png": saved(noise(), "PNG"),
+    "apng": moving("PNG"),
+    "webp": saved(noise(), "WEBP"),
+    "lossless": saved(noise(), "WEBP", lossless=True),
+    "moving webp": moving("WEBP"),
+    "gif": saved(noise(), "GIF"),
+    "moving gif": moving("GIF"),
+    "tiff": saved(noise(), "TIFF"),
+    "tiff lzw": saved(noise(), "TIFF", compression="tiff_lzw"),
+    "tiff jpeg": saved(noise(), "TIFF", compression="jpeg"),
+    "avif": saved(noise(), "AVIF", speed=10),
+    "heic": saved(noise(), "HEIF"),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.97])
+async def test_a_picture_that_is_cut_is_corrupt_whatever_its_format(kind: str, part: float, render: Render) -> None:
+    whole = WHOLE[kind]
+    with pytest.raises(RejectedError, match="corrupt"):
+        await render(whole[: int(len(whole) * part)])
+
+
+def short_png(rows: int, *, filler: int, interlaced: int = 0) -> bytes:
+    """Data that end in good order after some of 100 rows of 100 grey pixels."""
+    header = struct.pack(">2I5B", 100, 100, 8, 0, 0, 0, interlaced)
+    data = zlib.compress((b"\0" + bytes([filler]) * 100) * rows)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("filler", [0, 200])
+@pytest.mark.parametrize("rows", [1, 99])
+async def test_a_png_that_has_only_some_of_its_rows_is_corrupt(rows: int, filler: int, render: Render) -> None:
+    with pytest.raises(RejectedError, match="corrupt"):
+        await render(short_png(rows, filler=filler))
+
+
+async def test_an_interlaced_png_that_has_only_some_of_its_rows_is_corrupt(render: Render) -> None:
+    with pytest.raises(RejectedError, match="corrupt"):
+        await render(short_png(60, filler=200, interlaced=1))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+async def test_a_png_that_ends_in_black_is_whole(mode: str, render: Render) -> None:
+    assert (await render(saved(Image.new(mode, (101, 77)), "PNG"))).width == 101
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 9), (101, 77)])
+async def test_an_interlaced_png_is_whole(size: tuple[int, int], render: Render) -> None:
+    pyvips = pytest.importorskip("pyvips")
+    grey = pyvips.Image.black(*size) + 9
+    assert (await render(grey.cast("uchar").pngsave_buffer(interlace=True))).width == size[0]
 
 
 async def test_twenty_thousand_frames_are_one_picture_or_a_limit(render: Render) -> None:

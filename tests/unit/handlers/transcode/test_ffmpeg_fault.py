@@ -35,3 +35,10 @@ def test_the_sources_address_is_told_to_nobody(capsys: pytest.CaptureFixture[str
     with pytest.raises(RejectedError) as caught:
         check_ended(Ended(1, "http://127.0.0.1:4711/s3cr3t: Invalid data found when processing input"))
     assert "s3cr3t" not in str(caught.value) + capsys.readouterr().out
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_full_disk_counts_no_attempt_where_it_can_be_seen(full: bool) -> None:
+    with pytest.raises(RetryableError) as caught:
+        check_ended(Ended(1, "av_interleaved_write_frame(): No space left on device"), full=full)
+    assert caught.value.counted is not full
