@@ -20,7 +20,7 @@ FIRST_VARIANT = 2_000_000
 """Bits per second. Apple's authoring rules want the variant nearest to 2 Mbit/s first: players begin with it."""
 
 WITH_PICTURE = {"AudioDuration": "MATCH_VIDEO_DURATION"}
-"""Sound that ends before the picture is filled up with silence; what little is longer is cut off."""
+"""Sound is filled up with silence. The service's default, which its guide prefers, is to let it end when it does."""
 AUDIO_GROUP = "sound"
 """Of the languages that HLS offers beside the first, which is in the variants themselves."""
 
@@ -115,7 +115,7 @@ def _variant(plan: Plan, rung: Rung) -> dict[str, Any]:
     groups = {"AudioRenditionSets": AUDIO_GROUP} if plan.others else {}
     return {
         "NameModifier": f"_{rung.name}",
-        "ContainerSettings": {"Container": "M3U8"} | ({"M3u8Settings": WITH_PICTURE} if plan.sound else {}),
+        "ContainerSettings": {"Container": "M3U8"} | ({"M3u8Settings": WITH_PICTURE} if _ends_early(plan) else {}),
         "OutputSettings": {"HlsSettings": {"IFrameOnlyManifest": "INCLUDE", **groups}},
         "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
         **_audio(plan.sound),
@@ -124,6 +124,10 @@ def _variant(plan: Plan, rung: Rung) -> dict[str, Any]:
 
 def _sound_variant(plan: Plan) -> dict[str, Any]:
     return _sound_output("_audio", plan.sound, {"AudioTrackType": "AUDIO_ONLY_VARIANT_STREAM"})
+
+
+def _ends_early(plan: Plan) -> bool:
+    return plan.sound is not None and plan.sound.short
 
 
 def _other_sound(other: Sound) -> dict[str, Any]:
@@ -151,7 +155,7 @@ def _file_group(name: str, destination: str, output: dict[str, Any]) -> dict[str
 
 def _mp4(plan: Plan) -> dict[str, Any]:
     rung = plan.rungs[-1]
-    settings = {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"} | (WITH_PICTURE if plan.sound else {})
+    settings = {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"} | (WITH_PICTURE if _ends_early(plan) else {})
     return {
         "ContainerSettings": {"Container": "MP4", "Mp4Settings": settings},
         "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),

@@ -149,13 +149,16 @@ def test_the_picture_is_filled_up_only_where_it_is_missing() -> None:
     assert "PadVideo" not in soon, "no flash of black for a frame or two"
 
 
-def test_sound_lasts_as_long_as_its_picture() -> None:
-    made = groups(job(PLANS["two languages"]))
-    *variants, other = made["HLS"]["Outputs"]
-    settings = [one["ContainerSettings"]["M3u8Settings"] for one in variants]
-    settings.append(made["MP4"]["Outputs"][0]["ContainerSettings"]["Mp4Settings"])
-    assert {one["AudioDuration"] for one in settings} == {"MATCH_VIDEO_DURATION"}
-    assert "M3u8Settings" not in other["ContainerSettings"]
+def test_only_sound_that_ends_early_is_filled_up() -> None:
+    def lengths(made: Plan) -> set[str | None]:
+        document = groups(job(made))
+        containers = [one["ContainerSettings"] for one in document["HLS"]["Outputs"] + document["MP4"]["Outputs"]]
+        settings = [one.get("M3u8Settings") or one.get("Mp4Settings") or {} for one in containers]
+        return {one.get("AudioDuration") for one in settings}
+
+    early = plan(replace(source(), ends={0: 60.0, 1: 30.0}), AssetType.VIDEO)
+    assert lengths(early) == {"MATCH_VIDEO_DURATION"}
+    assert lengths(PLANS["landscape"]) == lengths(PLANS["uneven"]) == {None}
 
 
 def test_after_a_track_that_may_not_count_as_sound_all_tracks_are_counted() -> None:
