@@ -11,6 +11,7 @@ from PIL import ImageFile
 from handlers.image import animation, placeholder, resampling
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.job import Job, Made, Rendered, Survey
+from handlers.image.parts import check_parts
 from handlers.image.pixels import Picture, shrink, to_eight_bits, to_srgb, upright, without_idle_alpha
 from handlers.image.source import (
     JPEGS,
@@ -50,6 +51,7 @@ class Drawn:
 
 def survey(job: Job) -> Survey:
     """Reads the header only. Raises RejectedError when the picture is damaged or over a limit."""
+    check_parts(Path(job.source), job.content_type)
     with opened(Path(job.source), job.content_type, job.max_pixels) as image:
         frames = check_limits(image, job.max_pixels, job.max_total_pixels)
         held = Path(job.source).stat().st_size  # libvips reads a JPEG from memory

@@ -1,5 +1,6 @@
 """Files that lie about what they hold, or are broken behind their first picture."""
 
+import asyncio
 import struct
 import zlib
 from io import BytesIO
@@ -169,6 +170,43 @@ async def test_an_interlaced_png_is_whole(size: tuple[int, int], render: Render)
     pyvips = pytest.importorskip("pyvips")
     grey = pyvips.Image.black(*size) + 9
     assert (await render(grey.cast("uchar").pngsave_buffer(interlace=True))).width == size[0]
+
+
+def many_scans() -> bytes:
+    data = saved(quarters(), "JPEG", progressive=True)
+    at, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[at:end] * 10_000 + data[end:]
+
+
+def many_chunks() -> bytes:
+    data = saved(quarters(), "PNG")
+    return data[:33] + chunk(b"tEXt", b"k\0v") * 150_000 + data[33:]
+
+
+def many_items(kind: str) -> bytes:
+    """It is refused for their number before anybody looks whether they make sense."""
+    return saved(quarters(), kind) + b"\0\0\0\x15infe\3\0\0\0\0\0\0\1\0\0av01\0" * 20_000
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(many_scans(), id="10000 scans"),
+        pytest.param(many_chunks(), id="150000 chunks"),
+        pytest.param(many_items("AVIF"), id="20000 items of an AVIF"),
+        pytest.param(many_items("HEIF"), id="20000 items of a HEIC"),
+    ],
+)
+async def test_a_file_of_too_many_parts_is_refused_before_it_is_read(source: bytes, render: Render) -> None:
+    async with asyncio.timeout(20):
+        with pytest.raises(RejectedError, match="resource_limit"):
+            await render(source)
+
+
+async def test_as_many_parts_as_are_common_are_read(render: Render) -> None:
+    data = saved(quarters(), "JPEG", progressive=True)
+    at, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    assert (await render(data[:end] + data[at:end] * 100 + data[end:])).files
 
 
 async def test_twenty_thousand_frames_are_one_picture_or_a_limit(render: Render) -> None:
