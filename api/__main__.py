@@ -12,8 +12,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from api.access_log import ACCESS_LOG, JsonLines
 from api.app import check, running
+from api.connections import Bounds, Runner, most_connections
 from api.draining import drain
 from api.log_stream import BatchedLines
+from api.service import SERVICE
 from media import schema
 from media.errors import UnavailableError
 from media.schema import SchemaError
@@ -83,8 +85,10 @@ async def serve(settings: Settings, lines: BatchedLines) -> None:
         if writes_json(settings.log_format) and settings.log_level in {"debug", "info"}:
             app[ACCESS_LOG] = JsonLines(lines).write
         # Its own access log writes whole request lines, tokens included; ours is in `middlewares`.
-        runner = web.AppRunner(
+        runner = Runner(
             app,
+            Bounds(most_connections(settings.api_connections), settings.api_send_timeout),
+            app[SERVICE].metrics,
             access_log=None,
             logger=_server_log(),
             shutdown_timeout=SHUTDOWN_TIMEOUT,

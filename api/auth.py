@@ -1,7 +1,8 @@
 """Who is asking: Bearer JWTs, checked with keys whose algorithm is fixed before the token is looked at."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -32,10 +33,14 @@ _PRIVILEGED = frozenset({Role.SERVICE.value, Role.ADMIN.value})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent the request. `owner_scope` is the owner whose assets it may see; None for all."""
+    """Who sent the request. `owner_scope` is the owner whose assets it may see; None for all.
+
+    `until` (Unix seconds) is when what it showed us ends, leeway included.
+    """
 
     subject: str
     role: Role
+    until: float = field(default=math.inf, compare=False)
 
     @property
     def owner_scope(self) -> str | None:
@@ -114,8 +119,7 @@ class Authenticator:
         caller = _caller(claims)
         if len(self._known) >= CACHE_LIMIT:
             self._known.clear()
-        not_before, expires = _second(claims.get("nbf", 0)), _second(claims["exp"])
-        self._known[token] = _Known(caller, kid, key, not_before - LEEWAY, expires + LEEWAY)
+        self._known[token] = _Known(caller, kid, key, _second(claims.get("nbf", 0)) - LEEWAY, caller.until)
         return caller
 
     def _claims(self, token: str, key: VerificationKey) -> dict[str, Any]:
@@ -149,7 +153,7 @@ def _kid(token: str) -> str | None:
 def _caller(claims: dict[str, Any]) -> Caller:
     role = claims.get("role")
     known = Role(role) if isinstance(role, str) and role in _PRIVILEGED else Role.USER
-    caller = Caller(str(claims["sub"]), known)
+    caller = Caller(str(claims["sub"]), known, _second(claims["exp"]) + LEEWAY)
     if known is Role.USER:
         caller.owner_id()
     elif len(caller.subject) > SUBJECT_LIMIT or not caller.subject.isprintable():

@@ -36,6 +36,14 @@ class ApiMetrics:
         self.aws = Counter(
             "media_aws_requests_total", "Requests to S3.", ("service", "operation"), registry=self.registry
         )
+        self.connections = Gauge("media_http_connections", "Open connections.", registry=self.registry)
+        cut = Counter(
+            "media_http_connections_cut_total",
+            "Connections ended by us: an answer was not read (stuck), many were not (crowd), too many open (full).",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.connections_cut = {reason: cut.labels(reason) for reason in ("stuck", "crowd", "full")}
         self.streams = Gauge("media_event_streams", "Open event streams.", registry=self.registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

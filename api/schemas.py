@@ -164,7 +164,7 @@ class PlaylistQuery(Query):
 
 
 class EventsQuery(Query):
-    ticket: Annotated[str, StringConstraints(min_length=1, max_length=400)] | None = Field(
+    ticket: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
         None, description="Instead of the Authorization header, which EventSource cannot send"
     )
     last_event_id: Annotated[str, StringConstraints(max_length=20)] | None = Field(

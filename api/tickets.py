@@ -12,27 +12,28 @@ LIFETIME = timedelta(minutes=1)
 
 
 class Tickets:
-    """Makes and checks tickets. They name the caller and are signed with a key of their own."""
+    """Makes and checks tickets. They name the caller and when its token ends, signed with a key of their own."""
 
     def __init__(self, secret: str) -> None:
-        self._key = hmac.digest(secret.encode(), b"docfliq media ticket 1", "sha256")
+        self._key = hmac.digest(secret.encode(), b"docfliq media ticket 2", "sha256")
 
     def make(self, caller: Caller, now: datetime) -> tuple[str, datetime]:
-        """A ticket and when it ends."""
-        end = now + LIFETIME
-        claims = json.dumps([caller.subject, caller.role, int(end.timestamp())], separators=(",", ":"))
+        """A ticket and when it ends: in a minute, or with the token."""
+        end = min((now + LIFETIME).timestamp(), caller.until)
+        said = [caller.subject, caller.role, int(end), caller.until]
+        claims = json.dumps(said, separators=(",", ":"), ensure_ascii=False)
         text = base64.urlsafe_b64encode(claims.encode()).decode()
-        return f"{text}.{self._signature(text)}", end
+        return f"{text}.{self._signature(text)}", datetime.fromtimestamp(end, UTC)
 
     def caller(self, ticket: str, now: datetime) -> Caller:
         """Whose ticket it is. Raises ProblemError(unauthenticated, token_expired)."""
         text, _, signature = ticket.partition(".")
         if not ticket.isascii() or not hmac.compare_digest(signature, self._signature(text)):
             raise ProblemError(ProblemCode.UNAUTHENTICATED, "the ticket is not valid")
-        subject, role, end = json.loads(base64.urlsafe_b64decode(text))
+        subject, role, end, until = json.loads(base64.urlsafe_b64decode(text))
         if datetime.fromtimestamp(end, UTC) <= now:
             raise ProblemError(ProblemCode.TOKEN_EXPIRED, "ask for a new ticket")
-        return Caller(subject, Role(role))
+        return Caller(subject, Role(role), until)
 
     def _signature(self, text: str) -> str:
         digest = hmac.digest(self._key, text.encode(), "sha256")

@@ -173,6 +173,8 @@ class Settings(BaseSettings):
         le=3600,
         description="For a connection's next request to come whole; longer than the balancer's",
     )
+    api_send_timeout: float = Field(30.0, gt=0, le=600, description="An answer of which nothing is read is given up")
+    api_connections: int = Field(4000, ge=1, le=60_000, description="Open at once in one process; more are refused")
     public_url: str | None = Field(None, description="How clients reach the API; else taken from the request")
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
     jwt_jwks_url: HttpUrl | None = Field(None, description="RS256/ES256 keys")

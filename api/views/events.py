@@ -1,8 +1,10 @@
 """Server-sent events: assets as they change, with heartbeats, and a way to catch up after a break."""
 
 import asyncio
+import contextlib
 import re
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from api.auth import Caller
+from api.connections import Connection, connection_of
 from api.events import Subscription
 from api.problems import ProblemCode, ProblemError
 from api.schemas import AssetOut, EventsQuery, TicketOut
@@ -17,6 +20,7 @@ from api.service import Service, admitted, caller_of, service_of
 from api.views.assets import asset_id_of
 from api.wire import answer, read_query
 from media.asset import Asset
+from media.asset_store.assets import PAGE_LIMIT
 from media.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -25,10 +29,11 @@ HEARTBEAT = 15.0
 """Seconds; below the idle time-out of a load balancer (60 s on AWS)."""
 LONGEST = 3600.0
 """Seconds that a stream lasts; whoever comes again shows anew who they are."""
-WRITE_DEADLINE = 10.0
-"""Seconds for one write: a client that reads nothing is let go."""
 OVERLAP = timedelta(seconds=5)
 """Changes may be committed out of order by so much; telling one twice does no harm."""
+CATCH_UP_PAGES = 10
+"""Pages of assets that a client is told after a break; whoever missed more is told to list again."""
+RESET = "event: reset\ndata: {}\n\n"
 _EVENT_ID = re.compile(r"[0-9]{1,16}")
 
 
@@ -49,7 +54,7 @@ async def asset_events(request: web.Request) -> web.StreamResponse:
         asset = await service.assets.get(asset_id, owner_id=caller.owner_scope)
         if asset is None:
             raise ProblemError(ProblemCode.NOT_FOUND)
-        return await _stream(request, service, caller, subscription, [asset])
+        return await _stream(request, service, caller, subscription, _first(asset))
 
 
 async def all_events(request: web.Request) -> web.StreamResponse:
@@ -58,11 +63,7 @@ async def all_events(request: web.Request) -> web.StreamResponse:
     caller = await _caller(request, service, query)
     since = _since(request.headers.get("Last-Event-ID") or query.last_event_id)
     with service.hub.subscribed(caller, None) as subscription:
-        missed: list[Asset] = []
-        # Services and admins see everybody's: they list again instead of having all of it replayed.
-        if since and caller.owner_scope is not None:
-            missed = await service.assets.changed(owner_id=caller.owner_scope, since=since - OVERLAP)
-        return await _stream(request, service, caller, subscription, missed)
+        return await _stream(request, service, caller, subscription, _missed(service, caller, since))
 
 
 async def _caller(request: web.Request, service: Service, query: EventsQuery) -> Caller:
@@ -78,38 +79,79 @@ def _since(event_id: str | None) -> datetime | None:
     return datetime.fromtimestamp(int(event_id) / 1_000_000, UTC)
 
 
+async def _first(asset: Asset) -> AsyncIterator[str]:
+    yield _event(asset)
+
+
+async def _missed(service: Service, caller: Caller, since: datetime | None) -> AsyncIterator[str]:
+    """What changed since, in order and page by page; the word to list again where that would be too much."""
+    if since is None:
+        return
+    if caller.owner_scope is not None:  # services and admins see everybody's
+        after = (since - OVERLAP, UUID(int=0))
+        for _ in range(CATCH_UP_PAGES):
+            page = await service.assets.changed(owner_id=caller.owner_scope, after=after)
+            yield "".join(map(_event, page))
+            if len(page) < PAGE_LIMIT:
+                return
+            after = (page[-1].updated_at, page[-1].asset_id)
+    yield RESET
+
+
 async def _stream(
-    request: web.Request, service: Service, caller: Caller, subscription: Subscription, first: Iterable[Asset]
+    request: web.Request,
+    service: Service,
+    caller: Caller,
+    subscription: Subscription,
+    first: AsyncIterator[str],
 ) -> web.StreamResponse:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    response = web.StreamResponse(headers=headers)
+    """Returns when the connection is gone: until then the stream counts as one."""
+    connection = connection_of(request)
+    connection.close()  # takes no further request: nobody would come to it
+    connection.when_gone(subscription.end)
+    response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     response.content_type = "text/event-stream"
+    response.force_close()
     await response.prepare(request)
     with service.metrics.streams.track_inprogress():
         try:
-            await _send(response, "retry: 3000\n: connected\n\n" + "".join(map(_event, first)))
-            async for text in _news(service, caller, subscription):
-                await _send(response, text)
+            async with asyncio.timeout(min(LONGEST, caller.until - time.time())):
+                await _send(request, response, "retry: 3000\n: connected\n\n")
+                async for text in _texts(first, _news(service, caller, subscription)):
+                    await _send(request, response, text)
         except (ConnectionError, TimeoutError, UnavailableError) as error:
             # The answer has begun, so there is no status left to say it with: the client comes again.
             log.debug("api.stream_ended", error=f"{type(error).__name__}: {error}")
+        await _end(connection, response)
     return response
 
 
+async def _end(connection: Connection, response: web.StreamResponse) -> None:
+    with contextlib.suppress(ConnectionError):  # gone before it could be told
+        await response.write_eof()
+    await connection.end()
+
+
+async def _texts(*parts: AsyncIterator[str]) -> AsyncIterator[str]:
+    for part in parts:
+        async for text in part:
+            yield text
+
+
 async def _news(service: Service, caller: Caller, subscription: Subscription) -> AsyncIterator[str]:
-    loop = asyncio.get_running_loop()
-    end = loop.time() + LONGEST
-    while not subscription.ended and loop.time() < end:
+    while not subscription.ended:
         changed = await subscription.wait(HEARTBEAT)
-        if not changed:
+        if changed:
+            yield await _now(service, caller, changed)
+        elif not subscription.ended:
             yield ": still here\n\n"
-        for asset_id in changed:
-            yield await _now(service, caller, asset_id)
 
 
-async def _now(service: Service, caller: Caller, asset_id: UUID) -> str:
-    asset = await service.assets.get(asset_id, owner_id=caller.owner_scope)
-    return _event(asset) if asset else ""
+async def _now(service: Service, caller: Caller, changed: Sequence[UUID]) -> str:
+    """The assets as they are, oldest change first: whoever heard the last event heard the ones before it."""
+    found = [await service.assets.get(asset_id, owner_id=caller.owner_scope) for asset_id in changed]
+    assets = [asset for asset in found if asset]
+    return "".join(map(_event, sorted(assets, key=lambda asset: asset.updated_at)))
 
 
 def _event(asset: Asset) -> str:
@@ -117,6 +159,8 @@ def _event(asset: Asset) -> str:
     return f"event: asset\nid: {event_id}\ndata: {AssetOut.of(asset).model_dump_json()}\n\n"
 
 
-async def _send(response: web.StreamResponse, text: str) -> None:
-    async with asyncio.timeout(WRITE_DEADLINE):
+async def _send(request: web.Request, response: web.StreamResponse, text: str) -> None:
+    """Returns when the text is on its way: what changes meanwhile waits as one change, and not as bytes."""
+    if text:
         await response.write(text.encode())
+        await request.writer.drain()

@@ -193,12 +193,12 @@ class AssetStore:
         )  # fmt: skip
         return [asset_of(record) for record in records]
 
-    async def changed(self, *, owner_id: str, since: datetime, limit: int = PAGE_LIMIT) -> list[Asset]:
-        """An owner's assets that changed at or after `since`, oldest change first."""
+    async def changed(self, *, owner_id: str, after: tuple[datetime, UUID], limit: int = PAGE_LIMIT) -> list[Asset]:
+        """An owner's assets, oldest change first. `after` is the last one's `updated_at` and id of the page before."""
         records = await self._database.fetch(
             f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
-            " WHERE owner_id = $1 AND updated_at >= $2 ORDER BY updated_at, asset_id LIMIT $3",
-            owner_id, since, min(limit, PAGE_LIMIT),
+            " WHERE owner_id = $1 AND (updated_at, asset_id) > ($2, $3::uuid) ORDER BY updated_at, asset_id LIMIT $4",
+            owner_id, *after, min(limit, PAGE_LIMIT),
         )  # fmt: skip
         return [asset_of(record) for record in records]
 

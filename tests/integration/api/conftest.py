@@ -11,9 +11,11 @@ from uuid import UUID, uuid4
 import aiohttp
 import jwt
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from api.app import running
+from api.connections import Bounds, Runner
 from api.service import SERVICE, Service
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
@@ -26,6 +28,16 @@ from tests.conftest import TEMPLATE, Database, EmulatedAws
 SECRET = "a secret of the tests that has 32 bytes or more"
 MEDIA = "/api/v1/media"
 RATE_LIMITS = ("rate_limit_reads", "rate_limit_writes", "rate_limit_urls", "rate_limit_streams")
+
+
+class DoorServer(TestServer):
+    """With the bounds of production, and its way with handlers whose client went away: they are not cancelled."""
+
+    async def _make_runner(self, **_options: Any) -> web.BaseRunner:
+        service = self.app[SERVICE]
+        bounds = Bounds(service.settings.api_connections, service.settings.api_send_timeout)
+        return Runner(self.app, bounds, service.metrics, shutdown_timeout=10.0)
+
 
 type Http = TestClient[Any, Any]
 
@@ -95,7 +107,7 @@ async def opened(emulator: EmulatedAws, database: Database, **changes: Any) -> A
             for name, value in emulator.client_env.items():
                 environment.setenv(name, value)
             app = await stack.enter_async_context(running(settings_of(emulator, database, **changes)))
-        client = TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar())
+        client = TestClient(DoorServer(app), cookie_jar=aiohttp.DummyCookieJar())
         yield Door(await stack.enter_async_context(client), app[SERVICE])
 
 

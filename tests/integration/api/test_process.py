@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -115,6 +116,110 @@ async def test_a_connection_whose_request_does_not_come_is_ended(
         writer.write(said)
         async with asyncio.timeout(DEADLINE):
             assert await reader.read() == b""
+        writer.close()
+
+
+async def asked(url: str, paths: bytes) -> socket.socket:
+    """A connection of a client with a tiny window that has sent requests, and read nothing yet."""
+    loop = asyncio.get_running_loop()
+    client = socket.socket()
+    client.setblocking(False)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # loopback's would be larger than the window
+    await loop.sock_connect(client, ("127.0.0.1", int(url.rpartition(":")[2])))
+    await loop.sock_sendall(client, paths)
+    return client
+
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def metrics_with(http: aiohttp.ClientSession, *lines: str) -> None:
+    """Until the metrics say all of it."""
+    async with asyncio.timeout(DEADLINE):
+        while True:  # each look is a request: the loop waits by itself
+            async with http.get("/metrics") as answer:
+                said = (await answer.text()).splitlines()
+            if all(line in said for line in lines):
+                return
+
+
+async def test_connections_whose_answers_nobody_reads_are_cut(emulator: EmulatedAws, postgres: Database) -> None:
+    async with (
+        serving(emulator, postgres, MEDIA_API_SEND_TIMEOUT="0.5") as (_, url),
+        aiohttp.ClientSession(url) as http,
+    ):
+        deaf = [await asked(url, LARGE * 40) for _ in range(5)]
+        await metrics_with(http, 'media_http_connections_cut_total{reason="stuck"} 5.0', "media_http_connections 1.0")
+        for client in deaf:
+            with pytest.raises(ConnectionResetError):
+                await all_of(client)
+            client.close()
+
+
+async def test_few_answers_are_held_for_those_who_do_not_read(emulator: EmulatedAws, postgres: Database) -> None:
+    async with (
+        serving(emulator, postgres, MEDIA_API_CONNECTIONS="24") as (_, url),
+        aiohttp.ClientSession(url) as http,
+    ):
+        deaf = [await asked(url, LARGE * 40) for _ in range(5)]
+        await metrics_with(http, 'media_http_connections_cut_total{reason="crowd"} 2.0', "media_http_connections 4.0")
+        for client in deaf:
+            client.close()
+
+
+async def all_of(client: socket.socket) -> bytes:
+    received = bytearray()
+    while piece := await asyncio.get_running_loop().sock_recv(client, 65536):
+        received += piece
+    return bytes(received)
+
+
+async def test_an_answer_that_is_read_slowly_is_sent_to_its_end(emulator: EmulatedAws, postgres: Database) -> None:
+    timeout = 0.5
+    async with (
+        serving(emulator, postgres, MEDIA_API_SEND_TIMEOUT=str(timeout)) as (_, url),
+        aiohttp.ClientSession(url) as http,
+    ):
+        loop = asyncio.get_running_loop()
+        client = await asked(url, LARGE * 11 + LARGE.replace(b"Host", b"Connection: close\r\nHost"))
+        begun, received = loop.time(), bytearray()
+        async with asyncio.timeout(DEADLINE):
+            while piece := await loop.sock_recv(client, 512 if loop.time() < begun + 4 * timeout else 65536):
+                received += piece
+                async with http.get("/livez"):  # what a slow network would take, the next answer takes here
+                    pass
+        assert loop.time() > begun + 2 * timeout
+        assert received.count(b"HTTP/1.1 200 OK") == 12
+        client.close()
+
+
+async def test_no_more_connections_than_places_and_a_place_is_given_back(
+    emulator: EmulatedAws, postgres: Database
+) -> None:
+    async with serving(emulator, postgres, MEDIA_API_CONNECTIONS="2") as (_, url):
+        loop = asyncio.get_running_loop()
+        within = [await asked(url, HEALTH) for _ in range(2)]
+        for client in within:
+            assert b"200 OK" in await loop.sock_recv(client, 512)
+        assert await answered(url) == b""
+        within[0].close()
+        async with asyncio.timeout(DEADLINE):
+            while b"200 OK" not in await answered(url):
+                pass  # asking is waiting enough
+        within[1].close()
+
+
+async def answered(url: str) -> bytes:
+    """The beginning of an answer; nothing where the connection is refused."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    try:
+        writer.write(HEALTH)
+        return await reader.read(512)
+    except ConnectionError:
+        return b""
+    finally:
         writer.close()
 
 
