@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from handlers.transcode import ffprobe
 from handlers.transcode.ffprobe import Ffprobe
 from handlers.transcode.probe import Prober
 from media.asset import AssetType
@@ -228,12 +229,15 @@ async def test_addresses_of_other_kinds_are_refused(prober: Prober) -> None:
             await prober.probe(address, asset_type=AssetType.VIDEO)
 
 
-async def test_a_probe_that_uses_up_its_cpu_is_a_resource_limit(clip: Clip, tmp_path: Path) -> None:
+async def test_a_probe_that_uses_up_its_cpu_is_a_resource_limit(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "ffprobe"
     program.write_text("#!/bin/sh\nwhile :; do :; done\n")
     program.chmod(0o755)
-    # The wait is twice the CPU allowed, on a busy machine too: what hangs without computing is tried again instead.
-    error = await rejected(Prober(str(program), timeout=8), clip("any.mp4"))
+    # One second of CPU in thirty of waiting, on a busy machine too: what hangs without computing is tried again instead.
+    monkeypatch.setattr(ffprobe, "CPU_SHARE", 1 / 30)
+    error = await rejected(Prober(str(program)), clip("any.mp4"))
     assert error.code is Code.RESOURCE_LIMIT
 
 
