@@ -235,7 +235,7 @@ async def test_a_probe_that_uses_up_its_cpu_is_a_resource_limit(
     program = tmp_path / "ffprobe"
     program.write_text("#!/bin/sh\nwhile :; do :; done\n")
     program.chmod(0o755)
-    # One second of CPU in thirty of waiting, on a busy machine too: what hangs without computing is tried again instead.
+    # One second of CPU in thirty of waiting, on a busy machine too: what merely hangs is tried again instead.
     monkeypatch.setattr(ffprobe, "CPU_SHARE", 1 / 30)
     error = await rejected(Prober(str(program)), clip("any.mp4"))
     assert error.code is Code.RESOURCE_LIMIT
