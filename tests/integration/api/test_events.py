@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from api.auth import LEEWAY, Caller, Role
+from api.auth import LEEWAY, SUBJECT_LIMIT, Caller, Role
 from api.events import STREAMS_OF_ONE
 from api.views.events import CATCH_UP_PAGES
 from media.asset_store.assets import PAGE_LIMIT
@@ -160,6 +160,13 @@ async def test_a_ticket_opens_a_stream_for_a_minute(door: Door) -> None:
         assert answer.status == 401
 
 
+async def test_the_longest_subject_gets_in_by_a_ticket_too(door: Door) -> None:
+    _, ticket = await door.call("POST", f"{MEDIA}/events/ticket", "ж" * SUBJECT_LIMIT, claims={"role": "service"})
+    async with stream(door, f"/assets/events?ticket={ticket['ticket']}", Authorization="") as news:
+        slot = await door.announce()
+        assert (await news.next())[1]["asset_id"] == slot["asset_id"]
+
+
 def ends_in(moment: str) -> float:
     return (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
 
@@ -220,7 +227,7 @@ async def room_for_one_more(door: Door) -> None:
 async def test_streams_that_nobody_reads_keep_their_places_until_their_connections_are_cut(
     open_door: Callable[..., AbstractAsyncContextManager[Door]],
 ) -> None:
-    async with open_door(api_send_timeout=0.5) as door:
+    async with open_door(api_send_timeout=2.0) as door:
         await many(door, PAGE_LIMIT * CATCH_UP_PAGES)
         await listening(door)
         deaf = [await never_reading(door, "/assets/events?last_event_id=1") for _ in range(STREAMS_OF_ONE)]
