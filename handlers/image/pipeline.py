@@ -11,7 +11,7 @@ from PIL import ImageFile
 from handlers.image import animation, placeholder, resampling
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.job import Job, Made, Rendered, Survey
-from handlers.image.parts import check_parts
+from handlers.image.parts import check_parts, check_scans
 from handlers.image.pixels import Picture, shrink, to_eight_bits, to_srgb, upright, without_idle_alpha
 from handlers.image.source import (
     JPEGS,
@@ -50,10 +50,12 @@ class Drawn:
 
 
 def survey(job: Job) -> Survey:
-    """Reads the header only. Raises RejectedError when the picture is damaged or over a limit."""
-    check_parts(Path(job.source), job.content_type)
+    """Reads the header, and counts what would take long. Raises RejectedError when the picture is damaged or over a limit."""
+    parts = check_parts(Path(job.source), job.content_type)
     with opened(Path(job.source), job.content_type, job.max_pixels) as image:
         frames = check_limits(image, job.max_pixels, job.max_total_pixels)
+        if image.format in JPEGS:
+            check_scans(parts, image.width * image.height)
         held = Path(job.source).stat().st_size  # libvips reads a JPEG from memory
         return Survey(held + peak_memory(image, targets(*image.size)[-1].size, frames))
 

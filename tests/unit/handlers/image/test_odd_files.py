@@ -172,10 +172,10 @@ async def test_an_interlaced_png_is_whole(size: tuple[int, int], render: Render)
     assert (await render(grey.cast("uchar").pngsave_buffer(interlace=True))).width == size[0]
 
 
-def many_scans() -> bytes:
-    data = saved(quarters(), "JPEG", progressive=True)
+def many_scans(count: int = 10_000, size: tuple[int, int] = (400, 300)) -> bytes:
+    data = saved(quarters(size), "JPEG", progressive=True)
     at, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    return data[:end] + data[at:end] * 10_000 + data[end:]
+    return data[:end] + data[at:end] * count + data[end:]
 
 
 def many_chunks() -> bytes:
@@ -192,6 +192,7 @@ def many_items(kind: str) -> bytes:
     "source",
     [
         pytest.param(many_scans(), id="10000 scans"),
+        pytest.param(many_scans(400, (5000, 4000)), id="400 scans of 20 megapixels"),
         pytest.param(many_chunks(), id="150000 chunks"),
         pytest.param(many_items("AVIF"), id="20000 items of an AVIF"),
         pytest.param(many_items("HEIF"), id="20000 items of a HEIC"),
@@ -204,9 +205,7 @@ async def test_a_file_of_too_many_parts_is_refused_before_it_is_read(source: byt
 
 
 async def test_as_many_parts_as_are_common_are_read(render: Render) -> None:
-    data = saved(quarters(), "JPEG", progressive=True)
-    at, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    assert (await render(data[:end] + data[at:end] * 100 + data[end:])).files
+    assert (await render(many_scans(100))).files
 
 
 async def test_twenty_thousand_frames_are_one_picture_or_a_limit(render: Render) -> None:
