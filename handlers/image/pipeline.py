@@ -50,7 +50,10 @@ class Drawn:
 
 
 def survey(job: Job) -> Survey:
-    """Reads the header, and counts what would take long. Raises RejectedError when the picture is damaged or over a limit."""
+    """Reads the header, and counts what would take long.
+
+    Raises RejectedError when the picture is damaged or over a limit.
+    """
     parts = check_parts(Path(job.source), job.content_type)
     with opened(Path(job.source), job.content_type, job.max_pixels) as image:
         frames = check_limits(image, job.max_pixels, job.max_total_pixels)
