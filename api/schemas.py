@@ -14,17 +14,23 @@ FILENAME_LIMIT = 255
 SIZE_LIMIT = 2**53 - 1
 """The largest whole number that every JSON reader understands."""
 
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JOINERS = frozenset("\u200c\u200d")
+"""Of category Cf, yet part of the text: they hold emoji and words of some scripts together (UAX 31, section 2.3)."""
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Fillers of Hangul and the empty Braille pattern: letters and symbols by category, and nothing to be seen."""
+
 
 def _plain_content_type(value: str) -> str:
     return value.partition(";")[0].strip().lower()
 
 
 def _printable(value: str) -> str:
-    """The name without control characters, and without characters that turn text around on a screen."""
-    kept = "".join(c for c in value if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-    if not kept.strip():
+    """The name without control characters, and without format characters that hide in text or turn it around."""
+    kept = "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNPRINTABLE).strip()
+    if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in kept):
         raise ValueError("must have at least one visible character")
-    return kept.strip()
+    return kept
 
 
 ContentType = Annotated[str, StringConstraints(min_length=3, max_length=200), AfterValidator(_plain_content_type)]

@@ -6,6 +6,7 @@ import { droppedFiles } from './filetype.js';
 import { Gallery } from './gallery.js';
 import { Resumer } from './resume.js';
 import { Session } from './session.js';
+import { SignIn } from './signin.js';
 import { Store } from './store.js';
 import { complain, toast } from './toast.js';
 import { Unfinished } from './unfinished.js';
@@ -17,8 +18,11 @@ import { percentOf, reasonInWords } from './words.js';
 const element = (id) => document.getElementById(id);
 const session = new Session();
 const store = new Store();
-const api = new Api(session, askForToken, tellPause);
-const urls = new Urls(api);
+const signIn = new SignIn(session, showWho);
+const api = new Api(session, () => signIn.renew(), tellPause);
+/** For what goes on by itself: it does not ask again for a token that nobody wanted to give. */
+const background = new Api(session, () => signIn.renewUnasked(), tellPause);
+const urls = new Urls(background);
 const uploader = new Uploader(api, store, () => session.claims.sub);
 const actions = { open, copy, remove, retry: (item) => uploader.retry(item), cancel };
 const gallery = new Gallery({ api, store, urls, actions });
@@ -76,36 +80,10 @@ function confirmed(id, name) {
   });
 }
 
-let asking = null;
-
-/** Another token for a refused one: from the local stack, else from whoever sits here. One question at a time. */
-function askForToken() {
-  asking ??= (async () => {
-    session.forget();
-    if (!await session.takeFromLocalStack()) await tokenFromForm();
-    showWho();
-    return true;
-  })().finally(() => { asking = null; });
-  return asking;
-}
-
-function tokenFromForm() {
-  const dialog = element('sign-in');
-  if (!dialog.open) dialog.showModal();
-  return new Promise((resolve) => {
-    element('token-form').addEventListener('submit', (event) => {
-      event.preventDefault();
-      session.use(element('token').value);
-      element('token').value = '';
-      dialog.close();
-      resolve();
-    }, { once: true });
-  });
-}
-
 function showWho() {
   const { sub, role } = session.claims;
-  element('who').hidden = !sub;
+  element('who').hidden = !sub || signIn.declined;
+  element('sign-in-open').hidden = !signIn.declined;
   element('scanner-note').hidden = !session.scanner;
   element('scanner').textContent = session.scanner;
   element('who-name').textContent = [sub, role].filter(Boolean).join(' · ');
@@ -121,6 +99,7 @@ async function send(files) {
 function listenForFiles() {
   element('pick').addEventListener('click', () => element('files').click());
   element('files').addEventListener('change', ({ target }) => { send([...target.files]).catch(complain); target.value = ''; });
+  let leaving = false; // The user changes, and was asked: uploads in parts are kept for when they come back.
   let depth = 0; // dragenter and dragleave come for every element on the way.
   const show = () => document.body.classList.toggle('is-dragging', depth > 0);
   const carriesFiles = (event) => event.dataTransfer.types.includes('Files');
@@ -134,7 +113,8 @@ function listenForFiles() {
     send(droppedFiles(event.dataTransfer)).catch(complain);
   });
   addEventListener('paste', (event) => send([...event.clipboardData.files]).catch(complain));
-  addEventListener('beforeunload', (event) => { if (uploader.busy) event.preventDefault(); });
+  addEventListener('beforeunload', (event) => { if (uploader.busy && !leaving) event.preventDefault(); });
+  addEventListener('userchange', () => { leaving = true; });
 }
 
 /** Says aloud what a sighted user sees happen on the cards. What was over before the page was opened is no news. */
@@ -150,6 +130,7 @@ function announceEnds() {
     if (asset.status === 'rejected') toast(`${asset.original_filename} was rejected. ${reasonInWords(asset)}`, 'bad');
     if (asset.status === 'failed') toast(`${asset.original_filename} could not be processed.`, 'bad');
   });
+  store.addEventListener('uploadelsewhere', ({ detail }) => toast(`${detail.asset.original_filename}: another tab is sending this file already.`));
   store.addEventListener('uploadfailed', ({ detail }) => {
     if (!detail.upload.cancelled) toast(`${detail.asset.original_filename}: ${detail.upload.error.message}`, 'bad');
   });
@@ -164,11 +145,18 @@ async function showAll() {
 async function start() {
   listenForFiles();
   announceEnds();
-  if (!await session.open()) await tokenFromForm();
-  showWho();
-  addEventListener('hashchange', () => { if (session.takeFromAddress()) { showWho(); showAll().catch(complain); } });
-  await showAll();
-  new Watcher(api, store).start();
+  element('sign-in-open').addEventListener('click', () => signIn.renew().then(showAll).catch(complain));
+  addEventListener('hashchange', () => {
+    const token = session.cutFromAddress();
+    if (token) signIn.take(token).then(showAll).catch(complain);
+  });
+  try {
+    if (!await session.open()) await signIn.renew();
+    showWho();
+    await showAll();
+  } finally {
+    new Watcher(background, store).start();
+  }
 }
 
 start().catch(complain);

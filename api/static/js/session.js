@@ -19,18 +19,21 @@ export class Session {
   get token() { return this.#token; }
 
   /** The token's claims, for display only: the server decides what they are worth. */
-  get claims() {
-    try {
-      const part = this.#token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
-      return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
-    } catch {
-      return {}; // Not a JWT we can read; the server will say so on the first request.
-    }
-  }
+  get claims() { return claimsOf(this.#token); }
+
+  /** Whose token it is; '' when that cannot be read. */
+  get subject() { return subjectOf(this.#token); }
 
   use(token) {
     this.#token = token.trim();
     sessionStorage.setItem(this.#key, this.#token);
+  }
+
+  /** Begins the page anew with the token of another user: nothing of this one may be mixed with it. */
+  leaveFor(token) {
+    sessionStorage.setItem(this.#key, token.trim());
+    dispatchEvent(new Event('userchange'));
+    location.reload();
   }
 
   forget() {
@@ -40,21 +43,31 @@ export class Session {
 
   /** Takes `#token=…` out of the address bar. True when there was one. */
   takeFromAddress() {
-    const given = new URLSearchParams(location.hash.slice(1)).get('token');
-    if (!given) return false;
-    this.use(given);
-    history.replaceState(null, '', location.pathname + location.search);
-    return true;
+    const given = this.cutFromAddress();
+    if (given) this.use(given);
+    return Boolean(given);
+  }
+
+  /** The token in the address bar, which it leaves; '' when there is none. */
+  cutFromAddress() {
+    const given = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
+    if (given) history.replaceState(null, '', location.pathname + location.search);
+    return given;
   }
 
   /** Asks the development helper of a local stack for a token. Production has no such route, and answers 404. */
-  async takeFromLocalStack() {
+  async localToken() {
     const response = await fetch('/dev/token', { cache: 'no-store', signal: AbortSignal.timeout(5000) }).catch(() => null);
-    if (!response?.ok) return false;
+    if (!response?.ok) return '';
     const { token, scanner } = await response.json();
-    this.use(token);
     sessionStorage.setItem(SCANNER, scanner);
-    return true;
+    return token;
+  }
+
+  async takeFromLocalStack() {
+    const token = await this.localToken();
+    if (token) this.use(token);
+    return Boolean(token);
   }
 
   /** True when there is a token to try, from wherever it can be had. */
@@ -62,3 +75,16 @@ export class Session {
     return this.takeFromAddress() || Boolean(this.#token) || this.takeFromLocalStack();
   }
 }
+
+/** What a token claims; nothing when it is no JWT we can read: the server will say so on the first request. */
+function claimsOf(token) {
+  try {
+    const part = token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
+  } catch {
+    return {};
+  }
+}
+
+/** Whose token it is; '' when that cannot be read. */
+export function subjectOf(token) { return claimsOf(token).sub ?? ''; }

@@ -1,5 +1,7 @@
 /** What this page knows: one item per file, whether it is still being sent or has long been ready. */
 
+import { filenameOf } from './filename.js';
+
 export class Store extends EventTarget {
   #items = new Map();
   #byAsset = new Map();
@@ -80,7 +82,7 @@ export class Store extends EventTarget {
 
 function localAsset(file, assetType) {
   return {
-    asset_id: null, asset_type: assetType, status: 'pending', original_filename: file.name, size: file.size,
+    asset_id: null, asset_type: assetType, status: 'pending', original_filename: filenameOf(file), size: file.size,
     content_type: file.type, renditions: [], progress: 0, created_at: new Date().toISOString(),
   };
 }

@@ -2,6 +2,7 @@
 
 import { Problem } from './api.js';
 import { assetTypeOf, contentTypeOf } from './filetype.js';
+import { filenameOf, isVisible } from './filename.js';
 import { alone, forget, keep, note, recordOf } from './kept.js';
 import { PartSender } from './parts.js';
 import { Lanes, persist } from './patience.js';
@@ -87,13 +88,28 @@ export class Uploader {
       this.#store.put(asset);
       this.#store.touch(item);
     } catch (error) {
-      Object.assign(item.upload, { phase: 'broken', paused: false, error: asProblem(error, item.upload) });
-      this.#store.touch(item);
-      this.#store.dispatchEvent(new CustomEvent('uploadfailed', { detail: item }));
+      if (error.code === 'upload_elsewhere') { this.#follow(item); return; }
+      this.#fail(item, error);
+      // Whoever sent the question for a token away is not asked again for every file in the queue.
+      if (error.code === 'signed_out') this.#waiting.splice(0).forEach((other) => this.#fail(other, error));
     }
   }
 
+  #fail(item, error) {
+    Object.assign(item.upload, { phase: 'broken', paused: false, error: asProblem(error, item.upload) });
+    this.#store.touch(item);
+    this.#store.dispatchEvent(new CustomEvent('uploadfailed', { detail: item }));
+  }
+
+  /** Another tab sends it: from here on this is an asset like any other, and live events tell of it. */
+  #follow(item) {
+    item.upload = null;
+    this.#store.touch(item);
+    this.#store.dispatchEvent(new CustomEvent('uploadelsewhere', { detail: item }));
+  }
+
   async #send(item) {
+    if (!isVisible(filenameOf(item.upload.file))) throw new Problem(422, { code: 'name_invisible' });
     const job = this.#job(item);
     if (item.upload.record) return this.#goOn(item, job);
     if (job.file.size <= PARTS_FROM) return sendWhole(this.#api, this.#lanes, job);
@@ -147,7 +163,7 @@ export class Uploader {
       key: upload.key,
       signal: upload.control.signal,
       request: {
-        asset_type: item.asset.asset_type, content_type: contentTypeOf(file), original_filename: file.name,
+        asset_type: item.asset.asset_type, content_type: contentTypeOf(file), original_filename: filenameOf(file),
         ...(file.size ? { size: file.size } : {}), // Nothing is no size to announce; the scan says that the file is empty.
       },
       phase: (phase) => told({ phase, pace: null }),

@@ -98,7 +98,8 @@ const BROKEN = {
   upload_cancelled: 'The upload was cancelled.',
   upload_kept: 'The upload broke off. What has arrived is kept: go on when the connection is better.',
   upload_ended: 'What had arrived of this upload is gone: it is kept for a day. Send the file again from the beginning.',
-  upload_elsewhere: 'Another tab is sending this file already.',
+  name_invisible: 'Nothing of this file’s name can be seen. Rename it, then send it again.',
+  signed_out: 'You are not signed in. Try again, and you are asked for a token.',
   parts_missing: 'Some of the file did not arrive. Go on, and what is missing is sent again.',
   file_unreadable: 'The file cannot be read any more. It was changed, moved or removed after you chose it.',
 };

@@ -99,6 +99,29 @@ async def test_a_closed_tab_is_gone_on_with_in_another(
     assert not other.complaints
 
 
+async def test_the_tab_that_comes_second_follows_the_first(
+    reader: Visitor, stack: EmbeddedStack, owner: str, atlas: Path
+) -> None:
+    await interrupt(reader, atlas)
+    other = Visitor(await reader.page.context.new_page(), reader.url)
+    other.listen()
+    await other.arrive(stack.token(user=owner))
+    await expect(row(other.page)).to_contain_text(TWO_PARTS)
+    await reader.page.unroute_all(behavior="ignoreErrors")
+    gate = Gate(lambda number: number <= 2)
+    await gate.stand_before(reader.page)
+    async with reader.page.expect_request("**/*partNumber=*"):
+        await choose(reader.page, atlas)
+    await choose(other.page, atlas)
+    await expect(other.page.get_by_role("status").filter(has_text="another tab is sending")).to_be_visible()
+    await expect(other.card(ATLAS, "pending")).to_be_visible()
+    gate.opened.set()
+    for tab in (reader, other):
+        await expect(tab.card(ATLAS, "ready")).to_be_visible()
+        await expect(tab.page.locator(".card")).to_have_count(1)
+        assert not tab.complaints
+
+
 async def original_url(stack: EmbeddedStack, owner: str) -> str:
     """The URL of the only asset of an owner."""
     headers = {"Authorization": f"Bearer {stack.token(user=owner)}"}
