@@ -10,12 +10,16 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
+from uuid import uuid4
 
 import structlog
 from aiohttp import web
 
 from api.metrics import ApiMetrics
+from api.middlewares import REQUEST_ID, problem_response
+from api.problems import ProblemCode, ProblemError
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +30,7 @@ DESCRIPTORS_KEPT = 256
 
 HELD_SHARE = 8
 """One connection in so many may have an answer here that its client does not take: each holds some 100 KB."""
+_LAST_WORDS = {"Connection": "close", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,16 @@ class Connection(web.RequestHandler):
         # aiohttp may have stopped reading for reasons of its own, and goes on by itself.
         if self._line and not (self._reading_paused or self._buffer_paused):
             self._line.resume_reading()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What is no HTTP request is a problem like any other, told without a word of what was sent."""
+        super().handle_error(request, status, exc, message)  # logs it; raises when an answer has begun
+        request[REQUEST_ID] = uuid4().hex
+        server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        code = ProblemCode.INTERNAL_ERROR if server_error else ProblemCode.NOT_HTTP
+        return problem_response(request, ProblemError(code, headers=_LAST_WORDS))
 
     def when_gone(self, tell: Callable[[], None]) -> None:
         """Have `tell` called as soon as the connection is gone."""

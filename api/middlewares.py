@@ -82,7 +82,7 @@ def _of_http(error: web.HTTPException) -> ProblemError:
     return ProblemError(codes.get(error.status, ProblemCode.INVALID_REQUEST))
 
 
-def problem_response(request: web.Request, problem: ProblemError) -> web.Response:
+def problem_response(request: web.BaseRequest, problem: ProblemError) -> web.Response:
     """RFC 9457. The title comes from the table of codes."""
     kind = KINDS[problem.code]
     body = ProblemOut(

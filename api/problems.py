@@ -8,6 +8,7 @@ from enum import StrEnum
 class ProblemCode(StrEnum):
     """The `code` of an `application/problem+json` answer. It never changes its meaning."""
 
+    NOT_HTTP = "not_http"
     INVALID_REQUEST = "invalid_request"
     UNAUTHENTICATED = "unauthenticated"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a code, no secret
@@ -55,6 +56,7 @@ class Kind:
 
 C = ProblemCode
 KINDS: dict[ProblemCode, Kind] = {
+    C.NOT_HTTP: Kind(400, "This is no HTTP request that the service can read."),
     C.INVALID_REQUEST: Kind(422, "The request does not have the form that this endpoint takes."),
     C.UNAUTHENTICATED: Kind(401, "The request carries no token that this service accepts."),
     C.TOKEN_EXPIRED: Kind(401, "The token has expired, or is not valid yet."),

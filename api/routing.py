@@ -33,7 +33,7 @@ CALLBACK = (
     ProblemCode.DELETED,
     ProblemCode.JOB_MISMATCH,
 )
-ALWAYS = (ProblemCode.UNAVAILABLE, ProblemCode.TIMEOUT, ProblemCode.INTERNAL_ERROR)
+ALWAYS = (ProblemCode.NOT_HTTP, ProblemCode.UNAVAILABLE, ProblemCode.TIMEOUT, ProblemCode.INTERNAL_ERROR)
 """What any endpoint may answer."""
 
 

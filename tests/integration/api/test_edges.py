@@ -1,6 +1,7 @@
 """What a proxy, a browser and an attacker meet at the edge."""
 
 import asyncio
+import json
 import socket
 from typing import Any
 
@@ -141,6 +142,23 @@ async def test_what_a_client_expects(busy: Door, expected: str, first: bytes) ->
     answer = await raw(busy, f"{head}Connection: close\r\n\r\n".encode() + body)
     assert answer.startswith(first)
     assert b"HTTP/1.1 201 " in answer
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        b"GET /sesame HTTP/9.9\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"sesame" * 2000 + b"\r\n\r\n",
+        b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nzzz",
+    ],
+)
+async def test_what_is_no_http_is_a_problem_too(busy: Door, request_text: bytes) -> None:
+    head, _, body = (await raw(busy, request_text)).partition(b"\r\n\r\n")
+    assert head.split(b" ")[1] == b"400"
+    assert b"application/problem+json" in head
+    assert json.loads(body)["code"] == "not_http"
+    assert b"sesame" not in head + body
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
