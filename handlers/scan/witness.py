@@ -13,20 +13,24 @@ BATCH = 4 * 1024 * 1024
 """Bytes looked at in one go; twice that is held at most. The last go falls into the time in which clamd scans."""
 
 
+_DIGESTED = frozenset({AssetType.IMAGE, AssetType.DOCUMENT})
+"""Whose digest is taken: who renders a picture compares it. A film of 50 GB would cost 40 s of a core for nobody."""
+
+
 class Witness:
-    """Size in bytes, SHA-256, first bytes, and what a PDF brings along."""
+    """Size in bytes, first bytes, the SHA-256 of what is not a recording, and what a PDF brings along."""
 
     def __init__(self, asset_type: AssetType) -> None:
         self.size = 0
         self.head = b""
         self._pdf = PdfWatch() if asset_type is AssetType.DOCUMENT else None
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256() if asset_type in _DIGESTED else None
         self._looking: asyncio.Future[None] | None = None
 
     @property
-    def sha256(self) -> str:
-        """Of what went by. Only after `finish`."""
-        return self._digest.hexdigest()
+    def sha256(self) -> str | None:
+        """Of what went by; None for a film or sound. Only after `finish`."""
+        return self._digest.hexdigest() if self._digest else None
 
     async def watch(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Passes the pieces on and looks at them in a thread, a batch at a time: to wait for each would cost more."""
@@ -35,13 +39,15 @@ class Witness:
         async for piece in pieces:
             self.size += len(piece)
             self.head += piece[: HEAD_BYTES - len(self.head)]
-            batch.append(piece)
-            held += len(piece)
+            if self._digest:
+                batch.append(piece)
+                held += len(piece)
             if held >= BATCH:
                 await self._look_at(batch)
                 batch, held = [], 0
             yield piece
-        await self._look_at(batch)
+        if batch:
+            await self._look_at(batch)
 
     async def finish(self) -> None:
         """Returns when all that went by was looked at."""
@@ -64,6 +70,7 @@ class Witness:
 
     def _look(self, batch: Sequence[bytes]) -> None:
         for piece in batch:
-            self._digest.update(piece)
+            if self._digest:
+                self._digest.update(piece)
             if self._pdf:
                 self._pdf.feed(piece)
