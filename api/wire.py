@@ -63,7 +63,9 @@ def read_query[Model: BaseModel](request: web.Request, model: type[Model]) -> Mo
 
 def _invalid(error: ValidationError) -> ProblemError:
     errors = [
-        FieldError(".".join(str(part) for part in problem["loc"])[:100], problem["msg"][:200])
+        FieldError(
+            ".".join(str(part) for part in problem["loc"])[:100], problem["msg"].removeprefix("Value error, ")[:200]
+        )
         for problem in error.errors(include_url=False, include_context=False, include_input=False)[:20]
     ]
     return ProblemError(ProblemCode.INVALID_REQUEST, "; ".join(f"{e.field}: {e.message}" for e in errors[:3]), errors)
