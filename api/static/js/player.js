@@ -72,7 +72,7 @@ function recover(hls, Hls) {
 function showRungs(hls, Hls, box) {
   const rungs = hls.levels.map((level, index) => ({ index, name: nameOf(level) })).filter((rung) => rung.name);
   if (!rungs.length) return;
-  const select = h('select', { id: 'quality', onchange: () => choose(hls, Number(select.value)) },
+  const select = h('select', { id: 'quality', onchange: () => choose({ hls, media: hls.media, select }) },
     h('option', { value: -1 }, 'Auto'), rungs.reverse().map(({ index, name }) => h('option', { value: index }, name)));
   const now = h('output', { class: 'quality-now', for: 'quality' });
   hls.on(Hls.Events.LEVEL_SWITCHED, (_, { level }) => { now.textContent = `playing ${nameOf(hls.levels[level])}`; });
@@ -95,5 +95,12 @@ function nameOf({ width, height }) {
   return width && height ? `${Math.min(width, height)}p` : '';
 }
 
-/** `currentLevel` drops what is buffered: a short clip has no next segment from which another rung could begin. */
-function choose(hls, level) { hls.currentLevel = level; }
+/**
+ * `currentLevel` drops what is buffered: a short clip has no next segment from which another rung could begin.
+ * While the first segment is on its way there is nothing to drop, and hls.js may then never show one: it is waited for.
+ */
+function choose({ hls, media, select }) {
+  const take = () => { hls.currentLevel = Number(select.value); };
+  if (media.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) take();
+  else media.addEventListener('loadeddata', take, { once: true });
+}
