@@ -52,7 +52,7 @@ async def test_an_avi_named_mp4(client: Client, tmp_path: Path) -> None:
     poster, kind = await client.served(asset_id, "poster")
     assert (poster[:3], kind) == (b"\xff\xd8\xff", "image/jpeg")
     assert await client.refused(asset_id, "original") in {404, 409}
-    assert (await client.row(asset_id))["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (await client.row(asset_id))["sha256"] is None, "a film's digest would cost a core and be read by nobody"
 
 
 async def test_a_heic_named_jpg(client: Client) -> None:
