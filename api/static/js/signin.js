@@ -78,7 +78,8 @@ export class SignIn {
       on(form, 'submit', (event) => { event.preventDefault(); end(field.value.trim()); });
       on(other, 'click', () => end(local));
       on(element('sign-in-later'), 'click', () => end(''));
-      on(dialog, 'close', () => end(''));
+      // The event of an earlier question comes late on a busy machine, when this one may be open already.
+      on(dialog, 'close', () => { if (!dialog.open) end(''); });
     });
   }
 }
