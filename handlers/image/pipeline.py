@@ -110,6 +110,7 @@ def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> Picture:
         quick = resampling.decode_shrunk(source, image, reduced_scale(image.size, size), size)
         if quick:
             return quick
+        resampling.check_whole(source, image)
     box = decode(image, size)
     return shrink(to_eight_bits(image), size, box)
 

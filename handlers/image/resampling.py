@@ -3,11 +3,13 @@
 What libvips may touch: pixels that Pillow decoded, and plain JPEGs that Pillow has opened, measured and found within
 the limits. All its other loaders and savers are blocked before the first use, and a JPEG reaches it without EXIF, XMP,
 ICC or any other metadata, so that no second parser sees those. It runs in the same child process, behind the same
-limits, as Pillow. What it refuses, Pillow decodes, so Pillow alone decides what is damaged.
+limits, as Pillow. What it refuses, Pillow decodes, so Pillow decides what is damaged; but for one thing: data that end
+early, where only libvips passes on libjpeg's warning.
 """
 
 import functools
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,16 @@ from PIL import Image
 
 from handlers.image.geometry import Size
 from handlers.image.job import Tools
+from media.errors import Code, RejectedError
 
 MODES = {"L": 1, "RGB": 3, "RGBa": 4, "CMYK": 4}
 """Modes whose channels may be resampled one by one, and how many bytes a pixel has."""
 WORTHWHILE = 200_000
 """Pixels: below, handing them over and starting a thread takes longer than Pillow needs."""
 _ALLOWED = "VipsForeignLoadJpegBuffer"
+_CUT = ("premature end of data segment", "found marker 0xd9 instead of RST")
+"""What libjpeg says when a marker, the end for one, comes before the last block: the rest it paints grey."""
+_LEAST_SCALE = 8
 _START_OF_SCAN = 0xDA
 _METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}
 """APP1 to APP13, APP15 and comments. APP0 and APP14 (JFIF, Adobe) tell how colours are stored."""
@@ -64,21 +70,44 @@ def tools() -> Tools:
 def decode_shrunk(path: Path, opened: Image.Image, scale: int, size: Size) -> Image.Image | None:
     """A JPEG that Pillow `opened`, decoded at 1/`scale` and resampled to `size` as its rows come, not turned.
 
-    None when libvips is missing, will not, or sees another picture than Pillow: then Pillow must decode it.
+    None when libvips is missing, will not, or sees another picture than Pillow: then Pillow must decode it. Raises
+    RejectedError `corrupt` when its data end before its last row.
     """
-    pyvips = load().module
-    if pyvips is None or opened.mode not in {"L", "RGB"}:
+    if opened.mode not in {"L", "RGB"}:
         return None
-    content = bytearray(path.read_bytes())
+    return _read(path, opened, scale, lambda rows: _resampled(rows, opened.mode, size))
+
+
+def check_whole(path: Path, opened: Image.Image) -> None:
+    """Raise RejectedError `corrupt` as `decode_shrunk` does, for a JPEG that Pillow will decode.
+
+    Its data are read twice. Where libvips is missing or will not, nothing is known and nothing raised.
+    """
+    _read(path, opened, _LEAST_SCALE, lambda rows: rows.avg())
+
+
+def _read[Made](path: Path, opened: Image.Image, scale: int, make: Callable[[Any], Made]) -> Made | None:
+    """What `make` makes of a JPEG's rows, decoded at 1/`scale`."""
+    pyvips = load().module
+    content = bytearray(path.read_bytes()) if pyvips else bytearray()
     if not strip_metadata(content):
         return None
+    _complaints(pyvips)  # about others
     try:
         rows = pyvips.Image.jpegload_buffer(content, shrink=scale, access="sequential", fail_on="truncated")
         if (rows.width, rows.height) != (opened.width // scale, opened.height // scale):
             return None  # the limit on pixels was checked on what Pillow saw
-        return _resampled(rows, opened.mode, size)
-    except pyvips.Error:
-        return None
+        made, said = make(rows), _complaints(pyvips)
+    except pyvips.Error as error:  # a hundred warnings, among others
+        made, said = None, str(error)
+    if any(words in said for words in _CUT):
+        raise RejectedError(Code.CORRUPT, "the data end before the last row")
+    return made
+
+
+def _complaints(pyvips: Any) -> str:
+    """What libvips has said since it was asked last: of libjpeg's warnings the first."""
+    return str(pyvips.Error(""))
 
 
 def resample(image: Image.Image, size: Size) -> Image.Image | None:
