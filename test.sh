@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs everything that guards a merge, or with arguments only pytest: ./test.sh [pytest arguments]
+# The whole run is shared out to a process more than there are processors, at most six: tests wait more than they work.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -23,5 +24,7 @@ if [ $# = 0 ]; then
   lint-imports
   cfn-lint deploy/cloudformation/*.yaml
   shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh
+  workers=$(($(nproc 2>/dev/null || echo 1) + 1))
+  set -- -n "$((workers > 6 ? 6 : workers))" --dist loadfile
 fi
 exec python -m pytest "$@"
