@@ -1,6 +1,6 @@
 """Builds a daemon out of its settings; the one place that knows every part."""
 
-import tempfile
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from consumer.scale_in import ScaleInProtection
 from consumer.sweeper import Sweeper
 from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
+from handlers.own_folder import own_folder
 from handlers.recording import RecordingHandler
 from handlers.scan.clamd import Clamd
 from handlers.scan.handler import ScanHandler, ScanPolicy
@@ -111,7 +112,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
     metrics = Metrics()
     clients = Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
     metrics.build.labels("0.1.0").set(1)
-    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="media-")))
+    scratch = await asyncio.to_thread(stack.enter_context, own_folder("media-consumer-"))
     limits = ImageLimits(
         max_bytes=settings.image_max_bytes,
         max_pixels=settings.image_max_pixels,

@@ -1,0 +1,89 @@
+"""A process's folder goes with it: by itself, or when the next one starts."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from handlers.own_folder import own_folder
+
+PREFIX = "media-consumer-"
+_OWNER = """
+import subprocess, sys
+from pathlib import Path
+from handlers.own_folder import own_folder
+with own_folder(sys.argv[1], Path(sys.argv[2])) as folder:
+    (folder / "image-1").mkdir()
+    (folder / "image-1/source").write_bytes(b"an original")
+    print(folder, flush=True)
+    subprocess.run(["cat"], stdout=subprocess.DEVNULL)  # as a child does, until its input ends
+"""
+
+
+def held(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+@asynccontextmanager
+async def owner(parent: Path) -> AsyncIterator[tuple[Path, asyncio.subprocess.Process]]:
+    """Another process, at work in its folder."""
+    root = Path(__file__).parents[3]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _OWNER, PREFIX, str(parent), cwd=root,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    try:
+        async with asyncio.timeout(20):
+            yield Path((await process.stdout.readline()).decode().strip()), process
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def test_it_is_private_and_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
+    with own_folder(PREFIX, tmp_path) as folder:
+        assert folder.stat().st_mode & 0o077 == 0
+        (folder / "image-1").mkdir()
+    assert not held(tmp_path)
+
+
+async def test_what_a_killed_process_left_goes_when_the_next_one_starts(tmp_path: Path) -> None:
+    async with owner(tmp_path) as (left, process):
+        process.kill()
+        await process.wait()
+        assert (left / "image-1/source").exists()
+        with own_folder(PREFIX, tmp_path) as folder:
+            assert held(tmp_path) == [folder], "even while a child of the killed one lives"
+
+
+async def test_what_a_living_process_works_in_stays(tmp_path: Path) -> None:
+    async with owner(tmp_path) as (theirs, _):
+        with own_folder(PREFIX, tmp_path), own_folder(PREFIX, tmp_path):
+            assert (theirs / "image-1/source").exists()
+    assert not held(tmp_path)
+
+
+async def test_what_is_not_a_folder_of_ours_stays(tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere"
+    (outside / "precious").mkdir(parents=True)
+    (tmp_path / f"{PREFIX}link").symlink_to(outside)
+    (tmp_path / f"{PREFIX}file").touch()
+    with own_folder(PREFIX, tmp_path) as folder:
+        pass
+    assert not folder.exists()
+    assert (outside / "precious").exists()
+    assert (tmp_path / f"{PREFIX}file").exists()
+
+
+async def test_many_that_start_at_once_never_take_each_other_s(tmp_path: Path) -> None:
+    def work() -> None:
+        for _ in range(20):
+            with own_folder(PREFIX, tmp_path) as folder:
+                (folder / "file").write_bytes(b"x")
+                assert (folder / "file").exists()
+
+    await asyncio.gather(*(asyncio.to_thread(work) for _ in range(4)))
+    assert not held(tmp_path)
