@@ -128,12 +128,19 @@ class StageRunner:
         if error.counted:
             self.metrics.failures.labels(self.stage, error.code).inc()
             if self.retry.exhausted(claim.tries):
-                return await self._fail(claim, error)
+                return await self._end(claim, error)
         delay = error.after if error.after is not None else self.retry.delay(claim.tries)
         log.warning("stage.retry", stage=self.stage, code=error.code, detail=error.detail, delay=round(delay, 1))
         note = Note("retry", f"{error}; next in {delay:.0f} s")
         await self._patiently(lambda: self.stages.release(claim.fence, note, forgive=not error.counted))
         return Outcome(Kind.RETRY, delay, error=error.code, reason=error.detail)
+
+    async def _end(self, claim: Claim, error: RetryableError) -> Outcome:
+        """Attempts are exhausted: by the input's fault where nothing else can be at fault, else by ours."""
+        if error.at_last is None:
+            return await self._fail(claim, error)
+        log.error("stage.blamed_on_input", stage=self.stage, code=error.at_last, detail=str(error))
+        return await self._commit(claim, rejection(RejectedError(error.at_last, str(error))))
 
     async def _fail(self, claim: Claim, error: RetryableError) -> Outcome:
         """Attempts are exhausted: the asset fails, and the message goes where the operator sees it."""

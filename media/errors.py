@@ -90,13 +90,23 @@ class RetryableError(MediaError):
     """May work next time. `after` is a delay in seconds when the raiser knows one.
 
     One that is not `counted` is a wait for something that must come, and holds no try against the limit; the raiser
-    sees to it that the waiting ends.
+    sees to it that the waiting ends. Where the work depends on nothing but the input's bytes, `at_last` is the code
+    that the input is rejected with when tries are used up; else the asset fails.
     """
 
-    def __init__(self, code: Code, detail: str = "", *, after: float | None = None, counted: bool = True) -> None:
+    def __init__(
+        self,
+        code: Code,
+        detail: str = "",
+        *,
+        after: float | None = None,
+        counted: bool = True,
+        at_last: Code | None = None,
+    ) -> None:
         super().__init__(code, detail)
         self.after = after
         self.counted = counted
+        self.at_last = at_last
 
 
 class UndecodableError(MediaError):

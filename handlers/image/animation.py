@@ -1,5 +1,6 @@
 """Reads the frames of a GIF, APNG, WebP or AVIF animation, scaled down as they come."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import ImageFile
@@ -13,6 +14,10 @@ MAX_PIXELS = 40_000_000
 MAX_FRAMES = 1000
 DEFAULT_DURATION = 100
 """Milliseconds of a frame that names none, or so little that browsers take it for none."""
+LONGEST = 10_000_000
+"""Milliseconds of one frame, nearly three hours: WebP has 24 bits for them."""
+LONGEST_IN_ALL = 2_000_000_000
+"""Milliseconds of all frames, 23 days: encoders count them in 31 bits."""
 _SHORTEST = 10
 
 
@@ -36,17 +41,27 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int) 
     """Decodes every frame. Raises RejectedError when one is damaged."""
     first = 1 if getattr(image, "default_image", False) else 0  # an APNG's picture for those who do not animate
     loop = plays_of(image)
-    frames, durations, notes = [], [], set()
+    frames, asked, notes = [], [], set()
     for index in range(first, int(getattr(image, "n_frames", 1))):
         with decoding():
             image.seek(index)
             image.load()
-        small = shrink(to_eight_bits(image), turned(largest, orientation))
-        frame, note = to_srgb(small, image.info.get("icc_profile"))
+            pixels = to_eight_bits(image)
+        frame, note = to_srgb(shrink(pixels, turned(largest, orientation)), image.info.get("icc_profile"))
         frames.append(upright(frame, orientation))
-        durations.append(_duration(image))
+        asked.append(_duration(image))
         notes.add(note)
+    durations = _within_webp(asked)
+    if durations != asked:
+        notes.add(f"shortened: frames that last longer than WebP can say; {sum(durations)} ms remain")
     return Animation(tuple(frames), tuple(durations), loop, " ".join(sorted(notes)).strip())
+
+
+def _within_webp(durations: Sequence[int]) -> list[int]:
+    """Milliseconds that WebP can hold: each frame's cut to what a frame may last, all to their share of the whole."""
+    cut = [min(duration, LONGEST) for duration in durations]
+    whole = max(sum(cut), LONGEST_IN_ALL)
+    return [duration * LONGEST_IN_ALL // whole for duration in cut]
 
 
 def plays_of(image: ImageFile.ImageFile) -> int:

@@ -77,6 +77,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Unforeseen:
+    """An error that nobody foresaw, by its traceback. What a child does depends on nothing but the file."""
+
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tools:
     """What a child works with: the libvips that resamples, or nothing and why there is none."""
 
@@ -84,7 +91,7 @@ class Tools:
     missing: str
 
 
-type Reply = Survey | Rendered | Tools | Refused
+type Reply = Survey | Rendered | Tools | Refused | Unforeseen
 
 
 def encode_reply(reply: Reply) -> str:
@@ -105,6 +112,8 @@ def decode_reply(line: str) -> Reply:
             return Tools(str(fields["resampler"]), str(fields["missing"]))
         case "Refused":
             return Refused(Code(fields["code"]), str(fields["detail"]))
+        case "Unforeseen":
+            return Unforeseen(str(fields["trace"]))
         case "Rendered":
             return _rendered(fields)
     raise ValueError("no such reply")

@@ -17,6 +17,7 @@ from handlers.image.source import (
     JPEGS,
     check_limits,
     decode,
+    decoding,
     opened,
     orientation_of,
     peak_memory,
@@ -112,7 +113,9 @@ def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> Picture:
             return quick
         resampling.check_whole(source, image)
     box = decode(image, size)
-    return shrink(to_eight_bits(image), size, box)
+    with decoding():
+        pixels = to_eight_bits(image)
+    return shrink(pixels, size, box)
 
 
 def _steps_down(pixels: Picture, sizes: tuple[Target, ...]) -> Iterator[tuple[Target, Picture]]:

@@ -12,7 +12,7 @@ import structlog
 
 from handlers.image.formats import recognise
 from handlers.image.geometry import WIDTHS
-from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, Tools, decode_reply
+from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, Tools, Unforeseen, decode_reply
 from handlers.sandbox import (
     ChildCrashedError,
     ChildDiskFullError,
@@ -112,8 +112,9 @@ class ImageRenderer:
         """Writes `w150.webp` … `w1920.webp` of a picture into `out_dir`, once memory and a child are free.
 
         Raises RejectedError: `empty`, `too_large`, `type_mismatch`, `unsupported`, `corrupt`, `too_many_pixels`,
-        `resource_limit`; RetryableError `worker_crashed` when no child could be started or the disk is full. After any
-        error, cancellation included, `out_dir`, which must exist, holds none of the files.
+        `resource_limit`; RetryableError `worker_crashed` when no child could be started or the disk is full, and
+        `unforeseen`, `corrupt` at last, when a child met an error that nobody has a name for. After any error,
+        cancellation included, `out_dir`, which must exist, holds none of the files.
         """
         content_type = await asyncio.to_thread(_recognise, source, self._limits.max_bytes)
         try:
@@ -169,6 +170,9 @@ class ImageRenderer:
             raise RejectedError(Code.RESOURCE_LIMIT, str(error)) from error
         if isinstance(reply, Refused):
             raise RejectedError(reply.code, reply.detail)
+        if isinstance(reply, Unforeseen):
+            log.error("image.unforeseen", trace=reply.trace)
+            raise RetryableError(Code.UNFORESEEN, reply.trace.strip().rpartition("\n")[2], at_last=Code.CORRUPT)
         if isinstance(reply, Tools):
             raise RejectedError(Code.RESOURCE_LIMIT, "the child answered another question")
         return reply

@@ -1,10 +1,11 @@
 """What runs in the child processes: jobs in, replies out, as strings of JSON."""
 
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from handlers.image import pipeline, resampling
-from handlers.image.job import Job, Kind, Refused, Reply, encode_reply
+from handlers.image.job import Job, Kind, Refused, Reply, Unforeseen, encode_reply
 from handlers.image.source import prepare_decoders
 from media.errors import RejectedError
 
@@ -34,3 +35,7 @@ def _reply(job: Job) -> Reply:
             return pipeline.render(job, encoders)
     except RejectedError as error:
         return Refused(error.code, error.detail[:500])
+    except (OSError, MemoryError):  # the machine's, or a limit's: the sandbox's entry has names for them
+        raise
+    except Exception:  # noqa: BLE001 - the parent logs it, and blames the file when it comes again and again
+        return Unforeseen(traceback.format_exc(limit=-6))

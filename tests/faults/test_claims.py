@@ -104,6 +104,19 @@ async def unlucky(_claim: Claim) -> Commit:
     raise RetryableError(Code.STORAGE_ERROR, "no luck")
 
 
+async def test_a_file_that_alone_can_be_at_fault_is_rejected_at_last(bench: Bench) -> None:
+    async def strange(_claim: Claim) -> Commit:
+        raise RetryableError(Code.UNFORESEEN, "a strange file", at_last=Code.CORRUPT)
+
+    asset_id, runner = await bench.asset(), bench.runner(strange, attempts=2)
+    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.RETRY
+    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.REJECTED
+    assert (await bench.stage(asset_id))["state"] == "rejected"
+    labels = {"stage": "image", "code": "unforeseen"}
+    counted = runner.metrics.registry.get_sample_value("media_stage_failures_total", labels)
+    assert counted == 2, "a fault of ours stays to be seen"
+
+
 async def test_a_redriven_message_opens_a_new_round_with_attempts_from_zero(bench: Bench) -> None:
     asset_id = await bench.asset()
     runner = bench.runner(unlucky, attempts=2)

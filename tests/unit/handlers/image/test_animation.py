@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,6 +9,7 @@ from handlers.image import animation
 from handlers.image.geometry import targets
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import CORPUS, difference, opened, quarters, saved
+from tests.unit.handlers.image.test_hostile import chunk
 
 DURATIONS = [40, 200, 330, 1000]
 COLOURS = ["red", "green", "blue", "white"]
@@ -20,6 +24,21 @@ def moving(image_format: str, loop: int | None, **options: object) -> bytes:
     if loop is not None:
         options["loop"] = loop
     return saved(first, image_format, save_all=True, append_images=rest, duration=DURATIONS, **options)
+
+
+def apng_of(durations: list[int]) -> bytes:
+    """Frames of different greys; milliseconds, whole seconds where they are many."""
+    data, number = b"", 0
+    for index, duration in enumerate(durations):
+        each = (duration // 1000, 1) if duration % 1000 == 0 else (duration, 1000)
+        data += chunk(b"fcTL", struct.pack(">5I2H2B", number, 16, 16, 0, 0, *each, 0, 0))
+        pixels = zlib.compress((b"\0" + bytes([index * 101 % 256]) * 16) * 16)
+        data += chunk(b"fdAT", struct.pack(">I", number + 1) + pixels) if index else chunk(b"IDAT", pixels)
+        number += 2 if index else 1
+    head = chunk(b"IHDR", struct.pack(">2I5B", 16, 16, 8, 0, 0, 0, 0)) + chunk(
+        b"acTL", struct.pack(">2I", len(durations), 0)
+    )
+    return b"\x89PNG\r\n\x1a\n" + head + data + chunk(b"IEND", b"")
 
 
 def timing(image: Image.Image) -> list[int]:
@@ -98,3 +117,28 @@ async def test_real_animations_keep_their_time(name: str, count: int, render: Re
     assert len(expected) == count
     # WebP merges frames that do not differ: the time they take together stays.
     assert sum(timing(image)) == sum(duration if duration > 10 else 100 for duration in expected)
+
+
+LONG = [
+    pytest.param([65_535_000] * 2, [10_000_000] * 2, id="65535 s each"),
+    pytest.param([16_778_000, 1000], [10_000_000, 1000], id="one of 16778 s"),
+    pytest.param([16_000_000] * 250, [8_000_000] * 250, id="46 days in all"),
+]
+
+
+@pytest.mark.parametrize(("asked", "kept"), LONG)
+async def test_frames_longer_than_webp_can_say_are_shortened_with_a_note(
+    asked: list[int], kept: list[int], render: Render
+) -> None:
+    rendered = await render(apng_of(asked))
+    assert timing(opened(rendered)) == kept
+    assert f"shortened: frames that last longer than WebP can say; {sum(kept)} ms remain" in rendered.notes
+
+
+async def test_an_avif_whose_frames_last_for_ever_is_shortened(render: Render) -> None:
+    data = bytearray(moving("AVIF", None, speed=10))
+    at = data.index(b"stts")
+    data[at + 12 : at + 20] = struct.pack(">2I", 0xFFFFFFFF, 0xFFFFFFFF)
+    rendered = await render(bytes(data))
+    assert max(timing(opened(rendered))) == animation.LONGEST
+    assert any(note.startswith("shortened") for note in rendered.notes)

@@ -54,6 +54,12 @@ def text_bomb(kind: bytes) -> bytes:
     return plain[:33] + bomb + plain[33:]
 
 
+def without_palette() -> bytes:
+    data = saved(quarters().quantize(8), "PNG")
+    at = data.index(b"PLTE") - 4
+    return data[:at] + data[at + 12 + int.from_bytes(data[at : at + 4], "big") :]
+
+
 def many_text_chunks() -> bytes:
     text = PngImagePlugin.PngInfo()
     for n in range(80):
@@ -78,6 +84,7 @@ def many_text_chunks() -> bytes:
         pytest.param(GIF_BOMB, Code.TOO_MANY_PIXELS, id="gif bomb"),
         pytest.param(apng((3000, 3000), 60), Code.TOO_MANY_PIXELS, id="apng of 60 x 9 MP"),
         pytest.param(many_text_chunks(), Code.RESOURCE_LIMIT, id="80 MB of text"),
+        pytest.param(without_palette(), Code.CORRUPT, id="no palette"),
         pytest.param(text_bomb(b"zTXt"), Code.RESOURCE_LIMIT, id="text bomb"),
     ],
 )

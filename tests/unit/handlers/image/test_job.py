@@ -1,11 +1,11 @@
 import pytest
 
-from handlers.image.job import Refused, Survey, decode_reply, encode_reply
+from handlers.image.job import Refused, Survey, Unforeseen, decode_reply, encode_reply
 from media.errors import Code
 
 
-@pytest.mark.parametrize("reply", [Survey(5), Refused(Code.CORRUPT, "why")])
-def test_a_reply_survives_the_wire(reply: Survey | Refused) -> None:
+@pytest.mark.parametrize("reply", [Survey(5), Refused(Code.CORRUPT, "why"), Unforeseen("Traceback")])
+def test_a_reply_survives_the_wire(reply: Survey | Refused | Unforeseen) -> None:
     assert decode_reply(encode_reply(reply)) == reply
 
 
