@@ -41,16 +41,16 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int) 
     """Decodes every frame. Raises RejectedError when one is damaged."""
     first = 1 if getattr(image, "default_image", False) else 0  # an APNG's picture for those who do not animate
     loop = plays_of(image)
-    frames, asked, notes = [], [], set()
+    frames, asked, notes = [], [], set[str]()
     for index in range(first, int(getattr(image, "n_frames", 1))):
         with decoding():
             image.seek(index)
             image.load()
-            pixels = to_eight_bits(image)
+            pixels, leveled = to_eight_bits(image)
         frame, note = to_srgb(shrink(pixels, turned(largest, orientation)), image.info.get("icc_profile"))
         frames.append(upright(frame, orientation))
         asked.append(_duration(image))
-        notes.add(note)
+        notes |= {leveled, note}
     durations = _within_webp(asked)
     if durations != asked:
         notes.add(f"shortened: frames that last longer than WebP can say; {sum(durations)} ms remain")

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import ImageFile
 
-from handlers.image import animation, placeholder, resampling
+from handlers.image import animation, placeholder, resampling, tiff
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.job import Job, Made, Rendered, Survey
 from handlers.image.parts import check_parts, check_scans
@@ -24,6 +25,7 @@ from handlers.image.source import (
     reduced_scale,
 )
 from handlers.image.webp import effort_for, write_animation, write_still
+from media.errors import RejectedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def survey(job: Job) -> Survey:
     Raises RejectedError when the picture is damaged or over a limit.
     """
     parts = check_parts(Path(job.source), job.content_type)
-    with opened(Path(job.source), job.content_type, job.max_pixels) as image:
+    with _picture(job) as image:
         frames = check_limits(image, job.max_pixels, job.max_total_pixels)
         if image.format in JPEGS:
             check_scans(parts, image.width * image.height)
@@ -70,7 +72,7 @@ def render(job: Job, encoders: Executor) -> Rendered:
     Raises RejectedError for the picture's fault, MemoryError at the limit of address space, OSError when writing fails.
     """
     digest = encoders.submit(_sha256, Path(job.source))
-    with opened(Path(job.source), job.content_type, job.max_pixels) as image:
+    with _picture(job) as image:
         plan = _plan(image, check_limits(image, job.max_pixels, job.max_total_pixels))
         draw = _draw_animation if plan.animated else _draw_still
         drawn = draw(image, plan, job, encoders)
@@ -85,6 +87,18 @@ def render(job: Job, encoders: Executor) -> Rendered:
     )
 
 
+@contextmanager
+def _picture(job: Job) -> Iterator[ImageFile.ImageFile]:
+    path = Path(job.source)
+    with ExitStack() as stack:
+        try:
+            image = stack.enter_context(opened(path, job.content_type, job.max_pixels))
+        except RejectedError as error:
+            raise (tiff.refusal(path, error) if job.content_type == "image/tiff" else error) from error
+        tiff.prepare(image)
+        yield image
+
+
 def _plan(image: ImageFile.ImageFile, frames: int) -> Plan:
     orientation = orientation_of(image)
     size = turned(image.size, orientation)
@@ -94,7 +108,7 @@ def _plan(image: ImageFile.ImageFile, frames: int) -> Plan:
 
 def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
     """Whatever works on many pixels comes after the downscale."""
-    pixels = _largest(image, turned(plan.largest, plan.orientation), Path(job.source))
+    pixels, leveled = _largest(image, turned(plan.largest, plan.orientation), Path(job.source))
     pixels, note = to_srgb(pixels, image.info.get("icc_profile"))
     pixels = upright(pixels, plan.orientation)
     pixels = without_idle_alpha(pixels)
@@ -102,20 +116,22 @@ def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Exec
     for target, pixels in _steps_down(pixels, plan.targets):  # noqa: B020 - each step starts from the one above
         effort = effort_for(pixels, largest=target is plan.targets[-1])
         files.append(encoders.submit(write_still, pixels, target.name, Path(job.out_dir), effort))
-    return Drawn(pixels, tuple(files), _notes(image, plan, note))
+    return Drawn(pixels, tuple(files), _notes(image, plan, leveled, note))
 
 
-def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> Picture:
-    """The picture as it lies in the file, decoded and brought to the size of the largest rendition."""
+def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> tuple[Picture, str]:
+    """The picture as it lies in the file, decoded and brought to the size of the largest rendition; and a note."""
     if image.format in JPEGS:
         quick = resampling.decode_shrunk(source, image, reduced_scale(image.size, size), size)
         if quick:
-            return quick
+            return quick, ""
         resampling.check_whole(source, image)
     box = decode(image, size)
     with decoding():
-        pixels = to_eight_bits(image)
-    return shrink(pixels, size, box)
+        if box == (0, 0, *image.size) and (banded := resampling.resample_decoded(image, size)):
+            return banded, ""
+        pixels, note = to_eight_bits(image)
+    return shrink(pixels, size, box), note
 
 
 def _steps_down(pixels: Picture, sizes: tuple[Target, ...]) -> Iterator[tuple[Target, Picture]]:
@@ -134,14 +150,16 @@ def _draw_animation(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: 
     return Drawn(frames[0], tuple(files), _notes(image, plan, moving.note))
 
 
-def _notes(image: ImageFile.ImageFile, plan: Plan, note: str) -> tuple[str, ...]:
-    notes = [note] if note else []
+def _notes(image: ImageFile.ImageFile, plan: Plan, *told: str) -> tuple[str, ...]:
+    notes = [note for note in told if note]
     if plan.animated:
         notes.append(f"animated: {plan.frames} frames")
     elif plan.frames > 1:
         notes.append(f"first_frame: an animation of {plan.frames} frames is too long to be kept as one")
-    if image.format == "MPO":
+    if image.format == "MPO" or (image.format == "HEIF" and getattr(image, "n_frames", 1) > 1):
         notes.append("first_picture: of a file that holds several")
+    if image.format == "TIFF" and getattr(image, "is_animated", False):
+        notes.append("first_page: of a file that holds several")
     return tuple(notes)
 
 

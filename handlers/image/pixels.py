@@ -4,7 +4,7 @@ import io
 
 from PIL import Image, ImageCms
 
-from handlers.image import resampling
+from handlers.image import levels, resampling
 from handlers.image.geometry import Size
 from handlers.image.source import HEADROOM, Box
 
@@ -21,36 +21,42 @@ _TURNS = {
 }
 _EIGHT_BIT = 255
 _SIXTEEN_BIT = 65_535
-_DIRECT = {"L", "RGB", "CMYK", "LAB"}
+_DIRECT = {"RGB", "CMYK", "LAB"}
 
 
-def to_eight_bits(image: Picture) -> Picture:
-    """L, RGB, RGBA, CMYK or LAB of 8 bits: what can be resized and has a colour meaning.
+def to_eight_bits(image: Picture) -> tuple[Picture, str]:
+    """L, RGB, RGBA, CMYK or LAB of 8 bits, what can be resized and has a colour meaning; and a note or nothing.
 
     Deep greys are scaled by their range; converted as they are they would clip to white.
     """
-    if image.mode.startswith("I;16"):
-        return _scaled(image.convert("I"), _SIXTEEN_BIT)
-    if image.mode in {"I", "F"}:
-        return _scaled(image, _range_of(image))
+    if image.mode.startswith("I;16") and isinstance(key := image.info.get("transparency"), int):
+        grey, note = levels.to_grey(image)
+        grey.putalpha(_all_but(image, key))
+        return grey.convert("RGBA"), note
+    if image.mode.startswith("I") or image.mode == "F":
+        return levels.to_grey(image)
     if image.has_transparency_data:
-        return image.convert("RGBA")
+        _shorten_key(image)
+        return image.convert("RGBA"), ""
+    if image.mode == "L":
+        return levels.without_sign(image), ""
     if image.mode in _DIRECT:
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
+        return image, ""
+    return image.convert("L" if image.mode == "1" else "RGB"), ""
 
 
-def _range_of(image: Picture) -> float:
-    """The value that is white: of 1.0, 8 bits and 16 bits the smallest that fits, else the picture's own maximum."""
-    low_high = image.getextrema()
-    high = float(low_high[1]) if not isinstance(low_high[1], tuple) else 0.0
-    fitting = [1.0] if image.mode == "F" else []
-    return next((limit for limit in (*fitting, _EIGHT_BIT, _SIXTEEN_BIT) if high <= limit), high)
+def _shorten_key(image: Picture) -> None:
+    """Of colours of 16 bits Pillow keeps the upper half, but of the one that stands for transparent it keeps all."""
+    key = image.info.get("transparency")
+    if isinstance(key, tuple) and max(key) > _EIGHT_BIT:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
-def _scaled(image: Picture, white: float) -> Picture:
-    factor = _EIGHT_BIT / white
-    return image.point(lambda value: value * factor + 0.5).convert("L")
+def _all_but(image: Picture, key: int) -> Picture:
+    """Opaque wherever a picture of 16 bits has not the value that stands for transparent."""
+    opaque = [_EIGHT_BIT] * (_SIXTEEN_BIT + 1)
+    opaque[key & _SIXTEEN_BIT] = 0
+    return image.convert("I").point(opaque, "L")
 
 
 def shrink(image: Picture, size: Size, box: Box | None = None) -> Picture:

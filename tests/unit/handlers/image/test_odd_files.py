@@ -229,3 +229,10 @@ async def test_the_first_picture_of_two_counts(damage: str, render: Render) -> N
     rendered = await render(bytes(data))
     assert (rendered.width, rendered.height) == (400, 300)
     assert difference(opened(rendered), picture) < 6
+
+
+async def test_a_tiff_of_several_pages_shows_the_first_and_says_so(render: Render) -> None:
+    pages = [quarters(), quarters().rotate(180)]
+    rendered = await render(saved(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    assert rendered.notes == ("first_page: of a file that holds several",)
+    assert difference(opened(rendered), quarters()) < 6

@@ -1,6 +1,8 @@
 """Generated pictures of every kind of pixel, through the renderer's door, compared by their colours."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import difference, gradient, numbers, opened, quarters, saved
+from tests.unit.handlers.image.test_hostile import chunk
 
 ORIENTATION = 0x0112
 TURNS = [
@@ -121,6 +124,23 @@ async def test_transparency_is_kept(kind: str, render: Render) -> None:
     assert image.mode == "RGBA"
     assert image.getpixel((3, 3))[3] < 30  # type: ignore[index] # RGBA pixels are tuples
     assert image.getpixel((36, 36))[3] > 220  # type: ignore[index] # as above
+
+
+@pytest.mark.parametrize("colours", ["grey", "colour"])
+async def test_a_colour_key_of_sixteen_bits_is_kept(colours: str, render: Render) -> None:
+    depth = (gradient((64, 64)) * 65535).astype(">u2")
+    if colours == "grey":
+        key, stored, kind = struct.pack(">H", 0), depth, 0
+    else:
+        key = struct.pack(">3H", 0, 30_000, 50_000)
+        stored, kind = np.stack([depth, np.full_like(depth, 30_000), np.full_like(depth, 50_000)], 2).astype(">u2"), 2
+    rows = b"".join(b"\0" + row.tobytes() for row in stored)
+    head = chunk(b"IHDR", struct.pack(">2I5B", 64, 64, 16, kind, 0, 0, 0)) + chunk(b"tRNS", key)
+    data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    seen = np.asarray(opened(await render(data)).convert("RGBA"))
+    assert seen[:, 0, 3].max() < 30
+    assert seen[:, 3:, 3].min() > 220
+    assert np.abs(seen[:, 3:, 0].astype(float) - depth[:, 3:] / 257).mean() < 4
 
 
 async def test_hidden_colours_do_not_bleed_into_visible_ones(render: Render) -> None:
