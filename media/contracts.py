@@ -1,14 +1,31 @@
 """The messages that cross the queues, as pydantic models. Unknown fields are tolerated; known ones are checked."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+YEARS = range(1970, 2200)
+"""Of a time that somebody tells us. Beyond them it is a mistake, and near the calendar's ends no time zone fits."""
+
+
+def _storable(told: datetime) -> datetime:
+    """Within YEARS, and in UTC where no zone is named."""
+    if told.year not in YEARS:
+        raise ValueError(f"a year between {YEARS.start} and {YEARS.stop - 1}")
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
+# Neither Postgres nor S3 takes a NUL. Half of a surrogate pair is no text to pydantic where a pattern is to be matched.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""Text without control characters."""
+Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
+Time = Annotated[datetime, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^(19[7-9]\d|2[01]\d\d)-"})]
 OwnerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Key = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+Key = Annotated[Text, StringConstraints(min_length=1, max_length=1024)]
+VersionId = Annotated[Line, StringConstraints(max_length=1024)]
 
 
 class Message(BaseModel):
@@ -24,8 +41,8 @@ class StageRequested(Message):
     asset_id: UUID
     bucket: Name
     key: Key
-    version_id: str = ""
-    trace_id: str = ""
+    version_id: VersionId = ""
+    trace_id: Text = ""
 
 
 class ScanRequested(StageRequested):
@@ -53,22 +70,22 @@ class WebinarRecording(Message):
     host_id: OwnerId
     bucket: Name
     key: Key
-    version_id: str | None = None
-    title: Annotated[str, StringConstraints(max_length=500)] | None = None
-    recorded_at: datetime | None = None
-    content_type: Annotated[str, Field(max_length=100)] | None = None
+    version_id: VersionId | None = None
+    title: Annotated[Text, StringConstraints(max_length=500)] | None = None
+    recorded_at: Time | None = None
+    content_type: Annotated[Line, StringConstraints(max_length=100)] | None = None
 
 
 class TranscodeProgress(Message):
     """What the transcoder's events say about one job, whatever their envelope."""
 
-    job_id: str
+    job_id: Name
     asset_id: UUID
     attempt: int
     status: Literal[
         "PROGRESSING", "INPUT_INFORMATION", "STATUS_UPDATE", "NEW_WARNING", "QUEUE_HOP", "COMPLETE", "ERROR", "CANCELED"
     ]
     percent: int | None = None
-    phase: str | None = None
+    phase: Text | None = None
     error_code: int | None = None
-    error_message: str | None = None
+    error_message: Text | None = None

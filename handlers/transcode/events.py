@@ -172,7 +172,7 @@ def _output(detail: Mapping[str, Any], path: str) -> OutputDetail:
 
 def _warning(item: object) -> str:
     warning = _mapping(item)
-    return f"{warning.get('code', 'unknown')} x {warning.get('count', 1)}"[:MESSAGE_LIMIT]
+    return _text(f"{warning.get('code', 'unknown')} x {warning.get('count', 1)}") or "unknown"
 
 
 def _paths(value: object) -> tuple[str, ...]:
@@ -188,7 +188,9 @@ def _list(value: object) -> Sequence[Any]:
 
 
 def _text(value: object) -> str | None:
-    return value[:MESSAGE_LIMIT] if isinstance(value, str) and value else None
+    """What Postgres takes of it: no NUL, no half of a surrogate pair."""
+    plain = value[:MESSAGE_LIMIT].replace("\0", "").encode(errors="replace").decode() if isinstance(value, str) else ""
+    return plain or None
 
 
 def _number(value: object) -> int | None:

@@ -1,0 +1,86 @@
+"""What comes from outside is refused at once when it could not be stored, and the published schema says the same."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import jsonschema_rs
+import pytest
+from pydantic import ValidationError
+
+from consumer.envelopes import decode_image, decode_recording
+from media.contracts import TranscodeProgress, WebinarRecording
+from media.errors import UndecodableError
+
+RECORDING = {
+    "type": "webinar.recording",
+    "recording_id": "r",
+    "webinar_id": "w",
+    "host_id": "h",
+    "bucket": "b",
+    "key": "k",
+}
+SCHEMA = jsonschema_rs.validator_for(WebinarRecording.model_json_schema())
+NUL = ["recording_id", "webinar_id", "host_id", "bucket", "key", "version_id", "title", "content_type"]
+BAD: list[tuple[str, Any]] = [
+    *((name, "a\0b") for name in NUL),
+    *((name, "a\x1fb") for name in ("recording_id", "webinar_id", "bucket", "version_id", "content_type")),
+    ("recorded_at", "0001-01-01T00:00:00+14:00"),
+    ("recorded_at", "9999-12-31T23:59:59-12:00"),
+    ("recorded_at", "1969-12-31T23:59:59Z"),
+    ("recorded_at", "2200-01-01T00:00:00Z"),
+    ("title", "t" * 501),
+    ("version_id", "v" * 1025),
+]
+GOOD: list[tuple[str, Any]] = [
+    ("title", "Sepsis\nin ten minutes \N{HOSPITAL}"),
+    ("title", ""),
+    ("key", "2026/Vorträge/a b.mp4"),
+    ("recorded_at", "2026-11-22T09:00:00+05:30"),
+    ("recorded_at", None),
+    ("content_type", "video/mp4; codecs=avc1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(BAD)])
+def test_what_cannot_be_stored_is_no_recording(name: str, value: Any) -> None:
+    content = {**RECORDING, name: value}
+    with pytest.raises(UndecodableError, match=f"WebinarRecording: {name}"):
+        decode_recording(json.dumps(content))
+    assert not SCHEMA.is_valid(content)
+
+
+@pytest.mark.parametrize("name", NUL)
+def test_half_a_character_is_no_text(name: str) -> None:
+    with pytest.raises(UndecodableError, match=f"WebinarRecording: {name}"):
+        decode_recording(json.dumps({**RECORDING, name: "a\ud800b"}))
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(GOOD)])
+def test_a_recording_may_say_all_else(name: str, value: Any) -> None:
+    content = {**RECORDING, name: value}
+    (part,) = decode_recording(json.dumps(content))
+    assert part.recording.model_dump(mode="json")[name] == value
+    assert SCHEMA.is_valid(content)
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    (part,) = decode_recording(json.dumps({**RECORDING, "recorded_at": "2026-11-22T09:00:00"}))
+    assert part.recording.recorded_at is not None
+    assert part.recording.recorded_at.isoformat() == "2026-11-22T09:00:00+00:00"
+
+
+@pytest.mark.parametrize("name", ["bucket", "key", "version_id", "trace_id"])
+@pytest.mark.parametrize("value", ["a\0b", "a\ud800b"], ids=["nul", "half"])
+def test_no_request_for_a_stage_names_what_cannot_exist(name: str, value: str) -> None:
+    content = {"type": "image.requested", "asset_id": str(UUID(int=1)), "bucket": "b", "key": "k", name: value}
+    with pytest.raises(UndecodableError, match=f"ImageRequested: {name}"):
+        decode_image(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["job_id", "phase", "error_message"])
+@pytest.mark.parametrize("value", ["a\0b", "a\ud800b"], ids=["nul", "half"])
+def test_no_callback_says_what_cannot_be_noted(name: str, value: str) -> None:
+    content = {"job_id": "1-a", "asset_id": UUID(int=1), "attempt": 1, "status": "ERROR", name: value}
+    with pytest.raises(ValidationError, match=name):
+        TranscodeProgress.model_validate(content)
