@@ -13,9 +13,10 @@ from handlers.transcode.check.source import SourceError
 from handlers.transcode.events import TranscodeEvent
 from handlers.transcode.hls import AAC_LC, MasterEntry, Rates, SoundEntry, master_playlist
 from handlers.transcode.languages import name_of
-from handlers.transcode.mediaconvert_job import AUDIO_GROUP, in_playlist_order
-from handlers.transcode.outputs import HLS_TYPE, Output, completed_outputs, other_name, variant_name
+from handlers.transcode.mediaconvert_job import AUDIO_GROUP, FIRST_VARIANT
+from handlers.transcode.outputs import HLS_TYPE, Output, capture_name, completed_outputs, other_name, variant_name
 from handlers.transcode.plan import Plan, Rung
+from handlers.transcode.poster import Choice, choose
 from handlers.transcode.stored_hls import StoredHls
 from media.asset import Rendition, report_key
 from media.asset_store.stages import Note
@@ -63,13 +64,19 @@ class Completion:
     bucket: str
 
     async def finish(self, plan: Plan, prefix: str, event: TranscodeEvent | None = None) -> Completed:
-        """Write master playlist and report below `prefix`; what an engine reports of its outputs is in `event`.
+        """Write master playlist and report below `prefix`, and keep one of the captured frames; what an engine reports
+        of its outputs is in `event`.
 
         May be repeated. Raises RetryableError(transcoder_error) when a file is missing or is not what was planned.
         """
         files = await self.storage.list(self.bucket, prefix, limit=FILE_LIMIT)
+        poster, files = await self._poster(plan, prefix, files)
         outputs = completed_outputs(
-            plan, event, output_bucket=self.bucket, output_prefix=prefix, written=[file.key for file in files]
+            plan,
+            event,
+            output_bucket=self.bucket,
+            output_prefix=prefix,
+            poster=poster.chosen.key if poster else "",
         )
         master_key = next(output.key for output in outputs if output.name == "hls")
         try:
@@ -83,18 +90,31 @@ class Completion:
         renditions = [_rendition(output, files, made.duration_ms) for output in outputs]
         self.metrics.renditions.labels("video").inc(len(renditions))
         notes = [Note("rendered", ", ".join(r.name for r in renditions)), _verdict(made.report)]
+        if poster and not poster.telling:
+            notes.append(Note("dull_poster", "every frame that was looked at is black, white or of one colour"))
         return Completed(renditions, made.duration_ms, notes)
+
+    async def _poster(self, plan: Plan, prefix: str, files: list[StoredFile]) -> tuple[Choice | None, list[StoredFile]]:
+        """Keep one of the captures and remove the others; which one, and what files are left."""
+        if plan.poster is None:
+            return None, files
+        found = {file.key: file for file in files}
+        keys = [prefix + capture_name(number) for number in plan.poster.order]
+        choice = await choose(self.storage, self.bucket, [found[key] for key in keys if key in found])
+        for other in choice.others if choice else ():
+            await self.storage.delete_key(self.bucket, other.key)
+            del found[other.key]
+        return choice, list(found.values())
 
     async def _measure(self, plan: Plan, master_key: str, files: list[StoredFile]) -> _Made:
         source = StoredHls(self.storage, self.transfer, self.bucket, files)
-        entries: list[MasterEntry] = []
-        measured: list[Measured] = []
+        pairs: list[tuple[Measured, MasterEntry]] = []
         sounds = [await measure(source, master_key, as_variant(f"{other_name(one)}.m3u8")) for one in plan.others]
-        rungs: list[Rung | None] = [*in_playlist_order(plan)]
+        rungs: list[Rung | None] = [*plan.rungs]
         for rung in rungs or [None]:
             one = with_largest(await measure(source, master_key, _provisional(plan, rung)), sounds)
-            measured.append(one)
-            entries.append(await _entry(plan, rung, one, source, master_key, files))
+            pairs.append((one, await _entry(plan, rung, one, source, master_key, files)))
+        measured, entries = zip(*_in_order(pairs), strict=True)
         text = master_playlist(entries, _sounds(plan))
         master = parse_master(text)
         final = [replace(one, variant=variant) for one, variant in zip(measured, master.variants, strict=True)]
@@ -104,6 +124,14 @@ class Completion:
             if entry.resolution and not entry.i_frame_rates
         ]
         return _Made(final, text, judge(final, [*missing, *check_groups(master)], sounds))
+
+
+def _in_order(pairs: list[tuple[Measured, MasterEntry]]) -> list[tuple[Measured, MasterEntry]]:
+    """As the master lists them: the one measured nearest to 2 Mbit/s first, then by their rates. So the first one is
+    never above 4 Mbit/s, unless all are.
+    """
+    first = min((entry for _, entry in pairs), key=lambda entry: abs(entry.rates.declared - FIRST_VARIANT))
+    return sorted(pairs, key=lambda pair: (pair[1] is not first, pair[1].rates.declared))
 
 
 def _provisional(plan: Plan, rung: Rung | None) -> Variant:

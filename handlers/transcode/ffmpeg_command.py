@@ -9,9 +9,9 @@ Segment names and times follow from the plan alone, so that a span of the source
 import math
 
 from handlers.transcode.formats import CODEC_WHITELIST, FORMAT_WHITELIST
-from handlers.transcode.mediaconvert_job import DOWNMIX, M4A_NAME, MP4_NAME, POSTER_NAME, captures
+from handlers.transcode.mediaconvert_job import DOWNMIX, M4A_NAME, MP4_NAME, POSTER_NAME
 from handlers.transcode.outputs import other_name, variant_name
-from handlers.transcode.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung, Sound
+from handlers.transcode.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Poster, Rung, Sound
 
 PRESET = "veryfast"
 """x264's. `python -m tests.bench.transcode` prints what it costs in likeness; slower ones cost a multiple in CPU."""
@@ -54,7 +54,7 @@ def arguments(plan: Plan, *, program: str, source: str, tone_map: str = "") -> l
     # MP4 wants the parameter sets in its header; what segments need of them the muxers put back.
     # The graph makes the rate constant; what it repeats where it begins anew must not push all that follows back.
     argv += ["-fps_mode", "vfr", "-flags", "+global_header", "-f", "tee", _tee(plan)]
-    return argv + (_stills(plan) if plan.poster else [])
+    return argv + (_stills(plan.poster) if plan.poster else [])
 
 
 def largest_file(plan: Plan) -> int:
@@ -91,7 +91,7 @@ def _graph(plan: Plan, tone_map: str) -> str:
         f"[d{number + 1}]{_scale(plan.rungs[number])},{_split(number, poster=False)}"
         for number in reversed(range(last))
     ]
-    return ";".join([*chains, *([_capture(plan)] if plan.poster else [])])
+    return ";".join([*chains, *([_capture(plan.poster)] if plan.poster else [])])
 
 
 def _standing(plan: Plan) -> list[str]:
@@ -114,10 +114,11 @@ def _scale(rung: Rung) -> str:
     return f"scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1"
 
 
-def _capture(plan: Plan) -> str:
-    """The first frame, kept for the source that has but one, and the first one at or after the poster's time."""
-    at = (plan.poster.at if plan.poster else 0) / 1000
-    later = f"+gte(t,{at:.3f})*lt(prev_selected_t,{at:.3f})" if at else ""
+def _capture(poster: Poster) -> str:
+    """The first frame, and the first one at or after each multiple of the poster's time."""
+    # A thousandth of a step forgives what a time in floating point falls short of the multiple it stands for.
+    step = f"floor(%s*1000/{poster.at}+0.001)"
+    later = f"+gt({step % 't'},{step % 'prev_selected_t'})" if poster.at else ""
     return f"[p]select='eq(n,0){later}',scale=out_range=pc,format=yuvj420p[poster]"
 
 
@@ -199,9 +200,9 @@ def _quoted(streams: str) -> str:
     return rf"\'{streams}\'"
 
 
-def _stills(plan: Plan) -> list[str]:
+def _stills(poster: Poster) -> list[str]:
     return [
         *("-map", "[poster]", "-map_metadata", "-1", "-fps_mode", "passthrough", "-c:v", "mjpeg"),
-        *("-q:v", str(JPEG_SCALE), "-frames:v", str(captures(plan))),
+        *("-q:v", str(JPEG_SCALE), "-frames:v", str(poster.captures)),
         *("-start_number", "0", "-f", "image2", f"{POSTER_NAME}.%07d.jpg"),
     ]

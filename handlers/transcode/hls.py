@@ -28,6 +28,11 @@ class Rates:
     peak: int
     average: int
 
+    @property
+    def declared(self) -> int:
+        """What BANDWIDTH says."""
+        return max(self.peak, self.average)
+
 
 @dataclass(frozen=True, slots=True)
 class MasterEntry:
@@ -111,7 +116,7 @@ def _i_frame_attributes(entry: MasterEntry, rates: Rates) -> str:
 
 
 def _rates(rates: Rates) -> list[str]:
-    return [f"BANDWIDTH={max(rates.peak, rates.average)}", f"AVERAGE-BANDWIDTH={rates.average}"]
+    return [f"BANDWIDTH={rates.declared}", f"AVERAGE-BANDWIDTH={rates.average}"]
 
 
 def _head(version: int, entries: Sequence[Entry]) -> list[str]:

@@ -33,6 +33,8 @@ MIN_FPS = 5
 """Below it a 2-second group of pictures has too few frames to cut at; frames are repeated a whole number of times."""
 MAX_FPS = 60
 HALF_A_FRAME = Fraction(1, 2)
+SECOND = 1000
+"""In milliseconds."""
 MONO_BITRATE = 64_000
 STEREO_BITRATE = 128_000
 APART = 0.25
@@ -42,7 +44,7 @@ LATE = 0.1
 """Seconds after which a track counts as one that begins late, and not just as one that was started second."""
 POSTER_SHARE = 0.1
 POSTER_FROM = 1000
-"""Milliseconds. Films open black: the poster is taken at a tenth of the way, not before the first second."""
+"""Milliseconds. Films open black: the poster is looked for at every tenth of the way, not before the first second."""
 
 
 def plan(probed: Probed, asset_type: AssetType) -> Plan:
@@ -87,7 +89,7 @@ def _plan_video(probed: Probed) -> Plan:
         fps_numerator=fps.numerator,
         fps_denominator=fps.denominator,
         duration_ms=_milliseconds(probed),
-        poster=Poster(at=_poster_time(probed, video, fps), width=rungs[-1].width, height=rungs[-1].height),
+        poster=_poster(probed, video, fps, rungs[-1]),
         container=probed.container,
         source_width=video.width,
         source_height=video.height,
@@ -145,17 +147,24 @@ def _fps(video: VideoTrack) -> Fraction:
     return rate
 
 
-def _poster_time(probed: Probed, video: VideoTrack, fps: Fraction) -> int:
-    """Milliseconds, while the source itself has a picture, and always before the last frame begins; 0 only when there
-    is but one frame.
+def _poster(probed: Probed, video: VideoTrack, fps: Fraction, rung: Rung) -> Poster:
+    """At even steps, all that engines can do, while the source itself has a picture, before the last frame begins.
+
+    What is shorter than two steps gives the frame in its middle.
     """
     begins = round(video.begins * 1000)
-    lasts = round(min(probed.duration, probed.ends.get(video.index, probed.duration)) * 1000) - begins
-    wanted = max(POSTER_FROM, int(lasts * POSTER_SHARE))
-    if wanted * 2 > lasts:
-        wanted = lasts // 2
-    wanted += begins
-    return wanted if wanted * fps >= 1000 else 0  # noqa: PLR2004 - milliseconds in a second
+    ends = round(min(probed.duration, probed.ends.get(video.index, probed.duration)) * 1000)
+    step = max(POSTER_FROM, int(ends * POSTER_SHARE))
+    if step * 2 > ends - begins:
+        middle = begins + (ends - begins) // 2
+        return Poster(at=middle if middle * fps >= SECOND else 0, width=rung.width, height=rung.height)
+    return Poster(
+        at=step,
+        width=rung.width,
+        height=rung.height,
+        candidates=max(1, int((ends - SECOND / fps) // step)),
+        preferred=begins // step + 1,
+    )
 
 
 def _milliseconds(probed: Probed) -> int:

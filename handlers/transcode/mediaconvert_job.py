@@ -17,7 +17,8 @@ POSTER_NAME = "poster"
 """What the outputs are called below the attempt's prefix; MediaConvert appends modifier, number and suffix."""
 
 FIRST_VARIANT = 2_000_000
-"""Bits per second. Apple's authoring rules want the variant nearest to 2 Mbit/s first: players begin with it."""
+"""Bits per second. Apple's authoring rules want the variant nearest to 2 Mbit/s first: players begin with it. Here by
+what is allowed; in the master of ours that replaces the service's, by what was measured."""
 
 WITH_PICTURE = {"AudioDuration": "MATCH_VIDEO_DURATION"}
 """Sound is filled up with silence. The service's default, which its guide prefers, is to let it end when it does."""
@@ -106,7 +107,7 @@ def _hls_group(plan: Plan, base: str) -> dict[str, Any]:
 
 
 def in_playlist_order(plan: Plan) -> list[Rung]:
-    """The rungs as the master playlist lists them: the one nearest to 2 Mbit/s first, then from small to large."""
+    """The rungs as the service lists them: that whose limit is nearest to 2 Mbit/s first, then from small to large."""
     first = min(plan.rungs, key=lambda rung: abs(rung.max_bitrate - FIRST_VARIANT), default=None)
     return sorted(plan.rungs, key=lambda rung: (rung is not first, rung.max_bitrate))
 
@@ -172,17 +173,14 @@ def _m4a(plan: Plan) -> dict[str, Any]:
 
 
 def _poster(plan: Plan) -> dict[str, Any]:
-    """Frame capture takes the first frame and then one every denominator/numerator seconds: the poster is the second.
-
-    The first one is kept beside it, unused; it is the poster only where the source has but one frame.
-    """
+    """Frame capture takes the first frame and one every denominator/numerator seconds; the completion keeps one."""
     poster = plan.poster
     rung = plan.rungs[-1]
     at = poster.at if poster else 0
     capture = {
         "FramerateNumerator": 1000,
         "FramerateDenominator": at or 1000,
-        "MaxCaptures": captures(plan),
+        "MaxCaptures": poster.captures if poster else 1,
         "Quality": 80,
     }
     return {
@@ -190,11 +188,6 @@ def _poster(plan: Plan) -> dict[str, Any]:
         "ContainerSettings": {"Container": "RAW"},
         "VideoDescription": _picture(plan, rung, {"Codec": "FRAME_CAPTURE", "FrameCaptureSettings": capture}),
     }
-
-
-def captures(plan: Plan) -> int:
-    """How many frames the poster's output captures; the last one is the poster."""
-    return 2 if plan.poster and plan.poster.at else 1
 
 
 def _picture(plan: Plan, rung: Rung, codec: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """Which files a plan ends in, and what the job's last event says of them. Pure; sizes in bytes are S3's to tell."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from handlers.transcode.events import OutputDetail, TranscodeEvent
-from handlers.transcode.mediaconvert_job import HLS_NAME, M4A_NAME, MP4_NAME, POSTER_NAME, captures
+from handlers.transcode.mediaconvert_job import HLS_NAME, M4A_NAME, MP4_NAME, POSTER_NAME
 from handlers.transcode.plan import Plan, Rung, Sound
 
 HLS_TYPE = "application/vnd.apple.mpegurl"
@@ -16,7 +15,7 @@ JPEG_TYPE = "image/jpeg"
 
 HLS_FOLDER = HLS_NAME.rpartition("/")[0] + "/"
 """Where the master and all that it names lie, below the attempt's prefix."""
-POSTER_FILE = re.compile(re.escape(POSTER_NAME) + r"\.\d{7}\.jpg")
+POSTER_FILE = re.compile(re.escape(POSTER_NAME) + r"\.(\d{7})\.jpg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,11 @@ def other_name(sound: Sound) -> str:
     return f"{HLS_NAME.rpartition('/')[2]}_sound{sound.number}"
 
 
+def capture_name(number: int) -> str:
+    """What a captured frame is called, below the attempt's prefix."""
+    return f"{POSTER_NAME}.{number:07}.jpg"
+
+
 def expected_outputs(plan: Plan, *, output_prefix: str) -> tuple[Output, ...]:
     """What the job writes below `output_prefix` (which ends in a slash), in the order of `plan.renditions`."""
     if plan.best is None:
@@ -49,7 +53,7 @@ def expected_outputs(plan: Plan, *, output_prefix: str) -> tuple[Output, ...]:
             Output("m4a", f"{output_prefix}{M4A_NAME}.m4a", M4A_TYPE),
         )
     width, height = plan.best.width, plan.best.height
-    poster = f"{output_prefix}{POSTER_NAME}.{captures(plan) - 1:07}.jpg"
+    poster = f"{output_prefix}{capture_name(plan.poster.order[0] if plan.poster else 0)}"
     return (
         Output("hls", f"{output_prefix}{HLS_NAME}.m3u8", HLS_TYPE, width, height),
         Output("mp4", f"{output_prefix}{MP4_NAME}.mp4", MP4_TYPE, width, height),
@@ -63,13 +67,12 @@ def completed_outputs(
     *,
     output_bucket: str,
     output_prefix: str,
-    written: Sequence[str] = (),
+    poster: str = "",
 ) -> tuple[Output, ...]:
     """The expected outputs, with the sizes and durations that a COMPLETE event reports for them.
 
-    Paths outside of our prefix are ignored: an event may describe our files, it cannot name others. A poster that was
-    captured under another number (the source ended before the second one) is taken from the event, or from the keys
-    that were `written`.
+    Paths outside of our prefix are ignored: an event may describe our files, it cannot name others. `poster` is the key
+    of the captured frame that was chosen.
     """
     base = f"s3://{output_bucket}/{output_prefix}"
     reported = {
@@ -79,7 +82,7 @@ def completed_outputs(
         if output.path.startswith(base)
     }
     return tuple(
-        _poster(expected, reported, output_prefix, written)
+        _poster(expected, reported, poster)
         if expected.name == "poster"
         else _completed(expected, reported, output_prefix)
         for expected in expected_outputs(plan, output_prefix=output_prefix)
@@ -96,12 +99,10 @@ def _completed(expected: Output, reported: dict[str, OutputDetail], prefix: str)
     return _merged(expected, detail)
 
 
-def _poster(expected: Output, reported: dict[str, OutputDetail], prefix: str, written: Sequence[str]) -> Output:
-    paths = [*reported, *(key.removeprefix(prefix) for key in written if key.startswith(prefix))]
-    found = sorted(path for path in paths if POSTER_FILE.fullmatch(path))
-    if not found:
-        return expected
-    return replace(_merged(expected, reported.get(found[-1])), key=prefix + found[-1], duration_ms=None)
+def _poster(expected: Output, reported: dict[str, OutputDetail], chosen: str) -> Output:
+    """Events name the last capture only; all have the same size."""
+    detail = next((detail for path, detail in reported.items() if POSTER_FILE.fullmatch(path)), None)
+    return replace(_merged(expected, detail), key=chosen or expected.key, duration_ms=None)
 
 
 def _merged(expected: Output, detail: OutputDetail | None) -> Output:

@@ -50,11 +50,28 @@ class Sound(Part):
 
 
 class Poster(Part):
-    """One JPEG of the frame at `at` milliseconds, sized like the largest rung."""
+    """JPEGs sized like the largest rung, of which one is kept: of the first frame, and of `candidates` more, one each
+    `at` milliseconds; 0 when there is but one frame.
+
+    `preferred` is the number of the first one on which the source's own picture is to be seen.
+    """
 
     at: int = Field(ge=0)
     width: int
     height: int
+    candidates: int = Field(1, ge=1, le=20)
+    preferred: int = Field(1, ge=1)
+
+    @property
+    def captures(self) -> int:
+        """How many frames are captured, the first one included."""
+        return 1 + self.candidates if self.at else 1
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The numbers of all captures, the best guess first: what fills up a beginning or opens a film comes last."""
+        last = min(self.preferred, self.captures - 1)
+        return (*range(last, self.captures), *range(last))
 
 
 class Plan(Part):

@@ -33,6 +33,11 @@ class DiskStorage(ObjectStorage):
     async def read(self, version: ObjectVersion, *, limit: int) -> bytes:
         return _bytes(self.root / version.key)[:limit]
 
+    async def delete_key(self, bucket: str, key: str) -> int:
+        del bucket
+        (self.root / key).unlink()
+        return 1
+
     async def write(self, bucket: str, key: str, body: bytes, content_type: str, *, cache: str = "") -> None:
         del bucket, content_type, cache
         _write(self.root / key, body)

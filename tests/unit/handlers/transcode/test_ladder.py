@@ -96,6 +96,31 @@ def test_poster_time(duration: float, at: int) -> None:
     assert (poster.width, poster.height) == (1920, 1080)
 
 
+@pytest.mark.parametrize(
+    ("duration", "begins", "ends", "numbers"),
+    [
+        (60.0, 0.0, 60.0, (1, 2, 3, 4, 5, 6, 7, 8, 9, 0)),
+        (8.0, 0.0, 8.0, (1, 2, 3, 4, 5, 6, 7, 0)),
+        (2.0, 0.0, 2.0, (1, 0)),
+        (0.04, 0.0, 0.04, (0,)),
+        # The picture ends at 3 s: what fills it up to 60 s is not looked at.
+        (60.0, 0.0, 3.0, (1, 2, 0)),
+        # It begins at 30 s: what fills it up before is the last resort.
+        (60.0, 30.0, 60.0, (6, 7, 8, 9, 0, 1, 2, 3, 4, 5)),
+        # Too little of it for two steps: the one in its middle.
+        (60.0, 55.0, 60.0, (1, 0)),
+    ],
+)
+def test_frames_for_the_poster_are_spread_over_the_picture(
+    duration: float, begins: float, ends: float, numbers: tuple[int, ...]
+) -> None:
+    video = replace(VIDEO, begins=begins)
+    poster = plan(replace(source(duration=duration, video=video), ends={video.index: ends}), AssetType.VIDEO).poster
+    assert poster is not None
+    assert poster.order == numbers
+    assert all(poster.at * number < ends * 1000 for number in numbers)
+
+
 def test_sound() -> None:
     assert plan(source(audio=()), AssetType.VIDEO).sound is None
     stereo = plan(source(), AssetType.VIDEO).sound

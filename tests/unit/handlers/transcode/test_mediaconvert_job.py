@@ -100,8 +100,8 @@ def test_mp4_and_poster_have_the_best_size() -> None:
         video = made[name]["Outputs"][0]["VideoDescription"]
         assert (video["Width"], video["Height"]) == (1080, 1920)
     capture = made["Poster"]["Outputs"][0]["VideoDescription"]["CodecSettings"]["FrameCaptureSettings"]
-    # One picture at 0 s and one at a tenth of 60 s.
-    assert (capture["FramerateNumerator"], capture["FramerateDenominator"], capture["MaxCaptures"]) == (1000, 6000, 2)
+    # One picture at 0 s and one at each tenth of 60 s.
+    assert (capture["FramerateNumerator"], capture["FramerateDenominator"], capture["MaxCaptures"]) == (1000, 6000, 10)
 
 
 def test_a_source_of_one_frame_gives_that_frame() -> None:

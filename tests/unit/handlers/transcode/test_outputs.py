@@ -43,19 +43,20 @@ def complete(*groups: dict[str, Any]) -> dict[str, Any]:
     return {"jobId": "1-a", "status": "COMPLETE", "outputGroupDetails": list(groups)}
 
 
-def test_the_event_tells_sizes_and_the_posters_number() -> None:
+def test_the_event_tells_sizes() -> None:
     variants = [output(f"{BASE}hls/master_360p.m3u8", 640, 360), output(f"{BASE}hls/master_720p.m3u8", 1280, 718)]
     event = parse_event(
         complete(
             {"type": "HLS_GROUP", "playlistFilePaths": [f"{BASE}hls/master.m3u8"], "outputDetails": variants},
             {"type": "FILE_GROUP", "outputDetails": [output(f"{BASE}video.mp4", 1280, 718)]},
-            {"type": "FILE_GROUP", "outputDetails": [output(f"{BASE}poster.0000000.jpg", 1280, 718)]},
+            {"type": "FILE_GROUP", "outputDetails": [output(f"{BASE}poster.0000009.jpg", 1280, 718)]},
         )
     )
-    hls, mp4, poster = completed_outputs(FILM, event, output_bucket="out", output_prefix=PREFIX)
+    chosen = f"{PREFIX}poster.0000000.jpg"
+    hls, mp4, poster = completed_outputs(FILM, event, output_bucket="out", output_prefix=PREFIX, poster=chosen)
     assert (hls.key, hls.width, hls.height, hls.duration_ms) == (f"{PREFIX}hls/master.m3u8", 1280, 718, 60_040)
     assert (mp4.width, mp4.height, mp4.duration_ms) == (1280, 718, 60_040)
-    assert (poster.key, poster.duration_ms) == (f"{PREFIX}poster.0000000.jpg", None)
+    assert (poster.key, poster.width, poster.height, poster.duration_ms) == (chosen, 1280, 718, None)
 
 
 def test_an_event_cannot_name_files_that_are_not_ours() -> None:
