@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from PIL import ImageFile
 
+from handlers.image.colour import Space, to_srgb
 from handlers.image.geometry import Size, Target, turned
-from handlers.image.pixels import Picture, shrink, to_eight_bits, to_srgb, upright
+from handlers.image.pixels import Picture, shrink, to_eight_bits, upright
 from handlers.image.source import decoding
 
 MAX_PIXELS = 40_000_000
@@ -37,8 +38,8 @@ def is_affordable(frames: int, sizes: tuple[Target, ...]) -> bool:
     return frames <= MAX_FRAMES and frames * area <= MAX_PIXELS
 
 
-def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int) -> Animation:
-    """Decodes every frame. Raises RejectedError when one is damaged."""
+def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int, space: Space) -> Animation:
+    """Decodes every frame; all are in one colour space. Raises RejectedError when one is damaged."""
     first = 1 if getattr(image, "default_image", False) else 0  # an APNG's picture for those who do not animate
     loop = plays_of(image)
     frames, asked, notes = [], [], set[str]()
@@ -47,7 +48,7 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int) 
             image.seek(index)
             image.load()
             pixels, leveled = to_eight_bits(image)
-        frame, note = to_srgb(shrink(pixels, turned(largest, orientation)), image.info.get("icc_profile"))
+        frame, note = to_srgb(shrink(pixels, turned(largest, orientation)), space)
         frames.append(upright(frame, orientation))
         asked.append(_duration(image))
         notes |= {leveled, note}

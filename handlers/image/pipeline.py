@@ -10,10 +10,12 @@ from pathlib import Path
 from PIL import ImageFile
 
 from handlers.image import animation, placeholder, resampling, tiff
+from handlers.image.colour import to_srgb
+from handlers.image.colour_told import space_of
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.job import Job, Made, Rendered, Survey
 from handlers.image.parts import check_parts, check_scans
-from handlers.image.pixels import Picture, shrink, to_eight_bits, to_srgb, upright, without_idle_alpha
+from handlers.image.pixels import Picture, shrink, to_eight_bits, upright, without_idle_alpha
 from handlers.image.source import (
     JPEGS,
     check_limits,
@@ -109,7 +111,7 @@ def _plan(image: ImageFile.ImageFile, frames: int) -> Plan:
 def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
     """Whatever works on many pixels comes after the downscale."""
     pixels, leveled = _largest(image, turned(plan.largest, plan.orientation), Path(job.source))
-    pixels, note = to_srgb(pixels, image.info.get("icc_profile"))
+    pixels, note = to_srgb(pixels, space_of(image, Path(job.source)))
     pixels = upright(pixels, plan.orientation)
     pixels = without_idle_alpha(pixels)
     files = []
@@ -142,7 +144,7 @@ def _steps_down(pixels: Picture, sizes: tuple[Target, ...]) -> Iterator[tuple[Ta
 
 
 def _draw_animation(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
-    moving = animation.read_animation(image, plan.largest, plan.orientation)
+    moving = animation.read_animation(image, plan.largest, plan.orientation, space_of(image, Path(job.source)))
     frames, files, folder = moving.frames, [], Path(job.out_dir)
     for target in reversed(plan.targets):
         frames = tuple(frame if frame.size == target.size else shrink(frame, target.size) for frame in frames)

@@ -1,10 +1,9 @@
 """Pure steps from decoded pixels to upright 8-bit sRGB, in the order that costs least."""
 
-import io
-
-from PIL import Image, ImageCms
+from PIL import Image
 
 from handlers.image import levels, resampling
+from handlers.image.colour import straight
 from handlers.image.geometry import Size
 from handlers.image.source import HEADROOM, Box
 
@@ -70,42 +69,6 @@ def shrink(image: Picture, size: Size, box: Box | None = None) -> Picture:
     return quick or image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=HEADROOM)
 
 
-def to_srgb(image: Picture, profile: bytes | None) -> tuple[Picture, str]:
-    """RGB, RGBA or RGBa in sRGB by the picture's own profile, and a note when that could not be used."""
-    if image.mode == "LAB":
-        return _by_profile(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), ""
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if not _is_srgb(source) or image.mode == "CMYK":
-                return _by_profile(_straight(image), source), ""
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-            return _plain(image), f"icc_ignored: {error}"[:200]
-    return _plain(image), ""
-
-
-def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    return ImageCms.getProfileDescription(profile).strip().lower().startswith("srgb")
-
-
-def _by_profile(image: Picture, source: ImageCms.ImageCmsProfile) -> Picture:
-    mode = "RGBA" if image.mode == "RGBA" else "RGB"
-    target = ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, source, target, outputMode=mode)
-    if converted is None:
-        raise ValueError("no conversion")
-    return converted
-
-
-def _straight(image: Picture) -> Picture:
-    """Without premultiplication: colours mean something to a profile only then."""
-    return image.convert("RGBA") if image.mode == "RGBa" else image
-
-
-def _plain(image: Picture) -> Picture:
-    return image if image.mode in {"RGB", "RGBa", "RGBA"} else image.convert("RGB")
-
-
 def upright(image: Picture, orientation: int) -> Picture:
     """Turned and mirrored as EXIF asks."""
     turn = _TURNS.get(orientation)
@@ -117,5 +80,5 @@ def without_idle_alpha(image: Picture) -> Picture:
     if image.mode not in {"RGBA", "RGBa"}:
         return image
     if image.getchannel("a" if image.mode == "RGBa" else "A").getextrema() == (_EIGHT_BIT, _EIGHT_BIT):
-        return _straight(image).convert("RGB")
+        return straight(image).convert("RGB")
     return image if image.mode == "RGBa" else image.convert("RGBa")

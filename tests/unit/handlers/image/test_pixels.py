@@ -1,6 +1,5 @@
 """Generated pictures of every kind of pixel, through the renderer's door, compared by their colours."""
 
-import io
 import struct
 import zlib
 
@@ -157,39 +156,6 @@ async def test_hidden_colours_do_not_bleed_into_visible_ones(render: Render) -> 
 
 async def test_an_idle_alpha_channel_is_dropped(render: Render) -> None:
     assert opened(await render(saved(quarters().convert("RGBA"), "PNG"))).mode == "RGB"
-
-
-def matrix_profile() -> bytes:
-    """Linear light in sRGB's primaries: the same numbers must look much brighter."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    for tag in (b"rTRC", b"gTRC", b"bTRC"):
-        entry = profile.index(tag, 128)
-        at = int.from_bytes(profile[entry + 4 : entry + 8], "big")
-        profile[at : at + 12] = b"curv" + bytes(8)  # no points: the identity
-    return bytes(profile).replace("sRGB".encode("utf-16-be"), "line".encode("utf-16-be"))
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-async def test_an_icc_profile_is_applied_and_not_passed_on(mode: str, render: Render) -> None:
-    profile = matrix_profile()
-    source = quarters()
-    expected = ImageCms.profileToProfile(
-        source, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
-    assert expected
-    assert difference(expected, source) > 20
-    picture = source.convert(mode)
-    if mode == "RGBA":
-        picture.putalpha(254)
-    rendered = await render(saved(picture, "PNG", icc_profile=profile))
-    assert difference(opened(rendered), expected) < 6
-    assert "icc_profile" not in opened(rendered).info
-
-
-async def test_a_damaged_profile_is_ignored_with_a_note(render: Render) -> None:
-    rendered = await render(saved(quarters(), "JPEG", icc_profile=b"not a profile" * 20))
-    assert difference(opened(rendered), quarters()) < 6
-    assert rendered.notes[0].startswith("icc_ignored")
 
 
 async def test_an_inverted_cmyk_jpeg_is_not_a_negative(render: Render) -> None:
