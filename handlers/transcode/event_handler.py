@@ -11,7 +11,7 @@ import structlog
 
 from handlers.transcode.bound_source import require_bound, require_undisturbed
 from handlers.transcode.completion import Completion
-from handlers.transcode.events import JobStatus, TranscodeEvent, error_of
+from handlers.transcode.events import JobStatus, TranscodeEvent, error_of, kind_of
 from handlers.transcode.intent import Intent
 from handlers.transcode.output_seconds import count_output
 from media.asset import Asset, Stage, StageState, Status, output_prefix
@@ -25,6 +25,8 @@ from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
+WARNING = "job_warning"
+"""On the timeline."""
 EARLY = 3.0
 """Seconds to wait, first, when a job ends before its submission is recorded: its submitter may have died."""
 
@@ -52,7 +54,9 @@ class TranscodeEventHandler:
     max_attempts: int
 
     async def __call__(self, event: TranscodeEvent) -> Applied:
-        """Apply one event."""
+        """Apply one event. One of an unknown status is counted as ignored, and nothing else."""
+        if event.status is JobStatus.UNKNOWN:
+            return Applied.NOT_OURS
         if event.asset_id is None or event.attempt is None:
             log.warning("transcode.unknown_job", job_id=event.job_id, status=event.status)
             return Applied.NOT_OURS
@@ -95,10 +99,20 @@ class TranscodeEventHandler:
         return Applied.STALE
 
     async def _progress(self, asset: Asset, event: TranscodeEvent) -> Applied:
-        for warning in event.warnings:
-            await self.assets.note(asset.asset_id, "job_warning", warning)
+        if event.warnings:
+            await self._warn(asset, event)
         moved = await self.stages.progress(asset.asset_id, event.job_id, event.percent or 0)
         return Applied.CHANGED if moved else Applied.REPEATED
+
+    async def _warn(self, asset: Asset, event: TranscodeEvent) -> None:
+        """Note each kind of warning once for each job: its events come twice, and count on."""
+        timeline = await self.assets.timeline(asset.asset_id)
+        begun = [at for at, one in enumerate(timeline) if (one.code, one.detail) == ("submitted", event.job_id)]
+        known = {kind_of(one.detail) for one in timeline[begun[-1] if begun else 0 :] if one.code == WARNING}
+        for warning in event.warnings:
+            if kind_of(warning) not in known:
+                known.add(kind_of(warning))
+                await self.assets.note(asset.asset_id, WARNING, warning)
 
     async def _complete(self, asset: Asset, row: StageRow, intent: Intent, event: TranscodeEvent) -> Applied:
         prefix = output_prefix(asset, Stage.TRANSCODE, intent.attempt)

@@ -6,11 +6,16 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from media.errors import Code, MediaError, RejectedError, RetryableError, UndecodableError
+
+log = structlog.get_logger(__name__)
 
 DETAIL_TYPE = "MediaConvert Job State Change"
 MESSAGE_LIMIT = 500
 """Characters kept of the service's error message and of a warning."""
+_COUNTED = " x "
 OPERATOR_DELAY = 300.0
 """Seconds before a job is tried again that failed for want of a permission or a role: people mend those."""
 
@@ -24,6 +29,13 @@ class JobStatus(StrEnum):
     COMPLETE = "COMPLETE"
     ERROR = "ERROR"
     CANCELED = "CANCELED"
+    UNKNOWN = "UNKNOWN"
+    """One that the service has learnt since: nothing is to be done, and it is no reason for a dead letter."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "JobStatus":
+        del value
+        return cls.UNKNOWN
 
 
 FINAL = frozenset({JobStatus.COMPLETE, JobStatus.ERROR, JobStatus.CANCELED})
@@ -77,16 +89,16 @@ class TranscodeEvent:
 def parse_event(detail: Mapping[str, Any]) -> TranscodeEvent:
     """The event in the `detail` of an EventBridge envelope.
 
-    Raises UndecodableError when it names no job or a status that does not exist; whatever else is missing or odd is
-    None or empty.
+    Raises UndecodableError when it names no job or no status; whatever else is missing or odd is None or empty, and a
+    status that is not known UNKNOWN.
     """
     job_id = _text(detail.get("jobId"))
-    try:
-        status = JobStatus(str(detail.get("status")))
-    except ValueError as error:
-        raise UndecodableError(f"a job status that is not known: {str(detail.get('status'))[:50]!r}") from error
-    if not job_id:
-        raise UndecodableError("the event names no job")
+    said = _text(detail.get("status"))
+    if not job_id or not said:
+        raise UndecodableError(f"the event names no {'status' if job_id else 'job'}")
+    status = JobStatus(said)
+    if status is JobStatus.UNKNOWN:
+        log.warning("transcode.unknown_status", job_id=job_id, status=said[:50])
     metadata, progress = _mapping(detail.get("userMetadata")), _mapping(detail.get("jobProgress"))
     percent = _number(progress.get("jobPercentComplete"))
     return TranscodeEvent(
@@ -170,9 +182,14 @@ def _output(detail: Mapping[str, Any], path: str) -> OutputDetail:
     )
 
 
+def kind_of(warning: str) -> str:
+    """The service's code in one of an event's warnings."""
+    return warning.partition(_COUNTED)[0]
+
+
 def _warning(item: object) -> str:
     warning = _mapping(item)
-    return _text(f"{warning.get('code', 'unknown')} x {warning.get('count', 1)}") or "unknown"
+    return _text(f"{warning.get('code', 'unknown')}{_COUNTED}{warning.get('count', 1)}") or "unknown"
 
 
 def _paths(value: object) -> tuple[str, ...]:

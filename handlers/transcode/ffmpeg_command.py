@@ -202,7 +202,8 @@ def _quoted(streams: str) -> str:
 
 def _stills(poster: Poster) -> list[str]:
     return [
-        *("-map", "[poster]", "-map_metadata", "-1", "-fps_mode", "passthrough", "-c:v", "mjpeg"),
+        # As above: what comes again where the graph begins anew is dropped.
+        *("-map", "[poster]", "-map_metadata", "-1", "-fps_mode", "vfr", "-c:v", "mjpeg"),
         *("-q:v", str(JPEG_SCALE), "-frames:v", str(poster.captures)),
         *("-start_number", "0", "-f", "image2", f"{POSTER_NAME}.%07d.jpg"),
     ]

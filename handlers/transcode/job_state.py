@@ -10,7 +10,7 @@ _STATUS = {"SUBMITTED": "PROGRESSING", "PROGRESSING": "STATUS_UPDATE"}
 def event_of_job(job: Job, asset: Asset) -> TranscodeEvent:
     """The event that says what this job document says. Paths are missing in it: the plan knows them.
 
-    Raises UndecodableError for a status that does not exist.
+    Raises UndecodableError for a job without a status.
     """
     document = job.detail
     detail = {

@@ -147,6 +147,35 @@ async def test_a_claim_that_moves_on_never_runs_backwards(studio: Studio, clip: 
     assert isinstance(again, Claim)
 
 
+async def test_a_warning_is_noted_once_for_each_job(studio: Studio, submitted: tuple[Asset, str]) -> None:
+    asset, job_id = submitted
+
+    def warning(job: str, attempt: int, count: int, code: int = 230001) -> dict[str, Any]:
+        metadata = {"asset_id": str(asset.asset_id), "attempt": str(attempt)}
+        found = [{"code": code, "count": count}]
+        return {"jobId": job, "status": "NEW_WARNING", "userMetadata": metadata, "warnings": found}
+
+    for detail in (warning(job_id, 1, 1), warning(job_id, 1, 1), warning(job_id, 1, 2), warning(job_id, 1, 1, 220000)):
+        await studio.tell(detail)
+    assert await warnings(studio, asset) == ["230001 x 1", "220000 x 1"]
+    await studio.tell(sample("complete", job_id, asset))
+    second = await studio.submit(asset)
+    for _ in range(2):
+        await studio.tell(warning(second, 2, 1))
+    assert await warnings(studio, asset) == ["230001 x 1", "220000 x 1", "230001 x 1"]
+
+
+async def test_a_status_that_is_not_known_changes_nothing(studio: Studio, submitted: tuple[Asset, str]) -> None:
+    asset, job_id = submitted
+    before = await studio.now(asset)
+    assert await studio.tell(sample("status-update", job_id, asset, status="WEIRD")) is Applied.NOT_OURS
+    assert await studio.now(asset) == before
+
+
+async def warnings(studio: Studio, asset: Asset) -> list[str]:
+    return [entry.detail for entry in await studio.assets.timeline(asset.asset_id) if entry.code == "job_warning"]
+
+
 async def plan_of(studio: Studio, asset: Asset) -> Plan:
     url = await studio.completion.storage.presign(asset.source, seconds=60)
     return plan(await Prober().probe(url, asset_type=asset.asset_type), asset.asset_type)

@@ -78,7 +78,17 @@ def test_percent_is_bounded() -> None:
     assert parse_event(detail(jobProgress={"jobPercentComplete": 140})).percent == 100
 
 
-@pytest.mark.parametrize("bad", [{}, {"jobId": "x"}, {"jobId": "x", "status": "SLEEPING"}, {"status": "COMPLETE"}])
+def test_a_status_that_the_service_learns_later_is_no_reason_for_a_dead_letter() -> None:
+    event = parse_event(detail(status="SLEEPING"))
+    assert (event.status, event.final) == (JobStatus.UNKNOWN, False)
+
+
+def test_texts_are_such_as_can_be_stored() -> None:
+    event = parse_event(detail(errorMessage="no\0 \ud800!", warnings=[{"code": "2\x00", "count": 3}]))
+    assert (event.error_message, event.warnings) == ("no ?!", ("2 x 3",))
+
+
+@pytest.mark.parametrize("bad", [{}, {"jobId": "x"}, {"jobId": "x", "status": 7}, {"status": "COMPLETE"}])
 def test_without_job_or_status_it_is_undecodable(bad: dict[str, Any]) -> None:
     with pytest.raises(UndecodableError):
         parse_event(bad)
