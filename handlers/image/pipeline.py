@@ -14,6 +14,7 @@ from handlers.image.colour import to_srgb
 from handlers.image.colour_told import space_of
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.job import Job, Made, Rendered, Survey
+from handlers.image.orientation import orientation_of
 from handlers.image.parts import check_parts, check_scans
 from handlers.image.pixels import Picture, shrink, to_eight_bits, upright, without_idle_alpha
 from handlers.image.source import (
@@ -22,7 +23,6 @@ from handlers.image.source import (
     decode,
     decoding,
     opened,
-    orientation_of,
     peak_memory,
     reduced_scale,
 )

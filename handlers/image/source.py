@@ -32,8 +32,6 @@ HEADROOM = 1.5
 TEXT_CHUNK = 8 * 1024 * 1024
 """Bytes of one inflated PNG text chunk: Photoshop's XMP fits, a zip bomb does not."""
 JPEGS = frozenset({"JPEG", "MPO"})
-_ORIENTATION = 0x0112
-_UPRIGHT = 1
 
 _PLUGINS = (
     AvifImagePlugin,
@@ -135,25 +133,6 @@ def count_frames(image: ImageFile.ImageFile) -> int:
         return 1
     with decoding():
         return max(1, int(getattr(image, "n_frames", 1)))
-
-
-def orientation_of(image: ImageFile.ImageFile) -> int:
-    """1 to 8, by EXIF, else by XMP (Pillow looks there itself); 1 when neither can be read.
-
-    PNG may carry it behind the pixels, so that one is decoded here; Pillow turns a TIFF while decoding it.
-    """
-    if image.format in {"TIFF", "PNG"}:
-        with decoding():
-            image.load()
-    if image.format == "TIFF":
-        return _UPRIGHT
-    try:
-        value = image.getexif().get(_ORIENTATION, _UPRIGHT)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - damaged metadata, in whatever way, costs the turn and not the picture
-        return _UPRIGHT
-    return value if isinstance(value, int) and _UPRIGHT <= value <= 8 else _UPRIGHT  # noqa: PLR2004 - EXIF's range
 
 
 def reduced_scale(size: Size, largest: Size) -> int:

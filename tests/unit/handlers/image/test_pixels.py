@@ -31,10 +31,10 @@ def exif_of(orientation: int) -> Image.Exif:
     return exif
 
 
-def xmp_of(orientation: int) -> bytes:
+def xmp_of(orientation: int, quote: str = '"') -> bytes:
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        f'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{orientation}"/>'
+        f'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation={quote}{orientation}{quote}/>'
         "</rdf:RDF></x:xmpmeta>"
     ).encode()
 
@@ -50,15 +50,16 @@ async def test_exif_orientation_is_applied(
     assert difference(opened(rendered), quarters()) < 6
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
-async def test_orientation_that_only_xmp_tells_is_applied(image_format: str, render: Render) -> None:
+async def test_orientation_that_only_xmp_tells_is_applied(image_format: str, quote: str, render: Render) -> None:
     stored = quarters().transpose(Image.Transpose.ROTATE_90)
     if image_format == "PNG":
         text = PngImagePlugin.PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp_of(6).decode())
+        text.add_itxt("XML:com.adobe.xmp", xmp_of(6, quote).decode())
         source = saved(stored, "PNG", pnginfo=text)
     else:
-        source = saved(stored, image_format, xmp=xmp_of(6))
+        source = saved(stored, image_format, xmp=xmp_of(6, quote))
     rendered = await render(source)
     assert (rendered.width, rendered.height) == (240, 160)
     assert difference(opened(rendered), quarters()) < 6
