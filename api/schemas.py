@@ -121,6 +121,9 @@ class AssetOut(Output):
     renditions: list[RenditionOut]
     created_at: datetime
     updated_at: datetime
+    title: str | None = Field(None, description="Of a recording, as the webinar service named it")
+    webinar_id: str | None = Field(None, description="Of a recording: the webinar service's own")
+    recording_id: str | None = Field(None, description="Likewise")
 
     @classmethod
     def of(cls, asset: Asset) -> Self:
@@ -142,6 +145,9 @@ class AssetOut(Output):
             renditions=[RenditionOut.of(rendition) for rendition in asset.renditions],
             created_at=asset.created_at,
             updated_at=asset.updated_at,
+            title=asset.title,
+            webinar_id=asset.webinar_id,
+            recording_id=asset.recording_id,
         )
 
 

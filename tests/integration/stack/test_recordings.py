@@ -1,6 +1,7 @@
 """Recordings in whoever's bucket, and videos that the scanner cannot take, through the whole stack."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -101,8 +102,9 @@ async def test_a_recording_is_processed_where_it_lies(whose: str, reencoding: Em
         key, stored = await hand_in(client, host, bucket, plain)
         asset = await client.only_asset()
         assert (asset["status"], asset["delivery"], asset["asset_type"]) == ("ready", "webinar_vod", "video"), asset
-        row = await client.row(asset["asset_id"])
-        assert (row["title"], row["webinar_id"], row["bucket"]) == ("Sepsis in ten minutes", "webinar-7", bucket)
+        assert (asset["title"], asset["webinar_id"]) == ("Sepsis in ten minutes", "webinar-7")
+        assert asset["recording_id"] == key.split("/")[1]
+        assert (await client.row(asset["asset_id"]))["bucket"] == bucket
         assert {one["name"] for one in asset["renditions"]} == {"hls", "mp4", "poster"}
         assert (await client.served(asset["asset_id"], "mp4"))[0][4:8] == b"ftyp"
         kept = await client.s3.head_object(Bucket=bucket, Key=key)
@@ -115,17 +117,39 @@ async def test_a_bucket_that_nobody_allowed_goes_to_the_dead_letters(reencoding:
     host = f"host-{uuid4().hex}"
     async with client_of(reencoding, host) as client:
         await hand_in(client, host, reencoding.settings["MEDIA_QUARANTINE_BUCKET"], plain)
-        queue = reencoding.settings["MEDIA_RECORDINGS_QUEUE_URL"] + "-dlq"
+        assert "bucket_not_allowed" in await dead_letter(client, host)
 
-        async def letters() -> Any:
-            received = await client.sqs.receive_message(
-                QueueUrl=queue, MessageAttributeNames=["All"], WaitTimeSeconds=1, MaxNumberOfMessages=10
-            )
-            return [one for one in received.get("Messages", ()) if host in one["Body"]]
 
-        (letter,) = await client.until(letters, bool)
-        said = {value["StringValue"] for value in letter["MessageAttributes"].values()}
-        assert "bucket_not_allowed" in said
+@pytest.mark.parametrize(
+    ("name", "value"), [("title", "a\0b"), ("webinar_id", "a\ud800"), ("recorded_at", "0001-01-01T00:00:00+14:00")]
+)
+async def test_what_no_database_can_store_goes_to_the_dead_letters(
+    name: str, value: str, reencoding: EmbeddedStack
+) -> None:
+    host = f"host-{uuid4().hex}"
+    bucket = reencoding.settings["MEDIA_RECORDING_BUCKETS"]
+    content = {"recording_id": host, "webinar_id": "w", "host_id": host, "bucket": bucket, "key": "talk.mp4"}
+    async with client_of(reencoding, host) as client:
+        queue = reencoding.settings["MEDIA_RECORDINGS_QUEUE_URL"]
+        body = json.dumps({"type": "webinar.recording", **content, name: value})
+        await client.sqs.send_message(QueueUrl=queue, MessageBody=body)
+        said = await dead_letter(client, host)
+        assert "undecodable" in said
+        assert any(word.startswith(f"WebinarRecording: {name}") for word in said), said
+
+
+async def dead_letter(client: Client, host: str) -> set[str]:
+    """What is said of the one recording of a host among the dead letters."""
+    queue = client.stack.settings["MEDIA_RECORDINGS_QUEUE_URL"] + "-dlq"
+
+    async def letters() -> Any:
+        received = await client.sqs.receive_message(
+            QueueUrl=queue, MessageAttributeNames=["All"], WaitTimeSeconds=1, MaxNumberOfMessages=10
+        )
+        return [one for one in received.get("Messages", ()) if host in one["Body"]]
+
+    (letter,) = await client.until(letters, bool)
+    return {value["StringValue"] for value in letter["MessageAttributes"].values()}
 
 
 async def test_a_recording_too_large_to_scan_is_made_anew(reencoding: EmbeddedStack, vast: bytes) -> None:
@@ -149,6 +173,7 @@ async def test_nothing_else_that_is_too_large_to_scan_passes(reencoding: Embedde
             asset = await client.upload(kind, content_type, "vast", head + bytes(SCANNER_TAKES))
             assert (asset["status"], asset["code"]) == ("rejected", "too_large_to_scan")
             assert asset["renditions"] == []
+            assert (asset["title"], asset["webinar_id"], asset["recording_id"]) == (None, None, None)
 
 
 async def only_renditions(client: Client, asset: Any, original: bytes) -> None:
