@@ -89,6 +89,8 @@ def vast_webp(*, lossless: bool) -> bytes:
         pytest.param(vast_directory(), {Code.CORRUPT}, id="65535 tags of 4 GB"),
         pytest.param(grid_of_nothing(), {Code.CORRUPT}, id="grid of nothing"),
         pytest.param(avif(b"ispe", 8, struct.pack(">2I", 60_000, 60_000)), {Code.CORRUPT}, id="ispe of 3600 MP"),
+        pytest.param(avif(b"ispe", 8, struct.pack(">2I", 9000, 9000)), {Code.CORRUPT}, id="ispe of 81 MP"),
+        pytest.param(avif(b"ispe", 8, struct.pack(">2I", 65, 48)), {Code.CORRUPT}, id="ispe of one column more"),
         pytest.param(billion_frames(), {Code.TOO_MANY_PIXELS}, id="a billion frames announced"),
         pytest.param(webp_of(3, (16_383, 16_383)), {Code.TOO_MANY_PIXELS}, id="canvas of 268 MP"),
         pytest.param(vast_webp(lossless=True), {Code.TOO_MANY_PIXELS}, id="lossless of 268 MP"),
