@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import ImageFile
 
-from handlers.image import animation, placeholder, resampling, tiff
+from handlers.image import animation, av1, placeholder, resampling, tiff
 from handlers.image.colour import to_srgb
 from handlers.image.colour_told import space_of
 from handlers.image.geometry import Size, Target, targets, turned
@@ -98,6 +98,7 @@ def _picture(job: Job) -> Iterator[ImageFile.ImageFile]:
         except RejectedError as error:
             raise (tiff.refusal(path, error) if job.content_type == "image/tiff" else error) from error
         tiff.prepare(image)
+        av1.check_size(image, path)
         yield image
 
 
