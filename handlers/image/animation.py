@@ -10,8 +10,12 @@ from handlers.image.geometry import Size, Target, turned
 from handlers.image.pixels import Picture, shrink, to_eight_bits, upright
 from handlers.image.source import decoding
 
-MAX_PIXELS = 40_000_000
-"""All pixels of all frames of all renditions: about ten seconds of encoding and 160 MB. Longer ones show one frame."""
+MAX_PIXELS = 25_000_000
+"""All pixels of all frames of all renditions. Longer ones show one frame.
+
+The worst there is, noise with transparency, takes half a second of CPU for a million, 12 s in all: a tenth of what a job
+may take, and within a job's 60 s on a processor that five share. It becomes 42 MB.
+"""
 MAX_FRAMES = 1000
 DEFAULT_DURATION = 100
 """Milliseconds of a frame that names none, or so little that browsers take it for none."""

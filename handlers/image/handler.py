@@ -17,8 +17,8 @@ log = structlog.get_logger(__name__)
 
 CACHE = "public, max-age=31536000, immutable"
 """Every attempt writes under a prefix of its own, so what lies there never changes."""
-RENDITIONS = 32 * 1024 * 1024
-"""Bytes on the disk that all renditions of a picture take; an animation of the largest kind takes half."""
+RENDITIONS = 48 * 1024 * 1024
+"""Bytes on the disk that all renditions of a picture take: 42 MB for the worst of animations."""
 
 
 class ImageHandler:
