@@ -13,8 +13,8 @@ from handlers.image.source import decoding
 MAX_PIXELS = 25_000_000
 """All pixels of all frames of all renditions. Longer ones show one frame.
 
-The worst there is, noise with transparency, takes half a second of CPU for a million, 12 s in all: a tenth of what a job
-may take, and within a job's 60 s on a processor that five share. It becomes 42 MB.
+The worst there is, noise with transparency, takes half a second of CPU for a million, 12 s in all: a tenth of what a
+job may take, and within a job's 60 s on a processor that five share. It becomes 42 MB.
 """
 MAX_FRAMES = 1000
 DEFAULT_DURATION = 100
