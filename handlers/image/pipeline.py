@@ -14,6 +14,7 @@ from handlers.image.colour import to_srgb
 from handlers.image.colour_told import space_of
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.job import Job, Made, Rendered, Survey
+from handlers.image.memory import peak_memory
 from handlers.image.orientation import orientation_of
 from handlers.image.parts import check_parts, check_scans
 from handlers.image.pixels import Picture, shrink, to_eight_bits, upright, without_idle_alpha
@@ -23,11 +24,15 @@ from handlers.image.source import (
     decode,
     decoding,
     opened,
-    peak_memory,
     reduced_scale,
 )
 from handlers.image.webp import effort_for, write_animation, write_still
-from media.errors import RejectedError
+from media.errors import Code, RejectedError
+
+MOVING_PIXELS = 30_000_000
+"""Of a frame; each is held several times over. Of what is larger the first one is shown."""
+ALONE = 8_000_000
+"""Pixels of a rendition, a very tall one, while which is encoded no other is: each takes up to 36 bytes of a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,10 @@ def survey(job: Job) -> Survey:
         frames = check_limits(image, job.max_pixels, job.max_total_pixels)
         if image.format in JPEGS:
             check_scans(parts, image.width * image.height)
-        held = Path(job.source).stat().st_size  # libvips reads a JPEG from memory
-        return Survey(held + peak_memory(image, targets(*image.size)[-1].size, frames))
+        held = Path(job.source).stat().st_size  # some decoders read from memory
+        sizes = targets(*image.size)
+        moving = frames if _keeps_moving(image, frames, sizes) else 0
+        return Survey(held + peak_memory(image, sizes[-1].size, moving=moving, scans=parts))
 
 
 def render(job: Job, encoders: Executor) -> Rendered:
@@ -97,6 +104,8 @@ def _picture(job: Job) -> Iterator[ImageFile.ImageFile]:
             image = stack.enter_context(opened(path, job.content_type, job.max_pixels))
         except RejectedError as error:
             raise (tiff.refusal(path, error) if job.content_type == "image/tiff" else error) from error
+        if image.format == "PNG" and image.mode == "P" and image.palette is None:
+            raise RejectedError(Code.CORRUPT, "a palette is missing")
         tiff.prepare(image)
         av1.check_size(image, path)
         yield image
@@ -106,7 +115,12 @@ def _plan(image: ImageFile.ImageFile, frames: int) -> Plan:
     orientation = orientation_of(image)
     size = turned(image.size, orientation)
     sizes = targets(*size)
-    return Plan(size, orientation, sizes, frames, animated=frames > 1 and animation.is_affordable(frames, sizes))
+    return Plan(size, orientation, sizes, frames, animated=_keeps_moving(image, frames, sizes))
+
+
+def _keeps_moving(image: ImageFile.ImageFile, frames: int, sizes: tuple[Target, ...]) -> bool:
+    small = image.width * image.height <= MOVING_PIXELS
+    return frames > 1 and small and animation.is_affordable(frames, sizes)
 
 
 def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
@@ -119,6 +133,8 @@ def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Exec
     for target, pixels in _steps_down(pixels, plan.targets):  # noqa: B020 - each step starts from the one above
         effort = effort_for(pixels, largest=target is plan.targets[-1])
         files.append(encoders.submit(write_still, pixels, target.name, Path(job.out_dir), effort))
+        if pixels.width * pixels.height > ALONE:
+            files[-1].result()
     return Drawn(pixels, tuple(files), _notes(image, plan, leveled, note))
 
 
@@ -131,7 +147,8 @@ def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> tuple[Pict
         resampling.check_whole(source, image)
     box = decode(image, size)
     with decoding():
-        if box == (0, 0, *image.size) and (banded := resampling.resample_decoded(image, size)):
+        banded = None if image.format in JPEGS else resampling.resample_decoded(image, size)
+        if banded:
             return banded, ""
         pixels, note = to_eight_bits(image)
     return shrink(pixels, size, box), note

@@ -24,6 +24,10 @@ MODES = {"L": 1, "RGB": 3, "RGBa": 4, "CMYK": 4}
 """Modes whose channels may be resampled one by one, and how many bytes a pixel has."""
 WORTHWHILE = 200_000
 """Pixels: below, handing them over and starting a thread takes longer than Pillow needs."""
+_EIGHT_BIT = 255
+BAND = 1_000_000
+"""Pixels that are converted at once."""
+_BY_BANDS = frozenset({"P", "PA", "LA", "RGB", "RGBA"})
 _ALLOWED = "VipsForeignLoadJpegBuffer"
 _CUT = ("premature end of data segment", "found marker 0xd9 instead of RST")
 """What libjpeg says when a marker, the end for one, comes before the last block: the rest it paints grey."""
@@ -112,14 +116,46 @@ def _complaints(pyvips: Any) -> str:
 
 def resample(image: Image.Image, size: Size) -> Image.Image | None:
     """Lanczos to `size` of a picture in memory. None when that is Pillow's to do."""
-    pyvips = load().module
-    if pyvips is None or image.mode not in MODES or image.width * image.height < WORTHWHILE:
+    return _resample(image, size, image.mode) if image.mode in MODES else None
+
+
+def resample_decoded(image: Image.Image, size: Size) -> Image.Image | None:
+    """As `resample`, of a picture as its decoder left it, to RGB or RGBa: converted a band at a time.
+
+    So the whole is there twice at most, where one conversion after the other takes five times its memory. None also for
+    modes whose numbers want more than that.
+    """
+    key = image.info.get("transparency")
+    if image.mode not in _BY_BANDS or (isinstance(key, tuple) and max(key) > _EIGHT_BIT):
         return None
-    pixels = pyvips.Image.new_from_memory(image.tobytes(), *image.size, MODES[image.mode], "uchar")
+    return _resample(image, size, "RGBa" if image.has_transparency_data else "RGB")
+
+
+def _resample(image: Image.Image, size: Size, mode: str) -> Image.Image | None:
+    pyvips = load().module
+    if pyvips is None or image.width * image.height < WORTHWHILE:
+        return None
+    pixels = pyvips.Image.new_from_memory(_flat(image, mode), *image.size, MODES[mode], "uchar")
     try:
-        return _resampled(pixels, image.mode, size)
+        return _resampled(pixels, mode, size)
     except pyvips.Error as error:  # no file is involved, so only memory can be short
         raise MemoryError(str(error)) from error
+
+
+def _flat(image: Image.Image, mode: str) -> bytearray:
+    """The bytes of all pixels in `mode`. Pillow's own way to them joins a list of pieces, and so holds them twice."""
+    stride, rows = image.width * MODES[mode], max(1, BAND // image.width)
+    pixels = bytearray(stride * image.height)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top * stride : bottom * stride] = _in(image.crop((0, top, image.width, bottom)), mode).tobytes()
+    return pixels
+
+
+def _in(band: Image.Image, mode: str) -> Image.Image:
+    if band.mode == mode:
+        return band
+    return band.convert("RGBA").convert(mode) if mode == "RGBa" else band.convert(mode)
 
 
 def _resampled(pixels: Any, mode: str, size: Size) -> Image.Image | None:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pillow_heif
 from PIL import (
@@ -147,6 +148,7 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
     if image.format in JPEGS:
         reduced = image.draft(None, (math.ceil(largest[0] * HEADROOM), math.ceil(largest[1] * HEADROOM)))
         box = reduced[1] if reduced else None
+    _keep_one_frame(image)
     with decoding():
         image.load()
         if image.format == "PNG" and _ends_empty(image) and not has_all_rows(Path(os.fsdecode(image.filename))):
@@ -154,19 +156,25 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
     return box or (0, 0, *image.size)
 
 
+class _LastFrame:
+    """Stands in for the decoder of a WebP or AVIF, and lets go of it and its canvases, twice the picture, at once."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoders = [decoder]
+
+    def get_next(self) -> Any:
+        return self._decoders.pop().get_next()
+
+    def get_frame(self, number: int) -> Any:
+        return self._decoders.pop().get_frame(number)
+
+
+def _keep_one_frame(image: ImageFile.ImageFile) -> None:
+    if isinstance(image, WebPImagePlugin.WebPImageFile | AvifImagePlugin.AvifImageFile):
+        image._decoder = _LastFrame(image._decoder)  # noqa: SLF001 - Pillow, whose version is pinned, has no other door
+
+
 def _ends_empty(image: ImageFile.ImageFile) -> bool:
     """Whether rows may be missing: Pillow leaves them empty. To count the rows means to unpack them once more."""
     last = image.crop((0, image.height - 1, *image.size)).tobytes()
     return not any(last) or is_interlaced(Path(os.fsdecode(image.filename)))
-
-
-def peak_memory(image: ImageFile.ImageFile, largest: Size, frames: int) -> int:
-    """An estimate, in bytes, of what rendering takes at its peak; generous, since admission depends on it."""
-    pixels = image.width * image.height
-    base = 128 * 1024 * 1024  # the interpreter, the decoders, libvips, two encoders at work
-    animation = 6 * frames * largest[0] * largest[1] if frames > 1 else 0
-    if image.format not in JPEGS:
-        return base + 10 * pixels + animation  # decoded, converted, and the decoder's own planes
-    scale = max((s for s in (1, 2, 4, 8) if max(image.size) >= s * HEADROOM * max(largest)), default=1)
-    coefficients = 6 * pixels if "progressive" in image.info else 0  # libjpeg holds them all
-    return base + coefficients + 4 * pixels // (scale * scale)

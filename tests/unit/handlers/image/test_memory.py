@@ -1,0 +1,100 @@
+"""What admission is told before a picture is rendered, against what rendering it took."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pillow_heif
+import pytest
+from PIL import Image
+
+from handlers.image.job import Job, Kind
+from tests.unit.handlers.image.conftest import MIB, Render
+from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
+
+pillow_heif.register_heif_opener()
+SIZE = (4000, 3000)
+_RENDER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from handlers.image import pipeline, worker
+from handlers.image.job import Job
+worker.build()
+job = Job.decode(sys.argv[1])
+print(pipeline.survey(job).memory)
+with ThreadPoolExecutor(worker.ENCODERS) as encoders:
+    pipeline.render(job, encoders)
+with open("/proc/self/status") as status:  # what getrusage tells begins with the parent's own
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024)
+"""
+
+
+def clear(size: tuple[int, int] = SIZE) -> Image.Image:
+    """With an alpha channel that is not idle."""
+    picture = quarters(size)
+    picture.putalpha(Image.linear_gradient("L").resize(size))
+    return picture
+
+
+def moving(image: Image.Image, kind: str) -> bytes:
+    return saved(image, kind, save_all=True, append_images=[image.rotate(180)])
+
+
+KINDS = {
+    "progressive jpeg": (saved(quarters(SIZE), "JPEG", progressive=True, subsampling=0), "image/jpeg"),
+    "cmyk jpeg": (saved(quarters(SIZE).convert("CMYK"), "JPEG"), "image/jpeg"),
+    "palette": (saved(quarters(SIZE).quantize(16), "PNG", transparency=1), "image/png"),
+    "16 bits": (saved(quarters(SIZE).convert("I;16"), "PNG"), "image/png"),
+    "png": (saved(clear(), "PNG"), "image/png"),
+    "webp": (saved(clear(), "WEBP", method=0), "image/webp"),
+    "lossless webp": (saved(clear(), "WEBP", lossless=True, method=0), "image/webp"),
+    "moving webp": (moving(clear(), "WEBP"), "image/webp"),
+    "gif": (saved(quarters(SIZE).quantize(16), "GIF"), "image/gif"),
+    "moving gif": (moving(quarters(SIZE).quantize(16), "GIF"), "image/gif"),
+    "tiff": (saved(quarters(SIZE), "TIFF"), "image/tiff"),
+    "avif": (saved(clear(), "AVIF", speed=10), "image/avif"),
+    "heic": (saved(clear(), "HEIF"), "image/heic"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rendering_takes_no_more_than_was_said(kind: str, tmp_path: Path) -> None:
+    content, content_type = KINDS[kind]
+    (tmp_path / "source").write_bytes(content)
+    job = Job(Kind.RENDER, str(tmp_path / "source"), content_type, str(tmp_path), 100_000_000, 200_000_000)
+    done = subprocess.run(
+        [sys.executable, "-c", _RENDER, job.encode()],
+        cwd=Path(__file__).parents[4],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    said, took = (int(line) for line in done.stdout.split())
+    assert took <= said
+    assert said < 900 * MIB, "a dozen megapixels never fill a child"
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG"])
+async def test_the_largest_pictures_that_settings_allow_are_rendered(kind: str, render: Render) -> None:
+    size = (9990, 10_000)
+    options = {"method": 0} if kind == "WEBP" else {"compress_level": 1}
+    picture = Image.new("RGBA", size, (200, 40, 40, 128))
+    rendered = await render(saved(picture, kind, **options))
+    assert (rendered.width, rendered.height) == size
+
+
+async def test_the_tallest_pictures_are_rendered(render: Render) -> None:
+    rendered = await render(saved(clear((1920, 16_383)), "PNG", compress_level=1))
+    assert rendered.files[-1].height == 16_383
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "RGB", "RGBA"])
+async def test_large_pictures_look_as_they_should_in_every_mode(mode: str, render: Render) -> None:
+    """They go to libvips a band at a time; a seam, or a band in another mode, would show."""
+    source = (clear if mode in {"LA", "RGBA"} else quarters)((2403, 1701)).convert(mode)
+    assert difference(opened(await render(saved(source, "PNG"))), source) < 8
+
+
+async def test_of_an_animation_of_vast_frames_the_first_is_shown(render: Render) -> None:
+    rendered = await render(moving(quarters((6600, 5000)).quantize(8), "GIF"))
+    assert any(note.startswith("first_frame") for note in rendered.notes)
