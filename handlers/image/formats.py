@@ -4,7 +4,7 @@ from handlers.sniff import sniff
 from media.errors import Code, RejectedError
 
 DECODERS: dict[str, tuple[str, ...]] = {
-    "image/jpeg": ("JPEG", "MPO"),
+    "image/jpeg": ("JPEG",),  # opens an MPO as what it is, too
     "image/png": ("PNG",),
     "image/webp": ("WEBP",),
     "image/gif": ("GIF",),

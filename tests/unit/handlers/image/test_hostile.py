@@ -1,7 +1,6 @@
 """Files made to hurt: each costs only itself, ends with a code, and leaves nothing behind."""
 
 import asyncio
-import io
 import struct
 import zlib
 from dataclasses import replace
@@ -9,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from handlers.image.job import Kind
@@ -191,50 +188,6 @@ async def test_a_full_disk_under_a_child_is_not_the_file_s_fault(
     assert caught.value.counted is not full, "a child that was taken over may say so for ever"
     assert not list(out.iterdir())
     await renderer.render(tmp_path / "source", out)
-
-
-SEEDS = [
-    saved(quarters((48, 32)), "JPEG"),
-    saved(quarters((48, 32)).convert("RGBA"), "PNG"),
-    saved(quarters((48, 32)), "WEBP"),
-    saved(quarters((48, 32)), "GIF"),
-    saved(quarters((48, 32)), "TIFF", compression="tiff_lzw"),
-    saved(quarters((48, 32)), "AVIF", speed=10),
-    apng((20, 20), 3),
-]
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """A real picture with a few bytes changed, and perhaps cut or with something appended."""
-    data = bytearray(draw(st.sampled_from(SEEDS)))
-    for _ in range(draw(st.integers(0, 6))):
-        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
-    end = draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))
-    return bytes(data[:end]) + draw(st.binary(max_size=40))
-
-
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-@given(source=st.one_of(st.binary(max_size=300), damaged()))
-async def test_whatever_bytes_come_the_end_is_a_picture_or_a_code(
-    source: bytes, renderer: ImageRenderer, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir(exist_ok=True)
-    path = tmp_path / "source"
-    path.write_bytes(source)
-    try:
-        rendered = await renderer.render(path, out)
-    except RejectedError:
-        assert not list(out.iterdir())
-        return
-    assert {file.path for file in rendered.files} == set(out.iterdir())
-    for file in rendered.files:
-        with Image.open(io.BytesIO(file.path.read_bytes())) as image:
-            assert image.size == (file.width, file.height)
-        file.path.unlink()
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real files is not beside the repository")
