@@ -6,7 +6,8 @@ import structlog
 
 from handlers.transcode.check.alternatives import as_variant, check_groups, with_largest
 from handlers.transcode.check.conformance import judge
-from handlers.transcode.check.measure import Measured, measure
+from handlers.transcode.check.i_frames import check_i_frames
+from handlers.transcode.check.measure import SAMPLE, Measured, measure
 from handlers.transcode.check.playlist import PlaylistError, Variant, parse_master, parse_media
 from handlers.transcode.check.report import Finding, Report, Rule
 from handlers.transcode.check.source import SourceError
@@ -123,7 +124,8 @@ class Completion:
             for entry in entries
             if entry.resolution and not entry.i_frame_rates
         ]
-        return _Made(final, text, judge(final, [*missing, *check_groups(master)], sounds))
+        frames = await check_i_frames(source, master_key, master.i_frames, final, SAMPLE)
+        return _Made(final, text, judge(final, [*missing, *frames, *check_groups(master)], sounds))
 
 
 def _in_order(pairs: list[tuple[Measured, MasterEntry]]) -> list[tuple[Measured, MasterEntry]]:

@@ -1,17 +1,21 @@
-"""`python -m handlers.transcode.check [--json] URL|DIR|FILE`: exits with 0 when clean, 1 when not, 2 for wrong use."""
+"""`python -m handlers.transcode.check [--json] [--sample] [--deadline S] URL|DIR|FILE`.
+
+Exits with 0 when clean, 1 when not, 2 for wrong use.
+"""
 
 import argparse
 import asyncio
 import sys
 
-from handlers.transcode.check.conformance import check
+from handlers.transcode.check.conformance import DEADLINE, check
+from handlers.transcode.check.measure import FULL, READ_WHOLE, SAMPLE, Depth
 from handlers.transcode.check.report import Report
 from handlers.transcode.check.source import SourceError, open_source
 
 
-async def run(target: str) -> Report:
+async def run(target: str, depth: Depth, deadline: float) -> Report:
     async with open_source(target) as (source, master):
-        return await check(source, master)
+        return await check(source, master, depth, deadline)
 
 
 def main() -> int:
@@ -20,9 +24,11 @@ def main() -> int:
     )
     parser.add_argument("target", help="a master playlist's address, or a folder or file")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--sample", action="store_true", help=f"read {READ_WHOLE} segments of a variant, not all")
+    parser.add_argument("--deadline", type=float, default=DEADLINE, metavar="S", help="seconds for everything (600)")
     options = parser.parse_args()
     try:
-        report = asyncio.run(run(options.target))
+        report = asyncio.run(run(options.target, SAMPLE if options.sample else FULL, options.deadline))
     except (SourceError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

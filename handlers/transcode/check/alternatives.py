@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from handlers.transcode.check.measure import Measured, measure
+from handlers.transcode.check.measure import Depth, Measured, measure
 from handlers.transcode.check.playlist import Alternative, Master, PlaylistError, Variant
 from handlers.transcode.check.report import Finding, Rule
 from handlers.transcode.check.source import Source, SourceError
@@ -26,7 +26,7 @@ def with_largest(one: Measured, sounds: Sequence[Measured]) -> Measured:
     return replace(one, beside=max(sounds, key=lambda sound: sound.peak, default=None))
 
 
-async def measure_sounds(source: Source, base: str, master: Master) -> Sounds:
+async def measure_sounds(source: Source, base: str, master: Master, depth: Depth) -> Sounds:
     """Measure every sound that has a playlist of its own, and check what is said of all of them."""
     groups: dict[str, list[Measured]] = {}
     findings = [*check_groups(master)]
@@ -34,7 +34,7 @@ async def measure_sounds(source: Source, base: str, master: Master) -> Sounds:
         if not sound.uri:
             continue
         try:
-            groups.setdefault(sound.group, []).append(await measure(source, base, as_variant(sound.uri)))
+            groups.setdefault(sound.group, []).append(await measure(source, base, as_variant(sound.uri), depth))
         except (SourceError, PlaylistError) as error:
             findings.append(Finding(Rule.READABLE, sound.uri.partition("?")[0], str(error)))
     return Sounds(groups, findings)

@@ -1,41 +1,57 @@
 """The checks: HLS (RFC 8216) and Apple's authoring rules, measured on the segments themselves."""
 
-import math
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
-from urllib.parse import urlsplit
+import asyncio
+from collections.abc import Sequence
 
 from handlers.transcode.check.alternatives import measure_sounds
-from handlers.transcode.check.measure import Measured, measure
-from handlers.transcode.check.playlist import Master, PlaylistError, Variant, is_master, parse_master, parse_media
-from handlers.transcode.check.report import Finding, Report, Rule, VariantReport
+from handlers.transcode.check.declared import check_declared
+from handlers.transcode.check.i_frames import check_i_frames
+from handlers.transcode.check.measure import FULL, Depth, Measured, measure
+from handlers.transcode.check.playlist import Master, PlaylistError, is_master, parse_master
+from handlers.transcode.check.report import Finding, Report, Rule, VariantReport, short
 from handlers.transcode.check.source import Source, SourceError
-from handlers.transcode.check.timing import drifts
+from handlers.transcode.check.structure import check_master, check_media
+from handlers.transcode.check.tracks import check_alignment, check_length, check_tracks
 
-TOLERANCE = 0.10
-"""Apple's authoring rules for VOD: measured bit rates within 10 % of what is declared."""
-FALLBACK_FRAME = 1 / 24
-"""Seconds that two variants may differ by where no frame rate is declared."""
+DEADLINE = 600.0
+"""Seconds for everything: a folder of an hour's five rungs, read whole, takes some two minutes."""
+MAX_PLAYLISTS = 100
+"""That a master may name: the largest ladders have some 30 variants, as many I-frame playlists, and 20 languages."""
 
 
-async def check(source: Source, address: str) -> Report:
-    """Reads the master playlist at `address`, measures all it names, and reports every breach."""
+async def check(source: Source, address: str, depth: Depth = FULL, deadline: float = DEADLINE) -> Report:
+    """Reads the master playlist at `address`, measures all it names within `deadline` seconds, reports every breach."""
+    try:
+        async with asyncio.timeout(deadline):
+            return await _check(source, address, depth)
+    except TimeoutError:
+        return Report((), (Finding(Rule.LIMITS, short(address), f"not finished within {deadline:.0f} s"),))
+
+
+async def _check(source: Source, address: str, depth: Depth) -> Report:
     try:
         text = (await source.read(address)).decode("utf-8", errors="replace")
         master = parse_master(text)
     except (SourceError, PlaylistError) as error:
-        return Report((), (Finding(Rule.READABLE, _short(address), str(error)),))
+        return Report((), (Finding(Rule.READABLE, short(address), str(error)),))
     if not is_master(text):
-        return Report((), (Finding(Rule.VARIANTS, _short(address), "it lists no variants"),))
-    sounds = await measure_sounds(source, address, master)
-    findings = [*_check_master(master, address), *sounds.findings]
+        return Report((), (Finding(Rule.VARIANTS, short(address), "it lists no variants"),))
+    named = len(master.variants) + len(master.i_frames) + len(master.alternatives)
+    if named > MAX_PLAYLISTS:
+        return Report((), (Finding(Rule.LIMITS, short(address), f"it names {named} playlists"),))
+    return await _measured(source, address, master, depth)
+
+
+async def _measured(source: Source, address: str, master: Master, depth: Depth) -> Report:
+    sounds = await measure_sounds(source, address, master, depth)
+    findings = [*check_master(master, address), *sounds.findings]
     measured: list[Measured] = []
-    for variant in master.variants:
+    for variant in {(one.uri, one.groups): one for one in master.variants}.values():
         try:
-            measured.append(sounds.beside(await measure(source, address, variant)))
+            measured.append(sounds.beside(await measure(source, address, variant, depth)))
         except (SourceError, PlaylistError) as error:
-            findings.append(Finding(Rule.READABLE, _short(variant.uri), str(error)))
-    findings += [finding for uri in master.i_frame_uris for finding in await _check_i_frames(source, address, uri)]
+            findings.append(Finding(Rule.READABLE, short(variant.uri), str(error)))
+    findings += await check_i_frames(source, address, master.i_frames, measured, depth)
     return judge(measured, findings, [sound for group in sounds.groups.values() for sound in group])
 
 
@@ -43,138 +59,29 @@ def judge(measured: Sequence[Measured], findings: Sequence[Finding] = (), sounds
     """The report on variants and sounds that were measured, with the findings on whatever else was looked at."""
     found = [*findings]
     for sound in sounds:
-        found += [*_check_media(sound), *_check_length(sound, measured), *_check_durations(sound)]
+        found += [*check_media(sound), *check_length(sound, measured), *check_tracks(sound)]
     for one in measured:
-        found += [*_check_attributes(one.variant), *_check_media(one), *_check_bandwidth(one), *_check_pictures(one)]
-        found += _check_durations(one)
-    found += _check_alignment([one for one in measured if not one.variant.audio_only])
-    return Report(tuple(_report(one) for one in measured), tuple(found))
+        found += [*check_media(one), *check_declared(one), *check_tracks(one)]
+    found += check_alignment([one for one in measured if not one.variant.audio_only])
+    notes = [note for one in (*measured, *sounds) if (note := _note(one))]
+    return Report(tuple(_report(one) for one in measured), tuple(found), tuple(notes))
 
 
-def _check_master(master: Master, address: str) -> Iterator[Finding]:
-    pictures = [variant for variant in master.variants if not variant.audio_only]
-    if len(master.i_frame_uris) < len(pictures):
-        message = f"{len(master.i_frame_uris)} I-frame playlists for {len(pictures)} variants"
-        yield Finding(Rule.I_FRAMES, _short(address), message)
-
-
-def _check_attributes(variant: Variant) -> Iterator[Finding]:
-    wanted: dict[str, object] = {
-        "BANDWIDTH": variant.bandwidth,
-        "AVERAGE-BANDWIDTH": variant.average_bandwidth,
-        "CODECS": variant.codecs,
-    }
-    if not variant.audio_only:
-        wanted |= {"RESOLUTION": variant.resolution, "FRAME-RATE": variant.frame_rate}
-    missing = [name for name, value in wanted.items() if not value]
-    if missing:
-        yield Finding(Rule.ATTRIBUTES, _short(variant.uri), f"without {', '.join(missing)}")
-
-
-def _check_media(one: Measured) -> Iterator[Finding]:
-    where, media = _short(one.variant.uri), one.media
-    if not media.ended:
-        yield Finding(Rule.COMPLETE, where, "without #EXT-X-ENDLIST")
-    if not media.segments or not all(one.sizes):
-        yield Finding(Rule.COMPLETE, where, "no segments" if not media.segments else "empty segments")
-    if media.target is None:
-        yield Finding(Rule.TARGET_DURATION, where, "without #EXT-X-TARGETDURATION")
-        return
-    # RFC 8216, 4.3.3.1: each duration, rounded to the nearest whole second, is at most the target.
-    long = [segment for segment in media.segments if math.floor(segment.duration + 0.5) > media.target]
-    if long:
-        message = f"{len(long)} segments above {media.target} s, the first {_short(long[0].uri)}"
-        yield Finding(Rule.TARGET_DURATION, where, message)
-
-
-def _check_length(sound: Measured, variants: Sequence[Measured]) -> Iterator[Finding]:
-    """Played instead of a variant's own, it must not end more than a segment before or after."""
-    longest = max((one.duration for one in variants), default=sound.duration)
-    if abs(sound.duration - longest) > (sound.media.target or 0):
-        message = f"it lasts {sound.duration:.3f} s, the variants {longest:.3f} s"
-        yield Finding(Rule.SOUNDS, _short(sound.variant.uri), message)
-
-
-def _check_bandwidth(one: Measured) -> Iterator[Finding]:
-    """The peak may be that of the RFC's window, or of the fullest segment, however short: packagers differ."""
-    checks = (
-        ("BANDWIDTH", one.variant.bandwidth, (one.peak, one.fullest)),
-        ("AVERAGE-BANDWIDTH", one.variant.average_bandwidth, (one.average,)),
-    )
-    for name, declared, measured in checks:
-        if declared and not any(abs(declared - rate) <= rate * TOLERANCE for rate in measured):
-            yield Finding(Rule.BANDWIDTH, _short(one.variant.uri), f"{name} {declared}, measured {measured[0]}")
-
-
-def _check_pictures(one: Measured) -> Iterator[Finding]:
-    if one.variant.audio_only or one.media.opaque:
-        return
-    bad = [one.media.segments[number] for number, picture in one.pictures.items() if picture is None or not picture.idr]
-    if bad:
-        message = f"{len(bad)} segments do not begin with an IDR picture, the first is {_short(bad[0].uri)}"
-        yield Finding(Rule.KEY_FRAMES, _short(one.variant.uri), message)
-
-
-def _check_durations(one: Measured) -> Iterator[Finding]:
-    """What is in the segments must be where the playlist says, from the beginning of all to the end of all."""
+def _note(one: Measured) -> str:
+    where, count = short(one.variant.uri), len(one.sizes)
+    if one.media.encrypted:
+        return f"{where}: its segments are encrypted, only their sizes were looked at"
     if one.media.opaque:
-        return
-    where = _short(one.variant.uri)
-    for drift in drifts(one.media, one.seen, one.last):
-        yield Finding(Rule.DURATIONS, where, f"{_short(one.media.segments[drift.segment].uri)}: {drift}")
-    for kind in sorted(one.seen.get(0, {}).keys() - one.last.keys()) if one.last else ():
-        yield Finding(Rule.DURATIONS, where, f"the {kind} is missing at the end")
-
-
-def _check_alignment(measured: Sequence[Measured]) -> Iterator[Finding]:
-    """All variants must be cut at the same instants, to within a frame, by playlist and by time stamps."""
-    if not measured:
-        return
-    first = measured[0]
-    frame = 1 / first.variant.frame_rate if first.variant.frame_rate else FALLBACK_FRAME
-    for other in measured[1:]:
-        where = _short(other.variant.uri)
-        if len(other.media.segments) != len(first.media.segments):
-            message = (
-                f"{len(other.media.segments)} segments, {_short(first.variant.uri)} has {len(first.media.segments)}"
-            )
-            yield Finding(Rule.ALIGNMENT, where, message)
-            continue
-        off = [at for at, (a, b) in enumerate(zip(_starts(first), _starts(other), strict=True)) if abs(a - b) > frame]
-        if off:
-            yield Finding(
-                Rule.ALIGNMENT, where, f"cut elsewhere than {_short(first.variant.uri)} from segment {off[0]} on"
-            )
-
-
-def _starts(one: Measured) -> list[float]:
-    """When each segment begins, in seconds: by its first picture where it was looked into, else by the playlist."""
-    listed = accumulate((segment.duration for segment in one.media.segments), initial=0.0)
-    if not all(one.pictures.values()):
-        return [*listed][:-1]
-    seen = {number: picture.pts for number, picture in one.pictures.items() if picture}
-    # A stream's clock begins anywhere: what is only listed is counted from the first picture on.
-    return [seen.get(number, time + seen.get(0, 0.0)) for number, time in enumerate([*listed][:-1])]
-
-
-async def _check_i_frames(source: Source, base: str, uri: str) -> list[Finding]:
-    address = source.resolve(base, uri)
-    try:
-        media = parse_media((await source.read(address)).decode("utf-8", errors="replace"))
-        if not (media.i_frames_only and media.segments):
-            return [Finding(Rule.I_FRAMES, _short(uri), "not an I-frame playlist, or an empty one")]
-        first = media.segments[0]
-        _, size = await source.look(source.resolve(address, first.uri), offset=0, length=1)
-    except (SourceError, PlaylistError) as error:
-        return [Finding(Rule.I_FRAMES, _short(uri), str(error))]
-    if first.size is not None and (first.offset or 0) + first.size > size:
-        return [Finding(Rule.I_FRAMES, _short(uri), "its first range lies outside of the file")]
-    return []
+        return f"{where}: its segments are fragmented MP4, only their sizes were looked at"
+    if one.examined < count:
+        return f"{where}: {one.examined} of {count} segments were read whole, {len(one.seen)} at their beginning"
+    strange = any(inside.picture and not inside.judged for inside in one.seen.values())
+    return f"{where}: its pictures are of a coding that is not looked into" if strange else ""
 
 
 def _report(one: Measured) -> VariantReport:
     return VariantReport(
-        uri=_short(one.variant.uri),
+        uri=short(one.variant.uri),
         resolution=one.variant.resolution,
         codecs=one.variant.codecs,
         frame_rate=one.variant.frame_rate,
@@ -184,9 +91,5 @@ def _report(one: Measured) -> VariantReport:
         measured_bandwidth=one.peak,
         declared_average=one.variant.average_bandwidth,
         measured_average=one.average,
+        examined=one.examined,
     )
-
-
-def _short(address: str) -> str:
-    """The last part of an address, without its query: that may hold a signature."""
-    return urlsplit(address).path.rpartition("/")[2] or address[:80]

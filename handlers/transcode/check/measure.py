@@ -1,38 +1,68 @@
-"""What one variant turns out to be: the sizes of its segments, what they begin with, and the bit rates that follow."""
+"""What one variant turns out to be: the sizes of its segments, what is in them, and the bit rates that follow."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from handlers.transcode.check.playlist import Media, Segment, Variant, parse_media
-from handlers.transcode.check.segment import FirstPicture, first_picture
+from handlers.transcode.check.playlist import Media, Variant, parse_media
+from handlers.transcode.check.rates import average, fullest, peak
+from handlers.transcode.check.segment import Contents, FirstPicture, contents
 from handlers.transcode.check.source import Source
-from handlers.transcode.check.timing import Spans, spans
 
 LOOKED_AT = 200
-"""Segments of one variant that are looked into, evenly spread; the sizes of all others are asked for alone."""
+"""Segments of one variant that a sample looks into, evenly spread; the sizes of all others are asked for alone."""
+READ_WHOLE = 40
+"""Segments of one variant that a sample reads to their end: all of four minutes, a fifteenth of an hour."""
 HEAD = 64 * 1024
 """Bytes of a segment that are looked at: tables, parameter sets and the beginning of the first picture."""
 WHOLE = 32 * 1024 * 1024
-"""Bytes of the last segment, which is looked at from end to end: four times what 6 s at 8.5 Mbit/s have."""
-PARALLEL = 8
+"""Bytes of one segment that are gone through at most: four times what 6 s at 8.5 Mbit/s have."""
+PARALLEL = 4
+"""Segments in memory at a time: 128 MiB, and once more what is being put together."""
+
+
+type Place = tuple[str, int | None, int | None]
+"""Address, offset and size of a segment, the latter two where the playlist says them."""
+type Looked = tuple[int, Contents | None]
+"""How many bytes it has, and what is in them if they were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many segments of a variant are read whole, and how many at their beginning; None is all."""
+
+    whole: int | None
+    heads: int | None
+
+
+FULL = Depth(None, None)
+SAMPLE = Depth(READ_WHOLE, LOOKED_AT)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One variant. `sizes` are bytes, one for each segment; `pictures` what those begin with that were looked into.
-    `seen` says when tracks begin in them, `last` when they end in the last one (nothing, where it was not read whole).
+    """One variant. `sizes` are bytes, one for each segment; `seen` is what is in those that were looked into.
 
-    `beside` is the largest of the sounds that may be played with it instead of its own: its rates count too
-    (RFC 8216, 4.3.4.2).
+    `addresses` are where the segments lie. `beside` is the largest of the sounds that may be played with it instead
+    of its own: its rates count too (RFC 8216, 4.3.4.2).
     """
 
     variant: Variant
     media: Media
     sizes: tuple[int, ...]
-    pictures: dict[int, FirstPicture | None]
-    seen: dict[int, Spans]
-    last: Spans
+    seen: dict[int, Contents]
+    addresses: tuple[str, ...]
     beside: "Measured | None" = None
+
+    @property
+    def pictures(self) -> dict[int, FirstPicture | None]:
+        """What those segments begin with that were looked into."""
+        return {number: one.first for number, one in self.seen.items()}
+
+    @property
+    def examined(self) -> int:
+        """Segments that were read whole."""
+        return sum(one.whole for one in self.seen.values())
 
     @property
     def duration(self) -> float:
@@ -42,8 +72,7 @@ class Measured:
     @property
     def average(self) -> int:
         """Bits per second over the whole variant."""
-        own = round(sum(self.sizes) * 8 / self.duration) if self.duration else 0
-        return own + (self.beside.average if self.beside else 0)
+        return round(average(self._pieces())) + (self.beside.average if self.beside else 0)
 
     @property
     def peak(self) -> int:
@@ -52,61 +81,83 @@ class Measured:
         A variant shorter than that is one run.
         """
         target = self.media.target or max((segment.duration for segment in self.media.segments), default=0)
-        peak = 0.0
-        for begin in range(len(self.sizes)):
-            duration = size = 0.0
-            for segment, length in zip(self.media.segments[begin:], self.sizes[begin:], strict=True):
-                duration, size = duration + segment.duration, size + length
-                if duration > 1.5 * target:
-                    break
-                if duration >= 0.5 * target:
-                    peak = max(peak, size * 8 / duration)
-        return round(peak) + (self.beside.peak if self.beside else 0) if peak else self.average
+        own = round(peak(self._pieces(), target))
+        return own + (self.beside.peak if self.beside else 0) if own else self.average
 
     @property
     def fullest(self) -> int:
         """Bits per second of the segment that has most."""
-        pairs = zip(self.media.segments, self.sizes, strict=True)
-        own = max((size * 8 / segment.duration for segment, size in pairs if segment.duration), default=0.0)
-        return round(own) + (self.beside.fullest if self.beside else 0)
+        return round(fullest(self._pieces())) + (self.beside.fullest if self.beside else 0)
+
+    def _pieces(self) -> Iterable[tuple[float, int]]:
+        return zip((segment.duration for segment in self.media.segments), self.sizes, strict=True)
 
 
-async def measure(source: Source, base: str, variant: Variant) -> Measured:
+async def measure(source: Source, base: str, variant: Variant, depth: Depth = SAMPLE) -> Measured:
     """Read a variant's playlist and measure what it names. Raises SourceError and PlaylistError."""
     address = source.resolve(base, variant.uri)
     media = parse_media((await source.read(address)).decode("utf-8", errors="replace"))
-    step = max(1, len(media.segments) // LOOKED_AT)
-    room = asyncio.Semaphore(PARALLEL)
-
-    async def look(segment: Segment, length: int) -> tuple[bytes, int]:
-        async with room:
-            return await source.look(source.resolve(address, segment.uri), offset=segment.offset or 0, length=length)
-
-    def wanted(number: int, segment: Segment) -> int:
-        if number == len(media.segments) - 1 and not media.opaque:
-            return min(WHOLE, segment.size or WHOLE)
-        return min(HEAD, segment.size or HEAD) if number % step == 0 else 1
-
-    tasks = [
-        asyncio.create_task(look(segment, wanted(number, segment))) for number, segment in enumerate(media.segments)
-    ]
-    try:
-        found = await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    sizes = tuple(
-        total if segment.size is None else min(segment.size, max(0, total - (segment.offset or 0)))
-        for segment, (_, total) in zip(media.segments, found, strict=True)
-    )
-    heads = {number: data for number, (data, _) in enumerate(found) if number % step == 0}
-    whole = bool(sizes) and len(found[-1][0]) == sizes[-1]
+    addresses = tuple(source.resolve(address, segment.uri) for segment in media.segments)
+    looker = _Looker(source, media.opaque)
+    wanted = _wanted(len(addresses), depth)
+    # What is listed many times over is looked at once, as closely as any of its places asks for.
+    places: dict[Place, int] = {}
+    for number, (where, segment) in enumerate(zip(addresses, media.segments, strict=True)):
+        key = (where, segment.offset, segment.size)
+        places[key] = max(places.get(key, 0), wanted.get(number, 0))
+    found = await looker.all(places)
+    listed = [found[where, one.offset, one.size] for where, one in zip(addresses, media.segments, strict=True)]
     return Measured(
         variant,
         media,
-        sizes,
-        {number: first_picture(data) for number, data in heads.items()},
-        {number: spans(data[:HEAD]) for number, data in heads.items()},
-        await asyncio.to_thread(spans, found[-1][0]) if whole else {},
+        tuple(size for size, _ in listed),
+        {number: inside for number, (_, inside) in enumerate(listed) if inside and number in wanted},
+        addresses,
     )
+
+
+def _wanted(count: int, depth: Depth) -> dict[int, int]:
+    """How many bytes to read of each segment; of those that are not in it none."""
+    heads = dict.fromkeys(spread(count, depth.heads), HEAD)
+    return {**heads, **dict.fromkeys(spread(count, depth.whole), WHOLE)}
+
+
+def spread(count: int, most: int | None) -> list[int]:
+    """At most so many numbers below `count`, evenly spread, the first and the last among them."""
+    if most is None or count <= most:
+        return [*range(count)]
+    return [number * (count - 1) // (most - 1) for number in range(most)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Looker:
+    source: Source
+    opaque: bool
+
+    async def all(self, places: dict[Place, int]) -> dict[Place, Looked]:
+        """Size and contents of each; the first that cannot be read ends it."""
+        waiting = iter(places.items())
+        found: dict[Place, Looked] = {}
+
+        async def work() -> None:
+            for place, length in waiting:
+                found[place] = await self.look(*place, length)
+
+        tasks = [asyncio.create_task(work()) for _ in range(PARALLEL)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return found
+
+    async def look(self, address: str, offset: int | None, size: int | None, length: int) -> Looked:
+        begin = offset or 0
+        wanted = 0 if self.opaque else min(length, WHOLE if size is None else size)
+        data, total = await self.source.look(address, offset=begin, length=wanted)
+        available = max(0, total - begin)
+        own = available if size is None else min(size, available)
+        if not wanted:
+            return own, None
+        return own, await asyncio.to_thread(contents, data, whole=len(data) == own)

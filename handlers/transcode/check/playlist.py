@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+MAX_SEGMENTS = 100_000
+"""Of one playlist: more than a day and a half at a picture a second, which only an I-frame playlist names."""
 ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 
 
@@ -22,6 +24,17 @@ class Variant:
     frame_rate: float | None
     audio_only: bool
     audio_group: str = ""
+    groups: tuple[str, ...] = ()
+    """What may be played with it: sounds, pictures, subtitles, captions. Only by these may an address come twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class IFrames:
+    """One `EXT-X-I-FRAME-STREAM-INF`. Bandwidths are bits per second."""
+
+    uri: str
+    bandwidth: int | None = None
+    average_bandwidth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +52,13 @@ class Alternative:
 @dataclass(frozen=True, slots=True)
 class Master:
     variants: tuple[Variant, ...]
-    i_frame_uris: tuple[str, ...]
+    i_frames: tuple[IFrames, ...]
     alternatives: tuple[Alternative, ...] = ()
+    version: int = 1
+
+    @property
+    def i_frame_uris(self) -> tuple[str, ...]:
+        return tuple(one.uri for one in self.i_frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +75,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Media:
+    """`version` is what it says of itself, `needed` the least that has all it uses, and `feature` the reason."""
+
     target: int | None
     segments: tuple[Segment, ...]
     ended: bool
     i_frames_only: bool
     init_uri: str | None
     encrypted: bool
+    version: int = 1
+    needed: int = 1
+    feature: str = ""
 
     @property
     def opaque(self) -> bool:
@@ -82,10 +105,15 @@ def parse_master(text: str) -> Master:
         for number, line in enumerate(lines)
         if line.startswith("#EXT-X-STREAM-INF:")
     ]
-    i_frames = [_attributes(line).get("URI", "") for line in lines if line.startswith("#EXT-X-I-FRAME-STREAM-INF:")]
+    i_frames = [_attributes(line) for line in lines if line.startswith("#EXT-X-I-FRAME-STREAM-INF:")]
     media = [_attributes(line) for line in lines if line.startswith("#EXT-X-MEDIA:")]
     sounds = [_alternative(attributes) for attributes in media if attributes.get("TYPE") == "AUDIO"]
-    return Master(tuple(variants), tuple(uri for uri in i_frames if uri), tuple(sounds))
+    return Master(
+        tuple(variants),
+        tuple(_i_frames(attributes) for attributes in i_frames if attributes.get("URI")),
+        tuple(sounds),
+        _version(lines),
+    )
 
 
 def parse_media(text: str) -> Media:
@@ -94,6 +122,7 @@ def parse_media(text: str) -> Media:
     target = _tag(lines, "#EXT-X-TARGETDURATION:")
     init = _tag(lines, "#EXT-X-MAP:")
     key = _tag(lines, "#EXT-X-KEY:")
+    needed, feature = _needed(lines)
     return Media(
         target=None if target is None else int(_number(target)),
         segments=tuple(_segments(lines)),
@@ -101,7 +130,32 @@ def parse_media(text: str) -> Media:
         i_frames_only="#EXT-X-I-FRAMES-ONLY" in lines,
         init_uri=_attributes(init).get("URI") if init else None,
         encrypted=bool(key) and _attributes(key or "").get("METHOD") != "NONE",
+        version=_version(lines),
+        needed=needed,
+        feature=feature,
     )
+
+
+def _version(lines: list[str]) -> int:
+    """Without the tag it is 1."""
+    return int(_number(_tag(lines, "#EXT-X-VERSION:") or "1"))
+
+
+def _needed(lines: list[str]) -> tuple[int, str]:
+    """The least version of a media playlist that knows the tags in it, and the tag that asks for most (RFC 8216, 7)."""
+    i_frames = "#EXT-X-I-FRAMES-ONLY" in lines
+    asked = [(1, "")]
+    for line in lines:
+        tag, _, rest = line.partition(":")
+        if tag == "#EXTINF" and "." in rest.partition(",")[0]:
+            asked.append((3, "#EXTINF with a decimal point"))
+        elif tag in {"#EXT-X-BYTERANGE", "#EXT-X-I-FRAMES-ONLY"}:
+            asked.append((4, tag))
+        elif tag == "#EXT-X-MAP":
+            asked.append((5, tag) if i_frames else (6, tag))
+        elif tag == "#EXT-X-KEY":
+            asked.append((5, tag) if "KEYFORMAT" in rest else (2 if ",IV=" in rest else 1, tag))
+    return max(asked)
 
 
 def _lines(text: str) -> list[str]:
@@ -127,10 +181,22 @@ def _segments(lines: list[str]) -> list[Segment]:
         elif not line.startswith("#"):
             if duration is None:
                 raise PlaylistError(f"{line[:80]} has no #EXTINF")
+            if len(found) == MAX_SEGMENTS:
+                raise PlaylistError(f"it names more than {MAX_SEGMENTS} segments")
+            if size is not None and offset is None:
+                offset = _after(found, line)
             found.append(Segment(line, duration, size, offset, anew))
             duration = size = offset = None
             anew = False
     return found
+
+
+def _after(found: list[Segment], uri: str) -> int:
+    """Where a range without an offset begins: behind the one before it, of the same file (RFC 8216, 4.3.2.2)."""
+    last = found[-1] if found else None
+    if last is None or last.uri != uri or last.size is None or last.offset is None:
+        raise PlaylistError(f"a range of {uri[:80]} says not where it begins, and follows no other of it")
+    return last.offset + last.size
 
 
 def _variant(attributes: dict[str, str], uri: str) -> Variant:
@@ -145,6 +211,15 @@ def _variant(attributes: dict[str, str], uri: str) -> Variant:
         frame_rate=_number(attributes["FRAME-RATE"]) if "FRAME-RATE" in attributes else None,
         audio_only=bool(known) and all(codec.startswith(("mp4a", "ac-3", "ec-3")) for codec in known),
         audio_group=attributes.get("AUDIO", ""),
+        groups=tuple(attributes.get(name, "") for name in ("AUDIO", "VIDEO", "SUBTITLES", "CLOSED-CAPTIONS")),
+    )
+
+
+def _i_frames(attributes: dict[str, str]) -> IFrames:
+    return IFrames(
+        attributes["URI"],
+        _optional(attributes.get("BANDWIDTH")),
+        _optional(attributes.get("AVERAGE-BANDWIDTH")),
     )
 
 

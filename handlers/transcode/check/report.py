@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 
 class Rule(StrEnum):
@@ -19,6 +20,16 @@ class Rule(StrEnum):
     ALIGNMENT = "alignment"
     DURATIONS = "durations"
     SOUNDS = "sounds"
+    CODECS = "codecs"
+    RESOLUTION = "resolution"
+    FRAME_RATE = "frame_rate"
+    DAMAGED = "damaged"
+    KEY_FRAME_INTERVAL = "key_frame_interval"
+    I_FRAME_RANGES = "i_frame_ranges"
+    I_FRAME_BANDWIDTH = "i_frame_bandwidth"
+    VERSION = "version"
+    REPEATED = "repeated"
+    LIMITS = "limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +55,16 @@ class VariantReport:
     measured_bandwidth: int
     declared_average: int | None
     measured_average: int
+    examined: int = 0
+    """Segments that were read from end to end, of all there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     variants: tuple[VariantReport, ...]
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+    """What was not looked into, and why: nothing is said of that."""
 
     @property
     def clean(self) -> bool:
@@ -60,10 +75,17 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{one.uri}: {one.resolution or 'sound'} {one.codecs} {one.segments} segments, {one.duration:.3f} s, "
+            f"{one.uri}: {one.resolution or 'sound'} {one.codecs} {one.segments} segments ({one.examined} read whole), "
+            f"{one.duration:.3f} s, "
             f"peak {one.measured_bandwidth} (declared {one.declared_bandwidth}), "
             f"average {one.measured_average} (declared {one.declared_average})"
             for one in self.variants
         ]
         lines += [f"{one.rule}: {one.where}: {one.message}" for one in self.findings]
+        lines += [f"not examined: {note}" for note in self.notes]
         return "\n".join([*lines, "clean" if self.clean else f"{len(self.findings)} findings"])
+
+
+def short(address: str) -> str:
+    """The last part of an address, without its query: that may hold a signature."""
+    return urlsplit(address).path.rpartition("/")[2] or address[:80]

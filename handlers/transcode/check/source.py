@@ -1,6 +1,7 @@
 """Where the checked HLS lies: a folder, or anywhere on the web."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,8 +10,13 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 
+PLAYLIST_BYTES = 16 * 1024 * 1024
+"""Of one playlist: the I-frame playlist of 8 h names 14,400 pictures, in some 1.5 MB."""
 MAX_BYTES = 256 * 1024 * 1024
-"""Of one playlist or segment; a 6 s segment at 8.5 Mbit/s has 6 MB."""
+"""Of a file whose server does not say its length, that are counted and not kept; a 6 s segment has 6 MB."""
+PIECE = 256 * 1024
+PLAIN = {"Accept-Encoding": "identity"}
+"""Lengths and ranges are then of what is looked at."""
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=20)
 
 
@@ -21,7 +27,7 @@ class SourceError(Exception):
 class Source(Protocol):
     """`resolve` finds what a playlist names, `read` gets its bytes, `look` some of them and how many there are.
 
-    Both raise SourceError.
+    Both raise SourceError. Whoever looks for no bytes wants the size.
     """
 
     def resolve(self, base: str, reference: str) -> str: ...
@@ -62,25 +68,28 @@ class WebSource:
 
     async def read(self, address: str) -> bytes:
         async with self._get(address, {}) as response:
-            return await _bounded(response.content)
+            data = await _some(response.content, PLAYLIST_BYTES + 1)
+        if len(data) > PLAYLIST_BYTES:
+            raise SourceError(f"it is larger than {PLAYLIST_BYTES} bytes")
+        return data
 
     async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
-        """Asks for a range; a server that knows none sends everything."""
-        async with self._get(address, {"Range": f"bytes={offset}-{offset + length - 1}"}) as response:
-            data = await _bounded(response.content)
+        """Asks for a range; of a server that knows none it takes no more than that either, and hangs up."""
+        last = offset + max(length, 1) - 1
+        async with self._get(address, {"Range": f"bytes={offset}-{last}"}) as response:
             if response.status != 206:  # noqa: PLR2004 - HTTP: a part
-                return data[offset : offset + length], len(data)
-            total = response.headers.get("Content-Range", "").rpartition("/")[2]
-        if not total.isdigit():
-            raise SourceError("the server does not say how long it is")
-        return data, int(total)
+                return await _part_of_all(response, offset, length)
+            begin, total = _content_range(response.headers.get("Content-Range", ""))
+            if begin != offset:
+                raise SourceError("the server sends another range than it was asked for")
+            return await _some(response.content, min(length, total - offset)), total
 
     @asynccontextmanager
     async def _get(self, address: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         if urlsplit(address).scheme not in {"http", "https"}:
             raise SourceError("it is not an http(s) address")
         try:
-            async with self._session.get(address, headers=headers) as response:
+            async with self._session.get(address, headers=headers | PLAIN) as response:
                 response.raise_for_status()
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -90,8 +99,8 @@ class WebSource:
 
 def _read_file(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SourceError(f"it is larger than {MAX_BYTES} bytes")
+        if path.stat().st_size > PLAYLIST_BYTES:
+            raise SourceError(f"it is larger than {PLAYLIST_BYTES} bytes")
         return path.read_bytes()
     except OSError as error:
         raise SourceError(error.strerror or "it cannot be read") from error
@@ -106,15 +115,39 @@ def _look_into(path: Path, offset: int, length: int) -> tuple[bytes, int]:
         raise SourceError(error.strerror or "it cannot be read") from error
 
 
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in content.iter_chunked(256 * 1024):
-        size += len(part)
-        if size > MAX_BYTES:
+async def _some(content: aiohttp.StreamReader, length: int) -> bytes:
+    """The next bytes, fewer only at the end."""
+    data = bytearray()
+    while len(data) < length and (piece := await content.read(min(PIECE, length - len(data)))):
+        data += piece
+    return bytes(data)
+
+
+async def _part_of_all(response: aiohttp.ClientResponse, offset: int, length: int) -> tuple[bytes, int]:
+    """A part of what comes from its beginning on; to its end only where nothing else tells how long it is."""
+    skipped = await _skip(response.content, offset)
+    data = await _some(response.content, length)
+    if response.content_length is not None:
+        return data, response.content_length
+    return data, skipped + len(data) + await _skip(response.content, MAX_BYTES)
+
+
+async def _skip(content: aiohttp.StreamReader, most: int) -> int:
+    """How many bytes went by. Raises SourceError when there are more than are counted."""
+    skipped = 0
+    while piece := await content.read(min(PIECE, most - skipped)):
+        skipped += len(piece)
+        if skipped >= MAX_BYTES:
             raise SourceError(f"it is larger than {MAX_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
+    return skipped
+
+
+def _content_range(header: str) -> tuple[int, int]:
+    """Where a part begins, and how long the whole is."""
+    found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", header)
+    if not found:
+        raise SourceError("the server does not say how long it is")
+    return int(found[1]), int(found[2])
 
 
 @asynccontextmanager

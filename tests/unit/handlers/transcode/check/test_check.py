@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,77 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from handlers.transcode.check.conformance import check
-from handlers.transcode.check.playlist import parse_media
-from handlers.transcode.check.report import Report, Rule
+from handlers.transcode.check.report import Rule
 from handlers.transcode.check.source import FolderSource, SourceError, open_source
-
-SIZES = {"low": "64x36", "high": "128x72"}
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two aligned variants of 14 s by ffmpeg, and a master playlist with measured numbers."""
-    folder = tmp_path_factory.mktemp("hls")
-    for name, size in SIZES.items():
-        encode(folder, name, size, gop=50)
-    write_master(folder)
-    return folder
-
-
-def encode_apart(folder: Path, name: str, picture: float, sound: float) -> None:
-    """As `encode`, with tracks that do not last equally long."""
-    inputs = ["-f", "lavfi", "-i", f"testsrc2=s={SIZES[name]}:r=25:d={picture}", "-f", "lavfi", "-i", f"sine=d={sound}"]
-    codecs = ["-c:v", "libx264", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0", "-c:a", "aac"]
-    package = ["-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod", "-hls_segment_filename"]
-    output = [str(folder / f"{name}_%d.ts"), str(folder / f"{name}.m3u8")]
-    subprocess.run(
-        ["ffmpeg", "-nostdin", "-v", "error", "-y", *inputs, *codecs, *package, *output], check=True, timeout=60
-    )
-
-
-@pytest.fixture
-def hls(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "hls")
-
-
-def encode(folder: Path, name: str, size: str, gop: int) -> None:
-    inputs = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=14", "-f", "lavfi", "-i", "sine=d=14"]
-    codecs = ["-c:v", "libx264", "-g", str(gop), "-keyint_min", str(gop), "-sc_threshold", "0", "-c:a", "aac"]
-    package = ["-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod", "-hls_segment_filename"]
-    output = [str(folder / f"{name}_%d.ts"), str(folder / f"{name}.m3u8")]
-    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *inputs, *codecs, *package, *output], check=True, timeout=60)
-
-
-def write_master(folder: Path) -> None:
-    lines = ["#EXTM3U", "#EXT-X-VERSION:6"]
-    for name, size in SIZES.items():
-        segments = parse_media((folder / f"{name}.m3u8").read_text()).segments
-        sizes = [(folder / segment.uri).stat().st_size for segment in segments]
-        peak = max(bytes_ * 8 / segment.duration for bytes_, segment in zip(sizes, segments, strict=True))
-        average = sum(sizes) * 8 / sum(segment.duration for segment in segments)
-        lines += [
-            (
-                f"#EXT-X-STREAM-INF:BANDWIDTH={peak:.0f},AVERAGE-BANDWIDTH={average:.0f},RESOLUTION={size},"
-                'FRAME-RATE=25.000,CODECS="avc1.64000a,mp4a.40.2"'
-            ),
-            f"{name}.m3u8",
-            f'#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1000,URI="{name}_iframes.m3u8"',
-        ]
-        (folder / f"{name}_iframes.m3u8").write_text(
-            "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-I-FRAMES-ONLY\n#EXTINF:6,\n#EXT-X-BYTERANGE:376@376\n"
-            f"{name}_0.ts\n#EXT-X-ENDLIST\n"
-        )
-    (folder / "master.m3u8").write_text("\n".join(lines) + "\n")
-
-
-async def report_of(folder: Path) -> Report:
-    return await check(FolderSource(folder), str((folder / "master.m3u8").resolve()))
-
-
-def edit(path: Path, pattern: str, replacement: str) -> None:
-    changed, count = re.subn(pattern, replacement, path.read_text(), count=1)
-    assert count
-    path.write_text(changed)
+from tests.unit.handlers.transcode.check.presentation import SIZES, edit, encode, report_of, write_master
 
 
 async def test_one_that_conforms(hls: Path) -> None:
@@ -150,7 +81,24 @@ BREACHES = {
     "resolution": ("master.m3u8", r"RESOLUTION=\d+x\d+,", "", Rule.ATTRIBUTES),
     "no i-frames": ("master.m3u8", r"#EXT-X-I-FRAME-STREAM-INF.*\n", "", Rule.I_FRAMES),
     "i-frames gone": ("master.m3u8", r"low_iframes", "gone", Rule.I_FRAMES),
-    "i-frame range": ("low_iframes.m3u8", r"376@376", "376@99999999", Rule.I_FRAMES),
+    "i-frame range": ("low_iframes.m3u8", r"(BYTERANGE:\d+)@\d+(?=\nlow_2)", r"\1@99999999", Rule.I_FRAME_RANGES),
+    "i-frames elsewhere": ("low_iframes.m3u8", r"@(?!0)\d+(?=\nlow_1)", "@188", Rule.I_FRAME_RANGES),
+    "i-frames cut short": ("low_iframes.m3u8", r"BYTERANGE:\d+@(?=\d+\nlow_1)", "BYTERANGE:188@", Rule.I_FRAME_RANGES),
+    "i-frames in no file": ("low_iframes.m3u8", r"\nlow_1.ts", "\ngone.ts", Rule.I_FRAMES),
+    "i-frame rate": ("master.m3u8", r"INF:BANDWIDTH=\d+,URI", "INF:BANDWIDTH=1,URI", Rule.I_FRAME_BANDWIDTH),
+    "another profile": ("master.m3u8", "avc1.64000a", "avc1.42c00a", Rule.CODECS),
+    "another level": ("master.m3u8", "avc1.64000a", "avc1.640028", Rule.CODECS),
+    "no codec at all": ("master.m3u8", r'CODECS="[^"]*"', 'CODECS="xyz"', Rule.CODECS),
+    "sound kept back": ("master.m3u8", r",mp4a.40.2", "", Rule.CODECS),
+    "other size": ("master.m3u8", "RESOLUTION=64x36", "RESOLUTION=1920x1080", Rule.RESOLUTION),
+    "no size": ("master.m3u8", "RESOLUTION=64x36", "RESOLUTION=large", Rule.RESOLUTION),
+    "other rate": ("master.m3u8", "RATE=25.000", "RATE=60.000", Rule.FRAME_RATE),
+    "huge target": ("low.m3u8", r"TARGETDURATION:\d+", "TARGETDURATION:600", Rule.TARGET_DURATION),
+    "no version": ("low.m3u8", r"#EXT-X-VERSION:\d+\n", "", Rule.VERSION),
+    "no version of i-frames": ("low_iframes.m3u8", r"#EXT-X-VERSION:\d+\n", "", Rule.VERSION),
+    "twice": ("master.m3u8", r"(?s)(#EXT-X-STREAM-INF[^\n]*\nlow.m3u8\n)", r"\1\1", Rule.REPEATED),
+    "i-frames twice": ("master.m3u8", r"(#EXT-X-I-FRAME-STREAM-INF.*\n)", r"\1\1", Rule.REPEATED),
+    "range of nothing": ("low.m3u8", r"\nlow_1.ts", "\n#EXT-X-BYTERANGE:188\nlow_1.ts", Rule.READABLE),
     "target": ("low.m3u8", r"TARGETDURATION:\d+", "TARGETDURATION:3", Rule.TARGET_DURATION),
     "no target": ("low.m3u8", r"#EXT-X-TARGETDURATION:\d+", "", Rule.TARGET_DURATION),
     "no end": ("low.m3u8", r"#EXT-X-ENDLIST", "", Rule.COMPLETE),
@@ -182,28 +130,30 @@ async def test_a_segment_that_begins_in_the_middle(hls: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "sound", "message"),
+    ("picture", "sound", "messages"),
     [
-        (14, 20, "low_2.ts: its sound ends 6.0"),
-        (14, 13, "low_2.ts: its sound ends 0.9"),
-        (14, 4, "the sound is missing at the end"),
-        (14, 14.3, ""),
+        (14, 20, ["low_2.ts: its sound ends 6.0"]),
+        (14, 13, ["low_2.ts: its sound ends 0.9"]),
+        (14, 4, ["low_0.ts: its sound ends 1.9", "the sound is missing at the end, first in low_1.ts"]),
+        (14, 14.3, []),
     ],
 )
 async def test_tracks_that_do_not_last_as_long_as_the_playlist_says(
-    hls: Path, picture: float, sound: float, message: str
+    hls: Path, picture: float, sound: float, messages: list[str]
 ) -> None:
-    encode_apart(hls, "low", picture, sound)
+    encode(hls, "low", SIZES["low"], seconds=(picture, sound))
+    write_master(hls)
     report = await report_of(hls)
     found = [finding.message for finding in report.findings if finding.rule is Rule.DURATIONS]
-    assert [one[: len(message)] for one in found] == ([message] if message else [])
+    assert len(found) == len(messages)
+    assert all(one.startswith(message) for one, message in zip(found, messages, strict=True))
 
 
 async def test_a_playlist_that_is_wrong_about_a_segment_in_the_middle(hls: Path) -> None:
     edit(hls / "low.m3u8", r"#EXTINF:[0-9.]+,\nlow_1.ts", "#EXTINF:4.0,\nlow_1.ts")
     found = [finding.message for finding in (await report_of(hls)).findings if finding.rule is Rule.DURATIONS]
     assert [re.sub(r"[12]\.\d+", "2", one) for one in found] == [
-        f"low_2.ts: its {track} begins 2 s after what the playlist says" for track in ("picture", "sound")
+        f"low_1.ts: its {track} ends 2 s after what the playlist says" for track in ("picture", "sound")
     ]
 
 

@@ -1,0 +1,219 @@
+"""Takes an MPEG transport stream apart (ISO/IEC 13818-1): tracks, where PES packets lie, what is damaged. Pure.
+
+Packets are gone through once, by their headers alone: what they carry is joined only where it is asked for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+PACKET = 188
+SYNC = 0x47
+CLOCK = 90_000
+"""Ticks per second of presentation time stamps."""
+_NULL = 0x1FFF
+_SECTION_HEAD = 3
+
+
+class Kind(StrEnum):
+    PICTURE = "picture"
+    SOUND = "sound"
+
+
+class Coding(StrEnum):
+    """What the checks can tell apart; OTHER is known to be there and not looked into."""
+
+    AVC = "avc1"
+    HEVC = "hvc1"
+    AAC = "mp4a"
+    AC3 = "ac-3"
+    EAC3 = "ec-3"
+    OTHER = ""
+
+
+_TYPES = {
+    0x01: (Kind.PICTURE, Coding.OTHER),
+    0x02: (Kind.PICTURE, Coding.OTHER),
+    0x10: (Kind.PICTURE, Coding.OTHER),
+    0x1B: (Kind.PICTURE, Coding.AVC),
+    0x24: (Kind.PICTURE, Coding.HEVC),
+    0x03: (Kind.SOUND, Coding.AAC),
+    0x04: (Kind.SOUND, Coding.AAC),
+    0x0F: (Kind.SOUND, Coding.AAC),
+    0x11: (Kind.SOUND, Coding.AAC),
+    0x81: (Kind.SOUND, Coding.AC3),
+    0x87: (Kind.SOUND, Coding.EAC3),
+}
+"""Stream types (ISO/IEC 13818-1, table 2-34, and ATSC A/53). RFC 6381 calls MPEG audio `mp4a` too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    pid: int
+    kind: Kind
+    coding: Coding
+
+
+@dataclass(frozen=True, slots=True)
+class Pes:
+    """One PES packet: the numbers of its first transport packet and of the one after its last."""
+
+    pid: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """`damage` is empty or says where it cannot be read on; `unknown`, that a track's coding is not in the table."""
+
+    tracks: tuple[Track, ...]
+    packets: tuple[Pes, ...]
+    damage: str
+    unknown: bool
+
+    def of(self, track: Track) -> Iterator[Pes]:
+        return (packet for packet in self.packets if packet.pid == track.pid)
+
+    def first(self, kind: Kind) -> Track | None:
+        return next((track for track in self.tracks if track.kind is kind), None)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Where each track stands while packets are gone through."""
+
+    began: dict[int, int] = field(default_factory=dict)
+    seen: dict[int, int] = field(default_factory=dict)
+    """The number of the last packet with a payload, above its continuity counter's four bits."""
+    packets: list[Pes] = field(default_factory=list)
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+
+    def end(self, pid: int) -> None:
+        if pid in self.began:
+            self.packets.append(Pes(pid, self.began.pop(pid), (self.seen[pid] >> 4) + 1))
+
+
+def demux(data: bytes, *, whole: bool = True) -> Stream:
+    """The stream in `data`; where that is not the `whole` of a segment, it may end anywhere."""
+    signs = data[::PACKET]
+    good = len(signs) - len(signs.lstrip(b"G"))
+    count = min(good, len(data) // PACKET)
+    walk = _walk(data, count)
+    for pid in [*walk.began]:
+        walk.end(pid)
+    tracks, unknown = _tracks(data, walk.packets)
+    pids = {track.pid for track in tracks}
+    return Stream(
+        tuple(tracks),
+        tuple(sorted((packet for packet in walk.packets if packet.pid in pids), key=lambda packet: packet.begin)),
+        _damage(data, good, walk.gaps, whole),
+        unknown,
+    )
+
+
+def _damage(data: bytes, good: int, gaps: list[tuple[int, int]], whole: bool) -> str:
+    if good * PACKET < len(data):
+        return f"no transport packet at byte {good * PACKET}"
+    if whole and len(data) % PACKET:
+        return f"{len(data)} bytes are no whole number of transport packets"
+    if gaps:
+        number, pid = gaps[0]
+        return f"packets of track {pid} are missing before byte {number * PACKET}"
+    return ""
+
+
+def _walk(data: bytes, count: int) -> _Walk:
+    """The one loop over every packet of a video: four bytes of each, and nothing that could be left out."""
+    walk = _Walk()
+    seen, size = walk.seen, count * PACKET
+    for number, (high, low, flags) in enumerate(
+        zip(data[1:size:PACKET], data[2:size:PACKET], data[3:size:PACKET], strict=True)
+    ):
+        if not flags & 0x10:
+            continue
+        pid = (high & 0x1F) << 8 | low
+        last = seen.get(pid)
+        if last is not None and (last + 1 ^ flags) & 0x0F and _lost(data, number, pid, last, flags):
+            walk.gaps.append((number, pid))
+        if high & 0x40:
+            walk.end(pid)
+            walk.began[pid] = number
+        seen[pid] = number << 4 | flags & 0x0F
+    return walk
+
+
+def _lost(data: bytes, number: int, pid: int, last: int, flags: int) -> bool:
+    """Counters may stand still for a repeated packet, and jump where a packet says so."""
+    at = number * PACKET
+    announced = flags & 0x20 and data[at + 4] and data[at + 5] & 0x80
+    return not (pid == _NULL or announced or (last ^ flags) & 0x0F == 0)
+
+
+def payload(data: bytes, packet: Pes) -> Iterator[bytes]:
+    """What each transport packet of a PES packet carries, the PES header at the first one's beginning."""
+    high, low = packet.pid >> 8, packet.pid & 0xFF
+    for at in range(packet.begin * PACKET, packet.end * PACKET, PACKET):
+        if data[at + 2] == low and data[at + 1] & 0x1F == high and data[at + 3] & 0x10:
+            begin = at + 4 + (1 + data[at + 4] if data[at + 3] & 0x20 else 0)
+            yield data[begin : at + PACKET]
+
+
+def time_of(head: bytes) -> float | None:
+    """When a PES packet is presented, in seconds of the stream's clock; None when it does not say so."""
+    if len(head) < 14 or not head[7] & 0x80:  # noqa: PLR2004 - a PES header with a time (2.4.3.7)
+        return None
+    field_ = head[9:14]
+    ticks = (field_[0] >> 1 & 7) << 30 | field_[1] << 22 | (field_[2] >> 1) << 15 | field_[3] << 7 | field_[4] >> 1
+    return ticks / CLOCK
+
+
+def _tracks(data: bytes, packets: list[Pes]) -> tuple[list[Track], bool]:
+    """By the tables; where there are none, by what the packets say of themselves, the pictures taken for H.264."""
+    maps = _map_pids(_section(data, packets, 0))
+    tables = [_section(data, packets, pid) for pid in maps]
+    listed = [entry for table in tables for entry in _entries(table)]
+    if listed:
+        known = [(pid, *_TYPES[stream_type]) for stream_type, pid in listed if stream_type in _TYPES]
+        # Timed metadata (0x15) and SCTE-35 (0x86) are tracks of neither kind.
+        strange = any(stream_type not in {*_TYPES, 0x15, 0x86} for stream_type, _ in listed)
+        return [Track(pid, kind, coding) for pid, kind, coding in known], strange
+    found: dict[int, Track] = {}
+    for packet in packets:
+        if packet.pid not in found and (track := _self_described(data, packet)):
+            found[packet.pid] = track
+    return [*found.values()], not found
+
+
+def _self_described(data: bytes, packet: Pes) -> Track | None:
+    head = next(payload(data, packet), b"")
+    if len(head) < 4 or head[:3] != b"\0\0\1":  # noqa: PLR2004 - the start code and the stream's id
+        return None
+    if head[3] & 0xF0 == 0xE0:  # noqa: PLR2004 - stream ids: 0xE0 on pictures, 0xC0 on sound
+        return Track(packet.pid, Kind.PICTURE, Coding.AVC)
+    return Track(packet.pid, Kind.SOUND, Coding.AAC) if head[3] & 0xE0 == 0xC0 else None  # noqa: PLR2004 - as above
+
+
+def _section(data: bytes, packets: list[Pes], pid: int) -> bytes:
+    """A table's body, from its length on; empty when it is not there."""
+    first = next((packet for packet in packets if packet.pid == pid), None)
+    body = b"".join(payload(data, first)) if first else b""
+    body = body[1 + body[0] :] if body else b""
+    size = ((body[1] & 0x0F) << 8 | body[2]) if len(body) > _SECTION_HEAD else 0
+    return body[_SECTION_HEAD : _SECTION_HEAD + max(0, size - 4)]
+
+
+def _map_pids(table: bytes) -> list[int]:
+    """The PIDs of all programs' maps, from an association table (2.4.4.3)."""
+    rows = [table[at : at + 4] for at in range(5, len(table) - 3, 4)]
+    return [(row[2] & 0x1F) << 8 | row[3] for row in rows if row[0] or row[1]]
+
+
+def _entries(table: bytes) -> Iterator[tuple[int, int]]:
+    """Stream type and PID of each track, from a program's map (2.4.4.8)."""
+    if len(table) < 9:  # noqa: PLR2004 - the fixed fields
+        return
+    at = 9 + ((table[7] & 0x0F) << 8 | table[8])
+    while at + 5 <= len(table):
+        yield table[at], (table[at + 1] & 0x1F) << 8 | table[at + 2]
+        at += 5 + ((table[at + 3] & 0x0F) << 8 | table[at + 4])
