@@ -20,6 +20,8 @@ _DAMAGED = re.compile(
 _MEMORY = re.compile(r"Cannot allocate memory|malloc of size")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\S+")
 _FULL = re.compile(r"No space left on device|File too large")
+_LOST = re.compile(rf"Slave muxer #\d+ failed|{_FULL.pattern}")
+"""What is not written at the very end, an MP4's index say, leaves ffmpeg's status 0: it goes on with the rest."""
 
 
 def check_ended(ended: Ended, *, full: bool = False) -> None:
@@ -30,7 +32,7 @@ def check_ended(ended: Ended, *, full: bool = False) -> None:
     """
     if _CUT_SHORT.search(ended.complaint):
         raise RejectedError(Code.CORRUPT, "the file ends before its index says")
-    if ended.status == 0:
+    if ended.status == 0 and not _LOST.search(ended.complaint):
         return
     log.warning(
         "transcode.ffmpeg_failed", status=ended.status, complaint=_ADDRESS.sub("source", ended.complaint)[-2000:]
@@ -42,8 +44,10 @@ def check_ended(ended: Ended, *, full: bool = False) -> None:
         raise no_room()
     if _FULL.search(ended.complaint):
         raise RetryableError(Code.TRANSCODER_ERROR, "there was no room on the disk for what is made")
-    if number == signal.SIGXCPU or _MEMORY.search(ended.complaint):
-        raise RejectedError(Code.RESOURCE_LIMIT, "transcoding the file needs more memory or time than allowed")
+    if ended.status == 0:
+        raise RetryableError(Code.TRANSCODER_ERROR, "ffmpeg did not write all of what is made")
+    if number in {signal.SIGXCPU, signal.SIGXFSZ} or _MEMORY.search(ended.complaint):
+        raise RejectedError(Code.RESOURCE_LIMIT, "transcoding the file needs more memory, time or room than allowed")
     if number:
         raise RejectedError(Code.CORRUPT, f"the file made ffmpeg crash (signal {number})")
     if _DAMAGED.search(ended.complaint):

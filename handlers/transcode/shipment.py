@@ -6,6 +6,7 @@ from pathlib import Path
 
 from handlers.transcode import transport_stream
 from handlers.transcode.outputs import SEGMENT_TYPE
+from media.errors import Code, RetryableError
 from media.object_transfer import ObjectTransfer
 
 PARALLEL = 4
@@ -79,4 +80,8 @@ class Shipment:
 
 
 def _inspect(path: Path) -> transport_stream.Segment:
-    return transport_stream.inspect(path.read_bytes())
+    """Raises RetryableError for a segment that was not written whole: of that ffmpeg says nothing."""
+    try:
+        return transport_stream.inspect(path.read_bytes())
+    except ValueError as error:
+        raise RetryableError(Code.TRANSCODER_ERROR, f"ffmpeg left no whole {path.name}: {error}") from error

@@ -14,11 +14,14 @@ from media.errors import Code, MediaError, RejectedError, RetryableError
         (1, "pipe: Invalid data found when processing input", RejectedError, Code.CORRUPT),
         (1, "x264 [error]: malloc of size 9 failed", RejectedError, Code.RESOURCE_LIMIT),
         (1, "av_interleaved_write_frame(): No space left on device", RetryableError, Code.TRANSCODER_ERROR),
+        (0, "[tee] Slave muxer #1 failed: No space left on device, continuing", RetryableError, Code.TRANSCODER_ERROR),
+        (0, "Invalid data\n[tee] Slave muxer #0 failed: Input/output error", RetryableError, Code.TRANSCODER_ERROR),
         (1, "Unrecognized option 'nonsense'", RetryableError, Code.TRANSCODER_ERROR),
         (-signal.SIGKILL, "", RetryableError, Code.WORKER_CRASHED),
         (128 + signal.SIGKILL, "Killed", RetryableError, Code.WORKER_CRASHED),
         (128 + signal.SIGSEGV, "", RejectedError, Code.CORRUPT),
         (-signal.SIGXCPU, "", RejectedError, Code.RESOURCE_LIMIT),
+        (-signal.SIGXFSZ, "", RejectedError, Code.RESOURCE_LIMIT),
     ],
 )
 def test_whose_fault_it_is(status: int, complaint: str, kind: type[MediaError], code: Code) -> None:
