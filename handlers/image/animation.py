@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import ImageFile
 
-from handlers.image.colour import Space, to_srgb
+from handlers.image.colour import Converter, Space
 from handlers.image.geometry import Size, Target, turned
 from handlers.image.pixels import Picture, shrink, to_eight_bits, upright
 from handlers.image.source import decoding
@@ -46,13 +46,14 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int, 
     """Decodes every frame; all are in one colour space. Raises RejectedError when one is damaged."""
     first = 1 if getattr(image, "default_image", False) else 0  # an APNG's picture for those who do not animate
     loop = plays_of(image)
+    colours = Converter(space)
     frames, asked, notes = [], [], set[str]()
     for index in range(first, int(getattr(image, "n_frames", 1))):
         with decoding():
             image.seek(index)
             image.load()
             pixels, leveled = to_eight_bits(image)
-        frame, note = to_srgb(shrink(pixels, turned(largest, orientation)), space)
+        frame, note = colours.convert(shrink(pixels, turned(largest, orientation)))
         frames.append(upright(frame, orientation))
         asked.append(_duration(image))
         notes |= {leveled, note}

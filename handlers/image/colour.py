@@ -1,5 +1,6 @@
 """From whatever colours a picture is in to sRGB."""
 
+import functools
 import hashlib
 import io
 from dataclasses import dataclass
@@ -40,18 +41,52 @@ class _Effects:
 _effects = _Effects()
 
 
-def to_srgb(image: Picture, space: Space) -> tuple[Picture, str]:
-    """RGB, RGBA or RGBa in sRGB, and a note when what the picture says of its colours could not be followed."""
-    if image.mode == "LAB":
-        return _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), space.note
-    if space.profile is None:
-        return _plain(image), space.note
-    try:
-        if image.mode != "CMYK" and _effects.is_idle(space.profile):
-            return _plain(image), space.note
-        return _by_profile(image, _opened(space.profile), grey=space.grey), space.note
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        return _plain(image), f"icc_ignored: {error}"[:200]
+class Converter:
+    """Brings pictures that share one colour space to sRGB: looks at its profile once, however many frames there are."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._transforms: dict[str, ImageCms.ImageCmsTransform] = {}
+
+    def convert(self, image: Picture) -> tuple[Picture, str]:
+        """RGB, RGBA or RGBa in sRGB, and a note when what the picture says of its colours could not be followed."""
+        if image.mode == "LAB":
+            return self._transformed(image, self._lab), self._space.note
+        if self._space.profile is None:
+            return _plain(image), self._space.note
+        try:
+            if image.mode != "CMYK" and self._is_idle:
+                return _plain(image), self._space.note
+            return self._by_profile(straight(image), self._source), self._space.note
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+            return _plain(image), f"icc_ignored: {error}"[:200]
+
+    @functools.cached_property
+    def _is_idle(self) -> bool:
+        return _effects.is_idle(self._space.profile or b"")
+
+    @functools.cached_property
+    def _source(self) -> ImageCms.ImageCmsProfile:
+        return _opened(self._space.profile or b"")
+
+    @functools.cached_property
+    def _lab(self) -> ImageCms.ImageCmsProfile:
+        return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+
+    def _by_profile(self, image: Picture, source: ImageCms.ImageCmsProfile) -> Picture:
+        if source.profile.xcolor_space == "GRAY":
+            if not self._space.grey:
+                raise ValueError("a profile of greys, on colours")
+            colours = self._transformed(image.getchannel(0), source)
+            if image.mode == "RGBA":
+                colours.putalpha(image.getchannel("A"))
+            return colours
+        return self._transformed(image.convert("RGB") if image.mode == "L" else image, source)
+
+    def _transformed(self, image: Picture, source: ImageCms.ImageCmsProfile) -> Picture:
+        if image.mode not in self._transforms:
+            self._transforms[image.mode] = _transform(image.mode, source)
+        return _applied(image, self._transforms[image.mode])
 
 
 def straight(image: Picture) -> Picture:
@@ -75,25 +110,17 @@ def _changes_nothing(profile: bytes) -> bool:
             colours = Image.frombytes("L", (256, 1), bytes(range(256)))
         case _:
             return False
-    moved = ImageChops.difference(_converted(colours, source), colours.convert("RGB"))
+    moved = ImageChops.difference(_applied(colours, _transform(colours.mode, source)), colours.convert("RGB"))
     return max(value for band in moved.split() for value in band.getextrema() if isinstance(value, int | float)) <= 1
 
 
-def _by_profile(image: Picture, source: ImageCms.ImageCmsProfile, *, grey: bool) -> Picture:
-    image = straight(image)
-    if source.profile.xcolor_space == "GRAY":
-        if not grey:
-            raise ValueError("a profile of greys, on colours")
-        colours = _converted(image.getchannel(0), source)
-        if image.mode == "RGBA":
-            colours.putalpha(image.getchannel("A"))
-        return colours
-    return _converted(image.convert("RGB") if image.mode == "L" else image, source)
+def _transform(mode: str, source: ImageCms.ImageCmsProfile) -> ImageCms.ImageCmsTransform:
+    into = "RGBA" if mode == "RGBA" else "RGB"
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, into)
 
 
-def _converted(image: Picture, source: ImageCms.ImageCmsProfile) -> Picture:
-    mode = "RGBA" if image.mode == "RGBA" else "RGB"
-    converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+def _applied(image: Picture, transform: ImageCms.ImageCmsTransform) -> Picture:
+    converted = ImageCms.applyTransform(image, transform)
     if converted is None:
         raise ValueError("no conversion")
     return converted

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import ImageFile
 
 from handlers.image import animation, av1, placeholder, resampling, tiff
-from handlers.image.colour import to_srgb
+from handlers.image.colour import Converter
 from handlers.image.colour_told import space_of
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.job import Job, Made, Rendered, Survey
@@ -126,7 +126,7 @@ def _keeps_moving(image: ImageFile.ImageFile, frames: int, sizes: tuple[Target, 
 def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
     """Whatever works on many pixels comes after the downscale."""
     pixels, leveled = _largest(image, turned(plan.largest, plan.orientation), Path(job.source))
-    pixels, note = to_srgb(pixels, space_of(image, Path(job.source)))
+    pixels, note = Converter(space_of(image, Path(job.source))).convert(pixels)
     pixels = upright(pixels, plan.orientation)
     pixels = without_idle_alpha(pixels)
     files = []
