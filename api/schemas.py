@@ -238,6 +238,8 @@ class VariantReportOut(Output):
     measured_bandwidth: int
     declared_average: int | None
     measured_average: int
+    examined: int = 0
+    """Segments that were read whole; the others' beginnings or sizes only."""
 
 
 class ReportOut(Output):
@@ -246,6 +248,8 @@ class ReportOut(Output):
     clean: bool
     variants: list[VariantReportOut]
     findings: list[FindingOut]
+    notes: list[str] = []
+    """What was not looked into, and why."""
 
 
 class PageTokenOut(Output):

@@ -84,7 +84,7 @@ async def _check_ranges(
     source: Source, one: IFrames, media: Media, addresses: list[str], files: _Files, depth: Depth
 ) -> list[Finding]:
     """By what is known of the segments; ranges of others are read."""
-    chosen = {*spread(len(addresses), depth.heads)}
+    chosen = {*spread(len(addresses), depth.whole)}
     empty: list[int] = []
     for number, (where, frame) in enumerate(_pairs(addresses, media)):
         begin, size = frame.offset or 0, frame.size

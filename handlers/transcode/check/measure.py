@@ -126,7 +126,7 @@ def spread(count: int, most: int | None) -> list[int]:
     """At most so many numbers below `count`, evenly spread, the first and the last among them."""
     if most is None or count <= most:
         return [*range(count)]
-    return [number * (count - 1) // (most - 1) for number in range(most)]
+    return [number * (count - 1) // max(1, most - 1) for number in range(most)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import aiohttp
 
 PLAYLIST_BYTES = 16 * 1024 * 1024
 """Of one playlist: the I-frame playlist of 8 h names 14,400 pictures, in some 1.5 MB."""
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 """Of a file whose server does not say its length, that are counted and not kept; a 6 s segment has 6 MB."""
 PIECE = 256 * 1024
 PLAIN = {"Accept-Encoding": "identity"}
