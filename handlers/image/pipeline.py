@@ -173,7 +173,8 @@ def _draw_animation(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: 
 def _notes(image: ImageFile.ImageFile, plan: Plan, *told: str) -> tuple[str, ...]:
     notes = [note for note in told if note]
     if plan.animated:
-        notes.append(f"animated: {plan.frames} frames")
+        shown = plan.frames - bool(getattr(image, "default_image", False))
+        notes.append(f"animated: {shown} frame{'s' if shown > 1 else ''}")
     elif plan.frames > 1:
         notes.append(f"first_frame: an animation of {plan.frames} frames is too long to be kept as one")
     if image.format == "MPO" or (image.format == "HEIF" and getattr(image, "n_frames", 1) > 1):

@@ -35,7 +35,9 @@ def _reply(job: Job) -> Reply:
             return pipeline.render(job, encoders)
     except RejectedError as error:
         return Refused(error.code, error.detail[:500])
-    except (OSError, MemoryError):  # the machine's, or a limit's: the sandbox's entry has names for them
+    except MemoryError:  # a limit's: the sandbox's entry has a name for it
         raise
-    except Exception:  # noqa: BLE001 - the parent logs it, and blames the file when it comes again and again
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the machine's; Pillow's own have no number
+            raise
         return Unforeseen(traceback.format_exc(limit=-6))

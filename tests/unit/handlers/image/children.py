@@ -3,15 +3,29 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 from PIL import Image
 
-from handlers.image import resampling, worker
+from handlers.image import placeholder, resampling, worker
 
 
 def without_libvips() -> Callable[[str], str]:
     """The image worker where importing pyvips fails."""
     sys.modules["pyvips"] = None  # type: ignore[assignment] # Python's own way to say that a module is not there
+    return worker.build()
+
+
+def failing() -> Callable[[str], str]:
+    """The image worker with a bug: a picture 77 pixels wide raises what nobody foresaw."""
+    made = placeholder.thumbhash
+
+    def thumbhash(image: Image.Image) -> str:
+        if image.width == 77:
+            raise LookupError("nobody foresaw this")
+        return made(image)
+
+    mock.patch.object(placeholder, "thumbhash", thumbhash).start()
     return worker.build()
 
 

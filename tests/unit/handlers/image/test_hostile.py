@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
+from structlog.testing import capture_logs
 
 from handlers.image.job import Kind
 from handlers.image.renderer import ImageRenderer, RenderedImage
@@ -160,6 +161,23 @@ async def test_a_small_budget_makes_pictures_wait_and_not_fail(tmp_path: Path) -
             out.mkdir()
         rendered = await asyncio.gather(*(renderer.render(source, out) for out in outs))
     assert [len(r.files) for r in rendered] == [2] * 6
+
+
+async def test_what_nobody_foresaw_is_logged_and_blamed_on_the_file_at_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("handlers.image.renderer._TARGET", "tests.unit.handlers.image.children:failing")
+    source = tmp_path / "source"
+    async with ImageRenderer(replace(LIMITS, workers=1)) as renderer:
+        source.write_bytes(saved(quarters((77, 50)), "PNG"))
+        with capture_logs() as logs, pytest.raises(RetryableError, match="LookupError: nobody foresaw this") as caught:
+            await renderer.render(source, tmp_path)
+        assert caught.value.at_last is Code.CORRUPT
+        (entry,) = [entry for entry in logs if entry["event"] == "image.unforeseen"]
+        assert entry["log_level"] == "error"
+        assert "Traceback" in entry["trace"]
+        source.write_bytes(saved(quarters((78, 50)), "PNG"))
+        assert (await renderer.render(source, tmp_path)).files, "it costs only itself"
 
 
 async def test_an_error_of_ours_is_not_the_file_s_fault(
