@@ -132,7 +132,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         queues=MessageQueues(await clients.sqs(), settings.queue_urls(), metrics),
         transcoder=Transcoder(await clients.mediaconvert()),
         scanners=_scanners(settings),
-        renderer=await stack.enter_async_context(ImageRenderer(limits)),
+        renderer=await stack.enter_async_context(ImageRenderer(limits, scratch)),
         scratch=scratch,
     )
 

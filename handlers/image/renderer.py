@@ -86,7 +86,8 @@ class RenderedImage:
 class ImageRenderer:
     """Owns the pool of children. An async context manager."""
 
-    def __init__(self, limits: ImageLimits) -> None:
+    def __init__(self, limits: ImageLimits, folder: Path | None = None) -> None:
+        """Sources and outputs lie below `folder`, and children see no other files of the machine; None: anywhere."""
         self._limits = limits
         self._budget = MemoryBudget(limits.budget)
         self._pool = WorkerPool(
@@ -95,6 +96,7 @@ class ImageRenderer:
             memory=limits.memory,
             file_bytes=FILE_LIMIT,
             timeout=limits.timeout,
+            folders=(folder,) if folder else None,
         )
         self._stack = AsyncExitStack()
 

@@ -11,7 +11,7 @@ from handlers.sandbox.errors import (
     JobFailedError,
     SandboxError,
 )
-from handlers.sandbox.isolation import ChildLimits, Isolation, probe
+from handlers.sandbox.isolation import ChildLimits, Isolation, View, probe
 from handlers.sandbox.one_shot import CompletedChild, ending_signal, run_limited
 from handlers.sandbox.pool import WorkerPool
 
@@ -28,6 +28,7 @@ __all__ = [
     "JobFailedError",
     "MemoryBudget",
     "SandboxError",
+    "View",
     "WorkerPool",
     "ending_signal",
     "probe",

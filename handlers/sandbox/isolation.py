@@ -6,6 +6,7 @@ trying, and logged; only the resource limits are mandatory, and a launcher of ou
 
 import functools
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -33,16 +34,47 @@ _OWN_PROC = "--mount-proc"
 _NAMESPACES = ((*_AS_ROOT, _OWN_PROC), (*_AS_USER, _OWN_PROC), _AS_ROOT, _AS_USER)
 # The first process of a namespace ignores the signals of its limits, and what ends it `unshare` cannot pass on when it
 # is SIGKILL. So a shell is the first one; it ends with 128 and the number of the signal that ended the program.
-_FIRST_PROCESS = ("sh", "-c", '"$@"; exit $?', "sh")
+_FIRST_PROCESS = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
+_VIEW = Path(__file__).with_name("view.py")
+_ROOT = Path(__file__).parents[2]
+_SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
+    *(f"/etc/{name}" for name in ("ld.so.cache", "alternatives", "localtime", "hosts", "resolv.conf", "nsswitch.conf")),
+    *("/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs"),
+    *(sys.prefix, sys.base_prefix, str(_ROOT / "handlers"), str(_ROOT / "media")),
+)
+"""What every child may read: programs, libraries, how names are found, whom to trust; of ours the code alone."""
+_FIRST_KERNEL = (5, 14)
+"""Since then RLIMIT_NPROC counts a user namespace's own processes; before, all of the user."""
+PROCESSES = 1024
+"""Processes and threads of one child: five encoders on many cores have some hundreds."""
+_PROCESSES_OF_ALL = 8192
+"""The same where all of the user are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """What one child may use: bytes of address space, seconds of CPU in its life, bytes of any file it writes."""
+    """What one child may use: bytes of address space, seconds of CPU in its life, bytes of any file it writes.
+
+    `processes`, threads included, holds for ordinary users only: the kernel exempts root.
+    """
 
     memory: int
     cpu_seconds: int
     file_bytes: int
+    processes: int = PROCESSES
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of the machine's files a child sees beside programs and libraries: what it may read, where it may write.
+
+    `whole`: all of them, as where the platform has no view to offer.
+    """
+
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +85,50 @@ class Isolation:
     namespaces: tuple[str, ...]
     limiter: tuple[str, ...]
 
-    def wrap(self, argv: Sequence[str], limits: ChildLimits, *, network: bool) -> tuple[str, ...]:
-        """`argv` behind every wall there is; `network` leaves it the network."""
+    view: bool = False
+
+    def wrap(
+        self, argv: Sequence[str], limits: ChildLimits, *, network: bool, view: View | None = None
+    ) -> tuple[str, ...]:
+        """`argv`, its program by its full path, behind every wall there is; `network` leaves it the network."""
         alone = () if network else ("--net",)
-        namespaces = (*self.namespaces, *alone, *_FIRST_PROCESS) if self.namespaces else ()
-        return (*self.die_with_parent, *namespaces, *self.limiter, *_limit_flags(limits), "--", *argv)
+        view = view or View()
+        seen = _seen(Path(argv[0]), view) if self.view and not view.whole else ()
+        namespaces = (*self.namespaces, *alone, *seen, *_FIRST_PROCESS) if self.namespaces else ()
+        return (*self.die_with_parent, *namespaces, *self.limiter, *self._flags(limits), "--", *argv)
+
+    def _flags(self, limits: ChildLimits) -> tuple[str, ...]:
+        counted = "--user" in self.namespaces and _kernel() >= _FIRST_KERNEL
+        values = {
+            "as": limits.memory,
+            "fsize": limits.file_bytes,
+            "core": 0,
+            "nofile": OPEN_FILES,
+            "nproc": limits.processes if counted else max(limits.processes, _PROCESSES_OF_ALL),
+        }
+        cpu = f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + GRACE}"
+        return (cpu, *(f"--{name}={value}:{value}" for name, value in values.items()))
 
 
-def _limit_flags(limits: ChildLimits) -> tuple[str, ...]:
-    values = {"as": limits.memory, "fsize": limits.file_bytes, "core": 0, "nofile": OPEN_FILES}
-    cpu = f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + GRACE}"
-    return (cpu, *(f"--{name}={value}:{value}" for name, value in values.items()))
+def _seen(program: Path, view: View) -> tuple[str, ...]:
+    """The program that shows the rest only these files. Where a program lies outside the system, its folder is seen."""
+    programs = {str(path.parent) for path in (program, program.resolve())} - {"/"}
+    reads = (*_SYSTEM, *programs, *map(str, view.reads))
+    return (sys.executable, "-I", "-S", str(_VIEW), *reads, "--write", *map(str, view.writes), "--")
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())
 
 
 @functools.cache
 def probe() -> Isolation:
     """Finds out, once per process, which walls stand here. Blocks for some milliseconds: call it in a thread."""
+    namespaces = next((flags for flags in _NAMESPACES if _works((*flags, "--net"))), ())
     isolation = Isolation(
         die_with_parent=_DIE_WITH_PARENT if _works(_DIE_WITH_PARENT) else (),
-        namespaces=next((flags for flags in _NAMESPACES if _works((*flags, "--net"))), ()),
+        namespaces=namespaces,
+        view=_OWN_PROC in namespaces and _works((*namespaces, *_seen(Path("/bin/sh"), View()), *_FIRST_PROCESS)),
         limiter=("prlimit",) if _works(("prlimit", "--core=0:0")) else (sys.executable, "-I", "-S", str(_LAUNCHER)),
     )
     _report(isolation)
@@ -114,6 +171,7 @@ def _report(isolation: Isolation) -> None:
         no_network=bool(isolation.namespaces),
         own_processes=bool(isolation.namespaces),
         own_proc=_OWN_PROC in isolation.namespaces,
+        own_files=isolation.view,
         limits=isolation.limiter[0],
     )
     if not isolation.die_with_parent:
@@ -122,5 +180,7 @@ def _report(isolation: Isolation) -> None:
         )
     if not isolation.namespaces:
         log.warning("sandbox.wall_missing", wall="children can reach the network", tool="unshare")
+    if not isolation.view:
+        log.warning("sandbox.wall_missing", wall="children see the machine's files and sockets", tool="pivot_root")
     if _OWN_PROC not in isolation.namespaces:
         log.warning("sandbox.wall_missing", wall="children see other processes in /proc", tool="unshare --mount-proc")

@@ -13,6 +13,7 @@ LIMITS = {
     "--fsize": resource.RLIMIT_FSIZE,
     "--core": resource.RLIMIT_CORE,
     "--nofile": resource.RLIMIT_NOFILE,
+    "--nproc": resource.RLIMIT_NPROC,
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handlers.sandbox.errors import ChildTimeoutError
-from handlers.sandbox.isolation import ChildLimits
+from handlers.sandbox.isolation import ChildLimits, View
 from handlers.sandbox.process import end_shielded, read_all, read_tail, start
 
 STDOUT_LIMIT = 4 * 1024 * 1024
@@ -55,6 +55,7 @@ async def run_limited(
     env: Mapping[str, str] | None = None,
     network: bool = False,
     stdout_limit: int = STDOUT_LIMIT,
+    view: View | None = None,
 ) -> CompletedChild:
     """Runs `argv` to its end. Seconds and bytes; `env` is added to a minimal environment, never to ours.
 
@@ -62,7 +63,7 @@ async def run_limited(
     output. Whatever happens, cancellation included, the program and its children are gone afterwards.
     """
     limits = ChildLimits(memory, cpu_seconds, file_bytes)
-    process = await start(argv, limits, cwd=cwd, network=network, speaks=stdin is not None, env=env)
+    process = await start(argv, limits, cwd=cwd, network=network, speaks=stdin is not None, env=env, view=view)
     try:
         async with asyncio.timeout(timeout):
             return await _converse(process, stdin, stdout_limit)

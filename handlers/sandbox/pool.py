@@ -22,7 +22,7 @@ from handlers.sandbox.errors import (
     JobFailedError,
     SandboxError,
 )
-from handlers.sandbox.isolation import ChildLimits
+from handlers.sandbox.isolation import ChildLimits, View
 from handlers.sandbox.process import end_shielded, read_tail, start
 
 log = structlog.get_logger(__name__)
@@ -32,6 +32,8 @@ JOBS_PER_CHILD = 200
 """After so many jobs a child is replaced: a slow leak in a decoder never adds up."""
 START_TIMEOUT = 30.0
 STDERR_TAIL = 4096
+PROCESSES = 64
+"""Of one child, threads included: a handful of encoders."""
 _ENTRY = Path(__file__).with_name("entry.py")
 
 
@@ -49,10 +51,12 @@ class Child:
         self.sound = True
 
     @classmethod
-    async def launch(cls, target: str, limits: ChildLimits, cpu_seconds: int) -> Self:
+    async def launch(cls, target: str, limits: ChildLimits, cpu_seconds: int, folders: tuple[Path, ...] | None) -> Self:
         """Starts a child and waits until it is ready for work. Raises ChildStartError."""
         argv = (sys.executable, "-I", str(_ENTRY), str(ROOT), target, str(cpu_seconds))
-        process = await start(argv, limits, cwd=Path("/"))
+        code = ROOT / target.partition(".")[0]
+        view = View(whole=True) if folders is None else View(reads=(code,), writes=folders)
+        process = await start(argv, limits, cwd=Path("/"), view=view)
         child = cls(process)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -171,6 +175,7 @@ class _Slot:
 class WorkerPool:
     """Owns `workers` children that run `target` (`module:factory`, see entry.py). An async context manager.
 
+    Jobs find their files in `folders`, which must exist, and see no others; None: wherever they like.
     `memory` and `file_bytes` bound one child, `timeout` (seconds) one job; a job's CPU is bounded by the same number of
     seconds on every core.
     """
@@ -184,13 +189,15 @@ class WorkerPool:
         file_bytes: int,
         timeout: float,
         jobs_per_child: int = JOBS_PER_CHILD,
+        folders: tuple[Path, ...] | None = None,
     ) -> None:
         self._target = target
         self._workers = workers
         self._timeout = timeout
         self._jobs_per_child = jobs_per_child
         self._cpu_seconds = max(1, round(2 * timeout))
-        self._limits = ChildLimits(memory, self._cpu_seconds * (jobs_per_child + 1), file_bytes)
+        self._limits = ChildLimits(memory, self._cpu_seconds * (jobs_per_child + 1), file_bytes, PROCESSES)
+        self._folders = folders
         self._slots: list[_Slot] = []
         self._idle: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
 
@@ -220,7 +227,7 @@ class WorkerPool:
 
     async def launch(self) -> Child:
         """Starts one more child as this pool wants them. Raises ChildStartError."""
-        return await Child.launch(self._target, self._limits, self._cpu_seconds)
+        return await Child.launch(self._target, self._limits, self._cpu_seconds, self._folders)
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[Child]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from handlers.sandbox.errors import ChildOutputError, ChildStartError
-from handlers.sandbox.isolation import ChildLimits, child_environment, find_program, probe
+from handlers.sandbox.isolation import ChildLimits, View, child_environment, find_program, probe
 
 log = structlog.get_logger(__name__)
 
@@ -30,16 +30,18 @@ async def start(
     network: bool = False,
     speaks: bool = True,
     env: Mapping[str, str] | None = None,
+    view: View | None = None,
 ) -> Process:
     """Starts `argv` behind the walls, in a session of its own. `speaks` opens its standard input.
 
-    `env` is added to the little that children see. Raises ChildStartError.
+    Unless `view` says otherwise, it sees and may write to `cwd` alone, the root excepted. `env` is added to the little
+    that children see. Raises ChildStartError.
     """
     isolation = await asyncio.to_thread(probe)
     program = find_program(argv[0])
     if program is None:
         raise ChildStartError(f"there is no program {argv[0]!r}")
-    command = isolation.wrap((program, *argv[1:]), limits, network=network)
+    command = isolation.wrap((program, *argv[1:]), limits, network=network, view=view or _of(cwd))
     try:
         return await asyncio.create_subprocess_exec(
             *command,
@@ -53,6 +55,10 @@ async def start(
         )
     except OSError as error:
         raise ChildStartError(f"{argv[0]} did not start: {error}") from error
+
+
+def _of(cwd: Path) -> View:
+    return View(writes=(cwd.absolute(),)) if cwd.absolute() != Path("/") else View()
 
 
 async def end(process: Process) -> None:

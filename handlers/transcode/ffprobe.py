@@ -13,6 +13,7 @@ from handlers.sandbox import (
     ChildStartError,
     ChildTimeoutError,
     CompletedChild,
+    View,
     run_limited,
 )
 from handlers.scratch import scratch_folder
@@ -86,6 +87,7 @@ class Ffprobe:
                     env={},
                     network=_remote(url),
                     stdout_limit=STDOUT_LIMIT,
+                    view=View(reads=_beside(url), writes=(folder,)),
                 )
         except ChildStartError as error:
             raise RetryableError(Code.WORKER_CRASHED, f"ffprobe did not start: {error}") from error
@@ -128,6 +130,14 @@ def _source(url: str, folder: Path) -> str:
         return url
     (folder / "source").symlink_to(url)
     return "file:source"
+
+
+def _beside(url: str) -> tuple[Path, ...]:
+    """What it reads outside its folder: the file itself, or whom to trust."""
+    authorities = ssl.get_default_verify_paths().cafile
+    if not _remote(url):
+        return (Path(url),)
+    return (Path(authorities),) if authorities else ()
 
 
 def _remote(url: str) -> bool:

@@ -17,7 +17,9 @@ PATIENCE = 10.0
 TARGET = "tests.unit.handlers.sandbox.misbehaving:build"
 
 
-def pool_of(workers: int = 1, *, timeout: float = PATIENCE, jobs_per_child: int = 200) -> WorkerPool:
+def pool_of(
+    workers: int = 1, *, timeout: float = PATIENCE, jobs_per_child: int = 200, folders: tuple[Path, ...] | None = None
+) -> WorkerPool:
     return WorkerPool(
         TARGET,
         workers=workers,
@@ -25,6 +27,7 @@ def pool_of(workers: int = 1, *, timeout: float = PATIENCE, jobs_per_child: int 
         file_bytes=4 * MIB,
         timeout=timeout,
         jobs_per_child=jobs_per_child,
+        folders=folders,
     )
 
 

@@ -98,6 +98,31 @@ def _connect(port: str) -> str:
     return "connected"
 
 
+def _knock(path: str) -> str:
+    try:
+        socket.socket(socket.AF_UNIX).connect(path)
+    except OSError as error:
+        return f"refused: {error}"
+    return "connected"
+
+
+def _look(path: str) -> str:
+    return " ".join(sorted(os.listdir(path))) if Path(path).is_dir() else "nothing"  # noqa: PTH208 - one look
+
+
+def _breed(_: str) -> str:
+    """How many children it can have, two hundred at most."""
+    born = 0
+    try:
+        for _n in range(200):
+            if not os.fork():
+                time.sleep(3600)
+            born += 1
+    except OSError:
+        pass
+    return str(born)
+
+
 def _pid(_: str) -> str:
     # Its namespace and its number there: from these the host finds the number that it knows us by.
     return os.readlink("/proc/self/ns/pid") + f" {os.getpid()}"  # noqa: PTH115 - a link of procfs, not a path
@@ -119,4 +144,7 @@ DEEDS: dict[str, Callable[[str], str]] = {
     "environment": _environment,
     "connect": _connect,
     "pid": _pid,
+    "knock": _knock,
+    "look": _look,
+    "breed": _breed,
 }

@@ -6,6 +6,7 @@ import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,7 @@ async def test_a_missing_tool_costs_its_wall_and_no_other(
     lacking: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     launcher = (sys.executable, "-I", "-S", str(Path(isolation.__file__).with_name("launcher.py")))
-    walls = {"die_with_parent": (), "namespaces": (), "limiter": launcher}
+    walls: dict[str, Any] = {"die_with_parent": (), "namespaces": (), "limiter": launcher}
     poorer = replace(probe(), **{lacking: walls[lacking]})
     monkeypatch.setattr("handlers.sandbox.process.probe", lambda: poorer)
     done = await run_once(["sh", "-c", "ulimit -v; ulimit -f; ulimit -c"], cwd=tmp_path)

@@ -1,0 +1,108 @@
+"""What a child sees of the machine's files, and how many of it there may be."""
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from handlers.sandbox import View, isolation, probe, run_limited
+from tests.unit.handlers.sandbox.children import MIB, PATIENCE, pool_of, run_once
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture(autouse=True)
+def _view() -> None:
+    if not probe().view:
+        pytest.skip("this platform lets no process have files of its own")
+
+
+async def test_a_pooled_child_sees_its_folder_and_no_other(tmp_path: Path) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for folder in (mine, theirs):
+        folder.mkdir()
+        (folder / "source").touch()
+    async with pool_of(folders=(mine,)) as pool:
+        assert await pool.run(f"look {mine}") == "source"
+        assert await pool.run(f"look {theirs}") == "nothing"
+        assert await pool.run(f"look {tmp_path}") == "mine"
+        assert await pool.run("look /") == await pool.run("look /.."), "nothing lies beneath"
+        assert not {"home", "run", "var", "sys"} & set((await pool.run("look /")).split())
+
+
+async def test_of_the_project_a_child_sees_the_code_alone(tmp_path: Path) -> None:
+    async with pool_of(folders=(tmp_path,)) as pool:
+        assert not set((await pool.run(f"look {ROOT}")).split()) - {"handlers", "media", "tests", ".venv"}
+
+
+async def test_sockets_are_out_of_reach(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "clamd.sock"
+    server = await asyncio.start_unix_server(lambda _, writer: writer.close(), path)
+    async with server, pool_of() as open_pool, pool_of(folders=(tmp_path / "folder",)) as pool:
+        assert await open_pool.run(f"knock {path}") == "connected"
+        assert (await pool.run(f"knock {path}")).startswith("refused")
+
+
+async def test_a_program_sees_where_it_works_and_what_it_is_shown(tmp_path: Path) -> None:
+    folder, source, other = tmp_path / "folder", tmp_path / "source", tmp_path / "other"
+    folder.mkdir()
+    source.write_text("shown", encoding="utf-8")
+    other.write_text("hidden", encoding="utf-8")
+    script = f"cat {source}; cat {other}; echo > {source}; echo new > made; pwd; echo > /usr/made"
+    done = await run_limited(
+        ["sh", "-c", script], timeout=PATIENCE, memory=512 * MIB, cpu_seconds=5, file_bytes=MIB, cwd=folder,
+        view=View(reads=(source,), writes=(folder,)),
+    )  # fmt: skip
+    assert done.stdout.decode() == f"shown{folder}\n"
+    assert (folder / "made").read_text(encoding="utf-8") == "new\n"
+    assert source.read_text(encoding="utf-8") == "shown"
+    assert b"Read-only" in done.stderr
+
+
+async def test_a_program_of_a_place_of_its_own_runs(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/own"
+    program.write_text("#!/bin/sh\necho ran\n", encoding="utf-8")
+    program.chmod(0o755)
+    (tmp_path / "work").mkdir()
+    assert (await run_once([str(program)], cwd=tmp_path / "work")).stdout == b"ran\n"
+
+
+async def test_what_a_child_writes_beside_its_folder_is_little(tmp_path: Path) -> None:
+    script = "for n in 1 2 3 4 5 6 7 8; do head -c 900000 /dev/zero > /tmp/$n || exit 9; done"
+    assert (await run_once(["sh", "-c", script], cwd=tmp_path)).returncode == 9
+
+
+async def test_where_there_is_no_view_children_work_as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), view=False))
+    (tmp_path / "folder").mkdir()
+    async with pool_of(folders=(tmp_path / "folder",)) as pool:
+        assert await pool.run(f"look {tmp_path}") == "folder"
+
+
+async def test_an_ordinary_user_has_a_view_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    flags = isolation._NAMESPACES[1]
+    if not isolation._works((*flags, "--net")):
+        pytest.skip("this platform gives ordinary users no namespaces")
+    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), namespaces=flags))
+    async with pool_of(folders=(tmp_path,)) as pool:
+        assert await pool.run(f"look {ROOT / 'docs'}") == "nothing"
+
+
+async def test_a_child_has_few_children(tmp_path: Path) -> None:
+    if os.geteuid() == 0 or "--user" not in probe().namespaces:
+        pytest.skip("the kernel exempts root, and counts an ordinary user's own processes in a user namespace only")
+    async with pool_of(folders=(tmp_path,)) as pool:
+        assert int(await pool.run("breed")) < 64
+
+
+@pytest.mark.parametrize("user", [True, False])
+def test_processes_are_counted_where_only_the_child_s_own_are(user: bool) -> None:
+    walls = replace(probe(), namespaces=isolation._NAMESPACES[1] if user else ())
+    limits = isolation.ChildLimits(MIB, 1, MIB, processes=64)
+    flags = walls.wrap([sys.executable], limits, network=False)
+    assert ("--nproc=64:64" in flags) == (user and isolation._kernel() >= (5, 14))
