@@ -13,6 +13,8 @@ CLOCK = 90_000
 """Ticks per second of presentation time stamps."""
 _NULL = 0x1FFF
 _SECTION_HEAD = 3
+_PROGRAMS = 4
+"""Whose maps are read: HLS allows one."""
 
 
 class Kind(StrEnum):
@@ -206,7 +208,7 @@ def _section(data: bytes, packets: list[Pes], pid: int) -> bytes:
 def _map_pids(table: bytes) -> list[int]:
     """The PIDs of all programs' maps, from an association table (2.4.4.3)."""
     rows = [table[at : at + 4] for at in range(5, len(table) - 3, 4)]
-    return [(row[2] & 0x1F) << 8 | row[3] for row in rows if row[0] or row[1]]
+    return [(row[2] & 0x1F) << 8 | row[3] for row in rows if row[0] or row[1]][:_PROGRAMS]
 
 
 def _entries(table: bytes) -> Iterator[tuple[int, int]]:
