@@ -74,7 +74,8 @@ def _note(one: Measured) -> str:
     if one.media.opaque:
         return f"{where}: its segments are fragmented MP4, only their sizes were looked at"
     if one.examined < count:
-        return f"{where}: {one.examined} of {count} segments were read whole, {len(one.seen)} at their beginning"
+        others = len(one.seen) - one.examined
+        return f"{where}: {one.examined} of {count} segments were read whole, the beginnings of {others} others"
     strange = any(inside.picture and not inside.judged for inside in one.seen.values())
     return f"{where}: its pictures are of a coding that is not looked into" if strange else ""
 

@@ -16,7 +16,7 @@ REPORT: dict[str, Any] = {
         }
     ],
     "findings": [{"rule": "alignment", "where": "720p.m3u8", "message": "segment 2 begins late"}],
-    "notes": ["270p.m3u8: 40 of 600 segments were read whole, 200 at their beginning"],
+    "notes": ["270p.m3u8: 40 of 600 segments were read whole, the beginnings of 160 others"],
 }  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from handlers.transcode.check.conformance import MAX_PLAYLISTS, check
-from handlers.transcode.check.measure import SAMPLE, WHOLE, spread
-from handlers.transcode.check.playlist import MAX_SEGMENTS, PlaylistError, parse_media
+from handlers.transcode.check.i_frames import check_i_frames
+from handlers.transcode.check.measure import SAMPLE, WHOLE, Depth, spread
+from handlers.transcode.check.playlist import MAX_SEGMENTS, PlaylistError, parse_master, parse_media
 from handlers.transcode.check.rates import peak
 from handlers.transcode.check.report import Rule
 from handlers.transcode.check.source import MAX_BYTES, PLAYLIST_BYTES, FolderSource, SourceError, open_source
@@ -115,6 +116,22 @@ async def test_a_segment_that_is_listed_many_times_is_read_once(hls: Path) -> No
     report = await check(Counting(hls), str((hls / "master.m3u8").resolve()))
     assert report.variants[0].segments == 20_000
     assert looked.count(WHOLE) <= 10
+
+
+async def test_a_sample_says_how_much_it_was(hls: Path) -> None:
+    report = await check(FolderSource(hls), str((hls / "master.m3u8").resolve()), Depth(whole=2, heads=2))
+    assert report.findings == ()
+    assert [one.examined for one in report.variants] == [2, 2]
+    assert report.notes[0] == "low.m3u8: 2 of 3 segments were read whole, the beginnings of 0 others"
+
+
+async def test_i_frames_are_looked_for_where_no_segment_was_read(hls: Path) -> None:
+    source, address = FolderSource(hls), str((hls / "master.m3u8").resolve())
+    listed = parse_master((hls / "master.m3u8").read_text()).i_frames
+    assert await check_i_frames(source, address, listed, []) == []
+    edit(hls / "low_iframes.m3u8", r"\d+@\d+(?=\nlow_1)", "188@188")
+    found = await check_i_frames(source, address, listed, [])
+    assert (Rule.I_FRAME_RANGES, "1 ranges hold no whole I-frame,") in {(one.rule, one.message[:31]) for one in found}
 
 
 def test_the_peak_of_many_short_pieces() -> None:
