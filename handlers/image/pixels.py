@@ -28,6 +28,8 @@ def to_eight_bits(image: Picture) -> tuple[Picture, str]:
 
     Deep greys are scaled by their range; converted as they are they would clip to white.
     """
+    if not isinstance(image.info.get("transparency"), int | tuple | bytes):
+        image.info.pop("transparency", None)  # a text of the file may stand under this name
     if image.mode.startswith("I;16") and isinstance(key := image.info.get("transparency"), int):
         grey, note = levels.to_grey(image)
         grey.putalpha(_all_but(image, key))

@@ -143,6 +143,14 @@ async def test_a_colour_key_of_sixteen_bits_is_kept(colours: str, render: Render
     assert np.abs(seen[:, 3:, 0].astype(float) - depth[:, 3:] / 257).mean() < 4
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "I;16"])
+async def test_a_text_called_transparency_is_none(mode: str, render: Render) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("transparency", "of the thesis")
+    grey = Image.fromarray((gradient() * 65535).astype("<u2")) if mode == "I;16" else quarters().convert(mode)
+    assert opened(await render(saved(grey, "PNG", pnginfo=text))).mode == "RGB"
+
+
 async def test_hidden_colours_do_not_bleed_into_visible_ones(render: Render) -> None:
     """Stripes of opaque green and invisible red: without premultiplication the result is brown."""
     pixels = np.zeros((600, 600, 4), np.uint8)
