@@ -31,6 +31,8 @@ from media.errors import Code, RejectedError
 
 MOVING_PIXELS = 30_000_000
 """Of a frame; each is held several times over. Of what is larger the first one is shown."""
+_READ_BY_PIECES = frozenset({"image/png", "image/gif", "image/tiff"})
+"""The decoders of all others have the whole file in memory."""
 ALONE = 8_000_000
 """Pixels of a rendition, a very tall one, while which is encoded no other is: each takes up to 36 bytes of a pixel."""
 
@@ -69,7 +71,7 @@ def survey(job: Job) -> Survey:
         frames = check_limits(image, job.max_pixels, job.max_total_pixels)
         if image.format in JPEGS:
             check_scans(parts, image.width * image.height)
-        held = Path(job.source).stat().st_size  # some decoders read from memory
+        held = 0 if job.content_type in _READ_BY_PIECES else Path(job.source).stat().st_size
         sizes = targets(*image.size)
         moving = frames if _keeps_moving(image, frames, sizes) else 0
         return Survey(held + peak_memory(image, sizes[-1].size, moving=moving, scans=parts))
