@@ -173,7 +173,7 @@ def _as_answered(asset: Asset, rendition: Rendition) -> dict[str, str]:
         query["versionId"] = asset.version_id
     if rendition.name == "original":
         query["response-content-type"] = rendition.content_type
-        query["response-content-disposition"] = attachment(asset.original_filename)
+        query["response-content-disposition"] = attachment(asset.original_filename, rendition.content_type)
     return query
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 HEAD_BYTES = 4096
 """Bytes of the file's beginning that `sniff` wants to see."""
 
-_PDF_WITHIN = 1024
-"""Readers accept bytes before `%PDF-`, within the first 1024 (ISO 32000-1, Annex H, implementation note 13)."""
+_PDF = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?+(?>\x1b%-12345X|@PJL[^\r\n]*+|[\s\0])*+%PDF-")
+"""Readers accept any bytes before `%PDF-` (ISO 32000-1, Annex H, note 13); here only white space, a byte order mark and
+what a printer is told: a program or a page with a PDF in it is no document."""
 _TS_PACKET = 188
 _M2TS_PACKET = 192
 
@@ -116,7 +117,7 @@ def _brand(major: bytes, compatible: list[bytes]) -> str:
 
 
 def _by_content(head: bytes) -> str | None:
-    if b"%PDF-" in head[: _PDF_WITHIN + 5]:
+    if _PDF.match(head):
         return "application/pdf"
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "image/bmp"

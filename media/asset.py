@@ -196,8 +196,13 @@ def safe_file_name(name: str, *, limit: int = 80) -> str:
     return safe or "file"
 
 
-def attachment(name: str) -> str:
-    """A Content-Disposition that saves under `name` (RFC 6266): plain for old clients, UTF-8 for the others."""
+def attachment(name: str, content_type: str) -> str:
+    """A Content-Disposition that saves under `name` (RFC 6266): plain for old clients, UTF-8 for the others.
+
+    A document's name ends in `.pdf`, whatever its owner called it: who opens it gets what it is.
+    """
+    if content_type == "application/pdf" and not name.lower().endswith(".pdf"):
+        name += ".pdf"
     plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 

@@ -166,7 +166,7 @@ class ScanHandler:
         """A document is ready as it is: the scanned version is copied to where it is served from, to be saved only."""
         asset, content_type = claim.asset, facts.content_type or claim.asset.content_type
         key = output_prefix(asset, Stage.SCAN, claim.attempt) + "original.pdf"
-        headers = ServedAs(content_type, attachment(asset.original_filename), CACHE)
+        headers = ServedAs(content_type, attachment(asset.original_filename, content_type), CACHE)
         try:
             await self._storage.publish(asset.source, self._policy.own_bucket, key, headers)
         except MissingObjectError as error:

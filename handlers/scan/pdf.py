@@ -3,11 +3,13 @@
 It sees names wherever they stand and however they are escaped, and what object streams hold by Flate, the only filter
 that writers use for them. An object stream that it cannot look into makes the document opaque, which is refused. What
 it does not do: follow references, or look into attached files and fonts (clamd does). So an `/OpenAction` or an `/AA`
-alone is no harm: it may set a view, and what would be harm is named in it.
+alone is no harm: it may set a view, and what would be harm is named in it. Names in plain strings are text: a link to
+`…/JavaScript` runs nothing.
 """
 
 import re
 
+from handlers.scan.effort import Effort, TooCostlyError
 from handlers.scan.pdf_objects import ObjectStreams
 from handlers.scan.pdf_reading import plain_name
 
@@ -22,24 +24,42 @@ _PARTS = {
     # Besides `/JavaScript` the one kind of action that may have a script, whatever its string begins with.
     "rendition": re.compile(rb"/Rendition\b"),
     "script": re.compile(rb"/JS\b"),
+    # What no reader does without, be it only in an object stream.
+    "object": re.compile(rb"\d[\s\0]++\d++[\s\0]++obj\b"),
+    "pages": re.compile(rb"/(?:Catalog|Pages)\b"),
 }
+_STRING = re.compile(rb"(/(?!JS[\s\0]*\()[A-Za-z]{1,32})[\0\t\n\f\r ]{0,8}+\([^()<>\\\0\f\r\n]{0,2000}+\)")
+"""A name and its short, plain string, on one line and without brackets: all readers see a string here, or, within a
+comment or another string, nothing. The name itself stays, and a script's own string. One that a piece's border cuts is
+looked into."""
 OVERLAP = 128
 """Bytes carried from one piece to the next, so that a name on the border is seen, with every letter escaped too."""
+MOST_EFFORT = 10.0
+"""Seconds of CPU for one document. An honest one of 100 MB takes less than one."""
 
 
 class PdfWatch:
     """Fed with a document's bytes as they pass by. CPU-bound: a few milliseconds per MiB."""
 
-    def __init__(self) -> None:
+    def __init__(self, effort: float = MOST_EFFORT) -> None:
+        self.costly = False
+        """Whether it took more than `effort` seconds of CPU; then the rest was not looked at."""
         self._tail = b""
         self._seen: set[str] = set()
-        self._objects = ObjectStreams(self._look)
+        self._effort = Effort(effort)
+        self._objects = ObjectStreams(self._look, self._effort.check)
 
     def feed(self, piece: bytes) -> None:
-        window = self._tail + piece
-        self._look(window)
-        self._tail = window[-OVERLAP:]
-        self._objects.feed(piece)
+        if self.costly:
+            return
+        self._effort.begin()
+        try:
+            window = self._tail + piece
+            self._look(window)
+            self._tail = window[-OVERLAP:]
+            self._objects.feed(piece)
+        except TooCostlyError:
+            self.costly = True
 
     @property
     def encrypted(self) -> bool:
@@ -51,10 +71,21 @@ class PdfWatch:
         return "active" in self._seen or {"rendition", "script"} <= self._seen
 
     @property
+    def empty(self) -> bool:
+        """Whether it lacks what every document has: objects, and among them pages."""
+        return not {"object", "pages"} <= self._seen
+
+    @property
     def opaque(self) -> str:
         """Why part of it could not be looked into; empty when all could."""
         return self._objects.opaque
 
     def _look(self, window: bytes) -> None:
-        plain = plain_name(window)
-        self._seen |= {name for name, pattern in _PARTS.items() if pattern.search(window) or pattern.search(plain)}
+        self._effort.check()
+        for text in {window, plain_name(window)}:
+            self._seen |= {name for name in _PARTS.keys() - self._seen if _holds(text, _PARTS[name])}
+
+
+def _holds(text: bytes, part: re.Pattern[bytes]) -> bool:
+    """Whether it stands there, and not only in strings. These are taken out only where it makes a difference."""
+    return bool(part.search(text)) and bool(part.search(_STRING.sub(rb"\1 ", text)))

@@ -5,6 +5,7 @@ Where an object begins is not certain: `obj` may stand in a string, and the byte
 """
 
 import re
+from collections.abc import Callable
 from enum import Enum, auto
 
 from handlers.scan.pdf_reading import SOUND, Dictionary, Reading, TangledError, plain_name
@@ -12,7 +13,7 @@ from handlers.scan.pdf_reading import SOUND, Dictionary, Reading, TangledError, 
 MOST_READ = 64
 """Dictionaries followed at once; they overlap only where `obj` stands within one, or where readers disagree."""
 MOST_IN_ALL = 16 * 1024 * 1024
-"""Bytes of one document read word by word: a quarter of a minute. Sound dictionaries are not read so."""
+"""Bytes of one document read word by word: what that takes is bounded as well. Sound dictionaries are not read so."""
 CARRIED = 256
 """Bytes of a piece's end that are seen again, since a word may have begun there; none that matters is as long."""
 _TELLTALE = re.compile(rb"#|/First|/ObjStm")
@@ -31,9 +32,10 @@ class Holds(Enum):
 
 
 class Dictionaries:
-    """Of one document, from its beginning to its end."""
+    """Of one document, from its beginning to its end. `check` is called often; what it raises ends the work."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
         self._open: list[Reading] = []
         self._read = 0
         self.opaque = ""
@@ -46,6 +48,7 @@ class Dictionaries:
         """
         found: dict[int, Holds] = {}
         for head in _HEAD.finditer(window, max(0, fresh - CARRIED)):
+            self._check()
             if head.end() > fresh and not _is_harmless(window, head.end() - 1):
                 self._open.append(Reading(place + head.end() - 1))
             if len(self._open) >= MOST_READ:
@@ -59,6 +62,7 @@ class Dictionaries:
         """Reads on in every dictionary that is open."""
         waiting, self._open = self._open, []
         while waiting and not self.opaque:
+            self._check()
             one = waiting.pop()
             before = one.place
             try:

@@ -31,16 +31,18 @@ _OBJECTS = re.compile(rb"\s*\d+\s+\d+\s")
 
 Look = Callable[[bytes], None]
 """Given unpacked bytes, the end of what came before in front of them."""
+Check = Callable[[], None]
+"""Called often; what it raises ends the work."""
 
 
 class ObjectStreams:
     """Fed with a document's bytes; hands what its object streams hold to `look`."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Look, check: Check) -> None:
         self._look = look
         self._before = b""
         self._passed = 0  # bytes before `_before`
-        self._dictionaries = Dictionaries()
+        self._dictionaries = Dictionaries(check)
         self._open: list[_Unpacking] = []
         self._left = UNPACKED_LIMIT
         self._tried = 0
@@ -93,9 +95,12 @@ class ObjectStreams:
 
 def _holds_a_stream(text: bytes) -> bool:
     """Behind a dictionary, or behind a comment: then a line that ends in one, or is too long to tell."""
+    line, before = 0, 0  # where the match's line begins; nothing is looked through twice
     for match in _WITHIN.finditer(text):
-        line = text[max(text.rfind(b"\n", 0, match.start()), text.rfind(b"\r", 0, match.start())) + 1 : match.start()]
-        if match[0][:1] == b">" or b"%" in line or (len(line) == match.start() and len(text) >= _OVERLAP):
+        start = match.start()
+        line = max(line, text.rfind(b"\n", before, start) + 1, text.rfind(b"\r", before, start) + 1)
+        before = start
+        if match[0][:1] == b">" or text.find(b"%", line, start) >= 0 or (not line and len(text) >= _OVERLAP):
             return True
     return False
 

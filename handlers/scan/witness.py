@@ -3,15 +3,17 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from handlers.scan.pdf import PdfWatch
+from handlers.scan.pdf import MOST_EFFORT, PdfWatch
 from handlers.sniff import HEAD_BYTES
 from media.asset import AssetType
 from media.errors import Code, RejectedError
 
 BATCH = 4 * 1024 * 1024
 """Bytes looked at in one go; twice that is held at most. The last go falls into the time in which clamd scans."""
-
+_READERS = ThreadPoolExecutor(2, thread_name_prefix="pdf")
+"""Documents wait for each other, and nobody waits for them: one may take seconds of a thread."""
 
 _DIGESTED = frozenset({AssetType.IMAGE, AssetType.DOCUMENT})
 """Whose digest is taken: who renders a picture compares it. A film of 50 GB would cost 40 s of a core for nobody."""
@@ -55,18 +57,25 @@ class Witness:
             await self._looking
 
     def require_harmless(self) -> None:
-        """Raise RejectedError when the document is encrypted, runs something, or cannot be looked into."""
-        if self._pdf and self._pdf.encrypted:
+        """Raise RejectedError when the document is encrypted, runs something, is none, or cannot be looked into."""
+        if self._pdf is None:
+            return
+        if self._pdf.encrypted:
             raise RejectedError(Code.ENCRYPTED, "the document is encrypted")
-        if self._pdf and self._pdf.active:
+        if self._pdf.active:
             raise RejectedError(Code.ACTIVE_CONTENT, "the document contains scripts")
-        if self._pdf and self._pdf.opaque:
+        if self._pdf.opaque:
             raise RejectedError(Code.UNSCANNABLE, f"the document cannot be looked into: {self._pdf.opaque}")
+        if self._pdf.costly:
+            raise RejectedError(Code.RESOURCE_LIMIT, f"looking into the document takes more than {MOST_EFFORT:g} s")
+        if self._pdf.empty:
+            raise RejectedError(Code.CORRUPT, "the document has no pages that a reader would find")
 
     async def _look_at(self, batch: Sequence[bytes]) -> None:
         """Start on a batch once the one before it is done."""
         await self.finish()
-        self._looking = asyncio.get_running_loop().run_in_executor(None, self._look, batch)
+        threads = _READERS if self._pdf else None
+        self._looking = asyncio.get_running_loop().run_in_executor(threads, self._look, batch)
 
     def _look(self, batch: Sequence[bytes]) -> None:
         for piece in batch:

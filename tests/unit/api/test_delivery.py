@@ -161,7 +161,12 @@ def test_who_may_ask_for_which_delivery() -> None:
 
 @pytest.mark.parametrize("name", ['a"b.pdf', "a\r\nSet-Cookie: x=1.pdf", "ä;filename=b.exe", "x" * 255])
 def test_a_name_cannot_leave_its_header(name: str) -> None:
-    header = attachment(name)
+    header = attachment(name, "application/pdf")
     assert header.isascii()
     assert header.isprintable()
     assert header.count('"') == 2
+
+
+@pytest.mark.parametrize(("name", "saved"), [("setup.exe", "setup.exe.pdf"), ("Befund.PDF", "Befund.PDF")])
+def test_a_document_is_saved_as_what_it_is(name: str, saved: str) -> None:
+    assert attachment(name, "application/pdf").startswith(f'attachment; filename="{saved}"; ')

@@ -60,7 +60,9 @@ def test_what_encoders_write_is_recognised(image_format: str, mime: str) -> None
         ((b"\x47" + bytes(187)) * 3, "video/mp2t"),
         (b'<?xml version="1.0"?>\n<!-- a -->\n<svg xmlns="http://www.w3.org/2000/svg">', "image/svg+xml"),
         (b"<svg>", "image/svg+xml"),
-        (b"junk before\n%PDF-1.7\n", "application/pdf"),
+        (b"\r\n \0%PDF-1.7\n", "application/pdf"),
+        (b"\xef\xbb\xbf%PDF-1.7\n", "application/pdf"),
+        (b"\x1b%-12345X@PJL JOB\r\n@PJL SET DUPLEX=ON\r\n%PDF-1.7\n", "application/pdf"),
         (b"PK\x03\x04", "application/zip"),
     ],
 )
@@ -69,7 +71,19 @@ def test_a_signature_tells_the_type(head: bytes, mime: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"hello world", b"BM is how this text begins", b"<html><body>", b"\xff\xfe\x00\x00text", bytes(4096)]
+    "head",
+    [
+        b"MZ" + bytes(500) + b"%PDF-1.7\n",
+        b"/*%PDF-1.4*/ WScript.Echo(1)",
+        b"<html><script>1</script>%PDF-1.4",
+        b"junk before\n%PDF-1.7\n",
+        b"",
+        b"hello world",
+        b"BM is how this text begins",
+        b"<html><body>",
+        b"\xff\xfe\x00\x00text",
+        bytes(4096),
+    ],
 )
 def test_what_proves_nothing_is_nothing(head: bytes) -> None:
     assert sniff(head) is None
