@@ -1,7 +1,8 @@
 """What a database holds of ours, a line for each table, column, constraint, index, trigger and function.
 
 `schema.parts` says so of a database that schema.sql made (`python -m media.schema list > media/schema.parts`): names
-and types, no expressions, which each version of Postgres spells in its own way.
+and types, no expressions, which each version of Postgres spells in its own way. A function's body is kept as it was
+written: by its MD5.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,7 +36,7 @@ UNION ALL
 SELECT format('trigger %s.%s', relname, tgname)
 FROM pg_trigger JOIN ours ON ours.oid = tgrelid WHERE NOT tgisinternal AND tgenabled <> 'D'
 UNION ALL
-SELECT format('function %s', proname)
+SELECT format('function %s %s', proname, md5(prosrc))
 FROM pg_proc WHERE pg_function_is_visible(oid)
   AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 """

@@ -140,7 +140,10 @@ def test_what_the_rule_cannot_deliver_is_kept_where_it_may_send() -> None:
 def test_what_holds_data_outlives_its_stack() -> None:
     for name, part in MEDIA.items():
         if part["Type"] in {"AWS::S3::Bucket", "AWS::SQS::Queue"}:
-            assert (part.get("DeletionPolicy"), part.get("UpdateReplacePolicy")) == ("Retain", "Retain"), name
+            assert (part.get("DeletionPolicy"), part.get("UpdateReplacePolicy")) == (
+                "RetainExceptOnCreate",
+                "Retain",
+            ), name
 
 
 def roles() -> dict[str, Any]:
