@@ -54,6 +54,10 @@ class _Made:
     def duration_ms(self) -> int:
         return round(max(one.duration for one in self.measured) * 1000)
 
+    @property
+    def sounding(self) -> bool:
+        return any(one.sounding for one in self.measured)
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -91,6 +95,8 @@ class Completion:
         renditions = [_rendition(output, files, made.duration_ms) for output in outputs]
         self.metrics.renditions.labels("video").inc(len(renditions))
         notes = [Note("rendered", ", ".join(r.name for r in renditions)), _verdict(made.report)]
+        if plan.sound and not made.sounding:
+            notes.append(Note("no_sound", "the sound track holds nothing"))
         if poster and not poster.telling:
             notes.append(Note("dull_poster", "every frame that was looked at is black, white or of one colour"))
         return Completed(renditions, made.duration_ms, notes)
@@ -163,10 +169,10 @@ def _sounds(plan: Plan) -> list[SoundEntry]:
 async def _entry(
     plan: Plan, rung: Rung | None, one: Measured, source: StoredHls, master_key: str, files: list[StoredFile]
 ) -> MasterEntry:
-    sound = [AAC_LC] if plan.sound else []
     rates = Rates(one.peak, one.average)
     if rung is None:
-        return MasterEntry(one.variant.uri, rates, sound)
+        return MasterEntry(one.variant.uri, rates, [AAC_LC])
+    sound = [AAC_LC] if plan.sound and one.sounding else []
     codec = next((picture.codec for picture in one.pictures.values() if picture and picture.codec), None)
     if codec is None:
         raise SourceError(f"{one.variant.uri} has no picture parameters")

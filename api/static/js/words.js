@@ -50,6 +50,7 @@ const EVENTS = {
   lease_lost: 'Another worker took over',
   nudged: 'Reminded, since nothing was heard',
   job_warning: 'The encoder remarked something',
+  no_sound: 'The sound track holds nothing',
   dull_poster: 'No frame was found for the poster that shows something',
   stale_job: 'An older encoding ended; its result was thrown away',
   rejected: 'Rejected',

@@ -60,6 +60,11 @@ class Measured:
         return {number: one.first for number, one in self.seen.items()}
 
     @property
+    def sounding(self) -> bool:
+        """Whether there is any sound in what was looked into."""
+        return any(one.sound for one in self.seen.values())
+
+    @property
     def examined(self) -> int:
         """Segments that were read whole."""
         return sum(one.whole for one in self.seen.values())
