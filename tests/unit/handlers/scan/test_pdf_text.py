@@ -1,0 +1,63 @@
+"""What is text runs nothing, what may be more is looked into, and what no reader could show is no document."""
+
+import pytest
+
+from handlers.scan.pdf import PdfWatch
+from tests.unit.handlers.scan.test_pdf import PLAIN, objects, watched
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<< /S /URI /URI (https://developer.mozilla.org/en/docs/Web/JavaScript) >>",
+        b"<< /URI(https://clinic.example/Launch)/S/URI >>",
+        b"<< /Title(Product/Launch plan 2026) /Subject (how to /Encrypt a disk) >>",
+    ],
+)
+def test_a_word_in_a_plain_string_runs_nothing(content: bytes) -> None:
+    for watch in (watched(PLAIN + content), watched(objects(content))):
+        assert not watch.active
+        assert not watch.encrypted
+        assert not watch.empty
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<< /S /JavaScript (a) /JS (app.alert(1)) >>",
+        b"<< /S/JavaScript(a)/JS 5 0 R >>",
+        b"<< /A (\n/S /JavaScript /JS 5 0 R) >>",
+        b"<< /A </B(> /S /JavaScript /JS 5 0 R /C(> ) >>",
+        b"% /A (\n<< /S /JavaScript >>) ",
+        b"<< /A (a\\) /S /JavaScript /B (a) >>",
+        b"<< /S /Rendition /JS (app.alert) >>",
+        b"<< /S /Rendition /J#53(app.alert) >>",
+    ],
+)
+def test_what_may_be_no_string_is_looked_into(content: bytes) -> None:
+    assert watched(PLAIN + content).active
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%PDF-1.4\nthis is no document at all",
+        b"%PDF-1.4 << /Type /Catalog /Pages 2 0 R >>",
+        b"%PDF-1.4\n1 0 obj << /A (/Pages) >> endobj",
+    ],
+)
+def test_without_objects_and_pages_it_is_empty(content: bytes) -> None:
+    assert watched(content).empty
+
+
+@pytest.mark.parametrize("content", [PLAIN, objects(b"<< /Type /Catalog >>")])
+def test_pages_are_found_wherever_they_stand(content: bytes) -> None:
+    assert not watched(content).empty
+
+
+def test_a_document_may_cost_so_much_and_no_more() -> None:
+    lines = objects(b"\nx\nx\nx\nx\nstream " * 400_000)
+    assert not watched(lines).costly, "every line is looked at once"
+    watch = PdfWatch(effort=0.0)
+    watch.feed(PLAIN)
+    assert watch.costly
