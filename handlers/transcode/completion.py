@@ -115,12 +115,15 @@ class Completion:
 
     async def _measure(self, plan: Plan, master_key: str, files: list[StoredFile]) -> _Made:
         source = StoredHls(self.storage, self.transfer, self.bucket, files)
-        pairs: list[tuple[Measured, MasterEntry]] = []
         sounds = [await measure(source, master_key, as_variant(f"{other_name(one)}.m3u8")) for one in plan.others]
-        rungs: list[Rung | None] = [*plan.rungs]
-        for rung in rungs or [None]:
-            one = with_largest(await measure(source, master_key, _provisional(plan, rung)), sounds)
-            pairs.append((one, await _entry(plan, rung, one, source, master_key, files)))
+        planned: list[Rung | None] = [*plan.rungs] or [None]
+        found = [with_largest(await measure(source, master_key, _provisional(plan, rung)), sounds) for rung in planned]
+        # Of all or none: where one variant alone has lost its sound, the check must find it missing.
+        sound = [AAC_LC] if any(one.sounding for one in found) else []
+        pairs = [
+            (one, await _entry(plan, rung, one, sound, source, master_key, files))
+            for rung, one in zip(planned, found, strict=True)
+        ]
         measured, entries = zip(*_in_order(pairs), strict=True)
         text = master_playlist(entries, _sounds(plan))
         master = parse_master(text)
@@ -167,12 +170,17 @@ def _sounds(plan: Plan) -> list[SoundEntry]:
 
 
 async def _entry(
-    plan: Plan, rung: Rung | None, one: Measured, source: StoredHls, master_key: str, files: list[StoredFile]
+    plan: Plan,
+    rung: Rung | None,
+    one: Measured,
+    sound: list[str],
+    source: StoredHls,
+    master_key: str,
+    files: list[StoredFile],
 ) -> MasterEntry:
     rates = Rates(one.peak, one.average)
     if rung is None:
         return MasterEntry(one.variant.uri, rates, [AAC_LC])
-    sound = [AAC_LC] if plan.sound and one.sounding else []
     codec = next((picture.codec for picture in one.pictures.values() if picture and picture.codec), None)
     if codec is None:
         raise SourceError(f"{one.variant.uri} has no picture parameters")

@@ -29,3 +29,12 @@ async def test_it_is_shown_or_refused_for_the_right_reason(strange: Strange, stu
         with pytest.raises(RejectedError) as caught:
             await studio.transcode(await studio.asset(source), engine)
         assert caught.value.code is strange.code, caught.value.detail
+
+
+async def test_a_track_without_sound_is_told_and_not_declared(studio: Studio, tmp_path: Path) -> None:
+    source = tmp_path / "silent.mp4"
+    next(one for one in STRANGE if one.name == "a-track-of-nothing").make(source)
+    for asset in await on_both(studio, source):
+        assert "no_sound" in await studio.told(asset)
+        [master] = (await studio.fetch(asset)).rglob("master.m3u8")
+        assert "mp4a" not in master.read_text()
