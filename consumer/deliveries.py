@@ -1,11 +1,10 @@
 """A message that we hold: what was received, who works on it, and whether it is still ours."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from media.asset_store.stages import Fence
 from media.errors import UndecodableError
 from media.message_queue import Received
 
@@ -40,7 +39,8 @@ class Undecodable:
 class Delivery:
     """One message in our hands. `expires` is when it becomes visible to others, by the loop's monotonic clock.
 
-    `extension` is set while a heartbeat's request about it is under way.
+    `extension` is set while a heartbeat's request about it is under way. `leases` are whatever its work holds beside
+    the message; the heartbeat hands them to its `renew` callback and knows nothing else of them.
     """
 
     received: Received
@@ -50,7 +50,7 @@ class Delivery:
     trace_id: str
     taken: float
     expires: float
-    fences: set[Fence] = field(default_factory=set)
+    leases: set[Hashable] = field(default_factory=set)
     task: "asyncio.Task[None] | None" = None
     poison: UndecodableError | None = None
     extension: asyncio.Event | None = None

@@ -6,13 +6,12 @@ the timeout has passed. What is found lost is told to whoever works on it within
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from itertools import batched
 
 import structlog
 
 from consumer.deliveries import HOLD_LIMIT, Delivery
-from media.asset_store.stages import Fence
 from media.errors import UnavailableError
 from media.message_queue import BATCH, MessageQueue
 from media.telemetry import Metrics
@@ -28,7 +27,7 @@ PATIENCE = 0.15
 MARGIN = 0.05
 """Of the visibility timeout, before its end, when a message counts as lost although nobody said so."""
 
-Renew = Callable[[Sequence[Fence]], Awaitable[set[Fence]]]
+Renew = Callable[[Sequence[Hashable]], Awaitable[set[Hashable]]]
 """Extends leases; returns those that are lost. Raises UnavailableError."""
 
 
@@ -101,7 +100,7 @@ class Heartbeat:
         return all(failure.gone for failure in failures)
 
     async def _renew_leases(self, held: list[Delivery]) -> bool:
-        owners = {fence: delivery for delivery in held for fence in delivery.fences}
+        owners = {lease: delivery for delivery in held for lease in delivery.leases}
         if not owners:
             return True
         try:
@@ -109,9 +108,9 @@ class Heartbeat:
         except Exception as error:  # noqa: BLE001 - whatever it is, the messages must go on being extended
             log.warning("heartbeat.leases_failed", queue=self._queue.name, error=repr(error))
             return False
-        for fence in lost:
-            if fence in owners[fence].fences:  # not committed or released meanwhile
-                self._lose(owners[fence], "lease")
+        for lease in lost:
+            if lease in owners[lease].leases:  # not committed or released meanwhile
+                self._lose(owners[lease], "lease")
         return True
 
     def _give_up(self) -> None:

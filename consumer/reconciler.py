@@ -11,16 +11,16 @@ from functools import partial
 
 import structlog
 
+from consumer.stages.lifecycle import StageLifecycle
 from consumer.sweeper import Sweeper
-from media.asset import Asset, ObjectVersion, Stage, StageState, Status, output_prefix
+from media.asset import Asset, ObjectVersion, Stage, StageState
 from media.asset_store.assets import AssetStore
 from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES, Still, Upkeep, sole_reconciler
-from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested
-from media.errors import Code, Dependency, MediaError, UnavailableError
+from media.errors import Dependency, MediaError, UnavailableError
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
-from media.objectives import End, count_end
-from media.outbox import Effect, EffectKind, Outbox
+from media.outbox import Outbox
+from media.stage_requests import QUEUE_OF, request
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -30,12 +30,6 @@ SWEEP_INTERVAL = 5.0
 
 DEPTH_INTERVAL = 120.0
 """Seconds between two looks at how full the queues are."""
-
-REQUESTS: dict[Stage, tuple[str, type[StageRequested]]] = {
-    Stage.SCAN: ("uploads", ScanRequested),
-    Stage.IMAGE: ("images", ImageRequested),
-    Stage.TRANSCODE: ("transcodes", TranscodeRequested),
-}
 
 Work = Callable[[], Awaitable[None]]
 AskJob = Callable[[Asset, str], Awaitable[None]]
@@ -51,6 +45,7 @@ class Reconciler:
     assets: AssetStore
     storage: ObjectStorage
     outbox: Outbox
+    lifecycle: StageLifecycle
     sweeper: Sweeper
     queues: MessageQueues
     names: tuple[str, ...]
@@ -58,7 +53,6 @@ class Reconciler:
     ask_job: AskJob
     trip: Callable[[Dependency], None]
     metrics: Metrics
-    output_bucket: str
     interval: float = 30.0
     expiry: float = 86_400.0
     first_nudge: float = FIRST_NUDGE
@@ -97,7 +91,7 @@ class Reconciler:
 
     def _works(self) -> Iterator[tuple[str, Work]]:
         """What a round consists of; what goes wrong in one part keeps none of the others from its turn."""
-        for stage, (queue, _) in REQUESTS.items():
+        for stage, queue in QUEUE_OF.items():
             yield f"nudge {stage}", partial(self._nudge, stage, queue)
         yield "ask for jobs", partial(self._nudge, Stage.TRANSCODE, "transcode-events", waiting=True)
         yield "expire", self._expire
@@ -116,7 +110,7 @@ class Reconciler:
     async def _nudge(self, stage: Stage, queue: str, *, waiting: bool = False) -> None:
         """Remind whoever stands still, unless its queue is paused, or `queue`, by which its news comes, is full."""
         found = await self.upkeep.still(stage, waiting=waiting, first=self.first_nudge)
-        if not found or {queue, REQUESTS[stage][0]} & await self.paused():
+        if not found or {queue, QUEUE_OF[stage]} & await self.paused():
             return
         if (await self.queues[queue].depth()).visible > self.backlog:
             return
@@ -127,32 +121,15 @@ class Reconciler:
         asset = still.asset
         if still.nudges >= MOST_NUDGES:
             log.error("reconciler.stalled", asset_id=str(asset.asset_id), stage=still.stage)
-            if await self.upkeep.stalled(asset.asset_id, still.stage, Code.STALLED, self._remains(still)):
-                count_end(self.metrics, asset, End(still.stage, Status.FAILED, Code.STALLED))
+            await self.lifecycle.fail_stalled(still)
             return
         log.warning("reconciler.nudge", asset_id=str(asset.asset_id), stage=still.stage, state=still.state)
         await self.upkeep.nudged(asset.asset_id, still.stage, first=self.first_nudge)
         if still.state == StageState.WAITING and still.job_id:
             await self.ask_job(asset, still.job_id)
             return
-        queue, request = REQUESTS[still.stage]
-        message = request(
-            asset_id=asset.asset_id,
-            bucket=asset.bucket,
-            key=asset.key,
-            version_id=asset.version_id or "",
-            trace_id=asset.trace_id,
-        )
-        effect = Effect.send(queue, message, owner_id=asset.owner_id)
-        await self.assets.note(asset.asset_id, "nudged", f"{still.stage} was {still.state}", [effect])
-
-    def _remains(self, still: Still) -> list[Effect]:
-        """What the attempts of a stage that is given up have left behind."""
-        if still.stage is Stage.SCAN:
-            return []
-        prefixes = [output_prefix(still.asset, still.stage, n) for n in range(1, still.attempt + 1)]
-        swept = [Effect(EffectKind.DELETE_PREFIX, self.output_bucket, {"prefix": prefix}) for prefix in prefixes]
-        return swept + ([Effect(EffectKind.CANCEL_JOB, still.job_id, {})] if still.job_id else [])
+        effects = [request(still.stage, asset)]
+        await self.assets.note(asset.asset_id, "nudged", f"{still.stage} was {still.state}", effects)
 
     async def _expire(self) -> None:
         """Uploads that never came; if the object is there after all, its event was lost: scan it."""
@@ -164,15 +141,8 @@ class Reconciler:
         if stored is None:
             await self.upkeep.expire(asset.asset_id)
             return
-        request = ScanRequested(
-            asset_id=asset.asset_id,
-            bucket=asset.bucket,
-            key=asset.key,
-            version_id=stored.version.version_id,
-            trace_id=asset.trace_id,
-        )
-        effect = Effect.send("uploads", request, owner_id=asset.owner_id)
-        _, rows = await self.assets.bind(asset.asset_id, stored, effects=[effect], note="found by the reconciler")
+        effects = [request(Stage.SCAN, asset, version=stored.version)]
+        _, rows = await self.assets.bind(asset.asset_id, stored, effects=effects, note="found by the reconciler")
         await self.outbox.carry_out(rows)
 
     async def _tolerant(self, what: str, work: Work) -> None:

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from consumer.command import FAILED, INTERRUPTED, ended, interruptible, require_schema
-from consumer.reconciler import REQUESTS
-from media.asset import Asset, Stage
+from media.asset import Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
 from media.asset_store.replays import Replays
 from media.aws import Clients
 from media.errors import UnavailableError
 from media.message_queue import MessageQueues
-from media.outbox import Effect, EffectKind, Outbox
+from media.outbox import EffectKind, Outbox
 from media.settings import Settings
+from media.stage_requests import request
 
 
 class NotReplayedError(Exception):
@@ -53,7 +53,7 @@ class Replay:
         chosen = stage or await self.replays.stage_at_fault(asset_id)
         if chosen is None:
             raise NotReplayedError(f"it is {asset.status}, and no stage of it is open or failed")
-        rows = await self.replays.reopen(asset_id, chosen, "by an operator", [_request(asset, chosen)])
+        rows = await self.replays.reopen(asset_id, chosen, "by an operator", [request(chosen, asset)])
         if not rows:
             raise NotReplayedError(
                 f"it is {asset.status}; {chosen} is at work, or was never reached, or what has ended stays as it is"
@@ -63,12 +63,6 @@ class Replay:
         except UnavailableError as error:
             return Replayed(chosen, unsent=str(error))
         return Replayed(chosen)
-
-
-def _request(asset: Asset, stage: Stage) -> Effect:
-    queue, request = REQUESTS[stage]
-    message = request(asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=asset.version_id or "")
-    return Effect.send(queue, message, owner_id=asset.owner_id)
 
 
 async def run(asset_ids: Sequence[UUID], stage: Stage | None, settings: Settings) -> int:

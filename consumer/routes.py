@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from consumer.claims import StageRunner
 from consumer.deliveries import Delivery, Part
 from consumer.envelopes import (
     ObjectCreated,
@@ -17,36 +16,22 @@ from consumer.envelopes import (
     decode_upload,
 )
 from consumer.lane import Route
-from consumer.outcomes import DUPLICATE, IGNORED, STALE, SUCCESS, Kind, Outcome
-from handlers.recording import RecordingHandler
-from handlers.transcode.event_handler import Applied, TranscodeEventHandler
+from consumer.outcomes import Outcome
+from consumer.stages.intake import Intake
+from consumer.stages.job_events import JobEvents
+from consumer.stages.runner import StageRunner
 from handlers.transcode.events import parse_event
-from media.asset import asset_id_of_key
-from media.asset_store.assets import AssetStore, Binding
-from media.errors import Code, Dependency, UndecodableError
-from media.outbox import Effect, EffectKind
-
-_APPLIED = {
-    Applied.CHANGED: SUCCESS,
-    Applied.REJECTED: Outcome(Kind.REJECTED),
-    Applied.FAILED: SUCCESS,
-    Applied.REPEATED: DUPLICATE,
-    Applied.STALE: STALE,
-    Applied.NOT_OURS: IGNORED,
-}
+from media.errors import Dependency
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
     """Everything that the routes lead to."""
 
-    assets: AssetStore
-    scan: StageRunner
+    intake: Intake
     image: StageRunner
     transcode: StageRunner
-    transcode_event: TranscodeEventHandler
-    recording: RecordingHandler
-    own_bucket: str
+    job_events: JobEvents
     transcode_needs: Collection[Dependency] = (Dependency.MEDIACONVERT,)
 
     def routes(self) -> list[Route]:
@@ -62,8 +47,8 @@ class Handlers:
 
     async def _upload(self, part: Part, delivery: Delivery) -> Outcome:
         if isinstance(part, ObjectCreated):
-            return await self._created(part, delivery)
-        return await _stage(self.scan, part, delivery)
+            return await self.intake.upload(part.stored, delivery)
+        return await _stage(self.intake.scan, part, delivery)
 
     async def _image(self, part: Part, delivery: Delivery) -> Outcome:
         return await _stage(self.image, part, delivery)
@@ -71,43 +56,15 @@ class Handlers:
     async def _transcode(self, part: Part, delivery: Delivery) -> Outcome:
         return await _stage(self.transcode, part, delivery)
 
-    async def _created(self, part: ObjectCreated, delivery: Delivery) -> Outcome:
-        """S3 says that something was uploaded: bind it to its asset, once, and scan it."""
-        version = part.stored.version
-        if version.bucket != self.own_bucket:
-            raise UndecodableError(f"bucket {version.bucket!r} is not ours", Code.BUCKET_NOT_ALLOWED)
-        asset_id = asset_id_of_key(version.key)
-        if asset_id is None:
-            return IGNORED
-        note, told_at = f"{part.stored.size} bytes", delivery.received.sent
-        binding, _ = await self.assets.bind(asset_id, part.stored, note=note, told_at=told_at)
-        if binding is Binding.UNKNOWN:
-            raise UndecodableError(f"no asset has the key {version.key!r}", Code.UNKNOWN_ASSET)
-        if binding in {Binding.OTHER, Binding.GONE}:
-            await self._remove(part, binding)
-            return STALE
-        return await self.scan.run(asset_id, version.version_id, delivery)
-
-    async def _remove(self, part: ObjectCreated, binding: Binding) -> None:
-        """An asset has one version; what comes beside it, or after its deletion, goes."""
-        version, asset_id = part.stored.version, asset_id_of_key(part.stored.version.key)
-        if asset_id is None or not version.version_id:
-            return
-        body = {"key": version.key, "version_id": version.version_id}
-        effect = Effect(EffectKind.DELETE_VERSION, version.bucket, body)
-        why = "late_version" if binding is Binding.OTHER else "late_upload"
-        await self.assets.note(asset_id, why, version.version_id, [effect])
-
     async def _event(self, part: Part, _delivery: Delivery) -> Outcome:
         if not isinstance(part, TranscodeEventMessage):
             raise TypeError(type(part))
-        return _APPLIED[await self.transcode_event(parse_event(part.detail))]
+        return await self.job_events.apply(parse_event(part.detail))
 
     async def _recording(self, part: Part, delivery: Delivery) -> Outcome:
         if not isinstance(part, RecordingMessage):
             raise TypeError(type(part))
-        registered = await self.recording(part.recording, delivery.trace_id, delivery.received.sent)
-        return SUCCESS if registered else DUPLICATE
+        return await self.intake.announced(part.recording, delivery)
 
 
 async def _stage(runner: StageRunner, part: Part, delivery: Delivery) -> Outcome:

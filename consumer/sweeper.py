@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from media.asset import output_prefix
-from media.asset_store.leftovers import Leftovers, Unswept
+from consumer.stages.lifecycle import StageLifecycle
+from media.asset_store.leftovers import Leftovers
 from media.errors import UnavailableError
-from media.outbox import Effect, EffectKind, Outbox
 
 log = structlog.get_logger(__name__)
 
@@ -16,8 +15,6 @@ QUIET = 14_400.0
 
 A commit is fenced, but what is written before it is not: a process that was frozen for long goes on where it stood.
 """
-MOST_PREFIXES = 50
-"""Of one stage: attempts are few, but those that an outage ended are not limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +22,7 @@ class Sweeper:
     """`retention` is the seconds after which an expired upload is forgotten."""
 
     leftovers: Leftovers
-    outbox: Outbox
-    output_bucket: str
+    lifecycle: StageLifecycle
     retention: float
     quiet: float = QUIET
 
@@ -37,30 +33,16 @@ class Sweeper:
         """
         for found in await self.leftovers.unswept(self.quiet):
             try:
-                await self._sweep(found)
+                rows = await self.lifecycle.clean_up(found)
+                # What is in the outbox will be done: from here on it is tried from there, and not left there once more.
+                await self.leftovers.swept(found)
+                await self.lifecycle.outbox.carry_out(rows)
             except UnavailableError:
                 raise
             except Exception:
                 log.exception("sweeper.failed", asset_id=str(found.asset.asset_id), stage=found.stage)
 
-    async def _sweep(self, found: Unswept) -> None:
-        """What is in the outbox will be done: what fails is tried again from there, and not left there once more."""
-        rows = await self.outbox.leave(found.asset.asset_id, self._effects(found))
-        await self.leftovers.swept(found)
-        await self.outbox.carry_out(rows)
-
     async def forget(self) -> None:
         """Forget uploads that never came. Raises UnavailableError when Postgres is away."""
         if forgotten := await self.leftovers.forget_expired(self.retention):
             log.info("sweeper.forgot", expired=forgotten)
-
-    def _effects(self, found: Unswept) -> list[Effect]:
-        """Whatever an attempt wrote of which nothing is served goes."""
-        served = [rendition.key for rendition in found.asset.renditions]
-        attempts = range(max(1, found.attempt - MOST_PREFIXES), found.attempt + 1)
-        prefixes = [output_prefix(found.asset, found.stage, attempt) for attempt in attempts]
-        return [
-            Effect(EffectKind.DELETE_PREFIX, self.output_bucket, {"prefix": prefix})
-            for prefix in prefixes
-            if not any(key.startswith(prefix) for key in served)
-        ]

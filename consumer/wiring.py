@@ -1,13 +1,12 @@
 """Builds a daemon out of its settings; the one place that knows every part."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from consumer.breakers import Breakers, Probe
-from consumer.claims import StageHandler, StageRunner
 from consumer.daemon import Daemon, Phase
 from consumer.effects import Effects
 from consumer.health import Health
@@ -18,6 +17,10 @@ from consumer.retry import RetryPolicy
 from consumer.roster import Roster, consumer_id
 from consumer.routes import Handlers
 from consumer.scale_in import ScaleInProtection
+from consumer.stages.intake import Intake
+from consumer.stages.job_events import JobEvents
+from consumer.stages.lifecycle import StageLifecycle
+from consumer.stages.runner import StageHandler, StageRunner
 from consumer.sweeper import Sweeper
 from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
@@ -41,7 +44,7 @@ from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect
 from media.asset_store.leftovers import Leftovers
 from media.asset_store.operations import Operations, Sign
-from media.asset_store.stages import StageStore
+from media.asset_store.stages import Fence, StageStore
 from media.asset_store.upkeep import Upkeep
 from media.aws import Clients
 from media.errors import Dependency
@@ -50,6 +53,7 @@ from media.object_storage import ObjectStorage
 from media.object_transfer import ObjectTransfer
 from media.outbox import Outbox
 from media.settings import Settings
+from media.stage_endings import EndingRules
 from media.telemetry import Metrics, watch_loop
 from media.transcoding import Transcoder
 
@@ -79,6 +83,10 @@ class _Parts:
         return Completion(self.storage, self.transfer, self.metrics, self.settings.output_bucket)
 
     @property
+    def rules(self) -> EndingRules:
+        return EndingRules(self.settings.output_bucket, self.settings.max_attempts)
+
+    @property
     def outbox(self) -> Outbox:
         own = frozenset({self.settings.output_bucket})
         effects = Effects(self.queues, self.storage, self.transcoder, AssetStore(self.database), own)
@@ -92,14 +100,21 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         parts = await _open(settings, stack)
         assets, stages = AssetStore(parts.database), StageStore(parts.database)
         breakers = Breakers(_probes(parts), parts.metrics)
-        event_handler = TranscodeEventHandler(
-            parts.completion, assets, stages, parts.outbox, parts.metrics, max_attempts=settings.max_attempts
+        lifecycle = StageLifecycle(
+            assets,
+            stages,
+            parts.outbox,
+            parts.metrics,
+            parts.rules,
+            parts.retry,
+            lease=float(settings.visibility_timeout),
         )
-        routes = _handlers(parts, assets, stages, event_handler).routes()
+        job_events = JobEvents(TranscodeEventHandler(parts.completion, assets.timeline), lifecycle)
+        routes = _handlers(parts, lifecycle, job_events).routes()
         lanes = _lanes(parts, stages, breakers, routes)
         name = consumer_id()
         pauses = Pauses(Operations(parts.database), name, routes, breakers)
-        reconciler = _reconciler(parts, assets, pauses, breakers.trip, event_handler)
+        reconciler = _reconciler(parts, lifecycle, pauses, breakers.trip, job_events)
         upkeep = ScannerUpkeep(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
         sides = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(parts.metrics)]
         sides += [upkeep.run] if "uploads" in settings.queues else []
@@ -151,14 +166,11 @@ def _scanners(settings: Settings) -> Scanners:
     )
 
 
-def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handler: TranscodeEventHandler) -> Handlers:
+def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -> Handlers:
     settings, bucket = parts.settings, parts.settings.output_bucket
 
     def runner(stage: Stage, handler: StageHandler) -> StageRunner:
-        lease = float(settings.visibility_timeout)
-        return StageRunner(
-            stage, handler, assets, stages, parts.outbox, parts.retry, parts.metrics, lease, output_bucket=bucket
-        )
+        return StageRunner(stage, handler, lifecycle)
 
     policy = ScanPolicy(
         max_bytes=settings.scan_max_bytes,
@@ -169,27 +181,25 @@ def _handlers(parts: _Parts, assets: AssetStore, stages: StageStore, event_handl
     )
     image = ImageHandler(parts.storage, parts.renderer, parts.metrics, bucket=bucket, scratch=parts.scratch)
     prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch)
-    transcode = TranscodeHandler(parts.storage, prober, _engine(parts, stages))
+    transcode = TranscodeHandler(parts.storage, prober, _engine(parts), lifecycle.stages.recorder)
+    scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics))
+    recording = RecordingHandler(parts.storage, frozenset(settings.recording_buckets))
     return Handlers(
-        assets=assets,
-        scan=runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics)),
+        intake=Intake(lifecycle.assets, lifecycle.outbox, scan, recording, own_bucket=bucket),
         image=runner(Stage.IMAGE, image),
         transcode=runner(Stage.TRANSCODE, transcode),
-        transcode_event=event_handler,
-        recording=RecordingHandler(assets, parts.storage, parts.outbox, frozenset(settings.recording_buckets)),
-        own_bucket=bucket,
+        job_events=job_events,
         transcode_needs=() if settings.transcoder == "ffmpeg" else (Dependency.MEDIACONVERT,),
     )
 
 
-def _engine(parts: _Parts, stages: StageStore) -> Engine:
+def _engine(parts: _Parts) -> Engine:
     settings = parts.settings
     if settings.transcoder == "ffmpeg":
         protection = ScaleInProtection(settings.ecs_agent_uri)
-        return FfmpegEngine(parts.completion, stages, settings.ffmpeg, parts.scratch, protection.held)
+        return FfmpegEngine(parts.completion, settings.ffmpeg, parts.scratch, protection.held)
     return MediaConvertEngine(
         parts.storage,
-        stages,
         parts.transcoder,
         bucket=settings.output_bucket,
         role_arn=settings.mediaconvert_role_arn,
@@ -211,12 +221,17 @@ def _limits(settings: Settings, queue: str) -> Limits:
 
 def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list[Route]) -> list[Lane]:
     settings = parts.settings
+
+    async def renew(leases: Sequence[Hashable]) -> set[Hashable]:
+        fences = [lease for lease in leases if isinstance(lease, Fence)]
+        return set(await stages.renew(fences, lease=float(settings.visibility_timeout)))
+
     return [
         Lane(
             route,
             parts.queues[route.queue],
             parts.queues.dead_letters(route.queue),
-            lambda fences: stages.renew(fences, lease=float(settings.visibility_timeout)),
+            renew,
             breakers,
             parts.retry,
             parts.metrics,
@@ -229,30 +244,28 @@ def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list[R
 
 def _reconciler(
     parts: _Parts,
-    assets: AssetStore,
+    lifecycle: StageLifecycle,
     paused: Pauses,
     trip: Callable[[Dependency], None],
-    event_handler: TranscodeEventHandler,
+    job_events: JobEvents,
 ) -> Reconciler:
     async def ask_job(asset: Asset, job_id: str) -> None:
-        await event_handler(event_of_job(await parts.transcoder.get(job_id), asset))
+        await job_events.apply(event_of_job(await parts.transcoder.get(job_id), asset))
 
     return Reconciler(
         dsn=parts.settings.database_url,
         upkeep=Upkeep(parts.database),
-        assets=assets,
+        assets=lifecycle.assets,
         storage=parts.storage,
-        outbox=parts.outbox,
-        sweeper=Sweeper(
-            Leftovers(parts.database), parts.outbox, parts.settings.output_bucket, parts.settings.expired_retention
-        ),
+        outbox=lifecycle.outbox,
+        lifecycle=lifecycle,
+        sweeper=Sweeper(Leftovers(parts.database), lifecycle, parts.settings.expired_retention),
         queues=parts.queues,
         names=parts.settings.queues,
         paused=paused,
         ask_job=ask_job,
         trip=trip,
         metrics=parts.metrics,
-        output_bucket=parts.settings.output_bucket,
         interval=parts.settings.reconcile_interval,
         expiry=parts.settings.pending_expiry,
     )

@@ -86,6 +86,10 @@ class RejectedError(MediaError):
     """The input's fault. Never tried again: the asset ends `rejected` with this code."""
 
 
+class FailedError(MediaError):
+    """Ours, and another attempt would not mend it: the asset ends `failed` with this code."""
+
+
 class RetryableError(MediaError):
     """May work next time. `after` is a delay in seconds when the raiser knows one.
 

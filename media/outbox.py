@@ -116,8 +116,12 @@ class Outbox:
 
     async def carry_out_of(self, asset_id: UUID) -> None:
         """Carry out whatever is left over of one asset: a message came again, so its writer did not get that far."""
+        await self.carry_out(await self.pending_of(asset_id))
+
+    async def pending_of(self, asset_id: UUID) -> list[OutboxRow]:
+        """Return whatever is left over of one asset, oldest first."""
         records = await self._database.fetch("SELECT * FROM outbox WHERE asset_id = $1 ORDER BY id", asset_id)
-        await self.carry_out([outbox_row(record) for record in records])
+        return [outbox_row(record) for record in records]
 
     async def sweep(self) -> int:
         """Carry out what is due, each row on its own. Returns how many were done. A failure is noted on its row."""

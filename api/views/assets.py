@@ -15,13 +15,12 @@ from api.service import Service, caller_of, service_of
 from api.wire import answer_if_changed, read_query
 from media.asset import Asset
 from media.errors import RetryableError, UnavailableError
-from media.outbox import Effect, EffectKind
 from media.part_uploads import PartUpload
+from media.stage_endings import EndingRules
 
 log = structlog.get_logger(__name__)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-OUTPUT_TOPS = ("public", "processed", "private")
 
 
 def asset_id_of(request: web.Request) -> UUID:
@@ -78,7 +77,8 @@ async def delete_asset(request: web.Request) -> web.Response:
 async def remove(service: Service, asset: Asset) -> None:
     """Lock the asset and let go of all that it has."""
     job_id = await service.assets.job_of(asset.asset_id)
-    await service.assets.delete(asset.asset_id, _removal(service, asset, job_id))
+    rules = EndingRules(service.settings.output_bucket, service.settings.max_attempts)
+    await service.assets.delete(asset.asset_id, rules.delete(asset, job_id))
     begun = None if asset.version_id else await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
     if begun:
         await _abort(service, PartUpload(asset.bucket, asset.key, begun.upload_id))
@@ -90,22 +90,6 @@ async def _abort(service: Service, upload: PartUpload) -> None:
         await service.parts.abort(upload)
     except (UnavailableError, RetryableError) as error:
         log.warning("api.parts_left", key=upload.key, error=str(error))
-
-
-def _removal(service: Service, asset: Asset, job_id: str | None) -> list[Effect]:
-    """What must go. A recording's source lies in a bucket of the webinar service and stays."""
-    bucket = service.settings.output_bucket
-    effects = [
-        Effect(
-            EffectKind.DELETE_PREFIX, bucket, {"prefix": f"{top}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/"}
-        )
-        for top in OUTPUT_TOPS
-    ]
-    if asset.bucket == bucket:
-        effects.append(Effect(EffectKind.DELETE_KEY, bucket, {"key": asset.key}))
-    if job_id:
-        effects.append(Effect(EffectKind.CANCEL_JOB, job_id, {}))
-    return effects
 
 
 def _cursor(asset: Asset) -> str:

@@ -7,12 +7,12 @@ from api.callbacks import Signature
 from api.problems import ProblemCode, ProblemError
 from api.schemas import AcceptedOut, ImageCallback
 from api.service import Service, service_of
-from api.views.uploads import trace_of
 from api.wire import answer, parse_body, read_bytes
 from media.asset import Asset, Stage, Status
-from media.contracts import ImageRequested, TranscodeProgress
+from media.contracts import TranscodeProgress
 from media.errors import RetryableError, UnavailableError
 from media.outbox import Effect, EffectKind
+from media.stage_requests import request as request_stage
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +38,7 @@ async def image_callback(request: web.Request) -> web.Response:
     asset = await _asset(service, asked)
     if await service.stages.get(asset.asset_id, Stage.IMAGE) is None or asset.version_id != asked.version_id:
         raise ProblemError(ProblemCode.JOB_MISMATCH)
-    message = ImageRequested(
-        asset_id=asset.asset_id, bucket=asset.bucket, key=asset.key, version_id=asked.version_id,
-        trace_id=trace_of(request),
-    )  # fmt: skip
-    return await _leave(service, asset, Effect.send("images", message, owner_id=asset.owner_id), signature)
+    return await _leave(service, asset, request_stage(Stage.IMAGE, asset), signature)
 
 
 def _verified(request: web.Request, service: Service, body: bytes) -> Signature:

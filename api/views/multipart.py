@@ -17,7 +17,7 @@ from api.problems import ProblemCode, ProblemError
 from api.schemas import AssetOut
 from api.service import Service, caller_of, service_of
 from api.views.assets import asset_id_of, remove
-from api.views.uploads import bound, created, new_asset, trace_of
+from api.views.uploads import bound, created, new_asset
 from api.wire import answer, answer_if_changed, read_body
 from media.asset import Asset, Status
 from media.asset_store.part_uploads import Begun
@@ -96,7 +96,7 @@ async def complete_parts(request: web.Request) -> web.Response:
         raise ProblemError(ProblemCode.DELETED)
     if begun.asset.status in _WAITING:
         await _complete(service, begun, [Part(part.part_number, part.etag.strip('"')) for part in asked.parts])
-    asset = await bound(service, begun.asset, trace_of(request), ProblemCode.UPLOAD_ENDED)
+    asset = await bound(service, begun.asset, ProblemCode.UPLOAD_ENDED)
     return answer(AssetOut.of(asset))
 
 

@@ -14,12 +14,11 @@ from api.problems import ProblemCode, ProblemError
 from api.schemas import AssetOut, ConfirmRequest, UploadRequest, UploadSlot
 from api.service import Service, caller_of, service_of
 from api.wire import answer, read_body
-from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Delivery, Status, upload_key
+from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Delivery, Stage, Status, upload_key
 from media.asset_store.assets import Binding, NewAsset, StoredObject
-from media.contracts import ScanRequested
 from media.errors import RetryableError, UnavailableError
-from media.outbox import Effect
 from media.settings import GIB
+from media.stage_requests import request as request_stage
 
 log = structlog.get_logger(__name__)
 
@@ -141,29 +140,24 @@ async def confirm_upload(request: web.Request) -> web.Response:
         raise ProblemError(ProblemCode.NOT_FOUND)
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED)
-    asset = await bound(service, asset, trace_of(request), ProblemCode.NOT_UPLOADED)
+    asset = await bound(service, asset, ProblemCode.NOT_UPLOADED)
     return answer(AssetOut.of(asset))
 
 
-async def bound(service: Service, asset: Asset, trace_id: str, missing: ProblemCode) -> Asset:
+async def bound(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
     """The asset, bound to the object that is there unless it was before. Raises ProblemError(`missing`, …)."""
     if asset.version_id is not None:
         return asset
-    await _bind(service, asset, trace_id, missing)
+    await _bind(service, asset, missing)
     return await service.assets.get(asset.asset_id) or asset
 
 
-async def _bind(service: Service, asset: Asset, trace_id: str, missing: ProblemCode) -> None:
+async def _bind(service: Service, asset: Asset, missing: ProblemCode) -> None:
     stored = await service.storage.newest(asset.bucket, asset.key)  # the API may not read what is not scanned
     if stored is None:
         raise ProblemError(missing)
     _check_stored(service, asset, stored)
-    version = stored.version
-    message = ScanRequested(
-        asset_id=asset.asset_id, bucket=version.bucket, key=version.key, version_id=version.version_id,
-        trace_id=trace_id,
-    )  # fmt: skip
-    effects = [Effect.send("uploads", message, owner_id=asset.owner_id)]
+    effects = [request_stage(Stage.SCAN, asset, version=stored.version)]
     binding, rows = await service.assets.bind(asset.asset_id, stored, effects=effects, note="confirmed")
     if binding is Binding.GONE:
         raise ProblemError(ProblemCode.DELETED)

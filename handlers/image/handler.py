@@ -9,8 +9,8 @@ from handlers.image.renderer import ImageRenderer, RenderedFile, RenderedImage
 from handlers.scratch import scratch_folder
 from media.asset import Asset, Rendition, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, Facts, Note
-from media.errors import Code, RejectedError
-from media.object_storage import MissingObjectError, ObjectStorage
+from media.object_storage import ObjectStorage
+from media.source_check import bound_source, raise_changed
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -45,10 +45,8 @@ class ImageHandler:
         return _commit(claim.asset, image, renditions)
 
     async def _fetch(self, asset: Asset, source: Path) -> None:
-        try:
+        with bound_source():
             await self._storage.download(asset.source, source)
-        except MissingObjectError as error:
-            raise RejectedError(Code.SOURCE_MISSING, str(error)) from error
 
     async def _store(self, prefix: str, file: RenderedFile) -> Rendition:
         key = f"{prefix}{file.name}.webp"
@@ -58,7 +56,7 @@ class ImageHandler:
 
 def _commit(asset: Asset, image: RenderedImage, renditions: list[Rendition]) -> Commit:
     if asset.sha256 and image.sha256 != asset.sha256:
-        raise RejectedError(Code.SOURCE_CHANGED, "the bytes are not the ones that were scanned")
+        raise_changed()
     facts = Facts(
         content_type=image.content_type,
         sha256=image.sha256,

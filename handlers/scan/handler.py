@@ -25,17 +25,17 @@ from media.asset import (
     output_prefix,
 )
 from media.asset_store.stages import Claim, Commit, Facts, Note
-from media.contracts import ImageRequested, TranscodeRequested
 from media.errors import Code, RejectedError, RetryableError
-from media.object_storage import ChangedObjectError, MissingObjectError, ObjectStorage, ServedAs
+from media.object_storage import ObjectStorage, ServedAs
 from media.outbox import Effect, EffectKind
+from media.source_check import bound_source, require_bound_version
+from media.stage_requests import request
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
 CACHE = "private, max-age=31536000, immutable"
 """Every attempt writes under a prefix of its own, so what lies there never changes."""
-_NEXT_QUEUE = {Stage.IMAGE: "images", Stage.TRANSCODE: "transcodes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +85,14 @@ class ScanHandler:
 
     async def _size(self, asset: Asset) -> int:
         """Bytes of the bound version, which must be there and must not be empty or too large."""
-        found = await self._storage.head(asset.source)
-        if found is None or found.size is None:
-            raise RejectedError(Code.SOURCE_MISSING, "the uploaded version is not in the bucket any more")
-        if asset.etag and found.etag != asset.etag:
-            raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was bound")
-        if found.size == 0:
+        found = await require_bound_version(self._storage, asset)
+        size = found.size or 0
+        if size == 0:
             raise RejectedError(Code.EMPTY, "the file has no bytes")
         limit = self._policy.limits[asset.asset_type]
-        if found.size > limit and not asset.recording_id:
-            raise RejectedError(Code.TOO_LARGE, f"{found.size} bytes, at most {limit} are allowed")
-        return found.size
+        if size > limit and not asset.recording_id:
+            raise RejectedError(Code.TOO_LARGE, f"{size} bytes, at most {limit} are allowed")
+        return size
 
     async def _scan(self, asset: Asset, size: int, witness: Witness) -> "Report":
         """What the scanners say about the bound version; a stream that was cut is nothing to judge by."""
@@ -107,11 +104,8 @@ class ScanHandler:
                 yield watched
 
         try:
-            scanned = await self._scanners.scan(opened, size)
-        except MissingObjectError as error:
-            raise RejectedError(Code.SOURCE_MISSING, str(error)) from error
-        except ChangedObjectError as error:
-            raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was bound") from error
+            with bound_source():
+                scanned = await self._scanners.scan(opened, size)
         except TimeoutError:
             return Report(Finding(Verdict.ERROR, Code.SCANNER_ERROR, "no verdict within the time for one scan"))
         await witness.finish()
@@ -134,11 +128,9 @@ class ScanHandler:
             "scan-engine": _tag_value(report.engine),
             "scan-at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        try:
+        with bound_source():
             written = {name: value for name, value in tags.items() if value}
             await self._storage.tag(asset.source, written, ours="scan-")
-        except MissingObjectError as error:
-            raise RejectedError(Code.SOURCE_MISSING, str(error)) from error
 
     async def _too_large(self, asset: Asset, size: int, report: "Report") -> Commit:
         """A video may still be re-encoded, if the operator wants that; its original is never served."""
@@ -167,10 +159,8 @@ class ScanHandler:
         asset, content_type = claim.asset, facts.content_type or claim.asset.content_type
         key = output_prefix(asset, Stage.SCAN, claim.attempt) + "original.pdf"
         headers = ServedAs(content_type, attachment(asset.original_filename, content_type), CACHE)
-        try:
+        with bound_source():
             await self._storage.publish(asset.source, self._policy.own_bucket, key, headers)
-        except MissingObjectError as error:
-            raise RejectedError(Code.SOURCE_MISSING, str(error)) from error
         original = Rendition("original", key, content_type, facts.size or 0)
         return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
 
@@ -195,15 +185,8 @@ class ScanHandler:
 
 def _proceed(asset: Asset, stage: Stage, facts: Facts, notes: list[Note]) -> Commit:
     """On to the next stage."""
-    message = (ImageRequested if stage is Stage.IMAGE else TranscodeRequested)(
-        asset_id=asset.asset_id,
-        bucket=asset.bucket,
-        key=asset.key,
-        version_id=asset.version_id or "",
-        trace_id=str(structlog.contextvars.get_contextvars().get("trace_id", "")),
-    )
-    effect = Effect.send(_NEXT_QUEUE[stage], message, owner_id=asset.owner_id)
-    return Commit(StageState.DONE, Status.PROCESSING, facts=facts, notes=notes, next_stage=stage, effects=[effect])
+    effects = [request(stage, asset)]
+    return Commit(StageState.DONE, Status.PROCESSING, facts=facts, notes=notes, next_stage=stage, effects=effects)
 
 
 def _tag_value(text: str) -> str:

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from handlers.transcode.plan import Plan
 from media.asset import Asset
-from media.asset_store.stages import Claim, Commit
+from media.asset_store.stages import Claim, Commit, FencedRecorder
 
 
 class Engine(Protocol):
@@ -21,6 +21,9 @@ class Engine(Protocol):
         """Make sure that what would be read is the version that was scanned."""
         ...
 
-    async def make(self, claim: Claim, plan: Plan) -> Commit:
-        """Do it, or have it done: the commit says `done`, or `waiting` for a job whose events will tell."""
+    async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
+        """Do it, or have it done: the commit says `done`, or `waiting` for a job whose events will tell.
+
+        `recorder` takes the submission, before the first call to whoever transcodes, and the progress.
+        """
         ...

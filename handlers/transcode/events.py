@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from media.errors import Code, MediaError, RejectedError, RetryableError, UndecodableError
+from media.errors import Code, FailedError, MediaError, RejectedError, RetryableError, UndecodableError
 
 log = structlog.get_logger(__name__)
 
@@ -144,12 +144,13 @@ def fault_of(error_code: int | None) -> Fault:
 
 
 def error_of(event: TranscodeEvent) -> MediaError:
-    """What an ERROR or CANCELED event means for the asset: RejectedError, or RetryableError with a delay if known.
+    """What an ERROR or CANCELED event means for the asset: RejectedError, RetryableError, or FailedError for a job that
+    somebody canceled.
 
     Raises ValueError for an event of another status.
     """
     if event.status is JobStatus.CANCELED:
-        return RetryableError(Code.JOB_CANCELED, "the job was cancelled")
+        return FailedError(Code.JOB_CANCELED, "the job was canceled")
     if event.status is not JobStatus.ERROR:
         raise ValueError(f"{event.status} is no failure")
     detail = f"MediaConvert {event.error_code or 'without a code'}: {event.error_message or 'no message'}"

@@ -22,14 +22,15 @@ from handlers.transcode.ffmpeg_fault import check_ended
 from handlers.transcode.ffmpeg_filters import tone_map_of
 from handlers.transcode.intent import EngineName, Intent, facts_of
 from handlers.transcode.local_outputs import upload_outputs
-from handlers.transcode.output_seconds import count_output
+from handlers.transcode.output_seconds import billed_seconds
 from handlers.transcode.outputs import HLS_FOLDER
 from handlers.transcode.plan import Plan
 from handlers.transcode.shipment import BACKLOG, Shipment
 from handlers.transcode.source_proxy import ServedObject, SourceProxy
 from media.asset import Asset, Stage, StageState, Status, output_prefix
-from media.asset_store.stages import Claim, Commit, Note, StageStore
-from media.errors import Code, RejectedError, RetryableError
+from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
+from media.errors import Code, RetryableError
+from media.source_check import require_bound_version
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,6 @@ class FfmpegEngine:
     """Transcodes with the program `ffmpeg`, in private folders below `scratch`."""
 
     completion: Completion
-    stages: StageStore
     ffmpeg: str
     scratch: Path
     protect: Protect
@@ -60,38 +60,38 @@ class FfmpegEngine:
     async def require_source(self, asset: Asset) -> None:
         await self._served(asset)
 
-    async def make(self, claim: Claim, plan: Plan) -> Commit:
+    async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
         # Written down so that the events of a job which another engine submitted before count as old.
         intent = Intent(attempt=claim.attempt, token="", at=time.time(), plan=plan, engine=EngineName.FFMPEG)
         notes = [Note("planned", str(plan)), Note("submitted", "ffmpeg")]
-        await self.stages.intend(claim.fence, intent.as_json(), notes)
+        await recorder.record_submission(intent.as_json(), notes)
         prefix = output_prefix(claim.asset, Stage.TRANSCODE, claim.attempt)
         async with self.protect():
             async with scratch_folder("transcode-", self.scratch, room=largest_file(plan) + BACKLOG) as folder:
-                await self._transcode(claim, plan, folder, prefix)
+                await self._transcode(claim.asset, plan, recorder, folder, prefix)
             completed = await self.completion.finish(plan, prefix)
-        count_output(self.completion.metrics, intent)
         return Commit(
             StageState.DONE,
             Status.READY,
             facts=replace(facts_of(plan), duration_ms=completed.duration_ms),
             renditions=completed.renditions,
             notes=[*completed.notes, Note("ready")],
+            billed_seconds=billed_seconds(intent),
         )
 
-    async def _transcode(self, claim: Claim, plan: Plan, folder: Path, prefix: str) -> None:
+    async def _transcode(self, asset: Asset, plan: Plan, recorder: FencedRecorder, folder: Path, prefix: str) -> None:
         largest = largest_file(plan)
         await asyncio.to_thread(_require_room, folder, largest)
         transfer, bucket = self.completion.transfer, self.completion.bucket
         shipment = Shipment(transfer, folder, bucket, prefix + HLS_FOLDER)
-        report = _Progress(self.stages, claim, plan)
+        report = _Progress(recorder, plan)
 
         async def watch(seconds: float) -> None:
             await shipment.collect()
             await report(seconds)
 
         try:
-            async with SourceProxy(transfer, await self._served(claim.asset)).running() as proxy:
+            async with SourceProxy(transfer, await self._served(asset)).running() as proxy:
                 tone_map = await tone_map_of(self.ffmpeg, folder) if plan.tone_map else ""
                 argv = arguments(plan, program=self.ffmpeg, source=proxy.url, tone_map=tone_map)
                 ended = await ffmpeg_process.run(argv, folder=folder, file_bytes=largest, watch=watch)
@@ -105,20 +105,15 @@ class FfmpegEngine:
 
     async def _served(self, asset: Asset) -> ServedObject:
         """The bound version, whatever is current. Raises RejectedError(source_missing or source_changed)."""
-        found = await self.completion.storage.head(asset.source)
-        if found is None or found.size is None or found.etag is None:
-            raise RejectedError(Code.SOURCE_MISSING, "the object is not in the bucket any more")
-        if asset.etag and found.etag != asset.etag:
-            raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was scanned")
-        return ServedObject(asset.source, found.size, found.etag)
+        found = await require_bound_version(self.completion.storage, asset)
+        return ServedObject(asset.source, found.size or 0, found.etag or "")
 
 
 class _Progress:
     """Notes how far a claim is, not too often. Raises LeaseLostError."""
 
-    def __init__(self, stages: StageStore, claim: Claim, plan: Plan) -> None:
-        self._stages = stages
-        self._fence = claim.fence
+    def __init__(self, recorder: FencedRecorder, plan: Plan) -> None:
+        self._recorder = recorder
         self._whole = plan.duration_ms / 1000
         self._percent = 0
         self._next = 0.0
@@ -128,7 +123,7 @@ class _Progress:
         now = time.monotonic()
         if percent > self._percent and now >= self._next:
             self._percent, self._next = percent, now + PROGRESS_SECONDS
-            await self._stages.advance(self._fence, percent)
+            await self._recorder.record_progress(percent)
 
 
 def _require_room(folder: Path, largest: int) -> None:

@@ -1,5 +1,6 @@
 """The transcode stage: probes the bound version, plans its renditions, and hands the plan to the engine."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -9,7 +10,7 @@ from handlers.transcode.ladder import plan
 from handlers.transcode.plan import Plan
 from handlers.transcode.probe import Prober
 from media.asset import Asset
-from media.asset_store.stages import Claim, Commit
+from media.asset_store.stages import Claim, Commit, Fence, FencedRecorder
 from media.object_storage import ObjectStorage
 
 log = structlog.get_logger(__name__)
@@ -24,11 +25,12 @@ class TranscodeHandler:
     storage: ObjectStorage
     prober: Prober
     engine: Engine
+    recorder: Callable[[Fence], FencedRecorder]
 
     async def __call__(self, claim: Claim) -> Commit:
         if resumed := await self.engine.resume(claim):
             return resumed
-        return await self.engine.make(claim, await self._plan(claim.asset))
+        return await self.engine.make(claim, await self._plan(claim.asset), self.recorder(claim.fence))
 
     async def _plan(self, asset: Asset) -> Plan:
         await self.engine.require_source(asset)

@@ -3,14 +3,14 @@
 import time
 from dataclasses import dataclass
 
-from handlers.transcode.bound_source import require_bound
 from handlers.transcode.intent import EngineName, Intent, facts_of
 from handlers.transcode.mediaconvert_job import create_job
 from handlers.transcode.plan import Plan
 from media.asset import Asset, Stage, StageState, Status, output_prefix
-from media.asset_store.stages import Claim, Commit, Note, StageStore
+from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
 from media.errors import Code, RetryableError
 from media.object_storage import ObjectStorage
+from media.source_check import require_bound_is_current
 from media.transcoding import Job, Transcoder
 
 SAME_TOKEN = 50.0
@@ -26,7 +26,6 @@ class MediaConvertEngine:
     """Submits jobs. `queue` is MediaConvert's, None the default one."""
 
     storage: ObjectStorage
-    stages: StageStore
     transcoder: Transcoder
     bucket: str
     role_arn: str
@@ -49,17 +48,17 @@ class MediaConvertEngine:
         return _waiting(intent, job.job_id) if _alive(job) and job else None
 
     async def require_source(self, asset: Asset) -> None:
-        await require_bound(self.storage, asset, self.bucket)
+        await require_bound_is_current(self.storage, asset, self.bucket)
 
-    async def make(self, claim: Claim, plan: Plan) -> Commit:
+    async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
         """Write down what is about to be submitted, and submit it."""
         token = f"{claim.asset.asset_id.hex}-{claim.attempt}"
         intent = Intent(attempt=claim.attempt, token=token, at=time.time(), plan=plan)
-        await self.stages.intend(claim.fence, intent.as_json())
+        await recorder.record_submission(intent.as_json())
         return _waiting(intent, await self._submit(claim.asset, intent))
 
     async def _submit(self, asset: Asset, intent: Intent) -> str:
-        await require_bound(self.storage, asset, self.bucket)
+        await require_bound_is_current(self.storage, asset, self.bucket)
         request = create_job(
             intent.plan,
             source=asset.source,

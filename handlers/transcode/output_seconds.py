@@ -3,8 +3,6 @@
 from collections import defaultdict
 
 from handlers.transcode.intent import Intent
-from handlers.transcode.plan import Plan
-from media.telemetry import Metrics
 
 HD_FROM = 720
 """Lines of the short side from which an output counts as HD."""
@@ -14,24 +12,20 @@ LEAST = 10.0
 """Seconds that each output counts at least."""
 
 
-def output_seconds(plan: Plan) -> dict[str, float]:
-    """Seconds of `sd`, `hd`, `sd_fast`, `hd_fast` (above 30 fps) and `audio`, the MP4 or M4A included.
+def billed_seconds(intent: Intent) -> dict[tuple[str, str], float]:
+    """Return the seconds of output by engine and class.
 
-    Posters and I-frame playlists are not billed. MediaConvert's normalised minutes are these, weighed.
+    The classes are `sd`, `hd`, `sd_fast`, `hd_fast` (above 30 fps) and `audio`, the MP4 or M4A included. Posters and
+    I-frame playlists are not billed. MediaConvert's normalized minutes are these seconds, weighted.
     """
-    seconds: dict[str, float] = defaultdict(float)
+    plan, seconds = intent.plan, defaultdict[tuple[str, str], float](float)
     length = max(LEAST, plan.duration_ms / 1000)
     pictures = [*plan.rungs, plan.rungs[-1]] if plan.rungs else []
     suffix = "_fast" if plan.fps > FAST else ""
     for rung in pictures:
-        seconds[("hd" if min(rung.width, rung.height) >= HD_FROM else "sd") + suffix] += length
+        kind = ("hd" if min(rung.width, rung.height) >= HD_FROM else "sd") + suffix
+        seconds[intent.engine, kind] += length
     alone = len(plan.others) if pictures else 2
     if alone:
-        seconds["audio"] += alone * length
+        seconds[intent.engine, "audio"] += alone * length
     return seconds
-
-
-def count_output(metrics: Metrics, intent: Intent) -> None:
-    """Count a plan that was carried out."""
-    for kind, seconds in output_seconds(intent.plan).items():
-        metrics.transcoded.labels(intent.engine, kind).inc(seconds)

@@ -24,27 +24,36 @@ from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """What must still be true for a commit to count: this attempt, and its lease (or, while it waits, its job)."""
+    """What must still be true for a commit to count: this attempt in this state, and a lease that still runs.
+
+    With `lease_over` a leased stage must be one whose lease has run out: it is given up without its worker.
+    """
 
     asset_id: UUID
     stage: Stage
     attempt: int
     state: StageState = StageState.LEASED
+    lease_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on one stage of one asset. `tries` is what counts against the limit of attempts."""
+    """The right to end one stage of one asset: of a worker by its lease, or by the news of the job that is waited for.
+
+    `tries` is what counts against the limit of attempts.
+    """
 
     asset: Asset
     stage: Stage
     attempt: int
     tries: int
     plan: Mapping[str, Any] | None = None
+    state: StageState = StageState.LEASED
+    job_id: str | None = None
 
     @property
     def fence(self) -> Fence:
-        return Fence(self.asset.asset_id, self.stage, self.attempt)
+        return Fence(self.asset.asset_id, self.stage, self.attempt, self.state)
 
 
 class Refusal(StrEnum):
@@ -102,6 +111,8 @@ class Commit:
     effects: Sequence[Effect] = ()
     job_id: str | None = None
     progress: int = 0
+    billed_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Seconds of output by engine and class, counted once this is committed and not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +125,29 @@ class StageRow:
     job_id: str | None
     plan: Mapping[str, Any] | None
     progress: int
+
+    def claim_of(self, asset: Asset, stage: Stage) -> Claim:
+        """Return the claim on this stage of `asset`, good as long as the stage stands as it does."""
+        return Claim(asset, stage, self.attempt, self.tries, self.plan, self.state, self.job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class FencedRecorder:
+    """Records what one attempt is about to do and how far it is.
+
+    Every method raises LeaseLostError when the lease is lost, or the asset is gone.
+    """
+
+    stages: "StageStore"
+    fence: Fence
+
+    async def record_submission(self, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
+        """Record what is about to be done, or submitted elsewhere, so that a lost answer can be found again."""
+        await self.stages.record_submission(self.fence, plan, notes)
+
+    async def record_progress(self, percent: int) -> None:
+        """Record how far the attempt is; neither stage nor asset ever runs backwards."""
+        await self.stages.record_progress(self.fence, percent)
 
 
 class StageStore:
@@ -151,6 +185,10 @@ class StageStore:
         held = {(r["asset_id"], r["stage"], r["attempt"]) for r in records}
         return {f for f in fences if (f.asset_id, f.stage.value, f.attempt) not in held}
 
+    def recorder(self, fence: Fence) -> FencedRecorder:
+        """Return the one door through which the work on a claim may write before its commit."""
+        return FencedRecorder(self, fence)
+
     async def release(self, fence: Fence, note: Note | None = None, *, forgive: bool) -> None:
         """Give a stage back as `queued`. A lease that is lost already is somebody else's: nothing happens."""
         await self._database.execute(
@@ -158,11 +196,11 @@ class StageStore:
             note and note.code, note.detail[:2000] if note else "",
         )  # fmt: skip
 
-    async def intend(self, fence: Fence, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
+    async def record_submission(self, fence: Fence, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
         """Write down what is about to be done, or submitted elsewhere. Raises LeaseLostError when it must not be."""
         said = json.dumps([{"code": note.code, "detail": note.detail[:2000]} for note in notes])
         done = await self._database.fetchval(
-            statements.INTEND, fence.asset_id, fence.stage, fence.attempt, json.dumps(plan), said,
+            statements.RECORD_SUBMISSION, fence.asset_id, fence.stage, fence.attempt, json.dumps(plan), said,
         )  # fmt: skip
         if done is None:
             raise LeaseLostError
@@ -182,10 +220,10 @@ class StageStore:
         done = await self._database.fetchval(statements.PROGRESS, asset_id, job_id, min(percent, 99))
         return done is not None
 
-    async def advance(self, fence: Fence, percent: int) -> None:
+    async def record_progress(self, fence: Fence, percent: int) -> None:
         """Note how far a claim is; neither stage nor asset ever runs backwards. Raises LeaseLostError."""
         held = await self._database.fetchval(
-            statements.ADVANCE, fence.asset_id, fence.stage, fence.attempt, min(percent, 99),
+            statements.RECORD_PROGRESS, fence.asset_id, fence.stage, fence.attempt, min(percent, 99),
         )  # fmt: skip
         if held is None:
             raise LeaseLostError
@@ -231,5 +269,5 @@ def _commit_values(fence: Fence, commit: Commit) -> list[Any]:
         fence.asset_id, fence.stage, fence.attempt, fence.state, sources_of(commit.status), commit.state,
         commit.job_id, commit.progress, commit.status, commit.code, (commit.detail or "")[:2000] or None,
         json.dumps(facts), json.dumps(renditions), json.dumps(notes), commit.next_stage,
-        effects_as_json(commit.effects),
+        effects_as_json(commit.effects), fence.lease_over,
     ]  # fmt: skip

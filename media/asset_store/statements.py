@@ -56,7 +56,7 @@ won AS (
            nudges = 0, nudge_at = NULL, updated_at = now()
     FROM open
     WHERE s.asset_id = open.asset_id AND s.stage = $2 AND s.attempt = $3 AND s.state = $4
-      AND (s.state <> 'leased' OR s.lease_until > now())
+      AND (s.state <> 'leased' OR (s.lease_until > now()) <> $17::bool)
     RETURNING s.asset_id, s.stage, s.attempt),
 moved AS (
     UPDATE assets a SET status = $9, code = $10, detail = $11, updated_at = now(),
@@ -106,7 +106,7 @@ FROM waiting WHERE a.asset_id = waiting.asset_id AND a.status = 'processing' AND
 RETURNING 1
 """
 
-INTEND = """
+RECORD_SUBMISSION = """
 WITH held AS (
     UPDATE stages SET plan = $4, updated_at = now()
     WHERE asset_id = $1 AND stage = $2 AND attempt = $3 AND state = 'leased' AND lease_until > now()
@@ -118,7 +118,7 @@ noted AS (
 SELECT 1 FROM held
 """
 
-ADVANCE = """
+RECORD_PROGRESS = """
 WITH held AS (
     UPDATE stages SET progress = greatest(progress, $4::smallint), updated_at = now()
     WHERE asset_id = $1 AND stage = $2 AND attempt = $3 AND state = 'leased' AND lease_until > now()

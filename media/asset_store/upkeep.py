@@ -1,16 +1,16 @@
 """What the reconciler asks of Postgres: what stands still, what is overdue, how much is pending."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 
-from media.asset import Asset, Stage
+from media.asset import Asset, Stage, StageState
 from media.asset_store.database import CONNECT_TIMEOUT, STATEMENT_TIMEOUT, Database, postgres_calls
 from media.asset_store.rows import asset_of
-from media.outbox import Effect, effects_as_json
+from media.asset_store.stages import Claim
 
 LOCK = 0x0D0CF120
 """Key of the advisory lock that one reconciler holds."""
@@ -21,34 +21,21 @@ BATCH = 100
 """Stages or assets looked at in one round."""
 
 
-_STALLED = """
-WITH open AS (
-    SELECT asset_id FROM assets WHERE asset_id = $1 AND status IN ('uploaded', 'scanning', 'processing') FOR UPDATE),
-stage AS (
-    UPDATE stages s SET state = 'failed', lease_until = NULL, plan = NULL, updated_at = now()
-    FROM open WHERE s.asset_id = open.asset_id AND s.stage = $2 AND s.state IN ('queued', 'leased', 'waiting')
-      AND (s.lease_until IS NULL OR s.lease_until < now())
-    RETURNING s.asset_id, s.attempt),
-moved AS (
-    UPDATE assets a SET status = 'failed', code = $3, updated_at = now() FROM stage WHERE a.asset_id = stage.asset_id),
-sent AS (
-    INSERT INTO outbox (asset_id, kind, target, body, due_at)
-    SELECT asset_id, e.kind, e.target, e.body, now()
-    FROM stage, jsonb_to_recordset($4::jsonb) AS e(kind text, target text, body jsonb))
-INSERT INTO timeline (asset_id, stage, attempt, code) SELECT asset_id, $2, attempt, $3 FROM stage RETURNING 1
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Still:
     """A stage that has not moved for too long, and how often it was reminded."""
 
     asset: Asset
     stage: Stage
-    state: str
+    state: StageState
     attempt: int
     job_id: str | None
     nudges: int
+
+    @property
+    def claim(self) -> Claim:
+        """The claim on the stage as it was found, good as long as it stands still."""
+        return Claim(self.asset, self.stage, self.attempt, self.attempt, None, self.state, self.job_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +88,8 @@ class Upkeep:
             states,
         )
         return [
-            Still(asset_of(r), Stage(r["stage"]), r["state"], r["attempt"], r["job_id"], r["nudges"]) for r in records
+            Still(asset_of(r), Stage(r["stage"]), StageState(r["state"]), r["attempt"], r["job_id"], r["nudges"])
+            for r in records
         ]
 
     async def nudged(self, asset_id: UUID, stage: Stage, *, first: float = FIRST_NUDGE) -> None:
@@ -114,13 +102,6 @@ class Upkeep:
             stage,
             first,
         )
-
-    async def stalled(self, asset_id: UUID, stage: Stage, code: str, effects: Sequence[Effect] = ()) -> bool:
-        """Six reminders were in vain: the asset fails, and says so. `effects` clear up after its attempts.
-
-        False when it has moved meanwhile, and so does not fail.
-        """
-        return bool(await self._database.fetchval(_STALLED, asset_id, stage, code, effects_as_json(effects)))
 
     async def overdue(self, seconds: float) -> list[Asset]:
         """Assets whose upload never came within so many seconds."""

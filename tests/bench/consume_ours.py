@@ -5,7 +5,7 @@ Argument: the queue's URL. Runs until it is stopped from outside.
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AsyncExitStack
 
 from consumer import garbage
@@ -32,14 +32,14 @@ async def handle(part: Part, delivery: Delivery) -> Outcome:
     if asset_id is None:
         return IGNORED
     fence = Fence(asset_id, Stage.SCAN, 1)
-    delivery.fences.add(fence)
+    delivery.leases.add(fence)
     try:
         return SUCCESS
     finally:
-        delivery.fences.discard(fence)
+        delivery.leases.discard(fence)
 
 
-async def renew(_fences: Sequence[Fence]) -> set[Fence]:
+async def renew(_leases: Sequence[Hashable]) -> set[Hashable]:
     return set()
 
 

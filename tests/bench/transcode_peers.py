@@ -14,7 +14,7 @@ from handlers.transcode.ffmpeg_engine import FfmpegEngine
 from handlers.transcode.mediaconvert_job import in_playlist_order
 from handlers.transcode.plan import Plan, Rung
 from media.asset import Asset, AssetType, Delivery, Stage, Status, output_prefix
-from media.asset_store.stages import Claim
+from media.asset_store.stages import Claim, FencedRecorder
 from media.telemetry import Metrics
 from tests.bench.transcode_disk import DiskStorage, DiskTransfer, NoStages
 
@@ -37,8 +37,9 @@ async def ours(plan: Plan, source: Path, folder: Path) -> Path:
     scratch = folder / "scratch"
     scratch.mkdir()
     completion = Completion(DiskStorage(folder), DiskTransfer(folder), Metrics(), "bucket")
-    engine = FfmpegEngine(completion, NoStages(), "ffmpeg", scratch, nullcontext)
-    await engine.make(Claim(asset, Stage.TRANSCODE, 1, 1), plan)
+    engine = FfmpegEngine(completion, "ffmpeg", scratch, nullcontext)
+    claim = Claim(asset, Stage.TRANSCODE, 1, 1)
+    await engine.make(claim, plan, FencedRecorder(NoStages(), claim.fence))
     return folder / output_prefix(asset, Stage.TRANSCODE, 1) / "hls"
 
 

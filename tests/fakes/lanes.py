@@ -1,7 +1,7 @@
 """A lane on a queue in memory: what the consumer's core does with messages, without media, network or database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,6 @@ from consumer.heartbeat import Renew
 from consumer.lane import Lane, Limits, Route
 from consumer.outcomes import SUCCESS, Outcome
 from consumer.retry import RetryPolicy
-from media.asset_store.stages import Fence
 from media.errors import Dependency, UndecodableError
 from media.telemetry import Metrics
 from tests.fakes.memory_queue import MemoryQueue
@@ -40,7 +39,7 @@ def words(body: str) -> Sequence[Text]:
     return [Text(word) for word in body.split()]
 
 
-async def all_held(_fences: Sequence[Fence]) -> set[Fence]:
+async def all_held(_leases: Sequence[Hashable]) -> set[Hashable]:
     return set()
 
 

@@ -11,10 +11,11 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumer.claims import StageRunner
 from consumer.deliveries import Delivery
 from consumer.outcomes import Kind
 from consumer.retry import RetryPolicy
+from consumer.stages.lifecycle import StageLifecycle
+from consumer.stages.runner import StageRunner
 from media.asset import AssetType, ObjectVersion, Rendition, Stage, StageState, Status, output_prefix, upload_key
 from media.asset import Delivery as Audience
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
@@ -23,6 +24,7 @@ from media.asset_store.stages import Claim, Commit, StageStore
 from media.errors import Code, Dependency, RetryableError, UnavailableError
 from media.message_queue import Received
 from media.outbox import EffectKind, Outbox, OutboxRow
+from media.stage_endings import EndingRules
 from media.telemetry import Metrics
 from tests import conftest
 from tests.faults.wires import Fault, Wire, wire_to
@@ -48,7 +50,8 @@ class Bench:
         retry = RetryPolicy(base=0.1, cap=1, attempts=attempts)
         stores = AssetStore(self.database), StageStore(self.database)
         metrics = Metrics(CollectorRegistry())
-        return StageRunner(stage, handler, *stores, outbox, retry, metrics, LEASE, output_bucket="bucket")
+        rules = EndingRules("bucket", max_attempts=attempts)
+        return StageRunner(stage, handler, StageLifecycle(*stores, outbox, metrics, rules, retry, LEASE))
 
     async def asset(self) -> UUID:
         """An image whose scan is done."""
@@ -113,7 +116,7 @@ async def test_a_file_that_alone_can_be_at_fault_is_rejected_at_last(bench: Benc
     assert (await runner.run(asset_id, "v", delivery())).kind is Kind.REJECTED
     assert (await bench.stage(asset_id))["state"] == "rejected"
     labels = {"stage": "image", "code": "unforeseen"}
-    counted = runner.metrics.registry.get_sample_value("media_stage_failures_total", labels)
+    counted = runner.lifecycle.metrics.registry.get_sample_value("media_stage_failures_total", labels)
     assert counted == 2, "a fault of ours stays to be seen"
 
 
@@ -206,7 +209,7 @@ async def test_a_commit_whose_answer_was_lost_counts_and_is_not_swept(bench: Ben
     """Written, but nobody told us: the second try must not take its own success for somebody else's."""
     asset_id = await bench.asset()
     runner = bench.runner(rendered)
-    commit, calls = runner.stages.commit, [0]
+    commit, calls = runner.lifecycle.stages.commit, [0]
 
     class Deaf(StageStore):
         async def commit(self, *arguments: object) -> list[OutboxRow]:
@@ -214,7 +217,8 @@ async def test_a_commit_whose_answer_was_lost_counts_and_is_not_swept(bench: Ben
             calls[0] += 1
             raise UnavailableError(Dependency.POSTGRES, f"the answer is lost, with its {len(rows)} rows")
 
-    outcome = await replace(runner, stages=Deaf(bench.database)).run(asset_id, "v", delivery())
+    deaf = replace(runner.lifecycle, stages=Deaf(bench.database))
+    outcome = await replace(runner, lifecycle=deaf).run(asset_id, "v", delivery())
     assert (outcome.kind, calls) == (Kind.SUCCESS, [1])
     assert await bench.swept(asset_id) == []
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.claims import StageRunner
 from consumer.outcomes import Kind
+from consumer.stages.runner import StageRunner
 from media.asset import AssetType, Delivery, ObjectVersion, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from tests.faults.test_claims import Bench, bench, delivery, rendered, unlucky
@@ -15,7 +15,7 @@ __all__ = ["bench"]
 
 
 def value(runner: StageRunner, name: str, **labels: str) -> float:
-    return runner.metrics.registry.get_sample_value(f"media_{name}_total", labels) or 0.0
+    return runner.lifecycle.metrics.registry.get_sample_value(f"media_{name}_total", labels) or 0.0
 
 
 async def test_a_stage_whose_attempts_are_exhausted_is_one_bad_event_with_its_cause(bench: Bench) -> None:

@@ -11,17 +11,21 @@ from uuid import UUID, uuid4
 import pytest
 
 from consumer.reconciler import Reconciler
+from consumer.retry import RetryPolicy
+from consumer.stages.lifecycle import StageLifecycle
 from consumer.sweeper import Sweeper
 from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect
 from media.asset_store.leftovers import Leftovers
+from media.asset_store.stages import StageStore
 from media.asset_store.upkeep import Upkeep
 from media.errors import Dependency, UnavailableError
 from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
 from media.outbox import EffectKind, Outbox
 from media.settings import QUEUES
+from media.stage_endings import EndingRules
 from media.telemetry import Metrics
 from tests import conftest
 from tests.fakes.memory_queue import MemoryQueue, Request
@@ -141,20 +145,23 @@ async def bench(postgres: conftest.Database) -> AsyncIterator[Bench]:
         async def ask_job(_asset: Asset, job_id: str) -> None:
             asked.append(job_id)
 
+        lifecycle = StageLifecycle(
+            assets, StageStore(database), outbox, metrics, EndingRules("bucket", 5), RetryPolicy(), lease=60.0
+        )
         reconciler = Reconciler(
             dsn=postgres.dsn,
             upkeep=Upkeep(database),
             assets=assets,
             storage=cast("ObjectStorage", cast("Any", storage)),
             outbox=outbox,
-            sweeper=Sweeper(Leftovers(database), outbox, "bucket", retention=30 * 86_400),
+            lifecycle=lifecycle,
+            sweeper=Sweeper(Leftovers(database), lifecycle, retention=30 * 86_400),
             queues=queues,
             names=QUEUES,
             paused=all_paused,
             ask_job=ask_job,
             trip=lambda _dependency: None,
             metrics=metrics,
-            output_bucket="bucket",
             interval=0.05,
         )
         yield Bench(database, assets, queues, storage, metrics, reconciler, paused, asked)

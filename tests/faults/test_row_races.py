@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,8 +14,7 @@ from media.asset import AssetType, Delivery, ObjectVersion, Stage, StageState, S
 from media.asset_store.assets import AssetStore, Binding, NewAsset, StoredObject
 from media.asset_store.database import connect
 from media.asset_store.stages import Claim, Commit, Fence, StageStore
-from media.asset_store.upkeep import Upkeep
-from media.errors import Code
+from media.errors import Code, LeaseLostError
 from tests.conftest import Database
 
 BUCKET = "bucket"
@@ -25,7 +25,7 @@ class Store:
     """The stores on one database, and a connection of the test's own that can hold an asset's row."""
 
     def __init__(self, database: Any, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self.assets, self.stages, self.upkeep = AssetStore(database), StageStore(database), Upkeep(database)
+        self.assets, self.stages = AssetStore(database), StageStore(database)
         self.connection = connection
 
     async def pending(self, asset_type: AssetType = AssetType.VIDEO) -> StoredObject:
@@ -44,7 +44,7 @@ class Store:
         after = Commit(StageState.DONE, Status.PROCESSING, next_stage=Stage.TRANSCODE)
         await self.stages.commit(scan.fence, after)
         transcode = await self.claimed(asset_id, Stage.TRANSCODE)
-        await self.stages.intend(transcode.fence, {"attempt": transcode.attempt})
+        await self.stages.record_submission(transcode.fence, {"attempt": transcode.attempt})
         await self.stages.commit(transcode.fence, Commit(StageState.WAITING, Status.PROCESSING, job_id="job"))
         return asset_id
 
@@ -143,9 +143,11 @@ async def test_giving_up_and_a_commit_at_once_do_not_block_each_other(store: Sto
     fence = Fence(asset_id, Stage.TRANSCODE, row.attempt, StageState.WAITING)
     async with store.row_held(asset_id):
         end = await store.blocked(store.stages.commit(fence, Commit(StageState.DONE, Status.READY)), count=1)
-        stalled = await store.blocked(store.upkeep.stalled(asset_id, Stage.TRANSCODE, Code.STALLED), count=2)
+        given_up = Commit(StageState.FAILED, Status.FAILED, code=Code.STALLED)
+        stalled = await store.blocked(store.stages.commit(replace(fence, lease_over=True), given_up), count=2)
     await end
-    await stalled
+    with pytest.raises(LeaseLostError):
+        await stalled
     asset = await store.assets.get(asset_id)
     assert asset
     assert asset.status is Status.READY

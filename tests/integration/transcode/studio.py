@@ -11,6 +11,10 @@ from uuid import uuid4
 
 from types_aiobotocore_s3 import S3Client
 
+from consumer.outcomes import Outcome
+from consumer.retry import RetryPolicy
+from consumer.stages.job_events import JobEvents
+from consumer.stages.lifecycle import StageLifecycle
 from deploy.local.mediaconvert import events as standin_events
 from deploy.local.mediaconvert.config import Config
 from deploy.local.mediaconvert.job import Job as StandinJob
@@ -22,7 +26,7 @@ from handlers.transcode.check.report import Report
 from handlers.transcode.check.source import FolderSource
 from handlers.transcode.completion import Completion
 from handlers.transcode.engine import Engine
-from handlers.transcode.event_handler import Applied, TranscodeEventHandler
+from handlers.transcode.event_handler import TranscodeEventHandler
 from handlers.transcode.events import parse_event
 from handlers.transcode.ffmpeg_engine import FfmpegEngine
 from handlers.transcode.handler import TranscodeHandler
@@ -35,6 +39,7 @@ from media.asset_store.stages import Claim, Commit, StageRow, StageStore
 from media.object_storage import ObjectStorage
 from media.object_transfer import ObjectTransfer
 from media.outbox import Outbox, OutboxRow
+from media.stage_endings import EndingRules
 from media.telemetry import Metrics
 from media.transcoding import Transcoder
 
@@ -96,16 +101,24 @@ class Studio:
         return Completion(ObjectStorage(self.s3), ObjectTransfer(self.s3), self.metrics, self.bucket)
 
     @property
-    def event_handler(self) -> TranscodeEventHandler:
-        outbox = Outbox(self.database, {})
-        return TranscodeEventHandler(self.completion, self.assets, self.stages, outbox, self.metrics, max_attempts=3)
+    def job_events(self) -> JobEvents:
+        lifecycle = StageLifecycle(
+            self.assets,
+            self.stages,
+            Outbox(self.database, {}),
+            self.metrics,
+            EndingRules(self.bucket, max_attempts=3),
+            RetryPolicy(attempts=3),
+            lease=LEASE,
+        )
+        return JobEvents(TranscodeEventHandler(self.completion, self.assets.timeline), lifecycle)
 
     def ffmpeg_engine(self, protect: AbstractAsyncContextManager[None] | None = None) -> FfmpegEngine:
-        return FfmpegEngine(self.completion, self.stages, self.ffmpeg, self.folder, lambda: protect or nullcontext())
+        return FfmpegEngine(self.completion, self.ffmpeg, self.folder, lambda: protect or nullcontext())
 
     def mediaconvert_engine(self) -> MediaConvertEngine:
         storage = ObjectStorage(self.s3)
-        return MediaConvertEngine(storage, self.stages, self.jobs, bucket=self.bucket, role_arn="arn:role", queue=None)
+        return MediaConvertEngine(storage, self.jobs, bucket=self.bucket, role_arn="arn:role", queue=None)
 
     async def asset(self, source: Path | bytes, asset_type: AssetType = AssetType.VIDEO) -> Asset:
         """Uploaded, bound and scanned: its transcode stage is queued."""
@@ -131,7 +144,8 @@ class Studio:
     async def transcode(self, asset: Asset, engine: Engine) -> list[OutboxRow]:
         """The stage, once, as the consumer would run it."""
         claim = await self.claim(asset)
-        commit = await TranscodeHandler(ObjectStorage(self.s3), Prober(), engine)(claim)
+        handler = TranscodeHandler(ObjectStorage(self.s3), Prober(), engine, self.stages.recorder)
+        commit = await handler(claim)
         return await self.stages.commit(claim.fence, commit)
 
     async def submit(self, asset: Asset) -> str:
@@ -161,8 +175,8 @@ class Studio:
         heard.details.append(standin_events.complete(heard.job.but(groups=groups), config)["detail"])
         return heard.details
 
-    async def tell(self, detail: Mapping[str, Any]) -> Applied:
-        return await self.event_handler(parse_event(detail))
+    async def tell(self, detail: Mapping[str, Any]) -> Outcome:
+        return await self.job_events.apply(parse_event(detail))
 
     async def by_mediaconvert(self, asset: Asset) -> Asset:
         for detail in await self.work_on(await self.submit(asset)):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.transcode.event_handler import Applied
+from consumer.outcomes import DUPLICATE, IGNORED, STALE, SUCCESS, Kind
 from handlers.transcode.ladder import plan
 from handlers.transcode.plan import Plan
 from handlers.transcode.probe import Prober
@@ -75,11 +75,11 @@ async def test_every_event_twice_and_in_order(studio: Studio, submitted: tuple[A
 async def test_the_end_first_and_everything_else_later(studio: Studio, submitted: tuple[Asset, str]) -> None:
     asset, job_id = submitted
     *others, complete = await studio.work_on(job_id)
-    assert await studio.tell(complete) is Applied.CHANGED
+    assert await studio.tell(complete) is SUCCESS
     ready = await studio.now(asset)
     late = [*reversed(others), at(7, job_id, asset), sample("progressing", job_id, asset)]
     for detail in [*late, sample("error", job_id, asset), complete]:
-        assert await studio.tell(detail) is Applied.REPEATED
+        assert await studio.tell(detail) is DUPLICATE
     assert await studio.now(asset) == ready
 
 
@@ -87,14 +87,14 @@ async def test_the_end_before_its_submission_is_recorded_waits(studio: Studio, c
     asset = await studio.asset(clip)
     engine = studio.mediaconvert_engine()
     claim = await studio.claim(asset)
-    commit = await engine.make(claim, await plan_of(studio, asset))
+    commit = await engine.make(claim, await plan_of(studio, asset), studio.stages.recorder(claim.fence))
     job_id = list(studio.jobs.requests)[-1]
     *_, complete = await studio.work_on(job_id)
     with pytest.raises(RetryableError):
         await studio.tell(complete)
-    assert await studio.tell(at(50, job_id, asset)) is Applied.REPEATED
+    assert await studio.tell(at(50, job_id, asset)) is DUPLICATE
     await studio.stages.commit(claim.fence, commit)
-    assert await studio.tell(complete) is Applied.CHANGED
+    assert await studio.tell(complete) is SUCCESS
     assert (await studio.now(asset)).status is Status.READY
 
 
@@ -102,8 +102,8 @@ async def test_samples_of_jobs_that_are_not_ours_change_nothing(studio: Studio, 
     asset, job_id = submitted
     before = await studio.now(asset)
     for name in ("progressing", "status-update", "complete", "error"):
-        assert await studio.tell(sample(name, job_id, asset, userMetadata={})) is Applied.NOT_OURS
-        assert await studio.tell(sample(name, "1671476818694-phptj0", asset)) is Applied.STALE
+        assert await studio.tell(sample(name, job_id, asset, userMetadata={})) is IGNORED
+        assert await studio.tell(sample(name, "1671476818694-phptj0", asset)) is STALE
     assert await studio.now(asset) == before
 
 
@@ -111,13 +111,13 @@ async def test_a_complete_that_names_files_which_are_not_there_submits_another_j
     studio: Studio, submitted: tuple[Asset, str]
 ) -> None:
     asset, job_id = submitted
-    assert await studio.tell(sample("complete", job_id, asset)) is Applied.CHANGED
+    assert await studio.tell(sample("complete", job_id, asset)) is SUCCESS
     assert (await studio.row(asset)).state is StageState.QUEUED
     assert "retry" in await studio.told(asset)
     second = await studio.submit(asset)
-    assert await studio.tell(sample("complete", job_id, asset)) is Applied.STALE
+    assert await studio.tell(sample("complete", job_id, asset)) is STALE
     *_, complete = await studio.work_on(second)
-    assert await studio.tell(complete) is Applied.CHANGED
+    assert await studio.tell(complete) is SUCCESS
     assert (await studio.now(asset)).status is Status.READY
 
 
@@ -126,11 +126,11 @@ async def test_an_error_of_the_input_rejects_and_nothing_after_it_counts(
 ) -> None:
     asset, job_id = submitted
     await studio.tell(at(60, job_id, asset))
-    assert await studio.tell(sample("error", job_id, asset, errorCode=1076)) is Applied.REJECTED
+    assert (await studio.tell(sample("error", job_id, asset, errorCode=1076))).kind is Kind.REJECTED
     rejected = await studio.now(asset)
     assert (rejected.status, rejected.code, rejected.progress) == (Status.REJECTED, "corrupt", 60)
     for name in ("status-update", "complete", "error"):
-        assert await studio.tell(sample(name, job_id, asset)) is Applied.STALE
+        assert await studio.tell(sample(name, job_id, asset)) is STALE
     assert await studio.now(asset) == rejected
 
 
@@ -138,11 +138,11 @@ async def test_a_claim_that_moves_on_never_runs_backwards(studio: Studio, clip: 
     asset = await studio.asset(clip)
     claim = await studio.claim(asset)
     for percent, expected in ((10, 10), (40, 40), (30, 40), (100, 99)):
-        await studio.stages.advance(claim.fence, percent)
+        await studio.stages.record_progress(claim.fence, percent)
         assert (await studio.now(asset)).progress == expected
     await studio.stages.release(claim.fence, forgive=True)
     again = await studio.claim(asset)
-    await studio.stages.advance(again.fence, 5)
+    await studio.stages.record_progress(again.fence, 5)
     assert (await studio.now(asset)).progress == 99
     assert isinstance(again, Claim)
 
@@ -168,7 +168,7 @@ async def test_a_warning_is_noted_once_for_each_job(studio: Studio, submitted: t
 async def test_a_status_that_is_not_known_changes_nothing(studio: Studio, submitted: tuple[Asset, str]) -> None:
     asset, job_id = submitted
     before = await studio.now(asset)
-    assert await studio.tell(sample("status-update", job_id, asset, status="WEIRD")) is Applied.NOT_OURS
+    assert await studio.tell(sample("status-update", job_id, asset, status="WEIRD")) is IGNORED
     assert await studio.now(asset) == before
 
 

@@ -162,7 +162,8 @@ def plan_of(duration_ms: int) -> Plan:
 
 
 async def make(studio: Studio, asset: Asset, plan: Plan) -> Commit:
-    return await studio.ffmpeg_engine().make(await studio.claim(asset), plan)
+    claim = await studio.claim(asset)
+    return await studio.ffmpeg_engine().make(claim, plan, studio.stages.recorder(claim.fence))
 
 
 @asynccontextmanager

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from handlers.transcode import bound_source
-from handlers.transcode.bound_source import require_bound
+from media import source_check
 from media.asset import Asset, StageState, Status
 from media.errors import Code, RejectedError, RetryableError
+from media.source_check import require_bound_is_current
 from tests.conftest import EmbeddedStack
 from tests.integration.stack.client import Client, client_of
 from tests.integration.transcode.cases import Case
@@ -54,7 +54,7 @@ async def waits(studio: Studio, asset: Asset) -> None:
 async def test_no_job_is_submitted_while_another_version_is_current(
     studio: Studio, asset: Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bound_source, "CLOCKS", 0.0)
+    monkeypatch.setattr(source_check, "CLOCK_SKEW", 0.0)
     later = await overlaid(studio, asset)
     await waits(studio, asset)
     await cleared(studio, asset, later)
@@ -111,14 +111,14 @@ async def test_what_nobody_will_put_right_is_refused(studio: Studio, asset: Asse
         case _:
             found = replace(asset, etag="0" * 32)
     with pytest.raises(RejectedError) as caught:
-        await require_bound(studio.completion.storage, found, bucket)
+        await require_bound_is_current(studio.completion.storage, found, bucket)
     assert caught.value.code is Code.SOURCE_CHANGED
 
 
 async def test_an_object_that_was_deleted_is_missing(studio: Studio, asset: Asset) -> None:
     await studio.s3.delete_object(Bucket=asset.bucket, Key=asset.key)
     with pytest.raises(RejectedError) as caught:
-        await require_bound(studio.completion.storage, asset, asset.bucket)
+        await require_bound_is_current(studio.completion.storage, asset, asset.bucket)
     assert caught.value.code is Code.SOURCE_MISSING
 
 

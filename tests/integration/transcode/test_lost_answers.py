@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from consumer.outcomes import DUPLICATE, IGNORED, SUCCESS, Outcome
 from deploy.local.mediaconvert.job import UNFINISHED
 from handlers.transcode import mediaconvert_engine
-from handlers.transcode.event_handler import Applied
 from handlers.transcode.handler import TranscodeHandler
 from handlers.transcode.job_state import event_of_job
 from handlers.transcode.mediaconvert_engine import MediaConvertEngine
@@ -70,11 +70,12 @@ class Submitter:
     async def work(self) -> Commit:
         """The stage, once. Whatever goes wrong gives the claim back, as the consumer does."""
         engine = MediaConvertEngine(
-            ObjectStorage(self.studio.s3), self.studio.stages, self.transcoder, self.studio.bucket, ROLE, queue=None
+            ObjectStorage(self.studio.s3), self.transcoder, self.studio.bucket, ROLE, queue=None
         )
         claim = await self.studio.claim(self.asset)
         try:
-            commit = await TranscodeHandler(ObjectStorage(self.studio.s3), Prober(), engine)(claim)
+            handler = TranscodeHandler(ObjectStorage(self.studio.s3), Prober(), engine, self.studio.stages.recorder)
+            commit = await handler(claim)
         except (RetryableError, UnavailableError):
             await self.studio.stages.release(claim.fence, forgive=True)
             raise
@@ -96,11 +97,11 @@ class Submitter:
                 await asyncio.sleep(0.01)
         return await self.transcoder.real.get(job_id)
 
-    async def asked(self, job_id: str, **changes: Any) -> Applied:
+    async def asked(self, job_id: str, **changes: Any) -> Outcome:
         """What the reconciler does when no event came; `changes` are to the job's document."""
         job = await self.ended(job_id)
         job = replace(job, status=changes.get("Status", job.status), detail={**job.detail, **changes})
-        return await self.studio.event_handler(event_of_job(job, self.asset))
+        return await self.studio.job_events.apply(event_of_job(job, self.asset))
 
     async def now(self) -> Asset:
         return await self.studio.now(self.asset)
@@ -122,7 +123,7 @@ async def test_an_answer_that_was_lost_is_had_again_by_the_same_token(submitter:
     commit = await submitter.work()
     assert submitter.jobs() == [commit.job_id]
     assert submitter.transcoder.found == [], "the token is good for a minute, and says at once"
-    assert await submitter.asked(submitter.jobs()[0]) is Applied.CHANGED
+    assert await submitter.asked(submitter.jobs()[0]) is SUCCESS
     ready = await submitter.now()
     assert ready.status is Status.READY
     assert all("/transcode-1/" in one.key for one in ready.renditions), "where the first attempt said"
@@ -135,7 +136,7 @@ async def test_after_the_minute_the_job_is_searched_for(submitter: Submitter, mo
     commit = await submitter.work()
     assert submitter.jobs() == [commit.job_id]
     assert [job.job_id for job in submitter.transcoder.found if job] == [commit.job_id]
-    assert await submitter.asked(submitter.jobs()[0]) is Applied.CHANGED
+    assert await submitter.asked(submitter.jobs()[0]) is SUCCESS
     assert (await submitter.now()).status is Status.READY
 
 
@@ -151,7 +152,7 @@ async def test_a_job_that_is_absent_for_five_minutes_was_never_submitted(
     monkeypatch.setattr(mediaconvert_engine, "ABSENT", 0.0)
     commit = await submitter.work()
     assert submitter.jobs() == [commit.job_id]
-    assert await submitter.asked(submitter.jobs()[0]) is Applied.CHANGED
+    assert await submitter.asked(submitter.jobs()[0]) is SUCCESS
     assert all("/transcode-3/" in one.key for one in (await submitter.now()).renditions)
 
 
@@ -171,12 +172,12 @@ async def test_a_job_that_died_meanwhile_is_not_waited_for(
 async def test_an_end_that_nobody_told_is_asked_for(submitter: Submitter) -> None:
     job_id = (await submitter.work()).job_id
     assert job_id
-    assert await submitter.asked(job_id, Status="SUBMITTED", JobPercentComplete=None) is Applied.REPEATED
-    assert await submitter.asked(job_id, Status="PROGRESSING", JobPercentComplete=40) is Applied.CHANGED
+    assert await submitter.asked(job_id, Status="SUBMITTED", JobPercentComplete=None) is DUPLICATE
+    assert await submitter.asked(job_id, Status="PROGRESSING", JobPercentComplete=40) is SUCCESS
     assert (await submitter.now()).progress == 40
-    assert await submitter.asked(job_id, Status="LATER_INVENTED") is Applied.NOT_OURS
-    assert await submitter.asked(job_id) is Applied.CHANGED
-    assert await submitter.asked(job_id) is Applied.REPEATED
+    assert await submitter.asked(job_id, Status="LATER_INVENTED") is IGNORED
+    assert await submitter.asked(job_id) is SUCCESS
+    assert await submitter.asked(job_id) is DUPLICATE
     assert (await submitter.now()).status is Status.READY
 
 

@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Hashable, Sequence
 
 import pytest
 
@@ -139,21 +138,21 @@ def test_a_message_lost_while_it_waits_is_not_begun() -> None:
 def test_a_lost_lease_cancels_its_handler() -> None:
     async def scenario() -> None:
         harness = Harness()
-        fence = object()
+        lease = object()
         cancelled = asyncio.Event()
 
-        async def renew(fences: object) -> set[object]:
-            return set(cast("Sequence[object]", fences))
+        async def renew(leases: Sequence[Hashable]) -> set[Hashable]:
+            return set(leases)
 
         async def work(_text: str, delivery: Delivery) -> None:
-            delivery.fences.add(fence)  # type: ignore[arg-type] # as above
+            delivery.leases.add(lease)
             try:
                 await asyncio.sleep(3600)
             finally:
                 cancelled.set()
 
-        harness.renew = renew  # type: ignore[assignment] # as above
-        await harness.send("fenced")
+        harness.renew = renew
+        await harness.send("leased")
         async with harness.running(work):
             await asyncio.wait_for(cancelled.wait(), 60)
 
@@ -164,14 +163,14 @@ def test_a_renewal_that_fails_oddly_ends_nothing() -> None:
     async def scenario() -> None:
         harness = Harness()
 
-        async def renew(_fences: object) -> set[object]:
+        async def renew(_leases: Sequence[Hashable]) -> set[Hashable]:
             raise RuntimeError("nobody foresaw this")
 
         async def work(_text: str, delivery: Delivery) -> None:
-            delivery.fences.add(object())  # type: ignore[arg-type] # fences are opaque to the core
+            delivery.leases.add(object())
             await asyncio.sleep(300)
 
-        harness.renew = renew  # type: ignore[assignment] # as above
+        harness.renew = renew
         await harness.send("long")
         async with harness.running(work):
             await until(lambda: not harness.queue.bodies(), deadline=400)

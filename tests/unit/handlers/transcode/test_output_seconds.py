@@ -1,6 +1,7 @@
 """What a plan's outputs count as, by the classes of MediaConvert's price list."""
 
-from handlers.transcode.output_seconds import LEAST, output_seconds
+from handlers.transcode.intent import EngineName, Intent
+from handlers.transcode.output_seconds import LEAST, billed_seconds
 from handlers.transcode.plan import Plan, Rung, Sound
 
 SOUND = Sound(number=1, source_channels=2, source_layout="stereo", channels=2, bitrate=128_000)
@@ -13,6 +14,13 @@ def planned(*rungs: Rung, fps: int = 30, seconds: float = 60, others: int = 0) -
         rungs=rungs, sound=SOUND, others=(SOUND,) * others, fps_numerator=fps, duration_ms=round(seconds * 1000),
         poster=None, container="mov",
     )  # fmt: skip
+
+
+def output_seconds(plan: Plan) -> dict[str, float]:
+    submission = Intent(attempt=1, token="", at=0, plan=plan, engine=EngineName.FFMPEG)
+    billed = billed_seconds(submission)
+    assert {engine for engine, _ in billed} == {"ffmpeg"}
+    return {kind: seconds for (_, kind), seconds in billed.items()}
 
 
 def test_each_rung_counts_and_the_mp4_once_more_as_the_largest() -> None:

@@ -1,0 +1,82 @@
+"""Bind objects to their assets, once: uploads that S3 tells of, and recordings that the webinar service announces."""
+
+from dataclasses import dataclass
+
+from consumer.deliveries import Delivery
+from consumer.outcomes import DUPLICATE, IGNORED, STALE, SUCCESS, Outcome
+from consumer.stages.runner import StageRunner
+from handlers.recording import RecordingHandler
+from handlers.results import Noted, Registration
+from handlers.upload import asset_of_upload, unwanted_upload
+from media.asset import Asset, Stage
+from media.asset_store.assets import AssetStore, Binding, StoredObject
+from media.contracts import WebinarRecording
+from media.errors import Code, RetryableError, UndecodableError
+from media.outbox import Outbox
+from media.stage_requests import request
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Registers and binds. `scan` takes over an upload under the very message that told of it."""
+
+    assets: AssetStore
+    outbox: Outbox
+    scan: StageRunner
+    recording: RecordingHandler
+    own_bucket: str
+
+    async def upload(self, stored: StoredObject, delivery: Delivery) -> Outcome:
+        """Bind an uploaded object to its asset and scan it.
+
+        Raises UndecodableError for an object that is not ours, and what a stage raises.
+        """
+        asset_id = asset_of_upload(stored, self.own_bucket)
+        if asset_id is None:
+            return IGNORED
+        sent_at = delivery.received.sent
+        binding, _ = await self.assets.bind(asset_id, stored, note=f"{stored.size} bytes", told_at=sent_at)
+        if binding is Binding.UNKNOWN:
+            raise UndecodableError(f"no asset has the key {stored.version.key!r}", Code.UNKNOWN_ASSET)
+        if binding in {Binding.OTHER, Binding.GONE}:
+            unwanted = unwanted_upload(stored, binding)
+            if unwanted:
+                await self.assets.note(asset_id, unwanted.note.code, unwanted.note.detail, unwanted.effects)
+            return STALE
+        return await self.scan.run(asset_id, stored.version.version_id, delivery)
+
+    async def announced(self, recording: WebinarRecording, delivery: Delivery) -> Outcome:
+        """Register a recording as an asset of its host, and ask for its scan.
+
+        Raises UndecodableError, RetryableError and UnavailableError.
+        """
+        known = await self.assets.get_recording(recording.recording_id)
+        result = await self.recording(recording, known, delivery.trace_id, delivery.received.sent)
+        if isinstance(result, Registration):
+            asset = known or await self._register(result, recording.recording_id)
+            return await self._bind(asset, result)
+        if known:
+            await self.outbox.carry_out_of(known.asset_id)
+        if known and isinstance(result, Noted):
+            await self.assets.note(known.asset_id, result.note.code, result.note.detail, result.effects)
+        return DUPLICATE
+
+    async def _register(self, registration: Registration, recording_id: str) -> Asset:
+        """Register the asset; a duplicate of the message may have been faster."""
+        created = await self.assets.create(registration.new) if registration.new else None
+        asset = created or await self.assets.get_recording(recording_id)
+        if asset is None:
+            raise RetryableError(Code.UNFORESEEN, f"recording {recording_id} was not registered")
+        return asset
+
+    async def _bind(self, asset: Asset, registration: Registration) -> Outcome:
+        stored = registration.stored
+        binding, rows = await self.assets.bind(
+            asset.asset_id,
+            stored,
+            effects=[request(Stage.SCAN, asset, version=stored.version)],
+            note=registration.note,
+            told_at=registration.sent_at,
+        )
+        await self.outbox.carry_out(rows)
+        return SUCCESS if binding is Binding.BOUND else DUPLICATE

@@ -1,0 +1,76 @@
+"""Make sure that what a stage reads is the version that was bound and scanned, from the first to the last byte."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+from media.asset import Asset, ObjectVersion, TimelineEntry, asset_id_of_key
+from media.asset_store.assets import StoredObject
+from media.errors import Code, RejectedError, RetryableError
+from media.object_storage import ChangedObjectError, MissingObjectError, ObjectStorage
+
+REMOVAL_DELAY = 10.0
+"""Seconds to wait for a later version to be deleted; its event comes within a second or two."""
+CLOCK_SKEW = 2.0
+"""Seconds that Postgres' clock and ours may differ by."""
+LATE_VERSION = "late_version"
+"""Timeline code of a version that was uploaded beside the bound one."""
+
+
+async def require_bound_version(storage: ObjectStorage, asset: Asset) -> StoredObject:
+    """Return the bound version as S3 describes it, whichever version is current.
+
+    Raises RejectedError(source_missing) when it is gone, RejectedError(source_changed) when it has another ETag.
+    """
+    with bound_source():
+        found = await storage.head(asset.source)
+        if found is None:
+            raise MissingObjectError(asset.key)
+        if asset.etag and found.etag != asset.etag:
+            raise ChangedObjectError(asset.key)
+        return found
+
+
+@contextmanager
+def bound_source() -> Iterator[None]:
+    """Turn what S3 answers when the bound version is gone, or is not the same any more, into RejectedError."""
+    try:
+        yield
+    except MissingObjectError as error:
+        raise RejectedError(Code.SOURCE_MISSING, "the uploaded version is not in the bucket any more") from error
+    except ChangedObjectError as error:
+        raise_changed(error)
+
+
+def raise_changed(cause: Exception | None = None) -> NoReturn:
+    """Raise RejectedError(source_changed)."""
+    raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was scanned") from cause
+
+
+async def require_bound_is_current(storage: ObjectStorage, asset: Asset, bucket: str) -> None:
+    """Make sure that the bound version is the current one: MediaConvert reads a key and takes no version.
+
+    `bucket` is the one in which later versions are deleted as soon as they are heard of. Raises
+    RetryableError(source_changed), which counts no attempt, while such a version hides the bound one;
+    RejectedError(source_missing or source_changed) when the bound one is gone, or nobody will delete what hides it.
+    """
+    current = await storage.head(ObjectVersion(asset.bucket, asset.key))
+    if current is None:
+        raise RejectedError(Code.SOURCE_MISSING, "the object is not in the bucket any more")
+    if current.version.version_id == (asset.version_id or "") and (not asset.etag or current.etag == asset.etag):
+        return
+    if asset.version_id and asset.bucket == bucket and asset_id_of_key(asset.key) == asset.asset_id:
+        bound = await storage.head(asset.source)
+        if bound is not None and (not asset.etag or bound.etag == asset.etag):
+            why = "a later version hides the one that was scanned"
+            raise RetryableError(Code.SOURCE_CHANGED, why, after=REMOVAL_DELAY, counted=False)
+    raise_changed()
+
+
+def require_undisturbed(timeline: Sequence[TimelineEntry], since: float) -> None:
+    """Make sure that no other version was there after `since` (Unix seconds), when a job read the current one.
+
+    Raises RetryableError(source_changed): the job may have read the other version.
+    """
+    if any(entry.code == LATE_VERSION and entry.at.timestamp() > since - CLOCK_SKEW for entry in timeline):
+        raise RetryableError(Code.SOURCE_CHANGED, "another version was there while the job read")

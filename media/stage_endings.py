@@ -1,0 +1,158 @@
+"""Decide how a stage ends: what to commit, what to clean up, what to count, and what to ask for next.
+
+The only place that chooses between another attempt, `rejected` and `failed`. Nothing is written here: the consumer's
+`StageLifecycle` carries it out for handlers, job events, the reconciler and the clean-up of old outputs. The API
+deletes assets with the same rules.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from media.asset import NEXT_STAGE, Asset, Stage, StageState, Status, output_prefix
+from media.asset_store.stages import Claim, Commit, Note
+from media.errors import Code, MediaError, RejectedError, RetryableError
+from media.outbox import Effect, EffectKind
+from media.stage_requests import request
+
+MAX_CLEANED_ATTEMPTS = 50
+"""Attempts of a stage whose outputs one clean-up removes, the latest ones: each is a row of the outbox."""
+OUTPUT_ROOTS = ("public", "processed", "private")
+"""First parts of all keys that are written here. Which one it is depends on the delivery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What to do about an attempt that failed.
+
+    `commit` is None where the stage is released and the same message tries again. `counts` says whether the attempt is
+    counted in `media_failures_total`.
+    """
+
+    commit: Commit | None
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndingRules:
+    """The rules of one deployment: where outputs lie, and how many attempts a stage has."""
+
+    output_bucket: str
+    max_attempts: int
+
+    def finish(self, claim: Claim, commit: Commit) -> Commit:
+        """Add to a handler's commit the removal of whatever earlier attempts wrote."""
+        if commit.state is StageState.WAITING:
+            return commit  # a job that an earlier attempt submitted may be adopted, and still writes
+        served = [rendition.key for rendition in (*claim.asset.renditions, *commit.renditions)]
+        removed = self.orphaned_outputs(claim.asset, claim.stage, claim.attempt, served)
+        return replace(commit, effects=[*commit.effects, *removed])
+
+    def fail(self, claim: Claim, error: MediaError) -> Failure:
+        """Choose between another attempt, `rejected` and `failed`.
+
+        An attempt counts unless it only waited (`counted=False`). A job that has ended was an attempt in any case: it
+        is paid for, and whoever disturbs each of them must not have them repeated without end.
+        """
+        if isinstance(error, RejectedError):
+            return Failure(self.finish(claim, _rejected(error)), counts=False)
+        if not isinstance(error, RetryableError):
+            return Failure(self.finish(claim, _failed(error.code, error.detail, error)), counts=True)
+        is_job = claim.state is StageState.WAITING
+        counts = error.counted or is_job
+        if counts and claim.tries >= self.max_attempts:
+            return Failure(self.finish(claim, _exhausted(error)), counts=True)
+        return Failure(self.finish(claim, _another_job(claim, error)) if is_job else None, counts=counts)
+
+    def check_attempts(self, claim: Claim) -> None:
+        """Raise RetryableError(worker_crashed) for a claim beyond the limit.
+
+        A worker that is killed says nothing, so only the next claim shows that every attempt ended without a result.
+        """
+        if claim.tries > self.max_attempts:
+            raise RetryableError(Code.WORKER_CRASHED, "every attempt ended without a result")
+
+    def fail_stalled(self, claim: Claim) -> Commit:
+        """Give up a stage of which nothing is heard in spite of all reminders, and cancel the job it waits for."""
+        commit = Commit(StageState.FAILED, Status.FAILED, code=Code.STALLED, notes=[Note("stalled")])
+        canceled = [_cancellation(claim.job_id)] if claim.job_id else []
+        return self.finish(claim, replace(commit, effects=canceled))
+
+    def abandon(self, claim: Claim) -> list[Effect]:
+        """Remove what an attempt wrote that lost its lease.
+
+        A transcode's outputs stay: its job may have been adopted by the next attempt, and its events clean up.
+        """
+        if claim.stage is Stage.TRANSCODE or not _writes(claim.asset, claim.stage):
+            return []
+        return [self.removal(claim.asset, claim.stage, claim.attempt)]
+
+    def orphaned_outputs(self, asset: Asset, stage: Stage, last: int, served: Iterable[str]) -> list[Effect]:
+        """Remove what attempts up to number `last` wrote, but for those under whose prefix a `served` key lies."""
+        if not _writes(asset, stage):
+            return []
+        keys = tuple(served)
+        attempts = range(max(1, last - MAX_CLEANED_ATTEMPTS + 1), last + 1)
+        return [
+            self.removal(asset, stage, attempt)
+            for attempt in attempts
+            if not any(key.startswith(output_prefix(asset, stage, attempt)) for key in keys)
+        ]
+
+    def removal(self, asset: Asset, stage: Stage, attempt: int) -> Effect:
+        """Remove everything that one attempt wrote."""
+        return _prefix_removal(self.output_bucket, output_prefix(asset, stage, attempt))
+
+    def delete(self, asset: Asset, job_id: str | None) -> list[Effect]:
+        """Remove everything of a deleted asset, and cancel the job it waits for.
+
+        A recording's source lies in a bucket of the webinar service and stays.
+        """
+        effects = [
+            _prefix_removal(self.output_bucket, f"{root}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/")
+            for root in OUTPUT_ROOTS
+        ]
+        if asset.bucket == self.output_bucket:
+            effects.append(Effect(EffectKind.DELETE_KEY, asset.bucket, {"key": asset.key}))
+        return [*effects, _cancellation(job_id)] if job_id else effects
+
+
+def _cancellation(job_id: str) -> Effect:
+    """Cancel a job of the transcoder."""
+    return Effect(EffectKind.CANCEL_JOB, job_id, {})
+
+
+def _writes(asset: Asset, stage: Stage) -> bool:
+    """Say whether attempts of a stage leave files behind; a scan does for documents only."""
+    return stage is not Stage.SCAN or NEXT_STAGE[asset.asset_type] is None
+
+
+def _prefix_removal(bucket: str, prefix: str) -> Effect:
+    return Effect(EffectKind.DELETE_PREFIX, bucket, {"prefix": prefix})
+
+
+def _rejected(error: RejectedError) -> Commit:
+    """End the asset as `rejected`: the input is at fault."""
+    notes = [Note("rejected", str(error))]
+    return Commit(StageState.REJECTED, Status.REJECTED, code=error.code, detail=error.detail, notes=notes)
+
+
+def _failed(code: Code, detail: str, error: MediaError) -> Commit:
+    """End the asset as `failed`: our side is at fault."""
+    return Commit(StageState.FAILED, Status.FAILED, code=code, detail=detail, notes=[Note("failed", str(error))])
+
+
+def _exhausted(error: RetryableError) -> Commit:
+    """End a stage that has no attempts left: by the input's fault where nothing else can be at fault, else by ours."""
+    if error.at_last:
+        return _rejected(RejectedError(error.at_last, str(error)))
+    return _failed(Code.ATTEMPTS_EXHAUSTED, str(error), error)
+
+
+def _another_job(claim: Claim, error: RetryableError) -> Commit:
+    """Queue a stage again whose job was in vain. No message is left that could try again: one is asked for."""
+    return Commit(
+        StageState.QUEUED,
+        Status.PROCESSING,
+        notes=[Note("retry", str(error))],
+        effects=[request(claim.stage, claim.asset)],
+    )

@@ -1,0 +1,147 @@
+"""How a stage ends, as a table: what is committed, which outputs go, and what counts as an attempt."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from media.asset import Asset, AssetType, Delivery, Rendition, Stage, StageState, Status, output_prefix
+from media.asset_store.stages import Claim, Commit
+from media.errors import Code, FailedError, MediaError, RejectedError, RetryableError
+from media.outbox import Effect, EffectKind
+from media.stage_endings import MAX_CLEANED_ATTEMPTS, EndingRules
+from media.stage_requests import QUEUE_OF, request
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ASSET = Asset(
+    UUID(int=7), "owner", AssetType.VIDEO, Status.PROCESSING, Delivery.COURSE_VIDEO, "video/mp4", "talk.mp4", "bucket",
+    "uploads/video/owner/7/talk.mp4", NOW, NOW, version_id="v", trace_id="Root=1-trace",
+)  # fmt: skip
+RULES = EndingRules("bucket", max_attempts=3)
+DONE = Commit(StageState.DONE, Status.READY)
+
+
+def claim(
+    attempt: int = 2, *, tries: int | None = None, stage: Stage = Stage.TRANSCODE, waiting: bool = False
+) -> Claim:
+    state = StageState.WAITING if waiting else StageState.LEASED
+    return Claim(ASSET, stage, attempt, attempt if tries is None else tries, None, state, "job" if waiting else None)
+
+
+def removed(effects: object) -> list[str]:
+    """The attempts whose outputs are removed, as `stage-attempt`."""
+    assert isinstance(effects, list | tuple)
+    prefixes = [effect.body["prefix"] for effect in effects if effect.kind is EffectKind.DELETE_PREFIX]
+    return [prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in prefixes]
+
+
+def test_a_finished_stage_keeps_only_the_attempt_that_is_served() -> None:
+    key = f"{output_prefix(ASSET, Stage.TRANSCODE, 2)}hls/master.m3u8"
+    served = replace(DONE, renditions=[Rendition("hls", key, "x", 1)])
+    assert removed(RULES.finish(claim(4), served).effects) == ["transcode-1", "transcode-3", "transcode-4"]
+
+
+def test_a_submitted_job_removes_nothing() -> None:
+    """An earlier attempt's job may have been adopted, and still writes."""
+    submitted = Commit(StageState.WAITING, Status.PROCESSING, job_id="job")
+    assert RULES.finish(claim(3), submitted) == submitted
+
+
+def test_one_clean_up_is_bounded_whatever_ended_the_stage() -> None:
+    latest = [f"transcode-{n}" for n in range(51, 101)]
+    assert len(latest) == MAX_CLEANED_ATTEMPTS
+    crowded = claim(100, tries=3)
+    failed = RULES.fail(crowded, RetryableError(Code.TRANSCODER_ERROR)).commit
+    assert failed
+    for effects in (
+        RULES.finish(crowded, DONE).effects,
+        failed.effects,
+        RULES.fail_stalled(crowded).effects,
+        RULES.orphaned_outputs(ASSET, Stage.TRANSCODE, 100, ()),
+    ):
+        assert removed(effects) == latest
+
+
+def test_a_scan_leaves_files_for_documents_only() -> None:
+    document = replace(ASSET, asset_type=AssetType.DOCUMENT)
+    scan = replace(claim(2, stage=Stage.SCAN), asset=document)
+    assert removed(RULES.finish(scan, DONE).effects) == ["scan-1", "scan-2"]
+    assert removed(RULES.abandon(scan)) == ["scan-2"]
+    assert RULES.finish(claim(2, stage=Stage.SCAN), DONE).effects == []
+    assert RULES.abandon(claim(2, stage=Stage.SCAN)) == []
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["leased", "waiting"])
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (RejectedError(Code.CORRUPT, "cut"), Status.REJECTED, Code.CORRUPT),
+        (FailedError(Code.JOB_CANCELED, "by hand"), Status.FAILED, Code.JOB_CANCELED),
+        (RetryableError(Code.TRANSCODER_ERROR, "no"), Status.FAILED, Code.ATTEMPTS_EXHAUSTED),
+        (RetryableError(Code.UNFORESEEN, "odd", at_last=Code.CORRUPT), Status.REJECTED, Code.CORRUPT),
+    ],
+)
+def test_the_last_attempt_ends_the_stage(error: MediaError, status: Status, code: Code, *, waiting: bool) -> None:
+    last = claim(3, waiting=waiting)
+    failure = RULES.fail(last, error)
+    assert failure.commit
+    assert (failure.commit.status, failure.commit.code) == (status, code)
+    assert failure.counts is not isinstance(error, RejectedError)
+    assert removed(failure.commit.effects) == ["transcode-1", "transcode-2", "transcode-3"]
+
+
+def test_a_leased_stage_is_tried_again_by_its_own_message() -> None:
+    failure = RULES.fail(claim(2), RetryableError(Code.STORAGE_ERROR))
+    assert failure.commit is None
+    assert failure.counts
+
+
+def test_a_wait_counts_no_attempt_and_never_ends_the_stage() -> None:
+    failure = RULES.fail(claim(9), RetryableError(Code.SOURCE_CHANGED, counted=False))
+    assert failure.commit is None
+    assert not failure.counts
+
+
+def test_a_job_in_vain_asks_for_another_one_with_the_assets_own_trace() -> None:
+    failure = RULES.fail(claim(2, waiting=True), RetryableError(Code.TRANSCODER_ERROR))
+    assert failure.commit
+    assert failure.commit.state is StageState.QUEUED
+    assert failure.commit.effects[0] == request(Stage.TRANSCODE, ASSET)
+    assert failure.commit.effects[0].body["trace_id"] == ASSET.trace_id
+    assert removed(failure.commit.effects) == ["transcode-1", "transcode-2"]
+
+
+def test_a_disturbed_job_was_an_attempt_all_the_same() -> None:
+    """Each is paid for: whoever uploads beside every job must not have them repeated without end."""
+    failure = RULES.fail(claim(3, waiting=True), RetryableError(Code.SOURCE_CHANGED, counted=False))
+    assert failure.commit
+    assert failure.commit.status is Status.FAILED
+
+
+def test_a_stage_whose_workers_all_died_is_found_by_the_next_claim() -> None:
+    RULES.check_attempts(claim(9, tries=3))
+    with pytest.raises(RetryableError) as caught:
+        RULES.check_attempts(claim(9, tries=4))
+    assert caught.value.code is Code.WORKER_CRASHED
+
+
+def test_a_stalled_stage_gives_up_its_job() -> None:
+    commit = RULES.fail_stalled(claim(1, waiting=True))
+    assert (commit.status, commit.code) == (Status.FAILED, Code.STALLED)
+    assert Effect(EffectKind.CANCEL_JOB, "job", {}) in commit.effects
+
+
+def test_a_deleted_asset_takes_everything_along_but_what_lies_in_a_bucket_of_others() -> None:
+    kinds = [effect.kind for effect in RULES.delete(ASSET, "job")]
+    assert kinds == [*[EffectKind.DELETE_PREFIX] * 3, EffectKind.DELETE_KEY, EffectKind.CANCEL_JOB]
+    recording = replace(ASSET, bucket="webinars")
+    assert [effect.kind for effect in RULES.delete(recording, None)] == [EffectKind.DELETE_PREFIX] * 3
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_request_names_the_bound_version_its_trace_and_its_tenant(stage: Stage) -> None:
+    effect = request(stage, ASSET)
+    assert (effect.target, effect.group_id) == (QUEUE_OF[stage], "owner")
+    body = {name: effect.body[name] for name in ("type", "version_id", "key", "trace_id")}
+    assert body == {"type": f"{stage}.requested", "version_id": "v", "key": ASSET.key, "trace_id": ASSET.trace_id}
