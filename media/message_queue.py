@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from botocore.exceptions import ClientError
@@ -22,7 +22,6 @@ from media.message_answers import (
     received_of,
     sqs_calls,
 )
-from media.outbox import OutboxRow
 from media.telemetry import Metrics
 
 if TYPE_CHECKING:
@@ -239,6 +238,24 @@ class DeadLetterQueue(MessageQueue):
             self._metrics.dead.labels(self._source).inc()
 
 
+class OutboundMessage(Protocol):
+    """A message as the outbox holds it: for one of our queues, with the tenant that it belongs to."""
+
+    @property
+    def target(self) -> str: ...
+    @property
+    def body(self) -> Mapping[str, Any]: ...
+    @property
+    def group_id(self) -> str: ...
+
+
+class OutboundRow(Protocol):
+    """A row of the outbox. The queues know nothing else of it."""
+
+    @property
+    def effect(self) -> OutboundMessage: ...
+
+
 class MessageQueues:
     """All queues by name; sends what the outbox holds."""
 
@@ -253,8 +270,8 @@ class MessageQueues:
         """The dead-letter queue of a queue; by the template its name is the queue's with `-dlq`."""
         return self._dead[name]
 
-    async def send_rows(self, rows: Sequence[OutboxRow]) -> None:
-        """Carries out the outbox's `send` rows."""
+    async def send_rows(self, rows: Sequence[OutboundRow]) -> None:
+        """Send the message of each row."""
         for row in rows:
             effect = row.effect
             await self[effect.target].send(

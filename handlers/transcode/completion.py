@@ -1,5 +1,6 @@
 """The end of every job, whichever engine did it: measured, listed in a master playlist of ours, and reported on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -11,7 +12,7 @@ from handlers.transcode.check.measure import SAMPLE, Measured, measure
 from handlers.transcode.check.playlist import PlaylistError, Variant, parse_master, parse_media
 from handlers.transcode.check.report import Finding, Report, Rule
 from handlers.transcode.check.source import SourceError
-from handlers.transcode.events import TranscodeEvent
+from handlers.transcode.events import OutputGroupDetail
 from handlers.transcode.hls import AAC_LC, MasterEntry, Rates, SoundEntry, master_playlist
 from handlers.transcode.languages import name_of
 from handlers.transcode.mediaconvert_job import AUDIO_GROUP, FIRST_VARIANT
@@ -68,9 +69,10 @@ class Completion:
     metrics: Metrics
     bucket: str
 
-    async def finish(self, plan: Plan, prefix: str, event: TranscodeEvent | None = None) -> Completed:
-        """Write master playlist and report below `prefix`, and keep one of the captured frames; what an engine reports
-        of its outputs is in `event`.
+    async def finish(self, plan: Plan, prefix: str, reported: Sequence[OutputGroupDetail] = ()) -> Completed:
+        """Write master playlist and report below `prefix`, and keep one of the captured frames.
+
+        `reported` is what the engine says of its outputs.
 
         May be repeated. Raises RetryableError(transcoder_error) when a file is missing or is not what was planned.
         """
@@ -78,7 +80,7 @@ class Completion:
         poster, files = await self._poster(plan, prefix, files)
         outputs = completed_outputs(
             plan,
-            event,
+            reported,
             output_bucket=self.bucket,
             output_prefix=prefix,
             poster=poster.chosen.key if poster else "",

@@ -60,7 +60,7 @@ class TranscodeEventHandler:
     async def _complete(self, asset: Asset, submission: Intent, event: TranscodeEvent) -> Commit:
         await self._require_bound(asset, submission)
         prefix = output_prefix(asset, Stage.TRANSCODE, submission.attempt)
-        completed = await self.completion.finish(submission.plan, prefix, event)
+        completed = await self.completion.finish(submission.plan, prefix, event.groups)
         return Commit(
             StageState.DONE,
             Status.READY,

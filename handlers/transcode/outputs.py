@@ -1,9 +1,10 @@
 """Which files a plan ends in, and what the job's last event says of them. Pure; sizes in bytes are S3's to tell."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from handlers.transcode.events import OutputDetail, TranscodeEvent
+from handlers.transcode.events import OutputDetail, OutputGroupDetail
 from handlers.transcode.mediaconvert_job import HLS_NAME, M4A_NAME, MP4_NAME, POSTER_NAME
 from handlers.transcode.plan import Plan, Rung, Sound
 
@@ -63,21 +64,21 @@ def expected_outputs(plan: Plan, *, output_prefix: str) -> tuple[Output, ...]:
 
 def completed_outputs(
     plan: Plan,
-    event: TranscodeEvent | None,
+    groups: Sequence[OutputGroupDetail],
     *,
     output_bucket: str,
     output_prefix: str,
     poster: str = "",
 ) -> tuple[Output, ...]:
-    """The expected outputs, with the sizes and durations that a COMPLETE event reports for them.
+    """The expected outputs, with the sizes and durations that the engine reports for them.
 
-    Paths outside of our prefix are ignored: an event may describe our files, it cannot name others. `poster` is the key
+    Paths outside of our prefix are ignored: a report may describe our files, it cannot name others. `poster` is the key
     of the captured frame that was chosen.
     """
     base = f"s3://{output_bucket}/{output_prefix}"
     reported = {
         output.path.removeprefix(base): output
-        for group in (event.groups if event else ())
+        for group in groups
         for output in group.outputs
         if output.path.startswith(base)
     }

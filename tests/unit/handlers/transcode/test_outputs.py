@@ -53,7 +53,7 @@ def test_the_event_tells_sizes() -> None:
         )
     )
     chosen = f"{PREFIX}poster.0000000.jpg"
-    hls, mp4, poster = completed_outputs(FILM, event, output_bucket="out", output_prefix=PREFIX, poster=chosen)
+    hls, mp4, poster = completed_outputs(FILM, event.groups, output_bucket="out", output_prefix=PREFIX, poster=chosen)
     assert (hls.key, hls.width, hls.height, hls.duration_ms) == (f"{PREFIX}hls/master.m3u8", 1280, 718, 60_040)
     assert (mp4.width, mp4.height, mp4.duration_ms) == (1280, 718, 60_040)
     assert (poster.key, poster.width, poster.height, poster.duration_ms) == (chosen, 1280, 718, None)
@@ -66,6 +66,6 @@ def test_an_event_cannot_name_files_that_are_not_ours() -> None:
         output(f"{BASE}../x/poster.0000009.jpg", 1, 1),
     ]
     event = parse_event(complete({"type": "FILE_GROUP", "outputDetails": foreign}))
-    assert completed_outputs(FILM, event, output_bucket="out", output_prefix=PREFIX) == expected_outputs(
+    assert completed_outputs(FILM, event.groups, output_bucket="out", output_prefix=PREFIX) == expected_outputs(
         FILM, output_prefix=PREFIX
     )
