@@ -14,7 +14,7 @@ from aiohttp import web
 from api.access_log import ACCESS_LOG, by_structlog
 from api.auth import Authenticator, Keys, SecretKey
 from api.callbacks import Callbacks
-from api.dead_letters import DeadLetterDesk
+from api.dead_letter_service import DeadLetterService
 from api.delivery import Links
 from api.draining import DRAINING, turn_away
 from api.events import Hub
@@ -119,7 +119,7 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         stages=StageStore(store),
         part_store=PartUploadStore(store),
         operations=Operations(store),
-        dead_letters=DeadLetterDesk(queues, QUEUES),
+        dead_letters=DeadLetterService(queues, QUEUES),
         outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
         storage=ObjectStorage(s3),
         parts=PartUploads(s3),

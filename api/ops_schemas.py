@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, WithJsonSchema
 
 from api.schemas import Input, Output
-from media.dead_letters.letters import KIND_LIMIT
+from media.dead_letters.dead_letter import REASON_LIMIT
 from media.settings import QUEUES
 
 
@@ -21,7 +21,7 @@ QueueName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "stri
 
 
 class DeadLettersOut(Output):
-    """Letters that died for the same reason."""
+    """Dead letters that died for the same reason."""
 
     code: str
     reason: str = Field(description="Its words, without what differs from one asset to the next")
@@ -41,7 +41,7 @@ class QueueOut(Output):
     dead: int = Field(description="Messages in the dead-letter queue")
     dead_by_reason: list[DeadLettersOut]
     dead_looked_at: int = Field(
-        description="Letters that `dead_by_reason` counts; fewer than `dead` when there are many"
+        description="Dead letters that `dead_by_reason` counts; fewer than `dead` when there are many"
     )
 
 
@@ -94,8 +94,8 @@ class OpsSummary(Output):
 class DeadLetterGroup(Input):
     """What the summary counts together."""
 
-    code: Annotated[str, StringConstraints(min_length=1, max_length=KIND_LIMIT)]
-    reason: Annotated[str, StringConstraints(max_length=KIND_LIMIT)]
+    code: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LIMIT)]
+    reason: Annotated[str, StringConstraints(max_length=REASON_LIMIT)]
 
 
 class RedriveRequest(Input):

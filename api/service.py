@@ -6,7 +6,7 @@ from aiohttp import web
 
 from api.auth import Authenticator, Caller
 from api.callbacks import Callbacks
-from api.dead_letters import DeadLetterDesk
+from api.dead_letter_service import DeadLetterService
 from api.delivery import Links
 from api.events import Hub
 from api.metrics import ApiMetrics
@@ -34,7 +34,7 @@ class Service:
     stages: StageStore
     part_store: PartUploadStore
     operations: Operations
-    dead_letters: DeadLetterDesk
+    dead_letters: DeadLetterService
     outbox: Outbox
     storage: ObjectStorage
     parts: PartUploads

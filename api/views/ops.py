@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 
 from api.auth import Role
-from api.dead_letters import Pile, QueueState
+from api.dead_letter_service import QueueState
 from api.ops_schemas import (
     ConsumerOut,
     DeadLettersOut,
@@ -22,7 +22,7 @@ from api.problems import ProblemCode, ProblemError
 from api.service import caller_of, service_of
 from api.wire import answer, read_body
 from media.asset_store.operations import KnownConsumer, StuckStage, UnfinishedAsset
-from media.dead_letters.letters import Group, Selection
+from media.dead_letters.dead_letter import Reason, Selection
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ def _selection(asked: RedriveRequest) -> Selection:
     return Selection(
         asked.reason,
         died_before=asked.died_before.timestamp() if asked.died_before else None,
-        group=Group(asked.group.code, asked.group.reason) if asked.group else None,
+        group=Reason(asked.group.code, asked.group.reason) if asked.group else None,
     )
 
 
@@ -78,20 +78,10 @@ def _queue(state: QueueState) -> QueueOut:
         backlog=state.depth.visible,
         in_flight=state.depth.in_flight,
         dead=state.dead,
-        dead_by_reason=[_dead(group, pile) for group, pile in state.reasons.most_first()],
-        dead_looked_at=state.reasons.looked_at,
-    )
-
-
-def _dead(group: Group, pile: Pile) -> DeadLettersOut:
-    return DeadLettersOut(
-        code=group.code,
-        reason=group.kind,
-        count=pile.count,
-        oldest_at=datetime.fromtimestamp(pile.example.died, UTC),
-        newest_at=datetime.fromtimestamp(pile.newest, UTC),
-        example_asset_id=pile.example.asset_id,
-        example_message_id=pile.example.received.message_id,
+        dead_by_reason=[
+            DeadLettersOut.model_validate(group, from_attributes=True) for group in state.reasons.largest_first()
+        ],
+        dead_looked_at=state.reasons.total,
     )
 
 

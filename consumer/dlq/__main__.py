@@ -20,7 +20,7 @@ from media.asset_store.database import connect
 from media.aws import Clients
 from media.dead_letters import moves
 from media.dead_letters.browser import LIMIT, Browser
-from media.dead_letters.letters import DeadLetter, Selection
+from media.dead_letters.dead_letter import DeadLetter, Selection
 from media.message_queue import MessageQueue, MessageQueues, Move
 from media.settings import QUEUES, Settings
 
@@ -50,7 +50,7 @@ async def show_groups(task: Task) -> int:
     """How many letters there are, by reason."""
     tally = report.Tally()
     async with Browser(task.dead, task.stop) as browser:
-        async for letter in browser.letters(task.selection):
+        async for letter in browser.dead_letters(task.selection):
             tally.add(letter)
     print(f"{task.dead.name}: {tally.total} message{'' if tally.total == 1 else 's'}")
     if tally.total:
@@ -65,7 +65,7 @@ async def show_letters(task: Task) -> int:
         database = await stack.enter_async_context(connect(task.settings.database_url, application="media-dlq"))
         store = AssetStore(database)
         browser = await stack.enter_async_context(Browser(task.dead, task.stop))
-        async for letter in browser.letters(task.selection):
+        async for letter in browser.dead_letters(task.selection):
             print(report.described(letter))
             await _show_assets(store, task.queue, letter)
     return _completeness(task, incomplete=browser.truncated)
@@ -93,7 +93,7 @@ async def redrive(task: Task) -> int:
     """Back to the queue they came from: by SQS itself where all are meant and it can, else one by one."""
     if task.dry_run:
         return await show_groups(task)
-    if task.selection.everything and task.pace.whole:
+    if task.selection.everything and task.pace.fits_sqs:
         move = await moves.move_by_sqs(task.dead, task.source, task.pace, task.stop, _progress)
         if move is not None:
             print(f"{task.dead.name}: {move.moved} moved by SQS to {task.source.name}, {move.status} {move.failure}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from media.asset import Asset, TimelineEntry
-from media.dead_letters.letters import DeadLetter
+from media.dead_letters.dead_letter import DeadLetter
 
 BODY_LIMIT = 2000
 """Characters of a body that are shown."""
@@ -30,7 +30,7 @@ class Tally:
     groups: dict[tuple[str, str], Group] = field(default_factory=dict)
 
     def add(self, letter: DeadLetter) -> None:
-        group = self.groups.setdefault((letter.error, letter.kind[:REASON_LIMIT]), Group())
+        group = self.groups.setdefault((letter.error, letter.group.text[:REASON_LIMIT]), Group())
         group.count += 1
         group.oldest, group.newest = min(group.oldest, letter.died), max(group.newest, letter.died)
 

@@ -1,1 +1,1 @@
-"""Dead letters: read, looked through and moved back, for the operator's command line and for the API."""
+"""Dead letters, for the operator's command and for the API: read, look through, move back, delete."""

@@ -1,6 +1,6 @@
-"""Moves dead letters back to their queue, or throws them away. Nothing is deleted before its copy was sent.
+"""Moves dead letters back to their queue, or deletes them. Nothing is deleted before its copy was sent.
 
-When it is interrupted between the two, a message is there twice, which the consumer's claims forgive; never less.
+An interruption between the two leaves a message twice, which the consumer's claims forgive; never less.
 """
 
 import asyncio
@@ -9,17 +9,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from media.dead_letters.browser import HOLD, Browser
-from media.dead_letters.letters import DeadLetter, Selection
+from media.dead_letters.dead_letter import DeadLetter, Selection
 from media.errors import UnavailableError
 from media.message_queue import BATCH, MessageQueue, Move
 
-LOOK_PAUSE = 1.0
-"""Seconds between two looks at a task of SQS."""
+POLL_INTERVAL = 1.0
+"""Seconds between two looks at a move task of SQS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At most `rate` messages a second; None: as fast as it goes."""
+    """At most `rate` messages a second; None: no limit."""
 
     rate: float | None = None
 
@@ -29,19 +29,14 @@ class Pace:
         return BATCH if self.rate is None else max(1, min(BATCH, int(self.rate * HOLD / 2)))
 
     @property
-    def whole(self) -> bool:
+    def fits_sqs(self) -> bool:
         """Whether SQS itself can keep it, which counts in whole messages a second."""
         return self.rate is None or self.rate >= 1
 
     async def wait(self, stop: asyncio.Event) -> None:
-        """Until the next message may go, or the stop."""
-        if self.rate is None:
-            return
-        try:
-            async with asyncio.timeout(1 / self.rate):
-                await stop.wait()
-        except TimeoutError:
-            return
+        """Wait until the next message may go, or the stop."""
+        if self.rate is not None:
+            await _wait(stop, 1 / self.rate)
 
 
 async def move_one_by_one(
@@ -50,20 +45,20 @@ async def move_one_by_one(
     selection: Selection,
     pace: Pace,
     stop: asyncio.Event,
-    moved: Callable[[DeadLetter], None],
+    on_moved: Callable[[DeadLetter], None],
 ) -> bool:
-    """Send each selected letter to `source`, then delete it; `moved` is told each. Raises UnavailableError.
+    """Send each selected dead letter to `source`, then delete it. Raises UnavailableError.
 
     True when the look ended before the queue did, so that more may be there that is meant.
-    Only letters that died before now: one that is sent back and dies again at once would be moved for ever.
     """
+    # Only what died before now: a message that is sent back and dies again at once would be moved for ever.
     now = time.time()
-    there = replace(selection, died_before=min(now, selection.died_before or now))
+    selection = replace(selection, died_before=min(now, selection.died_before or now))
     async with Browser(dead, stop, at_once=pace.at_once) as browser:
-        async for letter in browser.letters(there):
-            await source.resend(letter.received)
-            await browser.remove([letter])
-            moved(letter)
+        async for dead_letter in browser.dead_letters(selection):
+            await source.resend(dead_letter.received)
+            await browser.remove([dead_letter])
+            on_moved(dead_letter)
             await pace.wait(stop)
         return browser.truncated
 
@@ -73,9 +68,9 @@ async def move_by_sqs(
     source: MessageQueue,
     pace: Pace,
     stop: asyncio.Event,
-    progress: Callable[[Move], Awaitable[None]],
+    on_progress: Callable[[Move], Awaitable[None]],
 ) -> Move | None:
-    """Have SQS move the whole queue; None where it cannot. When stopped, the task is cancelled: nothing is lost.
+    """Have SQS move the whole queue; None where it cannot. When stopped, the task is canceled: nothing is lost.
 
     Raises UnavailableError; a task that has begun goes on without us then.
     """
@@ -84,9 +79,9 @@ async def move_by_sqs(
         return None
     try:
         while (move := await dead.move()).running:
-            await progress(move)
-            if await _stopped(stop, LOOK_PAUSE):
-                return await _cancelled(dead, task)
+            await on_progress(move)
+            if await _wait(stop, POLL_INTERVAL):
+                return await _cancel(dead, task)
     except UnavailableError as error:
         raise UnavailableError(
             error.dependency, f"{error.detail}. SQS itself goes on moving; it refuses another move until it is done"
@@ -94,8 +89,8 @@ async def move_by_sqs(
     return move
 
 
-async def _cancelled(dead: MessageQueue, task: str) -> Move:
-    """How the task stands once it is cancelled. One that has ended meanwhile is refused, and need not be."""
+async def _cancel(dead: MessageQueue, task: str) -> Move:
+    """Cancel a move task and return how it stands. One that has ended meanwhile is refused, and need not be."""
     try:
         await dead.cancel_move(task)
     except UnavailableError:
@@ -106,30 +101,31 @@ async def _cancelled(dead: MessageQueue, task: str) -> Move:
 
 
 async def purge(
-    dead: MessageQueue, selection: Selection, stop: asyncio.Event, gone: Callable[[DeadLetter], None]
+    dead: MessageQueue, selection: Selection, stop: asyncio.Event, on_deleted: Callable[[DeadLetter], None]
 ) -> bool:
-    """Delete the selected letters for good; `gone` is told each that is. Raises UnavailableError.
+    """Delete the selected dead letters for good. Raises UnavailableError.
 
     True when the look ended before the queue did, so that more may be there that is meant.
     """
+
+    async def delete(batch: list[DeadLetter]) -> None:
+        for dead_letter in await browser.remove(batch):
+            on_deleted(dead_letter)
+
     async with Browser(dead, stop) as browser:
         batch: list[DeadLetter] = []
-        async for letter in browser.letters(selection):
-            batch.append(letter)
+        async for dead_letter in browser.dead_letters(selection):
+            batch.append(dead_letter)
             if len(batch) == BATCH:
-                await _throw_away(browser, batch, gone)
+                await delete(batch)
                 batch = []
         if batch:
-            await _throw_away(browser, batch, gone)
+            await delete(batch)
         return browser.truncated
 
 
-async def _throw_away(browser: Browser, batch: list[DeadLetter], gone: Callable[[DeadLetter], None]) -> None:
-    for letter in await browser.remove(batch):
-        gone(letter)
-
-
-async def _stopped(stop: asyncio.Event, seconds: float) -> bool:
+async def _wait(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for the stop, at most so long; whether it came."""
     try:
         async with asyncio.timeout(seconds):
             return await stop.wait()

@@ -1,11 +1,11 @@
-"""A letter goes to the dead ones with as much of it as SQS takes."""
+"""A message goes to the dead letters with as much of it as SQS takes."""
 
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
 
-from media.dead_letters.letters import MOVED_BY_SQS, letter_of
+from media.dead_letters.dead_letter import MOVED_BY_SQS, DeadLetter
 from media.errors import UnavailableError
 from media.message_queue import SHORT_REASON, DeadLetterQueue, Received
 
@@ -41,9 +41,9 @@ def test_what_eventbridge_could_not_deliver_says_why() -> None:
         name: {"DataType": "String", "StringValue": value}
         for name, value in {"ERROR_CODE": "NO_PERMISSIONS", "ERROR_MESSAGE": "not authorized", "RULE_ARN": "x"}.items()
     }
-    letter = letter_of(Received("1", "receipt", "{}", attributes=attributes))
-    assert (letter.error, letter.reason) == ("NO_PERMISSIONS", "not authorized")
-    assert letter_of(Received("1", "receipt", "{}")).error == MOVED_BY_SQS
+    dead_letter = DeadLetter.from_message(Received("1", "receipt", "{}", attributes=attributes))
+    assert (dead_letter.error, dead_letter.reason) == ("NO_PERMISSIONS", "not authorized")
+    assert DeadLetter.from_message(Received("1", "receipt", "{}")).error == MOVED_BY_SQS
 
 
 async def test_what_no_cut_makes_small_enough_stays_where_it_is() -> None:
