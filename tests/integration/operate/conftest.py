@@ -16,8 +16,8 @@ from uuid import uuid4
 import pytest
 from aiobotocore.session import get_session
 
-from consumer import replay
-from consumer.dlq import __main__ as dlq
+from consumer.cli.__main__ import cli
+from consumer.cli.command import parse
 from media.aws import Clients
 from media.message_queue import MessageQueues
 from media.settings import QUEUES, Settings, load
@@ -63,14 +63,13 @@ class Desk:
         )
 
     async def dlq(self, *arguments: str, endpoint: str | None = None) -> Ended:
-        """`python -m consumer.dlq` with these arguments, without the process around it."""
+        """`python -m consumer.cli dlq` with these arguments, without the process around it."""
         settings = self.settings.model_copy(update={"aws_endpoint_url": endpoint} if endpoint else {})
-        return await _captured(dlq.run(dlq.parsed(arguments), settings))
+        return await _captured(parse(cli, ["dlq", *arguments])(settings))
 
     async def replay(self, *arguments: str) -> Ended:
-        """`python -m consumer.replay` likewise."""
-        options = replay.parsed(arguments)
-        return await _captured(replay.run(options.asset_ids, options.stage, self.settings))
+        """`python -m consumer.cli replay` likewise."""
+        return await _captured(parse(cli, ["replay", *arguments])(self.settings))
 
     async def bury(self, queue: str, body: str, error: str = "attempts_exhausted", reason: str = "it broke") -> None:
         """A dead letter as the executor sends it."""

@@ -1,4 +1,4 @@
-"""`python -m consumer.dlq`: whatever it is told and whatever becomes of it, no letter is lost."""
+"""`python -m consumer.cli dlq`: whatever it is told and whatever becomes of it, no message is lost."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.dlq.__main__ import main
+from consumer.cli.__main__ import main
 from media.asset import AssetType, Delivery, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
@@ -15,7 +15,7 @@ from media.contracts import ImageRequested
 from media.dead_letters import browser
 from tests.integration.operate.conftest import Desk
 
-CLI = "consumer.dlq"
+CLI = ("consumer.cli", "dlq")
 
 
 def numbered(count: int) -> list[str]:
@@ -26,7 +26,7 @@ async def test_list_groups_by_reason_and_hides_nothing_afterwards(desk: Desk) ->
     for body in numbered(12):
         await desk.bury("images", body, reason=f"asset {uuid4()} broke")
     await desk.bury("images", "{}", error="undecodable", reason="not JSON")
-    for _ in range(2):  # the first look must not hide the letters from the second
+    for _ in range(2):  # the first look must not hide the messages from the second
         ended = await desk.dlq("list", "images")
         assert ended.status == 0, ended.err
         lines = ended.out.splitlines()
@@ -129,10 +129,10 @@ async def _until_some_moved(desk: Desk) -> None:
             pass  # each look is a request: the loop waits by itself
 
 
-async def test_killed_in_the_middle_no_letter_is_lost(desk: Desk) -> None:
+async def test_killed_in_the_middle_no_message_is_lost(desk: Desk) -> None:
     for body in numbered(60):
         await desk.bury("images", body)
-    process = await desk.start(CLI, "redrive", "images", "--rate", "50")
+    process = await desk.start(*CLI, "redrive", "images", "--rate", "50")
     await _until_some_moved(desk)
     process.send_signal(signal.SIGKILL)
     await process.wait()
@@ -145,7 +145,7 @@ async def test_killed_in_the_middle_no_letter_is_lost(desk: Desk) -> None:
 async def test_interrupted_it_lets_go_of_the_rest_at_once(desk: Desk) -> None:
     for body in numbered(60):
         await desk.bury("images", body)
-    process = await desk.start(CLI, "redrive", "images", "--rate", "50")
+    process = await desk.start(*CLI, "redrive", "images", "--rate", "50")
     await _until_some_moved(desk)
     process.send_signal(signal.SIGINT)
     out, _ = await process.communicate()
@@ -164,13 +164,12 @@ async def test_wrong_usage_and_a_missing_configuration_are_told(
             await desk.dlq(*arguments)
         assert ended.value.code == 2
     monkeypatch.setenv("MEDIA_DATABASE_URL", "")
-    monkeypatch.setattr("sys.argv", ["dlq", "list", "images"])
-    assert main() == 2
+    assert main(["dlq", "list", "images"]) == 2
     assert "MEDIA_DATABASE_URL: missing" in capsys.readouterr().err
 
 
 async def test_sqs_away_is_told(desk: Desk) -> None:
-    process = await desk.start(CLI, "list", "images", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    process = await desk.start(*CLI, "list", "images", AWS_ENDPOINT_URL="http://127.0.0.1:9")
     _, err = await process.communicate()
     assert process.returncode == 1
     assert "sqs is unavailable" in err.decode()

@@ -157,10 +157,10 @@ async def operate(recorded: Recorded) -> None:
     await recorded.api("GET", "/ops/summary", role="admin")
     for queue in QUEUES:
         await recorded.api("POST", "/ops/redrive", {"queue": queue}, role="admin")
-    await recorded.command("consumer.dlq", "list", "uploads")
+    await recorded.command("consumer.cli", "dlq", "list", "uploads")
     for queue in QUEUES:
-        await recorded.command("consumer.dlq", "redrive", queue)
-    await recorded.command("consumer.dlq", "purge", "recordings")
+        await recorded.command("consumer.cli", "dlq", "redrive", queue)
+    await recorded.command("consumer.cli", "dlq", "purge", "recordings")
 
 
 async def poison(stack: EmbeddedStack) -> None:

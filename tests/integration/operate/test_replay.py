@@ -1,4 +1,4 @@
-"""`python -m consumer.replay`: a new round for what failed, and nothing at all for what ended well."""
+"""`python -m consumer.cli replay`: a new round for what failed, and nothing at all for what ended well."""
 
 import json
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""Which assets dead letters are about."""
+"""Finds the assets that a dead letter is about."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,16 +31,16 @@ DECODERS: dict[str, Callable[[str], Sequence[Part]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """What a letter is about: assets, or a recording that may have become one."""
+    """What a dead letter is about: assets, or a recording that may have become one."""
 
     asset_ids: Sequence[UUID] = ()
     recording_id: str | None = None
 
 
 def subjects_of(queue: str, body: str) -> Subjects:
-    """What a message of `queue` is about; nothing when it cannot be read, which may be why it died.
+    """Find what a message of `queue` is about.
 
-    Nothing either for a queue whose messages speak of no asset.
+    Nothing when it cannot be read, which may be why it died, and for a queue whose messages name no asset.
     """
     if queue not in DECODERS:
         return Subjects()

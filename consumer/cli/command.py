@@ -1,0 +1,132 @@
+"""What operator commands share: parsing, settings, signals, `--json`, and failures as words and an exit status."""
+
+import asyncio
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from media import schema
+from media.errors import UnavailableError
+from media.schema import SchemaError
+from media.settings import Settings, SettingsError, load
+from media.telemetry import configure_logging
+
+PROGRAM = "python -m consumer.cli"
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+type Operation = Callable[[Settings], Coroutine[Any, Any, int]]
+"""What a command line asks for. It returns the exit status and may raise UnavailableError, SchemaError and OSError."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line and nothing else.")
+
+
+def examples(*lines: str) -> str:
+    """Write the end of a help text: command lines that somebody may copy."""
+    # A backspace on a line of its own tells Click to keep the lines of the paragraph.
+    return "\n".join(["\b", "Examples:", *(f"  {PROGRAM} {line}" for line in lines)])
+
+
+def parse(command: click.Command, arguments: Sequence[str]) -> Operation:
+    """Read a command line. Exits with status 0 after a help text, and with 2 when the line is wrong."""
+    try:
+        chosen = command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    if isinstance(chosen, int):  # the status of an early end, which is how Click returns from --help
+        sys.exit(chosen)
+    operation: Operation = chosen
+    return operation
+
+
+def execute(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run a command line; return the exit status, the operation's own unless it broke off.
+
+    Else FAILED: a dependency is away, the database has another schema, or the output cannot be written. WRONG: the
+    configuration. INTERRUPTED: Ctrl-C, where the operation did not handle it.
+    """
+    _accept_any_output()
+    try:
+        operation = parse(command, arguments)
+        settings = load()
+        configure_logging("console" if sys.stderr.isatty() else "json", "warning")
+        status = asyncio.run(operation(settings))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _tell("interrupted; nothing is lost")
+        return INTERRUPTED
+    except SettingsError as error:
+        _tell(str(error))
+        return WRONG
+    except (UnavailableError, SchemaError) as error:
+        _tell(str(error))
+    except OSError as error:
+        cause = "nobody reads on" if isinstance(error, BrokenPipeError) else "what was found cannot be written"
+        _tell(f"{cause}: {error}. What was done stays done")
+    else:
+        return status
+    _discard_output()
+    return FAILED
+
+
+def _accept_any_output() -> None:
+    """Let neither a terminal's character set nor a closed stream end a command: dead letters quote strangers."""
+    sys.stdout, sys.stderr = sys.stdout or _devnull(), sys.stderr or _devnull()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _devnull() -> TextIO:
+    return Path(os.devnull).open("w")  # for as long as the process lives
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):  # when standard error is gone too, the status must do
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _discard_output() -> None:
+    """Write what is left of standard output, or drop it where it cannot be written, so that no trace follows."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+async def require_schema(settings: Settings) -> None:
+    """Raise SchemaError unless the database is there and has a schema that this code knows."""
+    try:
+        await schema.check(settings.database_url)
+    except OSError as error:
+        raise SchemaError(f"the database cannot be reached: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[asyncio.Event]:
+    """Provide an event that the first signal sets; a second one does what it does everywhere."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def restore() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    def interrupt() -> None:
+        stop.set()
+        restore()
+
+    for number in numbers:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield stop
+    finally:
+        restore()
