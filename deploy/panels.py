@@ -68,7 +68,7 @@ KEEPING_UP = Row(
                 Panel("Time to drain", [("max(queue:media_drain_seconds)", "")], "s", "stat", "The worst queue.", 600),
                 Panel(
                     "Dead letters", [("sum(max by (queue) (media_dlq_messages))", "")], kind="stat",
-                    help="python -m consumer.dlq list QUEUE", limit=1,
+                    help="python -m consumer.cli dlq list QUEUE", limit=1,
                 ),
                 Panel("Alerts firing", [(_FIRING, "")], kind="stat", limit=1),
             ],

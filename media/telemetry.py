@@ -57,7 +57,7 @@ def configure_logging(log_format: str, log_level: str, stream: Any = None) -> No
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(
-        level=logging.WARNING, stream=sys.stdout, format='{"level":"%(levelname)s","event":"%(message)s"}'
+        level=logging.WARNING, stream=stream or sys.stdout, format='{"level":"%(levelname)s","event":"%(message)s"}'
     )
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +20,18 @@ from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging
 
 PROGRAM = "python -m consumer.cli"
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+class Status(IntEnum):
+    """How a command ends."""
+
+    DONE = 0
+    INCOMPLETE = 1
+    """Not all of it, or a dependency is away."""
+    MISUSED = 2
+    """Wrong usage or configuration."""
+    INTERRUPTED = 130
+
 
 type Operation = Callable[[Settings], Coroutine[Any, Any, int]]
 """What a command line asks for. It returns the exit status and may raise UnavailableError, SchemaError and OSError."""
@@ -49,22 +61,22 @@ def parse(command: click.Command, arguments: Sequence[str]) -> Operation:
 def execute(command: click.Command, arguments: Sequence[str]) -> int:
     """Run a command line; return the exit status, the operation's own unless it broke off.
 
-    Else FAILED: a dependency is away, the database has another schema, or the output cannot be written. WRONG: the
-    configuration. INTERRUPTED: Ctrl-C, where the operation did not handle it.
+    Else INCOMPLETE: a dependency is away, the database has another schema, or the output cannot be written. MISUSED:
+    the configuration. INTERRUPTED: Ctrl-C, where the operation did not handle it.
     """
     _accept_any_output()
     try:
         operation = parse(command, arguments)
         settings = load()
-        configure_logging("console" if sys.stderr.isatty() else "json", "warning")
+        configure_logging("console" if sys.stderr.isatty() else "json", "warning", sys.stderr)
         status = asyncio.run(operation(settings))
         sys.stdout.flush()
     except KeyboardInterrupt:
         _tell("interrupted; nothing is lost")
-        return INTERRUPTED
+        return Status.INTERRUPTED
     except SettingsError as error:
         _tell(str(error))
-        return WRONG
+        return Status.MISUSED
     except (UnavailableError, SchemaError) as error:
         _tell(str(error))
     except OSError as error:
@@ -73,7 +85,7 @@ def execute(command: click.Command, arguments: Sequence[str]) -> int:
     else:
         return status
     _discard_output()
-    return FAILED
+    return Status.INCOMPLETE
 
 
 def _accept_any_output() -> None:

@@ -15,16 +15,7 @@ from typing import Concatenate
 import click
 
 from consumer.cli import dlq_report as report
-from consumer.cli.command import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    Operation,
-    examples,
-    interruptible,
-    json_option,
-    require_schema,
-)
+from consumer.cli.command import Operation, Status, examples, interruptible, json_option, require_schema
 from consumer.cli.dlq_subjects import subjects_of
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
@@ -42,23 +33,29 @@ SLOWEST, FASTEST = 0.1, 500.0
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a command line says about any of the four commands."""
+class Session:
+    """What a command works with: the queue, which of its dead letters are meant, and how to print."""
 
     queue: str
-    selection: Selection
-    as_json: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """An order with everything that it takes to carry it out."""
-
-    order: Order
     source: MessageQueue
     dead: MessageQueue
+    selection: Selection
+    as_json: bool
     stop: asyncio.Event
     settings: Settings
+
+    def print(self, text: str, found: report.QueueReport) -> None:
+        print(found.model_dump_json(exclude_none=True) if self.as_json else f"{self.dead.name}: {text}")
+
+    def is_finished(self, *, truncated: bool) -> bool:
+        """Tell whether a look saw the whole queue; explain one that held too much."""
+        if truncated:
+            print(
+                f"{self.dead.name}: the look ended before the queue did, as only {LIMIT} messages are held at once:"
+                " there may be more that is meant. Redrive or purge first what stands before it",
+                file=sys.stderr,
+            )
+        return not truncated and not self.stop.is_set()
 
 
 def _queue(text: str) -> str:
@@ -90,23 +87,39 @@ def _reason(text: str) -> str:
     return text
 
 
-def _takes_order[**P](command: Callable[Concatenate[Order, P], Operation]) -> Callable[..., Operation]:
-    """Give a command the argument and the options that all four have."""
+def _on_queue[**P](work: Callable[Concatenate[Session, P], Awaitable[bool]]) -> Callable[..., Operation]:
+    """Make an operation of `work`, which tells whether it is done, with the options that all four commands have.
+
+    The first signal ends it in order, a second one at once.
+    """
 
     @click.argument("queue", type=_queue, metavar="QUEUE")
     @click.option("--reason", type=_reason, metavar="TEXT", help="Only this error code, or reasons with this text.")
     @click.option("--older-than", type=_age, metavar="AGE", help="Only those dead for longer: 90s, 30m, 2h, 3d.")
     @json_option
-    @functools.wraps(command)
-    def with_order(
+    @functools.wraps(work)
+    def operation(
         queue: str, reason: str | None, older_than: float | None, as_json: bool, *args: P.args, **kwargs: P.kwargs
     ) -> Operation:
-        return command(Order(queue, Selection(reason, older_than), as_json=as_json), *args, **kwargs)
+        async def run(settings: Settings) -> int:
+            async with AsyncExitStack() as stack:
+                stop = stack.enter_context(interruptible())
+                queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
+                source, dead = queues[queue], queues.dead_letters(queue)
+                session = Session(queue, source, dead, Selection(reason, older_than), as_json, stop, settings)
+                done = await work(session, *args, **kwargs)
+            if stop.is_set():
+                print(
+                    "interrupted: there may be more than was told; what was not done yet stays as it was",
+                    file=sys.stderr,
+                )
+                return Status.INTERRUPTED
+            return Status.DONE if done else Status.INCOMPLETE
 
-    with_order.__doc__ = (
-        f"{command.__doc__}\n\nQUEUE is one of {', '.join(QUEUES)}. Without a filter all of it is meant."
-    )
-    return with_order
+        return run
+
+    operation.__doc__ = f"{work.__doc__}\n\nQUEUE is one of {', '.join(QUEUES)}. Without a filter all of it is meant."
+    return operation
 
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Only count what is meant.")
@@ -122,78 +135,37 @@ def dlq() -> None:
 
 
 @dlq.command("list", epilog=examples("dlq list images", "dlq list uploads --older-than 2h --json"))
-@_takes_order
-def list_(order: Order) -> Operation:
+@_on_queue
+async def list_(session: Session) -> bool:
     """Count dead letters by reason."""
-    return functools.partial(_run, _count, order)
-
-
-@dlq.command(epilog=examples("dlq show images", "dlq show transcodes --reason unforeseen --json"))
-@_takes_order
-def show(order: Order) -> Operation:
-    """Show each dead letter with its asset and that asset's timeline."""
-    return functools.partial(_run, _show, order)
-
-
-@dlq.command(
-    epilog=examples(
-        "dlq redrive images --dry-run", "dlq redrive images --rate 20", "dlq redrive uploads --reason storage_error"
-    )
-)
-@_takes_order
-@_dry_run
-@click.option("--rate", type=_rate, metavar="N", help="At most N messages a second.")
-def redrive(order: Order, *, dry_run: bool, rate: float | None) -> Operation:
-    """Move dead letters back to their queue."""
-    return functools.partial(_run, _count if dry_run else functools.partial(_redrive, moves.Pace(rate)), order)
-
-
-@dlq.command(
-    epilog=examples("dlq purge uploads --reason undecodable --dry-run", "dlq purge uploads --reason undecodable")
-)
-@_takes_order
-@_dry_run
-def purge(order: Order, *, dry_run: bool) -> Operation:
-    """Delete dead letters for good."""
-    return functools.partial(_run, _count if dry_run else _purge, order)
-
-
-async def _run(work: Callable[[Session], Awaitable[bool]], order: Order, settings: Settings) -> int:
-    """Carry out a command; `work` tells whether it is done. The first signal ends it in order, a second one at once."""
-    async with AsyncExitStack() as stack:
-        stop = stack.enter_context(interruptible())
-        queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
-        done = await work(Session(order, queues[order.queue], queues.dead_letters(order.queue), stop, settings))
-    if stop.is_set():
-        print("interrupted: there may be more than was told; what was not done yet stays as it was", file=sys.stderr)
-        return INTERRUPTED
-    return DONE if done else FAILED
+    return await _count(session)
 
 
 async def _count(session: Session) -> bool:
     groups = ReasonGroups()
     async with Browser(session.dead, session.stop) as browser:
-        async for dead_letter in browser.dead_letters(session.order.selection):
+        async for dead_letter in browser.dead_letters(session.selection):
             groups.add(dead_letter)
-    finished = _finished(session, truncated=browser.truncated)
+    finished = session.is_finished(truncated=browser.truncated)
     text = f"{groups.total} message{'' if groups.total == 1 else 's'}{report.table(groups)}"
-    reasons = report.by_reason(groups)
-    found = report.QueueReport(queue=session.order.queue, finished=finished, found=groups.total, dead_by_reason=reasons)
-    _print(session, text, found)
+    session.print(text, report.QueueReport.of(session.queue, groups, finished=finished, found=groups.total))
     return finished
 
 
-async def _show(session: Session) -> bool:
+@dlq.command(epilog=examples("dlq show images", "dlq show transcodes --reason unforeseen --json"))
+@_on_queue
+async def show(session: Session) -> bool:
+    """Show each dead letter with its asset and that asset's timeline."""
     await require_schema(session.settings)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(connect(session.settings.database_url, application="media-dlq"))
         store = AssetStore(database)
         browser = await stack.enter_async_context(Browser(session.dead, session.stop))
-        async for dead_letter in browser.dead_letters(session.order.selection):
-            histories = await _histories(store, session.order.queue, dead_letter)
+        async for dead_letter in browser.dead_letters(session.selection):
+            histories = await _histories(store, session.queue, dead_letter)
             described = report.DeadLetterReport.of(dead_letter, histories)
-            print(described.model_dump_json() if session.order.as_json else described.text())
-    return _finished(session, truncated=browser.truncated)
+            print(described.model_dump_json() if session.as_json else described.text())
+    return session.is_finished(truncated=browser.truncated)
 
 
 async def _histories(store: AssetStore, queue: str, dead_letter: DeadLetter) -> list[report.AssetHistory]:
@@ -205,23 +177,33 @@ async def _histories(store: AssetStore, queue: str, dead_letter: DeadLetter) -> 
     return [report.AssetHistory.of(asset, await store.timeline(asset.asset_id)) for asset in assets]
 
 
-async def _redrive(pace: moves.Pace, session: Session) -> bool:
-    dead, source, selection = session.dead, session.source, session.order.selection
-    if selection.everything and pace.fits_sqs:
+@dlq.command(
+    epilog=examples(
+        "dlq redrive images --dry-run", "dlq redrive images --rate 20", "dlq redrive uploads --reason storage_error"
+    )
+)
+@_on_queue
+@_dry_run
+@click.option("--rate", type=_rate, metavar="N", help="At most N messages a second.")
+async def redrive(session: Session, *, dry_run: bool, rate: float | None) -> bool:
+    """Move dead letters back to their queue."""
+    if dry_run:
+        return await _count(session)
+    dead, source, pace = session.dead, session.source, moves.Pace(rate)
+    if session.selection.everything and pace.fits_sqs:
         move = await moves.move_by_sqs(dead, source, pace, session.stop, _tell_progress)
         if move is not None:
             finished = move.status == "COMPLETED"
             text = f"{move.moved} moved by SQS to {source.name}, {move.status} {move.failure}"
-            moved = report.QueueReport(queue=session.order.queue, finished=finished, moved=move.moved)
-            _print(session, text, moved)
+            session.print(text, report.QueueReport(queue=session.queue, finished=finished, moved=move.moved))
             return finished
     groups, finished = ReasonGroups(), False
     try:
-        truncated = await moves.move_one_by_one(dead, source, selection, pace, session.stop, groups.add)
-        finished = _finished(session, truncated=truncated)
+        truncated = await moves.move_one_by_one(dead, source, session.selection, pace, session.stop, groups.add)
+        finished = session.is_finished(truncated=truncated)
     finally:  # whatever broke it off
-        moved = report.QueueReport(queue=session.order.queue, finished=finished, moved=groups.total)
-        _print(session, f"{groups.total} moved to {source.name}", moved)
+        moved = report.QueueReport(queue=session.queue, finished=finished, moved=groups.total)
+        session.print(f"{groups.total} moved to {source.name}", moved)
     return finished
 
 
@@ -229,35 +211,20 @@ async def _tell_progress(move: Move) -> None:
     print(f"{move.moved} of about {move.total} moved by SQS", file=sys.stderr)
 
 
-async def _purge(session: Session) -> bool:
+@dlq.command(
+    epilog=examples("dlq purge uploads --reason undecodable --dry-run", "dlq purge uploads --reason undecodable")
+)
+@_on_queue
+@_dry_run
+async def purge(session: Session, *, dry_run: bool) -> bool:
+    """Delete dead letters for good."""
+    if dry_run:
+        return await _count(session)
     groups, finished = ReasonGroups(), False
     try:
-        truncated = await moves.purge(session.dead, session.order.selection, session.stop, groups.add)
-        finished = _finished(session, truncated=truncated)
+        truncated = await moves.purge(session.dead, session.selection, session.stop, groups.add)
+        finished = session.is_finished(truncated=truncated)
     finally:  # whatever broke it off
-        _print(
-            session,
-            f"{groups.total} deleted{report.table(groups)}",
-            report.QueueReport(
-                queue=session.order.queue,
-                finished=finished,
-                deleted=groups.total,
-                dead_by_reason=report.by_reason(groups),
-            ),
-        )
+        text = f"{groups.total} deleted{report.table(groups)}"
+        session.print(text, report.QueueReport.of(session.queue, groups, finished=finished, deleted=groups.total))
     return finished
-
-
-def _finished(session: Session, *, truncated: bool) -> bool:
-    """Return whether a look saw the whole queue. One that held too much is explained."""
-    if truncated:
-        print(
-            f"{session.dead.name}: the look ended before the queue did, as only {LIMIT} messages are held at once:"
-            " there may be more that is meant. Redrive or purge first what stands before it",
-            file=sys.stderr,
-        )
-    return not truncated and not session.stop.is_set()
-
-
-def _print(session: Session, text: str, queue: report.QueueReport) -> None:
-    print(queue.model_dump_json(exclude_none=True) if session.order.as_json else f"{session.dead.name}: {text}")

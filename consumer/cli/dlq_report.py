@@ -40,9 +40,11 @@ class QueueReport(BaseModel):
     deleted: int | None = None
     dead_by_reason: list[GroupReport] | None = None
 
-
-def by_reason(groups: ReasonGroups) -> list[GroupReport]:
-    return [GroupReport.model_validate(group) for group in groups.largest_first()]
+    @classmethod
+    def of(cls, queue: str, groups: ReasonGroups, **counts: int) -> Self:
+        """Describe a queue with reasons."""
+        reasons = [GroupReport.model_validate(group) for group in groups.largest_first()]
+        return cls.model_validate({"queue": queue, "dead_by_reason": reasons, **counts})
 
 
 def table(groups: ReasonGroups) -> str:

@@ -1,4 +1,4 @@
-"""The command line of the embedded stack: serve, process, token, rehearse, stop."""
+"""The command line of the embedded stack: serve, process, token, rehearse, cli, stop."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from deploy.local import process, report, stack, tokens, topology
+from deploy.local import child, process, report, stack, tokens, topology
 from deploy.local.child import PartError
 from deploy.local.ports import PortError
 from deploy.local.state import Running, State, StateInUseError, state_folder
@@ -118,6 +118,17 @@ async def rehearse(state: State) -> int:
     return 0
 
 
+def operate(state: State, arguments: list[str]) -> int:
+    """Run an operator's command, `python -m consumer.cli`, with the environment of the running stack's services."""
+    from consumer.cli.__main__ import main as operator_main  # noqa: PLC0415 - the handlers take a second to load
+
+    settings = _require_running(state).settings
+    inherited = child.inherited()
+    os.environ.clear()
+    os.environ.update(inherited | settings)
+    return operator_main(arguments)
+
+
 async def stop(state: State) -> int:
     """End the stack that runs on this state folder, and wait until it has ended."""
     running = _require_running(state)
@@ -154,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     minting.add_argument("--user", default=process.USER, metavar="ID", help="whose token (default: %(default)s)")
     minting.add_argument("--role", default="user", choices=["user", "service", "admin"], help="(default: %(default)s)")
     commands.add_parser("rehearse", help="create service.yaml in the running stack's emulator")
+    commands.add_parser("cli", help="run an operator's command on the running stack: ./run.sh cli --help")
     commands.add_parser("stop", help="end a stack left running")
     return parser
 
@@ -212,9 +224,10 @@ async def _until_signalled(work: Coroutine[None, None, int], interrupted: int) -
 
 def main(arguments: list[str]) -> int:
     """Exit status 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
-    work, interrupted = _chosen(arguments)
     try:
-        return asyncio.run(_until_signalled(work, interrupted))
+        if arguments[:1] == ["cli"]:  # Click parses what follows: argparse would take its options for ours
+            return operate(State(state_folder()), arguments[1:])
+        return asyncio.run(_until_signalled(*_chosen(arguments)))
     except (PortError, StateInUseError) as error:
         say(f"run.sh: {error}")
         return USAGE

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -11,10 +13,11 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
+import click
 import pytest
 
 from consumer.cli.__main__ import cli
-from consumer.cli.command import parse
+from consumer.cli.command import PROGRAM, parse
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
 from media.asset_store.database import connect
@@ -83,6 +86,72 @@ def test_wrong_usage_of_replay(arguments: Sequence[str], said: str, capsys: pyte
         parse(cli, ["replay", *arguments])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def commands(command: click.Command, *names: str) -> dict[str, click.Command]:
+    """Every command by the words that lead to it, groups included."""
+    inner = command.commands if isinstance(command, click.Group) else {}
+    found = [commands(inner[name], *names, name) for name in inner]
+    return {" ".join([PROGRAM, *names]): command} | {words: one for many in found for words, one in many.items()}
+
+
+COMMANDS = commands(cli)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_help_has_examples_that_are_right(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(cli, [*words.removeprefix(PROGRAM).split(), "--help"])
+    assert ended.value.code == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"Usage: {words} ")
+    assert isinstance(COMMANDS[words], click.Group) or "--json" in page
+    written = re.findall(rf"(?m)^ +{re.escape(PROGRAM)} (.*)$", page.partition("Examples:")[2])
+    assert written
+    for line in written:
+        if line.endswith("--help"):
+            continue
+        assert callable(parse(cli, shlex.split(line))), line
+
+
+@pytest.mark.parametrize("old", ["dlq", "replay"])
+async def test_the_old_names_still_work_and_name_the_new_one(desk: Desk, old: str) -> None:
+    arguments = ["list", "images"] if old == "dlq" else [str(uuid4())]
+    ended = await finished(await desk.start(f"consumer.{old}", *arguments))
+    first, *rest = ended.err.splitlines()
+    assert first == f"python -m consumer.{old} is an old name, kept for one release: use {PROGRAM} {old}"
+    if old == "dlq":
+        assert (ended.status, ended.out, rest) == (0, "images-dlq: 0 messages\n", [])
+    else:
+        assert (ended.status, ended.out, rest) == (1, "", [f"{arguments[0]}: not replayed: there is no such asset"])
+
+
+WARNS = """
+import asyncio, sys, click, structlog
+from consumer.cli.command import execute
+
+@click.command()
+def warn():
+    async def operation(settings):
+        structlog.get_logger().warning("dlq.not_deleted")
+        asyncio.get_running_loop().call_exception_handler({"message": "a library's own"})
+        print("{}")
+        return 0
+    return operation
+
+sys.exit(execute(warn, []))
+"""
+
+
+async def test_warnings_leave_standard_output_to_results(desk: Desk) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WARNS, cwd=ROOT, env={**os.environ, **desk.env},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    ended = await finished(process)
+    assert (ended.status, ended.out) == (0, "{}\n"), ended.err
+    assert "dlq.not_deleted" in ended.err
+    assert "a library's own" in ended.err
 
 
 @asynccontextmanager

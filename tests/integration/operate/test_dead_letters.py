@@ -3,10 +3,12 @@
 import asyncio
 import json
 import signal
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from api.ops_schemas import DeadLettersOut
 from consumer.cli.__main__ import main
 from media.asset import AssetType, Delivery, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
@@ -53,6 +55,57 @@ async def test_show_tells_the_asset_and_its_timeline(desk: Desk) -> None:
     assert f"{asset_id}  image, pending" in ended.out
     assert "retry            the decoder died" in ended.out
     assert "body    not JSON at all" in ended.out
+
+
+async def listed(desk: Desk, *arguments: str) -> list[Any]:
+    """What a command prints with `--json`, an object a line."""
+    ended = await desk.dlq(*arguments, "--json")
+    assert ended.status == 0, ended.err
+    return [json.loads(line) for line in ended.out.splitlines()]
+
+
+async def test_json_counts_by_reason_in_the_fields_of_the_api(desk: Desk) -> None:
+    asset_id = uuid4()
+    await desk.bury("images", json.dumps({"asset_id": str(asset_id)}), reason=f"asset {asset_id} broke")
+    await desk.bury("images", "{}", reason=f"asset {uuid4()} broke")
+    [found] = await listed(desk, "list", "images")
+    [group] = found.pop("dead_by_reason")
+    assert found == {"queue": "images", "finished": True, "found": 2}
+    assert set(group) == set(DeadLettersOut.model_fields)
+    assert (group["code"], group["reason"], group["count"]) == ("attempts_exhausted", "asset … broke", 2)
+    assert DeadLettersOut.model_validate(group).oldest_at.tzinfo is not None
+
+
+async def test_json_shows_each_with_its_assets_and_the_whole_body(desk: Desk) -> None:
+    asset_id = uuid4()
+    key = upload_key(AssetType.IMAGE, "dr-house", asset_id, "x.jpg")
+    async with connect(desk.dsn) as database:
+        store = AssetStore(database)
+        new = NewAsset(asset_id, "dr-house", AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
+        await store.create(new)
+        await store.note(asset_id, "retry", "the decoder died")
+    body = ImageRequested(asset_id=asset_id, bucket="bucket", key=key).model_dump_json()
+    await desk.bury("images", body, reason="the decoder\ndied")
+    await desk.bury("images", "x" * 5000, error="undecodable")
+    known, unknown = sorted(await listed(desk, "show", "images"), key=lambda shown: len(shown["body"]))
+    assert (known["reason"], known["owner_id"], known["body"]) == ("the decoder\ndied", "dr-house", body)
+    [asset] = known["assets"]
+    assert (asset["asset_id"], asset["status"]) == (str(asset_id), "pending")
+    assert asset["timeline"][-1]["detail"] == "the decoder died"
+    assert (unknown["code"], len(unknown["body"]), unknown["assets"]) == ("undecodable", 5000, [])
+
+
+async def test_json_says_what_was_moved_and_deleted(desk: Desk) -> None:
+    for body in numbered(3):
+        await desk.bury("images", body)
+    await desk.bury("images", "{}", error="undecodable")
+    [meant] = await listed(desk, "redrive", "images", "--reason", "it broke", "--dry-run")
+    assert (meant["found"], meant["finished"]) == (4, True)
+    purged = await listed(desk, "purge", "images", "--reason", "undecodable")
+    assert [(one["deleted"], one["dead_by_reason"][0]["count"]) for one in purged] == [(1, 1)]
+    process = await desk.start(*CLI, "redrive", "images", "--json")
+    out, err = await process.communicate()
+    assert json.loads(out) == {"queue": "images", "finished": True, "moved": 3}, err
 
 
 async def test_redrive_moves_all_with_body_tenant_and_attributes(desk: Desk) -> None:

@@ -69,3 +69,14 @@ async def test_what_is_ready_unknown_or_at_work_stays_as_it_is(desk: Desk) -> No
         assert [line.split(":")[0] for line in ended.err.splitlines()] == [str(ready), str(busy), str(unknown)]
         assert await desk.bodies(desk.queues["images"].url) == []
         assert await database.fetchval("SELECT count(*) FROM timeline WHERE code = 'replayed'") == 0
+
+
+async def test_json_has_a_line_for_each_asset(desk: Desk) -> None:
+    async with connect(desk.dsn) as database:
+        failed, unknown = await failed_asset(database), uuid4()
+        ended = await desk.replay(str(failed), str(unknown), "--json")
+    assert (ended.status, ended.err) == (1, "")
+    assert [json.loads(line) for line in ended.out.splitlines()] == [
+        {"asset_id": str(failed), "queued": True, "stage": "image", "detail": ""},
+        {"asset_id": str(unknown), "queued": False, "stage": None, "detail": "there is no such asset"},
+    ]

@@ -61,7 +61,7 @@ async def test_every_command_of_the_runbook_works_beside_a_running_stack(stack: 
         )  # fmt: skip
         async with asyncio.timeout(DEADLINE):
             _, err = await process.communicate()
-        nothing_there = "consumer.replay" in command and b"not replayed" in err
+        nothing_there = "consumer.cli replay" in command and b"not replayed" in err
         assert process.returncode == 0 or nothing_there, (written, err.decode())
         assert b"Traceback" not in err, written
 
@@ -106,6 +106,19 @@ async def test_the_deployment_can_be_rehearsed(stack: EmbeddedStack) -> None:
     said = await ended(".venv/bin/python", "-m", "deploy.local", "rehearse", cwd=ROOT, env=own_state(stack.state))
     assert "AWS::ECS::Service" in said
     assert "ConsumerRoleArn = arn:aws:iam::" in said
+
+
+async def test_the_operators_command_runs_on_the_running_stack(stack: EmbeddedStack, tmp_path: Path) -> None:
+    run = (".venv/bin/python", "-m", "deploy.local", "cli")
+    said = await ended(*run, "dlq", "list", "images", "--json", cwd=ROOT, env=own_state(stack.state))
+    assert json.loads(said)["queue"] == "images"
+    assert "--rate" in await ended(*run, "dlq", "redrive", "--help", cwd=ROOT, env=own_state(stack.state))
+    process = await asyncio.create_subprocess_exec(
+        *run, "dlq", "list", "images", cwd=ROOT, env={**child.inherited(), **own_state(tmp_path)},
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await process.communicate()
+    assert (process.returncode, b"no stack runs on" in err) == (1, True)
 
 
 def own_state(folder: Path) -> dict[str, str]:
