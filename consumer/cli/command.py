@@ -22,7 +22,7 @@ from media.telemetry import configure_logging
 PROGRAM = "python -m consumer.cli"
 
 
-class Status(IntEnum):
+class ExitStatus(IntEnum):
     """How a command ends."""
 
     DONE = 0
@@ -73,10 +73,10 @@ def execute(command: click.Command, arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         _tell("interrupted; nothing is lost")
-        return Status.INTERRUPTED
+        return ExitStatus.INTERRUPTED
     except SettingsError as error:
         _tell(str(error))
-        return Status.MISUSED
+        return ExitStatus.MISUSED
     except (UnavailableError, SchemaError) as error:
         _tell(str(error))
     except OSError as error:
@@ -85,7 +85,7 @@ def execute(command: click.Command, arguments: Sequence[str]) -> int:
     else:
         return status
     _discard_output()
-    return Status.INCOMPLETE
+    return ExitStatus.INCOMPLETE
 
 
 def _accept_any_output() -> None:

@@ -15,7 +15,7 @@ from typing import Concatenate
 import click
 
 from consumer.cli import dlq_report as report
-from consumer.cli.command import Operation, Status, examples, interruptible, json_option, require_schema
+from consumer.cli.command import ExitStatus, Operation, examples, interruptible, json_option, require_schema
 from consumer.cli.dlq_subjects import subjects_of
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
@@ -45,7 +45,8 @@ class Session:
     settings: Settings
 
     def print(self, text: str, found: report.QueueReport) -> None:
-        print(found.model_dump_json(exclude_none=True) if self.as_json else f"{self.dead.name}: {text}")
+        # Only what was given: a redrive has no `deleted`, while a group may have no example's asset.
+        print(found.model_dump_json(exclude_unset=True) if self.as_json else f"{self.dead.name}: {text}")
 
     def is_finished(self, *, truncated: bool) -> bool:
         """Tell whether a look saw the whole queue; explain one that held too much."""
@@ -113,8 +114,8 @@ def _on_queue[**P](work: Callable[Concatenate[Session, P], Awaitable[bool]]) -> 
                     "interrupted: there may be more than was told; what was not done yet stays as it was",
                     file=sys.stderr,
                 )
-                return Status.INTERRUPTED
-            return Status.DONE if done else Status.INCOMPLETE
+                return ExitStatus.INTERRUPTED
+            return ExitStatus.DONE if done else ExitStatus.INCOMPLETE
 
         return run
 
@@ -148,7 +149,9 @@ async def _count(session: Session) -> bool:
             groups.add(dead_letter)
     finished = session.is_finished(truncated=browser.truncated)
     text = f"{groups.total} message{'' if groups.total == 1 else 's'}{report.table(groups)}"
-    session.print(text, report.QueueReport.of(session.queue, groups, finished=finished, found=groups.total))
+    reasons = groups.largest_first()
+    found = report.QueueReport(queue=session.queue, finished=finished, found=groups.total, dead_by_reason=reasons)
+    session.print(text, found)
     return finished
 
 
@@ -225,6 +228,7 @@ async def purge(session: Session, *, dry_run: bool) -> bool:
         truncated = await moves.purge(session.dead, session.selection, session.stop, groups.add)
         finished = session.is_finished(truncated=truncated)
     finally:  # whatever broke it off
-        text = f"{groups.total} deleted{report.table(groups)}"
-        session.print(text, report.QueueReport.of(session.queue, groups, finished=finished, deleted=groups.total))
+        text, reasons = f"{groups.total} deleted{report.table(groups)}", groups.largest_first()
+        gone = report.QueueReport(queue=session.queue, finished=finished, deleted=groups.total, dead_by_reason=reasons)
+        session.print(text, gone)
     return finished

@@ -1,33 +1,18 @@
 """Describes dead letters, as text for a terminal and as JSON. Fields are named as in the API's `ops` endpoints."""
 
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from media.asset import Asset, AssetType, Status, TimelineEntry
-from media.dead_letters.dead_letter import DeadLetter, ReasonGroups
+from media.dead_letters.dead_letter import DeadLetter, ReasonGroup, ReasonGroups
 
 BODY_LIMIT = 2000
 """Characters of a body that a terminal gets."""
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-
-
-class GroupReport(BaseModel):
-    """Dead letters that died for the same reason."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    code: str
-    reason: str
-    count: int
-    oldest_at: datetime
-    newest_at: datetime
-    example_asset_id: UUID | None
-    example_message_id: str
 
 
 class QueueReport(BaseModel):
@@ -38,23 +23,17 @@ class QueueReport(BaseModel):
     found: int | None = None
     moved: int | None = None
     deleted: int | None = None
-    dead_by_reason: list[GroupReport] | None = None
-
-    @classmethod
-    def of(cls, queue: str, groups: ReasonGroups, **counts: int) -> Self:
-        """Describe a queue with reasons."""
-        reasons = [GroupReport.model_validate(group) for group in groups.largest_first()]
-        return cls.model_validate({"queue": queue, "dead_by_reason": reasons, **counts})
+    dead_by_reason: Sequence[ReasonGroup] | None = None
 
 
 def table(groups: ReasonGroups) -> str:
     """Write a line for each reason, the most frequent first; nothing when there is none. Begins with a line break."""
     if not groups.total:
         return ""
-    now = time.time()
+    now = datetime.now(UTC)
     lines = ["", f"{'count':>6}  {'oldest':>7}  {'newest':>7}  {'error':<20}  reason"]
     for group in groups.largest_first():
-        ages = f"{age(now - group.example.died):>7}  {age(now - group.newest):>7}"
+        ages = f"{age(now - group.oldest_at):>7}  {age(now - group.newest_at):>7}"
         lines.append(f"{group.count:>6}  {ages}  {plain(group.code):<20}  {plain(group.reason)}".rstrip())
     return "\n".join(lines)
 
@@ -64,8 +43,9 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def age(seconds: float) -> str:
+def age(duration: timedelta) -> str:
     """Write a duration in its largest unit."""
+    seconds = duration.total_seconds()
     for unit, size in (("d", DAY), ("h", HOUR), ("m", MINUTE)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

@@ -13,7 +13,7 @@ from uuid import UUID
 import click
 from pydantic import BaseModel
 
-from consumer.cli.command import Operation, Status, examples, interruptible, json_option, require_schema
+from consumer.cli.command import ExitStatus, Operation, examples, interruptible, json_option, require_schema
 from media.asset import Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
@@ -100,7 +100,7 @@ async def _run(asset_ids: Iterable[UUID], stage: Stage | None, as_json: bool, se
         for asset_id in asset_ids:
             if stop.is_set():
                 print(f"interrupted: {asset_id} and what follows stay as they are", file=sys.stderr)
-                return Status.INTERRUPTED
+                return ExitStatus.INTERRUPTED
             try:
                 replayed = await replayer.replay(asset_id, stage)
             except UnavailableError:
@@ -108,7 +108,7 @@ async def _run(asset_ids: Iterable[UUID], stage: Stage | None, as_json: bool, se
                 raise
             _print(replayed, as_json=as_json)
             all_queued = all_queued and replayed.queued
-    return Status.DONE if all_queued else Status.INCOMPLETE
+    return ExitStatus.DONE if all_queued else ExitStatus.INCOMPLETE
 
 
 def _print(replayed: Replayed, *, as_json: bool) -> None:

@@ -65,41 +65,15 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class ReasonGroup:
-    """Dead letters that died for the same reason. `example` died first, `newest` is when the last one died."""
+    """Dead letters that died for the same reason. The example is the one that died first."""
 
-    example: DeadLetter
-    count: int = 0
-    newest: float = 0.0
-
-    def add(self, dead_letter: DeadLetter) -> None:
-        self.count += 1
-        self.newest = max(self.newest, dead_letter.died)
-        if dead_letter.died < self.example.died:
-            self.example = dead_letter
-
-    @property
-    def code(self) -> str:
-        return self.example.group.code
-
-    @property
-    def reason(self) -> str:
-        return self.example.group.text
-
-    @property
-    def oldest_at(self) -> datetime:
-        return datetime.fromtimestamp(self.example.died, UTC)
-
-    @property
-    def newest_at(self) -> datetime:
-        return datetime.fromtimestamp(self.newest, UTC)
-
-    @property
-    def example_asset_id(self) -> UUID | None:
-        return self.example.asset_id
-
-    @property
-    def example_message_id(self) -> str:
-        return self.example.received.message_id
+    code: str
+    reason: str
+    count: int
+    oldest_at: datetime
+    newest_at: datetime
+    example_asset_id: UUID | None
+    example_message_id: str
 
 
 @dataclass(slots=True)
@@ -111,7 +85,16 @@ class ReasonGroups:
 
     def add(self, dead_letter: DeadLetter) -> None:
         self.total += 1
-        self._groups.setdefault(dead_letter.group, ReasonGroup(dead_letter)).add(dead_letter)
+        reason, died_at = dead_letter.group, datetime.fromtimestamp(dead_letter.died, UTC)
+        example = dead_letter.asset_id, dead_letter.received.message_id
+        if reason not in self._groups:
+            self._groups[reason] = ReasonGroup(reason.code, reason.text, 0, died_at, died_at, *example)
+        group = self._groups[reason]
+        group.count += 1
+        group.newest_at = max(group.newest_at, died_at)
+        if died_at < group.oldest_at:
+            group.oldest_at = died_at
+            group.example_asset_id, group.example_message_id = example
 
     def largest_first(self) -> Sequence[ReasonGroup]:
         return sorted(self._groups.values(), key=lambda group: -group.count)

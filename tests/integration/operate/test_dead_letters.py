@@ -68,10 +68,12 @@ async def test_json_counts_by_reason_in_the_fields_of_the_api(desk: Desk) -> Non
     asset_id = uuid4()
     await desk.bury("images", json.dumps({"asset_id": str(asset_id)}), reason=f"asset {asset_id} broke")
     await desk.bury("images", "{}", reason=f"asset {uuid4()} broke")
+    await desk.bury("images", "not JSON", error="undecodable")
     [found] = await listed(desk, "list", "images")
-    [group] = found.pop("dead_by_reason")
-    assert found == {"queue": "images", "finished": True, "found": 2}
-    assert set(group) == set(DeadLettersOut.model_fields)
+    group, nameless = found.pop("dead_by_reason")
+    assert found == {"queue": "images", "finished": True, "found": 3}
+    assert set(group) == set(nameless) == set(DeadLettersOut.model_fields)
+    assert (group["example_asset_id"], nameless["example_asset_id"]) == (str(asset_id), None)
     assert (group["code"], group["reason"], group["count"]) == ("attempts_exhausted", "asset … broke", 2)
     assert DeadLettersOut.model_validate(group).oldest_at.tzinfo is not None
 
