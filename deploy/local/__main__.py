@@ -122,10 +122,10 @@ def operate(state: State, arguments: list[str]) -> int:
     """Run an operator's command, `python -m consumer.cli`, with the environment of the running stack's services."""
     from consumer.cli.__main__ import main as operator_main  # noqa: PLC0415 - the handlers take a second to load
 
-    settings = _require_running(state).settings
-    inherited = child.inherited()
+    wants_help = not {"-h", "--help"}.isdisjoint(arguments)
+    environ = child.inherited() | ({} if wants_help else _require_running(state).settings)
     os.environ.clear()
-    os.environ.update(inherited | settings)
+    os.environ.update(environ)
     return operator_main(arguments)
 
 

@@ -112,7 +112,7 @@ async def test_the_operators_command_runs_on_the_running_stack(stack: EmbeddedSt
     run = (".venv/bin/python", "-m", "deploy.local", "cli")
     said = await ended(*run, "dlq", "list", "images", "--json", cwd=ROOT, env=own_state(stack.state))
     assert json.loads(said)["queue"] == "images"
-    assert "--rate" in await ended(*run, "dlq", "redrive", "--help", cwd=ROOT, env=own_state(stack.state))
+    assert "--rate" in await ended(*run, "dlq", "redrive", "--help", cwd=ROOT, env=own_state(tmp_path))
     process = await asyncio.create_subprocess_exec(
         *run, "dlq", "list", "images", cwd=ROOT, env={**child.inherited(), **own_state(tmp_path)},
         stderr=asyncio.subprocess.PIPE,
