@@ -220,7 +220,7 @@ class DeadLetterQueue(MessageQueue):
         trace: str = "",
         delay: int = 0,
     ) -> None:
-        """Like any queue's; a letter that is too large is cut, or it would be tried until SQS sets it aside wordlessly.
+        """Send like any queue. A message that is too large is cut, or SQS would set it aside without a reason.
 
         The gauge of its messages grows at once: whoever watches it need not wait for the next look at the queue.
         """

@@ -44,7 +44,7 @@ def images(body: Any) -> Any:
     return next(queue for queue in body["queues"] if queue["name"] == "images")
 
 
-async def bury(door: Door, count: int, code: str, body: str = "{}", reason: str = "") -> None:
+async def add_dead_letter(door: Door, count: int, code: str, body: str = "{}", reason: str = "") -> None:
     dead = door.service.dead_letters._queues.dead_letters("images")
     for _ in range(count):
         why = reason or f"asset {uuid4()} broke"
@@ -66,8 +66,8 @@ async def test_operators_only(busy: Door) -> None:
 
 
 async def test_dead_letters_are_counted_by_reason_and_sent_back(quiet: Door) -> None:
-    await bury(quiet, 3, "attempts_exhausted")
-    await bury(quiet, 2, "undecodable")
+    await add_dead_letter(quiet, 3, "attempts_exhausted")
+    await add_dead_letter(quiet, 2, "undecodable")
     found = images(await summary(quiet))
     assert (found["backlog"], found["dead"], found["dead_looked_at"]) == (0, 5, 5)
     assert [(group["code"], group["count"]) for group in found["dead_by_reason"]] == [
@@ -81,13 +81,13 @@ async def test_dead_letters_are_counted_by_reason_and_sent_back(quiet: Door) -> 
 
 
 async def test_one_group_is_sent_back_and_none_that_died_since(quiet: Door) -> None:
-    await bury(quiet, 2, "unforeseen", reason="KeyError")
-    await bury(quiet, 1, "unforeseen", reason="KeyError in another place")
+    await add_dead_letter(quiet, 2, "unforeseen", reason="KeyError")
+    await add_dead_letter(quiet, 1, "unforeseen", reason="KeyError in another place")
     seen = await summary(quiet)
     assert [(group["reason"], group["count"]) for group in images(seen)["dead_by_reason"]] == [
         ("KeyError", 2), ("KeyError in another place", 1),
     ]  # fmt: skip
-    await bury(quiet, 1, "unforeseen", reason="KeyError")
+    await add_dead_letter(quiet, 1, "unforeseen", reason="KeyError")
     group = {"code": "unforeseen", "reason": "KeyError"}
     assert (await redrive(quiet, group=group, died_before=seen["at"]))["moved"] == 2
     assert (await redrive(quiet, group=group, died_before=seen["at"]))["moved"] == 0
@@ -97,7 +97,7 @@ async def test_one_group_is_sent_back_and_none_that_died_since(quiet: Door) -> N
 
 async def test_a_redrive_that_was_cut_short_says_so(quiet: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser, "LIMIT", 10)
-    await bury(quiet, 25, "undecodable")
+    await add_dead_letter(quiet, 25, "undecodable")
     cut = await redrive(quiet, reason="another")
     assert cut == {"queue": "images", "moved": 0, "finished": False}
     assert images(await summary(quiet))["dead"] == 25
@@ -106,9 +106,9 @@ async def test_a_redrive_that_was_cut_short_says_so(quiet: Door, monkeypatch: py
 async def test_an_example_is_told_for_each_reason(quiet: Door) -> None:
     ours, theirs = uuid4(), uuid4()
     record = {"s3": {"object": {"key": f"uploads/image/dr-house/{theirs}/x%2By.jpg"}}}
-    await bury(quiet, 1, "attempts_exhausted", json.dumps({"asset_id": str(ours), "trace_id": str(uuid4())}))
-    await bury(quiet, 1, "unknown_asset", json.dumps({"Message": json.dumps({"Records": [record]})}))
-    await bury(quiet, 1, "undecodable", "neither this nor that")
+    await add_dead_letter(quiet, 1, "attempts_exhausted", json.dumps({"asset_id": str(ours), "trace_id": str(uuid4())}))
+    await add_dead_letter(quiet, 1, "unknown_asset", json.dumps({"Message": json.dumps({"Records": [record]})}))
+    await add_dead_letter(quiet, 1, "undecodable", "neither this nor that")
     found = {group["code"]: group for group in images(await summary(quiet))["dead_by_reason"]}
     assert {code: group["example_asset_id"] for code, group in found.items()} == {
         "attempts_exhausted": str(ours), "unknown_asset": str(theirs), "undecodable": None,

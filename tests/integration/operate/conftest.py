@@ -71,7 +71,9 @@ class Desk:
         """`python -m consumer.cli replay` likewise."""
         return await _captured(parse(cli, ["replay", *arguments])(self.settings))
 
-    async def bury(self, queue: str, body: str, error: str = "attempts_exhausted", reason: str = "it broke") -> None:
+    async def add_dead_letter(
+        self, queue: str, body: str, error: str = "attempts_exhausted", reason: str = "it broke"
+    ) -> None:
         """A dead letter as the executor sends it."""
         attributes = {"error": error, "reason": reason, "source-queue": queue, "first-received": f"{time.time():.3f}"}
         await self.queues.dead_letters(queue).send(body, group_id="dr-house", attributes=attributes)

@@ -174,7 +174,7 @@ def unread() -> int:
 @pytest.mark.parametrize("command", ["list", "show", "redrive", "purge"])
 async def test_nobody_reads_on(desk: Desk, command: str) -> None:
     for n in range(3):
-        await desk.bury("images", json.dumps({"n": n}))
+        await desk.add_dead_letter("images", json.dumps({"n": n}))
     async with written_to(desk, unread(), *DLQ, command, "images", "--reason", "it broke") as process:
         ended = await finished(process)
     assert (ended.status, ended.err) == (
@@ -186,7 +186,7 @@ async def test_nobody_reads_on(desk: Desk, command: str) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 async def test_streams_that_are_closed_are_not_missed(desk: Desk, closed: str) -> None:
-    await desk.bury("images", "{}")
+    await desk.add_dead_letter("images", "{}")
     shell = f'exec "{sys.executable}" -m {" ".join(DLQ)} redrive images --reason "it broke" {closed}'
     env = {**os.environ, **desk.env}
     process = await asyncio.create_subprocess_shell(shell, cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE)
@@ -196,14 +196,14 @@ async def test_streams_that_are_closed_are_not_missed(desk: Desk, closed: str) -
 
 
 async def test_a_terminal_with_few_characters_shows_what_it_can(desk: Desk) -> None:
-    await desk.bury("images", '"ファイル"', reason="ファイル broke")
+    await desk.add_dead_letter("images", '"ファイル"', reason="ファイル broke")
     ended = await finished(await desk.start(*DLQ, "show", "images", PYTHONIOENCODING="ascii"))
     assert ended.status == 0, ended.err
     assert r"\u30d5\u30a1\u30a4\u30eb broke" in ended.out
 
 
 async def test_a_full_disk_is_told(desk: Desk) -> None:
-    await desk.bury("images", "{}")
+    await desk.add_dead_letter("images", "{}")
     async with written_to(desk, os.open("/dev/full", os.O_WRONLY), *DLQ, "list", "images") as process:
         ended = await finished(process)
     assert (ended.status, ended.err.count("\n")) == (1, 1)
@@ -229,7 +229,7 @@ async def test_credentials_that_are_not_there(desk: Desk, setting: dict[str, str
 
 @pytest.mark.parametrize("arguments", [(*DLQ, "show", "images"), (*REPLAY, str(uuid4()))], ids=["dlq", "replay"])
 async def test_the_database_away(desk: Desk, arguments: Sequence[str]) -> None:
-    await desk.bury("images", "{}")
+    await desk.add_dead_letter("images", "{}")
     away = f"postgresql://nobody@{NOWHERE}/none"
     ended = await finished(await desk.start(*arguments, MEDIA_DATABASE_URL=away))
     assert (ended.status, ended.out) == (1, "")
@@ -294,7 +294,7 @@ async def test_replay_that_is_interrupted_finishes_the_one_at_hand(desk: Desk) -
 
 async def test_interrupted_twice_it_ends_at_once_and_keeps_every_message(desk: Desk) -> None:
     for n in range(60):
-        await desk.bury("images", json.dumps({"n": n}))
+        await desk.add_dead_letter("images", json.dumps({"n": n}))
     process = await desk.start(*DLQ, "redrive", "images", "--rate", "50")
     async with asyncio.timeout(DEADLINE):
         while (await desk.queues["images"].depth()).visible < 5:

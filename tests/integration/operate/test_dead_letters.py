@@ -26,8 +26,8 @@ def numbered(count: int) -> list[str]:
 
 async def test_list_groups_by_reason_and_hides_nothing_afterwards(desk: Desk) -> None:
     for body in numbered(12):
-        await desk.bury("images", body, reason=f"asset {uuid4()} broke")
-    await desk.bury("images", "{}", error="undecodable", reason="not JSON")
+        await desk.add_dead_letter("images", body, reason=f"asset {uuid4()} broke")
+    await desk.add_dead_letter("images", "{}", error="undecodable", reason="not JSON")
     for _ in range(2):  # the first look must not hide the messages from the second
         ended = await desk.dlq("list", "images")
         assert ended.status == 0, ended.err
@@ -48,8 +48,8 @@ async def test_show_tells_the_asset_and_its_timeline(desk: Desk) -> None:
         await store.create(new)
         await store.note(asset_id, "retry", "the decoder died")
     request = ImageRequested(asset_id=asset_id, bucket="bucket", key=key)
-    await desk.bury("images", request.model_dump_json(), reason="the decoder died")
-    await desk.bury("images", "not JSON at all", error="undecodable")
+    await desk.add_dead_letter("images", request.model_dump_json(), reason="the decoder died")
+    await desk.add_dead_letter("images", "not JSON at all", error="undecodable")
     ended = await desk.dlq("show", "images-dlq")
     assert ended.status == 0, ended.err
     assert f"{asset_id}  image, pending" in ended.out
@@ -66,9 +66,9 @@ async def listed(desk: Desk, *arguments: str) -> list[Any]:
 
 async def test_json_counts_by_reason_in_the_fields_of_the_api(desk: Desk) -> None:
     asset_id = uuid4()
-    await desk.bury("images", json.dumps({"asset_id": str(asset_id)}), reason=f"asset {asset_id} broke")
-    await desk.bury("images", "{}", reason=f"asset {uuid4()} broke")
-    await desk.bury("images", "not JSON", error="undecodable")
+    await desk.add_dead_letter("images", json.dumps({"asset_id": str(asset_id)}), reason=f"asset {asset_id} broke")
+    await desk.add_dead_letter("images", "{}", reason=f"asset {uuid4()} broke")
+    await desk.add_dead_letter("images", "not JSON", error="undecodable")
     [found] = await listed(desk, "list", "images")
     group, nameless = found.pop("dead_by_reason")
     assert found == {"queue": "images", "finished": True, "found": 3}
@@ -87,8 +87,8 @@ async def test_json_shows_each_with_its_assets_and_the_whole_body(desk: Desk) ->
         await store.create(new)
         await store.note(asset_id, "retry", "the decoder died")
     body = ImageRequested(asset_id=asset_id, bucket="bucket", key=key).model_dump_json()
-    await desk.bury("images", body, reason="the decoder\ndied")
-    await desk.bury("images", "x" * 5000, error="undecodable")
+    await desk.add_dead_letter("images", body, reason="the decoder\ndied")
+    await desk.add_dead_letter("images", "x" * 5000, error="undecodable")
     known, unknown = sorted(await listed(desk, "show", "images"), key=lambda shown: len(shown["body"]))
     assert (known["reason"], known["owner_id"], known["body"]) == ("the decoder\ndied", "dr-house", body)
     [asset] = known["assets"]
@@ -99,8 +99,8 @@ async def test_json_shows_each_with_its_assets_and_the_whole_body(desk: Desk) ->
 
 async def test_json_says_what_was_moved_and_deleted(desk: Desk) -> None:
     for body in numbered(3):
-        await desk.bury("images", body)
-    await desk.bury("images", "{}", error="undecodable")
+        await desk.add_dead_letter("images", body)
+    await desk.add_dead_letter("images", "{}", error="undecodable")
     [meant] = await listed(desk, "redrive", "images", "--reason", "it broke", "--dry-run")
     assert (meant["found"], meant["finished"]) == (4, True)
     purged = await listed(desk, "purge", "images", "--reason", "undecodable")
@@ -112,7 +112,7 @@ async def test_json_says_what_was_moved_and_deleted(desk: Desk) -> None:
 
 async def test_redrive_moves_all_with_body_tenant_and_attributes(desk: Desk) -> None:
     for body in numbered(25):
-        await desk.bury("images", body)
+        await desk.add_dead_letter("images", body)
     ended = await desk.dlq("redrive", "images")
     assert ended.status == 0, ended.err
     assert "images-dlq: 25 moved to images" in ended.out
@@ -125,7 +125,7 @@ async def test_redrive_moves_all_with_body_tenant_and_attributes(desk: Desk) -> 
 
 @pytest.mark.parametrize("command", ["list", "show"])
 async def test_what_a_stranger_wrote_does_not_speak_to_the_terminal(desk: Desk, command: str) -> None:
-    await desk.bury("images", '{"a":\r"\u202e"}', error="undecodable", reason="said \x9b31m\tand\nmore")
+    await desk.add_dead_letter("images", '{"a":\r"\u202e"}', error="undecodable", reason="said \x9b31m\tand\nmore")
     ended = await desk.dlq(command, "images")
     assert ended.status == 0, ended.err
     assert r"said \x9b31m\tand\nmore" in ended.out
@@ -139,7 +139,7 @@ async def test_a_look_that_ends_before_the_queue_does_says_so(
 ) -> None:
     monkeypatch.setattr(browser, "LIMIT", 10)
     for body in numbered(25):
-        await desk.bury("images", body)
+        await desk.add_dead_letter("images", body)
     ended = await desk.dlq(command, "images", "--reason", "another")
     assert ended.status == 1
     assert "the look ended before the queue did" in ended.err
@@ -147,8 +147,8 @@ async def test_a_look_that_ends_before_the_queue_does_says_so(
 
 
 async def test_redrive_takes_only_what_is_meant(desk: Desk) -> None:
-    await desk.bury("images", '"old reason"', error="storage_error", reason="S3 said 503 SlowDown")
-    await desk.bury("images", '"other"', error="unforeseen", reason="KeyError")
+    await desk.add_dead_letter("images", '"old reason"', error="storage_error", reason="S3 said 503 SlowDown")
+    await desk.add_dead_letter("images", '"other"', error="unforeseen", reason="KeyError")
     assert (await desk.dlq("redrive", "images", "--older-than", "1h")).out.startswith("images-dlq: 0 moved")
     dry = await desk.dlq("redrive", "images", "--reason", "SlowDown", "--dry-run")
     assert dry.out.startswith("images-dlq: 1 message\n")
@@ -161,7 +161,7 @@ async def test_redrive_takes_only_what_is_meant(desk: Desk) -> None:
 
 async def test_rate_is_kept(desk: Desk) -> None:
     for body in numbered(6):
-        await desk.bury("images", body)
+        await desk.add_dead_letter("images", body)
     began = asyncio.get_running_loop().time()
     await desk.dlq("redrive", "images", "--rate", "5")
     assert asyncio.get_running_loop().time() - began >= 6 / 5
@@ -169,8 +169,8 @@ async def test_rate_is_kept(desk: Desk) -> None:
 
 async def test_purge_deletes_what_is_meant_and_dry_run_nothing(desk: Desk) -> None:
     for body in numbered(12):
-        await desk.bury("uploads", body, error="undecodable", reason="nonsense")
-    await desk.bury("uploads", '"keep"')
+        await desk.add_dead_letter("uploads", body, error="undecodable", reason="nonsense")
+    await desk.add_dead_letter("uploads", '"keep"')
     dry = await desk.dlq("purge", "uploads", "--reason", "nonsense", "--dry-run")
     assert dry.out.startswith("uploads-dlq: 12 messages")
     ended = await desk.dlq("purge", "uploads", "--reason", "nonsense")
@@ -186,7 +186,7 @@ async def _until_some_moved(desk: Desk) -> None:
 
 async def test_killed_in_the_middle_no_message_is_lost(desk: Desk) -> None:
     for body in numbered(60):
-        await desk.bury("images", body)
+        await desk.add_dead_letter("images", body)
     process = await desk.start(*CLI, "redrive", "images", "--rate", "50")
     await _until_some_moved(desk)
     process.send_signal(signal.SIGKILL)
@@ -199,7 +199,7 @@ async def test_killed_in_the_middle_no_message_is_lost(desk: Desk) -> None:
 
 async def test_interrupted_it_lets_go_of_the_rest_at_once(desk: Desk) -> None:
     for body in numbered(60):
-        await desk.bury("images", body)
+        await desk.add_dead_letter("images", body)
     process = await desk.start(*CLI, "redrive", "images", "--rate", "50")
     await _until_some_moved(desk)
     process.send_signal(signal.SIGINT)

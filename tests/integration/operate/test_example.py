@@ -33,7 +33,7 @@ async def nothing_held(_: Any) -> set[Any]:
     return set()
 
 
-async def test_it_counts_notes_and_buries_what_it_cannot_read(desk: Desk, example: Any) -> None:
+async def test_it_counts_notes_and_sets_aside_what_it_cannot_read(desk: Desk, example: Any) -> None:
     queue, dead = desk.queues["recordings"], desk.queues.dead_letters("recordings")
     for text in ("hello", "spam", "later"):
         await queue.send(json.dumps({"owner_id": "dr-house", "text": text}))
@@ -47,8 +47,8 @@ async def test_it_counts_notes_and_buries_what_it_cannot_read(desk: Desk, exampl
             assert not running.done()
         await lane.drain()
         await running
-    [letter] = await dead.receive(limit=1, wait=0, visibility=0)
-    assert letter.attributes["error"]["StringValue"] == "undecodable"
+    [dead_letter] = await dead.receive(limit=1, wait=0, visibility=0)
+    assert dead_letter.attributes["error"]["StringValue"] == "undecodable"
     assert (await queue.depth()).visible == 0
 
 
