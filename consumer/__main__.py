@@ -11,6 +11,7 @@ from consumer import garbage
 from consumer.wiring import build
 from handlers.sandbox.secrecy import hide_from_own_user
 from media import schema
+from media.errors import UnavailableError
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging
 
@@ -56,7 +57,11 @@ def main() -> int:
         return 2
     configure_logging(settings.log_format, settings.log_level)
     hide_from_own_user()
-    return asyncio.run(run(settings))
+    try:
+        return asyncio.run(run(settings))
+    except (OSError, UnavailableError) as error:  # its port is taken, an AWS client cannot be made
+        print(f"the consumer cannot run: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

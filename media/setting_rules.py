@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import AfterValidator
 
@@ -14,6 +14,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
+    _require_port(parts)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an address that begins with http:// or https://")
     return value
@@ -37,15 +38,25 @@ def _host(value: str) -> str:
     return value
 
 
+def _require_port(parts: SplitResult) -> None:
+    """Raise ValueError for a port that is none; its message does not quote the address, which may hold a password."""
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port must be a number up to 65535") from None
+
+
 def _redis_url(value: str) -> str:
     if not value.startswith(("redis://", "rediss://")):
         raise ValueError("must begin with redis:// or rediss://")
+    _require_port(urlsplit(value))
     return value
 
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         parts = urlsplit(value)
+        _require_port(parts)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.query:
             raise ValueError(f"{value} is not an origin: scheme://host or scheme://host:port")
     return values

@@ -265,6 +265,11 @@ def load(env_file: Path | None = Path(".env"), check: Check | None = None, **ove
             for problem in error.errors():
                 lines.setdefault(_variable(problem["loc"]), _reason(problem))
                 stand_ins |= _stand_in(problem["loc"])
+        except (OSError, UnicodeDecodeError) as error:
+            if env_file is None:
+                raise
+            lines[f"the file {env_file}"] = f"cannot be read: {error}"
+            env_file = None
     for name, reason in (check(settings) if check else {}).items():
         lines.setdefault(name, reason)
     if lines:

@@ -1,5 +1,7 @@
 """Settings are read once, checked, and everything wrong is told in one message."""
 
+from pathlib import Path
+
 import pytest
 
 from media import settings
@@ -95,3 +97,25 @@ def test_a_key_with_literal_newlines_is_a_key(environment: pytest.MonkeyPatch) -
     assert read.cloudfront_private_key
     assert "\nabc\n" in read.cloudfront_private_key.get_secret_value()
     assert "abc" not in repr(read)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ENDPOINT_URL", "http://emulator:99999"),
+        ("REDIS_URL", "redis://user:secret@redis:99999"),
+        ("MEDIA_CORS_ORIGINS", "https://page:port"),
+    ],
+)
+def test_a_port_that_is_none_is_refused(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name}: its port must be a number up to 65535$"):
+        complete(environment, **{name: value})
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_named_with_the_rest(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("MEDIA_DRAIN_TIMEOUT", "abc")
+    (tmp_path / "env").write_bytes(b"MEDIA_PAGE_SCANNER=\xe9\n")
+    with pytest.raises(SettingsError, match=rf"(?s)MEDIA_DRAIN_TIMEOUT: .*the file {tmp_path}/env: cannot be read: "):
+        load(env_file=tmp_path / "env")
