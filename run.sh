@@ -14,8 +14,4 @@ root=$PWD
 cd "$caller" # the files and the state that the arguments name are the caller's
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 export MEDIA_LOCAL_STATE="${MEDIA_LOCAL_STATE:-$root/.local}"
-if [ "${1:-}" = bench ]; then
-  name=${2:?usage: ./run.sh bench NAME [arguments]}
-  exec "$root/.venv/bin/python" -P -m "tests.bench.$name" "${@:3}"
-fi
 exec "$root/.venv/bin/python" -P -m deploy.local "$@"

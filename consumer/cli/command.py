@@ -64,7 +64,7 @@ def execute(command: click.Command, arguments: Sequence[str]) -> int:
     Else INCOMPLETE: a dependency is away, the database has another schema, or the output cannot be written. MISUSED:
     the configuration. INTERRUPTED: Ctrl-C, where the operation did not handle it.
     """
-    _accept_any_output()
+    accept_any_output()
     try:
         operation = parse(command, arguments)
         settings = load()
@@ -72,23 +72,23 @@ def execute(command: click.Command, arguments: Sequence[str]) -> int:
         status = asyncio.run(operation(settings))
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _tell("interrupted; nothing is lost")
+        tell("interrupted; nothing is lost")
         return ExitStatus.INTERRUPTED
     except SettingsError as error:
-        _tell(str(error))
+        tell(str(error))
         return ExitStatus.MISUSED
     except (UnavailableError, SchemaError) as error:
-        _tell(str(error))
+        tell(str(error))
     except OSError as error:
         cause = "nobody reads on" if isinstance(error, BrokenPipeError) else "what was found cannot be written"
-        _tell(f"{cause}: {error}. What was done stays done")
+        tell(f"{cause}: {error}. What was done stays done")
     else:
         return status
-    _discard_output()
+    discard_output()
     return ExitStatus.INCOMPLETE
 
 
-def _accept_any_output() -> None:
+def accept_any_output() -> None:
     """Let neither a terminal's character set nor a closed stream end a command: dead letters quote strangers."""
     sys.stdout, sys.stderr = sys.stdout or _devnull(), sys.stderr or _devnull()
     for stream in (sys.stdout, sys.stderr):
@@ -100,13 +100,14 @@ def _devnull() -> TextIO:
     return Path(os.devnull).open("w")  # for as long as the process lives
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Write a line for people to standard error."""
     with contextlib.suppress(OSError):  # when standard error is gone too, the status must do
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
-def _discard_output() -> None:
+def discard_output() -> None:
     """Write what is left of standard output, or drop it where it cannot be written, so that no trace follows."""
     try:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The command line of the embedded stack: serve, process, token, rehearse, cli, stop."""
+"""The command line of the embedded stack: serve, process, token, rehearse, cli, stop, bench."""
 
 import argparse
 import asyncio
@@ -7,14 +7,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
-from deploy.local import child, process, report, stack, tokens, topology
+from consumer.cli.command import accept_any_output, discard_output
+from consumer.cli.command import tell as say
+from deploy.local import child, preflight, process, report, stack, tokens, topology
+from deploy.local.announcement import printable
 from deploy.local.child import PartError
 from deploy.local.ports import PortError
 from deploy.local.state import Running, State, StateInUseError, state_folder
+from media.settings import SettingsError
 
 USAGE = 2
 FAILED = 1
@@ -30,16 +35,30 @@ class NoStackError(Exception):
     """The command needs a running stack and there is none."""
 
 
-def say(line: str) -> None:
-    """Tell whoever sits at the terminal; standard output belongs to results."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+class OutputError(Exception):
+    """The results cannot be written."""
+
+
+def show(text: str) -> None:
+    """Write a result to standard output, at once. Raises OutputError."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        raise OutputError("nobody reads the rest of the results") from error
+    except OSError as error:
+        raise OutputError(f"the results cannot be written: {error.strerror}") from error
+
+
+def _start(state: State) -> AbstractAsyncContextManager[stack.Stack]:
+    """A stack for the block. Raises SettingsError before anything is started."""
+    preflight.check(state.clamav)
+    return stack.running(state.root, say)
 
 
 async def serve(state: State) -> int:
     """The whole stack until Ctrl-C, or until a part of it ends."""
     begun = time.monotonic()
-    async with stack.running(state.root, say) as up:
+    async with _start(state) as up:
         say(f"ready after {time.monotonic() - begun:.1f} s: http://localhost:{up.ports.api}/")
         say(f"  ClamAV has {up.scanner}")
         say(f"  logs: {state.logs}, settings of the services: {state.root / 'settings.env'}, Ctrl-C ends it")
@@ -58,9 +77,9 @@ async def process_files(state: State, order: process.Order, *, as_json: bool) ->
         if state.running() is None:
             say("the stack ended meanwhile: the terminal that it was started in says why")
     if as_json:
-        print(json.dumps([result.model_dump(mode="json") for result in results], indent=1))
+        show(json.dumps([result.model_dump(mode="json") for result in results], indent=1))
     else:
-        print(report.table(results))
+        show(report.table(results))
     return 0 if all(result.is_good for result in results) else FAILED
 
 
@@ -77,7 +96,7 @@ async def _join_or_start(state: State, exits: AsyncExitStack) -> Running:
     async with asyncio.timeout(START_PATIENCE):
         while (running := state.running()) is None:
             try:
-                up = await exits.enter_async_context(stack.running(state.root, say))
+                up = await exits.enter_async_context(_start(state))
                 exits.callback(asyncio.create_task(_tell_of_failure(up), name="tell of failure").cancel)
                 exits.push_async_callback(_until_unused, state)
             except StateInUseError:  # one that starts, or stops: see what comes of it
@@ -100,7 +119,7 @@ async def _until_unused(state: State) -> None:
 async def print_token(state: State, user: str, role: str) -> int:
     """A token for the running stack, on standard output."""
     _require_running(state)
-    print(tokens.mint(state.secrets().jwt_secret, user=user, role=role))
+    show(tokens.mint(state.secrets().jwt_secret, user=user, role=role))
     return 0
 
 
@@ -111,10 +130,10 @@ async def rehearse(state: State) -> int:
     settings = _require_running(state).settings
     made = await rehearsal.rehearse(settings["AWS_ENDPOINT_URL"], topology.ENVIRONMENT)
     for kind, count in sorted(made.resources.items()):
-        print(f"{count:3}  {kind}")
+        show(f"{count:3}  {kind}")
     for name, value in sorted(made.outputs.items()):
-        print(f"{name} = {value}")
-    print(f"left out, the emulator does not know them: {', '.join(rehearsal.UNKNOWN)}")
+        show(f"{name} = {value}")
+    show(f"left out, the emulator does not know them: {', '.join(rehearsal.UNKNOWN)}")
     return 0
 
 
@@ -167,24 +186,41 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("rehearse", help="create service.yaml in the running stack's emulator")
     commands.add_parser("cli", help="run an operator's command on the running stack: ./run.sh cli --help")
     commands.add_parser("stop", help="end a stack left running")
+    measuring = commands.add_parser("bench", help="run a benchmark of tests/bench", add_help=False)
+    measuring.add_argument("name", metavar="NAME")
+    measuring.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
 def _order(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> process.Order:
     unusable = [str(file) for file in arguments.files if not (file.is_file() and os.access(file, os.R_OK))]
     if unusable:
-        parser.error(f"not files that can be read: {', '.join(unusable)}")
+        parser.error(f"not files that can be read: {', '.join(map(printable, unusable))}")
     if arguments.sender == "recording" and arguments.type not in (None, "video"):
         parser.error("a recording is a video: --type does not go with --as recording")
-    if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
-        parser.error(f"not a folder: {arguments.out}")
+    if arguments.out is not None:
+        _require_writable(parser, arguments.out)
     return process.Order(arguments.files, arguments.out, arguments.type, arguments.sender == "recording")
 
 
-def _chosen(arguments: list[str]) -> tuple[Coroutine[None, None, int], int]:
+def _require_writable(parser: argparse.ArgumentParser, folder: Path) -> None:
+    """Make the folder, so that what is wrong with it is said before anything is sent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        parser.error(f"not a folder: {printable(folder)}")
+    except OSError as error:
+        parser.error(f"the folder {printable(folder)} cannot be made: {error.strerror}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        parser.error(f"the folder {printable(folder)} cannot be written to")
+
+
+def _chosen(arguments: list[str], downloads: Mapping[str, str]) -> tuple[Coroutine[None, None, int], int]:
     """What to do, and the exit status when it is interrupted: for `serve` that is its way to end."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.command == "bench":
+        _bench(given.name, given.arguments, downloads)
     state = State(state_folder())
     match given.command:
         case "process":
@@ -197,6 +233,12 @@ def _chosen(arguments: list[str]) -> tuple[Coroutine[None, None, int], int]:
             return stop(state), INTERRUPTED
         case _:
             return serve(state), 0
+
+
+def _bench(name: str, arguments: list[str], downloads: Mapping[str, str]) -> NoReturn:
+    """Become a benchmark. It may install what it compares with, so it gets what downloads need."""
+    env = {**os.environ, **downloads, "PYTHONPATH": str(Path(__file__).parents[2])}
+    os.execve(sys.executable, [sys.executable, "-P", "-m", f"tests.bench.{name}", *arguments], env)  # noqa: S606
 
 
 async def _until_signalled(work: Coroutine[None, None, int], interrupted: int) -> int:
@@ -223,20 +265,26 @@ async def _until_signalled(work: Coroutine[None, None, int], interrupted: int) -
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    """Exit status 0 done, 1 something failed, 2 wrong usage or settings, 130 interrupted."""
+    accept_any_output()
+    downloads = child.for_downloads()
+    child.shield()
     try:
         if arguments[:1] == ["cli"]:  # Click parses what follows: argparse would take its options for ours
             return operate(State(state_folder()), arguments[1:])
-        return asyncio.run(_until_signalled(*_chosen(arguments)))
-    except (PortError, StateInUseError) as error:
+        work, interrupted = _chosen(arguments, downloads)
+        return asyncio.run(_until_signalled(work, interrupted))
+    except (PortError, StateInUseError, SettingsError) as error:
         say(f"run.sh: {error}")
         return USAGE
     except (PartError, NoStackError, TimeoutError) as error:
         say(f"run.sh: {error}")
-        return FAILED
+    except OutputError as error:
+        say(f"run.sh: {error}")
+        discard_output()
     except OSError as error:  # a state folder that cannot be made or written, mostly
         say(f"run.sh: {error.strerror or error}: {error.filename or state_folder()}")
-        return FAILED
+    return FAILED
 
 
 if __name__ == "__main__":

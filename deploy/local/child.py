@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,19 @@ STOP_DEADLINE = 15.0
 PROBE_PAUSE = 0.03
 TAIL_LINES = 20
 
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-"""What every child gets of our environment. Nothing of AWS: a developer's own account must not leak in."""
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""What every process of the stack gets of the caller's environment.
+
+Nothing of AWS, of Postgres, of proxies, of certificates: everything is on loopback, in plain HTTP.
+"""
+
+NO_ACCOUNT = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "PGSSLMODE": "disable"}
+"""Keeps clients from the files in the caller's home: profiles and endpoints of AWS, certificates for Postgres."""
+
+DOWNLOADS = re.compile(
+    r"(https?|all)_proxy|ssl_cert_(file|dir)|requests_ca_bundle|node_extra_ca_certs|(pip|npm_config)_\w+", re.IGNORECASE
+)
+"""The variables of proxies, certificates and package indexes."""
 
 
 class PartError(Exception):
@@ -138,8 +150,23 @@ def leash() -> list[str]:
 
 
 def inherited(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The part of our environment that every child may see."""
-    return {name: environ[name] for name in INHERITED if name in environ}
+    """Return the environment in which every process of the stack runs, before its own settings."""
+    return {name: environ[name] for name in INHERITED if name in environ} | NO_ACCOUNT
+
+
+def shield(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Take from this process what its children do not get either; the user's MEDIA_ settings stay."""
+    kept = {name: value for name, value in environ.items() if name.startswith("MEDIA_")}
+    kept |= inherited(environ)
+    environ.clear()
+    environ.update(kept)
+
+
+def for_downloads(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what installers need to reach the Internet from here; loopback is reached without a proxy."""
+    kept = {name: value for name, value in environ.items() if DOWNLOADS.fullmatch(name)}
+    direct = ",".join(filter(None, [environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1,localhost"]))
+    return kept | {"NO_PROXY": direct, "no_proxy": direct}
 
 
 async def accepts(host: str, port: int) -> bool:

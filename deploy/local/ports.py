@@ -16,6 +16,8 @@ DERIVED = {
 }
 """The variable of each part's port, and its distance from the API's port where the variable is not set."""
 
+_NOT_A_PORT = "not a port; give a number from 1 to 65535"
+
 
 class PortError(Exception):
     """A port is busy, or not a port; the message names its variable."""
@@ -51,6 +53,12 @@ def choose(environ: Mapping[str, str] = os.environ) -> Ports:
     return Ports(api=api, **chosen)
 
 
+def mistakes(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that name no port, each with what is wrong with it."""
+    variables = ["MEDIA_API_PORT", *(variable for variable, _ in DERIVED.values())]
+    return {name: _NOT_A_PORT for name in variables if _text(environ, name) and not _is_port(_text(environ, name))}
+
+
 def free_port() -> int:
     """A port that nothing listens on at this moment."""
     with socket.socket() as probe:
@@ -65,12 +73,20 @@ def _derived(preferred: int, taken: set[int]) -> int:
 
 
 def _named(environ: Mapping[str, str], variable: str) -> int | None:
-    text = environ.get(variable, "").strip()
+    text = _text(environ, variable)
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**16:
-        raise PortError(f"{variable}={text}: not a port; give a number from 1 to 65535")
+    if not _is_port(text):
+        raise PortError(f"{variable}={text}: {_NOT_A_PORT}")
     return _require_free(variable, int(text))
+
+
+def _text(environ: Mapping[str, str], variable: str) -> str:
+    return environ.get(variable, "").strip()
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 2**16  # noqa: PLR2004 - digits
 
 
 def _require_free(variable: str, port: int) -> int:

@@ -27,6 +27,18 @@ LAPTOP = {
 }
 """Settings that suit one person at a terminal; the user's own go before them."""
 
+DECIDED = frozenset(
+    {
+        *(f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL" for name in QUEUES),
+        *(f"MEDIA_{name}" for name in ("DATABASE_URL", "QUARANTINE_BUCKET", "RECORDING_BUCKETS", "MEDIACONVERT_QUEUE")),
+        *(f"MEDIA_{name}" for name in ("CLAMD", "FFMPEG", "FFPROBE", "S3_PUBLIC_ENDPOINT_URL")),
+        *(f"MEDIA_{name}" for name in ("API_HOST", "CONSUMER_HOST", "PUBLIC_URL", "CALLBACK_SECRET")),
+        *(f"MEDIA_JWT_{name}" for name in ("SECRET", "ISSUER", "AUDIENCE", "JWKS_URL")),
+        *(f"MEDIA_PAGE{name}" for name in ("", "_TOKEN", "_SCANNER")),
+    }
+)
+"""The stack knows where everything is and whom to trust: the caller's are another deployment's, and not looked at."""
+
 PAGE_USER = "page"
 DRAIN_MARGIN = 10.0
 """Seconds past the services' own drain deadline before they are killed."""
@@ -57,12 +69,13 @@ def cors_origins(api_port: int, environ: Mapping[str, str] = os.environ) -> list
 
 def settings(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of consumer and API: the user's own MEDIA_ settings, and over them where everything is."""
-    chosen = {
-        name: value
-        for name, value in environ.items()
-        if name.startswith("MEDIA_") and not name.startswith("MEDIA_LOCAL_")
-    }
-    return LAPTOP | chosen | addresses.emulator.client_env() | _located(addresses, secrets, environ)
+    return LAPTOP | chosen(environ) | addresses.emulator.client_env() | _located(addresses, secrets, environ)
+
+
+def chosen(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that the user makes, as consumer and API get them."""
+    mine = (name for name in environ if name.startswith("MEDIA_") and not name.startswith("MEDIA_LOCAL_"))
+    return {name: environ[name] for name in mine if name not in DECIDED}
 
 
 def _located(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str]) -> dict[str, str]:

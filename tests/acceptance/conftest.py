@@ -69,9 +69,17 @@ class Outcome:
 
 async def command(*arguments: str, env: dict[str, str]) -> Outcome:
     """Run a Python module of ours to its end."""
+    return await _ended(sys.executable, "-m", *arguments, env=env)
+
+
+async def command_line(script: str, *arguments: str | Path, state: Path, **env: str) -> Outcome:
+    """Run a script of bash in which `"$@"` is the stack's command line on `state` with these arguments."""
+    line = ["bash", "-c", script, "bash", sys.executable, "-m", "deploy.local", *map(str, arguments)]
+    return await _ended(*line, env={**os.environ, "MEDIA_LOCAL_STATE": str(state), **env})
+
+
+async def _ended(*arguments: str, env: dict[str, str]) -> Outcome:
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
         *arguments,
         cwd=ROOT,
         env=env,

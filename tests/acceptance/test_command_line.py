@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -70,10 +71,10 @@ async def test_a_token_opens_the_running_stack(stack: EmbeddedStack) -> None:
     assert outcome.stdout.count(".") == 2
 
 
-@pytest.mark.parametrize("service", ["consumer", "api"])
-async def test_a_bad_configuration_is_named_whole(service: str) -> None:
+@pytest.mark.parametrize("line", ["consumer", "api", "consumer.dlq list uploads", f"consumer.replay {UUID(int=1)}"])
+async def test_a_bad_configuration_is_named_whole(line: str) -> None:
     env = clean_env(PYTHONPATH=str(Path(__file__).parents[2]), MEDIA_CLAMD="nonsense", MEDIA_API_PORT="99999")
-    outcome = await command(service, env=env)
+    outcome = await command(*line.split(), env=env)
     assert outcome.status == 2
     missing = {
         "MEDIA_DATABASE_URL",

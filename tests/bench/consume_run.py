@@ -104,7 +104,7 @@ def _client(command: Sequence[str], queue: str) -> Iterator["subprocess.Popen[by
         cwd=ROOT,
         env=environment(queue),
         stdout=subprocess.DEVNULL,
-        stderr=sys.stderr if "BENCH_SHOW_ERRORS" in os.environ else subprocess.DEVNULL,
+        stderr=sys.stderr if "MEDIA_BENCH_SHOW_ERRORS" in os.environ else subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
