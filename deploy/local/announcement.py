@@ -1,6 +1,7 @@
 """What a client says about a file before it uploads it: asset type and content type, as a browser would tell them."""
 
 import mimetypes
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,9 @@ BY_SUFFIX = {
     ".webp": "image/webp",
 }
 
+UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of characters that neither a terminal nor JSON should meet: control characters, stray surrogates."""
+
 READABLE = frozenset().union(*ALLOWED.values())
 
 
@@ -50,6 +54,11 @@ def announce(path: Path, asset_type: str | None = None) -> Announcement:
         content_type = content_type.replace("video/", "audio/")  # a container of both kinds
     top = content_type.partition("/")[0]
     return Announcement(asset_type or (top if top in {"image", "video", "audio"} else "document"), content_type)
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text that can be shown and sent: bytes that are no UTF-8, and line ends, become U+FFFD."""
+    return "".join("\ufffd" if unicodedata.category(c) in UNPRINTABLE else c for c in str(path))
 
 
 def _by_name(path: Path) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, ValidationError
+from yarl import URL
 
 from deploy.local.announcement import Announcement
+from deploy.local.source_file import SourceFile
 
 BASE = "/api/v1/media"
 CALL_DEADLINE = aiohttp.ClientTimeout(total=30)
@@ -30,7 +32,7 @@ class RefusedError(Exception):
     @property
     def is_input(self) -> bool:
         """Whether the file was refused, rather than the client or the service being at fault."""
-        return self.status in {400, 413, 415, 422}
+        return self.code in {"too_large", "content_type_not_allowed"}
 
 
 class _Answer(BaseModel):
@@ -95,14 +97,15 @@ class ApiClient:
             body["size"] = size
         return UploadTicket.model_validate_json(await self._call("POST", "/upload", json=body))
 
-    async def put(self, ticket: UploadTicket, path: Path) -> None:
-        """Send the bytes to S3; that they are there already is as good."""
-        with path.open("rb") as file:
-            async with self._http.put(
-                ticket.upload_url, data=file, headers=ticket.headers, timeout=TRANSFER_DEADLINE
-            ) as answer:
+    async def put(self, ticket: UploadTicket, file: SourceFile) -> None:
+        """Send the bytes to S3; that they are there already is as good. Raises OSError when they cannot be read."""
+        url = URL(ticket.upload_url, encoded=True)  # it is signed as it stands
+        try:
+            async with self._http.put(url, data=file, headers=ticket.headers, timeout=TRANSFER_DEADLINE) as answer:
                 if answer.status not in {200, ALREADY_THERE}:
                     raise RefusedError(answer.status, "upload_failed", (await answer.text())[:500])
+        except aiohttp.ClientError as error:
+            raise file.error or error from None
 
     async def confirm(self, asset_id: str) -> AssetInfo:
         return AssetInfo.model_validate_json(await self._call("POST", "/upload/confirm", json={"asset_id": asset_id}))
@@ -139,8 +142,11 @@ def _problem(body: bytes) -> _Problem:
 async def download(http: aiohttp.ClientSession, url: str, target: Path) -> None:
     """Write what `url` gives to `target`, whole or not at all. Raises aiohttp.ClientError, TimeoutError, OSError."""
     partial = target.with_name(target.name + ".part")
-    async with http.get(url, timeout=TRANSFER_DEADLINE, raise_for_status=True) as answer:
-        with partial.open("wb") as file:
-            async for chunk in answer.content.iter_chunked(CHUNK):
-                file.write(chunk)
-    partial.replace(target)
+    try:
+        async with http.get(URL(url, encoded=True), timeout=TRANSFER_DEADLINE, raise_for_status=True) as answer:
+            with partial.open("wb") as file:
+                async for chunk in answer.content.iter_chunked(CHUNK):
+                    file.write(chunk)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)  # what is left of it where the disk is full

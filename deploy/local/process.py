@@ -2,6 +2,7 @@
 
 import asyncio
 import mimetypes
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
 
 from deploy.local import hls, recording, tokens
-from deploy.local.announcement import announce
+from deploy.local.announcement import announce, printable
 from deploy.local.api_client import ApiClient, AssetInfo, RefusedError, RenditionInfo, download
 from deploy.local.hls import PlaylistError
+from deploy.local.source_file import SourceFile
 from deploy.local.state import Running
 from media.asset import TERMINAL
 
@@ -134,8 +136,10 @@ class _Journey:
             return await self._send_recording(path)
         api = self._client(USER)
         self._watch(path, "sending", 0)
-        ticket = await api.request_upload(path.name, _size(path), announce(path, self._order.asset_type))
-        await api.put(ticket, path)
+        with SourceFile(path) as file:
+            announced = announce(path, self._order.asset_type)
+            ticket = await api.request_upload(printable(path.name), file.size, announced)
+            await api.put(ticket, file)
         self._asset = await api.confirm(ticket.asset_id)
         return api, ticket.asset_id
 
@@ -170,7 +174,7 @@ class _Journey:
         for rendition in asset.renditions:
             url = await api.url(asset.asset_id, rendition.name)
             saved = await self._save(asset.asset_id, rendition, url) if self._order.out else None
-            results.append(RenditionResult(**rendition.model_dump(), url=url, path=saved and str(saved)))
+            results.append(RenditionResult(**rendition.model_dump(), url=url, path=saved and _text(saved)))
         return results
 
     async def _save(self, asset_id: str, rendition: RenditionInfo, url: str) -> Path:
@@ -185,7 +189,7 @@ class _Journey:
     def _result(self, path: Path, renditions: Sequence[RenditionResult], **changes: str) -> FileResult:
         known = self._asset.model_dump(exclude={"progress", "renditions"}) if self._asset else {}
         return FileResult(
-            **known | {"file": str(path), "seconds": round(self._seconds, 3), "renditions": renditions} | changes
+            **known | {"file": _text(path), "seconds": round(self._seconds, 3), "renditions": renditions} | changes
         )
 
     def _failure(self, path: Path, error: BaseException) -> FileResult:
@@ -193,11 +197,12 @@ class _Journey:
         if isinstance(error, RefusedError):
             status = "rejected" if error.is_input and self._asset is None else "failed"
             return self._result(path, [], status=status, code=error.code, detail=error.detail)
-        return self._result(path, [], status="failed", code=type(error).__name__, detail=str(error))
+        return self._result(path, [], status="failed", code=type(error).__name__, detail=printable(str(error)))
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
+def _text(path: Path) -> str:
+    """The path as JSON can hold it: bytes that are no UTF-8 become U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", str(path))
 
 
 async def _only_asset(api: ApiClient) -> str:

@@ -8,8 +8,11 @@ from uuid import uuid4
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError
 
+from deploy.local.announcement import printable
 from deploy.local.emulator import ACCESS_KEY, REGION, SECRET_KEY
+from deploy.local.source_file import SourceFile
 from media.asset import safe_file_name
 from media.contracts import WebinarRecording
 
@@ -57,8 +60,11 @@ async def hand_in(path: Path, content_type: str, webinar: Webinar, inbox: Inbox)
         sqs = await stack.enter_async_context(
             session.create_client("sqs", region_name=REGION, endpoint_url=inbox.endpoint_url, config=CLIENT)
         )
-        with path.open("rb") as file:
-            stored = await s3.put_object(Bucket=inbox.bucket, Key=key, Body=file, ContentType=content_type)
+        with SourceFile(path) as file:
+            try:
+                stored = await s3.put_object(Bucket=inbox.bucket, Key=key, Body=file, ContentType=content_type)
+            except BotoCoreError as error:
+                raise file.error or error from None
         message = WebinarRecording(
             recording_id=webinar.recording_id,
             webinar_id=f"webinar-of-{webinar.host_id}"[:200],
@@ -66,7 +72,7 @@ async def hand_in(path: Path, content_type: str, webinar: Webinar, inbox: Inbox)
             bucket=inbox.bucket,
             key=key,
             version_id=stored.get("VersionId"),
-            title=path.name[:500],
+            title=printable(path.name)[:500],
             recorded_at=datetime.now(UTC),
             content_type=content_type,
         )

@@ -1,11 +1,13 @@
 """What the command line shows of the files on their way: a progress line, and a table at the end."""
 
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from deploy.local.announcement import printable
 from deploy.local.process import FileResult
 
 COLUMNS = ("file", "type", "status", "code", "size", "seconds", "renditions")
@@ -14,25 +16,27 @@ COLUMNS = ("file", "type", "status", "code", "size", "seconds", "renditions")
 class Progress:
     """One line on a terminal, written over and over; nothing where there is no terminal."""
 
-    def __init__(self, total: int, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self._total = total
-        self._stream = stream
-        self._shown = stream.isatty()
+        self._stream = stream or sys.stderr
+        self._shown = self._stream.isatty()
         self._status: dict[Path, str] = {}
 
     def __call__(self, path: Path, status: str, percent: int) -> None:
         """What the journey of one file tells."""
         self._status[path] = status
-        if not self._shown:
-            return
         counts = ", ".join(f"{count} {name}" for name, count in sorted(Counter(self._status.values()).items()))
-        self._stream.write(f"\r\x1b[2K{self._total} files: {counts} · {path.name} {status} {percent} %"[:200])
-        self._stream.flush()
+        self._show(f"{self._total} files: {counts} · {printable(path.name)} {status} {percent} %"[:200])
 
     def clear(self) -> None:
         """Take the line away, before anything else is printed."""
-        if self._shown:
-            self._stream.write("\r\x1b[2K")
+        self._show("")
+
+    def _show(self, line: str) -> None:
+        if not self._shown:
+            return
+        with contextlib.suppress(OSError):  # a terminal that is gone is no error of the files
+            self._stream.write(f"\r\x1b[2K{line}")
             self._stream.flush()
 
 
@@ -46,7 +50,7 @@ def table(results: Sequence[FileResult]) -> str:
 
 def _row(result: FileResult) -> tuple[str, ...]:
     return (
-        result.file,
+        printable(result.file),
         result.asset_type or "",
         result.status,
         result.code or "",
