@@ -18,6 +18,7 @@ from deploy.local import ports, services, tokens
 from deploy.local.announcement import Announcement
 from deploy.local.api_client import ApiClient
 from deploy.local.child import Program
+from deploy.local.source_file import SourceFile
 from deploy.local.stack import Stack, running
 from deploy.local.state import State
 
@@ -57,8 +58,9 @@ class Bench:
         """Upload as a browser does; returns the asset's id when S3 has answered."""
         token = tokens.mint(self.stack.state.secrets().jwt_secret, user="bench", role="user")
         api = ApiClient(self.http, self.stack.api_url, token)
-        ticket = await api.request_upload(photo.name, await asyncio.to_thread(_size, photo), PHOTO)
-        await api.put(ticket, photo)
+        with SourceFile(photo) as file:
+            ticket = await api.request_upload(photo.name, file.size, PHOTO)
+            await api.put(ticket, file)
         return ticket.asset_id
 
     async def until_ready(self, count: int) -> None:
@@ -121,10 +123,6 @@ async def measured(folder: Path) -> AsyncIterator[Bench]:
                 yield Bench(stack, http, database, calls)
             finally:
                 await database.close(timeout=10)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
 
 
 def _cpu(pid: int) -> float:
