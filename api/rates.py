@@ -15,7 +15,10 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from limits.aio.storage import RedisStorage
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from api.auth import Caller, Role
 from api.metrics import ApiMetrics
@@ -77,7 +80,7 @@ class Counts(Protocol):
 
 
 class MemoryCounts:
-    """Counts of this process. (`limits` has such a storage too, but it walks over all keys on every hit.)"""
+    """Counts of this process."""
 
     def __init__(self) -> None:
         self._window = 0
@@ -99,14 +102,9 @@ class RedisCounts:
     """Counts shared by all processes. When Redis fails, nothing is counted for a moment, and `failed` is told."""
 
     def __init__(self, url: str, failed: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._storage = RedisStorage(
-            f"async+{url}",
-            key_prefix="media",
-            connect_timeout=REDIS_DEADLINE,
-            stream_timeout=REDIS_DEADLINE,
-        )
-        own = self._storage.base_exceptions
-        self._away: tuple[type[Exception], ...] = (OSError, *(own if isinstance(own, tuple) else (own,)))
+        # No retries: the next request is one. Who finds all connections taken waits for one, within the deadline.
+        pool = BlockingConnectionPool.from_url(url, timeout=REDIS_DEADLINE, retry=Retry(NoBackoff(), 0))
+        self._redis = Redis.from_pool(pool)
         self._failed = failed
         self._clock = clock
         self._resume = 0.0
@@ -117,15 +115,19 @@ class RedisCounts:
             return None
         try:
             async with asyncio.timeout(REDIS_DEADLINE):
-                return await self._storage.incr(f"{key}:{window}", 2 * WINDOW)
-        except self._away as error:
+                name = f"media:{key}:{window}"
+                count: int = await self._redis.incr(name)
+                if count == 1:
+                    await self._redis.expire(name, 2 * WINDOW)
+                return count
+        except (OSError, RedisError) as error:
             log.warning("rates.redis_away", error=f"{type(error).__name__}: {error}")
             self._resume = self._clock() + REDIS_PAUSE
             self._failed()
             return None
 
     async def close(self) -> None:
-        self._storage.bridge.storage.connection_pool.disconnect()  # type: ignore[attr-defined] # limits has no door for it
+        await self._redis.aclose()
 
 
 class RateLimits:
