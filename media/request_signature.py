@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from botocore.auth import AUTH_TYPE_MAPS, SigV4Auth
 from botocore.credentials import Credentials
 
+from media.signing import host_header, signing_key, string_to_sign
+
 VERSION = "v4-lean"
 """The name under which botocore's clients ask for it, as `signature_version`."""
 
@@ -47,10 +49,10 @@ class LeanSigV4Auth(SigV4Auth):
         names = sorted(signed)
         listed = ";".join(names)
         lines = "".join(f"{name}:{' '.join(signed[name].split())}\n" for name in names)
-        canonical = sha256(f"POST\n/\n\n{lines}\n{listed}\n{digest}".encode()).hexdigest()
         scope = f"{now[:8]}/{self._region}/{self._service}/aws4_request"
-        key = _signing_key(caller.secret_key, now[:8], self._region, self._service)
-        signature = hmac.digest(key, f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{canonical}".encode(), "sha256").hex()
+        text = string_to_sign(now, scope, f"POST\n/\n\n{lines}\n{listed}\n{digest}")
+        key = signing_key(caller.secret_key, now[:8], self._region, self._service)
+        signature = hmac.digest(key, text.encode(), "sha256").hex()
         credential = f"{caller.access_key}/{scope}"
         return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={listed}, Signature={signature}"
 
@@ -61,18 +63,9 @@ def register() -> None:
 
 
 @lru_cache(maxsize=8)
-def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
-    key = f"AWS4{secret}".encode()
-    for part in (day, region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key
-
-
-@lru_cache(maxsize=8)
 def _host_of_root(url: str) -> str:
     """The Host header for a URL without path and query; empty for any other URL."""
     parts = urlsplit(url)
     if parts.path not in {"", "/"} or parts.query or not parts.hostname or ":" in parts.hostname:
         return ""
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.hostname if parts.port in {None, default} else f"{parts.hostname}:{parts.port}"
+    return host_header(parts.scheme, parts.hostname, parts.port)

@@ -4,16 +4,15 @@ Nothing here calls anybody: a signature is arithmetic. A presigned URL dies with
 whatever its own expiry says; `Credentials.expires_at` tells when that is.
 """
 
-import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
+from botocore.signers import CloudFrontSigner
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -51,14 +50,15 @@ def bucket_address(name: str, region: str, endpoint: str | None = None) -> Bucke
     """Path-style on a custom endpoint (and for names with dots, which no certificate covers), else virtual hosts."""
     if endpoint:
         parts = urlsplit(endpoint)
-        return Bucket(parts.scheme, _host_header(parts.scheme, parts.hostname or "", parts.port), f"/{name}")
+        return Bucket(parts.scheme, host_header(parts.scheme, parts.hostname or "", parts.port), f"/{name}")
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     if "." in name:
         return Bucket("https", f"s3.{region}.{suffix}", f"/{name}")
     return Bucket("https", f"{name}.s3.{region}.{suffix}", "")
 
 
-def _host_header(scheme: str, host: str, port: int | None) -> str:
+def host_header(scheme: str, host: str, port: int | None) -> str:
+    """The Host header of a URL with these parts: a scheme's own port is not named."""
     return host if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
 
 
@@ -104,7 +104,9 @@ class S3Presigner:
         signed = {"host": self._bucket.host} | {name.lower(): value.strip() for name, value in (headers or {}).items()}
         names = ";".join(sorted(signed))
         path = self._bucket.url_path(key)
-        arguments = _canonical_query(dict(query or {}) | self._arguments(seconds, names))
+        named = dict(query or {}) | self._arguments(seconds, names)
+        quoted = sorted((_quoted(name), _quoted(value)) for name, value in named.items())
+        arguments = "&".join(f"{name}={value}" for name, value in quoted)
         lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
         canonical = f"{method}\n{path}\n{arguments}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
         text = string_to_sign(self._stamp, self._scope, canonical)
@@ -122,11 +124,6 @@ class S3Presigner:
         return arguments | {"X-Amz-Security-Token": self._credentials.token} if self._credentials.token else arguments
 
 
-def _canonical_query(arguments: Mapping[str, str]) -> str:
-    pairs = sorted((_quoted(name), _quoted(value)) for name, value in arguments.items())
-    return "&".join(f"{name}={value}" for name, value in pairs)
-
-
 @lru_cache(maxsize=512)
 def _quoted(text: str) -> str:
     """The same few names and values come again with every signature of a second."""
@@ -141,11 +138,12 @@ class CloudFront:
 
     def __init__(self, domain: str, key_pair_id: str, private_key_pem: str) -> None:
         self._origin = domain if "://" in domain else f"https://{domain}"
-        self._key_pair_id = key_pair_id
         key = load_pem_private_key(private_key_pem.encode(), password=None)
         if not isinstance(key, RSAPrivateKey):
             raise ValueError("CloudFront signs with RSA keys only")  # noqa: TRY004 - the value is wrong, not our types
-        self._key = key
+        # SHA-1 is what CloudFront verifies; nothing else is on offer.
+        digest, scheme = hashes.SHA1(), padding.PKCS1v15()  # noqa: S303 - see above
+        self._signer = CloudFrontSigner(key_pair_id, lambda text: key.sign(text, scheme, digest))
 
     def plain_url(self, key: str) -> str:
         """Where a file lies, without a signature."""
@@ -153,45 +151,12 @@ class CloudFront:
 
     def signed_url(self, key: str, expires_at: datetime) -> str:
         """A URL of one file, by canned policy."""
-        return self.sign_canned(self.plain_url(key), _epoch(expires_at))
-
-    def sign_canned(self, url: str, expires: int) -> str:
-        signature = self._signature(policy(url, expires))
-        return f"{url}{_joint(url)}Expires={expires}&Signature={signature}&Key-Pair-Id={self._key_pair_id}"
-
-    def sign_custom(self, url: str, policy_text: str) -> str:
-        return f"{url}{_joint(url)}{self._custom_query(policy_text)}"
+        return self._signer.generate_presigned_url(self.plain_url(key), date_less_than=expires_at)
 
     def wildcard_query(self, prefix: str, expires_at: datetime) -> str:
         """The query string that opens every file below `prefix`, by one custom policy."""
-        return self._custom_query(policy(f"{self.plain_url(prefix)}*", _epoch(expires_at)))
-
-    def _custom_query(self, text: str) -> str:
-        encoded = _url_safe(text.encode())
-        return f"Policy={encoded}&Signature={self._signature(text)}&Key-Pair-Id={self._key_pair_id}"
-
-    def _signature(self, text: str) -> str:
-        # SHA-1 is what CloudFront verifies; nothing else is on offer.
-        return _url_safe(self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA1()))  # noqa: S303 - see above
-
-
-def policy(resource: str, expires: int) -> str:
-    """CloudFront's policy, in the one spelling that a canned signature is made of."""
-    condition = {"DateLessThan": {"AWS:EpochTime": expires}}
-    statement = {"Statement": [{"Resource": resource, "Condition": condition}]}
-    return json.dumps(statement, separators=(",", ":"))
-
-
-def _url_safe(data: bytes) -> str:
-    return base64.b64encode(data).decode().translate(str.maketrans("+=/", "-_~"))
-
-
-def _joint(url: str) -> str:
-    return "&" if "?" in url else "?"
-
-
-def _epoch(at: datetime) -> int:
-    return int(at.timestamp())
+        policy = self._signer.build_policy(f"{self.plain_url(prefix)}*", expires_at)
+        return self._signer.generate_presigned_url("", policy=policy).removeprefix("?")
 
 
 @dataclass(frozen=True, slots=True)
