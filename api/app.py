@@ -1,7 +1,6 @@
 """The API, wired: what stands before a `yield` starts, what stands after it stops, in reverse order."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,11 +40,9 @@ from media.outbox import EffectKind, Outbox
 from media.part_uploads import PartUploads
 from media.settings import QUEUES, Settings, SettingsError
 from media.signing import CloudFront, bucket_address
+from media.telemetry import watch_loop
 
 log = structlog.get_logger(__name__)
-
-LAG_INTERVAL = 0.5
-"""Seconds between two looks at how late the event loop is."""
 
 
 def check(settings: Settings) -> dict[str, str]:
@@ -92,12 +89,12 @@ def application(service: Service) -> web.Application:
         app.router.add_get("/static/{path:.+}", page.asset)
     app.on_response_prepare.append(headers_for(service))
     app.on_response_prepare.append(turn_away)
-    app.on_shutdown.append(_end_streams)
+
+    async def end_streams(_: web.Application) -> None:
+        service.hub.end()
+
+    app.on_shutdown.append(end_streams)
     return app
-
-
-async def _end_streams(app: web.Application) -> None:
-    app[SERVICE].hub.end()
 
 
 async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
@@ -105,10 +102,13 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     metrics = ApiMetrics()
     clients = aws.Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
     queues = MessageQueues(await clients.sqs(), settings.queue_urls())
-    await stack.enter_async_context(_watching_the_loop(metrics))
+    stack.callback(asyncio.create_task(watch_loop(metrics.loop_lag)).cancel)
     hub = Hub()
     await stack.enter_async_context(hub.running(settings.database_url))
-    secret = _secret(settings)
+    given = settings.callback_secret or settings.jwt_secret
+    if given is None:
+        raise SettingsError("MEDIA_CALLBACK_SECRET is missing")
+    secret, signed = given.get_secret_value(), settings.callback_secret
     rates, counts = rate_limits(settings, metrics)
     stack.push_async_callback(counts.close)
     s3 = await clients.s3()
@@ -127,8 +127,10 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         playback=PlaybackTokens(secret),
         tickets=Tickets(secret),
         hub=hub,
-        callbacks=_callbacks(settings),
-        authenticator=await _authenticator(settings, stack),
+        callbacks=Callbacks(signed.get_secret_value(), time.time) if signed else None,
+        authenticator=Authenticator(
+            await _keys(settings, stack), settings.jwt_issuer, settings.jwt_audience, time.time
+        ),
         rates=rates,
         metrics=metrics,
         secret=secret,
@@ -145,25 +147,12 @@ def _links(settings: Settings, clients: aws.Clients) -> Links:
 
 def _cloudfront(settings: Settings) -> CloudFront | None:
     """The key may also be a file's name. To rotate: CloudFront's key group trusts both keys while ours changes."""
-    domain, key_id, key = (
-        settings.cloudfront_domain,
-        settings.cloudfront_key_pair_id,
-        settings.cloudfront_private_key,
-    )
+    domain, key_id = settings.cloudfront_domain, settings.cloudfront_key_pair_id
+    key = settings.cloudfront_private_key
     if not (domain and key_id and key):
         return None
     given = key.get_secret_value()
     return CloudFront(domain, key_id, given if "-----BEGIN" in given else Path(given).read_text())
-
-
-def _callbacks(settings: Settings) -> Callbacks | None:
-    secret = settings.callback_secret
-    return Callbacks(secret.get_secret_value(), time.time) if secret else None
-
-
-async def _authenticator(settings: Settings, stack: AsyncExitStack) -> Authenticator:
-    keys = await _keys(settings, stack)
-    return Authenticator(keys, settings.jwt_issuer, settings.jwt_audience, time.time)
 
 
 async def _keys(settings: Settings, stack: AsyncExitStack) -> Keys:
@@ -173,28 +162,3 @@ async def _keys(settings: Settings, stack: AsyncExitStack) -> Keys:
     keys = JwksKeys(settings.jwt_jwks_url or "", session, time.monotonic)
     stack.push_async_callback(keys.close)
     return keys
-
-
-def _secret(settings: Settings) -> str:
-    secret = settings.callback_secret or settings.jwt_secret
-    if secret is None:
-        raise SettingsError("MEDIA_CALLBACK_SECRET is missing")
-    return secret.get_secret_value()
-
-
-@asynccontextmanager
-async def _watching_the_loop(metrics: ApiMetrics) -> AsyncIterator[None]:
-    task = asyncio.create_task(_watch_loop(metrics))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def _watch_loop(metrics: ApiMetrics) -> None:
-    while True:
-        before = time.perf_counter()
-        await asyncio.sleep(LAG_INTERVAL)
-        metrics.loop_lag.observe(max(0.0, time.perf_counter() - before - LAG_INTERVAL))

@@ -116,7 +116,8 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         pauses = Pauses(Operations(parts.database), name, routes, breakers)
         reconciler = _reconciler(parts, lifecycle, pauses, breakers.trip, job_events)
         upkeep = ScannerUpkeep(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
-        sides = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(parts.metrics)]
+        lag = parts.metrics.loop_lag
+        sides = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(lag)]
         sides += [upkeep.run] if "uploads" in settings.queues else []
         roster = Roster(Operations(parts.database), lambda: _sign(name, daemon, breakers, lanes))
         daemon = Daemon(lanes, [*sides, roster.run], parts.metrics, patience=settings.drain_timeout)

@@ -182,9 +182,9 @@ class Metrics:
         self.build = self._gauge("build_info", "Always 1.", "version")
 
 
-async def watch_loop(metrics: Metrics) -> None:
+async def watch_loop(lag: Histogram) -> None:
     """Measure for ever how late the event loop is. Ends by cancellation only."""
     while True:
         before = time.perf_counter()
         await asyncio.sleep(LAG_INTERVAL)
-        metrics.loop_lag.observe(max(0.0, time.perf_counter() - before - LAG_INTERVAL))
+        lag.observe(max(0.0, time.perf_counter() - before - LAG_INTERVAL))

@@ -53,7 +53,7 @@ async def main() -> None:
         lane = Lane(route, queue, dead, renew, Breakers({}, metrics), RetryPolicy(), metrics, LIMITS)
         garbage.seldom()
         async with asyncio.TaskGroup() as group:
-            group.create_task(watch_loop(metrics))
+            group.create_task(watch_loop(metrics.loop_lag))
             group.create_task(lane.run())
 
 
