@@ -71,7 +71,7 @@ class StuckOut(Output):
 class ConsumerOut(Output):
     """A daemon that lives, or that was silenced a short while ago."""
 
-    id: str
+    id: str = Field(validation_alias="consumer_id")
     started_at: datetime
     seen_at: datetime
     seconds: float = Field(description="Since its last sign of life; one comes every 10 seconds")

@@ -2,12 +2,12 @@
 
 import unicodedata
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from media.asset import Asset, AssetType, Delivery, Rendition, Status, TimelineEntry
+from media.asset import AssetType, Delivery, Status
 
 FILENAME_LIMIT = 255
 """Characters; the longest name that the usual file systems hold."""
@@ -50,9 +50,9 @@ class Query(BaseModel):
 
 
 class Output(BaseModel):
-    """What clients get."""
+    """What clients get, made by name of what the domain has: `AssetOut.model_validate(asset)`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class UploadRequest(Input):
@@ -90,16 +90,6 @@ class RenditionOut(Output):
     height: int | None = Field(description="Pixels")
     bytes: int
 
-    @classmethod
-    def of(cls, rendition: Rendition) -> Self:
-        return cls(
-            name=rendition.name,
-            content_type=rendition.content_type,
-            width=rendition.width,
-            height=rendition.height,
-            bytes=rendition.bytes,
-        )
-
 
 class AssetOut(Output):
     """One uploaded file and all that has become of it."""
@@ -112,7 +102,9 @@ class AssetOut(Output):
     delivery: Delivery = Field(description="How its renditions are handed out")
     content_type: str = Field(description="As announced; once it is scanned, what it really is")
     original_filename: str
-    size: int | None = Field(description="Bytes; what was announced until the file is there")
+    size: int | None = Field(
+        validation_alias="known_size", description="Bytes; what was announced until the file is there"
+    )
     width: int | None = Field(description="Pixels, upright as it is shown; of the original")
     height: int | None = Field(description="Pixels, likewise")
     duration_ms: int | None = Field(description="Milliseconds, of video and audio")
@@ -124,31 +116,6 @@ class AssetOut(Output):
     title: str | None = Field(None, description="Of a recording, as the webinar service named it")
     webinar_id: str | None = Field(None, description="Of a recording: the webinar service's own")
     recording_id: str | None = Field(None, description="Likewise")
-
-    @classmethod
-    def of(cls, asset: Asset) -> Self:
-        return cls(
-            asset_id=asset.asset_id,
-            asset_type=asset.asset_type,
-            status=asset.status,
-            code=asset.code,
-            detail=asset.detail,
-            delivery=asset.delivery,
-            content_type=asset.content_type,
-            original_filename=asset.original_filename,
-            size=asset.declared_size if asset.size is None else asset.size,
-            width=asset.width,
-            height=asset.height,
-            duration_ms=asset.duration_ms,
-            progress=asset.progress,
-            placeholder=asset.placeholder,
-            renditions=[RenditionOut.of(rendition) for rendition in asset.renditions],
-            created_at=asset.created_at,
-            updated_at=asset.updated_at,
-            title=asset.title,
-            webinar_id=asset.webinar_id,
-            recording_id=asset.recording_id,
-        )
 
 
 class ListingQuery(Query):
@@ -205,10 +172,6 @@ class TimelineEntryOut(Output):
     attempt: int | None
     code: str
     detail: str
-
-    @classmethod
-    def of(cls, entry: TimelineEntry) -> Self:
-        return cls(at=entry.at, stage=entry.stage, attempt=entry.attempt, code=entry.code, detail=entry.detail)
 
 
 class Timeline(Output):

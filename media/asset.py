@@ -166,6 +166,11 @@ class Asset:
     def source(self) -> ObjectVersion:
         return ObjectVersion(self.bucket, self.key, self.version_id or "")
 
+    @property
+    def known_size(self) -> int | None:
+        """Bytes: of the file that is there, else what was announced."""
+        return self.declared_size if self.size is None else self.size
+
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:

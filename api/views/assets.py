@@ -42,7 +42,7 @@ async def asset_for(request: web.Request, caller: Caller) -> Asset:
 async def show_asset(request: web.Request) -> web.Response:
     """One asset; 304 when it has not changed."""
     asset = await asset_for(request, await caller_of(request))
-    return answer_if_changed(request, AssetOut.of(asset))
+    return answer_if_changed(request, AssetOut.model_validate(asset))
 
 
 async def list_assets(request: web.Request) -> web.Response:
@@ -57,14 +57,16 @@ async def list_assets(request: web.Request) -> web.Response:
         limit=query.limit,
     )
     cursor = _cursor(found[-1]) if len(found) == query.limit else None
-    return answer_if_changed(request, Listing(items=[AssetOut.of(asset) for asset in found], next_cursor=cursor))
+    return answer_if_changed(
+        request, Listing(items=[AssetOut.model_validate(asset) for asset in found], next_cursor=cursor)
+    )
 
 
 async def show_timeline(request: web.Request) -> web.Response:
     """All that happened to an asset, also after it was deleted."""
     asset = await asset_for(request, await caller_of(request))
     entries = await service_of(request).assets.timeline(asset.asset_id)
-    return answer_if_changed(request, Timeline(items=[TimelineEntryOut.of(entry) for entry in entries]))
+    return answer_if_changed(request, Timeline(items=[TimelineEntryOut.model_validate(entry) for entry in entries]))
 
 
 async def delete_asset(request: web.Request) -> web.Response:

@@ -156,7 +156,7 @@ async def _now(service: Service, caller: Caller, changed: Sequence[UUID]) -> str
 
 def _event(asset: Asset) -> str:
     event_id = int(asset.updated_at.timestamp() * 1_000_000)
-    return f"event: asset\nid: {event_id}\ndata: {AssetOut.of(asset).model_dump_json()}\n\n"
+    return f"event: asset\nid: {event_id}\ndata: {AssetOut.model_validate(asset).model_dump_json()}\n\n"
 
 
 async def _send(request: web.Request, response: web.StreamResponse, text: str) -> None:

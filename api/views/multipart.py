@@ -97,7 +97,7 @@ async def complete_parts(request: web.Request) -> web.Response:
     if begun.asset.status in _WAITING:
         await _complete(service, begun, [Part(part.part_number, part.etag.strip('"')) for part in asked.parts])
     asset = await bound(service, begun.asset, ProblemCode.UPLOAD_ENDED)
-    return answer(AssetOut.of(asset))
+    return answer(AssetOut.model_validate(asset))
 
 
 async def _complete(service: Service, begun: Begun, parts: list[Part]) -> None:

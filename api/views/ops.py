@@ -21,7 +21,6 @@ from api.ops_schemas import (
 from api.problems import ProblemCode, ProblemError
 from api.service import caller_of, service_of
 from api.wire import answer, read_body
-from media.asset_store.operations import KnownConsumer, StuckStage, UnfinishedAsset
 from media.dead_letters.dead_letter import Reason, Selection
 
 log = structlog.get_logger(__name__)
@@ -40,9 +39,9 @@ async def show_summary(request: web.Request) -> web.Response:
     summary = OpsSummary(
         at=datetime.now(UTC),
         queues=[_queue(state) for state in queues],
-        oldest_unfinished=_unfinished(oldest) if oldest else None,
-        stuck=[_stuck(stage) for stage in stuck],
-        consumers=[_consumer(consumer) for consumer in consumers],
+        oldest_unfinished=UnfinishedOut.model_validate(oldest) if oldest else None,
+        stuck=[StuckOut.model_validate(stage) for stage in stuck],
+        consumers=[ConsumerOut.model_validate(consumer) for consumer in consumers],
     )
     return answer(summary)
 
@@ -82,40 +81,4 @@ def _queue(state: QueueState) -> QueueOut:
             DeadLettersOut.model_validate(group, from_attributes=True) for group in state.reasons.largest_first()
         ],
         dead_looked_at=state.reasons.total,
-    )
-
-
-def _unfinished(asset: UnfinishedAsset) -> UnfinishedOut:
-    return UnfinishedOut(
-        asset_id=asset.asset_id,
-        asset_type=asset.asset_type,
-        status=asset.status,
-        created_at=asset.created_at,
-        seconds=asset.seconds,
-    )
-
-
-def _stuck(stage: StuckStage) -> StuckOut:
-    return StuckOut(
-        asset_id=stage.asset_id,
-        asset_type=stage.asset_type,
-        status=stage.status,
-        stage=stage.stage,
-        state=stage.state,
-        attempt=stage.attempt,
-        nudges=stage.nudges,
-        seconds=stage.seconds,
-    )
-
-
-def _consumer(consumer: KnownConsumer) -> ConsumerOut:
-    return ConsumerOut(
-        id=consumer.consumer_id,
-        started_at=consumer.started_at,
-        seen_at=consumer.seen_at,
-        seconds=consumer.seconds,
-        alive=consumer.alive,
-        phase=consumer.phase,
-        open_breakers=list(consumer.open_breakers),
-        in_flight=consumer.in_flight,
     )

@@ -141,7 +141,7 @@ async def confirm_upload(request: web.Request) -> web.Response:
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED)
     asset = await bound(service, asset, ProblemCode.NOT_UPLOADED)
-    return answer(AssetOut.of(asset))
+    return answer(AssetOut.model_validate(asset))
 
 
 async def bound(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
