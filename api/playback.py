@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from io import StringIO
 from posixpath import dirname
 from uuid import UUID
 
@@ -92,23 +93,16 @@ def _rewritten(text: str, folder: str, token: str, sign: Callable[[str], str]) -
         checked = _checked(entry)
         return f"{checked}?token={token}" if checked.endswith(".m3u8") else sign(f"{folder}/{checked}")
 
-    for line in _lines(text):
-        if line.startswith("#EXT"):
-            yield _URI.sub(lambda found: f'URI="{reach(found[1])}"', line)
-        elif line and not line.startswith("#"):
-            yield reach(line)
-        else:
-            yield line
+    # One by one: splitting two megabytes at once would hold the loop.
+    for line in StringIO(text):
+        yield with_addresses(line.strip(), reach)
 
 
-def _lines(text: str) -> Iterator[str]:
-    """The lines one by one: splitting two megabytes at once would hold the loop."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start)
-        end = len(text) if end < 0 else end
-        yield text[start:end].strip()
-        start = end + 1
+def with_addresses(line: str, reach: Callable[[str], str]) -> str:
+    """A playlist's line with every address in it replaced by what `reach` makes of it."""
+    if line.startswith("#EXT"):
+        return _URI.sub(lambda found: f'URI="{reach(found[1])}"', line)
+    return reach(line) if line and not line.startswith("#") else line
 
 
 def _checked(entry: str) -> str:

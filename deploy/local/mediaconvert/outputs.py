@@ -10,6 +10,7 @@ from deploy.local.mediaconvert.job import GroupDetail, OutputDetail
 from deploy.local.mediaconvert.objects import CONTENT_TYPES, Upload
 from deploy.local.mediaconvert.planned import Capture, GroupPlan, OutputPlan, Plan
 from deploy.local.mediaconvert.probe import Source, duration_of
+from handlers.transcode.check.playlist import PlaylistError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def _hls(group: GroupPlan, folder: Path) -> _Group:
         renditions = [playlists.read_rendition(output, folder) for output in group.outputs]
         written = [upload for rendition in renditions for upload in _playlists(group, rendition)]
         master = _upload(group, f"{group.name}.m3u8", playlists.master_playlist(group, renditions))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, PlaylistError) as error:
         raise errors.JobFailedError(errors.BROKEN_STRUCTURE, f"HLS output failed: {error}") from error
     media = [
         _upload(group, _beside(rendition.plan, segment.name), segment.path)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from deploy.local.mediaconvert.planned import GroupPlan, OutputPlan, Video
 from handlers.transcode import transport_stream
+from handlers.transcode.check.playlist import parse_media
 
 AAC_LC = "mp4a.40.2"
 
@@ -49,17 +50,13 @@ class Rendition:
 
 
 def read_rendition(plan: OutputPlan, folder: Path) -> Rendition:
-    """Read the playlist that ffmpeg wrote and all its segments. Raises ValueError when they are not as expected."""
+    """Read the playlist that ffmpeg wrote and all its segments. Raises ValueError, PlaylistError."""
     segments = []
-    duration = 0.0
-    for line in (folder / f"{plan.local}.m3u8").read_text().splitlines():
-        if line.startswith("#EXTINF:"):
-            duration = float(line.removeprefix("#EXTINF:").split(",")[0])
-        elif line and not line.startswith("#"):
-            path = folder / line
-            data = path.read_bytes()
-            name = _base(plan.name) + path.name.removeprefix(plan.local)
-            segments.append(MediaSegment(path, name, duration, len(data), transport_stream.inspect(data)))
+    for segment in parse_media((folder / f"{plan.local}.m3u8").read_text()).segments:
+        path = folder / segment.uri
+        data = path.read_bytes()
+        name = _base(plan.name) + path.name.removeprefix(plan.local)
+        segments.append(MediaSegment(path, name, segment.duration, len(data), transport_stream.inspect(data)))
     if not segments:
         raise ValueError(f"{plan.name} has no segments")
     return Rendition(plan, tuple(segments))
