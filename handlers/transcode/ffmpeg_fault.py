@@ -12,11 +12,13 @@ from media.errors import Code, RejectedError, RetryableError
 
 log = structlog.get_logger(__name__)
 
-_CUT_SHORT = re.compile(r"partial file|File ended prematurely")
-_DAMAGED = re.compile(
+CUT_SHORT = re.compile(r"partial file|File ended prematurely")
+"""What ffmpeg says of a file that ends before its index says."""
+DAMAGED = re.compile(
     r"Invalid data found when processing input|rror while decoding|Nothing was written into output|"
     r"does not contain any stream|matches no streams|Format not on whitelist|Decode error rate",
 )
+"""What ffmpeg says of a file whose content is at fault."""
 _MEMORY = re.compile(r"Cannot allocate memory|malloc of size")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\S+")
 _FULL = re.compile(r"No space left on device|File too large")
@@ -30,7 +32,7 @@ def check_ended(ended: Ended, *, full: bool = False) -> None:
     `full`: whether the disk looks as if it had been; what ffmpeg says may be the file's words. It goes to the log,
     without the source's address, and to nobody else.
     """
-    if _CUT_SHORT.search(ended.complaint):
+    if CUT_SHORT.search(ended.complaint):
         raise RejectedError(Code.CORRUPT, "the file ends before its index says")
     if ended.status == 0 and not _LOST.search(ended.complaint):
         return
@@ -50,6 +52,6 @@ def check_ended(ended: Ended, *, full: bool = False) -> None:
         raise RejectedError(Code.RESOURCE_LIMIT, "transcoding the file needs more memory, time or room than allowed")
     if number:
         raise RejectedError(Code.CORRUPT, f"the file made ffmpeg crash (signal {number})")
-    if _DAMAGED.search(ended.complaint):
+    if DAMAGED.search(ended.complaint):
         raise RejectedError(Code.CORRUPT, "the file's content cannot be decoded")
     raise RetryableError(Code.TRANSCODER_ERROR, f"ffmpeg ended with status {ended.status}")

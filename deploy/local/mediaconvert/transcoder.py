@@ -16,10 +16,11 @@ from deploy.local.mediaconvert.job import GroupDetail, Job, Phase
 from deploy.local.mediaconvert.plan import make_plan
 from deploy.local.mediaconvert.planned import Plan
 from deploy.local.mediaconvert.probe import DEADLINE, Source, probe
+from handlers.transcode import ffmpeg_fault
 
 INPUT = "input"
 """The name that the input has in the working directory: nothing of the user's reaches a command line."""
-CUT_SHORT = re.compile(r"partial file|File ended prematurely|Truncating packet|truncated", re.IGNORECASE)
+CUT_SHORT = re.compile(f"{ffmpeg_fault.CUT_SHORT.pattern}|Truncating packet|truncated", re.IGNORECASE)
 LEAST_MADE = 0.5
 """Of the announced duration; less means that the rest of the file is missing."""
 PROBED, TRANSCODED = 5, 90
@@ -101,6 +102,6 @@ def _broken(finished: child.Finished) -> errors.JobFailedError:
     last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
     if CUT_SHORT.search(finished.stderr):
         return errors.JobFailedError(errors.TRUNCATED, f"Demuxer: [{last}]. Is file truncated?")
-    if re.search(r"Invalid data|rror while decoding|Nothing was written|does not contain any stream", finished.stderr):
+    if ffmpeg_fault.DAMAGED.search(finished.stderr):
         return errors.JobFailedError(errors.BROKEN_STRUCTURE, f"Demuxer: [{last}]")
     return errors.JobFailedError(errors.UNKNOWN, f"Unknown error [{finished.status}]: {last}")
