@@ -61,12 +61,6 @@ class NoRequestText(logging.Filter):
         return True
 
 
-def _server_log() -> logging.Logger:
-    logger = logging.getLogger("api.server")
-    logger.addFilter(NoRequestText())
-    return logger
-
-
 async def serve(settings: Settings, lines: BatchedLines) -> None:
     """Serve until a signal asks to stop; a second one cuts the drain's delay short.
 
@@ -81,6 +75,8 @@ async def serve(settings: Settings, lines: BatchedLines) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked)
     await schema.check(settings.database_url)
+    server_log = logging.getLogger("api.server")
+    server_log.addFilter(NoRequestText())
     async with running(settings) as app:
         if writes_json(settings.log_format) and settings.log_level in {"debug", "info"}:
             app[ACCESS_LOG] = JsonLines(lines).write
@@ -90,7 +86,7 @@ async def serve(settings: Settings, lines: BatchedLines) -> None:
             Bounds(most_connections(settings.api_connections), settings.api_send_timeout),
             app[SERVICE].metrics,
             access_log=None,
-            logger=_server_log(),
+            logger=server_log,
             shutdown_timeout=SHUTDOWN_TIMEOUT,
             keepalive_timeout=settings.api_keepalive_timeout,
         )

@@ -56,16 +56,14 @@ class JsonLines:
         # Method, route and ids are of our own making or checked character by character; `dumps` is for the asset's,
         # which is whatever stood in the path.
         asset_id = json.dumps(answered.asset_id) if answered.asset_id else '""'
-        self._stream.write(
-            f'{{"method": "{answered.method}", "route": "{answered.route}", "status": {answered.status}, '
-            f'"ms": {answered.seconds * 1000:.1f}, "asset_id": {asset_id}, "event": "api.request", '
-            f'"request_id": "{answered.request_id}", "level": "info", "timestamp": "{self._now()}"}}\n'
-        )
-        self._stream.flush()
-
-    def _now(self) -> str:
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}.{int((now - second) * 1_000_000):06d}Z"
+        stamp = f"{self._stamp}.{int((now - second) * 1_000_000):06d}Z"
+        self._stream.write(
+            f'{{"method": "{answered.method}", "route": "{answered.route}", "status": {answered.status}, '
+            f'"ms": {answered.seconds * 1000:.1f}, "asset_id": {asset_id}, "event": "api.request", '
+            f'"request_id": "{answered.request_id}", "level": "info", "timestamp": "{stamp}"}}\n'
+        )
+        self._stream.flush()

@@ -105,9 +105,7 @@ class Authenticator:
             raise _refused("a Bearer token is needed", error="")
         if len(token) > TOKEN_LIMIT:
             raise _refused("the token is too long")
-        return await self._check(token.strip())
-
-    async def _check(self, token: str) -> Caller:
+        token = token.strip()
         now = self._clock()
         known = self._known.get(token)
         # Still the very same key: one that was withdrawn must not live on in this cache.

@@ -128,12 +128,13 @@ class Links:
         credentials = await self._credentials()
         query = _as_answered(asset, rendition)
         what = (rendition.key, span, credentials.access_key, credentials.token, *query.items())
-        url = self._signed.of(what, lambda: self._by_s3(rendition, span, credentials, query))
+        url = self._signed.of(
+            what,
+            lambda: S3Presigner(self._bucket, self._region, credentials, span.start).url(
+                rendition.key, seconds=span.seconds, query=query
+            ),
+        )
         return Link(url, _sooner(span.end, credentials.expires_at))
-
-    def _by_s3(self, rendition: Rendition, span: Window, credentials: Credentials, query: dict[str, str]) -> str:
-        presigner = S3Presigner(self._bucket, self._region, credentials, span.start)
-        return presigner.url(rendition.key, seconds=span.seconds, query=query)
 
     async def playback_end(self, asset: Asset, now: datetime) -> datetime:
         """When a playback that begins now must end: its segments cannot outlive the credentials that sign them."""
@@ -147,18 +148,15 @@ class Links:
 
         Made once per playlist: it holds what thousands of signatures share.
         """
-        if self._cloudfront and _on_cloudfront(asset, prefix):
-            return _by_cloudfront(self._cloudfront, prefix, end)
+        cloudfront = self._cloudfront
+        if cloudfront and _on_cloudfront(asset, prefix):
+            if prefix.startswith("public/"):
+                return cloudfront.plain_url
+            signed = cloudfront.wildcard_query(prefix, end)
+            return lambda key: f"{cloudfront.plain_url(key)}?{signed}"
         span = Window(window(now, LIFETIMES[asset.delivery]).start, end)
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), span.start)
         return lambda key: presigner.url(key, seconds=span.seconds)
-
-
-def _by_cloudfront(cloudfront: CloudFront, prefix: str, end: datetime) -> Callable[[str], str]:
-    if prefix.startswith("public/"):
-        return cloudfront.plain_url
-    query = cloudfront.wildcard_query(prefix, end)
-    return lambda key: f"{cloudfront.plain_url(key)}?{query}"
 
 
 def _on_cloudfront(asset: Asset, key: str) -> bool:

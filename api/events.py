@@ -52,8 +52,8 @@ class Hub:
     """Passes changes on to those who may see them."""
 
     def __init__(self) -> None:
-        self._by_owner: dict[str | None, set[Subscription]] = defaultdict(set)
-        self._by_asset: dict[UUID, set[Subscription]] = defaultdict(set)
+        self._subscriptions: dict[UUID | str | None, set[Subscription]] = defaultdict(set)
+        """By asset, or by owner; None sees those of all owners."""
         self._open: Counter[str] = Counter()
         self._listening = False
 
@@ -74,16 +74,15 @@ class Hub:
             self.end()
 
     def changed(self, asset_id: UUID, owner_id: str) -> None:
-        for group in (self._by_asset.get(asset_id), self._by_owner.get(owner_id), self._by_owner.get(None)):
-            for subscription in group or ():
+        for name in (asset_id, owner_id, None):
+            for subscription in self._subscriptions.get(name, ()):
                 subscription.tell(asset_id)
 
     def end(self) -> None:
         """End all streams."""
-        for groups in (self._by_owner, self._by_asset):
-            for group in list(groups.values()):
-                for subscription in group:
-                    subscription.end()
+        for group in self._subscriptions.values():
+            for subscription in group:
+                subscription.end()
 
     @contextmanager
     def subscribed(self, caller: Caller, asset_id: UUID | None) -> Iterator[Subscription]:
@@ -96,29 +95,14 @@ class Hub:
         if self._open.total() >= STREAMS or self._open[caller.subject] >= STREAMS_OF_ONE:
             raise ProblemError(ProblemCode.TOO_MANY_CONNECTIONS, headers={"Retry-After": "10"})
         subscription = Subscription()
+        name = asset_id or caller.owner_scope
         self._open[caller.subject] += 1
-        self._join(caller, asset_id, subscription)
+        self._subscriptions[name].add(subscription)
         try:
             yield subscription
         finally:
-            self._leave(caller, asset_id, subscription)
-
-    def _join(self, caller: Caller, asset_id: UUID | None, subscription: Subscription) -> None:
-        if asset_id:
-            self._by_asset[asset_id].add(subscription)
-        else:
-            self._by_owner[caller.owner_scope].add(subscription)
-
-    def _leave(self, caller: Caller, asset_id: UUID | None, subscription: Subscription) -> None:
-        self._open[caller.subject] -= 1
-        self._open += Counter()  # forgets those at zero
-        if asset_id:
-            _discard(self._by_asset, asset_id, subscription)
-        else:
-            _discard(self._by_owner, caller.owner_scope, subscription)
-
-
-def _discard[Key](groups: dict[Key, set[Subscription]], key: Key, subscription: Subscription) -> None:
-    groups[key].discard(subscription)
-    if not groups[key]:
-        del groups[key]
+            self._open[caller.subject] -= 1
+            self._open += Counter()  # forgets those at zero
+            self._subscriptions[name].discard(subscription)
+            if not self._subscriptions[name]:
+                del self._subscriptions[name]

@@ -43,28 +43,22 @@ class JwksKeys:
         """The key named `kid`, or the only key there is when the token names none."""
         found = self._keys.get(kid)
         if found is None:
-            await self._refresh()
+            if task := self._start_refresh():
+                await asyncio.shield(task)
             found = self._keys.get(kid)
         elif self._clock() - (self._fetched or 0.0) > MAX_AGE:
             self._start_refresh()  # In the background: what is known serves on, through an outage too.
-        if found is None:
-            raise self._unknown()
-        return found
+        if found:
+            return found
+        if self._fetched is None:
+            raise ProblemError(ProblemCode.UNAVAILABLE, "the keys of the identity service cannot be had")
+        challenge = {"WWW-Authenticate": 'Bearer realm="media", error="invalid_token"'}
+        raise ProblemError(ProblemCode.UNAUTHENTICATED, "the token was signed with an unknown key", headers=challenge)
 
     async def close(self) -> None:
         if self._asking and not self._asking.done():
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
-
-    def _unknown(self) -> ProblemError:
-        if self._fetched is None:
-            return ProblemError(ProblemCode.UNAVAILABLE, "the keys of the identity service cannot be had")
-        challenge = {"WWW-Authenticate": 'Bearer realm="media", error="invalid_token"'}
-        return ProblemError(ProblemCode.UNAUTHENTICATED, "the token was signed with an unknown key", headers=challenge)
-
-    async def _refresh(self) -> None:
-        if task := self._start_refresh():
-            await asyncio.shield(task)
 
     def _start_refresh(self) -> asyncio.Task[None] | None:
         """The request under way, or a new one; None while the floor forbids it."""
@@ -80,27 +74,26 @@ class JwksKeys:
         try:
             async with asyncio.timeout(DEADLINE), self._session.get(self._url, allow_redirects=False) as answer:
                 answer.raise_for_status()
-                keys = parse(await _bounded(answer.content))
+                text = bytearray()
+                async for piece in answer.content.iter_any():
+                    text += piece
+                    if len(text) > SIZE_LIMIT:
+                        raise ValueError(f"a JWKS of more than {SIZE_LIMIT} bytes")  # noqa: TRY301 - like what is no JWKS
+                keys = parse(bytes(text))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
             log.warning("jwks.unavailable", url=self._url, error=f"{type(error).__name__}: {error}")
             return
         self._keys, self._fetched = keys, self._clock()
 
 
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    text = bytearray()
-    async for piece in content.iter_any():
-        text += piece
-        if len(text) > SIZE_LIMIT:
-            raise ValueError(f"a JWKS of more than {SIZE_LIMIT} bytes")
-    return bytes(text)
-
-
 def parse(text: bytes) -> dict[str | None, VerificationKey]:
     """The usable signature keys of a JWKS by `kid`; a single one is known as None too. Raises ValueError."""
-    document = _loads(text)
+    document = json.loads(text)
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError("not a JWKS")  # noqa: TRY004 - the document is wrong
     keys: dict[str | None, VerificationKey] = {}
-    for jwk in document[:KEYS_LIMIT]:
+    for jwk in listed[:KEYS_LIMIT]:
         key = verification_key(jwk) if isinstance(jwk, dict) else None
         kid = jwk.get("kid") if isinstance(jwk, dict) else None
         if key and (kid is None or isinstance(kid, str)):
@@ -136,11 +129,3 @@ def _public_key(algorithm: str, jwk: Mapping[str, Any]) -> RSAPublicKey | Ellipt
         return rsa if isinstance(rsa, RSAPublicKey) and rsa.key_size >= RSA_BITS else None
     ec = ECAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x", "y")})
     return ec if isinstance(ec, EllipticCurvePublicKey) and isinstance(ec.curve, SECP256R1) else None
-
-
-def _loads(text: bytes) -> list[Any]:
-    document = json.loads(text)
-    keys = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(keys, list):
-        raise ValueError("not a JWKS")  # noqa: TRY004 - the document is wrong
-    return keys

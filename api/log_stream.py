@@ -28,13 +28,10 @@ class BatchedLines:
         if self._length > MOST:
             self.write_out()
         elif self._timer is None:
-            self._schedule()
-
-    def _schedule(self) -> None:
-        try:
-            self._timer = asyncio.get_running_loop().call_later(DELAY, self.write_out)
-        except RuntimeError:
-            self.write_out()
+            try:
+                self._timer = asyncio.get_running_loop().call_later(DELAY, self.write_out)
+            except RuntimeError:
+                self.write_out()
 
     def write_out(self) -> None:
         """Write all that is pending."""

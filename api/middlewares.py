@@ -45,26 +45,24 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     request[REQUEST_ID] = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
     begun = time.perf_counter()
-    response = await _answered(request, handler)
+    deadline = None if request.match_info.handler in request.app[ENDLESS] else REQUEST_DEADLINE
+    try:
+        async with asyncio.timeout(deadline):
+            response = await handler(request)
+    except Exception as error:  # noqa: BLE001 - the one place where errors become answers; what is unforeseen is logged
+        response = problem_response(request, _problem(error))
     _record(request, response.status, time.perf_counter() - begun)
     return response
-
-
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        if request.match_info.handler in request.app[ENDLESS]:
-            return await handler(request)
-        async with asyncio.timeout(REQUEST_DEADLINE):
-            return await handler(request)
-    except Exception as error:  # noqa: BLE001 - the one place where errors become answers; what is unforeseen is logged
-        return problem_response(request, _problem(error))
 
 
 def _problem(error: Exception) -> ProblemError:
     if isinstance(error, ProblemError):
         return error
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return ProblemError(ProblemCode.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(sorted(error.allowed_methods))})
     if isinstance(error, web.HTTPException):
-        return _of_http(error)
+        codes = {404: ProblemCode.NOT_FOUND, 413: ProblemCode.BODY_TOO_LARGE}
+        return ProblemError(codes.get(error.status, ProblemCode.INVALID_REQUEST))
     if isinstance(error, (UnavailableError, RetryableError)):
         log.warning("api.dependency", error=str(error))
         return ProblemError(ProblemCode.UNAVAILABLE, headers={"Retry-After": "2"})
@@ -73,13 +71,6 @@ def _problem(error: Exception) -> ProblemError:
         return ProblemError(ProblemCode.TIMEOUT, headers={"Retry-After": "2"})
     log.error("api.unforeseen", exc_info=error)
     return ProblemError(ProblemCode.INTERNAL_ERROR)
-
-
-def _of_http(error: web.HTTPException) -> ProblemError:
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return ProblemError(ProblemCode.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(sorted(error.allowed_methods))})
-    codes = {404: ProblemCode.NOT_FOUND, 413: ProblemCode.BODY_TOO_LARGE}
-    return ProblemError(codes.get(error.status, ProblemCode.INVALID_REQUEST))
 
 
 def problem_response(request: web.BaseRequest, problem: ProblemError) -> web.Response:
@@ -147,18 +138,14 @@ def headers_for(service: Service) -> Callable[[web.Request, web.StreamResponse],
         if allowance := request.get(ALLOWANCE):
             response.headers.update(allowance.headers())
         if origins:
-            _add_vary(response)
+            before = response.headers.get("Vary")
+            response.headers["Vary"] = f"{before}, Origin" if before else "Origin"
             origin = request.headers.get("Origin", "")
             if _allowed(origin, origins):
                 response.headers["Access-Control-Allow-Origin"] = origin
                 response.headers["Access-Control-Expose-Headers"] = _EXPOSED
 
     return complete
-
-
-def _add_vary(response: web.StreamResponse) -> None:
-    before = response.headers.get("Vary")
-    response.headers["Vary"] = f"{before}, Origin" if before else "Origin"
 
 
 def _allowed(origin: str, origins: Sequence[str]) -> bool:

@@ -2,7 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
@@ -60,7 +61,7 @@ def _operation(route: Route, schemas: Schema) -> Schema:
     operation: Schema = {
         "operationId": route.handler.__name__,
         "summary": text.splitlines()[0] if text else route.handler.__name__.replace("_", " ").capitalize(),
-        "parameters": [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)],
+        "parameters": list(_parameters(route, schemas)),
         "responses": _responses(route),
     }
     if route.body:
@@ -71,56 +72,35 @@ def _operation(route: Route, schemas: Schema) -> Schema:
     return operation
 
 
-def _path_parameters(route: Route) -> list[Schema]:
+def _parameters(route: Route, schemas: Schema) -> Iterator[Schema]:
+    text: Schema = {"type": "string"}
     kinds: Mapping[str, Schema] = {"asset_id": {"type": "string", "format": "uuid"}}
-    return [
-        {"name": name, "in": "path", "required": True, "schema": kinds.get(name, {"type": "string"})}
-        for name in _PARAMETER.findall(route.path)
-    ]
-
-
-def _query_parameters(route: Route, schemas: Schema) -> list[Schema]:
-    if route.query is None:
-        return []
-    schema = schemas[route.query.__name__]
-    required = schema.get("required", ())
-    return [
-        {"name": name, "in": "query", "required": name in required, "schema": part}
-        for name, part in schema["properties"].items()
-    ]
-
-
-def _header_parameters(route: Route) -> list[Schema]:
-    names = [*route.headers, *(["If-None-Match"] if route.cached else [])]
-    return [
-        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
-        | ({"description": _HEADERS[name]} if name in _HEADERS else {})
-        for name in names
-    ]
+    for name in _PARAMETER.findall(route.path):
+        yield {"name": name, "in": "path", "required": True, "schema": kinds.get(name, text)}
+    query = schemas[route.query.__name__] if route.query else {"properties": {}}
+    for name, part in query["properties"].items():
+        yield {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": part}
+    for name in (*route.headers, *(["If-None-Match"] if route.cached else [])):
+        described = {"description": _HEADERS[name]} if name in _HEADERS else {}
+        yield {"name": name, "in": "header", "required": False, "schema": text, **described}
 
 
 def _responses(route: Route) -> Schema:
-    responses: Schema = {str(route.status): _success(route)}
+    success: Schema = {"description": "Done."}
+    if route.status != HTTPStatus.NO_CONTENT:
+        schema = _ref(route.answer) if route.answer else {"type": "string"}
+        success["content"] = {route.media_type: {"schema": schema}}
+    responses: Schema = {str(route.status): success}
     if route.cached:
         responses["304"] = {"description": "Not changed since the ETag given."}
     by_status: dict[int, list[ProblemCode]] = defaultdict(list)
     for code in (*route.problems, *ALWAYS):
         by_status[KINDS[code].status].append(code)
     for status, codes in sorted(by_status.items()):
-        responses[str(status)] = _problems(codes)
+        described = " ".join(f"`{code}`: {KINDS[code].title}" for code in dict.fromkeys(codes))
+        content = {"application/problem+json": {"schema": _ref(ProblemOut)}}
+        responses[str(status)] = {"description": described, "content": content}
     return responses
-
-
-def _success(route: Route) -> Schema:
-    if route.status == 204:  # noqa: PLR2004 - No Content
-        return {"description": "Done."}
-    schema = _ref(route.answer) if route.answer else {"type": "string"}
-    return {"description": "Done.", "content": {route.media_type: {"schema": schema}}}
-
-
-def _problems(codes: Sequence[ProblemCode]) -> Schema:
-    text = " ".join(f"`{code}`: {KINDS[code].title}" for code in dict.fromkeys(codes))
-    return {"description": text, "content": {"application/problem+json": {"schema": _ref(ProblemOut)}}}
 
 
 def _ref(model: type[BaseModel]) -> Schema:

@@ -21,10 +21,6 @@ _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Fillers of Hangul and the empty Braille pattern: letters and symbols by category, and nothing to be seen."""
 
 
-def _plain_content_type(value: str) -> str:
-    return value.partition(";")[0].strip().lower()
-
-
 def _printable(value: str) -> str:
     """The name without control characters, and without format characters that hide in text or turn it around."""
     kept = "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNPRINTABLE).strip()
@@ -33,7 +29,11 @@ def _printable(value: str) -> str:
     return kept
 
 
-ContentType = Annotated[str, StringConstraints(min_length=3, max_length=200), AfterValidator(_plain_content_type)]
+ContentType = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=200),
+    AfterValidator(lambda value: value.partition(";")[0].strip().lower()),
+]
 Filename = Annotated[str, StringConstraints(min_length=1, max_length=FILENAME_LIMIT), AfterValidator(_printable)]
 
 
