@@ -31,6 +31,8 @@ WINDOW = 60
 """Seconds."""
 REDIS_DEADLINE = 0.1
 """Seconds that Redis has for one count; it answers within one millisecond. Past that the request goes on uncounted."""
+REDIS_CONNECTIONS = 16
+"""Of one process; each carries some thousands of counts a second."""
 REDIS_PAUSE = 1.0
 """Seconds without asking after Redis failed: an outage costs one request a second the deadline, and the others none."""
 USERS_LIMIT = 100_000
@@ -102,8 +104,16 @@ class RedisCounts:
     """Counts shared by all processes. When Redis fails, nothing is counted for a moment, and `failed` is told."""
 
     def __init__(self, url: str, failed: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
-        # No retries: the next request is one. Who finds all connections taken waits for one, within the deadline.
-        pool = BlockingConnectionPool.from_url(url, timeout=REDIS_DEADLINE, retry=Retry(NoBackoff(), 0))
+        # No retries: the next request is one. A request that finds all connections taken waits for one, within the
+        # deadline. Protocol 2 and no driver's name: a connection then begins without three answers to wait for.
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=REDIS_CONNECTIONS,
+            timeout=REDIS_DEADLINE,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            driver_info=None,
+        )
         self._redis = Redis.from_pool(pool)
         self._failed = failed
         self._clock = clock
