@@ -221,18 +221,14 @@ def upload_key(asset_type: AssetType, owner_id: str, asset_id: UUID, filename: s
 def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
     """Where one attempt writes, trailing slash included. CloudFront decides by the first part who needs a signature."""
     _require_owner(asset.owner_id)
-    return f"{_top(asset.delivery)}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/{stage}-{attempt}/"
+    tops = {Delivery.PUBLIC: "public", Delivery.VERIFICATION_DOCUMENT: "private"}
+    top = tops.get(asset.delivery, "processed")
+    return f"{top}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/{stage}-{attempt}/"
 
 
 def report_key(hls_key: str) -> str:
     """Where the conformance report lies that belongs to a rendition `hls`: JSON, beside the folder of its master."""
     return f"{hls_key.rpartition('/')[0].rpartition('/')[0]}/report.json"
-
-
-def _top(delivery: Delivery) -> str:
-    if delivery is Delivery.PUBLIC:
-        return "public"
-    return "private" if delivery is Delivery.VERIFICATION_DOCUMENT else "processed"
 
 
 def asset_id_of_key(key: str) -> UUID | None:

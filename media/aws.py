@@ -100,13 +100,11 @@ class Clients:
             )
         except BotoCoreError as error:  # a profile that is nowhere, a configuration file that cannot be read
             raise UnavailableError(Dependency(service), f"{type(error).__name__}: {error}") from error
-        if self._sent and service != "sqs":
-            client.meta.events.register("before-send", _telling(self._sent, service))
+        sent = self._sent
+        if sent and service != "sqs":
+
+            def told(event_name: str, **_: Any) -> None:
+                sent(service, event_name.rpartition(".")[2])
+
+            client.meta.events.register("before-send", told)
         return client
-
-
-def _telling(sent: Sent, service: str) -> Callable[..., None]:
-    def told(event_name: str, **_: Any) -> None:
-        sent(service, event_name.rpartition(".")[2])
-
-    return told

@@ -64,15 +64,12 @@ def sqs_calls() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        kind = TooLargeError if _is_too_large(error) else UnavailableError
+        said = error.response.get("Error", {})
+        too_large = "TooLong" in said.get("Code", "") or "must be shorter than" in said.get("Message", "")
+        kind = TooLargeError if too_large else UnavailableError
         raise kind(Dependency.SQS, f"{type(error).__name__}: {error}") from error
     except (BotoCoreError, HttpError, OSError, TimeoutError) as error:
         raise UnavailableError(Dependency.SQS, f"{type(error).__name__}: {error}") from error
-
-
-def _is_too_large(refusal: ClientError) -> bool:
-    said = refusal.response.get("Error", {})
-    return "TooLong" in said.get("Code", "") or "must be shorter than" in said.get("Message", "")
 
 
 _UNSUPPORTED = (

@@ -274,14 +274,10 @@ class MessageQueues:
         """Send the message of each row."""
         for row in rows:
             effect = row.effect
+            trace = str(effect.body.get("trace_id", ""))
             await self[effect.target].send(
-                json.dumps(effect.body), group_id=effect.group_id, trace=_trace_header(effect.body),
-            )  # fmt: skip
-
-
-def _trace_header(body: Mapping[str, Any]) -> str:
-    trace = str(body.get("trace_id", ""))
-    return trace if trace.startswith("Root=") else ""
+                json.dumps(effect.body), group_id=effect.group_id, trace=trace if trace.startswith("Root=") else ""
+            )
 
 
 __all__ = ["BATCH", "DeadLetterQueue", "Depth", "Failed", "MessageQueue", "MessageQueues", "Move", "Received"]

@@ -38,17 +38,13 @@ async def s3_calls(seconds: float = QUICK, *, sent: int = 0) -> AsyncIterator[No
         async with asyncio.timeout(seconds + sent / SLOWEST):
             yield
     except ClientError as error:
-        raise _meaning(error) from error
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in MISSING:
+            raise MissingObjectError(str(error)) from error
+        if code in _CHANGED:
+            raise ChangedObjectError(str(error)) from error
+        if code in _AWAY:
+            raise UnavailableError(Dependency.S3, str(error)) from error
+        raise RetryableError(Code.STORAGE_ERROR, str(error)) from error
     except (BotoCoreError, HttpError, OSError, TimeoutError) as error:
         raise UnavailableError(Dependency.S3, f"{type(error).__name__}: {error}") from error
-
-
-def _meaning(error: ClientError) -> Exception:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    if code in MISSING:
-        return MissingObjectError(str(error))
-    if code in _CHANGED:
-        return ChangedObjectError(str(error))
-    if code in _AWAY:
-        return UnavailableError(Dependency.S3, str(error))
-    return RetryableError(Code.STORAGE_ERROR, str(error))

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +168,7 @@ class ObjectStorage:
             await self._copy_parts(found, bucket, key)
             return
         async with s3_calls(SLOW):
-            await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_origin(source))  # type: ignore[arg-type] # a dict is what it takes
+            await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_address(source))
 
     async def publish(self, source: ObjectVersion, bucket: str, key: str, headers: ServedAs) -> None:
         """Copy one version to where it is served from, with these headers. Raises MissingObjectError.
@@ -179,7 +179,7 @@ class ObjectStorage:
             await self._client.copy_object(
                 Bucket=bucket,
                 Key=key,
-                CopySource=_origin(source),  # type: ignore[arg-type] # a dict is what it takes
+                CopySource=_address(source),
                 MetadataDirective="REPLACE",
                 TaggingDirective="COPY",
                 ContentType=headers.content_type,
@@ -188,31 +188,30 @@ class ObjectStorage:
             )
 
     async def _copy_parts(self, found: StoredObject, bucket: str, key: str) -> None:
-        tags, count = await self.tags(found.version), -(-(found.size or 0) // COPY_PART)
+        tags, size = await self.tags(found.version), found.size or 0
+        count = -(-size // COPY_PART)
         async with s3_calls(SLOW * (count + 1)):
             begun = await self._client.create_multipart_upload(
                 Bucket=bucket, Key=key, ContentType=found.content_type or "application/octet-stream"
             )
             upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
             try:
-                parts = [await self._copy_part(found, upload, n) for n in range(count)]
+                parts: list[Any] = []
+                for number in range(1, count + 1):
+                    first = (number - 1) * COPY_PART
+                    copied = await self._client.upload_part_copy(
+                        **upload,
+                        PartNumber=number,
+                        CopySource=_address(found.version),
+                        CopySourceRange=f"bytes={first}-{min(first + COPY_PART, size) - 1}",
+                    )
+                    parts.append({"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]})
                 await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
             except BaseException:
                 await self._client.abort_multipart_upload(**upload)
                 raise
         if tags:
             await self.tag(ObjectVersion(bucket, key), tags)
-
-    async def _copy_part(self, found: StoredObject, upload: Any, index: int) -> Any:
-        first = index * COPY_PART
-        last = min(first + COPY_PART, found.size or 0) - 1
-        copied = await self._client.upload_part_copy(
-            **upload,
-            PartNumber=index + 1,
-            CopySource=_origin(found.version),  # type: ignore[arg-type] # a dict is what it takes
-            CopySourceRange=f"bytes={first}-{last}",
-        )
-        return {"PartNumber": index + 1, "ETag": copied["CopyPartResult"]["ETag"]}
 
     async def list(self, bucket: str, prefix: str, *, limit: int = 10_000) -> list[StoredFile]:
         """The current objects below a prefix, at most `limit`."""
@@ -244,18 +243,18 @@ class ObjectStorage:
         async with s3_calls(SLOW):
             async for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
                 entries: list[Any] = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                doomed = [entry for entry in entries if not exact or entry["Key"] == prefix]
-                await self._delete_all(bucket, doomed)
+                doomed: list[Any] = [
+                    {"Key": entry["Key"], "VersionId": entry["VersionId"]}
+                    for entry in entries
+                    if not exact or entry["Key"] == prefix
+                ][:DELETE_BATCH]
+                if not doomed:
+                    continue
+                answer = await self._client.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+                if errors := answer.get("Errors"):
+                    raise RetryableError(Code.STORAGE_ERROR, f"{len(errors)} objects could not be deleted: {errors[0]}")
                 count += len(doomed)
         return count
-
-    async def _delete_all(self, bucket: str, entries: Sequence[Mapping[str, Any]]) -> None:
-        if not entries:
-            return
-        objects: list[Any] = [{"Key": e["Key"], "VersionId": e["VersionId"]} for e in entries[:DELETE_BATCH]]
-        answer = await self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-        if errors := answer.get("Errors"):
-            raise RetryableError(Code.STORAGE_ERROR, f"{len(errors)} objects could not be deleted: {errors[0]}")
 
     async def presign(self, version: ObjectVersion, *, seconds: int) -> str:
         """A URL for our own tools (a probe), good for `seconds`. It carries a signature: never log it."""
@@ -279,11 +278,6 @@ async def pieces_of(body: Any) -> AsyncGenerator[bytes]:
 def _address(version: ObjectVersion) -> Any:
     address = {"Bucket": version.bucket, "Key": version.key}
     return address | {"VersionId": version.version_id} if version.version_id else address
-
-
-def _origin(version: ObjectVersion) -> dict[str, str]:
-    origin = {"Bucket": version.bucket, "Key": version.key}
-    return origin | {"VersionId": version.version_id} if version.version_id else origin
 
 
 def _version_id(value: str | None) -> str:

@@ -71,9 +71,14 @@ class ObjectTransfer:
     async def _put_parts(self, upload: Any, path: Path, count: int) -> list[Any]:
         room = asyncio.Semaphore(PARALLEL)
 
+        def read_part(index: int) -> bytes:
+            with path.open("rb") as file:
+                file.seek(index * PART)
+                return file.read(PART)
+
         async def put(number: int) -> Any:
             async with room:
-                body = await asyncio.to_thread(_read_part, path, number - 1)
+                body = await asyncio.to_thread(read_part, number - 1)
                 async with s3_calls(sent=PARALLEL * len(body)):
                     stored = await self._client.upload_part(**upload, PartNumber=number, Body=body)
             return {"PartNumber": number, "ETag": stored["ETag"]}
@@ -85,9 +90,3 @@ class ObjectTransfer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _read_part(path: Path, index: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(index * PART)
-        return file.read(PART)

@@ -38,7 +38,9 @@ class End:
 
 def count_end(metrics: Metrics, asset: Asset, end: End) -> None:
     """Count what was committed just now; what leaves the asset at work in the same stage counts nowhere."""
-    seconds = _since_upload(asset)
+    # By this machine's clock; one that is behind counts as no time at all.
+    now = datetime.now(UTC)
+    seconds = max(0.0, (now - (asset.uploaded_at or now)).total_seconds())
     if end.stage is Stage.SCAN and end.code not in UNSCANNED:
         _judge(metrics, Objective.SCAN_DONE, good=end.status is not Status.FAILED and seconds <= SCAN_SECONDS)
         metrics.scan_done.observe(seconds)
@@ -63,10 +65,3 @@ def _ready_or_failed(metrics: Metrics, asset: Asset, end: End, seconds: float) -
 
 def _judge(metrics: Metrics, objective: Objective, *, good: bool) -> None:
     metrics.objectives.labels(objective, "good" if good else "bad").inc()
-
-
-def _since_upload(asset: Asset) -> float:
-    """Seconds since the upload was told of, by this machine's clock; one that is behind counts as none."""
-    if asset.uploaded_at is None:
-        return 0.0
-    return max(0.0, (datetime.now(UTC) - asset.uploaded_at).total_seconds())

@@ -63,7 +63,14 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
     digest = hashlib.sha256(text.encode()).hexdigest()
     connection = await asyncpg.connect(dsn, timeout=10, command_timeout=60)
     try:
-        await _alone(connection)
+        try:
+            # The lock ends with the connection.
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=LOCK_WAIT)
+        except TimeoutError as error:
+            raise SchemaError(
+                f"another process has been applying a schema for {LOCK_WAIT:.0f} s: see pg_locks (locktype 'advisory')"
+                " for who it is; nothing was changed, try again when it is done"
+            ) from error
         found = await _recorded(connection)
         if found and found.version > VERSION:
             raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
@@ -88,47 +95,29 @@ async def ensure(dsn: str) -> bool:
     return False
 
 
-async def _alone(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """The lock under which schemas are applied; it ends with the connection. Raises SchemaError after LOCK_WAIT."""
-    try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=LOCK_WAIT)
-    except TimeoutError as error:
-        raise SchemaError(
-            f"another process has been applying a schema for {LOCK_WAIT:.0f} s: see pg_locks (locktype 'advisory') for"
-            " who it is; nothing was changed, try again when it is done"
-        ) from error
-
-
 async def _patiently(connection: "asyncpg.Connection[asyncpg.Record]", text: str, digest: str) -> None:
     for _ in range(ATTEMPTS):
         try:
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
                 await connection.execute(text)
-                await connection.execute(_SIGN, digest)
-                _whole(await held(connection))
+                await connection.execute(
+                    "UPDATE schema_version SET digest = $1 WHERE version = (SELECT max(version) FROM schema_version)",
+                    digest,
+                )
+                if lacking := missing(expected(), await held(connection)):
+                    # Takes the transaction back.
+                    raise SchemaError(
+                        f"schema.sql does not bring back: {'; '.join(lacking)}. Most columns and constraints it makes"
+                        " only with their table: restore them from a backup or, where what was in them may be lost, add"
+                        " them by hand as they stand there. An index that is there and not valid must be dropped first."
+                        " Nothing was changed"
+                    )
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             await asyncio.sleep(PAUSE)
         else:
             return
     raise SchemaError(f"the tables were held for all of {ATTEMPTS} tries: see pg_stat_activity for who holds them")
-
-
-def _whole(found: list[str]) -> None:
-    """Raise SchemaError, which takes the transaction back, for what schema.sql did not make."""
-    if lacking := missing(expected(), found):
-        raise SchemaError(
-            f"schema.sql does not bring back: {_listed(lacking)}. Most columns and constraints it makes only with their"
-            " table: restore them from a backup or, where what was in them may be lost, add them by hand as they stand"
-            " there. An index that is there and not valid must be dropped first. Nothing was changed"
-        )
-
-
-def _listed(lacking: list[str]) -> str:
-    return "; ".join(lacking)
-
-
-_SIGN = "UPDATE schema_version SET digest = $1 WHERE version = (SELECT max(version) FROM schema_version)"
 
 
 async def check(dsn: str) -> None:
@@ -152,7 +141,7 @@ async def check(dsn: str) -> None:
     if lacking := missing(expected(), parts, newer=newer):
         kind, who = (SchemaError, "with the code of that schema, ") if newer else (OlderSchemaError, "")
         raise kind(
-            f"the database says that it has schema {found.version}, and lacks of it: {_listed(lacking)}. {who}run"
+            f"the database says that it has schema {found.version}, and lacks of it: {'; '.join(lacking)}. {who}run"
             " `python -m media.schema apply`: it brings back what it can, and says what it cannot"
         )
 

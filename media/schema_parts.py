@@ -5,7 +5,7 @@ and types, no expressions, which each version of Postgres spells in its own way.
 written: by its MD5.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,22 +62,17 @@ def missing(wanted: Iterable[str], found: Iterable[str], *, newer: bool = False)
     if newer:
         lacking = [part for part in lacking if part.startswith(("table ", "column "))]
     gone = {part.removeprefix("table ") for part in lacking if part.startswith("table ")}
-    return list(_told(there, [part for part in lacking if _table(part) not in gone]))
-
-
-def _told(there: dict[str, str], lacking: Iterable[str]) -> Iterator[str]:
-    """Of a column that is another one than it should be, both."""
+    told: list[str] = []
     for part in lacking:
+        kind, name, *_ = part.split(" ")
+        if kind not in {"table", "function"} and name.partition(".")[0] in gone:
+            continue
+        # Of a column that is another one than it should be, both.
         other = there.get(_name(part))
-        yield f"{part} (there it is {other.removeprefix(_name(part)).strip()})" if other else part
+        told.append(f"{part} (there it is {other.removeprefix(_name(part)).strip()})" if other else part)
+    return told
 
 
 def _name(part: str) -> str:
     """Kind and name, without a column's type."""
     return " ".join(part.split(" ")[:2])
-
-
-def _table(part: str) -> str | None:
-    """The table that a part belongs to; None for a table itself, and for what belongs to none."""
-    kind, name, *_ = part.split(" ")
-    return None if kind in {"table", "function"} else name.partition(".")[0]

@@ -74,7 +74,9 @@ def postgres_dsn(value: str) -> str:
     plain = value.replace("postgresql+asyncpg://", "postgresql://", 1)
     try:
         parts = urlsplit(plain)
-        ports = [_port(address) for address in parts.netloc.rpartition("@")[2].split(",")]
+        # What stands behind the colon of host:port or [host]:port; "" when nothing does.
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
         ports += parse_qs(parts.query).get("port", [])
     except ValueError:
         raise ValueError(_NOT_READ) from None  # its message may quote
@@ -83,24 +85,17 @@ def postgres_dsn(value: str) -> str:
     # An "@" behind the host, a fragment: the password was cut at a character that ends what stands before it.
     if "@" in parts.path or ("@" in parts.query and not parts.path) or parts.fragment:
         raise ValueError(_NOT_READ)
-    if not all(_is_port(port) for text in ports for port in text.split(",") if port):
+    named = [port for text in ports for port in text.split(",") if port]
+    if not all(port.isascii() and port.isdecimal() and int(port[:6]) in _PORTS for port in named):
         raise ValueError(_NOT_READ)
     return plain
 
 
+_PORTS = range(1, 65_536)
 _NOT_READ = (
     "must be postgresql://user:password@host:port/database, the port a number; in the password / is written %2F,"
     " @ %40, : %3A, # %23, ? %3F and % %25"
 )
-
-
-def _port(address: str) -> str:
-    """What stands behind the colon of host:port or [host]:port; "" when nothing does."""
-    return address.rpartition("]")[2].partition(":")[2]
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= 65_535  # noqa: PLR2004 - the largest there is
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]

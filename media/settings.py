@@ -263,7 +263,8 @@ def load(env_file: Path | None = Path(".env"), check: Check | None = None, **ove
             settings = Settings(_env_file=env_file, **{**overrides, **stand_ins})
         except ValidationError as error:
             for problem in error.errors():
-                lines.setdefault(_variable(problem["loc"]), _reason(problem))
+                reason = str(problem["msg"]).removeprefix("Value error, ")
+                lines.setdefault(_variable(problem["loc"]), "missing" if problem["type"] == "missing" else reason)
                 stand_ins |= _stand_in(problem["loc"])
         except (OSError, UnicodeDecodeError) as error:
             if env_file is None:
@@ -297,7 +298,3 @@ def variable(name: str) -> str:
 def _variable(location: tuple[int | str, ...]) -> str:
     name = str(location[0]) if location else ""
     return variable(name) if name in Settings.model_fields else name.upper() or ", ".join(map(variable, _CLOUDFRONT))
-
-
-def _reason(problem: Mapping[str, Any]) -> str:
-    return "missing" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")

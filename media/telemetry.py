@@ -29,10 +29,6 @@ _TRACES = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionD
 """Without local variables: among them are tokens, signatures and keys."""
 
 
-def _console() -> structlog.dev.ConsoleRenderer:
-    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-
-
 def writes_json(log_format: str) -> bool:
     """Whether lines are JSON: `auto` means on anything but a terminal."""
     return log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
@@ -47,7 +43,9 @@ def configure_logging(log_format: str, log_level: str, stream: Any = None) -> No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _TRACES if as_json else structlog.processors.StackInfoRenderer(),
         _redact,
-        structlog.processors.JSONRenderer() if as_json else _console(),
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
     ]
     level = logging.getLevelNamesMapping()[log_level.upper()]
     structlog.configure(

@@ -56,7 +56,10 @@ async def list_assets(request: web.Request) -> web.Response:
         before=_place(query.cursor) if query.cursor else None,
         limit=query.limit,
     )
-    cursor = _cursor(found[-1]) if len(found) == query.limit else None
+    cursor = None
+    if len(found) == query.limit:
+        place = f"{found[-1].created_at.isoformat()} {found[-1].asset_id}"
+        cursor = base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
     return answer_if_changed(
         request, Listing(items=[AssetOut.model_validate(asset) for asset in found], next_cursor=cursor)
     )
@@ -83,20 +86,11 @@ async def remove(service: Service, asset: Asset) -> None:
     await service.assets.delete(asset.asset_id, rules.delete(asset, job_id))
     begun = None if asset.version_id else await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
     if begun:
-        await _abort(service, PartUpload(asset.bucket, asset.key, begun.upload_id))
-
-
-async def _abort(service: Service, upload: PartUpload) -> None:
-    """Parts that stay because S3 is away are swept by the bucket's lifecycle, a day after the upload began."""
-    try:
-        await service.parts.abort(upload)
-    except (UnavailableError, RetryableError) as error:
-        log.warning("api.parts_left", key=upload.key, error=str(error))
-
-
-def _cursor(asset: Asset) -> str:
-    text = f"{asset.created_at.isoformat()} {asset.asset_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        try:
+            await service.parts.abort(PartUpload(asset.bucket, asset.key, begun.upload_id))
+        except (UnavailableError, RetryableError) as error:
+            # Parts that stay are swept by the bucket's lifecycle, a day after the upload began.
+            log.warning("api.parts_left", key=asset.key, error=str(error))
 
 
 def _place(cursor: str) -> tuple[datetime, UUID]:

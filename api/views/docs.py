@@ -63,7 +63,10 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
         yield f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>'
         text = escape(json.dumps(schema, indent=2))
         yield f'<pre tabindex="0" role="region" aria-label="{escape(name)}">{text}</pre></details>'
-    yield from _problems()
+    yield "<h2>Problem codes</h2><table>"
+    for code, kind in KINDS.items():
+        yield f"<tr><td><code>{code}</code><td>{kind.status}<td>{escape(kind.title)}"
+    yield "</table>"
     yield "</main></html>"
 
 
@@ -87,10 +90,3 @@ def _model(part: dict[str, Any]) -> str:
         name = escape(content["schema"].get("$ref", "").rpartition("/")[2])
         return f'<a href="#{name}"><code>{name}</code></a>' if name else ""
     return ""
-
-
-def _problems() -> Iterator[str]:
-    yield "<h2>Problem codes</h2><table>"
-    for code, kind in KINDS.items():
-        yield f"<tr><td><code>{code}</code><td>{kind.status}<td>{escape(kind.title)}"
-    yield "</table>"

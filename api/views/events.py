@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from api.auth import Caller
-from api.connections import Connection, connection_of
+from api.connections import connection_of
 from api.events import Subscription
 from api.problems import ProblemCode, ProblemError
 from api.schemas import AssetOut, EventsQuery, TicketOut
@@ -117,41 +117,28 @@ async def _stream(
         try:
             async with asyncio.timeout(min(LONGEST, caller.until - time.time())):
                 await _send(request, response, "retry: 3000\n: connected\n\n")
-                async for text in _texts(first, _news(service, caller, subscription)):
-                    await _send(request, response, text)
+                for texts in (first, _news(service, caller, subscription)):
+                    async for text in texts:
+                        await _send(request, response, text)
         except (ConnectionError, TimeoutError, UnavailableError) as error:
             # The answer has begun, so there is no status left to say it with: the client comes again.
             log.debug("api.stream_ended", error=f"{type(error).__name__}: {error}")
-        await _end(connection, response)
+        with contextlib.suppress(ConnectionError):  # gone before it could be told
+            await response.write_eof()
+        await connection.end()
     return response
-
-
-async def _end(connection: Connection, response: web.StreamResponse) -> None:
-    with contextlib.suppress(ConnectionError):  # gone before it could be told
-        await response.write_eof()
-    await connection.end()
-
-
-async def _texts(*parts: AsyncIterator[str]) -> AsyncIterator[str]:
-    for part in parts:
-        async for text in part:
-            yield text
 
 
 async def _news(service: Service, caller: Caller, subscription: Subscription) -> AsyncIterator[str]:
     while not subscription.ended:
         changed = await subscription.wait(HEARTBEAT)
         if changed:
-            yield await _now(service, caller, changed)
+            # As they are now, oldest change first: whoever heard the last event heard the ones before it.
+            found = [await service.assets.get(asset_id, owner_id=caller.owner_scope) for asset_id in changed]
+            assets = [asset for asset in found if asset]
+            yield "".join(map(_event, sorted(assets, key=lambda asset: asset.updated_at)))
         elif not subscription.ended:
             yield ": still here\n\n"
-
-
-async def _now(service: Service, caller: Caller, changed: Sequence[UUID]) -> str:
-    """The assets as they are, oldest change first: whoever heard the last event heard the ones before it."""
-    found = [await service.assets.get(asset_id, owner_id=caller.owner_scope) for asset_id in changed]
-    assets = [asset for asset in found if asset]
-    return "".join(map(_event, sorted(assets, key=lambda asset: asset.updated_at)))
 
 
 def _event(asset: Asset) -> str:

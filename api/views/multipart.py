@@ -19,7 +19,7 @@ from api.service import Service, caller_of, service_of
 from api.views.assets import asset_id_of, remove
 from api.views.uploads import bound, created, new_asset
 from api.wire import answer, answer_if_changed, read_body
-from media.asset import Asset, Status
+from media.asset import Status
 from media.asset_store.part_uploads import Begun
 from media.part_uploads import (
     EndedUploadError,
@@ -44,20 +44,15 @@ async def start_parts(request: web.Request) -> web.Response:
     service = service_of(request)
     asked = await read_body(request, MultipartRequest)
     asset = await created(service, new_asset(request, caller, service, asked, scope="multipart"))
-    begun = await _begun(service, asset, asked.size)
-    headers = {"Location": f"/api/v1/media/upload/multipart/{asset.asset_id}"}
-    return answer(await _state(service, begun), status=201, headers=headers)
-
-
-async def _begun(service: Service, asset: Asset, size: int) -> Begun:
-    """The asset's upload: the one that there is, else a new one. Of two at once, the first stays."""
-    found = await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
-    if found is None:
+    # The upload that there is, else a new one. Of two at once, the first stays.
+    begun = await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
+    if begun is None:
         upload = await service.parts.begin(asset.bucket, asset.key, asset.content_type)
-        if not await service.part_store.remember(asset.asset_id, upload.upload_id, part_size(size)):
+        if not await service.part_store.remember(asset.asset_id, upload.upload_id, part_size(asked.size)):
             await service.parts.abort(upload)
-        found = await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
-    return _waiting(found)
+        begun = await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
+    headers = {"Location": f"/api/v1/media/upload/multipart/{asset.asset_id}"}
+    return answer(await _state(service, _waiting(begun)), status=201, headers=headers)
 
 
 def _waiting(found: Begun | None) -> Begun:
@@ -79,7 +74,7 @@ async def sign_parts(request: web.Request) -> web.Response:
     begun = await _mine(request, service)
     numbers = (await read_body(request, PartsRequest)).part_numbers
     _waiting(begun)
-    sizes = {number: _size_of(begun, number) for number in numbers}
+    sizes = {number: size_of_part(number, _size(begun), begun.part_size) for number in numbers}
     if not all(sizes.values()):
         raise ProblemError(ProblemCode.INVALID_REQUEST, f"the file has {_count(begun)} parts")
     sign = await service.links.parts(begun.asset.key, begun.upload_id)
@@ -95,22 +90,19 @@ async def complete_parts(request: web.Request) -> web.Response:
     if begun.asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED)
     if begun.asset.status in _WAITING:
-        await _complete(service, begun, [Part(part.part_number, part.etag.strip('"')) for part in asked.parts])
+        # Every part once and in order: each was signed with its own size, so the file then has the size announced.
+        if [part.part_number for part in asked.parts] != list(range(1, _count(begun) + 1)):
+            raise ProblemError(ProblemCode.PARTS_MISSING, f"parts 1 to {_count(begun)} are wanted, in order")
+        parts = [Part(part.part_number, part.etag.strip('"')) for part in asked.parts]
+        try:
+            await service.parts.complete(_upload(begun), parts)
+        except MissingPartsError as error:
+            raise ProblemError(ProblemCode.PARTS_MISSING) from error
+        except (EndedUploadError, ExistingObjectError) as error:
+            # Completed before, by a call whose answer was lost: what is there now decides.
+            log.info("api.upload_ended", asset_id=str(begun.asset.asset_id), error=type(error).__name__)
     asset = await bound(service, begun.asset, ProblemCode.UPLOAD_ENDED)
     return answer(AssetOut.model_validate(asset))
-
-
-async def _complete(service: Service, begun: Begun, parts: list[Part]) -> None:
-    """Every part once and in order: each was signed with its own size, so the file then has the size announced."""
-    if [part.number for part in parts] != list(range(1, _count(begun) + 1)):
-        raise ProblemError(ProblemCode.PARTS_MISSING, f"parts 1 to {_count(begun)} are wanted, in order")
-    try:
-        await service.parts.complete(_upload(begun), parts)
-    except MissingPartsError as error:
-        raise ProblemError(ProblemCode.PARTS_MISSING) from error
-    except (EndedUploadError, ExistingObjectError) as error:
-        # Completed before, by a call whose answer was lost: what is there now decides.
-        log.info("api.upload_ended", asset_id=str(begun.asset.asset_id), error=type(error).__name__)
 
 
 async def abort_parts(request: web.Request) -> web.Response:
@@ -157,7 +149,3 @@ def _size(begun: Begun) -> int:
 
 def _count(begun: Begun) -> int:
     return -(-_size(begun) // begun.part_size)
-
-
-def _size_of(begun: Begun, number: int) -> int:
-    return size_of_part(number, _size(begun), begun.part_size)

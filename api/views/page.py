@@ -57,19 +57,16 @@ async def dev_token(request: web.Request) -> web.Response:
     whose name was made to resolve to 127.0.0.1 could read it.
     """
     settings = service_of(request).settings
-    if settings.page_token is None or not (_is_loopback(request.remote) and _is_loopback(_host_of(request))):
+    try:
+        asked_for = urlsplit(f"//{request.host}").hostname
+    except ValueError:
+        asked_for = None
+    if settings.page_token is None or not (_is_loopback(request.remote) and _is_loopback(asked_for)):
         raise ProblemError(ProblemCode.NOT_FOUND)
     given = answer(PageTokenOut(token=settings.page_token.get_secret_value(), scanner=settings.page_scanner))
     given.headers["Cache-Control"] = "no-store"
     given.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     return given
-
-
-def _host_of(request: web.Request) -> str | None:
-    try:
-        return urlsplit(f"//{request.host}").hostname
-    except ValueError:
-        return None
 
 
 def _is_loopback(name: str | None) -> bool:

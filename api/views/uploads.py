@@ -14,8 +14,8 @@ from api.problems import ProblemCode, ProblemError
 from api.schemas import AssetOut, ConfirmRequest, UploadRequest, UploadSlot
 from api.service import Service, caller_of, service_of
 from api.wire import answer, read_body
-from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Delivery, Stage, Status, upload_key
-from media.asset_store.assets import Binding, NewAsset, StoredObject
+from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Stage, Status, upload_key
+from media.asset_store.assets import Binding, NewAsset
 from media.errors import RetryableError, UnavailableError
 from media.settings import GIB
 from media.stage_requests import request as request_stage
@@ -66,8 +66,16 @@ async def start_upload(request: web.Request) -> web.Response:
 
 
 async def created(service: Service, new: NewAsset) -> Asset:
-    """The asset, registered now or by an earlier request with the same Idempotency-Key."""
-    return await service.assets.create(new) or await _created_before(service, new)
+    """The asset, registered now or by an earlier request with the same Idempotency-Key.
+
+    Raises ProblemError when that was another request.
+    """
+    if asset := await service.assets.create(new):
+        return asset
+    before = await service.assets.get(new.asset_id, owner_id=new.owner_id)
+    if before is None or _said(before) != _said(new):
+        raise ProblemError(ProblemCode.IDEMPOTENCY_KEY_REUSED)
+    return before
 
 
 def new_asset(
@@ -76,12 +84,18 @@ def new_asset(
     """What a caller announces, checked; an Idempotency-Key holds within `scope`. Raises ProblemError."""
     owner_id = caller.owner_id()
     asset_id = _asset_id(request, service, f"{owner_id}\n{scope}" if scope else owner_id)
-    _check_limits(service, asked)
+    if asked.content_type not in CONTENT_TYPES[asked.asset_type]:
+        allowed = ", ".join(sorted(CONTENT_TYPES[asked.asset_type]))
+        raise ProblemError(ProblemCode.CONTENT_TYPE_NOT_ALLOWED, f"{asked.asset_type} takes {allowed}")
+    _check_size(service, asked.asset_type, asked.size or 0)
+    delivery = asked.delivery or DEFAULT_DELIVERY[asked.asset_type]
+    if not may_ask_for(caller, asked.asset_type, delivery):
+        raise ProblemError(ProblemCode.DELIVERY_NOT_ALLOWED, f"{asked.asset_type} as {delivery}")
     return NewAsset(
         asset_id=asset_id,
         owner_id=owner_id,
         asset_type=asked.asset_type,
-        delivery=_delivery(caller, asked),
+        delivery=delivery,
         content_type=asked.content_type,
         original_filename=asked.original_filename,
         bucket=service.settings.output_bucket,
@@ -102,28 +116,10 @@ def _asset_id(request: web.Request, service: Service, scope: str) -> UUID:
     return UUID(bytes=hmac.digest(secret, f"idempotency 1\n{scope}\n{key}".encode(), "sha256")[:16], version=4)
 
 
-def _check_limits(service: Service, asked: UploadRequest) -> None:
-    if asked.content_type not in CONTENT_TYPES[asked.asset_type]:
-        allowed = ", ".join(sorted(CONTENT_TYPES[asked.asset_type]))
-        raise ProblemError(ProblemCode.CONTENT_TYPE_NOT_ALLOWED, f"{asked.asset_type} takes {allowed}")
-    limit = service.settings.max_bytes()[asked.asset_type]
-    if asked.size is not None and asked.size > limit:
-        raise ProblemError(ProblemCode.TOO_LARGE, f"{asked.asset_type} may have at most {limit} bytes")
-
-
-def _delivery(caller: Caller, asked: UploadRequest) -> Delivery:
-    delivery = asked.delivery or DEFAULT_DELIVERY[asked.asset_type]
-    if not may_ask_for(caller, asked.asset_type, delivery):
-        raise ProblemError(ProblemCode.DELIVERY_NOT_ALLOWED, f"{asked.asset_type} as {delivery}")
-    return delivery
-
-
-async def _created_before(service: Service, new: NewAsset) -> Asset:
-    """The asset that the same Idempotency-Key made. Raises ProblemError when it was another request."""
-    asset = await service.assets.get(new.asset_id, owner_id=new.owner_id)
-    if asset is None or _said(asset) != _said(new):
-        raise ProblemError(ProblemCode.IDEMPOTENCY_KEY_REUSED)
-    return asset
+def _check_size(service: Service, asset_type: AssetType, size: int) -> None:
+    limit = service.settings.max_bytes()[asset_type]
+    if size > limit:
+        raise ProblemError(ProblemCode.TOO_LARGE, f"{asset_type} may have at most {limit} bytes")
 
 
 def _said(asset: Asset | NewAsset) -> tuple[object, ...]:
@@ -148,15 +144,13 @@ async def bound(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
     """The asset, bound to the object that is there unless it was before. Raises ProblemError(`missing`, …)."""
     if asset.version_id is not None:
         return asset
-    await _bind(service, asset, missing)
-    return await service.assets.get(asset.asset_id) or asset
-
-
-async def _bind(service: Service, asset: Asset, missing: ProblemCode) -> None:
     stored = await service.storage.newest(asset.bucket, asset.key)  # the API may not read what is not scanned
     if stored is None:
         raise ProblemError(missing)
-    _check_stored(service, asset, stored)
+    size = stored.size or 0
+    if asset.declared_size is not None and size != asset.declared_size:
+        raise ProblemError(ProblemCode.SIZE_MISMATCH, f"{size} bytes are there, {asset.declared_size} were announced")
+    _check_size(service, asset.asset_type, size)
     effects = [request_stage(Stage.SCAN, asset, version=stored.version)]
     binding, rows = await service.assets.bind(asset.asset_id, stored, effects=effects, note="confirmed")
     if binding is Binding.GONE:
@@ -166,15 +160,7 @@ async def _bind(service: Service, asset: Asset, missing: ProblemCode) -> None:
     except (UnavailableError, RetryableError) as error:
         # The message stands in the outbox and is swept from there: the upload is confirmed all the same.
         log.warning("api.outbox_left", asset_id=str(asset.asset_id), error=str(error))
-
-
-def _check_stored(service: Service, asset: Asset, stored: StoredObject) -> None:
-    size = stored.size or 0
-    if asset.declared_size is not None and size != asset.declared_size:
-        raise ProblemError(ProblemCode.SIZE_MISMATCH, f"{size} bytes are there, {asset.declared_size} were announced")
-    limit = service.settings.max_bytes()[asset.asset_type]
-    if size > limit:
-        raise ProblemError(ProblemCode.TOO_LARGE, f"{asset.asset_type} may have at most {limit} bytes")
+    return await service.assets.get(asset.asset_id) or asset
 
 
 def trace_of(request: web.Request) -> str:

@@ -34,20 +34,35 @@ async def show_url(request: web.Request) -> web.Response:
     asset = await asset_for(request, await caller_of(request))
     require_ready(asset)
     rendition = _rendition(asset, read_query(request, UrlQuery).rendition)
-    link = await _link(request, asset, rendition)
+    service, now = service_of(request), datetime.now(UTC)
+    if rendition.name == "hls":
+        end = await service.links.playback_end(asset, now)
+        path = f"/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8"
+        token = service.playback.make(asset.asset_id, end)
+        link = Link(f"{_origin(request, service)}{path}?token={token}", end)
+    else:
+        link = await service.links.rendition(asset, rendition, now)
     return answer_if_changed(request, UrlOut(url=link.url, rendition=rendition.name, expires_at=link.expires_at))
 
 
 async def show_playlist(request: web.Request) -> web.Response:
     """A playlist whose entries carry their own permission. The token in the URL stands for the Authorization header."""
     service = service_of(request)
-    end = _playback_end(request, service)
+    end = service.playback.check(request.query.get("token", ""), asset_id_of(request))
+    if end is None:
+        raise ProblemError(ProblemCode.UNAUTHENTICATED, "the playlist's token is not valid")
+    if end <= datetime.now(UTC):
+        raise ProblemError(ProblemCode.TOKEN_EXPIRED, "ask for the URL again")
     asset = await service.assets.get(asset_id_of(request))
     if asset is None:
         raise ProblemError(ProblemCode.NOT_FOUND)
     require_ready(asset)
-    text = await _playlist(request, service, asset, end)
-    return await _playlist_response(request, text)
+    body = (await _playlist(request, service, asset, end)).encode()
+    headers = {"Cache-Control": "private, no-store", "Vary": "Accept-Encoding"}
+    if len(body) >= GZIP_FROM and takes_gzip(request):
+        body = await asyncio.to_thread(gzip.compress, body, 5)
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, content_type="application/vnd.apple.mpegurl", headers=headers)
 
 
 def require_ready(asset: Asset) -> None:
@@ -65,16 +80,6 @@ def _rendition(asset: Asset, name: str | None) -> Rendition:
     return found
 
 
-async def _link(request: web.Request, asset: Asset, rendition: Rendition) -> Link:
-    service = service_of(request)
-    now = datetime.now(UTC)
-    if rendition.name != "hls":
-        return await service.links.rendition(asset, rendition, now)
-    end = await service.links.playback_end(asset, now)
-    token = service.playback.make(asset.asset_id, end)
-    return Link(f"{_origin(request, service)}/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8?token={token}", end)
-
-
 def _origin(request: web.Request, service: Service) -> str:
     """How the client reaches this API. Behind a proxy that ends TLS, MEDIA_PUBLIC_URL must say it."""
     try:
@@ -83,21 +88,12 @@ def _origin(request: web.Request, service: Service) -> str:
         raise ProblemError(ProblemCode.INVALID_REQUEST, "the Host header is not usable") from error
 
 
-def _playback_end(request: web.Request, service: Service) -> datetime:
-    end = service.playback.check(request.query.get("token", ""), asset_id_of(request))
-    if end is None:
-        raise ProblemError(ProblemCode.UNAUTHENTICATED, "the playlist's token is not valid")
-    if end <= datetime.now(UTC):
-        raise ProblemError(ProblemCode.TOKEN_EXPIRED, "ask for the URL again")
-    return end
-
-
 async def _playlist(request: web.Request, service: Service, asset: Asset, end: datetime) -> str:
     master = _rendition(asset, "hls").key
-    key = _key_below(master, request.match_info["path"])
     try:
+        key = playlist_key(master, request.match_info["path"])
         body = await service.storage.read(ObjectVersion(service.settings.output_bucket, key), limit=PLAYLIST_LIMIT)
-    except MissingObjectError as error:
+    except (PlaylistError, MissingObjectError) as error:
         raise ProblemError(ProblemCode.NOT_FOUND) from error
     sign = await service.links.entries(asset, f"{dirname(master)}/", datetime.now(UTC), end)
     try:
@@ -105,19 +101,3 @@ async def _playlist(request: web.Request, service: Service, asset: Asset, end: d
     except (PlaylistError, UnicodeDecodeError) as error:
         log.error("api.playlist_unusable", asset_id=str(asset.asset_id), key=key, error=str(error))  # noqa: TRY400 - no trace needed
         raise ProblemError(ProblemCode.PLAYLIST_UNUSABLE) from error
-
-
-def _key_below(master: str, path: str) -> str:
-    try:
-        return playlist_key(master, path)
-    except PlaylistError as error:
-        raise ProblemError(ProblemCode.NOT_FOUND) from error
-
-
-async def _playlist_response(request: web.Request, text: str) -> web.Response:
-    body = text.encode()
-    headers = {"Cache-Control": "private, no-store", "Vary": "Accept-Encoding"}
-    if len(body) >= GZIP_FROM and takes_gzip(request):
-        body = await asyncio.to_thread(gzip.compress, body, 5)
-        headers["Content-Encoding"] = "gzip"
-    return web.Response(body=body, content_type="application/vnd.apple.mpegurl", headers=headers)

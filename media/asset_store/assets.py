@@ -143,17 +143,13 @@ class AssetStore:
         if record is not None:
             rows = [OutboxRow(i, asset_id, e) for i, e in zip(json.loads(record["sent"] or "[]"), effects, strict=True)]
             return Binding.BOUND, rows
-        return await self._bound_before(asset_id, stored), []
-
-    async def _bound_before(self, asset_id: UUID, stored: StoredObject) -> Binding:
-        version = stored.version
         record = await self._database.fetchrow(_BOUND, asset_id, version.bucket, version.key)
         if record is None:
-            return Binding.UNKNOWN
+            return Binding.UNKNOWN, []
         if record["status"] == Status.DELETED:
-            return Binding.GONE
+            return Binding.GONE, []
         same = record["version_id"] == version.version_id and (version.version_id or record["etag"] == stored.etag)
-        return Binding.SAME if same else Binding.OTHER
+        return Binding.SAME if same else Binding.OTHER, []
 
     async def get(self, asset_id: UUID, *, owner_id: str | None = None) -> Asset | None:
         """One asset with its renditions. With `owner_id`, only if it is that owner's."""

@@ -1,6 +1,7 @@
 """What Postgres says of changed assets, by LISTEN: on a connection of its own, since a pool drops its listeners."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -43,6 +44,14 @@ async def watch_assets(dsn: str, changed: Changed, listening: Callable[[bool], N
 async def _listen(dsn: str, changed: Changed, listening: Callable[[bool], None]) -> None:
     """Listen on one connection until it is lost."""
     lost = asyncio.Event()
+
+    def tell(*news: Any) -> None:
+        asset_id, _, owner_id = str(news[3]).partition(" ")
+        try:
+            changed(UUID(asset_id), owner_id)
+        except ValueError:
+            log.warning("changes.odd_payload", payload=str(news[3])[:100])
+
     connection = await asyncpg.connect(
         dsn,
         timeout=CONNECT_TIMEOUT,
@@ -51,26 +60,14 @@ async def _listen(dsn: str, changed: Changed, listening: Callable[[bool], None])
     )
     try:
         connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(CHANNEL, lambda *news: _tell(changed, news[3]))
+        await connection.add_listener(CHANNEL, tell)
         listening(True)
-        while not await _within(lost, PROBE_INTERVAL):
-            await connection.execute("SELECT 1")
+        while not lost.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_INTERVAL):
+                    await lost.wait()
+            if not lost.is_set():
+                await connection.execute("SELECT 1")
     finally:
         listening(False)
         connection.terminate()
-
-
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
-
-
-def _tell(changed: Changed, payload: Any) -> None:
-    asset_id, _, owner_id = str(payload).partition(" ")
-    try:
-        changed(UUID(asset_id), owner_id)
-    except ValueError:
-        log.warning("changes.odd_payload", payload=str(payload)[:100])

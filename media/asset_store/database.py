@@ -84,20 +84,17 @@ class Database:
         with postgres_calls():
             try:
                 async with asyncio.timeout(STATEMENT_TIMEOUT):
-                    return await self._call_once(statement)
+                    connection = await self._pool.acquire()
+                    try:
+                        return await statement(connection)
+                    except asyncio.CancelledError:
+                        connection.terminate()
+                        raise
+                    finally:
+                        await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
             except TimeoutError:
                 await self._pool.expire_connections()
                 raise
-
-    async def _call_once[T](self, statement: Callable[["PoolConnectionProxy[asyncpg.Record]"], Awaitable[T]]) -> T:
-        connection = await self._pool.acquire()
-        try:
-            return await statement(connection)
-        except asyncio.CancelledError:
-            connection.terminate()
-            raise
-        finally:
-            await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
 
 
 @asynccontextmanager
@@ -117,12 +114,8 @@ async def connect(dsn: str, *, max_size: int = 10, application: str = "media") -
     try:
         yield Database(pool)
     finally:
-        await _close(pool)
-
-
-async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
