@@ -6,8 +6,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import structlog
@@ -15,7 +15,7 @@ from aiohttp import web
 
 from deploy.local.mediaconvert.api import application
 from deploy.local.mediaconvert.config import Config, s3_client
-from deploy.local.mediaconvert.delivery import Delivery, delivery
+from deploy.local.mediaconvert.delivery import delivery
 from deploy.local.mediaconvert.job_store import JobStore
 from deploy.local.mediaconvert.runner import Runner
 from deploy.local.mediaconvert.transcoder import Transcoder
@@ -71,29 +71,20 @@ async def serve(config: Config) -> None:
         sender = await stack.enter_async_context(delivery(config, store))
         s3 = await stack.enter_async_context(s3_client(config))
         runner = Runner(config, store, sender, Transcoder(config, s3))
-        await stack.enter_async_context(_listening(application(config, store, runner), config))
+        web_runner = web.AppRunner(
+            application(config, store, runner), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT
+        )
+        stack.push_async_callback(web_runner.cleanup)
+        await web_runner.setup()
+        await web.TCPSite(web_runner, config.host, config.port).start()
         # Only the holder of the port may touch what a former process left.
         runner.recover()
-        await _work_until(stop, runner, sender, config.concurrency)
-
-
-async def _work_until(stop: asyncio.Event, runner: Runner, sender: Delivery, concurrency: int) -> None:
-    async with asyncio.TaskGroup() as group:
-        side = [group.create_task(sender.run()), *(group.create_task(runner.work()) for _ in range(concurrency))]
-        await stop.wait()
-        for task in side:
-            task.cancel()
-
-
-@asynccontextmanager
-async def _listening(app: web.Application, config: Config) -> AsyncIterator[None]:
-    running = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
-    await running.setup()
-    try:
-        await web.TCPSite(running, config.host, config.port).start()
-        yield
-    finally:
-        await running.cleanup()
+        async with asyncio.TaskGroup() as group:
+            side = [group.create_task(sender.run())]
+            side += [group.create_task(runner.work()) for _ in range(config.concurrency)]
+            await stop.wait()
+            for task in side:
+                task.cancel()
 
 
 if __name__ == "__main__":

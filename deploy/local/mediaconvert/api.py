@@ -47,17 +47,23 @@ async def health(_: web.Request) -> web.Response:
 
 @routes.post(f"{VERSION}/jobs")
 async def create_job(request: web.Request) -> web.Response:
-    body = await _body(request)
+    try:
+        body = json.loads(await request.read())
+    except ValueError:
+        raise errors.bad_request("The request body is not JSON.") from None
     asked = _checked("CreateJob", body)
     config, store = request.app[CONFIG], request.app[STORE]
     if asked.queue not in {None, "Default", config.queue_arn}:
         raise errors.not_found(f"The queue {asked.queue} does not exist.")
     fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    job = _repeated(store, asked.client_request_token, fingerprint)
+    token = asked.client_request_token
+    job = store.by_token(token, time.time() - TOKEN_LIFE) if token else None
+    if job and job.fingerprint != fingerprint:
+        raise errors.conflict("The client request token was used less than a minute ago for another request.")
     if job is None:
         job = Job(
             job_id=new_job_id(),
-            token=asked.client_request_token,
+            token=token,
             fingerprint=fingerprint,
             role=asked.role,
             settings=asked.settings,
@@ -140,13 +146,6 @@ def _query(request: web.Request, shape: Shape | None) -> dict[str, Any]:
     return found
 
 
-async def _body(request: web.Request) -> Any:
-    try:
-        return json.loads(await request.read())
-    except ValueError:
-        raise errors.bad_request("The request body is not JSON.") from None
-
-
 def _checked(name: str, body: Any) -> JobRequest:
     """Raises RefusedError with everything that is wrong, in one message."""
     shape = operation(name).input_shape
@@ -156,13 +155,6 @@ def _checked(name: str, body: Any) -> JobRequest:
     if refused := problems(asked):
         raise errors.bad_request(" | ".join(refused))
     return asked
-
-
-def _repeated(store: JobStore, token: str | None, fingerprint: str) -> Job | None:
-    former = store.by_token(token, time.time() - TOKEN_LIFE) if token else None
-    if former and former.fingerprint != fingerprint:
-        raise errors.conflict("The client request token was used less than a minute ago for another request.")
-    return former
 
 
 def _queue(app: web.Application) -> dict[str, Any]:

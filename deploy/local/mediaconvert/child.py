@@ -53,7 +53,10 @@ async def run(argv: Sequence[str], *, cwd: Path, deadline: float, on_line: Calla
     except TimeoutError:
         raise DeadlineError(f"{Path(argv[0]).name} took longer than {deadline:.0f} s") from None
     finally:
-        await _end(process)
+        # The group outlives its leader when that one was killed alone, so it is killed either way.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.shield(process.wait())
     return Finished(process.returncode or 0, complaints.result().decode(errors="replace"))
 
 
@@ -89,10 +92,3 @@ async def _tail(stream: asyncio.StreamReader) -> bytes:
     while chunk := await stream.read(8192):
         kept = (kept + chunk)[-STDERR_TAIL:]
     return kept
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    # The group outlives its leader when that one was killed alone, so it is killed either way.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await asyncio.shield(process.wait())

@@ -49,7 +49,9 @@ def _graph(outputs: list[OutputPlan], turn: int, tone_map: str) -> str:
     # V picks the first stream that is no cover picture.
     branches = [f"[0:V:0]{ROTATIONS[turn]}split={len(outputs)}{ends}"]
     for number, output in enumerate(outputs):
-        branches.append(f"[s{number}]{_before(output, tone_map)}{_branch(output)}[{output.local}]")
+        deinterlace = "bwdif=mode=send_frame:deint=interlaced," if output.video and output.video.deinterlace else ""
+        mapped = tone_map if output.video and output.video.tone_map else ""
+        branches.append(f"[s{number}]{deinterlace}{mapped}{_branch(output)}[{output.local}]")
     return ";".join(branches)
 
 
@@ -77,13 +79,6 @@ def _padded(padding: Padding | None, *, constant: bool) -> str:
     return f"{rate}{before}stop=-1:stop_mode=add:color=black,trim=end={padding.until:.3f},"
 
 
-def _before(output: OutputPlan, tone_map: str) -> str:
-    if output.video is None:
-        return ""
-    deinterlace = "bwdif=mode=send_frame:deint=interlaced," if output.video.deinterlace else ""
-    return deinterlace + (tone_map if output.video.tone_map else "")
-
-
 def _scale(picture: Picture, *, full_range: bool) -> str:
     target = f"out_range={'pc' if full_range else 'tv'}"
     if picture.fit == "exact":
@@ -106,7 +101,9 @@ def _output(output: OutputPlan, source: Source) -> list[str]:
         argv += _aac(output.audio, source)
     if isinstance(output.video, Capture):
         return argv + _stills(output, output.video)
-    return argv + (_hls(output) if output.segment_length else _mp4(output))
+    if output.segment_length:
+        return argv + _hls(output)
+    return [*argv, "-movflags", "+faststart", "-f", "mp4", f"{output.local}.mp4"]
 
 
 def _h264(video: Video) -> list[str]:
@@ -124,29 +121,24 @@ def _h264(video: Video) -> list[str]:
 def _aac(audio: Audio, source: Source) -> list[str]:
     argv = ["-map", f"0:a:{audio.track}", "-c:a", "aac", "-profile:a", "aac_low", "-b:a", str(audio.bitrate)]
     argv += ["-ar", str(audio.sample_rate), "-ac", str(audio.channels)]
-    filters = [_pan(audio)] if audio.gains else []
+    filters = []
+    if audio.gains:
+        gains = (enumerate(row) for row in audio.gains)
+        rows = ["+".join(f"{10 ** (gain / 20):.5f}*c{channel}" for channel, gain in row) for row in gains]
+        filters.append("|".join([f"pan={audio.channels}c", *(f"c{channel}={row}" for channel, row in enumerate(rows))]))
     if source.video is not None:
         # Gaps become silence, so that sound stays with its picture; so does what is missing before it. That is only
         # asked for then: where the channels change in the middle, ffmpeg begins all filters anew, and fills up again.
         late = source.audio[audio.track].start_time - source.begins > LATE
         filters.append(f"aresample=async=1{':first_pts=0' if late else ''}")
-    if audio.lasts and _ends_early(audio, source):
+    # Not filled up without need: where the channels change in the middle, it would be twice.
+    end = source.audio[audio.track].end
+    if audio.lasts and (not end or audio.lasts - (end - source.begins) > APART):
         filters.append(f"apad=whole_dur={audio.lasts:.3f}")
     if audio.lasts and source.mov:
         # Outside MP4 nothing says for certain how long a picture lasts: what there is of sound is kept.
         filters.append(f"atrim=end={audio.lasts:.3f}")
     return argv + (["-af", ",".join(filters)] if filters else [])
-
-
-def _ends_early(audio: Audio, source: Source) -> bool:
-    """Whether sound must be filled up: where the channels change in the middle, it would be twice."""
-    end = source.audio[audio.track].end
-    return not end or audio.lasts - (end - source.begins) > APART
-
-
-def _pan(audio: Audio) -> str:
-    rows = ["+".join(f"{10 ** (gain / 20):.5f}*c{channel}" for channel, gain in enumerate(row)) for row in audio.gains]
-    return f"pan={audio.channels}c|" + "|".join(f"c{channel}={row}" for channel, row in enumerate(rows))
 
 
 def _hls(output: OutputPlan) -> list[str]:
@@ -155,10 +147,6 @@ def _hls(output: OutputPlan) -> list[str]:
         *("-hls_flags", "independent_segments", "-start_number", str(FIRST_SEGMENT)),
         *("-hls_segment_filename", f"{output.local}_%05d.ts", f"{output.local}.m3u8"),
     ]
-
-
-def _mp4(output: OutputPlan) -> list[str]:
-    return ["-movflags", "+faststart", "-f", "mp4", f"{output.local}.mp4"]
 
 
 def _stills(output: OutputPlan, capture: Capture) -> list[str]:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
@@ -49,32 +49,22 @@ class Delivery:
         """Until cancelled."""
         while True:
             self._nudged.clear()
-            await self._send_due()
-            await self._rest()
-
-    async def _send_due(self) -> None:
-        held: set[str] = set()
-        for event in self._store.due_events(BATCH):
-            # After one that could not be sent, the later ones of its job wait, too.
-            if event.job_id not in held and not await self._attempt(event):
-                held.add(event.job_id)
-
-    async def _rest(self) -> None:
-        due = self._store.next_due()
-        try:
-            async with asyncio.timeout(None if due is None else max(0.0, due - time.time())):
-                await self._nudged.wait()
-        except TimeoutError:
-            return
-
-    async def _attempt(self, event: PendingEvent) -> bool:
-        try:
-            await self._send(event)
-        except (BotoCoreError, ClientError, UndeliveredError, OSError) as error:
-            self._again(event, error)
-            return False
-        self._store.drop(event)
-        return True
+            held: set[str] = set()
+            for event in self._store.due_events(BATCH):
+                # After one that could not be sent, the later ones of its job wait, too.
+                if event.job_id in held:
+                    continue
+                try:
+                    await self._send(event)
+                except (BotoCoreError, ClientError, UndeliveredError, OSError) as error:
+                    self._again(event, error)
+                    held.add(event.job_id)
+                else:
+                    self._store.drop(event)
+            due = self._store.next_due()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if due is None else max(0.0, due - time.time())):
+                    await self._nudged.wait()
 
     def _again(self, event: PendingEvent, error: Exception) -> None:
         age = time.time() - event.created_at
@@ -90,8 +80,10 @@ class Delivery:
         self._store.postpone(event, time.time() + delay)
 
     async def _send(self, event: PendingEvent) -> None:
-        arns = [arn for rule in await self._matching_rules(event.envelope) for arn in await self._targets(rule)]
-        queues = [arn for arn in arns if arn.split(":")[2] == "sqs"]
+        queues: list[str] = []
+        for rule in await self._matching_rules(event.envelope):
+            targets = (await self._events.list_targets_by_rule(Rule=rule))["Targets"]
+            queues += [target["Arn"] for target in targets if target["Arn"].split(":")[2] == "sqs"]
         if not queues:
             raise UndeliveredError("no enabled rule with a queue as its target matches")
         for arn in queues:
@@ -110,9 +102,6 @@ class Delivery:
                 if answer["Result"]:
                     names.append(rule["Name"])
         return names
-
-    async def _targets(self, rule: str) -> list[str]:
-        return [target["Arn"] for target in (await self._events.list_targets_by_rule(Rule=rule))["Targets"]]
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deploy.local.mediaconvert.config import Config
-from deploy.local.mediaconvert.job import GroupDetail, Job, OutputDetail, Phase
+from deploy.local.mediaconvert.job import Job, OutputDetail, Phase
 from deploy.local.mediaconvert.probe import Source, Stream
 
 type Envelope = dict[str, Any]
@@ -47,7 +47,11 @@ def status_update(job: Job, config: Config) -> Envelope:
 
 def complete(job: Job, config: Config) -> Envelope:
     warnings = {"warnings": [{"code": 0, "count": len(job.warnings)}]} if job.warnings else {}
-    groups = [_group(group) for group in job.groups]
+    groups = [
+        {"type": group.kind, "outputDetails": [_output(output) for output in group.outputs]}
+        | ({"playlistFilePaths": list(group.playlists)} if group.playlists else {})
+        for group in job.groups
+    ]
     return _envelope(job, config, "COMPLETE", outputGroupDetails=groups, paddingInserted=0, **warnings)
 
 
@@ -92,11 +96,6 @@ def _video_input(stream: Stream) -> dict[str, Any]:
         "sar": f"{stream.sample_aspect_ratio.numerator}:{stream.sample_aspect_ratio.denominator}",
         "streamId": 1,
     }
-
-
-def _group(group: GroupDetail) -> dict[str, Any]:
-    playlists = {"playlistFilePaths": list(group.playlists)} if group.playlists else {}
-    return {"type": group.kind, "outputDetails": [_output(output) for output in group.outputs], **playlists}
 
 
 def _output(output: OutputDetail) -> dict[str, Any]:

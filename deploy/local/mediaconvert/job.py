@@ -111,11 +111,17 @@ def job_view(job: Job, config: Config) -> dict[str, Any]:
             "FinishTime": job.finished_at and round(job.finished_at),
         },
         "OutputGroupDetails": [
-            {"OutputDetails": [_output_view(output) for output in group.outputs]} for group in job.groups
+            {
+                "OutputDetails": [
+                    {
+                        "DurationInMs": output.duration_ms,
+                        "VideoDetails": {"WidthInPx": output.width, "HeightInPx": output.height}
+                        if output.width
+                        else None,
+                    }
+                    for output in group.outputs
+                ]
+            }
+            for group in job.groups
         ],
     }
-
-
-def _output_view(output: OutputDetail) -> dict[str, Any]:
-    video = {"WidthInPx": output.width, "HeightInPx": output.height} if output.width else None
-    return {"DurationInMs": output.duration_ms, "VideoDetails": video}

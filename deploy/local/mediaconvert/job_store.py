@@ -129,7 +129,8 @@ class JobStore:
         ).fetchall()
         shown = rows[: wanted.limit]
         more = len(rows) > len(shown)
-        return Page(tuple(Job.model_validate_json(body) for _, body in shown), _encode(shown[-1][0]) if more else None)
+        token = base64.urlsafe_b64encode(str(shown[-1][0]).encode()).decode() if more else None
+        return Page(tuple(Job.model_validate_json(body) for _, body in shown), token)
 
     def due_events(self, limit: int) -> Sequence[PendingEvent]:
         rows = self._db.execute(
@@ -162,10 +163,6 @@ class JobStore:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-
-
-def _encode(seq: int) -> str:
-    return base64.urlsafe_b64encode(str(seq).encode()).decode()
 
 
 def _decode(token: str) -> int:

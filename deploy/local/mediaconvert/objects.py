@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 from types_aiobotocore_s3 import S3Client
@@ -70,14 +69,14 @@ async def put_all(s3: S3Client, stages: Sequence[Sequence[Upload]]) -> None:
 async def _put(s3: S3Client, upload: Upload, room: asyncio.Semaphore) -> None:
     async with room:
         try:
-            with _opened(upload.content) as body:
+            content = upload.content
+            with io.BytesIO(content.encode()) if isinstance(content, str) else content.open("rb") as body:
                 await s3.put_object(Bucket=upload.bucket, Key=upload.key, Body=body, ContentType=upload.content_type)
         except (ClientError, BotoCoreError, OSError) as error:
-            raise _unwritable(upload.address, error) from error
-
-
-def _opened(content: Path | str) -> BinaryIO:
-    return io.BytesIO(content.encode()) if isinstance(content, str) else content.open("rb")
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
+            code = {403: errors.ACCESS_DENIED, 404: errors.MISSING}.get(status, errors.WRITE_FAILED)
+            message = f"Unable to write to output file [{upload.address}]: [Failed to write data: {error}]"
+            raise errors.JobFailedError(code, message) from error
 
 
 def _unreadable(address: str, error: ClientError) -> errors.JobFailedError:
@@ -89,10 +88,3 @@ def _unreadable(address: str, error: ClientError) -> errors.JobFailedError:
         reason = f"Can't read input stream: [Failed to read data: Access denied to [{address}]]"
         return errors.unopenable(errors.ACCESS_DENIED, address, reason)
     return errors.JobFailedError(errors.UNKNOWN, f"Failed to read [{address}]: {error}")
-
-
-def _unwritable(address: str, error: Exception) -> errors.JobFailedError:
-    message = f"Unable to write to output file [{address}]: [Failed to write data: {error}]"
-    status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
-    codes = {403: errors.ACCESS_DENIED, 404: errors.MISSING}
-    return errors.JobFailedError(codes.get(status, errors.WRITE_FAILED), message)

@@ -60,7 +60,15 @@ def _hls(group: GroupPlan, folder: Path) -> _Group:
         for rendition in renditions
         for segment in rendition.segments
     ]
-    details = tuple(_rendition_detail(group, rendition) for rendition in renditions)
+    details = tuple(
+        _detail(
+            rendition.plan,
+            [f"s3://{group.bucket}/{_beside(rendition.plan, rendition.file_name)}"],
+            rendition.duration,
+            rendition.average_bitrate,
+        )
+        for rendition in renditions
+    )
     return _Group(GroupDetail(kind=group.kind, playlists=(master.address,), outputs=details), media, written, [master])
 
 
@@ -71,11 +79,6 @@ def _playlists(group: GroupPlan, rendition: playlists.Rendition) -> list[Upload]
         text = playlists.iframe_playlist(rendition)
         written.append(_upload(group, _beside(plan, rendition.iframe_file_name), text))
     return written
-
-
-def _rendition_detail(group: GroupPlan, rendition: playlists.Rendition) -> OutputDetail:
-    address = f"s3://{group.bucket}/{_beside(rendition.plan, rendition.file_name)}"
-    return _detail(rendition.plan, [address], rendition.duration, rendition.average_bitrate)
 
 
 async def _files(ffprobe: str, group: GroupPlan, source: Source, folder: Path) -> _Group:
@@ -90,7 +93,11 @@ async def _files(ffprobe: str, group: GroupPlan, source: Source, folder: Path) -
         else:
             file = _upload(group, f"{output.name}.{output.extension}", folder / f"{output.local}.mp4", output)
             media.append(file)
-            details.append(await _file_detail(ffprobe, output, file))
+            path = Path(file.content)
+            duration = await duration_of(ffprobe, path)
+            size = (await asyncio.to_thread(path.stat)).st_size
+            bitrate = round(size * 8 / duration) if duration else None
+            details.append(_detail(output, [file.address], duration, bitrate))
     return _Group(GroupDetail(kind=group.kind, playlists=(), outputs=tuple(details)), media, [], [])
 
 
@@ -102,14 +109,6 @@ def _stills(group: GroupPlan, output: OutputPlan, folder: Path) -> list[Upload]:
         _upload(group, f"{output.name}{file.name.removeprefix(output.local)[:-3]}{output.extension}", file, output)
         for file in files
     ]
-
-
-async def _file_detail(ffprobe: str, output: OutputPlan, file: Upload) -> OutputDetail:
-    path = Path(file.content)
-    duration = await duration_of(ffprobe, path)
-    size = (await asyncio.to_thread(path.stat)).st_size
-    bitrate = round(size * 8 / duration) if duration else None
-    return _detail(output, [file.address], duration, bitrate)
 
 
 def _detail(plan: OutputPlan, paths: Sequence[str], duration: float, bitrate: int | None) -> OutputDetail:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote
 
@@ -98,8 +97,11 @@ def master_playlist(group: GroupPlan, renditions: Sequence[Rendition]) -> str:
 
 
 def _attributes(rendition: Rendition) -> str:
+    # RFC 8216, 4.3.4.2: of any run of segments between 0.5 and 1.5 target durations; a short last one is left out.
+    half = max(segment.duration for segment in rendition.segments) / 2
+    peak = math.ceil(max(s.size * 8 / s.duration for s in rendition.segments if s.duration >= half))
     parts = [
-        f"BANDWIDTH={max(_peak(rendition), rendition.average_bitrate)}",
+        f"BANDWIDTH={max(peak, rendition.average_bitrate)}",
         f"AVERAGE-BANDWIDTH={rendition.average_bitrate}",
         f'CODECS="{",".join(_codecs(rendition))}"',
     ]
@@ -132,19 +134,9 @@ def _iframe_durations(rendition: Rendition) -> list[float]:
         raise ValueError(f"{rendition.plan.name} has no key frames")
     ends = [*times[1:], times[0] + rendition.duration]
     # A clip may end within half a frame of its last key frame; a duration of nothing would be no frame.
-    shortest = 1 / float(_rate(rendition))
-    return [max(end - start, shortest) for start, end in zip(times, ends, strict=True)]
-
-
-def _rate(rendition: Rendition) -> Fraction:
     video = rendition.plan.video
-    return video.rate if isinstance(video, Video) else Fraction(1)
-
-
-def _peak(rendition: Rendition) -> int:
-    """RFC 8216, 4.3.4.2: of any run of segments between 0.5 and 1.5 target durations; a short last one is left out."""
-    half = max(segment.duration for segment in rendition.segments) / 2
-    return math.ceil(max(s.size * 8 / s.duration for s in rendition.segments if s.duration >= half))
+    shortest = 1 / float(video.rate) if isinstance(video, Video) else 1.0
+    return [max(end - start, shortest) for start, end in zip(times, ends, strict=True)]
 
 
 def _codecs(rendition: Rendition) -> list[str]:

@@ -193,16 +193,12 @@ async def _ask(argv: list[str], folder: Path, address: str) -> _Answer:
     except child.DeadlineError as error:
         raise errors.JobFailedError(errors.TIMED_OUT, str(error)) from None
     if finished.status:
-        raise _unreadable(finished.stderr, address)
+        if "moov atom not found" in finished.stderr:
+            raise errors.unopenable(errors.BROKEN_STRUCTURE, address, "no moov box found in file")
+        if "error reading header" in finished.stderr or "contradictionary" in finished.stderr:
+            raise errors.unopenable(errors.BROKEN_STRUCTURE, address, "invalid container headers")
+        raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container")
     try:
         return _Answer.model_validate(json.loads("\n".join(lines)))
     except (ValidationError, ValueError):
         raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container") from None
-
-
-def _unreadable(stderr: str, address: str) -> errors.JobFailedError:
-    if "moov atom not found" in stderr:
-        return errors.unopenable(errors.BROKEN_STRUCTURE, address, "no moov box found in file")
-    if "error reading header" in stderr or "contradictionary" in stderr:
-        return errors.unopenable(errors.BROKEN_STRUCTURE, address, "invalid container headers")
-    return errors.unopenable(errors.UNREADABLE, address, "No parser found for container")

@@ -12,7 +12,7 @@ from deploy.local.mediaconvert import errors, events
 from deploy.local.mediaconvert.config import Config
 from deploy.local.mediaconvert.delivery import Delivery
 from deploy.local.mediaconvert.events import Envelope
-from deploy.local.mediaconvert.job import UNFINISHED, GroupDetail, Job, Phase, Status
+from deploy.local.mediaconvert.job import UNFINISHED, Job, Phase, Status
 from deploy.local.mediaconvert.job_store import JobStore
 from deploy.local.mediaconvert.probe import Source
 from deploy.local.mediaconvert.transcoder import Transcoder
@@ -79,15 +79,11 @@ class Runner:
             try:
                 await asyncio.wait([task])
             finally:
-                await self._stop(task)
+                # The job's children are dead and its folder is gone after this; an unforeseen error goes on.
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(task)
                 del self._running[job_id]
-
-    @staticmethod
-    async def _stop(task: asyncio.Task[None]) -> None:
-        """The job's children are dead and its folder is gone when this returns; an unforeseen error goes on."""
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
 
     async def _run(self, job_id: str) -> None:
         folder = self._work / job_id
@@ -107,13 +103,11 @@ class Runner:
             log.exception("job_crashed", job_id=job_id)
             self._fail(progress.job, errors.JobFailedError(errors.UNKNOWN, f"Unknown error: {error!r}"))
         else:
-            self._complete(progress.job, groups)
+            over = {"status": Status.COMPLETE, "percent": 100, "finished_at": time.time(), "groups": groups}
+            done = progress.job.but(**over)
+            self._record(done, events.complete(done, self._config))
         finally:
             await asyncio.to_thread(shutil.rmtree, folder)
-
-    def _complete(self, job: Job, groups: tuple[GroupDetail, ...]) -> None:
-        done = job.but(status=Status.COMPLETE, percent=100, finished_at=time.time(), groups=groups)
-        self._record(done, events.complete(done, self._config))
 
     def _fail(self, job: Job, error: errors.JobFailedError) -> None:
         over = job.but(status=Status.ERROR, error_code=error.code, error_message=error.message, finished_at=time.time())

@@ -54,7 +54,9 @@ class Transcoder:
         complaints = await self._transcode(plan, source, folder, progress)
         made = await outputs.collect(self.config.ffprobe, plan, source, folder)
         size = (await asyncio.to_thread(source_path.stat)).st_size
-        self._check_length(made, source, complaints, size)
+        if made.duration < LEAST_MADE * source.duration or CUT_SHORT.search(complaints):
+            message = f"Demuxer: [ReadPacketData File read failed - end of file hit at length [{size}]."
+            raise errors.JobFailedError(errors.TRUNCATED, f"{message} Is file truncated?]")
         progress.phase(Phase.UPLOADING, TRANSCODED)
         await objects.put_all(self.s3, made.uploads)
         return made.groups
@@ -69,22 +71,20 @@ class Transcoder:
         except child.DeadlineError as error:
             message = f"An internal error has occurred and your job timed out: {error}"
             raise errors.JobFailedError(errors.TIMED_OUT, message) from None
-        if finished.status:
-            raise _broken(finished)
-        return finished.stderr
+        if not finished.status:
+            return finished.stderr
+        last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+        if CUT_SHORT.search(finished.stderr):
+            raise errors.JobFailedError(errors.TRUNCATED, f"Demuxer: [{last}]. Is file truncated?")
+        if ffmpeg_fault.DAMAGED.search(finished.stderr):
+            raise errors.JobFailedError(errors.BROKEN_STRUCTURE, f"Demuxer: [{last}]")
+        raise errors.JobFailedError(errors.UNKNOWN, f"Unknown error [{finished.status}]: {last}")
 
     async def _tone_map(self, folder: Path) -> str:
         filters: list[str] = []
         argv = [self.config.ffmpeg, "-hide_banner", "-filters"]
         await child.run(argv, cwd=folder, deadline=DEADLINE, on_line=lambda line: filters.extend(line.split()[1:2]))
         return command.TONE_MAPS["zscale" if "zscale" in filters else "scale"]
-
-    @staticmethod
-    def _check_length(made: outputs.Made, source: Source, complaints: str, size: int) -> None:
-        too_short = source.duration and made.duration < LEAST_MADE * source.duration
-        if too_short or CUT_SHORT.search(complaints):
-            message = f"Demuxer: [ReadPacketData File read failed - end of file hit at length [{size}]."
-            raise errors.JobFailedError(errors.TRUNCATED, f"{message} Is file truncated?]")
 
 
 def _watch(source: Source, progress: Progress) -> Callable[[str], None]:
@@ -96,12 +96,3 @@ def _watch(source: Source, progress: Progress) -> Callable[[str], None]:
         progress.phase(Phase.TRANSCODING, PROBED + int(share * (TRANSCODED - PROBED)))
 
     return on_line
-
-
-def _broken(finished: child.Finished) -> errors.JobFailedError:
-    last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-    if CUT_SHORT.search(finished.stderr):
-        return errors.JobFailedError(errors.TRUNCATED, f"Demuxer: [{last}]. Is file truncated?")
-    if ffmpeg_fault.DAMAGED.search(finished.stderr):
-        return errors.JobFailedError(errors.BROKEN_STRUCTURE, f"Demuxer: [{last}]")
-    return errors.JobFailedError(errors.UNKNOWN, f"Unknown error [{finished.status}]: {last}")
