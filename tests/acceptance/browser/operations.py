@@ -86,7 +86,7 @@ def _consumer(
     now: datetime, name: str, seconds: float, breakers: list[str] | None = None, phase: str = "running"
 ) -> ConsumerOut:
     return ConsumerOut(
-        id=name,
+        consumer_id=name,
         started_at=now - timedelta(hours=30),
         seen_at=now - timedelta(seconds=seconds),
         seconds=seconds,
