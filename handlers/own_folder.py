@@ -5,13 +5,16 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+MARKER = ".docfliq-media"
+"""A file in each folder of ours: somebody else's may have a name like ours."""
 
 _LOOK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -20,12 +23,13 @@ _LOOK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def own_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A new, empty, private folder below `parent` (else where the platform keeps such), gone afterwards. Blocks.
 
-    First it removes those of the same `prefix` and user whose process is gone. The owner holds a lock on the folder
-    itself, which the kernel takes back whatever ends the process; no child inherits it. Raises OSError.
+    First it removes those of the same `prefix` and user that hold our marker and whose process is gone. The owner
+    holds a lock on the folder itself, which the kernel takes back whatever ends the process; no child inherits it.
+    Raises OSError.
     """
     where = parent or Path(gettempdir())
-    for left in where.glob(f"{prefix}*"):
-        _remove_left(left)
+    for marker in where.glob(f"{prefix}*/{MARKER}"):
+        _remove_left(marker.parent)
     folder, lock = _new(prefix, where)
     try:
         yield folder
@@ -35,14 +39,12 @@ def own_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 
 def _new(prefix: str, where: Path) -> tuple[Path, int]:
-    """A folder and the descriptor that holds its lock. Another that starts may take it for left until it is locked."""
-    while True:
-        folder = Path(mkdtemp(prefix=prefix, dir=where))
-        with suppress(FileNotFoundError):
-            lock = os.open(folder, _LOOK)
-            if _locked(lock) and folder.exists():
-                return folder, lock
-            os.close(lock)
+    """A folder, and the descriptor that holds its lock. It is marked last: before, nobody would take it for left."""
+    folder = Path(mkdtemp(prefix=prefix, dir=where))
+    lock = os.open(folder, _LOOK)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / MARKER).touch()
+    return folder, lock
 
 
 def _locked(descriptor: int) -> bool:

@@ -63,10 +63,18 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _clamd_addresses(value: str) -> str:
-    addresses = [urlsplit(address.strip()) for address in value.split(",")]
-    if not all((a.scheme == "tcp" and a.hostname and a.port) or (a.scheme == "unix" and a.path) for a in addresses):
-        raise ValueError("must be tcp://host:port or unix:///path, or several of them, comma-separated")
+    if not all(_is_clamd_address(urlsplit(address.strip())) for address in value.split(",")):
+        raise ValueError(
+            "must be tcp://host:port or unix:///path, or several of them, comma-separated;"
+            " in a path # is written %23, ? %3F, a comma %2C and % %25"
+        )
     return value
+
+
+def _is_clamd_address(parts: SplitResult) -> bool:
+    if parts.scheme == "unix":
+        return bool(parts.path) and not (parts.netloc or parts.query or parts.fragment)
+    return parts.scheme == "tcp" and bool(parts.hostname and parts.port)
 
 
 def postgres_dsn(value: str) -> str:

@@ -97,11 +97,12 @@ async def postgres(postgres_server: Postgres) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 async def clamd(tmp_path_factory: pytest.TempPathFactory, logs: Path) -> AsyncIterator[Scanner]:
     folder = tmp_path_factory.mktemp("clamav")
-    started = await clamav.start(folder, logs, clamav.write_test_signatures(folder / "signatures"))
-    try:
-        yield Scanner(started.address, started.child.pid)
-    finally:
-        await started.stop()
+    with clamav.prepare(folder, clamav.write_test_signatures(folder / "signatures")) as prepared:
+        started = await prepared.launch(logs)
+        try:
+            yield Scanner(prepared.address, started.pid)
+        finally:
+            await started.stop()
 
 
 @dataclass(frozen=True, slots=True)

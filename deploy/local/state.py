@@ -8,23 +8,50 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from deploy.local.emulator import SAVED_MARK
 from deploy.local.ports import Ports
 
 DEFAULT_FOLDER = ".local"
+MARKER = ".docfliq-media-state"
+MARKER_TEXT = "The embedded stack of Docfliq media keeps its state here. Delete the folder while no stack runs.\n"
+LEGACY_NAMES = {
+    *("clamav", "emulator", "logs", "mediaconvert", "postgres", "tmp"),
+    *("intact", "lock", "running.json", "running.new", "secrets.json", "secrets.new"),
+    *("settings.env", "settings.new", "users"),
+}
+"""Everything that versions without a marker put into the folder."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class StateInUseError(Exception):
     """Another stack runs on this state folder."""
 
 
+class ForeignFolderError(Exception):
+    """The folder holds somebody's files; the message names it and says what to do."""
+
+
+class LastStop(StrEnum):
+    """How the last stack on this folder ended, and so what can be done with its data."""
+
+    CLEAN = "clean"
+    """Emulator and database were stopped in order, or there is no data yet."""
+    KILLED = "killed"
+    """They were killed, but what both had written is there: the services cope with work that is done twice."""
+    DOUBTFUL = "doubtful"
+    """The machine ended too and nothing was flushed to its disk, or the emulator had not saved anything yet."""
+
+
 class Secrets(BaseModel):
     """What is made once per state folder. None of it protects anything but a laptop's loopback."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     jwt_secret: str
     callback_secret: str
@@ -57,33 +84,75 @@ class State:
         self._running = self.root / "running.json"
         self._secrets = self.root / "secrets.json"
         self._intact = self.root / "intact"
+        self._boot = self.root / "boot"
+        self._marker = self.root / MARKER
+
+    def claim(self) -> None:
+        """Mark the folder as ours; it is made where it is missing. Raises ForeignFolderError, having changed nothing.
+
+        Only what was empty, or has our marker already, is ever written to: data below it is deleted without asking.
+        """
+        if self._is_ours():
+            return
+        found = sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
+        if found and not self._is_legacy(found):
+            raise ForeignFolderError(
+                f"MEDIA_LOCAL_STATE={self.root} holds files that are not the stack's ({', '.join(found[:3])}"
+                f"{', …' if len(found) > 3 else ''}): name an empty folder, or one that does not exist."  # noqa: PLR2004
+                " If an earlier version kept its state there, delete it"
+            )
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._marker.write_text(MARKER_TEXT)
+
+    def _is_ours(self) -> bool:
+        return self._marker.is_file()
+
+    def _is_legacy(self, found: list[str]) -> bool:
+        """Whether a version without a marker made the folder: no other name is in it, and the secrets are ours."""
+        if not LEGACY_NAMES.issuperset(found) or not self._secrets.is_file():
+            return False
+        try:
+            Secrets.model_validate_json(self._secrets.read_bytes())
+        except ValidationError:
+            return False
+        return True
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Own the folder until the end of the block. Raises StateInUseError.
+    def held(self) -> Iterator[int]:
+        """Own the folder until the end of the block; gives the lock's descriptor, for parts that may outlive us.
 
-        The kernel drops the lock when its process dies, so a number in a file is never taken for a living stack.
+        The kernel drops the lock when all who have the descriptor are dead, so a number in a file is never taken for
+        a living stack. Raises StateInUseError and ForeignFolderError.
         """
-        self.logs.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as file:
+        self.claim()
+        self.logs.mkdir(exist_ok=True)
+        with self._lock.open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise StateInUseError(f"a stack already runs on {self.root}") from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
             try:
-                yield
+                yield file.fileno()
             finally:
                 self._running.unlink(missing_ok=True)
 
+    def is_orphaned(self) -> bool:
+        """Whether the stack itself was killed, and some of its parts still hold the folder."""
+        return self.is_held() and not _is_alive(self._lock.read_text())
+
     def running(self) -> Running | None:
         """The stack that holds this folder now, if it is up."""
-        if not self.is_held() or not self._running.is_file():
+        if not self.is_held() or self.is_orphaned() or not self._running.is_file():
             return None
         return Running.model_validate_json(self._running.read_text())
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """Keep whoever started the stack from stopping it until the end of the block."""
+        """Keep whoever started the stack from stopping it until the end of the block. Raises ForeignFolderError."""
+        self.claim()
         with self._users.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
@@ -94,7 +163,7 @@ class State:
 
     def is_held(self) -> bool:
         """Whether a stack runs on this folder, or starts, or stops."""
-        return _is_locked(self._lock)
+        return self._is_ours() and _is_locked(self._lock)
 
     def announce(self, ports: Ports, api_url: str, settings: Mapping[str, str]) -> None:
         """Tell other commands that the stack is up."""
@@ -118,12 +187,18 @@ class State:
             _write_private(self._secrets, made.model_dump_json())
         return Secrets.model_validate_json(self._secrets.read_text())
 
-    def begin(self) -> bool:
-        """Whether the last stop was clean, or there is nothing yet. From here on it is unclean until `finish`."""
+    def begin(self) -> LastStop:
+        """Tell how the last stop was. From here on it is not a clean one until `finish`."""
         fresh = not self.emulator.exists() and not self.postgres.exists()
-        intact = self._intact.exists()
+        is_clean = fresh or self._intact.exists()
+        boot = BOOT_ID.read_text() if BOOT_ID.exists() else ""
+        is_same_boot = bool(boot) and self._boot.is_file() and self._boot.read_text() == boot
         self._intact.unlink(missing_ok=True)
-        return fresh or intact
+        self._boot.write_text(boot)
+        if is_clean:
+            return LastStop.CLEAN
+        has_saved = (self.emulator / SAVED_MARK).exists()
+        return LastStop.KILLED if is_same_boot and has_saved else LastStop.DOUBTFUL
 
     def finish(self) -> None:
         """Note that the emulator and the database were both stopped in order, so that they match."""
@@ -141,6 +216,16 @@ def _quoted(value: str) -> str:
     return '"' + re.sub(r'([\\"$`])', r"\\\1", value) + '"'
 
 
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # somebody else's, so it lives
+        return True
+    return True
+
+
 def _is_locked(path: Path) -> bool:
     if not path.is_file():
         return False
@@ -156,7 +241,7 @@ def _write_private(path: Path, text: str) -> None:
     """Write a file that only its owner reads, whole or not at all."""
     temporary = path.with_suffix(".new")
     temporary.touch(mode=0o600)
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # a path may be in it, in any bytes
     temporary.replace(path)
 
 

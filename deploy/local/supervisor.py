@@ -58,6 +58,11 @@ class Service:
         if self._child is not None:
             await self._child.stop()
 
+    def kill(self) -> None:
+        """End it at once, for `stop` to find it ended."""
+        if self._child is not None:
+            self._child.kill()
+
 
 class Supervisor:
     """Watches over what was started, from its making to `stop`."""

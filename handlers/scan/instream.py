@@ -5,12 +5,13 @@ and writes 1 KiB chunks.
 """
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from media.errors import Dependency, UnavailableError
 
@@ -39,16 +40,16 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """From `tcp://host:port` or `unix:///path`. Raises ValueError for anything else."""
+        """From `tcp://host:port` or `unix:///path`, the path percent-encoded. Raises ValueError for anything else."""
         parts = urlsplit(url)
-        if parts.scheme == "unix" and parts.path:
-            return cls(path=parts.path)
+        if parts.scheme == "unix" and parts.path and not (parts.netloc or parts.query or parts.fragment):
+            return cls(path=os.fsdecode(unquote_to_bytes(parts.path)))
         if parts.scheme == "tcp" and parts.hostname and parts.port:
             return cls(parts.hostname, parts.port)
         raise ValueError(f"not a clamd address: {url!r}")
 
     def __str__(self) -> str:
-        return f"unix://{self.path}" if self.path else f"tcp://{self.host}:{self.port}"
+        return f"unix://{quote(os.fsencode(self.path))}" if self.path else f"tcp://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

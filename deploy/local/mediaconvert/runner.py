@@ -39,8 +39,11 @@ class Runner:
 
     def recover(self) -> None:
         """Queue again what a former process left, and remove what it left on disk. Call before the first `work()`."""
-        shutil.rmtree(self._work, ignore_errors=True)
-        self._work.mkdir(mode=0o700, parents=True)
+        self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in self._work.iterdir():
+            with suppress(errors.RefusedError):
+                self._store.get(folder.name)  # no job of ours, no folder of ours
+                shutil.rmtree(folder, ignore_errors=True)
         for job in self._store.unfinished():
             if job.status is Status.SUBMITTED:
                 self._waiting.put_nowait(job.job_id)
