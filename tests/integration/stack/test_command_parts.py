@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from deploy.local import child, ports, postgres
+from deploy.local import state as state_module
 from deploy.local.announcement import announce
 from deploy.local.child import Child, PartError, Program
+from deploy.local.emulator import SAVED_MARK
 from deploy.local.ports import HOST, PortError, free_port
-from deploy.local.state import State, StateInUseError
+from deploy.local.state import MARKER, ForeignFolderError, LastStop, State, StateInUseError
 from deploy.local.supervisor import MAX_RESTARTS, Service
 
 
@@ -52,15 +54,39 @@ def test_a_state_folder_has_one_owner(tmp_path: Path) -> None:
     assert not State(tmp_path).is_held()
 
 
-def test_data_is_kept_after_a_clean_stop_only(tmp_path: Path) -> None:
+def test_data_is_gone_on_with_after_a_clean_stop_or_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = State(tmp_path)
-    assert state.begin(), "nothing is there yet"
+    assert state.begin() is LastStop.CLEAN, "nothing is there yet"
     (state.emulator / "state").mkdir(parents=True)
-    assert not state.begin(), "nobody said that the stop was clean"
+    assert state.begin() is LastStop.DOUBTFUL, "the emulator saved nothing"
+    (state.emulator / SAVED_MARK).touch()
+    assert state.begin() is LastStop.KILLED
     state.finish()
-    assert state.begin()
+    assert state.begin() is LastStop.CLEAN
+    (tmp_path / "boot_id").write_text("of another boot")
+    monkeypatch.setattr(state_module, "BOOT_ID", tmp_path / "boot_id")
+    assert state.begin() is LastStop.DOUBTFUL, "nothing was flushed to the disk"
     state.wipe_data()
     assert not state.emulator.exists()
+
+
+def test_a_folder_of_a_version_without_a_marker_is_taken_over(tmp_path: Path) -> None:
+    State(tmp_path).secrets()
+    for name in ("emulator", "logs", "postgres"):
+        (tmp_path / name).mkdir()
+    with State(tmp_path).held():
+        assert (tmp_path / MARKER).is_file()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "lock", "postgres"])
+def test_a_folder_with_other_files_is_not_taken_over(tmp_path: Path, name: str) -> None:
+    if name == "notes.txt":
+        State(tmp_path).secrets()
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(ForeignFolderError, match=str(tmp_path)), State(tmp_path).held():
+        pass
+    assert not (tmp_path / MARKER).exists()
+    assert (tmp_path / name).read_text() == "precious"
 
 
 def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
@@ -148,15 +174,33 @@ async def test_a_service_is_started_again_until_it_has_no_use(tmp_path: Path, st
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root must run postgres as somebody else")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
 async def test_root_runs_postgres_where_user_namespaces_are_forbidden(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
 ) -> None:
     monkeypatch.setattr(postgres, "AS_NOBODY", ("false",))
     folder = tmp_path / "postgres"
+    before = os.umask(umask)
     try:
         for _ in range(2):  # initdb, then the data that it left
             server = await postgres.start(folder, free_port(), tmp_path, "secret")
             assert await server.child.stop()
             assert server.child.returncode == 0
     finally:
+        os.umask(before)
         shutil.rmtree(postgres.outside_folder(folder))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root must run postgres as somebody else")
+async def test_somebody_elses_folder_outside_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "AS_NOBODY", ("false",))
+    folder = tmp_path / "postgres"
+    outside = postgres.outside_folder(folder)
+    outside.mkdir()
+    try:
+        (outside / "precious").touch()
+        with pytest.raises(PartError, match=str(outside)):
+            await postgres.start(folder, free_port(), tmp_path, "secret")
+        assert (outside / "precious").exists()
+    finally:
+        shutil.rmtree(outside)

@@ -71,9 +71,12 @@ async def test_what_is_not_a_folder_of_ours_stays(tmp_path: Path) -> None:
     (outside / "precious").mkdir(parents=True)
     (tmp_path / f"{PREFIX}link").symlink_to(outside)
     (tmp_path / f"{PREFIX}file").touch()
+    (tmp_path / f"{PREFIX}notes").mkdir()
+    (tmp_path / f"{PREFIX}notes/precious").touch()
     with own_folder(PREFIX, tmp_path) as folder:
         pass
     assert not folder.exists()
+    assert (tmp_path / f"{PREFIX}notes/precious").exists()
     assert (outside / "precious").exists()
     assert (tmp_path / f"{PREFIX}file").exists()
 
