@@ -1,0 +1,124 @@
+"""The stack on machines unlike ours: folders in use, odd and long paths, users without a name."""
+
+import asyncio
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deploy.local import clamav, process
+from handlers.scan.clamd import Clamd
+from handlers.scan.instream import Address
+from tests.conftest import embedded_stack
+from tests.integration.stack.serving import COMMAND, ROOT, START_DEADLINE, environment
+
+ODD = "C# a,b 100%d ?ä😀'\"&$x;"
+NAMELESS = ("unshare", "--user", "--map-user=12345", "--map-group=12345", "--")
+
+
+async def output_of(*command: str, **variables: str) -> tuple[int, str]:
+    """The exit status of a command, and what it wrote."""
+    running = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=variables, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(START_DEADLINE):
+        told, _ = await running.communicate()
+    assert running.returncode is not None
+    return running.returncode, told.decode()
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Each file below `folder` and the folder itself: mode, time of its last change, bytes."""
+    found = {}
+    for path in (folder, *folder.rglob("*")):
+        status = path.stat()
+        content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+        found[str(path)] = (status.st_mode, status.st_mtime_ns, content)
+    return found
+
+
+@pytest.fixture
+def in_use(tmp_path: Path) -> Path:
+    """A folder of somebody's, with names like ours in it."""
+    folder = tmp_path / "project"
+    for name in ("postgres/data/base", "emulator/rom", "mediaconvert/jobs", "logs/today.log", "tmp/api/cache", "lock"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("precious")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [("serve", 2), ("process", 2), ("token", 1), ("rehearse", 1), ("stop", 1)]
+)
+async def test_a_folder_in_use_is_refused_by_name_and_stays_as_it_is(in_use: Path, command: str, status: int) -> None:
+    before = contents(in_use)
+    arguments = [str(in_use / "tmp/api/cache")] if command == "process" else []
+    code, told = await output_of(*COMMAND, command, *arguments, **environment(in_use))
+    assert code == status
+    assert str(in_use) in told
+    assert "Traceback" not in told
+    assert contents(in_use) == before
+
+
+async def test_everything_works_below_a_path_of_odd_characters(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("odd") / ODD
+    files = [folder / name for name in ("photo.png", "page.pdf")]
+    async with embedded_stack(folder / "s") as up:
+        Image.new("RGB", (64, 48), "red").save(files[0])
+        Image.new("RGB", (64, 48), "red").save(files[1])
+        running = up.parts.state.running()
+        assert running
+        order = process.Order(files, out=folder / "out")
+        results = await process.process(order, running, up.parts.state.secrets().jwt_secret, lambda *_: None)
+    assert [result.status for result in results] == ["ready", "ready"], results
+
+
+async def test_a_path_too_long_for_a_socket_is_no_hindrance(tmp_path_factory: pytest.TempPathFactory) -> None:
+    parent = tmp_path_factory.mktemp("long")
+    folder = parent / ("ä" * (99 - len(f"{parent}//clamd.sock")))  # the kernel's limit is 107, and it counts bytes
+    folder.mkdir()
+    with clamav.prepare(folder, clamav.write_test_signatures(folder / "signatures")) as prepared:
+        started = await prepared.launch(parent)
+        try:
+            await Clamd(Address.parse(prepared.address)).prove()
+        finally:
+            await started.stop()
+    assert not prepared.socket.parent.exists()
+
+
+START_POSTGRES = """
+import asyncio, sys
+from pathlib import Path
+from deploy.local import postgres
+from deploy.local.child import PartError
+from deploy.local.ports import free_port
+
+async def main():
+    folder = Path(sys.argv[1])
+    if sys.argv[2:] == ["without namespaces"]:
+        postgres.AS_NOBODY = ("false",)
+    try:
+        server = await postgres.start(folder / "postgres", free_port(), folder, "secret")
+    except PartError as error:
+        sys.exit(str(error))
+    await server.child.stop()
+    print("ended with", server.child.returncode)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_user_without_a_name_has_a_database(tmp_path: Path) -> None:
+    code, told = await output_of(*NAMELESS, sys.executable, "-c", START_POSTGRES, str(tmp_path), **os.environ)
+    assert (code, told) == (0, "ended with 0\n")
+
+
+async def test_a_user_without_a_name_is_told_what_to_do(tmp_path: Path) -> None:
+    arguments = ["-c", START_POSTGRES, str(tmp_path), "without namespaces"]
+    code, told = await output_of(*NAMELESS, sys.executable, *arguments, **os.environ)
+    assert code == 1
+    assert "12345 has no entry in /etc/passwd" in told
+    assert "docker run" in told
