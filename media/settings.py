@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     # --- Scan
     clamd: ClamdAddresses = Field(
         "tcp://127.0.0.1:3310",
-        description="`tcp://host:port` or `unix:///path`; several, comma-separated, stand in for each other",
+        description="`tcp://host:port` or `unix:///path`, percent-encoded; several, comma-separated, stand in for each"
+        " other",
     )
     clamd_timeout: float = Field(120.0, gt=0, description="For one verdict, beside the transfer at 10 MiB/s or more")
     scan_concurrency: int = Field(10, ge=1, le=100, description="Scans at once, per clamd; its MaxThreads")

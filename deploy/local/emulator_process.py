@@ -8,6 +8,7 @@ killed.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from deploy.local.emulator import SAVED_MARK
 Answer = tuple[int, dict[str, str], Any]
 SAVE_INTERVAL = 5.0
 """Seconds between two savings of messages, rules and the names of buckets."""
+LONGEST_SHARE = 0.02
+"""Of the time, that saving may take: it holds up every request, and 5,000 messages take a third of a second."""
 
 _serve_lifespan = app._handle_lifespan  # noqa: SLF001 - runs on the loop from the start to the last saving
 _read = s3._get_object  # noqa: SLF001 - the one place where the answer is made
@@ -62,10 +65,13 @@ async def _handle_lifespan(scope: Any, receive: Any, send: Callable[[Mapping[str
 
 
 async def _save_regularly() -> None:
+    pause = SAVE_INTERVAL
     while True:
-        await asyncio.sleep(SAVE_INTERVAL)
+        await asyncio.sleep(pause)
+        begun = time.monotonic()
         app.save_all(app._build_persistence_save_dict())  # noqa: SLF001 - as at its end
         _note_saved()
+        pause = max(SAVE_INTERVAL, (time.monotonic() - begun) / LONGEST_SHARE)
 
 
 def _note_saved() -> None:

@@ -47,6 +47,7 @@ def test_everything_missing_is_named_at_once() -> None:
         ("MEDIA_DATABASE_URL", "mysql://db"),
         ("MEDIA_DATABASE_URL", "postgresql://db:fivethousand/media"),
         ("MEDIA_CLAMD", "clamd:3310"),
+        ("MEDIA_CLAMD", "unix:///C#/clamd.sock"),
         ("MEDIA_QUEUES", "uploads,mails"),
         ("MEDIA_CONCURRENCY", "0"),
         ("MEDIA_JWT_SECRET", "short"),

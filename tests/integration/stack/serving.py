@@ -75,7 +75,9 @@ async def serving_on_terminal(state: Path) -> AsyncIterator[tuple[Serving, async
     try:
         process = await asyncio.create_subprocess_exec(
             *("setsid", "--ctty", *COMMAND, "serve"),
-            **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
             cwd=ROOT,
             env=environment(state),
         )

@@ -1,6 +1,7 @@
 """The stack on machines unlike ours: folders in use, odd and long paths, users without a name."""
 
 import asyncio
+import contextlib
 import os
 import stat
 import sys
@@ -24,10 +25,13 @@ async def output_of(*command: str, **variables: str) -> tuple[int, str]:
     running = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=variables, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(START_DEADLINE):
-        told, _ = await running.communicate()
-    assert running.returncode is not None
-    return running.returncode, told.decode()
+    try:
+        async with asyncio.timeout(START_DEADLINE):
+            told, _ = await running.communicate()
+            return await running.wait(), told.decode()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            running.kill()
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:

@@ -232,7 +232,17 @@ def test_they_are_old_when_the_alert_says_so() -> None:
 def test_addresses() -> None:
     assert str(Address.parse("tcp://clamd:3310")) == "tcp://clamd:3310"
     assert str(Address.parse("unix:///run/clamd.sock")) == "unix:///run/clamd.sock"
-    for wrong in ("clamd:3310", "tcp://clamd", "unix://", "http://clamd:3310"):
+    odd = "/C#/a,b/100%d ?ä😀/s.sock"
+    assert Address.parse(str(Address(path=odd))).path == odd
+    assert "," not in str(Address(path=odd)), "several are comma-separated"
+    for wrong in (
+        "clamd:3310",
+        "tcp://clamd",
+        "unix://",
+        "http://clamd:3310",
+        "unix:///C#/s.sock",
+        "unix://run/s.sock",
+    ):
         with pytest.raises(ValueError, match="not a clamd address"):
             Address.parse(wrong)
 
