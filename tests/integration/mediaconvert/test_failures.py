@@ -100,6 +100,8 @@ async def test_a_job_in_flight_is_taken_up_after_a_restart(
     source = await own_world.put(f"uploads/video/o/f/{number.name}.mp4", long)
     job_id = await own_world.create(slow(source, f"restarted-{number.name}"))
     at_work = await own.encoders()
+    foreign = own.log.parent / "state" / "work" / "notes"
+    foreign.mkdir()
     await own.stop(number)
     await servers.gone(at_work)
     # A shorter film, so that the second run is a matter of moments.
@@ -107,6 +109,7 @@ async def test_a_job_in_flight_is_taken_up_after_a_restart(
     await own.start()
     detail = await own_world.event(job_id, "COMPLETE", "ERROR")
     assert detail["status"] == "COMPLETE", detail
+    foreign.rmdir()  # it is no job's, so it stayed
     job = (await own_world.mediaconvert.get_job(Id=job_id))["Job"]
     assert (job["Status"], job["RetryCount"]) == ("COMPLETE", 1 if number is signal.SIGKILL else 0)
     assert (await own_world.mediaconvert.get_job(Id=done))["Job"]["Status"] == "ERROR"
