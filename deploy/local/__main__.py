@@ -124,9 +124,9 @@ async def print_token(state: State, user: str, role: str) -> int:
 
 async def rehearse(state: State) -> int:
     """service.yaml, created in the running stack's emulator; what became of it on standard output."""
+    settings = _require_running(state).settings
     from deploy.local import rehearsal  # noqa: PLC0415 - cfn-lint takes seconds to load, and only this needs it
 
-    settings = _require_running(state).settings
     made = await rehearsal.rehearse(settings["AWS_ENDPOINT_URL"], topology.ENVIRONMENT)
     for kind, count in sorted(made.resources.items()):
         show(f"{count:3}  {kind}")

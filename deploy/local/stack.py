@@ -51,7 +51,7 @@ class _Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Making:
+class _StartOptions:
     """What every step of a start needs. `descriptors` go to the parts that keep data."""
 
     state: State
@@ -78,9 +78,9 @@ async def running(
         chosen = ports.choose(environ)
         _discard_doubtful_data(state, say)
         _forget_old_logs(state)
-        making = _Making(state, chosen, say, environ, hurry or asyncio.Event(), [lock])
-        async with _parts(making) as parts, AsyncExitStack() as exits:
-            stack = await _start_services(making, parts, exits)
+        options = _StartOptions(state, chosen, say, environ, hurry or asyncio.Event(), [lock])
+        async with _parts(options) as parts, AsyncExitStack() as exits:
+            stack = await _start_services(options, parts, exits)
             exits.push_async_callback(stack.supervisor.stop)
             exits.callback(state.retract)
             state.announce(chosen, stack.api_url, stack.settings)
@@ -118,30 +118,30 @@ def _forget_old_logs(state: State) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(making: _Making) -> AsyncIterator[_Parts]:
+async def _parts(options: _StartOptions) -> AsyncIterator[_Parts]:
     """Emulator, database and scanner, started at once. Where the first two ended in order, the state is intact."""
     keepers: list[Child] = []
     try:
         async with AsyncExitStack() as exits:
-            yield await _start_parts(making, exits, keepers)
+            yield await _start_parts(options, exits, keepers)
     finally:
         if all(keeper.returncode == 0 for keeper in keepers):
-            making.state.finish()
+            options.state.finish()
 
 
-async def _start_parts(making: _Making, exits: AsyncExitStack, keepers: list[Child]) -> _Parts:
+async def _start_parts(options: _StartOptions, exits: AsyncExitStack, keepers: list[Child]) -> _Parts:
     """Start the parts; each is stopped by `exits`, and those that keep data are added to `keepers`."""
-    state, chosen, environ = making.state, making.ports, making.environ
+    state, chosen, environ = options.state, options.ports, options.environ
 
     async def start_aws() -> tuple[Emulator, Topology]:
-        aws = await emulator.start(state.emulator, chosen.emulator, state.logs, making.descriptors)
+        aws = await emulator.start(state.emulator, chosen.emulator, state.logs, options.descriptors)
         exits.push_async_callback(_stop_undisturbed, aws.child)
         keepers.append(aws.child)
         return aws, await topology.apply(aws.url, services.cors_origins(chosen.api, environ))
 
     async def start_postgres() -> Postgres:
         password = state.secrets().postgres_password
-        server = await postgres.start(state.postgres, chosen.postgres, state.logs, password, making.descriptors)
+        server = await postgres.start(state.postgres, chosen.postgres, state.logs, password, options.descriptors)
         exits.push_async_callback(_stop_undisturbed, server.child)
         keepers.append(server.child)
         await schema.apply(server.dsn())
@@ -150,8 +150,8 @@ async def _start_parts(making: _Making, exits: AsyncExitStack, keepers: list[Chi
     async def start_clamd() -> tuple[Prepared, Service]:
         """It holds nothing, so that a killed one is started again and scans wait meanwhile."""
         prepared = exits.enter_context(clamav.prepare(state.clamav, clamav.find_signatures(state.clamav, environ)))
-        clamd = Service("clamd", lambda: prepared.launch(state.logs), making.say)
-        exits.push_async_callback(_stop, clamd, making.hurry)
+        clamd = Service("clamd", lambda: prepared.launch(state.logs), options.say)
+        exits.push_async_callback(_stop, clamd, options.hurry)
         await clamd.start()
         return prepared, clamd
 
@@ -186,8 +186,8 @@ async def _stop_undisturbed(part: Child) -> None:
         raise
 
 
-async def _start_services(making: _Making, parts: _Parts, exits: AsyncExitStack) -> Stack:
-    state, chosen, environ = making.state, making.ports, making.environ
+async def _start_services(options: _StartOptions, parts: _Parts, exits: AsyncExitStack) -> Stack:
+    state, chosen, environ = options.state, options.ports, options.environ
     scanner = parts.scanner.signatures.description
     addresses = Addresses(chosen, parts.emulator, parts.topology, parts.postgres.dsn(), parts.scanner.address, scanner)
     env = services.settings(addresses, state.secrets(), environ)
@@ -195,11 +195,11 @@ async def _start_services(making: _Making, parts: _Parts, exits: AsyncExitStack)
     async def start(name: str, port: int, path: str) -> Child:
         return await _start_service(services.service(name, state, env), state, f"http://{HOST}:{port}{path}")
 
-    consumer = Service("consumer", lambda: start("consumer", chosen.consumer, "/readyz"), making.say)
-    api = Service("api", lambda: start("api", chosen.api, "/health"), making.say)
+    consumer = Service("consumer", lambda: start("consumer", chosen.consumer, "/readyz"), options.say)
+    api = Service("api", lambda: start("api", chosen.api, "/health"), options.say)
     transcoder = await _start_transcoder(services.mediaconvert(state, addresses, environ), state, chosen.mediaconvert)
     for part in (transcoder, consumer, api):
-        exits.push_async_callback(_stop, part, making.hurry)
+        exits.push_async_callback(_stop, part, options.hurry)
     async with _first_error(), asyncio.TaskGroup() as group:
         group.create_task(consumer.start())
         group.create_task(api.start())

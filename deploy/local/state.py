@@ -92,10 +92,10 @@ class State:
 
         Only what was empty, or has our marker already, is ever written to: data below it is deleted without asking.
         """
-        if self._is_ours():
+        if self._marker.is_file():
             return
-        found = sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
-        if found and not self._is_legacy(found):
+        found = self._names()
+        if found and not self._is_legacy():
             raise ForeignFolderError(
                 f"MEDIA_LOCAL_STATE={self.root} holds files that are not the stack's ({', '.join(found[:3])}"
                 f"{', …' if len(found) > 3 else ''}): name an empty folder, or one that does not exist."  # noqa: PLR2004
@@ -104,12 +104,12 @@ class State:
         self.root.mkdir(parents=True, exist_ok=True)
         self._marker.write_text(MARKER_TEXT)
 
-    def _is_ours(self) -> bool:
-        return self._marker.is_file()
+    def _names(self) -> list[str]:
+        return sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
 
-    def _is_legacy(self, found: list[str]) -> bool:
+    def _is_legacy(self) -> bool:
         """Whether a version without a marker made the folder: no other name is in it, and the secrets are ours."""
-        if not LEGACY_NAMES.issuperset(found) or not self._secrets.is_file():
+        if not LEGACY_NAMES.issuperset(self._names()) or not self._secrets.is_file():
             return False
         try:
             Secrets.model_validate_json(self._secrets.read_bytes())
@@ -163,7 +163,7 @@ class State:
 
     def is_held(self) -> bool:
         """Whether a stack runs on this folder, or starts, or stops."""
-        return self._is_ours() and _is_locked(self._lock)
+        return (self._marker.is_file() or self._is_legacy()) and _is_locked(self._lock)
 
     def announce(self, ports: Ports, api_url: str, settings: Mapping[str, str]) -> None:
         """Tell other commands that the stack is up."""
