@@ -7,11 +7,10 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 # shellcheck source=deploy/local/setup.sh
 . deploy/local/setup.sh
 
-setup_python
-setup_programs
+set_up
 
 root=$PWD
 cd "$caller" # the files and the state that the arguments name are the caller's
-export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$root"
 export MEDIA_LOCAL_STATE="${MEDIA_LOCAL_STATE:-$root/.local}"
 exec "$root/.venv/bin/python" -P -m deploy.local "$@"

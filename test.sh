@@ -3,18 +3,15 @@
 # The whole run is shared out to a process more than there are processors, at most six: tests wait more than they work.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 # shellcheck source=deploy/local/setup.sh
 . deploy/local/setup.sh
 
-setup_python
-setup_programs
-if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
-  apt_install chromium || say "no chromium: the tests of the page are skipped"
-fi
-command -v curl >/dev/null || apt_install curl || say "no curl: the tests that upload with it are skipped"
-command -v promtool >/dev/null || apt_install prometheus || say "no promtool: the tests of the alert rules are skipped"
-command -v redis-server >/dev/null || apt_install redis-server || say "no redis-server: the tests of shared rate limits are skipped"
+has google-chrome || want chromium chromium "the tests of the page are skipped"
+want curl curl "the tests that upload with it are skipped"
+want promtool prometheus "the tests of the alert rules are skipped"
+want redis-server redis-server "the tests of shared rate limits are skipped"
+set_up
 
 export PATH="$PWD/.venv/bin:$PATH"
 if [ $# = 0 ]; then

