@@ -53,7 +53,8 @@ step() {
 # The sum of what apt-get, pip and uv say that they download. uv names only files above 1 MiB.
 downloaded() {
   awk '
-    /^Fetched .* in / { size = $2; gsub(",", "", size); total += size * ($3 ~ /^[kK]/ ? 1e3 : $3 ~ /^M/ ? 1e6 : 1) }
+    /^Need to get / { is_told = 1 } # apt_install has said it before
+    /^Fetched .* in / && !is_told { size = $2; gsub(",", "", size); total += size * ($3 ~ /^[kK]/ ? 1e3 : $3 ~ /^M/ ? 1e6 : 1) }
     /Downloading .*\([0-9.]+ ?[kKM]i?B\)/ {
       size = $0; sub(/.*\(/, "", size); total += size * (size ~ /[kK]i?B/ ? 1e3 : 1e6) * (size ~ /iB/ ? 1.048576 : 1)
     }
