@@ -30,6 +30,7 @@ forget_other_environments() {
   [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
 }
 conda_python=${CONDA_PREFIX:-/nowhere}/bin/python3 # to be run, never to be changed
+CONDA_EXE=${CONDA_EXE:-/nowhere/conda}
 forget_other_environments
 
 # step TEXT COMMAND…: a line with the text, how much was downloaded and how long it took. Shows the output's end on failure.
@@ -119,7 +120,7 @@ print(sys._base_executable) if is_good else sys.exit("not a final CPython " + sy
 python_candidates() {
   local version=$1 home=${HOME:-/nowhere}
   type -aP "python$version" python3 python || true
-  printf '%s\n' "$conda_python" "${CONDA_EXE:-/nowhere/conda}3" "${PYENV_ROOT:-$home/.pyenv}/versions/$version".*/bin/python3 \
+  printf '%s\n' "$conda_python" "${CONDA_EXE%/conda}/python3" "${PYENV_ROOT:-$home/.pyenv}/versions/$version".*/bin/python3 \
     "${UV_PYTHON_INSTALL_DIR:-${XDG_DATA_HOME:-$home/.local/share}/uv/python}/cpython-$version".*/bin/python3
 }
 
@@ -200,7 +201,9 @@ sys.exit(not (os.path.samefile(sys.prefix, ".venv") and (3, 12) <= sys.version_i
     grep -qsF "$PWD/.venv" .venv/bin/activate
 }
 
+# uv replaces an environment, and nothing else that is called .venv: nor do we, unless our stamp is in it.
 make_venv() {
+  [ ! -f "$stamp" ] || rm -rf .venv
   if [ -n "$python" ]; then
     step "making .venv with $("$python" -V) ($python)" "$uv" venv --clear --no-project --no-python-downloads --python "$python" .venv || exit 1
     return
@@ -230,8 +233,8 @@ make_environment() {
   find_interpreters || true # again: a package may have brought one
   [ -n "$uv" ] || step "installing uv into .tools" install_uv || exit 1
   heed_uv_files
-  rm -f "$stamp"
   is_usable || make_venv
+  rm -f "$stamp"
   step "installing $(grep -c '^[^ #].*==' requirements.lock) Python packages" \
     "$uv" pip sync --no-system --python .venv/bin/python --require-hashes requirements.lock || exit 1
   step "checking that they are in .venv" write_stamp || exit 1

@@ -126,13 +126,11 @@ def own_state(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-async def copy(tmp_path: Path) -> Path:
-    """The repository as it is in the working tree, with the environment it has installed."""
+def copy(tmp_path: Path) -> Path:
+    """The repository as it is in the working tree (which may be an unpacked archive), with its installed environment."""
     folder = tmp_path / "media"
-    for name in (await ended("git", "ls-files", cwd=ROOT)).splitlines():
-        if not name.startswith("tests/") and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            await asyncio.to_thread(shutil.copy, ROOT / name, folder / name)
+    made = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", "tests", *made))
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder
 
