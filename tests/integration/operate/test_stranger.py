@@ -127,7 +127,7 @@ def own_state(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The repository as it is in the working tree (which may be an unpacked archive), with its installed environment."""
+    """The repository as it is in the working tree (perhaps from an archive), with its environment."""
     folder = tmp_path / "media"
     made = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", "tests", *made))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
+SCRIPTS = ("run.sh", "deploy/local/setup.sh", "deploy/local/check_packages.py", ".python-version")
 DEADLINE = 60.0
 PYTHON = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
 
@@ -102,7 +103,7 @@ def make_checkout(folder: Path) -> Checkout:
     made = Checkout(folder / "checkout", folder / "wheels", folder / "bin")
     for each in (made.folder / "deploy" / "local", made.wheels, made.bin):
         each.mkdir(parents=True)
-    for name in ("run.sh", "deploy/local/setup.sh", "deploy/local/check_packages.py"):
+    for name in SCRIPTS:
         shutil.copy(ROOT / name, made.folder / name)
     (made.folder / "deploy" / "local" / "__main__.py").write_text(TELLS_WHERE_IT_RUNS)
     (made.folder / "pyproject.toml").write_text('[project]\nname = "p"\nversion = "0"\ndependencies = ["ours>=1"]\n')
@@ -137,7 +138,7 @@ def add_program(path: Path, script: str) -> Path:
     return path
 
 
-def only(checkout: Checkout, *names: str) -> Mapping[str, str]:
+def only(checkout: Checkout, *names: str) -> dict[str, str]:
     """An environment whose PATH has these programs and the checkout's alone. Set-up looks into /usr/sbin as well."""
     (checkout.bin / PYTHON.name).unlink(missing_ok=True)
     for name in names:

@@ -36,7 +36,7 @@ def venv(theirs: Path, checkout: Checkout) -> Mapping[str, str]:
 
 def conda(theirs: Path, checkout: Checkout) -> Mapping[str, str]:
     path = f"{theirs}/bin:{checkout.env()['PATH']}"
-    return {"CONDA_PREFIX": str(theirs), "CONDA_DEFAULT_ENV": "theirs", "CONDA_SHLVL": "1", "PATH": path}
+    return {"CONDA_PREFIX": str(theirs), "CONDA_DEFAULT_ENV": theirs.name, "CONDA_SHLVL": "1", "PATH": path}
 
 
 def pyenv(theirs: Path, checkout: Checkout) -> Mapping[str, str]:
@@ -121,7 +121,7 @@ def test_settings_of_the_source_reach_uv_and_those_of_a_target_do_not(checkout: 
     kept = {
         "UV_INDEX_URL": "a", "UV_INDEX_CORP_PASSWORD": "b", "UV_CACHE_DIR": "c", "UV_HTTP_TIMEOUT": "d",
         "UV_NATIVE_TLS": "e", "PIP_INDEX_URL": "f", "PIP_EXTRA_INDEX_URL": "g", "PIP_CERT": "h",
-        "PIP_TRUSTED_HOST": "i", "SSL_CERT_FILE": "j", "HTTPS_PROXY": "k", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1",
+        "PIP_TRUSTED_HOST": "i", "SSL_CERT_FILE": "j", "HTTPS_PROXY": "k", "PYTHONUTF8": "1",
     }  # fmt: skip
     dropped = dict.fromkeys(
         ["UV_PROJECT", "UV_WORKING_DIR", "UV_OVERRIDE", "PIP_CONSTRAINT", "PIP_ROOT", "PIP_DRY_RUN", "PYTHONSTARTUP"],
