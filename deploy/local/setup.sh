@@ -241,7 +241,7 @@ make_environment() {
 }
 
 set_up() {
-  local has_packages=
+  local has_packages='' program
   need clamd clamav-daemon
   if [ "$(uname)" = Linux ]; then
     for program in prlimit setpriv unshare; do need "$program" util-linux; done
