@@ -1,0 +1,46 @@
+"""What keeps the code base readable is counted, and may not get worse. `python -m tests.house` lists what is meant."""
+
+import pytest
+
+from tests.house import Report, survey
+
+MODULES = 40  # The target is 12.
+"""Modules side by side in a folder."""
+MODULES_IN_API = 30  # The target is 18.
+SAME_NAMES = 18  # The target is 0.
+"""Public names that more than one class has."""
+USED_ONCE = 530  # The target is 250.
+"""Private functions and methods that are referenced once."""
+LONG_FUNCTIONS = 0
+"""Functions of more than 60 lines."""
+LINES = 32_500  # The target is 30,500.
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return survey()
+
+
+def test_folders_hold_a_handful_of_modules(report: Report) -> None:
+    crowded = {
+        folder: count
+        for folder, count in report.folders.items()
+        if count > (MODULES_IN_API if folder.startswith("api") else MODULES)
+    }
+    assert not crowded
+
+
+def test_public_classes_have_names_of_their_own(report: Report) -> None:
+    assert len(report.classes) <= SAME_NAMES, report.classes
+
+
+def test_private_helpers_say_more_than_their_body(report: Report) -> None:
+    assert len(report.used_once) <= USED_ONCE, "\n".join(map(str, report.used_once))
+
+
+def test_functions_are_short(report: Report) -> None:
+    assert len(report.long) <= LONG_FUNCTIONS, "\n".join(map(str, report.long))
+
+
+def test_code_does_not_grow(report: Report) -> None:
+    assert report.lines <= LINES
