@@ -127,22 +127,22 @@ def _by_content(head: bytes) -> str | None:
 def _by_packets(head: bytes) -> str | None:
     if _repeats(head, 0, _TS_PACKET) or _repeats(head, 4, _M2TS_PACKET):
         return "video/mp2t"
-    return _audio_frame(head) if len(head) >= 4 and head[0] == 0xFF else None  # noqa: PLR2004 - a header's length
+    return _audio_frame(head) if len(head) >= 4 and head[0] == 0xFF else None  # a header's length
 
 
 def _audio_frame(head: bytes) -> str | None:
     """ADTS or MPEG audio by one frame header: 12 bits of sync, version, layer, bit rate, sampling rate."""
-    if head[1] & 0xF6 == 0xF0:  # noqa: PLR2004 - layer 0 is ADTS
+    if head[1] & 0xF6 == 0xF0:  # layer 0 is ADTS
         return "audio/aac"
-    sync = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08  # noqa: PLR2004 - version 1 is reserved
+    sync = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08  # version 1 is reserved
     layer = head[1] & 0x06 in {0x02, 0x04}  # III or II; I looks like the byte order mark of UTF-16 and is dead
-    rates = head[2] >> 4 not in {0x0, 0xF} and head[2] & 0x0C != 0x0C  # noqa: PLR2004 - reserved values
+    rates = head[2] >> 4 not in {0x0, 0xF} and head[2] & 0x0C != 0x0C  # reserved values
     return "audio/mpeg" if sync and layer and rates else None
 
 
 def _repeats(head: bytes, start: int, packet: int) -> bool:
     """Whether the transport stream's sync byte comes back three packets long."""
-    return len(head) > start + 2 * packet and all(head[start + n * packet] == 0x47 for n in range(3))  # noqa: PLR2004
+    return len(head) > start + 2 * packet and all(head[start + n * packet] == 0x47 for n in range(3))
 
 
 _LOOKS: tuple[Callable[[bytes], str | None], ...] = (_by_magic, _by_container, _by_brand, _by_content, _by_packets)

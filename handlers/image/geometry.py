@@ -35,4 +35,4 @@ def targets(width: int, height: int) -> tuple[Target, ...]:
 
 def turned(size: Size, orientation: int) -> Size:
     """A size as it is after (or before) the turn that an EXIF orientation asks for."""
-    return (size[1], size[0]) if orientation >= 5 else size  # noqa: PLR2004 - 5 to 8 swap the axes
+    return (size[1], size[0]) if orientation >= 5 else size  # 5 to 8 swap the axes

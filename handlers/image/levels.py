@@ -45,7 +45,7 @@ def to_grey(image: Picture) -> tuple[Picture, str]:
 def without_sign(image: Picture) -> Picture:
     """L of a picture in L whose bytes may be signed numbers."""
     samples = samples_of(image)
-    signed = samples.signed and samples.bits == 8 and image.mode == "L"  # noqa: PLR2004 - as many as a byte has
+    signed = samples.signed and samples.bits == 8 and image.mode == "L"  # as many as a byte has
     return image.point(lambda value: value ^ _SIGN) if signed else image
 
 

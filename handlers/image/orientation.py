@@ -31,7 +31,7 @@ def orientation_of(image: ImageFile.ImageFile) -> int:
         return _UPRIGHT
     if value is None and image.format != "HEIF":
         value = _by_xmp(image)
-    return value if isinstance(value, int) and _UPRIGHT <= value <= 8 else _UPRIGHT  # noqa: PLR2004 - EXIF's range
+    return value if isinstance(value, int) and _UPRIGHT <= value <= 8 else _UPRIGHT  # EXIF's range
 
 
 def _by_xmp(image: ImageFile.ImageFile) -> int:

@@ -141,7 +141,7 @@ def _fps(video: VideoTrack) -> Fraction:
     """Constant, between `MIN_FPS` and `MAX_FPS`; NTSC rates stay NTSC."""
     rate = video.frame_rate
     if rate > MAX_FPS:
-        return Fraction(60_000, 1001) if rate.denominator == 1001 else Fraction(MAX_FPS)  # noqa: PLR2004 - NTSC
+        return Fraction(60_000, 1001) if rate.denominator == 1001 else Fraction(MAX_FPS)  # NTSC
     if rate < MIN_FPS:
         return rate * -(-MIN_FPS // rate)
     return rate

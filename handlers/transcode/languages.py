@@ -63,7 +63,7 @@ def tag_of(language: str | None) -> str | None:
     primary = primary.lower()
     if not (primary.isascii() and primary.isalpha() and len(primary) in {2, 3}) or primary in {"und", "mul", "zxx"}:
         return None
-    region = rest if rest.isascii() and rest.isalpha() and len(rest) == 2 else ""  # noqa: PLR2004 - ISO 3166
+    region = rest if rest.isascii() and rest.isalpha() and len(rest) == 2 else ""  # ISO 3166
     return _TAGS.get(primary, primary) + (f"-{region.upper()}" if region else "")
 
 

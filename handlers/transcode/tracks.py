@@ -183,13 +183,13 @@ def _gaps(times: Sequence[float]) -> list[float]:
     """Gaps between frames in display order, sorted. The last frames are left out: their successors in coding order,
     which may be shown before them, were not read.
     """
-    ordered = sorted(times)[: -4 or None] if len(times) > 8 else sorted(times)  # noqa: PLR2004 - a reorder depth, twice
+    ordered = sorted(times)[: -4 or None] if len(times) > 8 else sorted(times)  # a reorder depth, twice
     return sorted(b - a for a, b in pairwise(ordered) if b > a)
 
 
 def _uneven(gaps: Sequence[float]) -> bool:
     """Whether more than one gap in twenty is off: a single dropped frame makes no variable rate."""
-    if len(gaps) < 2:  # noqa: PLR2004 - one gap has nothing to differ from
+    if len(gaps) < 2:  # one gap has nothing to differ from
         return False
     median = gaps[len(gaps) // 2]
     allowed = max(TICK, median / 10)

@@ -74,7 +74,7 @@ def _is_pes(packet: _Start) -> bool:
 
 
 def _is_video(packet: _Start) -> bool:
-    return _is_pes(packet) and packet.payload[3] & 0xF0 == 0xE0  # noqa: PLR2004 - stream ids 0xE0 to 0xEF are video
+    return _is_pes(packet) and packet.payload[3] & 0xF0 == 0xE0  # stream ids 0xE0 to 0xEF are video
 
 
 def _pts(payload: bytes) -> float:

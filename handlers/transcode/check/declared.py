@@ -82,15 +82,15 @@ def is_declared(declared: str, inside: str) -> bool:
     mine, theirs = declared.lower().split("."), inside.lower().split(".")
     if _family(inside) == Coding.AVC and len(theirs) > 1:
         # Once it was written in decimals: avc1.77.30.
-        plain = f"{int(mine[1]):02x}..{int(mine[2]):02x}" if len(mine) == 3 and _numbers(mine[1:]) else mine[-1]  # noqa: PLR2004 - as above
-        return len(plain) == 6 and (plain[:2], plain[4:]) == (theirs[1][:2], theirs[1][4:])  # noqa: PLR2004 - three bytes
+        plain = f"{int(mine[1]):02x}..{int(mine[2]):02x}" if len(mine) == 3 and _numbers(mine[1:]) else mine[-1]
+        return len(plain) == 6 and (plain[:2], plain[4:]) == (theirs[1][:2], theirs[1][4:])  # three bytes
     if _family(inside) == Coding.HEVC and len(theirs) > 1:
-        return len(mine) > 3 and (mine[1], mine[3]) == (theirs[1], theirs[3])  # noqa: PLR2004 - profile, compatibility, level
+        return len(mine) > 3 and (mine[1], mine[3]) == (theirs[1], theirs[3])  # profile, compatibility, level
     return True
 
 
 def _numbers(words: list[str]) -> bool:
-    return all(word.isascii() and word.isdecimal() and len(word) < 4 for word in words)  # noqa: PLR2004 - a byte's digits
+    return all(word.isascii() and word.isdecimal() and len(word) < 4 for word in words)  # a byte's digits
 
 
 def _family(codec: str) -> str:

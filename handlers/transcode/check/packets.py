@@ -163,7 +163,7 @@ def payload(data: bytes, packet: Pes) -> Iterator[bytes]:
 
 def time_of(head: bytes) -> float | None:
     """When a PES packet is presented, in seconds of the stream's clock; None when it does not say so."""
-    if len(head) < 14 or not head[7] & 0x80:  # noqa: PLR2004 - a PES header with a time (2.4.3.7)
+    if len(head) < 14 or not head[7] & 0x80:  # a PES header with a time (2.4.3.7)
         return None
     field_ = head[9:14]
     ticks = (field_[0] >> 1 & 7) << 30 | field_[1] << 22 | (field_[2] >> 1) << 15 | field_[3] << 7 | field_[4] >> 1
@@ -189,11 +189,11 @@ def _tracks(data: bytes, packets: list[Pes]) -> tuple[list[Track], bool]:
 
 def _self_described(data: bytes, packet: Pes) -> Track | None:
     head = next(payload(data, packet), b"")
-    if len(head) < 4 or head[:3] != b"\0\0\1":  # noqa: PLR2004 - the start code and the stream's id
+    if len(head) < 4 or head[:3] != b"\0\0\1":  # the start code and the stream's id
         return None
-    if head[3] & 0xF0 == 0xE0:  # noqa: PLR2004 - stream ids: 0xE0 on pictures, 0xC0 on sound
+    if head[3] & 0xF0 == 0xE0:  # stream ids: 0xE0 on pictures, 0xC0 on sound
         return Track(packet.pid, Kind.PICTURE, Coding.AVC)
-    return Track(packet.pid, Kind.SOUND, Coding.AAC) if head[3] & 0xE0 == 0xC0 else None  # noqa: PLR2004 - as above
+    return Track(packet.pid, Kind.SOUND, Coding.AAC) if head[3] & 0xE0 == 0xC0 else None
 
 
 def _section(data: bytes, packets: list[Pes], pid: int) -> bytes:
@@ -213,7 +213,7 @@ def _map_pids(table: bytes) -> list[int]:
 
 def _entries(table: bytes) -> Iterator[tuple[int, int]]:
     """Stream type and PID of each track, from a program's map (2.4.4.8)."""
-    if len(table) < 9:  # noqa: PLR2004 - the fixed fields
+    if len(table) < 9:  # the fixed fields
         return
     at = 9 + ((table[7] & 0x0F) << 8 | table[8])
     while at + 5 <= len(table):

@@ -63,7 +63,7 @@ def slice_type(unit: bytes) -> int:
 def avc(unit: bytes) -> Parameters:
     """Of an H.264 sequence parameter set, from its NAL header on (H.264, 7.3.2.1.1). Raises ValueError."""
     body = _unescaped(unit)
-    if len(body) < 5:  # noqa: PLR2004 - header, profile, constraints, level, and something to read
+    if len(body) < 5:  # header, profile, constraints, level, and something to read
         raise ValueError("the parameters end too early")
     bits = _Bits(body[4:])
     bits.golomb()
@@ -86,14 +86,14 @@ def avc(unit: bytes) -> Parameters:
 
 def _avc_chroma(bits: _Bits) -> int:
     chroma = bits.golomb()
-    if chroma == 3:  # noqa: PLR2004 - 4:4:4 says whether its planes are apart
+    if chroma == 3:  # 4:4:4 says whether its planes are apart
         bits.take(1)
     bits.skip_golombs(2)
     bits.take(1)
     if bits.take(1):
-        for number in range(12 if chroma == 3 else 8):  # noqa: PLR2004 - as above
+        for number in range(12 if chroma == 3 else 8):
             if bits.take(1):
-                _skip_scaling_list(bits, 16 if number < 6 else 64)  # noqa: PLR2004 - six lists of 4x4 come first
+                _skip_scaling_list(bits, 16 if number < 6 else 64)  # six lists of 4x4 come first
     return chroma
 
 
@@ -142,7 +142,7 @@ def hevc(unit: bytes) -> Parameters:
         bits.take(88 * profile + 8 * level)
     bits.golomb()
     chroma = bits.golomb()
-    if chroma == 3:  # noqa: PLR2004 - 4:4:4 says whether its planes are apart
+    if chroma == 3:  # 4:4:4 says whether its planes are apart
         bits.take(1)
     width, height = bits.golomb(), bits.golomb()
     crop = [bits.golomb() for _ in range(4)] if bits.take(1) else [0] * 4

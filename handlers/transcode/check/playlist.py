@@ -258,6 +258,6 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError as error:
         raise PlaylistError(f"{text[:40]!r} is no number") from error
-    if not 0 <= value < 1e12:  # noqa: PLR2004 - beyond any duration or bandwidth; NaN fails too
+    if not 0 <= value < 1e12:  # beyond any duration or bandwidth; NaN fails too
         raise PlaylistError(f"{text[:40]!r} is out of range")
     return value

@@ -213,10 +213,10 @@ def _hole(sounds: list[Span]) -> tuple[float, float]:
 def _aac_seconds(stream: bytes) -> float:
     """How long the ADTS frames last that begin a stream (ISO/IEC 13818-7, 6.2); 0 for other codings."""
     at, lasts = 0, 0.0
-    while len(stream) - at >= 7 and stream[at] == 0xFF and stream[at + 1] & 0xF6 == 0xF0:  # noqa: PLR2004 - syncword
+    while len(stream) - at >= 7 and stream[at] == 0xFF and stream[at + 1] & 0xF6 == 0xF0:  # syncword
         rate = stream[at + 2] >> 2 & 0x0F
         length = (stream[at + 3] & 3) << 11 | stream[at + 4] << 3 | stream[at + 5] >> 5
-        if rate >= len(_RATES) or length < 7:  # noqa: PLR2004 - the header alone
+        if rate >= len(_RATES) or length < 7:  # the header alone
             break
         lasts += _FRAME / _RATES[rate]
         at += length

@@ -77,7 +77,7 @@ class WebSource:
         """Asks for a range; of a server that knows none it takes no more than that either, and hangs up."""
         last = offset + max(length, 1) - 1
         async with self._get(address, {"Range": f"bytes={offset}-{last}"}) as response:
-            if response.status != 206:  # noqa: PLR2004 - HTTP: a part
+            if response.status != 206:  # HTTP: a part
                 return await _part_of_all(response, offset, length)
             begin, total = _content_range(response.headers.get("Content-Range", ""))
             if begin != offset:
