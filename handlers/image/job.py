@@ -15,7 +15,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Kind(StrEnum):
     SURVEY = "survey"
     RENDER = "render"
-    TOOLS = "tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +82,7 @@ class Unforeseen:
     trace: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a child works with: the libvips that resamples, or nothing and why there is none."""
-
-    resampler: str
-    missing: str
-
-
-type Reply = Survey | Rendered | Tools | Refused | Unforeseen
+type Reply = Survey | Rendered | Refused | Unforeseen
 
 
 def encode_reply(reply: Reply) -> str:
@@ -108,8 +99,6 @@ def decode_reply(line: str) -> Reply:
     match answer["is"]:
         case "Survey":
             return Survey(memory=int(fields["memory"]))
-        case "Tools":
-            return Tools(str(fields["resampler"]), str(fields["missing"]))
         case "Refused":
             return Refused(Code(fields["code"]), str(fields["detail"]))
         case "Unforeseen":

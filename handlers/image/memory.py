@@ -1,15 +1,15 @@
 """Estimates what rendering a picture takes at its peak, from its header alone: admission depends on it.
 
 The numbers are measured, at 12, 48 and 98 megapixels, as the largest resident size of a child, and rounded up by less
-than a tenth. They hold where libvips resamples; Pillow alone takes less.
+than a tenth.
 """
 
 import os
-import re
 from pathlib import Path
 
 from PIL import ImageFile, JpegImagePlugin
 
+from handlers.image.containers import isobmff
 from handlers.image.geometry import Size
 from handlers.image.source import HEADROOM, JPEGS
 
@@ -29,11 +29,11 @@ _MOVING = 27
 """Bytes of a pixel of an animation's frame: canvases, the frame before, conversions."""
 _OPAQUE, _WITH_ALPHA = 16, 36
 """Bytes of a pixel of the largest rendition while it and the next are encoded."""
-_META = 1024 * 1024
 _DEEP, _SAMPLING = 0x40, 0x0C
 _COLOURS = {0x00: 2.0, 0x04: 1.0, 0x08: 1.0, 0x0C: 0.5}
 """Samples of a pixel beside its luma, by the bits that say which sides are halved."""
-_AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL)
+_AV1 = b"\x81"
+"""What a decoder's configuration begins with."""
 
 
 def peak_memory(image: ImageFile.ImageFile, largest: Size, *, moving: int = 0, scans: int = 1) -> int:
@@ -76,7 +76,8 @@ def _decoding(image: ImageFile.ImageFile, stored: int) -> float:
 def _planes(path: Path, *, alpha: bool) -> float:
     """Bytes of a pixel in an AVIF's own planes, by the largest configuration that its boxes name."""
     with path.open("rb") as file:
-        flags = [found[1][0] for found in _AV1.finditer(file.read(_META))] or [_DEEP]
+        configurations = [file.read(min(box.length, 3)) for box in isobmff.boxes(file) if box.name == b"av1C"]
+    flags = [told[2] for told in configurations if told[:1] == _AV1 and len(told) == 3] or [_DEEP]
     depth = 2 if any(flag & _DEEP for flag in flags) else 1
     colours = max(_COLOURS[flag & _SAMPLING] for flag in flags)
     return depth * (1 + colours + alpha)

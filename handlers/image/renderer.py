@@ -12,7 +12,7 @@ import structlog
 
 from handlers.image.formats import recognise
 from handlers.image.geometry import WIDTHS
-from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, Tools, Unforeseen, decode_reply
+from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, Unforeseen, decode_reply
 from handlers.sandbox import (
     ChildCrashedError,
     ChildDiskFullError,
@@ -102,7 +102,6 @@ class ImageRenderer:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._pool)
-        await self._report_tools()
         return self
 
     async def __aexit__(
@@ -126,18 +125,6 @@ class ImageRenderer:
         except BaseException:
             _clear(out_dir)
             raise
-
-    async def _report_tools(self) -> None:
-        """Says which library resamples. Whatever goes wrong here will go wrong again, and be told, with a picture."""
-        try:
-            reply = _understood(await self._pool.run(self._job(Kind.TOOLS, Path(), "", Path()).encode()))
-        except SandboxError as error:
-            log.warning("image.tools_unknown", error=str(error))
-            return
-        if isinstance(reply, Tools) and reply.resampler:
-            log.info("image.resampler", library=reply.resampler)
-        elif isinstance(reply, Tools):
-            log.warning("image.resampler", library="Pillow, at about 1.4 times the cost", missing=reply.missing)
 
     def _job(self, kind: Kind, source: Path, content_type: str, out_dir: Path) -> Job:
         return Job(
@@ -175,8 +162,6 @@ class ImageRenderer:
         if isinstance(reply, Unforeseen):
             log.error("image.unforeseen", trace=reply.trace)
             raise RetryableError(Code.UNFORESEEN, reply.trace.strip().rpartition("\n")[2], at_last=Code.CORRUPT)
-        if isinstance(reply, Tools):
-            raise RejectedError(Code.RESOURCE_LIMIT, "the child answered another question")
         return reply
 
     async def _run(self, line: str) -> str:

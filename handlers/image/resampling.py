@@ -10,14 +10,13 @@ early, where only libvips passes on libjpeg's warning.
 import functools
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from handlers.image.containers import jpeg
 from handlers.image.geometry import Size
-from handlers.image.job import Tools
 from media.errors import Code, RejectedError
 
 MODES = {"L": 1, "RGB": 3, "RGBa": 4, "CMYK": 4}
@@ -32,49 +31,30 @@ _ALLOWED = "VipsForeignLoadJpegBuffer"
 _CUT = ("premature end of data segment", "found marker 0xd9 instead of RST")
 """What libjpeg says when a marker, the end for one, comes before the last block: the rest it paints grey."""
 _LEAST_SCALE = 8
-_START_OF_SCAN = 0xDA
 _METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}
 """APP1 to APP13, APP15 and comments. APP0 and APP14 (JFIF, Adobe) tell how colours are stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Libvips:
-    """pyvips as this process has it: the module, or None and why."""
-
-    module: Any
-    missing: str = ""
-
-
 @functools.cache
-def load() -> Libvips:
-    """Loads pyvips, once per process, and takes from it all that is not needed here.
+def load() -> Any:
+    """Load pyvips, once per process, and take from it all that is not needed here. Raises ImportError, OSError.
 
     The parent never calls this: a library that parses untrusted bytes stays out of the process with the credentials.
     """
-    try:
-        pyvips = importlib.import_module("pyvips")
-        for kind in ("VipsForeignLoad", "VipsForeignSave"):
-            pyvips.operation_block_set(kind, True)
-        pyvips.operation_block_set(_ALLOWED, False)
-        pyvips.block_untrusted_set(True)
-        pyvips.cache_set_max(0)  # no picture is seen twice
-        pyvips.concurrency_set(1)  # the other core encodes, or serves another child
-    except Exception as error:  # noqa: BLE001 - importing it raises whatever a missing library or symbol comes to
-        return Libvips(None, f"{type(error).__name__}: {error}"[:200])
-    return Libvips(pyvips)
-
-
-def tools() -> Tools:
-    """What the child tells about itself."""
-    found = load()
-    version = [] if found.module is None else [str(found.module.version(part)) for part in range(3)]
-    return Tools(resampler="libvips " + ".".join(version) if version else "", missing=found.missing)
+    pyvips = importlib.import_module("pyvips")
+    for kind in ("VipsForeignLoad", "VipsForeignSave"):
+        pyvips.operation_block_set(kind, True)
+    pyvips.operation_block_set(_ALLOWED, False)
+    pyvips.block_untrusted_set(True)
+    pyvips.cache_set_max(0)  # no picture is seen twice
+    pyvips.concurrency_set(1)  # the other core encodes, or serves another child
+    return pyvips
 
 
 def decode_shrunk(path: Path, opened: Image.Image, scale: int, size: Size) -> Image.Image | None:
     """A JPEG that Pillow `opened`, decoded at 1/`scale` and resampled to `size` as its rows come, not turned.
 
-    None when libvips is missing, will not, or sees another picture than Pillow: then Pillow must decode it. Raises
+    None when libvips will not, or sees another picture than Pillow: then Pillow must decode it. Raises
     RejectedError `corrupt` when its data end before its last row.
     """
     if opened.mode not in {"L", "RGB"}:
@@ -85,15 +65,14 @@ def decode_shrunk(path: Path, opened: Image.Image, scale: int, size: Size) -> Im
 def check_whole(path: Path, opened: Image.Image) -> None:
     """Raise RejectedError `corrupt` as `decode_shrunk` does, for a JPEG that Pillow will decode.
 
-    Its data are read twice. Where libvips is missing or will not, nothing is known and nothing raised.
+    Its data are read twice. Where libvips will not, nothing is known and nothing raised.
     """
     _read(path, opened, _LEAST_SCALE, lambda rows: rows.avg())
 
 
 def _read[Made](path: Path, opened: Image.Image, scale: int, make: Callable[[Any], Made]) -> Made | None:
     """What `make` makes of a JPEG's rows, decoded at 1/`scale`."""
-    pyvips = load().module
-    content = bytearray(path.read_bytes()) if pyvips else bytearray()
+    pyvips, content = load(), bytearray(path.read_bytes())
     if not strip_metadata(content):
         return None
     _complaints(pyvips)  # about others
@@ -132,30 +111,23 @@ def resample_decoded(image: Image.Image, size: Size) -> Image.Image | None:
 
 
 def _resample(image: Image.Image, size: Size, mode: str) -> Image.Image | None:
-    pyvips = load().module
-    if pyvips is None or image.width * image.height < WORTHWHILE:
+    if image.width * image.height < WORTHWHILE:
         return None
-    pixels = pyvips.Image.new_from_memory(_flat(image, mode), *image.size, MODES[mode], "uchar")
+    # Pillow's own way to the bytes of all pixels joins a list of pieces, and so holds them twice.
+    stride, rows = image.width * MODES[mode], max(1, BAND // image.width)
+    flat = bytearray(stride * image.height)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        band = image.crop((0, top, image.width, bottom))
+        if mode == "RGBa" and band.mode != mode:
+            band = band.convert("RGBA")
+        flat[top * stride : bottom * stride] = (band if band.mode == mode else band.convert(mode)).tobytes()
+    pyvips = load()
+    pixels = pyvips.Image.new_from_memory(flat, *image.size, MODES[mode], "uchar")
     try:
         return _resampled(pixels, mode, size)
     except pyvips.Error as error:  # no file is involved, so only memory can be short
         raise MemoryError(str(error)) from error
-
-
-def _flat(image: Image.Image, mode: str) -> bytearray:
-    """The bytes of all pixels in `mode`. Pillow's own way to them joins a list of pieces, and so holds them twice."""
-    stride, rows = image.width * MODES[mode], max(1, BAND // image.width)
-    pixels = bytearray(stride * image.height)
-    for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
-        pixels[top * stride : bottom * stride] = _in(image.crop((0, top, image.width, bottom)), mode).tobytes()
-    return pixels
-
-
-def _in(band: Image.Image, mode: str) -> Image.Image:
-    if band.mode == mode:
-        return band
-    return band.convert("RGBA").convert(mode) if mode == "RGBa" else band.convert(mode)
 
 
 def _resampled(pixels: Any, mode: str, size: Size) -> Image.Image | None:
@@ -169,13 +141,14 @@ def _resampled(pixels: Any, mode: str, size: Size) -> Image.Image | None:
 
 def strip_metadata(content: bytearray) -> bool:
     """Cuts the segments that only describe it out of a JPEG, in place; whether they could be told apart."""
-    parts, at = [content[:2]], 2
-    while content[at : at + 1] == b"\xff" and len(head := content[at : at + 4]) == 4:  # noqa: PLR2004 - marker, length
-        if head[1] == _START_OF_SCAN:
-            content[:at] = b"".join(parts)
+    kept, end = [content[:2]], 2
+    for segment in jpeg.segments(content):
+        if segment.start != end:
+            return False
+        if segment.marker == jpeg.SCAN:
+            content[:end] = b"".join(kept)
             return True
-        end = at + 2 + int.from_bytes(head[2:], "big")
-        if head[1] not in _METADATA:
-            parts.append(content[at:end])
-        at = end
+        end = segment.end
+        if segment.marker not in _METADATA:
+            kept.append(content[segment.start : end])
     return False

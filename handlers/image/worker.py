@@ -26,8 +26,6 @@ def work(line: str) -> str:
 
 def _reply(job: Job) -> Reply:
     try:
-        if job.kind is Kind.TOOLS:
-            return resampling.tools()
         if job.kind is Kind.SURVEY:
             return pipeline.survey(job)
         # Leaving waits for the encoders: when the reply is out, nobody writes any more.

@@ -36,7 +36,7 @@ def stripped() -> Callable[[str], str]:
 
 def loaders(*, strip: bool = False) -> Callable[[str], str]:
     """A job is `operation path`; the reply says what became of it."""
-    pyvips = resampling.load().module
+    pyvips = resampling.load()
 
     def attempt(line: str) -> str:
         operation, path = line.split(" ", 1)

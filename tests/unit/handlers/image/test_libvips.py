@@ -1,15 +1,14 @@
-"""What libvips is given and what it is not, and that all works without it."""
+"""What libvips is given and what it is not, and that nothing starts without it."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from structlog.testing import capture_logs
 
 from handlers.image.renderer import ImageRenderer
-from handlers.sandbox import WorkerPool
+from handlers.sandbox import ChildStartError, WorkerPool
 from tests.unit.handlers.image.conftest import LIMITS, MIB
-from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
+from tests.unit.handlers.image.pictures import quarters, saved
 
 CHILDREN = "tests.unit.handlers.image.children"
 
@@ -18,28 +17,11 @@ def pool(factory: str) -> WorkerPool:
     return WorkerPool(f"{CHILDREN}:{factory}", workers=1, memory=1536 * MIB, file_bytes=MIB, timeout=20.0)
 
 
-async def test_the_log_names_the_libvips_that_resamples() -> None:
-    with capture_logs() as logs:
+async def test_a_renderer_without_libvips_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.image.renderer._TARGET", f"{CHILDREN}:without_libvips")
+    with pytest.raises(ChildStartError, match="import of pyvips halted"):
         async with ImageRenderer(LIMITS):
             pass
-    (entry,) = [entry for entry in logs if entry["event"] == "image.resampler"]
-    assert entry["log_level"] == "info"
-    assert entry["library"].startswith("libvips 8.")
-
-
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
-async def test_without_libvips_pillow_renders_and_the_log_says_so(
-    image_format: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("handlers.image.renderer._TARGET", f"{CHILDREN}:without_libvips")
-    source = quarters((2400, 1600))
-    (tmp_path / "source").write_bytes(saved(source, image_format))
-    with capture_logs() as logs:
-        async with ImageRenderer(LIMITS) as renderer:
-            rendered = await renderer.render(tmp_path / "source", tmp_path)
-    assert [entry["log_level"] for entry in logs if entry["event"] == "image.resampler"] == ["warning"]
-    assert [(file.width, file.height) for file in rendered.files][-1] == (1920, 1280)
-    assert difference(opened(rendered), source) < 6
 
 
 async def test_libvips_reads_nothing_but_jpegs_from_memory(tmp_path: Path) -> None:
