@@ -1,5 +1,6 @@
 """What a file says about its colours: an ICC profile, code points (cICP, nclx), or a gamma and primaries."""
 
+import itertools
 import math
 import struct
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from PIL import ImageFile
 
 from handlers.image.colour import Space
+from handlers.image.containers import isobmff, png
 from handlers.image.profiles import D65, SRGB, SRGB_CURVE, Curve, Primaries, profile_of
 
 _PRIMARIES = {
@@ -23,8 +25,6 @@ _CURVES = {4: Curve(2.2), 5: Curve(2.8), 8: Curve(1.0)} | dict.fromkeys((1, 6, 1
 """Of H.273, table 3. A camera's curves for television (1, 6, 14, 15) are shown with sRGB's, as browsers show them."""
 _UNSAID = 2
 _GREYS = ("1", "L", "I", "F")
-_HEAD = 65_536
-"""Bytes in which an AVIF's boxes before its pixels lie."""
 _CLOSE = 0.01
 _USUAL_GAMMA = 1 / 2.2
 
@@ -48,29 +48,21 @@ def _points_of(image: ImageFile.ImageFile, path: Path) -> tuple[int, int] | None
     """Primaries and transfer."""
     match image.format:
         case "PNG":
-            found = _png_chunk(path, b"cICP")
-            return (found[0], found[1]) if len(found) >= 2 else None  # noqa: PLR2004 - what is looked at
+            with path.open("rb") as file:
+                before_pixels = itertools.takewhile(lambda chunk: chunk.name != b"IDAT", png.chunks(file))
+                told = (file.read(min(chunk.length, 2)) for chunk in before_pixels if chunk.name == b"cICP")
+                found = next(told, b"")
+            return (found[0], found[1]) if len(found) == 2 else None
         case "AVIF":
             with path.open("rb") as file:
-                found = file.read(_HEAD).partition(b"colrnclx")[2][:4]
-            return struct.unpack(">2H", found) if len(found) == 4 else None  # noqa: PLR2004 - two of two bytes
+                told = (file.read(min(box.length, 8)) for box in isobmff.boxes(file) if box.name == b"colr")
+                found = next((color[4:] for color in told if color.startswith(b"nclx")), b"")
+            return struct.unpack(">2H", found) if len(found) == 4 else None
         case "HEIF":
             nclx = image.info.get("nclx_profile")
             if isinstance(nclx, dict):
                 return int(nclx.get("color_primaries", _UNSAID)), int(nclx.get("transfer_characteristics", _UNSAID))
     return None
-
-
-def _png_chunk(path: Path, name: bytes) -> bytes:
-    """The first of a kind before the pixels, or nothing."""
-    with path.open("rb") as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":  # noqa: PLR2004 - a chunk's length and name
-            length = int.from_bytes(head[:4], "big")
-            if head[4:] == name:
-                return file.read(min(length, _HEAD))
-            file.seek(length + 4, 1)
-    return b""
 
 
 def _by_points(primaries: int, transfer: int, *, grey: bool) -> Space:
@@ -85,10 +77,10 @@ def _by_gamma(image: ImageFile.ImageFile, *, grey: bool) -> Space:
     gamma, told = image.info.get("gamma"), image.info.get("chromaticity")
     curve, gamut = SRGB_CURVE, SRGB
     if isinstance(gamma, float) and abs(gamma - _USUAL_GAMMA) > _CLOSE:
-        if not 0.1 <= gamma <= 10:  # noqa: PLR2004 - no screen was ever like that
+        if not 0.1 <= gamma <= 10:  # no screen was ever like that
             return Space(None, grey, f"colour_ignored: gamma {gamma:g}; shown as sRGB")
         curve = Curve(1 / gamma)
-    if isinstance(told, tuple) and len(told) == 8:  # noqa: PLR2004 - x and y of four colours
+    if isinstance(told, tuple) and len(told) == 8:  # x and y of four colours
         white, red, green, blue = zip(told[::2], told[1::2], strict=True)
         usual = (*D65, *SRGB.red, *SRGB.green, *SRGB.blue)
         if not all(math.isclose(a, b, abs_tol=_CLOSE) for a, b in zip(told, usual, strict=True)):

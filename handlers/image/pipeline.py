@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import ImageFile
 
-from handlers.image import animation, av1, placeholder, resampling, tiff
+from handlers.image import animation, placeholder, resampling, tiff
 from handlers.image.colour import Converter
 from handlers.image.colour_told import space_of
 from handlers.image.geometry import Size, Target, targets, turned
@@ -109,7 +109,6 @@ def _picture(job: Job) -> Iterator[ImageFile.ImageFile]:
         if image.format == "PNG" and image.mode == "P" and image.palette is None:
             raise RejectedError(Code.CORRUPT, "a palette is missing")
         tiff.prepare(image)
-        av1.check_size(image, path)
         yield image
 
 

@@ -23,9 +23,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from handlers.image.containers import png
 from handlers.image.formats import DECODERS
 from handlers.image.geometry import Size
-from handlers.image.png_rows import has_all_rows, is_interlaced
 from media.errors import Code, RejectedError
 
 HEADROOM = 1.5
@@ -151,8 +151,8 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
     _keep_one_frame(image)
     with decoding():
         image.load()
-        if image.format == "PNG" and _ends_empty(image) and not has_all_rows(Path(os.fsdecode(image.filename))):
-            raise RejectedError(Code.CORRUPT, "the data end before the last row")
+        if image.format == "PNG":
+            _require_all_rows(image)
     return box or (0, 0, *image.size)
 
 
@@ -174,7 +174,11 @@ def _keep_one_frame(image: ImageFile.ImageFile) -> None:
         image._decoder = _LastFrame(image._decoder)  # noqa: SLF001 - Pillow, whose version is pinned, has no other door
 
 
-def _ends_empty(image: ImageFile.ImageFile) -> bool:
-    """Whether rows may be missing: Pillow leaves them empty. To count the rows means to unpack them once more."""
+def _require_all_rows(image: ImageFile.ImageFile) -> None:
+    """Raise RejectedError `corrupt` when a PNG's data end in good order before its last row."""
     last = image.crop((0, image.height - 1, *image.size)).tobytes()
-    return not any(last) or is_interlaced(Path(os.fsdecode(image.filename)))
+    with Path(os.fsdecode(image.filename)).open("rb") as file:
+        # Pillow leaves missing rows empty. To count the rows means to unpack them once more.
+        may_lack_rows = not any(last) or png.is_interlaced(file)
+        if may_lack_rows and not png.has_all_rows(file):
+            raise RejectedError(Code.CORRUPT, "the data end before the last row")
