@@ -1,6 +1,5 @@
 """Reads the frames of a GIF, APNG, WebP or AVIF animation, scaled down as they come."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import ImageFile
@@ -55,19 +54,16 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int, 
             pixels, leveled = to_eight_bits(image)
         frame, note = colours.convert(shrink(pixels, turned(largest, orientation)))
         frames.append(upright(frame, orientation))
-        asked.append(_duration(image))
+        told = image.info.get("duration", 0)
+        duration = round(told) if isinstance(told, int | float) else 0
+        asked.append(duration if duration > _SHORTEST else DEFAULT_DURATION)
         notes |= {leveled, note}
-    durations = _within_webp(asked)
+    # Each is cut to what WebP can say of a frame, then all to their share of what it can say of the whole.
+    cut = [min(duration, LONGEST) for duration in asked]
+    durations = [duration * LONGEST_IN_ALL // max(sum(cut), LONGEST_IN_ALL) for duration in cut]
     if durations != asked:
         notes.add(f"shortened: frames that last longer than WebP can say; {sum(durations)} ms remain")
     return Animation(tuple(frames), tuple(durations), loop, " ".join(sorted(notes)).strip())
-
-
-def _within_webp(durations: Sequence[int]) -> list[int]:
-    """Milliseconds that WebP can hold: each frame's cut to what a frame may last, all to their share of the whole."""
-    cut = [min(duration, LONGEST) for duration in durations]
-    whole = max(sum(cut), LONGEST_IN_ALL)
-    return [duration * LONGEST_IN_ALL // whole for duration in cut]
 
 
 def plays_of(image: ImageFile.ImageFile) -> int:
@@ -80,9 +76,3 @@ def plays_of(image: ImageFile.ImageFile) -> int:
 
 def _within(loop: object, default: int) -> int:
     return min(max(loop, 0), 65_534) if isinstance(loop, int) else default
-
-
-def _duration(image: ImageFile.ImageFile) -> int:
-    duration = image.info.get("duration", 0)
-    milliseconds = round(duration) if isinstance(duration, int | float) else 0
-    return milliseconds if milliseconds > _SHORTEST else DEFAULT_DURATION

@@ -51,7 +51,8 @@ class Converter:
     def convert(self, image: Picture) -> tuple[Picture, str]:
         """RGB, RGBA or RGBa in sRGB, and a note when what the picture says of its colours could not be followed."""
         if image.mode == "LAB":
-            return self._transformed(image, self._lab), self._space.note
+            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+            return self._transformed(image, source), self._space.note
         if self._space.profile is None:
             return _plain(image), self._space.note
         try:
@@ -68,10 +69,6 @@ class Converter:
     @functools.cached_property
     def _source(self) -> ImageCms.ImageCmsProfile:
         return _opened(self._space.profile or b"")
-
-    @functools.cached_property
-    def _lab(self) -> ImageCms.ImageCmsProfile:
-        return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
 
     def _by_profile(self, image: Picture, source: ImageCms.ImageCmsProfile) -> Picture:
         if source.profile.xcolor_space == "GRAY":

@@ -35,7 +35,12 @@ def space_of(image: ImageFile.ImageFile, path: Path) -> Space:
     profile = image.info.get("icc_profile")
     points = _points_of(image, path) if image.format == "PNG" or not profile else None
     if points:
-        return _by_points(*points, grey=grey)
+        primaries, transfer = points
+        gamut = SRGB if primaries == _UNSAID else _PRIMARIES.get(primaries)
+        curve = SRGB_CURVE if transfer == _UNSAID else _CURVES.get(transfer)
+        if gamut is None or curve is None:
+            return Space(None, grey, f"colour_ignored: primaries {primaries}, transfer {transfer}; shown as sRGB")
+        return _described(gamut, curve, grey=grey)
     if profile is not None:
         usable = isinstance(profile, bytes)
         return Space(profile if usable else None, grey, "" if usable else "icc_ignored: it is no sequence of bytes")
@@ -63,14 +68,6 @@ def _points_of(image: ImageFile.ImageFile, path: Path) -> tuple[int, int] | None
             if isinstance(nclx, dict):
                 return int(nclx.get("color_primaries", _UNSAID)), int(nclx.get("transfer_characteristics", _UNSAID))
     return None
-
-
-def _by_points(primaries: int, transfer: int, *, grey: bool) -> Space:
-    gamut = SRGB if primaries == _UNSAID else _PRIMARIES.get(primaries)
-    curve = SRGB_CURVE if transfer == _UNSAID else _CURVES.get(transfer)
-    if gamut is None or curve is None:
-        return Space(None, grey, f"colour_ignored: primaries {primaries}, transfer {transfer}; shown as sRGB")
-    return _described(gamut, curve, grey=grey)
 
 
 def _by_gamma(image: ImageFile.ImageFile, *, grey: bool) -> Space:

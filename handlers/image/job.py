@@ -104,23 +104,22 @@ def decode_reply(line: str) -> Reply:
         case "Unforeseen":
             return Unforeseen(str(fields["trace"]))
         case "Rendered":
-            return _rendered(fields)
+            files, notes = fields["files"], fields["notes"]
+            if not isinstance(files, list) or not isinstance(notes, list):
+                raise TypeError("lists are expected")
+            return Rendered(
+                width=_count(fields["width"]),
+                height=_count(fields["height"]),
+                placeholder=_like(_BASE64, fields["placeholder"]),
+                dominant_color=_like(_COLOR, fields["dominant_color"]),
+                sha256=_like(_SHA256, fields["sha256"]),
+                notes=tuple(str(note) for note in notes),
+                files=tuple(
+                    Made(str(file["name"]), *(_count(file[name]) for name in ("width", "height", "bytes")))
+                    for file in files
+                ),
+            )
     raise ValueError("no such reply")
-
-
-def _rendered(fields: dict[str, object]) -> Rendered:
-    files, notes = fields["files"], fields["notes"]
-    if not isinstance(files, list) or not isinstance(notes, list):
-        raise TypeError("lists are expected")
-    return Rendered(
-        width=_count(fields["width"]),
-        height=_count(fields["height"]),
-        placeholder=_like(_BASE64, fields["placeholder"]),
-        dominant_color=_like(_COLOR, fields["dominant_color"]),
-        sha256=_like(_SHA256, fields["sha256"]),
-        notes=tuple(str(note) for note in notes),
-        files=tuple(Made(str(f["name"]), _count(f["width"]), _count(f["height"]), _count(f["bytes"])) for f in files),
-    )
 
 
 def _like(pattern: re.Pattern[str], value: object) -> str:

@@ -63,8 +63,20 @@ def _unsigned(image: Picture, samples: Samples) -> Picture:
 
 
 def _range_of(image: Picture) -> tuple[float, float, str]:
-    """Black, white and a note."""
-    low, high = _reach(image)
+    """Black, white and a note: the least and the greatest value that count, or what is usual near them."""
+    sample = image.resize((min(image.width, _SIDE), min(image.height, _SIDE)), Image.Resampling.NEAREST)
+    numbers = array("f" if image.mode == "F" else "i", sample.tobytes())
+    finite = sorted(value for value in numbers if math.isfinite(value))
+    values = finite or [0]
+
+    # A few values may lie far outside the others: they are no part of the picture.
+    aside = min(-(-len(values) // _OUTLYING), (len(values) - 1) // 2)
+    low, high = float(values[aside]), float(values[-1 - aside])
+    least, most = (float(value) for value in image.getextrema() if not isinstance(value, tuple))
+    near = _FAR * (high - low) or _WHOLE[-1]  # where nearly all is of one value, what is not is the picture
+    if finite and most - least <= near:  # never so of what is not finite
+        low, high = least, most
+
     if low >= -_UNDERSHOOT * high:
         low = 0.0
         usual = next((limit for limit in _WHOLE if limit / 2 < high <= limit), 0)
@@ -74,19 +86,3 @@ def _range_of(image: Picture) -> tuple[float, float, str]:
     if high <= low:
         return low, low + 1, ""
     return low, high, f"levels: {low:g} is shown as black and {high:g} as white"
-
-
-def _reach(image: Picture) -> tuple[float, float]:
-    """The least and the greatest value that count."""
-    sample = image.resize((min(image.width, _SIDE), min(image.height, _SIDE)), Image.Resampling.NEAREST)
-    numbers = array("f" if image.mode == "F" else "i", sample.tobytes())
-    values = sorted(value for value in numbers if math.isfinite(value))
-    if not values:
-        return 0.0, 0.0
-    aside = min(-(-len(values) // _OUTLYING), (len(values) - 1) // 2)
-    low, high = float(values[aside]), float(values[-1 - aside])
-    extrema = image.getextrema()
-    least, most = (float(value) for value in extrema if not isinstance(value, tuple))
-    near = _FAR * (high - low) or _WHOLE[-1]  # where nearly all is of one value, what is not is the picture
-    within = most - least <= near  # never so of what is not finite
-    return (least, most) if within else (low, high)

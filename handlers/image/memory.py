@@ -62,7 +62,13 @@ def _decoding(image: ImageFile.ImageFile, stored: int) -> float:
         case "WEBP":
             return _WEBP
         case "AVIF":
-            return 2 * stored + 2 * alpha + _planes(Path(os.fsdecode(image.filename)), alpha=alpha)
+            # The decoder's own planes are counted by the largest configuration that the boxes name.
+            with Path(os.fsdecode(image.filename)).open("rb") as file:
+                told = [file.read(min(box.length, 3)) for box in isobmff.boxes(file) if box.name == b"av1C"]
+            flags = [one[2] for one in told if one[:1] == _AV1 and len(one) == 3] or [_DEEP]
+            depth = 2 if any(flag & _DEEP for flag in flags) else 1
+            colours = max(_COLOURS[flag & _SAMPLING] for flag in flags)
+            return 2 * stored + 2 * alpha + depth * (1 + colours + alpha)
         case "HEIF":
             deep = image.info.get("bit_depth", _HEIF_DEPTH) != _HEIF_DEPTH
             return 2.0 * stored + (2.5 if alpha else 0.5) + (2 if deep else 0)
@@ -71,16 +77,6 @@ def _decoding(image: ImageFile.ImageFile, stored: int) -> float:
     needed = _KEYED_PALETTE if alpha and image.mode == "P" else _CONVERTED.get(image.mode, _KEYED)
     # A TIFF's strip may be all of it, and it is turned while it is decoded.
     return max(needed, 2 * stored + 0.5) if image.format == "TIFF" else needed
-
-
-def _planes(path: Path, *, alpha: bool) -> float:
-    """Bytes of a pixel in an AVIF's own planes, by the largest configuration that its boxes name."""
-    with path.open("rb") as file:
-        configurations = [file.read(min(box.length, 3)) for box in isobmff.boxes(file) if box.name == b"av1C"]
-    flags = [told[2] for told in configurations if told[:1] == _AV1 and len(told) == 3] or [_DEEP]
-    depth = 2 if any(flag & _DEEP for flag in flags) else 1
-    colours = max(_COLOURS[flag & _SAMPLING] for flag in flags)
-    return depth * (1 + colours + alpha)
 
 
 def _jpeg(image: ImageFile.ImageFile, largest: Size, scans: int) -> int:

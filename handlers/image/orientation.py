@@ -30,12 +30,7 @@ def orientation_of(image: ImageFile.ImageFile) -> int:
     except Exception:  # noqa: BLE001 - damaged metadata, in whatever way, costs the turn and not the picture
         return _UPRIGHT
     if value is None and image.format != "HEIF":
-        value = _by_xmp(image)
+        told = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or ""
+        found = _XMP.search(told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told))
+        value = int(found[1]) if found else _UPRIGHT
     return value if isinstance(value, int) and _UPRIGHT <= value <= 8 else _UPRIGHT  # EXIF's range
-
-
-def _by_xmp(image: ImageFile.ImageFile) -> int:
-    told = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or ""
-    text = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
-    found = _XMP.search(text)
-    return int(found[1]) if found else _UPRIGHT

@@ -84,7 +84,11 @@ def render(job: Job, encoders: Executor) -> Rendered:
     """
     digest = encoders.submit(_sha256, Path(job.source))
     with _picture(job) as image:
-        plan = _plan(image, check_limits(image, job.max_pixels, job.max_total_pixels))
+        frames = check_limits(image, job.max_pixels, job.max_total_pixels)
+        orientation = orientation_of(image)
+        size = turned(image.size, orientation)
+        sizes = targets(*size)
+        plan = Plan(size, orientation, sizes, frames, animated=_keeps_moving(image, frames, sizes))
         draw = _draw_animation if plan.animated else _draw_still
         drawn = draw(image, plan, job, encoders)
     small = drawn.smallest.convert("RGBA")
@@ -112,26 +116,23 @@ def _picture(job: Job) -> Iterator[ImageFile.ImageFile]:
         yield image
 
 
-def _plan(image: ImageFile.ImageFile, frames: int) -> Plan:
-    orientation = orientation_of(image)
-    size = turned(image.size, orientation)
-    sizes = targets(*size)
-    return Plan(size, orientation, sizes, frames, animated=_keeps_moving(image, frames, sizes))
-
-
 def _keeps_moving(image: ImageFile.ImageFile, frames: int, sizes: tuple[Target, ...]) -> bool:
     small = image.width * image.height <= MOVING_PIXELS
     return frames > 1 and small and animation.is_affordable(frames, sizes)
 
 
 def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
-    """Whatever works on many pixels comes after the downscale."""
+    """Whatever works on many pixels comes after the downscale.
+
+    The renditions are made largest first, each from the one above, so that its encoding starts at once.
+    """
     pixels, leveled = _largest(image, turned(plan.largest, plan.orientation), Path(job.source))
     pixels, note = Converter(space_of(image, Path(job.source))).convert(pixels)
     pixels = upright(pixels, plan.orientation)
     pixels = without_idle_alpha(pixels)
     files = []
-    for target, pixels in _steps_down(pixels, plan.targets):  # noqa: B020 - each step starts from the one above
+    for target in reversed(plan.targets):
+        pixels = pixels if pixels.size == target.size else shrink(pixels, target.size)
         effort = effort_for(pixels, largest=target is plan.targets[-1])
         files.append(encoders.submit(write_still, pixels, target.name, Path(job.out_dir), effort))
         if pixels.width * pixels.height > ALONE:
@@ -153,13 +154,6 @@ def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> tuple[Pict
             return banded, ""
         pixels, note = to_eight_bits(image)
     return shrink(pixels, size, box), note
-
-
-def _steps_down(pixels: Picture, sizes: tuple[Target, ...]) -> Iterator[tuple[Target, Picture]]:
-    """The renditions, largest first, each made from the one above, so that its encoding starts at once."""
-    for target in reversed(sizes):
-        pixels = pixels if pixels.size == target.size else shrink(pixels, target.size)
-        yield target, pixels
 
 
 def _draw_animation(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:

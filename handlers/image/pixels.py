@@ -32,32 +32,22 @@ def to_eight_bits(image: Picture) -> tuple[Picture, str]:
         image.info.pop("transparency", None)  # a text of the file may stand under this name
     if image.mode.startswith("I;16") and isinstance(key := image.info.get("transparency"), int):
         grey, note = levels.to_grey(image)
-        grey.putalpha(_all_but(image, key))
+        opaque = [_EIGHT_BIT] * (_SIXTEEN_BIT + 1)
+        opaque[key & _SIXTEEN_BIT] = 0
+        grey.putalpha(image.convert("I").point(opaque, "L"))
         return grey.convert("RGBA"), note
     if image.mode.startswith("I") or image.mode == "F":
         return levels.to_grey(image)
     if image.has_transparency_data:
-        _shorten_key(image)
+        # Of colours of 16 bits Pillow keeps the upper half, but of the one that stands for transparent it keeps all.
+        if isinstance(key := image.info.get("transparency"), tuple) and max(key) > _EIGHT_BIT:
+            image.info["transparency"] = tuple(value >> 8 for value in key)
         return image.convert("RGBA"), ""
     if image.mode == "L":
         return levels.without_sign(image), ""
     if image.mode in _DIRECT:
         return image, ""
     return image.convert("L" if image.mode == "1" else "RGB"), ""
-
-
-def _shorten_key(image: Picture) -> None:
-    """Of colours of 16 bits Pillow keeps the upper half, but of the one that stands for transparent it keeps all."""
-    key = image.info.get("transparency")
-    if isinstance(key, tuple) and max(key) > _EIGHT_BIT:
-        image.info["transparency"] = tuple(value >> 8 for value in key)
-
-
-def _all_but(image: Picture, key: int) -> Picture:
-    """Opaque wherever a picture of 16 bits has not the value that stands for transparent."""
-    opaque = [_EIGHT_BIT] * (_SIXTEEN_BIT + 1)
-    opaque[key & _SIXTEEN_BIT] = 0
-    return image.convert("I").point(opaque, "L")
 
 
 def shrink(image: Picture, size: Size, box: Box | None = None) -> Picture:

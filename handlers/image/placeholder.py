@@ -36,10 +36,7 @@ def thumbhash(image: Image.Image) -> str:
     """Base64 of the ThumbHash (evanw/thumbhash) of an RGB or RGBA picture of any size."""
     small = image.convert("RGBA")
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-    return base64.b64encode(_hash(*small.size, small.tobytes())).decode()
-
-
-def _hash(width: int, height: int, rgba: bytes) -> bytes:
+    (width, height), rgba = small.size, small.tobytes()
     alpha = [value / 255 for value in rgba[3::4]]
     has_alpha = sum(alpha) < width * height
     red, green, blue = (_over_average(rgba[band::4], alpha) for band in range(3))
@@ -54,7 +51,11 @@ def _hash(width: int, height: int, rgba: bytes) -> bytes:
     ]
     if has_alpha:
         channels.append(_Channel(alpha, width, height, (5, 5)))
-    return _head(channels, landscape=width > height, waves=ly if width > height else lx) + _tail(channels)
+    head = _head(channels, landscape=width > height, waves=ly if width > height else lx)
+    nibbles = [_round(15 * wave) for channel in channels for wave in channel.waves]
+    nibbles += [0] * (len(nibbles) % 2)
+    tail = bytes(low | high << 4 for low, high in zip(nibbles[::2], nibbles[1::2], strict=True))
+    return base64.b64encode(head + tail).decode()
 
 
 def _over_average(band: bytes, alpha: list[float]) -> list[float]:
@@ -76,12 +77,6 @@ def _head(channels: list[_Channel], *, landscape: bool, waves: int) -> bytes:
     second = waves | _round(63 * p.strength) << 3 | _round(63 * q.strength) << 9 | landscape << 15
     extra = bytes(_round(15 * a.mean) | _round(15 * a.strength) << 4 for a in alpha)
     return first.to_bytes(3, "little") + second.to_bytes(2, "little") + extra
-
-
-def _tail(channels: list[_Channel]) -> bytes:
-    nibbles = [_round(15 * wave) for channel in channels for wave in channel.waves]
-    nibbles += [0] * (len(nibbles) % 2)
-    return bytes(low | high << 4 for low, high in zip(nibbles[::2], nibbles[1::2], strict=True))
 
 
 def _round(value: float) -> int:

@@ -36,7 +36,8 @@ SRGB_CURVE = Curve(2.4, (1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
 
 def profile_of(primaries: Primaries, curve: Curve, *, grey: bool) -> bytes:
     """An ICC profile (version 4) of a screen. Raises ZeroDivisionError, struct.error for colours that cannot be."""
-    light = _curve(curve)
+    kind = struct.pack(">HH", 0 if curve.slope is None else 3, 0)
+    light = b"para\0\0\0\0" + kind + _fixed(curve.power, *(curve.slope or ()))
     if grey:
         return _profile(b"GRAY", [(b"wtpt", _xyz(_D50)), (b"kTRC", light)])
     names = (b"rXYZ", b"gXYZ", b"bXYZ")
@@ -91,11 +92,6 @@ def _fixed(*values: float) -> bytes:
 
 def _xyz(vector: Vector) -> bytes:
     return b"XYZ \0\0\0\0" + _fixed(*vector)
-
-
-def _curve(curve: Curve) -> bytes:
-    kind = 0 if curve.slope is None else 3
-    return b"para\0\0\0\0" + struct.pack(">HH", kind, 0) + _fixed(curve.power, *(curve.slope or ()))
 
 
 def _profile(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:

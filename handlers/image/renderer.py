@@ -12,7 +12,7 @@ import structlog
 
 from handlers.image.formats import recognise
 from handlers.image.geometry import WIDTHS
-from handlers.image.job import Job, Kind, Made, Refused, Rendered, Reply, Survey, Unforeseen, decode_reply
+from handlers.image.job import Job, Kind, Refused, Rendered, Reply, Survey, Unforeseen, decode_reply
 from handlers.sandbox import (
     ChildCrashedError,
     ChildDiskFullError,
@@ -119,11 +119,15 @@ class ImageRenderer:
         """
         content_type = await asyncio.to_thread(_recognise, source, self._limits.max_bytes)
         try:
-            async with self._budget.reserve(await self._survey(source, content_type, out_dir)):
+            survey = await self._ask(self._job(Kind.SURVEY, source, content_type, out_dir))
+            needed = survey.memory if isinstance(survey, Survey) else self._limits.memory
+            # A child cannot need more than it may have.
+            async with self._budget.reserve(min(needed, self._limits.memory)):
                 rendered = await self._ask(self._job(Kind.RENDER, source, content_type, out_dir))
             return await asyncio.to_thread(_image, rendered, content_type, out_dir)
         except BaseException:
-            _clear(out_dir)
+            for name in _NAMES:
+                (out_dir / f"{name}.webp").unlink(missing_ok=True)
             raise
 
     def _job(self, kind: Kind, source: Path, content_type: str, out_dir: Path) -> Job:
@@ -135,11 +139,6 @@ class ImageRenderer:
             max_pixels=self._limits.max_pixels,
             max_total_pixels=self._limits.max_total_pixels,
         )
-
-    async def _survey(self, source: Path, content_type: str, out_dir: Path) -> int:
-        """Bytes of memory that rendering will need; a child cannot need more than it may have."""
-        reply = await self._ask(self._job(Kind.SURVEY, source, content_type, out_dir))
-        return min(reply.memory if isinstance(reply, Survey) else self._limits.memory, self._limits.memory)
 
     async def _ask(self, job: Job) -> Survey | Rendered:
         """The child's reply. Names what went wrong in the words of the service."""
@@ -191,6 +190,13 @@ def _understood(line: str) -> Reply:
 def _image(reply: Survey | Rendered, content_type: str, out_dir: Path) -> RenderedImage:
     if not isinstance(reply, Rendered):
         raise RejectedError(Code.RESOURCE_LIMIT, "the child answered another question")
+    files = []
+    for made in reply.files:
+        path = out_dir / f"{made.name}.webp"
+        # A child that was taken over may name or leave anything: only a plain file under one of our names is taken.
+        if made.name not in _NAMES or not stat.S_ISREG(path.lstat().st_mode):
+            raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a rendition")
+        files.append(RenderedFile(made.name, path, CONTENT_TYPE, made.width, made.height, path.lstat().st_size))
     return RenderedImage(
         width=reply.width,
         height=reply.height,
@@ -199,18 +205,5 @@ def _image(reply: Survey | Rendered, content_type: str, out_dir: Path) -> Render
         dominant_color=reply.dominant_color,
         sha256=reply.sha256,
         notes=reply.notes,
-        files=tuple(_file(made, out_dir) for made in reply.files),
+        files=tuple(files),
     )
-
-
-def _file(made: Made, out_dir: Path) -> RenderedFile:
-    """A child that was taken over may name or leave anything: only a plain file under one of our names is taken."""
-    path = out_dir / f"{made.name}.webp"
-    if made.name not in _NAMES or not stat.S_ISREG(path.lstat().st_mode):
-        raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a rendition")
-    return RenderedFile(made.name, path, CONTENT_TYPE, made.width, made.height, path.lstat().st_size)
-
-
-def _clear(out_dir: Path) -> None:
-    for name in _NAMES:
-        (out_dir / f"{name}.webp").unlink(missing_ok=True)

@@ -148,7 +148,8 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
     if image.format in JPEGS:
         reduced = image.draft(None, (math.ceil(largest[0] * HEADROOM), math.ceil(largest[1] * HEADROOM)))
         box = reduced[1] if reduced else None
-    _keep_one_frame(image)
+    if isinstance(image, WebPImagePlugin.WebPImageFile | AvifImagePlugin.AvifImageFile):
+        image._decoder = _LastFrame(image._decoder)  # noqa: SLF001 - Pillow, whose version is pinned, has no other door
     with decoding():
         image.load()
         if image.format == "PNG":
@@ -167,11 +168,6 @@ class _LastFrame:
 
     def get_frame(self, number: int) -> Any:
         return self._decoders.pop().get_frame(number)
-
-
-def _keep_one_frame(image: ImageFile.ImageFile) -> None:
-    if isinstance(image, WebPImagePlugin.WebPImageFile | AvifImagePlugin.AvifImageFile):
-        image._decoder = _LastFrame(image._decoder)  # noqa: SLF001 - Pillow, whose version is pinned, has no other door
 
 
 def _require_all_rows(image: ImageFile.ImageFile) -> None:

@@ -21,21 +21,22 @@ def build() -> Callable[[str], str]:
 
 
 def work(line: str) -> str:
-    return encode_reply(_reply(Job.decode(line)))
-
-
-def _reply(job: Job) -> Reply:
+    """Do one job, whose errors are replies, too: all but those that the sandbox's entry has a name for."""
+    job = Job.decode(line)
+    reply: Reply
     try:
         if job.kind is Kind.SURVEY:
-            return pipeline.survey(job)
-        # Leaving waits for the encoders: when the reply is out, nobody writes any more.
-        with ThreadPoolExecutor(ENCODERS) as encoders:
-            return pipeline.render(job, encoders)
+            reply = pipeline.survey(job)
+        else:
+            # Leaving waits for the encoders: when the reply is out, nobody writes any more.
+            with ThreadPoolExecutor(ENCODERS) as encoders:
+                reply = pipeline.render(job, encoders)
     except RejectedError as error:
-        return Refused(error.code, error.detail[:500])
-    except MemoryError:  # a limit's: the sandbox's entry has a name for it
+        reply = Refused(error.code, error.detail[:500])
+    except MemoryError:  # a limit's
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the machine's; Pillow's own have no number
             raise
-        return Unforeseen(traceback.format_exc(limit=-6))
+        reply = Unforeseen(traceback.format_exc(limit=-6))
+    return encode_reply(reply)

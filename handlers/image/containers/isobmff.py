@@ -11,6 +11,7 @@ _TO_THE_END, _LONG = 0, 1
 """Sizes that are none."""
 _PARENTS = {
     b"meta": 4,
+    b"iinf": 6,
     b"iprp": 0,
     b"ipco": 0,
     b"moov": 0,
@@ -21,7 +22,7 @@ _PARENTS = {
     b"stsd": 8,
     b"av01": 78,
 }
-"""Bytes of a box's own before the boxes that it holds; of `iinf` they depend on its version."""
+"""Bytes of a box's own before the boxes that it holds; `iinf` has two more from its version 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,14 @@ def boxes(file: BinaryIO) -> Iterator[Box]:
             at = ends.pop()
             continue
         yield box
-        own = _own_bytes(file, box)
-        if own is None:
+        if box.name not in _PARENTS:
             at = box.end
-        else:
-            at = box.start + own
-            ends.append(box.end)
+            continue
+        at = box.start + _PARENTS[box.name]
+        if box.name == b"iinf":
+            file.seek(box.start)
+            at += 2 * (file.read(1) != b"\0")
+        ends.append(box.end)
 
 
 def _read(file: BinaryIO, at: int, end: int) -> Box | None:
@@ -74,11 +77,3 @@ def _read(file: BinaryIO, at: int, end: int) -> Box | None:
         return None
     file.seek(at + own)
     return Box(head[4:8], at + own, min(at + size, end))
-
-
-def _own_bytes(file: BinaryIO, box: Box) -> int | None:
-    """Tell how many bytes lie before the boxes that a box holds. None: it holds none that matter here."""
-    if box.name != b"iinf":
-        return _PARENTS.get(box.name)
-    file.seek(box.start)
-    return 6 if file.read(1) == b"\0" else 8
