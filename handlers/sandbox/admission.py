@@ -33,20 +33,10 @@ class MemoryBudget:
     async def reserve(self, amount: int) -> AsyncIterator[None]:
         """Holds `amount` bytes of the budget. One that is larger than the whole budget runs alone."""
         amount = min(amount, self._total)
-        await self._take(amount)
-        try:
-            yield
-        finally:
-            self._used -= amount
-            self._admit()
-
-    async def _take(self, amount: int) -> None:
-        if not self._waiting and self._used + amount <= self._total:
-            self._used += amount
-            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (amount, turn)
         self._waiting.append(entry)
+        self._admit()
         try:
             await turn
         except asyncio.CancelledError:
@@ -56,6 +46,11 @@ class MemoryBudget:
                 self._used -= amount  # admitted and cancelled in the same turn of the loop
             self._admit()
             raise
+        try:
+            yield
+        finally:
+            self._used -= amount
+            self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self._used + self._waiting[0][0] <= self._total:

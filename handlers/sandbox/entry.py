@@ -24,7 +24,9 @@ _KINDS = {errno.EFBIG: "output", errno.ENOSPC: "full", errno.EDQUOT: "full"}
 
 
 def main(root: str, target: str, cpu_seconds: int) -> None:
-    replies = _claim_stdout()
+    # Keeps the reply pipe for us; whatever a library prints goes to standard error.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
     signal.signal(signal.SIGXCPU, _give_up)
     sys.path.insert(0, root)
     module, _, factory = target.partition(":")
@@ -33,13 +35,6 @@ def main(root: str, target: str, cpu_seconds: int) -> None:
     for line in sys.stdin.buffer:
         _renew_cpu(cpu_seconds)
         _say(replies, _answer(work, json.loads(line)))
-
-
-def _claim_stdout() -> BinaryIO:
-    """Keeps the reply pipe for us; whatever a library prints goes to standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return replies
 
 
 def _answer(work: Work, job: str) -> dict[str, str]:

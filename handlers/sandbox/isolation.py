@@ -98,7 +98,8 @@ class Isolation:
         return (*self.die_with_parent, *namespaces, *self.limiter, *self._flags(limits), "--", *argv)
 
     def _flags(self, limits: ChildLimits) -> tuple[str, ...]:
-        counted = "--user" in self.namespaces and _kernel() >= _FIRST_KERNEL
+        kernel = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())
+        counted = "--user" in self.namespaces and kernel >= _FIRST_KERNEL
         values = {
             "as": limits.memory,
             "fsize": limits.file_bytes,
@@ -115,10 +116,6 @@ def _seen(program: Path, view: View) -> tuple[str, ...]:
     programs = {str(path.parent) for path in (program, program.resolve())} - {"/"}
     reads = (*_SYSTEM, *programs, *map(str, view.reads))
     return (sys.executable, "-I", "-S", str(_VIEW), *reads, "--write", *map(str, view.writes), "--")
-
-
-def _kernel() -> tuple[int, ...]:
-    return tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())
 
 
 @functools.cache

@@ -4,8 +4,6 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,8 +81,12 @@ class Child:
         self.sound = False
         try:
             async with asyncio.timeout(timeout):
-                reply = await self._exchange(job)
+                self._stdin.write(json.dumps(job).encode() + b"\n")
+                await self._stdin.drain()
+                reply = await self._answer()
             self.sound = True
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ChildCrashedError(f"the child went away: {error}") from error
         except TimeoutError as error:
             raise ChildTimeoutError(f"no answer within {timeout:g} s") from error
         except (JobFailedError, ChildDiskFullError):
@@ -95,14 +97,6 @@ class Child:
                 await end_shielded(self._process)
         return reply
 
-    async def _exchange(self, job: str) -> str:
-        try:
-            self._stdin.write(json.dumps(job).encode() + b"\n")
-            await self._stdin.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise ChildCrashedError(f"the child went away: {error}") from error
-        return await self._answer()
-
     async def _answer(self) -> str:
         try:
             line = await self._stdout.readline()
@@ -110,7 +104,23 @@ class Child:
             raise ChildOutputError("the answer is too long") from error
         if not line.endswith(b"\n"):
             raise ChildCrashedError("the child died")
-        return _unwrap(line)
+        # The child may have been taken over: nothing about the line is taken for granted.
+        try:
+            answer = json.loads(line)
+        except ValueError as error:
+            raise ChildCrashedError("the answer is not JSON") from error
+        match answer:
+            case {"ok": str(reply)}:
+                return reply
+            case {"memory": str(detail)}:
+                raise ChildMemoryError(detail)
+            case {"output": str(detail)}:
+                raise ChildOutputError(detail)
+            case {"full": str(detail)}:
+                raise ChildDiskFullError(detail)
+            case {"failed": str(detail)}:
+                raise JobFailedError(detail)
+        raise ChildCrashedError("the answer has no known form")
 
     async def close(self) -> str:
         """Ends the child; gives the last words on its standard error."""
@@ -119,26 +129,6 @@ class Child:
         self._complaints.cancel()
         (words,) = await asyncio.gather(self._complaints, return_exceptions=True)
         return words.decode(errors="replace").strip() if isinstance(words, bytes) else ""
-
-
-def _unwrap(line: bytes) -> str:
-    """The reply in a child's line. The child may have been taken over: nothing about the line is taken for granted."""
-    try:
-        answer = json.loads(line)
-    except ValueError as error:
-        raise ChildCrashedError("the answer is not JSON") from error
-    match answer:
-        case {"ok": str(reply)}:
-            return reply
-        case {"memory": str(detail)}:
-            raise ChildMemoryError(detail)
-        case {"output": str(detail)}:
-            raise ChildOutputError(detail)
-        case {"full": str(detail)}:
-            raise ChildDiskFullError(detail)
-        case {"failed": str(detail)}:
-            raise JobFailedError(detail)
-    raise ChildCrashedError("the answer has no known form")
 
 
 class _Slot:
@@ -222,25 +212,20 @@ class WorkerPool:
 
         Raises every SandboxError; only JobFailedError and ChildDiskFullError leave the child alive.
         """
-        async with self._borrowed() as child:
-            return await child.ask(job, self._timeout)
-
-    async def launch(self) -> Child:
-        """Starts one more child as this pool wants them. Raises ChildStartError."""
-        return await Child.launch(self._target, self._limits, self._cpu_seconds, self._folders)
-
-    @asynccontextmanager
-    async def _borrowed(self) -> AsyncIterator[Child]:
         slot = await self._idle.get()
         try:
             child = await slot.child()
             try:
-                yield child
+                return await child.ask(job, self._timeout)
             finally:
                 if not child.alive or child.jobs >= self._jobs_per_child:
                     slot.renew()
         finally:
             self._idle.put_nowait(slot)
+
+    async def launch(self) -> Child:
+        """Starts one more child as this pool wants them. Raises ChildStartError."""
+        return await Child.launch(self._target, self._limits, self._cpu_seconds, self._folders)
 
     async def _close(self) -> None:
         await asyncio.gather(*(slot.close() for slot in self._slots))

@@ -31,7 +31,11 @@ def main(arguments: list[str]) -> None:
     middle = arguments.index("--write")
     here = os.getcwd()
     _build(sorted(arguments[:middle], key=len), arguments[middle + 1 : end])
-    _enter(here)
+    # Makes the view the root, lets go of the old one, and stays in the same folder if it is still there.
+    os.chdir(ROOT)
+    _check(_libc.syscall(_PIVOT_ROOT[platform.machine()], b".", b"."))
+    _check(_libc.umount2(b".", _DETACH))
+    os.chdir(here if os.path.isdir(here) else "/")
     command = arguments[end + 1 :]
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
@@ -47,7 +51,10 @@ def _build(readable: Iterable[str], writable: Iterable[str]) -> None:
             os.symlink(os.readlink(path), ROOT + path)  # such as /bin, which is /usr/bin
         else:
             _show(path)
-            _close(ROOT + path)
+            # Read-only where the platform lets us; else the files' own permissions must do, as without a view.
+            target = os.fsencode(ROOT + path)
+            flags = _BIND | _REMOUNT | _READ_ONLY | (os.statvfs(target).f_flag & _KEPT)
+            _libc.mount(None, target, None, ctypes.c_ulong(flags), None)
     for path in (*_DEVICES, "/proc", *writable):
         _show(path)
     os.symlink("/proc/self/fd", f"{ROOT}/dev/fd")
@@ -63,20 +70,6 @@ def _show(path: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
     _mount(os.path.realpath(path), target, None, _BIND | _RECURSIVE)
-
-
-def _close(target: str) -> None:
-    """Makes it read-only where the platform lets us; else the files' own permissions must do, as without a view."""
-    flags = os.statvfs(target).f_flag & _KEPT
-    _libc.mount(None, os.fsencode(target), None, ctypes.c_ulong(_BIND | _REMOUNT | _READ_ONLY | flags), None)
-
-
-def _enter(here: str) -> None:
-    """Makes the view the root, lets go of the old one, and stays in the same folder if it is still there."""
-    os.chdir(ROOT)
-    _check(_libc.syscall(_PIVOT_ROOT[platform.machine()], b".", b"."))
-    _check(_libc.umount2(b".", _DETACH))
-    os.chdir(here if os.path.isdir(here) else "/")
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: bytes | None = None) -> None:

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -121,22 +121,16 @@ async def connect(address: Address) -> socket.socket:
     """A connected, non-blocking socket. Raises UnavailableError(clamd)."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            return await _connect(address)
+            if address.path:
+                return await _dial(socket.AF_UNIX, address.path)
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            for family, _, _, _, place in found[:-1]:
+                with suppress(OSError):  # the name has more addresses; the last one's error is the one that is told
+                    return await _dial(family, place)
+            return await _dial(found[-1][0], found[-1][4])
     except (OSError, TimeoutError) as error:
         raise UnavailableError(Dependency.CLAMD, f"{address}: {type(error).__name__} {error}".strip()) from error
-
-
-async def _connect(address: Address) -> socket.socket:
-    if address.path:
-        return await _dial(socket.AF_UNIX, address.path)
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    for family, _, _, _, place in found[:-1]:
-        try:
-            return await _dial(family, place)
-        except OSError:  # the name has more addresses; the last one's error is the one that is told
-            continue
-    return await _dial(found[-1][0], found[-1][4])
 
 
 async def _dial(family: int, place: object) -> socket.socket:
@@ -145,20 +139,16 @@ async def _dial(family: int, place: object) -> socket.socket:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         if family != socket.AF_UNIX:
-            _keep_alive(connection)
+            # A way that is lost for good ends the wait within half a minute, and not with the scan's deadline.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+                if (option := getattr(socket, name, None)) is not None:
+                    connection.setsockopt(socket.IPPROTO_TCP, option, value)
         await asyncio.get_running_loop().sock_connect(connection, place)  # type: ignore[arg-type] # what getaddrinfo gave
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """A way that is lost for good ends the wait within half a minute, and not with the scan's deadline."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
-        if (option := getattr(socket, name, None)) is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _send_all(

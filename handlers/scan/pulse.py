@@ -5,6 +5,7 @@ clamd answers PING from the thread that accepts connections, at once, however ma
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from handlers.scan.instream import Address, ask
@@ -33,7 +34,10 @@ class Pulse:
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=INTERVAL))[0]:
-                if not await self._lives() and not task.done():
+                # Felt once for all who ask at the same time.
+                if self._feeling is None or self._feeling.done():
+                    self._feeling = asyncio.create_task(self._feel())
+                if not await asyncio.shield(self._feeling) and not task.done():
                     raise TimeoutError(f"{self._address} has stopped answering")
             return task.result()
         finally:
@@ -41,21 +45,10 @@ class Pulse:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _lives(self) -> bool:
-        """Felt once for all who ask at the same time."""
-        if self._feeling is None or self._feeling.done():
-            self._feeling = asyncio.create_task(self._feel())
-        return await asyncio.shield(self._feeling)
-
     async def _feel(self) -> bool:
         for _ in range(MISSES):
-            if await self._beats():
-                return True
+            with suppress(TimeoutError, UnavailableError):
+                async with asyncio.timeout(TIMEOUT):
+                    if await ask(self._address, "PING") == b"PONG":
+                        return True
         return False
-
-    async def _beats(self) -> bool:
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                return await ask(self._address, "PING") == b"PONG"
-        except (TimeoutError, UnavailableError):
-            return False

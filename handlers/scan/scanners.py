@@ -1,7 +1,7 @@
 """All clamds together: the one with the least to do goes first, one that fails goes last."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -63,8 +63,4 @@ class Scanners:
 
     def oldest_database(self) -> datetime | None:
         """The date of the oldest signatures in use; None when none is known."""
-        return min(_known(one.database_date() for one in self.all), default=None)
-
-
-def _known(dates: Iterable[datetime | None]) -> list[datetime]:
-    return [date for date in dates if date]
+        return min((date for one in self.all if (date := one.database_date())), default=None)

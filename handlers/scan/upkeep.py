@@ -45,20 +45,19 @@ class ScannerUpkeep:
                 unchecked = await self._look(unchecked)
             except Exception:
                 log.exception("scanner.unforeseen")
-            if look % REMINDER == 0:
-                self._remind()
+            # For who watches logs only (service.yaml's alarm): each task's signatures are its own, and may age alone.
+            if look % REMINDER == 0 and (age := self._age()) > OLD:
+                log.warning("scanner.database_old", days=round(age / 86_400, 1))
             await asyncio.sleep(self.interval)
-
-    def _remind(self) -> None:
-        """For who watches logs only (service.yaml's alarm): each task's signatures are its own, and may age alone."""
-        if (age := self._age()) > OLD:
-            log.warning("scanner.database_old", days=round(age / 86_400, 1))
 
     async def _look(self, unchecked: list[Clamd]) -> list[Clamd]:
         """One look at all; returns those that are still unchecked."""
         unchecked = [one for one in unchecked if not await self._check(one)]
         for one in self.scanners.all:
-            await _refresh(one)
+            try:
+                await one.refresh()
+            except UnavailableError as error:
+                log.warning("scanner.unavailable", clamd=str(one.address), error=str(error))
         self.metrics.database_age.set(self._age())
         return unchecked
 
@@ -91,10 +90,3 @@ class ScannerUpkeep:
         """Seconds; NaN while no scanner has told a date, since 0 would be a lie."""
         oldest = self.scanners.oldest_database()
         return (datetime.now(UTC) - oldest).total_seconds() if oldest else math.nan
-
-
-async def _refresh(one: Clamd) -> None:
-    try:
-        await one.refresh()
-    except UnavailableError as error:
-        log.warning("scanner.unavailable", clamd=str(one.address), error=str(error))

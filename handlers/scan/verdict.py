@@ -32,16 +32,15 @@ def finding_of(reply: Reply) -> Finding:
     if reply.said == _TOO_LARGE:
         return Finding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)
     found = _FOUND.fullmatch(reply.said)
-    return _named(found.group(1).decode(errors="replace")) if found else _doubt(reply.said)
-
-
-def _doubt(said: bytes) -> Finding:
-    return Finding(Verdict.ERROR, Code.SCANNER_ERROR, said[:200].decode(errors="replace"))
-
-
-def _named(signature: str) -> Finding:
+    if found is None:
+        return _doubt(reply.said)
+    signature = found.group(1).decode(errors="replace")
     if signature.startswith("Heuristics.Limits.Exceeded"):
         return Finding(Verdict.UNSCANNABLE, Code.UNSCANNABLE, signature)
     if signature.startswith("Heuristics.Encrypted"):
         return Finding(Verdict.UNSCANNABLE, Code.ENCRYPTED, signature)
     return Finding(Verdict.INFECTED, Code.INFECTED, signature)
+
+
+def _doubt(said: bytes) -> Finding:
+    return Finding(Verdict.ERROR, Code.SCANNER_ERROR, said[:200].decode(errors="replace"))
