@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Final
 from uuid import uuid4
 
@@ -103,7 +104,7 @@ def _record(request: web.Request, status: int, seconds: float) -> None:
     # The method is the client's word: unknown ones would each make a series of their own.
     method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
     request.app[SERVICE].metrics.answered(method, route, status, seconds)
-    if route in _QUIET and status < 500:  # noqa: PLR2004 - server errors
+    if route in _QUIET and status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return
     asset_id = request.match_info.get("asset_id", "")[:36]
     request.app[ACCESS_LOG](Answered(method, route, status, seconds, asset_id, request[REQUEST_ID]))

@@ -87,8 +87,7 @@ class ObjectCreated:
     @property
     def owner(self) -> str:
         """The tenant, by the key's third part."""
-        parts = self.stored.version.key.split("/")
-        return parts[2] if len(parts) > 3 else ""  # noqa: PLR2004 - uploads/type/owner/…
+        return _owner(self.stored.version.key)
 
 
 class StageMessage(BaseModel):
@@ -101,8 +100,7 @@ class StageMessage(BaseModel):
 
     @property
     def owner(self) -> str:
-        parts = self.request.key.split("/")
-        return parts[2] if len(parts) > 3 else ""  # noqa: PLR2004 - uploads/type/owner/…
+        return _owner(self.request.key)
 
     @property
     def trace_id(self) -> str:
@@ -177,6 +175,14 @@ def decode_transcode_event(body: str) -> Sequence[TranscodeEventMessage]:
     if not isinstance(detail, dict):
         raise UndecodableError("the event has no detail")
     return [TranscodeEventMessage(detail=detail, body=body)]
+
+
+def _owner(key: str) -> str:
+    """Read the tenant out of a key of the form `uploads/TYPE/OWNER/…`; "" where there is none."""
+    match key.split("/"):
+        case [_, _, owner, _, *_]:
+            return owner
+    return ""
 
 
 def _lone_upload(body: str) -> ObjectCreated | None:

@@ -7,6 +7,7 @@ renewed. It is a courtesy: when the agent does not answer, the work goes on, and
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 import aiohttp
 import structlog
@@ -92,7 +93,7 @@ async def _tell(uri: str, state: dict[str, object]) -> bool:
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         log.warning("scale_in.not_told", error=f"{type(error).__name__}: {error}")
         return False
-    taken = answer.status == 200 and isinstance(said, dict) and "protection" in said  # noqa: PLR2004 - HTTP
+    taken = answer.status == HTTPStatus.OK and isinstance(said, dict) and "protection" in said
     if not taken:
         log.warning("scale_in.refused", status=answer.status, answer=str(said)[:200])
     return taken

@@ -233,13 +233,13 @@ def report_key(hls_key: str) -> str:
 
 def asset_id_of_key(key: str) -> UUID | None:
     """The asset that an upload key belongs to, or None when the key is not of our making."""
-    parts = key.split("/")
-    if len(parts) != 5 or parts[0] != "uploads" or not OWNER_ID.fullmatch(parts[2]):  # noqa: PLR2004 - the key's parts
-        return None
-    try:
-        return UUID(parts[3])
-    except ValueError:
-        return None
+    match key.split("/"):
+        case ["uploads", _, owner, asset_id, _] if OWNER_ID.fullmatch(owner):
+            try:
+                return UUID(asset_id)
+            except ValueError:
+                return None
+    return None
 
 
 def _require_owner(owner_id: str) -> None:

@@ -15,6 +15,8 @@ from media.setting_rules import Bucket, ClamdAddresses, Host, HttpUrl, Origins, 
 QUEUES = ("uploads", "images", "transcodes", "transcode-events", "recordings")
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+SECRET_BYTES = 32
+"""The least a shared secret must have: as long as the hash (RFC 7518, 3.2)."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment."""
@@ -221,8 +223,8 @@ class Settings(BaseSettings):
     @field_validator("jwt_secret", "callback_secret")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and len(value.get_secret_value().encode()) < 32:  # noqa: PLR2004 - RFC 7518, 3.2: as long as the hash
-            raise ValueError("must have at least 32 bytes")
+        if value and len(value.get_secret_value().encode()) < SECRET_BYTES:
+            raise ValueError(f"must have at least {SECRET_BYTES} bytes")
         return value
 
     @model_validator(mode="after")

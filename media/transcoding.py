@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientError as HttpError
@@ -45,7 +46,8 @@ def mediaconvert_calls() -> Iterator[None]:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code == "NotFoundException":
             raise JobGoneError(str(error)) from error
-        if code in _AWAY or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:  # noqa: PLR2004 - HTTP
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _AWAY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise UnavailableError(Dependency.MEDIACONVERT, str(error)) from error
         raise RetryableError(Code.TRANSCODER_ERROR, str(error)) from error
     except (BotoCoreError, HttpError, OSError, TimeoutError) as error:

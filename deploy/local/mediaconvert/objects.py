@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -81,10 +82,10 @@ async def _put(s3: S3Client, upload: Upload, room: asyncio.Semaphore) -> None:
 
 def _unreadable(address: str, error: ClientError) -> errors.JobFailedError:
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    if status == 404:  # noqa: PLR2004 - HTTP's
+    if status == HTTPStatus.NOT_FOUND:
         reason = "Can't read input stream: [Failed to read data: HeadObject failed]"
         return errors.unopenable(errors.MISSING, address, reason)
-    if status == 403:  # noqa: PLR2004 - HTTP's
+    if status == HTTPStatus.FORBIDDEN:
         reason = f"Can't read input stream: [Failed to read data: Access denied to [{address}]]"
         return errors.unopenable(errors.ACCESS_DENIED, address, reason)
     return errors.JobFailedError(errors.UNKNOWN, f"Failed to read [{address}]: {error}")
