@@ -31,9 +31,13 @@ ACCESS_LOG: web.AppKey[AccessLog] = web.AppKey("access_log")
 def by_structlog(answered: Answered) -> None:
     """Like every other line."""
     log.info(
-        "api.request", method=answered.method, route=answered.route, status=answered.status,
-        ms=round(answered.seconds * 1000, 1), asset_id=answered.asset_id,
-    )  # fmt: skip
+        "api.request",
+        method=answered.method,
+        route=answered.route,
+        status=answered.status,
+        ms=round(answered.seconds * 1000, 1),
+        asset_id=answered.asset_id,
+    )
 
 
 class Lines(Protocol):

@@ -128,9 +128,14 @@ class Authenticator:
         }
         try:
             return jwt.decode(
-                token, key.key, algorithms=[key.algorithm], audience=self._audience, issuer=self._issuer,
-                leeway=LEEWAY, options=options,
-            )  # fmt: skip
+                token,
+                key.key,
+                algorithms=[key.algorithm],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY,
+                options=options,
+            )
         except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError) as error:
             raise ProblemError(ProblemCode.TOKEN_EXPIRED, str(error), headers=_challenge("invalid_token")) from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:

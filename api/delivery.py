@@ -110,9 +110,7 @@ class Links:
 
         def sign(number: int, size: int) -> str:
             query = {"partNumber": str(number), "uploadId": upload_id}
-            return presigner.url(
-                key, seconds=seconds, method="PUT", query=query, headers={"Content-Length": str(size)}
-            )  # fmt: skip
+            return presigner.url(key, seconds=seconds, method="PUT", query=query, headers={"Content-Length": str(size)})
 
         return sign
 

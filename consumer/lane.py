@@ -72,14 +72,28 @@ class Lane:
         self._inbox = Inbox(queue.name, metrics, slots=limits.concurrency, prefetch=limits.prefetch)
         self._settler = Settler(queue, metrics, self._inbox.hold_back)
         self._executor = Executor(
-            queue, dead, route.handler, route.handle,
-            inbox=self._inbox, settler=self._settler, breakers=breakers, retry=retry, metrics=metrics,
-        )  # fmt: skip
+            queue,
+            dead,
+            route.handler,
+            route.handle,
+            inbox=self._inbox,
+            settler=self._settler,
+            breakers=breakers,
+            retry=retry,
+            metrics=metrics,
+        )
         self._heartbeat = Heartbeat(queue, self._inbox.held, renew, metrics, timeout=limits.visibility)
         self.poller = Poller(
-            queue, self._inbox, self._accept, breakers, route.needs, metrics,
-            wait=limits.wait, visibility=limits.visibility, most=limits.pollers,
-        )  # fmt: skip
+            queue,
+            self._inbox,
+            self._accept,
+            breakers,
+            route.needs,
+            metrics,
+            wait=limits.wait,
+            visibility=limits.visibility,
+            most=limits.pollers,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 

@@ -67,8 +67,11 @@ KEEPING_UP = Row(
                 _in_time("video_ready", "Videos ready in their length"),
                 Panel("Time to drain", [("max(queue:media_drain_seconds)", "")], "s", "stat", "The worst queue.", 600),
                 Panel(
-                    "Dead letters", [("sum(max by (queue) (media_dlq_messages))", "")], kind="stat",
-                    help="python -m consumer.cli dlq list QUEUE", limit=1,
+                    "Dead letters",
+                    [("sum(max by (queue) (media_dlq_messages))", "")],
+                    kind="stat",
+                    help="python -m consumer.cli dlq list QUEUE",
+                    limit=1,
                 ),
                 Panel("Alerts firing", [(_FIRING, "")], kind="stat", limit=1),
             ],
@@ -80,13 +83,14 @@ KEEPING_UP = Row(
                 Panel("Upload to ready", _quantiles("media_asset_ready_seconds", "asset_type"), "s"),
                 Panel("Upload to verdict", _quantiles("media_scan_done_seconds", ""), "s"),
                 Panel(
-                    "Videos: upload to ready, in lengths of the video", _quantiles("media_video_ready_ratio", ""),
+                    "Videos: upload to ready, in lengths of the video",
+                    _quantiles("media_video_ready_ratio", ""),
                     help="1 is promised; a minute where a video is shorter than that.",
                 ),
             ],
         ),
     ],
-)  # fmt: skip
+)
 
 FAILING = Row(
     "What fails, and why?",
@@ -95,17 +99,22 @@ FAILING = Row(
             7,
             [
                 Panel(
-                    "Assets that were rejected or failed, by code", [(f"topk(12, {_BY_CODE})", "{{status}}: {{code}}")],
-                    kind="bargauge", help="Within the time chosen above. docs/codes.md says what each code means.",
+                    "Assets that were rejected or failed, by code",
+                    [(f"topk(12, {_BY_CODE})", "{{status}}: {{code}}")],
+                    kind="bargauge",
+                    help="Within the time chosen above. docs/codes.md says what each code means.",
                 ),
                 Panel(
                     "Tries that failed, by cause",
-                    [("sum by (stage, code) (rate(media_stage_failures_total[5m]))", "{{stage}}: {{code}}")], "ops",
+                    [("sum by (stage, code) (rate(media_stage_failures_total[5m]))", "{{stage}}: {{code}}")],
+                    "ops",
                     help="Ours, and tried again: what will be `failed` unless it is mended.",
                 ),
                 Panel(
-                    "Dependencies away", [("max by (dependency) (media_circuit_open)", "{{dependency}}")],
-                    help="1 while the queues that need it are paused.", highest=1,
+                    "Dependencies away",
+                    [("max by (dependency) (media_circuit_open)", "{{dependency}}")],
+                    help="1 while the queues that need it are paused.",
+                    highest=1,
                 ),
                 Panel(
                     "API: answers that are no success",
@@ -115,7 +124,7 @@ FAILING = Row(
             ],
         )
     ],
-)  # fmt: skip
+)
 
 COSTING = Row(
     "What does it cost?",
@@ -124,16 +133,23 @@ COSTING = Row(
             6,
             [
                 Panel(
-                    "A month at this rate", [("sum(part:media_cost_dollars:hourly) * 730", "")], "currencyUSD", "stat",
+                    "A month at this rate",
+                    [("sum(part:media_cost_dollars:hourly) * 730", "")],
+                    "currencyUSD",
+                    "stat",
                     "What is counted × list prices, see deploy/prometheus/costs.yaml. No storage, delivery, Postgres.",
                 ),
                 Panel(
                     "1,000 assets ready",
                     [(f"sum(part:media_cost_dollars:hourly) / ({_READY_HOURLY} > 0) * 1000", "")],
-                    "currencyUSD", "stat", "All costs of the last hour ÷ what became ready in it.",
+                    "currencyUSD",
+                    "stat",
+                    "All costs of the last hour ÷ what became ready in it.",
                 ),
                 Panel(
-                    "Dollars an hour", [("sum by (part) (part:media_cost_dollars:hourly)", "{{part}}")], "currencyUSD",
+                    "Dollars an hour",
+                    [("sum by (part) (part:media_cost_dollars:hourly)", "{{part}}")],
+                    "currencyUSD",
                     stacked=True,
                 ),
                 Panel(
@@ -151,7 +167,7 @@ COSTING = Row(
             ],
         )
     ],
-)  # fmt: skip
+)
 
 CLOSER = Row(
     "A closer look",
@@ -172,7 +188,8 @@ CLOSER = Row(
             7,
             [
                 Panel(
-                    "Outcomes", [("sum by (outcome) (queue_outcome:media_messages_processed:rate5m)", "{{outcome}}")],
+                    "Outcomes",
+                    [("sum by (outcome) (queue_outcome:media_messages_processed:rate5m)", "{{outcome}}")],
                     "ops",
                 ),
                 Panel("Share of tries that fail", [("queue:media_failures:ratio15m", "{{queue}}")], "percentunit"),
@@ -215,8 +232,12 @@ CLOSER = Row(
                 Panel("Consumers and APIs that answer", [('sum by (job) (up{job=~"media-.*"})', "{{job}}")]),
                 Panel(
                     "SQS requests that fail",
-                    [('sum by (queue, operation) (rate(media_sqs_requests_total{result="error"}[5m]))',
-                      "{{queue}} {{operation}}")],
+                    [
+                        (
+                            'sum by (queue, operation) (rate(media_sqs_requests_total{result="error"}[5m]))',
+                            "{{queue}} {{operation}}",
+                        )
+                    ],
                     "ops",
                 ),
                 Panel("Scanned", [("sum(rate(media_scanned_bytes_total[5m]))", "bytes")], "Bps"),
@@ -225,6 +246,6 @@ CLOSER = Row(
         ),
     ],
     folded=True,
-)  # fmt: skip
+)
 
 ROWS = (KEEPING_UP, FAILING, COSTING, CLOSER)

@@ -104,8 +104,15 @@ def received_of(message: Any) -> Received:
     )
 
 
-_GONE = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue", "InvalidReceiptHandle",
-                   "AWS.SimpleQueueService.MessageNotInflight"})  # fmt: skip
+_GONE = frozenset(
+    {
+        "ReceiptHandleIsInvalid",
+        "MessageNotInflight",
+        "InvalidParameterValue",
+        "InvalidReceiptHandle",
+        "AWS.SimpleQueueService.MessageNotInflight",
+    }
+)
 
 
 def failed(answer: Any, receipts: Sequence[str]) -> list[Failed]:

@@ -31,8 +31,13 @@ log = structlog.get_logger(__name__)
 
 BATCH = 10
 """Entries in one request, by SQS's own limit."""
-_WANTED: list[Any] = ["ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SentTimestamp",
-                      "MessageGroupId", "AWSTraceHeader"]  # fmt: skip
+_WANTED: list[Any] = [
+    "ApproximateReceiveCount",
+    "ApproximateFirstReceiveTimestamp",
+    "SentTimestamp",
+    "MessageGroupId",
+    "AWSTraceHeader",
+]
 """Each attribute of each message is parsed by the client: only those that are used."""
 RECEIVE_SLACK = 10.0
 """Seconds that a receive may take beyond its wait before it counts as hung."""
@@ -142,8 +147,11 @@ class MessageQueue:
         attributes: Any = dict(received.attributes)
         async with self._asked("send"):
             await self._client.send_message(
-                QueueUrl=self.url, MessageBody=received.body, MessageAttributes=attributes, **extra,
-            )  # fmt: skip
+                QueueUrl=self.url,
+                MessageBody=received.body,
+                MessageAttributes=attributes,
+                **extra,
+            )
 
     async def arn(self) -> str:
         """The queue's ARN, which tasks of SQS go by."""
@@ -200,8 +208,9 @@ class MessageQueue:
             )
         found = answer["Attributes"]
         return Depth(
-            int(found["ApproximateNumberOfMessages"]), int(found["ApproximateNumberOfMessagesNotVisible"]),
-        )  # fmt: skip
+            int(found["ApproximateNumberOfMessages"]),
+            int(found["ApproximateNumberOfMessagesNotVisible"]),
+        )
 
 
 class DeadLetterQueue(MessageQueue):

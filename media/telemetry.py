@@ -97,28 +97,48 @@ class Metrics:
     def _counters(self) -> None:
         self.received = self._counter("messages_received_total", "Messages received.", "queue")
         self.processed = self._counter(
-            "messages_processed_total", "Messages settled, by outcome.", "queue", "handler", "outcome",
-        )  # fmt: skip
+            "messages_processed_total",
+            "Messages settled, by outcome.",
+            "queue",
+            "handler",
+            "outcome",
+        )
         self.extensions = self._counter(
-            "visibility_extensions_total", "Visibility extensions asked for.", "queue", "result",
-        )  # fmt: skip
+            "visibility_extensions_total",
+            "Visibility extensions asked for.",
+            "queue",
+            "result",
+        )
         self.lost = self._counter("visibility_lost_total", "Messages that stopped being ours while at work.", "queue")
         self.requests = self._counter("sqs_requests_total", "Requests to SQS.", "queue", "operation", "result")
         self.scans = self._counter("scans_total", "Scans, by verdict.", "verdict")
         self.scanned_bytes = self._counter("scanned_bytes_total", "Bytes sent to the scanner.")
         self.renditions = self._counter("renditions_total", "Renditions made.", "kind")
         self.objectives = self._counter(
-            "objective_events_total", "What an objective speaks of, in time or not.", "slo", "result",
-        )  # fmt: skip
+            "objective_events_total",
+            "What an objective speaks of, in time or not.",
+            "slo",
+            "result",
+        )
         self.ended = self._counter(
-            "assets_ended_total", "Assets that ended, with the code that says why.", "asset_type", "status", "code",
-        )  # fmt: skip
+            "assets_ended_total",
+            "Assets that ended, with the code that says why.",
+            "asset_type",
+            "status",
+            "code",
+        )
         self.failures = self._counter(
-            "stage_failures_total", "Tries that failed by our fault, by cause.", "stage", "code",
-        )  # fmt: skip
+            "stage_failures_total",
+            "Tries that failed by our fault, by cause.",
+            "stage",
+            "code",
+        )
         self.transcoded = self._counter(
-            "transcoded_seconds_total", "Seconds of output that a transcoder made.", "engine", "kind",
-        )  # fmt: skip
+            "transcoded_seconds_total",
+            "Seconds of output that a transcoder made.",
+            "engine",
+            "kind",
+        )
         self.aws = self._counter("aws_requests_total", "Requests to S3 and MediaConvert.", "service", "operation")
         # Rules look at increases: what begins with its first event has none to show for it.
         for verdict in Verdict:
@@ -144,31 +164,47 @@ class Metrics:
 
     def _histograms(self) -> None:
         self.duration = self._histogram(
-            "handler_duration_seconds", "Time a handler took.", _HANDLER_BUCKETS, "queue", "handler",
-        )  # fmt: skip
+            "handler_duration_seconds",
+            "Time a handler took.",
+            _HANDLER_BUCKETS,
+            "queue",
+            "handler",
+        )
         self.dwell = self._histogram(
-            "message_dwell_seconds", "From sent to settled.", _DWELL_BUCKETS, "queue",
-        )  # fmt: skip
+            "message_dwell_seconds",
+            "From sent to settled.",
+            _DWELL_BUCKETS,
+            "queue",
+        )
         self.ready = self._histogram(
-            "asset_ready_seconds", "From upload to ready.", _READY_BUCKETS, "asset_type",
-        )  # fmt: skip
+            "asset_ready_seconds",
+            "From upload to ready.",
+            _READY_BUCKETS,
+            "asset_type",
+        )
         self.scan_done = self._histogram("scan_done_seconds", "From upload to verdict.", _SCAN_BUCKETS)
         self.video_ratio = self._histogram(
-            "video_ready_ratio", "From upload to ready, in lengths of the video.", _RATIO_BUCKETS,
-        )  # fmt: skip
+            "video_ready_ratio",
+            "From upload to ready, in lengths of the video.",
+            _RATIO_BUCKETS,
+        )
         for queue in QUEUES:
             self.dwell.labels(queue)
         for asset_type in AssetType:
             self.ready.labels(asset_type)
         self.loop_lag = self._histogram(
-            "event_loop_lag_seconds", "Lateness of the event loop.", (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
-        )  # fmt: skip
+            "event_loop_lag_seconds",
+            "Lateness of the event loop.",
+            (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+        )
 
     def _gauges(self) -> None:
         self.in_flight = self._gauge("messages_in_flight", "Messages held, waiting or running.", "queue", "state")
         self.last_poll = self._gauge(
-            "poll_last_success_timestamp_seconds", "When a receive last succeeded.", "queue",
-        )  # fmt: skip
+            "poll_last_success_timestamp_seconds",
+            "When a receive last succeeded.",
+            "queue",
+        )
         self.poll_errors = self._gauge("poll_consecutive_errors", "Receives that failed in a row.", "queue")
         self.circuit_open = self._gauge("circuit_open", "1 while a dependency counts as down.", "dependency")
         self.backlog = self._gauge("backlog_messages", "Messages waiting in a queue.", "queue")

@@ -80,21 +80,23 @@ def _is_loopback(name: str | None) -> bool:
 
 def _policy(origins: list[str]) -> str:
     storage = " ".join(origins)
-    return "; ".join([
-        "default-src 'none'",
-        "script-src 'self'",
-        # hls.js feeds the player through a blob and runs its demuxer in a worker made of one.
-        "worker-src 'self' blob:",
-        "style-src 'self'",
-        f"img-src 'self' data: blob: {storage}".strip(),
-        f"media-src 'self' blob: {storage}".strip(),
-        f"connect-src 'self' {storage}".strip(),
-        "font-src 'self'",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    ])  # fmt: skip
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            # hls.js feeds the player through a blob and runs its demuxer in a worker made of one.
+            "worker-src 'self' blob:",
+            "style-src 'self'",
+            f"img-src 'self' data: blob: {storage}".strip(),
+            f"media-src 'self' blob: {storage}".strip(),
+            f"connect-src 'self' {storage}".strip(),
+            "font-src 'self'",
+            "manifest-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
 
 
 def page_of(service: Service) -> Page:

@@ -23,20 +23,52 @@ from media.stage_requests import request as request_stage
 log = structlog.get_logger(__name__)
 
 CONTENT_TYPES = {
-    AssetType.IMAGE: frozenset({
-        "image/jpeg", "image/png", "image/webp", "image/gif", "image/avif", "image/heic", "image/heif", "image/tiff",
-        "image/bmp",
-    }),
-    AssetType.VIDEO: frozenset({
-        "video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-m4v", "video/mpeg", "video/mp2t",
-        "video/x-msvideo", "video/3gpp", "video/ogg",
-    }),
-    AssetType.AUDIO: frozenset({
-        "audio/mpeg", "audio/mp4", "audio/x-m4a", "audio/aac", "audio/wav", "audio/x-wav", "audio/wave",
-        "audio/vnd.wave", "audio/flac", "audio/x-flac", "audio/ogg", "audio/opus", "audio/webm",
-    }),
+    AssetType.IMAGE: frozenset(
+        {
+            "image/jpeg",
+            "image/png",
+            "image/webp",
+            "image/gif",
+            "image/avif",
+            "image/heic",
+            "image/heif",
+            "image/tiff",
+            "image/bmp",
+        }
+    ),
+    AssetType.VIDEO: frozenset(
+        {
+            "video/mp4",
+            "video/quicktime",
+            "video/webm",
+            "video/x-matroska",
+            "video/x-m4v",
+            "video/mpeg",
+            "video/mp2t",
+            "video/x-msvideo",
+            "video/3gpp",
+            "video/ogg",
+        }
+    ),
+    AssetType.AUDIO: frozenset(
+        {
+            "audio/mpeg",
+            "audio/mp4",
+            "audio/x-m4a",
+            "audio/aac",
+            "audio/wav",
+            "audio/x-wav",
+            "audio/wave",
+            "audio/vnd.wave",
+            "audio/flac",
+            "audio/x-flac",
+            "audio/ogg",
+            "audio/opus",
+            "audio/webm",
+        }
+    ),
     AssetType.DOCUMENT: frozenset({"application/pdf"}),
-}  # fmt: skip
+}
 """What may be announced. What a file really is, its own bytes decide later."""
 SINGLE_LIMIT = 5 * GIB
 """Bytes of one PUT, by S3's own limit."""

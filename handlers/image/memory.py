@@ -18,9 +18,22 @@ BASE = 96 * 1024 * 1024
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 """Bytes of a pixel as Pillow holds it; four in every other mode."""
 _CONVERTED = {
-    "1": 3.2, "L": 2.2, "P": 4.5, "PA": 8.5, "LA": 8.5, "RGB": 7.5, "RGBA": 8.5, "CMYK": 8.5, "LAB": 6.0,
-    "I;16": 11.2, "I;16L": 11.2, "I;16B": 11.2, "I;16N": 11.2, "I": 13.2, "F": 9.2,
-}  # fmt: skip
+    "1": 3.2,
+    "L": 2.2,
+    "P": 4.5,
+    "PA": 8.5,
+    "LA": 8.5,
+    "RGB": 7.5,
+    "RGBA": 8.5,
+    "CMYK": 8.5,
+    "LAB": 6.0,
+    "I;16": 11.2,
+    "I;16L": 11.2,
+    "I;16B": 11.2,
+    "I;16N": 11.2,
+    "I": 13.2,
+    "F": 9.2,
+}
 """Bytes of a pixel while it is brought to what libvips takes, the stored ones included."""
 _KEYED, _KEYED_PALETTE = 19.0, 5.6
 """As above, where one value stands for transparent."""

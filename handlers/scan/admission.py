@@ -4,21 +4,57 @@ from media.asset import AssetType
 from media.errors import Code, RejectedError
 
 ALLOWED: dict[AssetType, frozenset[str]] = {
-    AssetType.IMAGE: frozenset({
-        "image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/avif", "image/heic", "image/heif",
-    }),
-    AssetType.VIDEO: frozenset({
-        "video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo", "video/mp2t",
-        "video/mpeg", "video/3gpp", "video/x-m4v", "video/x-flv", "video/x-ms-asf", "audio/mp4", "video/ogg",
-        "audio/ogg",
-    }),
-    AssetType.AUDIO: frozenset({
-        "audio/mpeg", "audio/mp4", "audio/aac", "audio/ogg", "audio/flac", "audio/wav", "audio/webm", "video/mp4",
-        "video/webm", "video/x-matroska", "video/quicktime", "audio/x-m4a", "audio/x-caf", "audio/aiff",
-        "video/x-ms-asf",
-    }),
+    AssetType.IMAGE: frozenset(
+        {
+            "image/jpeg",
+            "image/png",
+            "image/webp",
+            "image/gif",
+            "image/tiff",
+            "image/avif",
+            "image/heic",
+            "image/heif",
+        }
+    ),
+    AssetType.VIDEO: frozenset(
+        {
+            "video/mp4",
+            "video/quicktime",
+            "video/webm",
+            "video/x-matroska",
+            "video/x-msvideo",
+            "video/mp2t",
+            "video/mpeg",
+            "video/3gpp",
+            "video/x-m4v",
+            "video/x-flv",
+            "video/x-ms-asf",
+            "audio/mp4",
+            "video/ogg",
+            "audio/ogg",
+        }
+    ),
+    AssetType.AUDIO: frozenset(
+        {
+            "audio/mpeg",
+            "audio/mp4",
+            "audio/aac",
+            "audio/ogg",
+            "audio/flac",
+            "audio/wav",
+            "audio/webm",
+            "video/mp4",
+            "video/webm",
+            "video/x-matroska",
+            "video/quicktime",
+            "audio/x-m4a",
+            "audio/x-caf",
+            "audio/aiff",
+            "video/x-ms-asf",
+        }
+    ),
     AssetType.DOCUMENT: frozenset({"application/pdf"}),
-}  # fmt: skip
+}
 """By the sniffed type. A container that may hold either is admitted for both; the probe tells what is inside."""
 
 _READABLE_ELSEWHERE = frozenset().union(*ALLOWED.values())

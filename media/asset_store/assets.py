@@ -114,10 +114,21 @@ class AssetStore:
         """Register an asset as `pending`; None when it, or its recording, was registered before."""
         record = await self._database.fetchrow(
             _CREATE,
-            new.asset_id, new.owner_id, new.asset_type, new.delivery, new.content_type, new.original_filename,
-            new.bucket, new.key, new.declared_size, new.title, new.webinar_id, new.recording_id, new.recorded_at,
+            new.asset_id,
+            new.owner_id,
+            new.asset_type,
+            new.delivery,
+            new.content_type,
+            new.original_filename,
+            new.bucket,
+            new.key,
+            new.declared_size,
+            new.title,
+            new.webinar_id,
+            new.recording_id,
+            new.recorded_at,
             new.trace_id,
-        )  # fmt: skip
+        )
         return asset_of(record) if record else None
 
     async def bind(
@@ -137,9 +148,19 @@ class AssetStore:
         """
         version = stored.version
         record = await self._database.fetchrow(
-            _BIND, asset_id, version.bucket, version.key, version.version_id, stored.etag, stored.size,
-            stored.sequencer, _BIND_SOURCES, effects_as_json(effects), note, told_at or None,
-        )  # fmt: skip
+            _BIND,
+            asset_id,
+            version.bucket,
+            version.key,
+            version.version_id,
+            stored.etag,
+            stored.size,
+            stored.sequencer,
+            _BIND_SOURCES,
+            effects_as_json(effects),
+            note,
+            told_at or None,
+        )
         if record is not None:
             rows = [OutboxRow(i, asset_id, e) for i, e in zip(json.loads(record["sent"] or "[]"), effects, strict=True)]
             return Binding.BOUND, rows
@@ -156,8 +177,9 @@ class AssetStore:
         record = await self._database.fetchrow(
             f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
             " WHERE a.asset_id = $1 AND ($2::text IS NULL OR a.owner_id = $2)",
-            asset_id, owner_id,
-        )  # fmt: skip
+            asset_id,
+            owner_id,
+        )
         return asset_of(record) if record else None
 
     async def get_recording(self, recording_id: str) -> Asset | None:
@@ -185,8 +207,13 @@ class AssetStore:
             " AND CASE WHEN $3::text IS NULL THEN status <> 'deleted' ELSE status = $3 END"
             " AND ($4::timestamptz IS NULL OR (created_at, asset_id) < ($4, $5::uuid))"
             " ORDER BY created_at DESC, asset_id DESC LIMIT $6",
-            owner_id, asset_type, status, created_at, asset_id, min(limit, PAGE_LIMIT),
-        )  # fmt: skip
+            owner_id,
+            asset_type,
+            status,
+            created_at,
+            asset_id,
+            min(limit, PAGE_LIMIT),
+        )
         return [asset_of(record) for record in records]
 
     async def changed(self, *, owner_id: str, after: tuple[datetime, UUID], limit: int = PAGE_LIMIT) -> list[Asset]:
@@ -194,8 +221,10 @@ class AssetStore:
         records = await self._database.fetch(
             f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
             " WHERE owner_id = $1 AND (updated_at, asset_id) > ($2, $3::uuid) ORDER BY updated_at, asset_id LIMIT $4",
-            owner_id, *after, min(limit, PAGE_LIMIT),
-        )  # fmt: skip
+            owner_id,
+            *after,
+            min(limit, PAGE_LIMIT),
+        )
         return [asset_of(record) for record in records]
 
     async def delete(self, asset_id: UUID, effects: Sequence[Effect]) -> bool:
@@ -209,8 +238,9 @@ class AssetStore:
         """The transcoding job that an asset waits for, if any."""
         job: str | None = await self._database.fetchval(
             "SELECT job_id FROM stages WHERE asset_id = $1 AND stage = $2 AND state = 'waiting'",
-            asset_id, Stage.TRANSCODE,
-        )  # fmt: skip
+            asset_id,
+            Stage.TRANSCODE,
+        )
         return job
 
     async def note(self, asset_id: UUID, code: str, detail: str = "", effects: Sequence[Effect] = ()) -> None:
@@ -221,8 +251,11 @@ class AssetStore:
             " INSERT INTO outbox (asset_id, kind, target, body, group_id, due_at)"
             " SELECT asset_id, e.kind, e.target, e.body, e.group_id, now()"
             " FROM known, jsonb_to_recordset($4::jsonb) AS e(kind text, target text, body jsonb, group_id text)",
-            asset_id, code, detail[:2000], effects_as_json(effects),
-        )  # fmt: skip
+            asset_id,
+            code,
+            detail[:2000],
+            effects_as_json(effects),
+        )
 
     async def timeline(self, asset_id: UUID) -> list[TimelineEntry]:
         """All that happened to an asset, oldest first."""

@@ -86,8 +86,12 @@ class Operations:
             " INSERT INTO consumers (id, phase, open_breakers, in_flight) VALUES ($1, $2, $3, $4)"
             " ON CONFLICT (id) DO UPDATE SET seen_at = now(), phase = excluded.phase,"
             "   open_breakers = excluded.open_breakers, in_flight = excluded.in_flight",
-            sign.consumer_id, sign.phase, list(sign.open_breakers), sign.in_flight, FORGET,
-        )  # fmt: skip
+            sign.consumer_id,
+            sign.phase,
+            list(sign.open_breakers),
+            sign.in_flight,
+            FORGET,
+        )
 
     async def gone(self, consumer_id: str) -> None:
         """A daemon has ended."""
@@ -130,6 +134,7 @@ class Operations:
             " WHERE s.state IN ('queued', 'leased', 'waiting') AND (s.lease_until IS NULL OR s.lease_until < now())"
             " AND s.updated_at < now() - $1::float8 * interval '1 second'"
             " AND a.status IN ('uploaded', 'scanning', 'processing') ORDER BY s.updated_at LIMIT $2",
-            STUCK, STUCK_LIMIT,
-        )  # fmt: skip
+            STUCK,
+            STUCK_LIMIT,
+        )
         return [StuckStage(**dict(r)) for r in records]

@@ -8,11 +8,33 @@ from pydantic_core import from_json
 from media.asset import Asset, AssetType, Delivery, Rendition, Stage, Status, TimelineEntry
 
 _PLAIN = (
-    "asset_id", "owner_id", "content_type", "original_filename", "bucket", "key", "created_at", "updated_at",
-    "version_id", "etag", "declared_size", "size", "code", "detail", "width", "height", "duration_ms", "progress",
-    "placeholder", "dominant_color", "sha256", "title", "webinar_id", "recording_id",
-    "uploaded_at", "trace_id",
-)  # fmt: skip
+    "asset_id",
+    "owner_id",
+    "content_type",
+    "original_filename",
+    "bucket",
+    "key",
+    "created_at",
+    "updated_at",
+    "version_id",
+    "etag",
+    "declared_size",
+    "size",
+    "code",
+    "detail",
+    "width",
+    "height",
+    "duration_ms",
+    "progress",
+    "placeholder",
+    "dominant_color",
+    "sha256",
+    "title",
+    "webinar_id",
+    "recording_id",
+    "uploaded_at",
+    "trace_id",
+)
 
 RENDITIONS_AS_JSON = (
     "(SELECT coalesce(jsonb_agg(jsonb_build_object('name', r.name, 'key', r.key, 'content_type', r.content_type,"

@@ -166,8 +166,15 @@ class StageStore:
         """
         status = Status.SCANNING if stage is Stage.SCAN else Status.PROCESSING
         record = await self._database.fetchrow(
-            statements.CLAIM, asset_id, stage, lease, version_id, status, sources_of(status), asked_at,
-        )  # fmt: skip
+            statements.CLAIM,
+            asset_id,
+            stage,
+            lease,
+            version_id,
+            status,
+            sources_of(status),
+            asked_at,
+        )
         if record is None:
             return Refused(Refusal.UNKNOWN)
         if record["claimed_attempt"] is not None:
@@ -180,8 +187,11 @@ class StageStore:
         """Extend leases that are still held; returns those that are lost."""
         records = await self._database.fetch(
             statements.RENEW,
-            [f.asset_id for f in fences], [f.stage.value for f in fences], [f.attempt for f in fences], lease,
-        )  # fmt: skip
+            [f.asset_id for f in fences],
+            [f.stage.value for f in fences],
+            [f.attempt for f in fences],
+            lease,
+        )
         held = {(r["asset_id"], r["stage"], r["attempt"]) for r in records}
         return {f for f in fences if (f.asset_id, f.stage.value, f.attempt) not in held}
 
@@ -192,16 +202,26 @@ class StageStore:
     async def release(self, fence: Fence, note: Note | None = None, *, forgive: bool) -> None:
         """Give a stage back as `queued`. A lease that is lost already is somebody else's: nothing happens."""
         await self._database.execute(
-            statements.RELEASE, fence.asset_id, fence.stage, fence.attempt, int(forgive),
-            note and note.code, note.detail[:2000] if note else "",
-        )  # fmt: skip
+            statements.RELEASE,
+            fence.asset_id,
+            fence.stage,
+            fence.attempt,
+            int(forgive),
+            note and note.code,
+            note.detail[:2000] if note else "",
+        )
 
     async def record_submission(self, fence: Fence, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
         """Write down what is about to be done, or submitted elsewhere. Raises LeaseLostError when it must not be."""
         said = json.dumps([{"code": note.code, "detail": note.detail[:2000]} for note in notes])
         done = await self._database.fetchval(
-            statements.RECORD_SUBMISSION, fence.asset_id, fence.stage, fence.attempt, json.dumps(plan), said,
-        )  # fmt: skip
+            statements.RECORD_SUBMISSION,
+            fence.asset_id,
+            fence.stage,
+            fence.attempt,
+            json.dumps(plan),
+            said,
+        )
         if done is None:
             raise LeaseLostError
 
@@ -223,16 +243,22 @@ class StageStore:
     async def record_progress(self, fence: Fence, percent: int) -> None:
         """Note how far a claim is; neither stage nor asset ever runs backwards. Raises LeaseLostError."""
         held = await self._database.fetchval(
-            statements.RECORD_PROGRESS, fence.asset_id, fence.stage, fence.attempt, min(percent, 99),
-        )  # fmt: skip
+            statements.RECORD_PROGRESS,
+            fence.asset_id,
+            fence.stage,
+            fence.attempt,
+            min(percent, 99),
+        )
         if held is None:
             raise LeaseLostError
 
     async def get(self, asset_id: UUID, stage: Stage) -> StageRow | None:
         """A stage as it stands."""
         record = await self._database.fetchrow(
-            "SELECT * FROM stages WHERE asset_id = $1 AND stage = $2", asset_id, stage,
-        )  # fmt: skip
+            "SELECT * FROM stages WHERE asset_id = $1 AND stage = $2",
+            asset_id,
+            stage,
+        )
         if record is None:
             return None
         attempt, tries = record["attempt"], record["attempt"] - record["forgiven"]
@@ -266,8 +292,21 @@ def _commit_values(fence: Fence, commit: Commit) -> list[Any]:
     facts = {f.name: getattr(commit.facts, f.name) for f in fields(Facts)}
     notes = [{"code": n.code, "detail": n.detail[:2000]} for n in commit.notes]
     return [
-        fence.asset_id, fence.stage, fence.attempt, fence.state, sources_of(commit.status), commit.state,
-        commit.job_id, commit.progress, commit.status, commit.code, (commit.detail or "")[:2000] or None,
-        json.dumps(facts), json.dumps(renditions), json.dumps(notes), commit.next_stage,
-        effects_as_json(commit.effects), fence.lease_over,
-    ]  # fmt: skip
+        fence.asset_id,
+        fence.stage,
+        fence.attempt,
+        fence.state,
+        sources_of(commit.status),
+        commit.state,
+        commit.job_id,
+        commit.progress,
+        commit.status,
+        commit.code,
+        (commit.detail or "")[:2000] or None,
+        json.dumps(facts),
+        json.dumps(renditions),
+        json.dumps(notes),
+        commit.next_stage,
+        effects_as_json(commit.effects),
+        fence.lease_over,
+    ]
