@@ -132,8 +132,14 @@ async def fill(dsn: str) -> UUID:
                 await database.execute(
                     "INSERT INTO renditions (asset_id, name, key, content_type, bytes, width, height, attempt)"
                     " VALUES ($1, $2, $3, $4, $5, $6, $7, 1)",
-                    asset_id, r.name, r.key, r.content_type, r.bytes, r.width, r.height,
-                )  # fmt: skip
+                    asset_id,
+                    r.name,
+                    r.key,
+                    r.content_type,
+                    r.bytes,
+                    r.width,
+                    r.height,
+                )
         await database.execute("UPDATE assets SET status = 'ready', version_id = 'v1', size = 123456, progress = 1")
     return ids[0]
 

@@ -31,9 +31,19 @@ async def ours(plan: Plan, source: Path, folder: Path) -> Path:
     (folder / key).symlink_to(source)
     now = datetime.now(UTC)
     asset = Asset(
-        UUID(int=1), "owner", AssetType.VIDEO, Status.PROCESSING, Delivery.COURSE_VIDEO, "video/mp4", source.name,
-        "bucket", key, now, now, etag="etag",
-    )  # fmt: skip
+        UUID(int=1),
+        "owner",
+        AssetType.VIDEO,
+        Status.PROCESSING,
+        Delivery.COURSE_VIDEO,
+        "video/mp4",
+        source.name,
+        "bucket",
+        key,
+        now,
+        now,
+        etag="etag",
+    )
     scratch = folder / "scratch"
     scratch.mkdir()
     completion = Completion(DiskStorage(folder), DiskTransfer(folder), Metrics(), "bucket")

@@ -41,10 +41,28 @@ class Stock:
 
 async def make_stock(folder: Path) -> Stock:
     process = await asyncio.create_subprocess_exec(
-        programs.ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1",
-        "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-f", "hls", "-hls_time", "6",
-        "-hls_playlist_type", "vod", str(folder / "stock.m3u8"), env=child.inherited(),
-    )  # fmt: skip
+        programs.ffmpeg(),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=64x48:rate=10:duration=1",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-f",
+        "hls",
+        "-hls_time",
+        "6",
+        "-hls_playlist_type",
+        "vod",
+        str(folder / "stock.m3u8"),
+        env=child.inherited(),
+    )
     async with asyncio.timeout(FFMPEG_DEADLINE):
         assert await process.wait() == 0
     return Stock((folder / "stock.m3u8").read_text(), (folder / "stock0.ts").read_bytes())

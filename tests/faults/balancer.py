@@ -85,9 +85,11 @@ class Clients:
 
     async def _upload(self, kind: Kind) -> None:
         asked = {
-            "asset_type": kind.asset_type.value, "content_type": kind.content_type,
-            "original_filename": kind.name, "size": len(kind.content),
-        }  # fmt: skip
+            "asset_type": kind.asset_type.value,
+            "content_type": kind.content_type,
+            "original_filename": kind.name,
+            "size": len(kind.content),
+        }
         slot = await self._api("POST", "/upload", asked)
         async with self.http.put(slot["upload_url"], data=kind.content, headers=slot["headers"]) as answer:
             answer.raise_for_status()

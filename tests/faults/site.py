@@ -52,10 +52,16 @@ class Daemon:
         port = {f"MEDIA_{self.module.upper()}_PORT": str(self.port)}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *child.leash(), sys.executable, "-m", self.module,
+                *child.leash(),
+                sys.executable,
+                "-m",
+                self.module,
                 env={**child.inherited(), "PYTHONPATH": str(ROOT), **self.env, **port},
-                cwd=self.log.parent, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                cwd=self.log.parent,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         async with asyncio.timeout(START_DEADLINE):
             while await self.get("livez") is None:
                 assert self.process.returncode is None, self.log.read_text()[-4000:]
@@ -203,9 +209,20 @@ async def built(
         db = await stack.enter_async_context(asyncpg.create_pool(dsn, min_size=1, max_size=4))
         env = _environment(topology, aws_url, client_env, places)
         yield Site(
-            topology, dsn, s3, sqs, db, aws, wire_p, wire_c, wire_m, convert, env, folder,
+            topology,
+            dsn,
+            s3,
+            sqs,
+            db,
+            aws,
+            wire_p,
+            wire_c,
+            wire_m,
+            convert,
+            env,
+            folder,
             random.Random(seed),  # noqa: S311 - chance in a test, repeatable
-        )  # fmt: skip
+        )
 
 
 async def _clients(url: str, client_env: Mapping[str, str], stack: AsyncExitStack) -> tuple[Any, Any]:

@@ -33,22 +33,36 @@ FAST = Pace(60, {"> 120 and": "> 5 and", "> 600 and": "> 10 and"})
 LATE = 31.0
 """Seconds after which an image misses its objective."""
 SEEN = (
-    "media_dlq_messages", "media_backlog_messages", "media_messages_processed_total", "media_circuit_open",
-    "media_poll_last_success_timestamp_seconds", "media_scans_total", "media_visibility_lost_total",
-    "media_outbox_pending", "media_oldest_unfinished_asset_seconds", "media_event_loop_lag_seconds_bucket",
-    "media_http_requests_total", "media_asset_ready_seconds_bucket", "media_message_dwell_seconds_bucket",
+    "media_dlq_messages",
+    "media_backlog_messages",
+    "media_messages_processed_total",
+    "media_circuit_open",
+    "media_poll_last_success_timestamp_seconds",
+    "media_scans_total",
+    "media_visibility_lost_total",
+    "media_outbox_pending",
+    "media_oldest_unfinished_asset_seconds",
+    "media_event_loop_lag_seconds_bucket",
+    "media_http_requests_total",
+    "media_asset_ready_seconds_bucket",
+    "media_message_dwell_seconds_bucket",
     'media_objective_events_total{slo="image_ready",result="good"} > 0',
     'media_objective_events_total{slo="scan_done",result="good"} > 0',
-    'slo:media_bad:ratio1h{slo="image_ready"}', 'slo:media_bad:ratio1h{slo="scan_done"}',
-    "queue:media_failures:ratio15m", "media:runbook:info",
-)  # fmt: skip
+    'slo:media_bad:ratio1h{slo="image_ready"}',
+    'slo:media_bad:ratio1h{slo="scan_done"}',
+    "queue:media_failures:ratio15m",
+    "media:runbook:info",
+)
 """What the rules look at. That none fires says something only where these are there."""
 NOTHING_WRONG = {
-    "Videos ready in their length", "Videos: upload to ready, in lengths of the video",
-    "Transcoded, seconds of output a second", "Assets that were rejected or failed, by code",
-    "Tries that failed, by cause", "API: answers that are no success",
+    "Videos ready in their length",
+    "Videos: upload to ready, in lengths of the video",
+    "Transcoded, seconds of output a second",
+    "Assets that were rejected or failed, by code",
+    "Tries that failed, by cause",
+    "API: answers that are no success",
     "API: refused by a rate limit, and event streams open",
-}  # fmt: skip
+}
 """Panels that may be empty while pictures and documents alone come and nothing fails."""
 
 
@@ -90,9 +104,13 @@ async def passes_promtool(http: aiohttp.ClientSession, daemon: Daemon) -> None:
     async with http.get(f"{daemon.url}/metrics") as answer:
         text = await answer.read()
     process = await asyncio.create_subprocess_exec(
-        shutil.which("promtool") or "promtool", "check", "metrics",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        shutil.which("promtool") or "promtool",
+        "check",
+        "metrics",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     async with asyncio.timeout(30):
         said, _ = await process.communicate(text)
     assert process.returncode == 0, said.decode()

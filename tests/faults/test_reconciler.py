@@ -160,8 +160,9 @@ async def test_each_nudge_waits_twice_as_long_and_six_are_enough(site: Site) -> 
             wait = await site.db.fetchval(
                 "UPDATE stages s SET nudge_at = now() FROM stages was WHERE s.asset_id = $1 AND s.stage = 'image'"
                 " AND (was.asset_id, was.stage) = (s.asset_id, s.stage)"
-                " RETURNING extract(epoch FROM was.nudge_at - now())::float8", asset_id,
-            )  # fmt: skip
+                " RETURNING extract(epoch FROM was.nudge_at - now())::float8",
+                asset_id,
+            )
             assert FIRST_NUDGE * 2**count - 60 < wait <= FIRST_NUDGE * 2**count
         await site.until("status = 'failed' AND code = 'stalled' FROM assets WHERE asset_id = $1", asset_id)
     assert await nudges(site, asset_id) == MOST_NUDGES
@@ -214,8 +215,9 @@ async def test_uploads_that_never_came_are_forgotten(site: Site) -> None:
     for asset_id, days in ((old, 31), (young, 29)):
         await site.db.execute(
             "UPDATE assets SET status = 'expired', updated_at = now() - $2 * interval '1 day' WHERE asset_id = $1",
-            asset_id, days,
-        )  # fmt: skip
+            asset_id,
+            days,
+        )
     async with serving(site.daemon(**FAST)):
         await site.until("count(*) = 0 FROM assets WHERE asset_id = $1", old)
     assert await site.db.fetchval("SELECT count(*) FROM timeline WHERE asset_id = $1", old) == 0

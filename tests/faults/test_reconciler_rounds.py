@@ -89,8 +89,10 @@ class Bench:
         assert made
         await self.database.execute(
             "UPDATE assets SET status = $2, version_id = CASE WHEN $2 = 'pending' THEN NULL ELSE 'v' END"
-            " WHERE asset_id = $1", asset_id, status,
-        )  # fmt: skip
+            " WHERE asset_id = $1",
+            asset_id,
+            status,
+        )
         return made
 
     async def still(self, stage: Stage, age: float, state: str = "queued") -> UUID:
@@ -100,8 +102,11 @@ class Bench:
             "INSERT INTO stages (asset_id, stage, state, job_id, updated_at)"
             " VALUES ($1, $2, $3, CASE WHEN $3 = 'waiting' THEN 'job-' || $1::uuid END,"
             " now() - $4::float8 * interval '1 second')",
-            made.asset_id, stage, state, age,
-        )  # fmt: skip
+            made.asset_id,
+            stage,
+            state,
+            age,
+        )
         return made.asset_id
 
     @asynccontextmanager

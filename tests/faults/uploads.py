@@ -59,9 +59,22 @@ async def clip(folder: Path) -> bytes:
     """One second of 64 × 48."""
     path = folder / "clip.mp4"
     process = await asyncio.create_subprocess_exec(
-        programs.ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1",
-        "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", str(path), env=child.inherited(),
-    )  # fmt: skip
+        programs.ffmpeg(),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=64x48:rate=10:duration=1",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        str(path),
+        env=child.inherited(),
+    )
     async with asyncio.timeout(60):
         assert await process.wait() == 0
     return path.read_bytes()

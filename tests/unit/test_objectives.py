@@ -16,10 +16,19 @@ READY, FAILED, REJECTED = Status.READY, Status.FAILED, Status.REJECTED
 def uploaded(asset_type: AssetType, seconds_ago: float) -> Asset:
     now = datetime.now(UTC)
     return Asset(
-        asset_id=uuid4(), owner_id="dr-house", asset_type=asset_type, status=Status.PROCESSING,
-        delivery=Delivery.PUBLIC, content_type="", original_filename="", bucket="", key="",
-        created_at=now, updated_at=now, uploaded_at=now - timedelta(seconds=seconds_ago),
-    )  # fmt: skip
+        asset_id=uuid4(),
+        owner_id="dr-house",
+        asset_type=asset_type,
+        status=Status.PROCESSING,
+        delivery=Delivery.PUBLIC,
+        content_type="",
+        original_filename="",
+        bucket="",
+        key="",
+        created_at=now,
+        updated_at=now,
+        uploaded_at=now - timedelta(seconds=seconds_ago),
+    )
 
 
 def counted(asset_type: AssetType, seconds: float, end: End) -> dict[tuple[str, str], float]:

@@ -76,7 +76,7 @@ def test_every_key_signs_as_botocore_does(key: str, token: str | None, method: s
     ours = presigner.url(key, seconds=900, method=method, headers=headers, query=query)
     request = AWSRequest(
         method, f"{bucket.scheme}://{bucket.host}{bucket.url_path(key)}", headers=headers, params=query
-    )  # fmt: skip
+    )
     with patch("botocore.auth.get_current_datetime", return_value=at.replace(tzinfo=None)):
         S3SigV4QueryAuth(BotocoreCredentials("AKID", "se/cr+et", token), "s3", "eu-central-1", 900).add_auth(request)
     theirs = str(request.url)

@@ -15,9 +15,20 @@ from media.stage_requests import QUEUE_OF, request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ASSET = Asset(
-    UUID(int=7), "owner", AssetType.VIDEO, Status.PROCESSING, Delivery.COURSE_VIDEO, "video/mp4", "talk.mp4", "bucket",
-    "uploads/video/owner/7/talk.mp4", NOW, NOW, version_id="v", trace_id="Root=1-trace",
-)  # fmt: skip
+    UUID(int=7),
+    "owner",
+    AssetType.VIDEO,
+    Status.PROCESSING,
+    Delivery.COURSE_VIDEO,
+    "video/mp4",
+    "talk.mp4",
+    "bucket",
+    "uploads/video/owner/7/talk.mp4",
+    NOW,
+    NOW,
+    version_id="v",
+    trace_id="Root=1-trace",
+)
 RULES = EndingRules("bucket", max_attempts=3)
 DONE = Commit(StageState.DONE, Status.READY)
 

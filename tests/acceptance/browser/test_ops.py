@@ -95,10 +95,19 @@ async def test_a_dead_letter_whose_cause_was_mended_is_sent_back_and_its_asset_b
     row = await until_there(operator, reasons(operator.page, owner))
     await expect(row).to_contain_text("Names an asset that does not exist")
     await expect(row.get_by_role("button", name="Timeline of asset")).to_have_attribute("title", str(asset_id))
-    await mend(stack, NewAsset(
-        asset_id, owner, AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "rescued.jpg",
-        stack.settings["OUTPUT_BUCKET"], key,
-    ))  # fmt: skip
+    await mend(
+        stack,
+        NewAsset(
+            asset_id,
+            owner,
+            AssetType.IMAGE,
+            Delivery.PUBLIC,
+            "image/jpeg",
+            "rescued.jpg",
+            stack.settings["OUTPUT_BUCKET"],
+            key,
+        ),
+    )
     await send_back(operator, row)
     await expect(operator.page.get_by_role("status").filter(has_text="1 message sent back to uploads")).to_be_visible()
     await expect(reasons(operator.page, owner)).to_have_count(0)

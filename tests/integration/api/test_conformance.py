@@ -18,9 +18,28 @@ OPERATIONS = [
     if "text/event-stream" not in operation["responses"].get("200", {}).get("content", {})
 ]
 ODD: tuple[Any, ...] = (
-    None, True, 0, -1, 2**63, 2**70, 1.5, "", "\0", "x" * 10_000, "../..", "﷽", [], {}, ["a"], {"a": {}},
-    "image", "image/jpeg", "public", "photo.jpg", str(uuid4()),
-)  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    2**70,
+    1.5,
+    "",
+    "\0",
+    "x" * 10_000,
+    "../..",
+    "﷽",
+    [],
+    {},
+    ["a"],
+    {"a": {}},
+    "image",
+    "image/jpeg",
+    "public",
+    "photo.jpg",
+    str(uuid4()),
+)
 
 
 def resolve(schema: dict[str, Any]) -> dict[str, Any]:

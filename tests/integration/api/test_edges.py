@@ -39,9 +39,21 @@ async def test_metrics_name_routes_not_assets(busy: Door) -> None:
 
 
 METRICS = (
-    "/metrics", "/%6detrics", "/m%65trics", "/metrics?x=1", "http://inside/metrics", "/%2fmetrics", "//metrics",
-    "/./metrics", "/x/../metrics", "/metrics/", "/metrics;x", "/metrics%00", "/METRICS", "/%2e/metrics",
-)  # fmt: skip
+    "/metrics",
+    "/%6detrics",
+    "/m%65trics",
+    "/metrics?x=1",
+    "http://inside/metrics",
+    "/%2fmetrics",
+    "//metrics",
+    "/./metrics",
+    "/x/../metrics",
+    "/metrics/",
+    "/metrics;x",
+    "/metrics%00",
+    "/METRICS",
+    "/%2e/metrics",
+)
 
 
 @pytest.mark.parametrize("header", PROXIED)

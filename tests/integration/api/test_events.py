@@ -107,8 +107,9 @@ async def many(door: Door, count: int) -> set[str]:
         "INSERT INTO assets (asset_id, owner_id, asset_type, delivery, content_type, original_filename, bucket, key)"
         " SELECT gen_random_uuid(), owner_id, asset_type, delivery, content_type, original_filename, bucket, key || n"
         " FROM assets, generate_series(1, $2::int) AS n WHERE asset_id = $1 RETURNING asset_id",
-        UUID(slot["asset_id"]), count - 1,
-    )  # fmt: skip
+        UUID(slot["asset_id"]),
+        count - 1,
+    )
     return {slot["asset_id"], *(str(row["asset_id"]) for row in rows)}
 
 

@@ -71,8 +71,9 @@ async def test_dead_letters_are_counted_by_reason_and_sent_back(quiet: Door) -> 
     found = images(await summary(quiet))
     assert (found["backlog"], found["dead"], found["dead_looked_at"]) == (0, 5, 5)
     assert [(group["code"], group["count"]) for group in found["dead_by_reason"]] == [
-        ("attempts_exhausted", 3), ("undecodable", 2),
-    ]  # fmt: skip
+        ("attempts_exhausted", 3),
+        ("undecodable", 2),
+    ]
     assert await redrive(quiet, reason="undecodable") == {"queue": "images", "moved": 2, "finished": True}
     after = images(await summary(quiet))
     assert (after["backlog"], after["dead"]) == (2, 3)
@@ -85,8 +86,9 @@ async def test_one_group_is_sent_back_and_none_that_died_since(quiet: Door) -> N
     await add_dead_letter(quiet, 1, "unforeseen", reason="KeyError in another place")
     seen = await summary(quiet)
     assert [(group["reason"], group["count"]) for group in images(seen)["dead_by_reason"]] == [
-        ("KeyError", 2), ("KeyError in another place", 1),
-    ]  # fmt: skip
+        ("KeyError", 2),
+        ("KeyError in another place", 1),
+    ]
     await add_dead_letter(quiet, 1, "unforeseen", reason="KeyError")
     group = {"code": "unforeseen", "reason": "KeyError"}
     assert (await redrive(quiet, group=group, died_before=seen["at"]))["moved"] == 2
@@ -111,8 +113,10 @@ async def test_an_example_is_told_for_each_reason(quiet: Door) -> None:
     await add_dead_letter(quiet, 1, "undecodable", "neither this nor that")
     found = {group["code"]: group for group in images(await summary(quiet))["dead_by_reason"]}
     assert {code: group["example_asset_id"] for code, group in found.items()} == {
-        "attempts_exhausted": str(ours), "unknown_asset": str(theirs), "undecodable": None,
-    }  # fmt: skip
+        "attempts_exhausted": str(ours),
+        "unknown_asset": str(theirs),
+        "undecodable": None,
+    }
     assert all(group["example_message_id"] for group in found.values())
     age = datetime.now(UTC) - datetime.fromisoformat(found["undecodable"]["oldest_at"])
     assert timedelta() <= age < timedelta(minutes=1)

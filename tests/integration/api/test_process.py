@@ -22,9 +22,7 @@ DEADLINE = 20.0
 
 
 async def run(environment: dict[str, str]) -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "api", env=environment, stdout=PIPE, stderr=PIPE
-    )  # fmt: skip
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=environment, stdout=PIPE, stderr=PIPE)
 
 
 def environment_of(emulator: EmulatedAws, database: Database, port: int) -> dict[str, str]:

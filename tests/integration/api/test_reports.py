@@ -10,14 +10,22 @@ REPORT: dict[str, Any] = {
     "clean": False,
     "variants": [
         {
-            "uri": "720p.m3u8", "resolution": "1280x720", "codecs": "avc1.64001f", "frame_rate": None, "segments": 2,
-            "duration": 12.0, "declared_bandwidth": 9, "measured_bandwidth": 8, "declared_average": None,
-            "measured_average": 7, "examined": 2,
+            "uri": "720p.m3u8",
+            "resolution": "1280x720",
+            "codecs": "avc1.64001f",
+            "frame_rate": None,
+            "segments": 2,
+            "duration": 12.0,
+            "declared_bandwidth": 9,
+            "measured_bandwidth": 8,
+            "declared_average": None,
+            "measured_average": 7,
+            "examined": 2,
         }
     ],
     "findings": [{"rule": "alignment", "where": "720p.m3u8", "message": "segment 2 begins late"}],
     "notes": ["270p.m3u8: 40 of 600 segments were read whole, the beginnings of 160 others"],
-}  # fmt: skip
+}
 
 
 async def a_film(door: Door) -> tuple[str, str]:

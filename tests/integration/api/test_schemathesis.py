@@ -13,9 +13,13 @@ FUZZING = 10
 """Seconds of one run, beside what it takes to start."""
 DEADLINE = 60.0
 CHECKS = (
-    "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
-    "response_schema_conformance", "ignored_auth",
-)  # fmt: skip
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "ignored_auth",
+)
 STREAMS = "/events$"
 """Endless answers; `test_events` has them."""
 
@@ -24,11 +28,31 @@ STREAMS = "/events$"
 async def test_nothing_breaks_it_and_nothing_is_undocumented(busy: Door, tmp_path: Path, subject: str | None) -> None:
     await busy.announce()
     command = [
-        str(Path(sys.executable).with_name("schemathesis")), "run", str(busy.http.make_url("/openapi.json")),
-        "--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-time", str(FUZZING), "--workers", "2",
-        "--exclude-path-regex", STREAMS, "--suppress-health-check", "all", "--warnings", "off", "--seed", "7",
-        "--request-timeout", "10", "--generation-database", "none", "--no-color",
-    ]  # fmt: skip
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        str(busy.http.make_url("/openapi.json")),
+        "--checks",
+        ",".join(CHECKS),
+        "--phases",
+        "coverage,fuzzing",
+        "--max-time",
+        str(FUZZING),
+        "--workers",
+        "2",
+        "--exclude-path-regex",
+        STREAMS,
+        "--suppress-health-check",
+        "all",
+        "--warnings",
+        "off",
+        "--seed",
+        "7",
+        "--request-timeout",
+        "10",
+        "--generation-database",
+        "none",
+        "--no-color",
+    ]
     command += ["--header", f"Authorization: Bearer {token(subject)}"] if subject else []
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=tmp_path)
     try:

@@ -102,9 +102,7 @@ async def test_an_original_is_served_in_the_version_that_was_scanned(door: Door)
     assert (await fetch(link["url"]))[:2] == (200, b"%PDF scanned")
 
 
-@pytest.mark.parametrize(
-    ("delivery", "hours"), [("course_pdf", 2.0), ("verification_document", 0.5)]
-)  # fmt: skip
+@pytest.mark.parametrize(("delivery", "hours"), [("course_pdf", 2.0), ("verification_document", 0.5)])
 async def test_urls_live_as_long_as_the_table_says_and_stay_the_same_for_a_while(
     busy: Door, delivery: str, hours: float
 ) -> None:

@@ -145,9 +145,14 @@ sys.exit(execute(warn, []))
 
 async def test_warnings_leave_standard_output_to_results(desk: Desk) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", WARNS, cwd=ROOT, env={**os.environ, **desk.env},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-c",
+        WARNS,
+        cwd=ROOT,
+        env={**os.environ, **desk.env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     ended = await finished(process)
     assert (ended.status, ended.out) == (0, "{}\n"), ended.err
     assert "dlq.not_deleted" in ended.err
@@ -158,9 +163,14 @@ async def test_warnings_leave_standard_output_to_results(desk: Desk) -> None:
 async def written_to(desk: Desk, output: int, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A command whose standard output is this."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *arguments, cwd=ROOT, env={**os.environ, **desk.env}, stdout=output,
+        sys.executable,
+        "-m",
+        *arguments,
+        cwd=ROOT,
+        env={**os.environ, **desk.env},
+        stdout=output,
         stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    )
     os.close(output)
     yield process
 
@@ -178,8 +188,9 @@ async def test_nobody_reads_on(desk: Desk, command: str) -> None:
     async with written_to(desk, unread(), *DLQ, command, "images", "--reason", "it broke") as process:
         ended = await finished(process)
     assert (ended.status, ended.err) == (
-        1, "nobody reads on: [Errno 32] Broken pipe. What was done stays done\n",
-    )  # fmt: skip
+        1,
+        "nobody reads on: [Errno 32] Broken pipe. What was done stays done\n",
+    )
     left = await dead(desk) + await desk.bodies(desk.queues["images"].url)
     assert len(left) == (0 if command == "purge" else 3)
 

@@ -57,9 +57,15 @@ async def environment(cloudformation: Any) -> tuple[str, str]:
 def told_of(metadata: dict[str, str], folder: Path) -> str:
     """What EventBridge is told of a job with this metadata."""
     job = Job(
-        job_id="1-abcdef", token=None, fingerprint="", role="", settings={}, user_metadata=metadata, input_file="s3://b/k",
+        job_id="1-abcdef",
+        token=None,
+        fingerprint="",
+        role="",
+        settings={},
+        user_metadata=metadata,
+        input_file="s3://b/k",
         created_at=time.time(),
-    )  # fmt: skip
+    )
     return json.dumps(events.complete(job, Config(state=folder)))
 
 

@@ -83,9 +83,14 @@ class Recorded:
     async def command(self, *arguments: str) -> None:
         """An operator's command, which writes down its calls too."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.integration.operate.recorded", str(self.folder / "operator.jsonl"), *arguments,
-            cwd=ROOT, env={**os.environ, **self.stack.settings},
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "tests.integration.operate.recorded",
+            str(self.folder / "operator.jsonl"),
+            *arguments,
+            cwd=ROOT,
+            env={**os.environ, **self.stack.settings},
+        )
         async with asyncio.timeout(DEADLINE):
             assert await process.wait() == 0
 

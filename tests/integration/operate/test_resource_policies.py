@@ -42,8 +42,10 @@ def queue(name: str) -> str:
         (Call("s3:GetObject", UPLOAD, of_role("api"), context=CLEAN), []),
         (Call("s3:GetObjectVersion", UPLOAD, of_role("consumer")), []),
         (Call("s3:GetObject", UPLOAD, of_role("mediaconvert")), []),
-        (Call("s3:PutObject", UPLOAD, of_role("api"), context={"s3:ObjectCreationOperation": "true"}),
-         ["NoOverwriteOfUploads"]),
+        (
+            Call("s3:PutObject", UPLOAD, of_role("api"), context={"s3:ObjectCreationOperation": "true"}),
+            ["NoOverwriteOfUploads"],
+        ),
         (Call("s3:PutObject", UPLOAD, of_role("api"), context=CONDITIONAL), []),
         (Call("s3:PutObject", UPLOAD, of_role("api"), context={"s3:ObjectCreationOperation": "false"}), []),
         (Call("s3:PutObjectVersionTagging", UPLOAD, of_role("api")), ["OnlyTheConsumerTags"]),
@@ -52,7 +54,7 @@ def queue(name: str) -> str:
         (Call("s3:ListBucket", BUCKET, of_role("consumer"), context=PLAIN), ["TlsOnly"]),
         (Call("s3:GetObject", f"{BUCKET}/public/x", of_role("api"), context=PLAIN), ["TlsOnly"]),
     ],
-)  # fmt: skip
+)
 def test_what_the_bucket_refuses(call: Call, refused_by: list[str]) -> None:
     assert denied(policy("MediaBucketPolicy"), call) == refused_by
 

@@ -137,9 +137,14 @@ async def test_who_loses_patience_sees_no_trace(empty: str) -> None:
     async with connected(empty) as holder:
         await holder.execute("SELECT pg_advisory_lock($1)", 0x0D0CF119)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "media.schema", "apply", cwd=Path(__file__).parents[3],
-            env={**os.environ, "MEDIA_DATABASE_URL": empty}, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "media.schema",
+            "apply",
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "MEDIA_DATABASE_URL": empty},
+            stderr=asyncio.subprocess.PIPE,
+        )
         async with asyncio.timeout(30):
             while not await holder.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'"):
                 pass  # each look is a request: the loop waits by itself

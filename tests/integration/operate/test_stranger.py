@@ -24,9 +24,13 @@ DEADLINE = 120.0
 async def ended(*argv: str, cwd: Path, env: Mapping[str, str] | None = None, given: str = "") -> str:
     """What a command says on standard output; it must end well."""
     process = await asyncio.create_subprocess_exec(
-        *argv, cwd=cwd, env={**child.inherited(), **(env or {})},
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        *argv,
+        cwd=cwd,
+        env={**child.inherited(), **(env or {})},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     async with asyncio.timeout(DEADLINE):
         out, err = await process.communicate(given.encode())
     assert process.returncode == 0, err.decode()
@@ -56,9 +60,15 @@ async def test_every_command_of_the_runbook_works_beside_a_running_stack(stack: 
         command = written.replace("QUEUE", "images").replace("ASSET_ID", unknown)
         script = f"{setting_up}\n{asking}\n{command}".replace(".local/", f"{stack.state}/")
         process = await asyncio.create_subprocess_exec(
-            "bash", "-u", "-c", script, cwd=ROOT, env=child.inherited(),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            "bash",
+            "-u",
+            "-c",
+            script,
+            cwd=ROOT,
+            env=child.inherited(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
         async with asyncio.timeout(DEADLINE):
             _, err = await process.communicate()
         nothing_there = "consumer.cli replay" in command and b"not replayed" in err
@@ -114,9 +124,14 @@ async def test_the_operators_command_runs_on_the_running_stack(stack: EmbeddedSt
     assert json.loads(said)["queue"] == "images"
     assert "--rate" in await ended(*run, "dlq", "redrive", "--help", cwd=ROOT, env=own_state(tmp_path))
     process = await asyncio.create_subprocess_exec(
-        *run, "dlq", "list", "images", cwd=ROOT, env={**child.inherited(), **own_state(tmp_path)},
+        *run,
+        "dlq",
+        "list",
+        "images",
+        cwd=ROOT,
+        env={**child.inherited(), **own_state(tmp_path)},
         stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    )
     _, err = await process.communicate()
     assert (process.returncode, b"no stack runs on" in err) == (1, True)
 

@@ -36,9 +36,15 @@ class Moving:
         asset = await self.gate.asset(CONTENT, bucket=bucket)
         await self.gate.forge(asset.source, {"scan-status": "INFECTED", "why": "a & b"})
         new = NewAsset(
-            asset.asset_id, "tester", AssetType.IMAGE, DEFAULT_DELIVERY[AssetType.IMAGE], "image/jpeg", "file",
-            asset.bucket, asset.key,
-        )  # fmt: skip
+            asset.asset_id,
+            "tester",
+            AssetType.IMAGE,
+            DEFAULT_DELIVERY[AssetType.IMAGE],
+            "image/jpeg",
+            "file",
+            asset.bucket,
+            asset.key,
+        )
         await self.assets.create(new)
         body: Mapping[str, Any] = {"bucket": asset.bucket, "key": asset.key, "version_id": asset.version_id}
         return OutboxRow(uuid4().int >> 96, asset.asset_id, Effect(EffectKind.QUARANTINE, self.target, body))

@@ -131,9 +131,7 @@ async def test_segments_end_when_their_playlists_token_does() -> None:
     ],
 )
 def test_what_is_handed_out_when_nothing_is_named(names: list[str], expected: str | None) -> None:
-    made = tuple(
-        Rendition(name, name, "x/y", 1, width=int(name[1:]) if name[0] == "w" else None) for name in names
-    )  # fmt: skip
+    made = tuple(Rendition(name, name, "x/y", 1, width=int(name[1:]) if name[0] == "w" else None) for name in names)
     found = default_rendition(replace(ASSET, renditions=made))
     assert (found and found.name) == expected
 

@@ -60,8 +60,17 @@ def of(*expected: str) -> list[str]:
 
 @needs_corpus
 def test_every_expectation_of_the_manifest_is_looked_at() -> None:
-    known = {"job:1", "ack:ignore", "ack-or-dlq", "infected-or-ignore", "vectors",
-             "mc:complete", "mc:error", "mc:progress", "mc:progressing"}  # fmt: skip
+    known = {
+        "job:1",
+        "ack:ignore",
+        "ack-or-dlq",
+        "infected-or-ignore",
+        "vectors",
+        "mc:complete",
+        "mc:error",
+        "mc:progress",
+        "mc:progressing",
+    }
     assert {expect for _, expect in EVENTS} <= known
 
 
@@ -216,13 +225,28 @@ def test_envelopes_without_end_are_refused() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "", "null", "[]", "0", "{}", "[" * 100_000, '{"a":' * 50_000, '{"Records": 1}', '{"Records": [[]]}',
-        '{"Records": [null]}', '{"Records": [{"eventName": "ObjectCreated:Put"}]}', '{"type": ["scan.requested"]}',
-        '{"Type": "Notification", "Message": {}}', '{"detail-type": [], "source": {}}', "9" * 5000,
-        '{"source": "aws.mediaconvert"}', '{"source": "aws.s3", "detail-type": "Object Created"}',
-        s3_event("\ud800"), s3_event("\x00"), s3_event("%FF%FE%00"),
+        "",
+        "null",
+        "[]",
+        "0",
+        "{}",
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        '{"Records": 1}',
+        '{"Records": [[]]}',
+        '{"Records": [null]}',
+        '{"Records": [{"eventName": "ObjectCreated:Put"}]}',
+        '{"type": ["scan.requested"]}',
+        '{"Type": "Notification", "Message": {}}',
+        '{"detail-type": [], "source": {}}',
+        "9" * 5000,
+        '{"source": "aws.mediaconvert"}',
+        '{"source": "aws.s3", "detail-type": "Object Created"}',
+        s3_event("\ud800"),
+        s3_event("\x00"),
+        s3_event("%FF%FE%00"),
     ],
-)  # fmt: skip
+)
 def test_odd_bodies_yield_parts_or_the_one_error(decode: Callable[[str], object], body: str) -> None:
     yields_parts_or_the_one_error(decode, body)
 
@@ -243,15 +267,51 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
     max_leaves=12,
 )
-names = st.sampled_from([
-    "Type", "Message", "Records", "Event", "type", "source", "detail", "detail-type", "eventName", "eventVersion", "s3",
-    "bucket", "object", "name", "key", "size", "eTag", "versionId", "asset_id", "version", "version_id", "recording_id",
-    "host_id", "jobId", "status",
-])  # fmt: skip
-known_values = st.sampled_from([
-    "Notification", "scan.requested", "image.requested", "transcode.requested", "webinar.recording", "aws.s3",
-    "aws.mediaconvert", "Object Created", "ObjectCreated:Put", "s3:TestEvent", "2.1", 1,
-])  # fmt: skip
+names = st.sampled_from(
+    [
+        "Type",
+        "Message",
+        "Records",
+        "Event",
+        "type",
+        "source",
+        "detail",
+        "detail-type",
+        "eventName",
+        "eventVersion",
+        "s3",
+        "bucket",
+        "object",
+        "name",
+        "key",
+        "size",
+        "eTag",
+        "versionId",
+        "asset_id",
+        "version",
+        "version_id",
+        "recording_id",
+        "host_id",
+        "jobId",
+        "status",
+    ]
+)
+known_values = st.sampled_from(
+    [
+        "Notification",
+        "scan.requested",
+        "image.requested",
+        "transcode.requested",
+        "webinar.recording",
+        "aws.s3",
+        "aws.mediaconvert",
+        "Object Created",
+        "ObjectCreated:Put",
+        "s3:TestEvent",
+        "2.1",
+        1,
+    ]
+)
 shaped = st.recursive(
     json_values | known_values,
     lambda inner: st.dictionaries(names, inner, max_size=6) | st.lists(inner, max_size=3) | inner.map(json.dumps),

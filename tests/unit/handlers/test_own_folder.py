@@ -30,9 +30,15 @@ async def owner(parent: Path) -> AsyncIterator[tuple[Path, asyncio.subprocess.Pr
     """Another process, at work in its folder."""
     root = Path(__file__).parents[3]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _OWNER, PREFIX, str(parent), cwd=root,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-c",
+        _OWNER,
+        PREFIX,
+        str(parent),
+        cwd=root,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
     assert process.stdin
     assert process.stdout
     try:

@@ -34,14 +34,24 @@ COLOURS = [
     Layout(bits, samples, photometric, UNSIGNED, compression, planes, extra, big)
     for (bits, samples, photometric, extra), compression, planes, big in product(
         [
-            (8, 2, 1, (2,)), (16, 2, 1, (2,)), (8, 3, 2, ()), (16, 3, 2, ()), (8, 4, 2, (2,)), (16, 4, 2, (2,)),
-            (16, 4, 2, (0,)), (8, 4, 5, ()), (16, 4, 5, ()), (8, 3, 6, ()), (8, 3, 8, ()), (16, 3, 8, ()),
+            (8, 2, 1, (2,)),
+            (16, 2, 1, (2,)),
+            (8, 3, 2, ()),
+            (16, 3, 2, ()),
+            (8, 4, 2, (2,)),
+            (16, 4, 2, (2,)),
+            (16, 4, 2, (0,)),
+            (8, 4, 5, ()),
+            (16, 4, 5, ()),
+            (8, 3, 6, ()),
+            (8, 3, 8, ()),
+            (16, 3, 8, ()),
         ],
         (RAW, DEFLATE),
         (TOGETHER, SEPARATE),
         (False, True),
     )
-]  # fmt: skip
+]
 
 
 def spread(unit: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:

@@ -54,9 +54,14 @@ async def test_a_program_sees_where_it_works_and_what_it_is_shown(tmp_path: Path
     other.write_text("hidden", encoding="utf-8")
     script = f"cat {source}; cat {other}; echo > {source}; echo new > made; pwd; echo > /usr/made"
     done = await run_limited(
-        ["sh", "-c", script], timeout=PATIENCE, memory=512 * MIB, cpu_seconds=5, file_bytes=MIB, cwd=folder,
+        ["sh", "-c", script],
+        timeout=PATIENCE,
+        memory=512 * MIB,
+        cpu_seconds=5,
+        file_bytes=MIB,
+        cwd=folder,
         view=View(reads=(source,), writes=(folder,)),
-    )  # fmt: skip
+    )
     assert done.stdout.decode() == f"shown{folder}\n"
     assert (folder / "made").read_text(encoding="utf-8") == "new\n"
     assert source.read_text(encoding="utf-8") == "shown"

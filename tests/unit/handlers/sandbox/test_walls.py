@@ -95,9 +95,14 @@ async def test_children_find_no_credentials_in_proc(tmp_path: Path) -> None:
     if "--mount-proc" not in probe().namespaces and os.geteuid() == 0:
         pytest.skip("this platform gives no /proc of one's own, and root reads everybody's")
     daemon = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, _READ_ALL, str(tmp_path),
-        cwd=Path(__file__).parents[4], env={**os.environ, "AWS_SECRET_ACCESS_KEY": "very-secret"},
-    )  # fmt: skip
+        sys.executable,
+        "-c",
+        script,
+        _READ_ALL,
+        str(tmp_path),
+        cwd=Path(__file__).parents[4],
+        env={**os.environ, "AWS_SECRET_ACCESS_KEY": "very-secret"},
+    )
     async with asyncio.timeout(PATIENCE):
         assert await daemon.wait() == 0
 

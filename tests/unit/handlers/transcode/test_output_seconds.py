@@ -11,9 +11,14 @@ HD = Rung(name="720", width=720, height=1280, qvbr=8, max_bitrate=5_000_000)
 
 def planned(*rungs: Rung, fps: int = 30, seconds: float = 60, others: int = 0) -> Plan:
     return Plan(
-        rungs=rungs, sound=SOUND, others=(SOUND,) * others, fps_numerator=fps, duration_ms=round(seconds * 1000),
-        poster=None, container="mov",
-    )  # fmt: skip
+        rungs=rungs,
+        sound=SOUND,
+        others=(SOUND,) * others,
+        fps_numerator=fps,
+        duration_ms=round(seconds * 1000),
+        poster=None,
+        container="mov",
+    )
 
 
 def output_seconds(plan: Plan) -> dict[str, float]:
