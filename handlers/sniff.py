@@ -103,12 +103,9 @@ def _by_brand(head: bytes) -> str | None:
         return "video/quicktime"
     if box != b"ftyp":
         return None
+    # A damaged file has a type, too, so that it ends as corrupt: a size that makes no sense costs other brands only.
     end = min(int.from_bytes(head[:4], "big"), len(head))
-    compatible = [head[at : at + 4] for at in range(16, end - 3, 4)]
-    return _brand(head[8:12], compatible)
-
-
-def _brand(major: bytes, compatible: list[bytes]) -> str:
+    major, compatible = head[8:12], [head[at : at + 4] for at in range(16, end - 3, 4)]
     if major in {b"mif1", b"msf1"}:  # says only "a picture"; the others say how it is coded
         return next((_BRANDS[b] for b in compatible if b in _BRANDS and b not in {b"mif1", b"msf1"}), _BRANDS[major])
     if major.startswith((b"3gp", b"3g2")):
@@ -127,11 +124,9 @@ def _by_content(head: bytes) -> str | None:
 def _by_packets(head: bytes) -> str | None:
     if _repeats(head, 0, _TS_PACKET) or _repeats(head, 4, _M2TS_PACKET):
         return "video/mp2t"
-    return _audio_frame(head) if len(head) >= 4 and head[0] == 0xFF else None  # a header's length
-
-
-def _audio_frame(head: bytes) -> str | None:
-    """ADTS or MPEG audio by one frame header: 12 bits of sync, version, layer, bit rate, sampling rate."""
+    if len(head) < 4 or head[0] != 0xFF:
+        return None
+    # ADTS or MPEG audio has one header for each frame: 12 bits of sync, version, layer, bit rate, sampling rate.
     if head[1] & 0xF6 == 0xF0:  # layer 0 is ADTS
         return "audio/aac"
     sync = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08  # version 1 is reserved

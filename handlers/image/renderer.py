@@ -143,7 +143,7 @@ class ImageRenderer:
     async def _ask(self, job: Job) -> Survey | Rendered:
         """The child's reply. Names what went wrong in the words of the service."""
         try:
-            reply = _understood(await self._run(job.encode()))
+            reply = await self._run(job.encode())
         except ChildStartError as error:
             raise RetryableError(Code.WORKER_CRASHED, str(error)) from error
         except ChildDiskFullError as error:
@@ -163,13 +163,17 @@ class ImageRenderer:
             raise RetryableError(Code.UNFORESEEN, reply.trace.strip().rpartition("\n")[2], at_last=Code.CORRUPT)
         return reply
 
-    async def _run(self, line: str) -> str:
+    async def _run(self, line: str) -> Reply:
         """A death has other causes too, such as a machine short of memory: a file is blamed when it kills twice."""
         try:
-            return await self._pool.run(line)
+            answer = await self._pool.run(line)
         except ChildCrashedError as error:
             log.warning("image.child_crashed", error=str(error))
-            return await self._pool.run(line)
+            answer = await self._pool.run(line)
+        try:
+            return decode_reply(answer)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ChildCrashedError(f"the child's reply makes no sense: {error}") from error
 
 
 def _recognise(source: Path, max_bytes: int) -> str:
@@ -178,13 +182,6 @@ def _recognise(source: Path, max_bytes: int) -> str:
         raise RejectedError(Code.TOO_LARGE, f"{size} bytes; at most {max_bytes} are read")
     with source.open("rb") as file:
         return recognise(file.read(HEAD_BYTES))
-
-
-def _understood(line: str) -> Reply:
-    try:
-        return decode_reply(line)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ChildCrashedError(f"the child's reply makes no sense: {error}") from error
 
 
 def _image(reply: Survey | Rendered, content_type: str, out_dir: Path) -> RenderedImage:
