@@ -18,9 +18,24 @@ DEADLINE = 60.0
 PYTHON = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
 
 BASICS = [
-    "awk", "bash", "cat", "cksum", "date", "dirname", "env", "grep", "id", "mkdir", "mv", "readlink", "rm", "sed",
-    "tail", "uname", "wc",
-]  # fmt: skip
+    "awk",
+    "bash",
+    "cat",
+    "cksum",
+    "date",
+    "dirname",
+    "env",
+    "grep",
+    "id",
+    "mkdir",
+    "mv",
+    "readlink",
+    "rm",
+    "sed",
+    "tail",
+    "uname",
+    "wc",
+]
 """The programs that set-up itself is written with."""
 
 TELLS_WHERE_IT_RUNS = """
@@ -83,9 +98,15 @@ class Checkout:
     def run(self, *command: str, env: Mapping[str, str] | None = None) -> Outcome:
         """`./run.sh`, or another command in the checkout, with `env` over the usual one."""
         done = subprocess.run(
-            command or ("./run.sh",), cwd=self.folder, env={**self.env(), **(env or {})}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=DEADLINE, check=False,
-        )  # fmt: skip
+            command or ("./run.sh",),
+            cwd=self.folder,
+            env={**self.env(), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def lock(self, wheel: Path, digest: str | None = None) -> None:

@@ -119,10 +119,19 @@ def test_pip_is_told_where_to_put_uv(checkout: Checkout, theirs: Path) -> None:
 
 def test_settings_of_the_source_reach_uv_and_those_of_a_target_do_not(checkout: Checkout) -> None:
     kept = {
-        "UV_INDEX_URL": "a", "UV_INDEX_CORP_PASSWORD": "b", "UV_CACHE_DIR": "c", "UV_HTTP_TIMEOUT": "d",
-        "UV_NATIVE_TLS": "e", "PIP_INDEX_URL": "f", "PIP_EXTRA_INDEX_URL": "g", "PIP_CERT": "h",
-        "PIP_TRUSTED_HOST": "i", "SSL_CERT_FILE": "j", "HTTPS_PROXY": "k", "PYTHONUTF8": "1",
-    }  # fmt: skip
+        "UV_INDEX_URL": "a",
+        "UV_INDEX_CORP_PASSWORD": "b",
+        "UV_CACHE_DIR": "c",
+        "UV_HTTP_TIMEOUT": "d",
+        "UV_NATIVE_TLS": "e",
+        "PIP_INDEX_URL": "f",
+        "PIP_EXTRA_INDEX_URL": "g",
+        "PIP_CERT": "h",
+        "PIP_TRUSTED_HOST": "i",
+        "SSL_CERT_FILE": "j",
+        "HTTPS_PROXY": "k",
+        "PYTHONUTF8": "1",
+    }
     dropped = dict.fromkeys(
         ["UV_PROJECT", "UV_WORKING_DIR", "UV_OVERRIDE", "PIP_CONSTRAINT", "PIP_ROOT", "PIP_DRY_RUN", "PYTHONSTARTUP"],
         "x",
