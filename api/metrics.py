@@ -1,6 +1,6 @@
 """What the API counts. Its registry is its own: the consumer's gauges would stand at zero here and mislead."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
@@ -11,6 +11,7 @@ class ApiMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # Restarts are seen by process_start_time_seconds.
         self.requests = Counter(
             "media_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )

@@ -229,7 +229,16 @@ CLOSER = Row(
         (
             7,
             [
-                Panel("Consumers and APIs that answer", [('sum by (job) (up{job=~"media-.*"})', "{{job}}")]),
+                Panel(
+                    "Consumers and APIs that answer, and restarts",
+                    [
+                        ('sum by (job) (up{job=~"media-.*"})', "{{job}}"),
+                        (
+                            'sum by (job) (changes(process_start_time_seconds{job=~"media-.*"}[30m]))',
+                            "{{job}} restarts in 30 min",
+                        ),
+                    ],
+                ),
                 Panel(
                     "SQS requests that fail",
                     [

@@ -25,7 +25,7 @@ DEPLOYED = Path(__file__).parents[2] / "deploy" / "prometheus"
 SCRAPES = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "250ms"}
 """Not faster than a busy machine can answer."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])|(?<=for: )(\d+)([smhd])")
+_DURATION = re.compile(r"(?<=\[)(\d+)([smhd])(?=:?\])|(?<=for: )(\d+)([smhd])")
 LOOK_PAUSE = 0.25
 
 

@@ -28,8 +28,10 @@ from tests.unit.handlers.scan.fake_clamd import fake_clamd, says
 OFTEN = {"MEDIA_RECONCILE_INTERVAL": "0.5"}
 """The gauges' pace, a sixtieth of production's."""
 SOBER = Pace(30, {})
-FAST = Pace(60, {"> 120 and": "> 5 and", "> 600 and": "> 10 and"})
-"""For what fires. In seconds are two minutes without a receive, and ten minutes of backlog."""
+FAST = Pace(60, {"> 120 and": "> 5 and", "> 600 and": "> 10 and", "< 600 unless": "< 10 unless"})
+"""For what fires. In seconds are two minutes without a receive, ten minutes of backlog, and ten of a short life."""
+SLOW = Pace(10, {})
+"""For processes that are started again: half an hour must have room for four of them."""
 LATE = 31.0
 """Seconds after which an image misses its objective."""
 SEEN = (
@@ -52,6 +54,10 @@ SEEN = (
     'slo:media_bad:ratio1h{slo="scan_done"}',
     "queue:media_failures:ratio15m",
     "media:runbook:info",
+    "media_consumer:up:max > 0",
+    "media_api:up:max > 0",
+    'process_start_time_seconds{job="media-consumer"}',
+    'process_start_time_seconds{job="media-api"}',
 )
 """What the rules look at. That none fires says something only where these are there."""
 NOTHING_WRONG = {
@@ -287,6 +293,17 @@ async def test_a_loop_that_is_held_up_and_services_that_are_gone(site: Site) -> 
         seen.consumer.signal(signal.SIGCONT)
         await asyncio.gather(seen.consumer.kill(), seen.api.kill())
         await fires(seen, "MediaConsumerDown", "MediaApiDown")
+
+
+@pytest.mark.soak
+async def test_a_consumer_that_dies_again_and_again(site: Site) -> None:
+    async with watch(site, SLOW) as seen:
+        for _ in range(4):
+            await seen.consumer.kill()
+            await seen.prometheus.until('up{job="media-consumer"} == 0')
+            await seen.consumer.start()
+            await seen.prometheus.until('up{job="media-consumer"} == 1')
+        await fires(seen, "MediaRestarts")
 
 
 @pytest.mark.soak

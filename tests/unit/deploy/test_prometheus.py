@@ -21,7 +21,7 @@ DEPLOYED = ROOT / "deploy" / "prometheus"
 RULES = [DEPLOYED / name for name in yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text())["rule_files"]]
 CASES = Path(__file__).with_name("alerts_test.yaml")
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "media.json"
-_WORD = re.compile(r"[a-z_]*media_[a-z_:0-9]+|\bup\b|\bALERTS\b")
+_WORD = re.compile(r"[a-z_]*media_[a-z_:0-9]+|process_[a-z_]+|\bup\b|\bALERTS\b")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def expressions() -> Iterator[str]:
 
 
 def named_in(expression: str) -> set[str]:
-    plain = re.sub(r'"[^"]*"|\{\{[^}]*\}\}', "", expression)
+    plain = re.sub(r'"[^"]*"|\{\{[^}]*\}\}|\[[^]]*\]', "", expression)
     return {word for word in re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", plain) if _WORD.fullmatch(word) or ":" in word}
 
 
