@@ -23,8 +23,10 @@ _CONFIGURATION = """\
 
 Made from `media/settings.py` by `python -m deploy.reference`. Everything is read once, at start, from the environment
 and from `.env` in the working folder; what is wrong or missing is reported in one message, and the exit status is 2.
-Sizes are bytes, times seconds. Lists are separated by commas. AWS's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`,
-credentials, …) mean what they mean everywhere.
+White space around a value, a line's end that a file mounted as a variable leaves there, and a byte order mark are taken
+off; of a secret only the mark and the ends of lines, since it may begin or end with a space. Sizes are bytes, times
+seconds. Lists are separated by commas. AWS's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials, …) mean what
+they mean everywhere.
 
 | variable | default | what it is |
 |---|---|---|

@@ -6,10 +6,27 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import AfterValidator
 
+_MARK = "\ufeff"
+"""The byte order mark that some editors begin a file with."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """S3's rules for bucket names."""
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+
+def trim(value: str) -> str:
+    """`value` without the white space around it. Raises ValueError when there are several lines, or a tab, in it."""
+    trimmed = value.removeprefix(_MARK).strip()
+    # A list may go on in the next line.
+    if any(_CONTROL.search(part.strip()) for part in trimmed.split(",")):
+        raise ValueError("must be one line, without control characters")
+    return trimmed
+
+
+def trim_secret(value: str) -> str:
+    """`value` without the ends of lines around it: a secret may begin or end with a space, and a key has many lines."""
+    return value.removeprefix(_MARK).strip("\r\n")
 
 
 def _http_url(value: str) -> str:
@@ -79,7 +96,7 @@ def _is_clamd_address(parts: SplitResult) -> bool:
 
 def postgres_dsn(value: str) -> str:
     """Postgres's address as asyncpg takes it. Raises ValueError, which never quotes it: there is a password in it."""
-    plain = value.replace("postgresql+asyncpg://", "postgresql://", 1)
+    plain = trim(value).replace("postgresql+asyncpg://", "postgresql://", 1)
     try:
         parts = urlsplit(plain)
         # What stands behind the colon of host:port or [host]:port; "" when nothing does.

@@ -7,10 +7,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from media.setting_rules import Bucket, ClamdAddresses, Host, HttpUrl, Origins, PostgresDsn, RedisUrl, RoleArn
+from media.setting_rules import (
+    Bucket,
+    ClamdAddresses,
+    Host,
+    HttpUrl,
+    Origins,
+    PostgresDsn,
+    RedisUrl,
+    RoleArn,
+    trim,
+    trim_secret,
+)
 
 QUEUES = ("uploads", "images", "transcodes", "transcode-events", "recordings")
 MIB = 1024 * 1024
@@ -44,6 +64,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="MEDIA_",
         env_file=".env",
+        env_file_encoding="utf-8-sig",  # As Windows' editors save it, too: the mark would be part of the first name.
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
@@ -215,10 +236,27 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trim(cls, value: object, info: ValidationInfo) -> object:
+        """Take off what files and editors put around a value. Nothing but that is as good as not set.
+
+        Defined last of those that come before: pydantic calls it first.
+        """
+        if not isinstance(value, str) or not value:
+            return value
+        field = cls.model_fields[info.field_name or ""]
+        trimmed = trim_secret(value) if field.annotation == (SecretStr | None) else trim(value)
+        if trimmed:
+            return trimmed
+        if field.is_required():
+            raise PydanticCustomError("missing", "Field required")
+        return field.get_default()
+
     @field_validator("cloudfront_private_key")
     @classmethod
     def _pem(cls, value: SecretStr | None) -> SecretStr | None:
-        return value and SecretStr(value.get_secret_value().replace("\\n", "\n"))
+        return value and SecretStr(trim_secret(value.get_secret_value().replace("\\r", "").replace("\\n", "\n")))
 
     @field_validator("jwt_secret", "callback_secret")
     @classmethod

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from media import settings
-from media.settings import SettingsError, load
+from media.settings import Settings, SettingsError, load, variable
 
 COMPLETE = {
     "MEDIA_DATABASE_URL": "postgresql+asyncpg://media@db/media",
@@ -120,3 +121,85 @@ def test_a_file_of_settings_that_cannot_be_read_is_named_with_the_rest(
     (tmp_path / "env").write_bytes(b"MEDIA_PAGE_SCANNER=\xe9\n")
     with pytest.raises(SettingsError, match=rf"(?s)MEDIA_DRAIN_TIMEOUT: .*the file {tmp_path}/env: cannot be read: "):
         load(env_file=tmp_path / "env")
+
+
+CANDIDATES = (
+    "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----", "https://a.example", "cdn.example",
+    "arn:aws:iam::123456789012:role/media", "redis://a", "postgresql://a", "a-bucket",
+)  # fmt: skip
+"""Some setting or other takes each of these."""
+NAMES = tuple(Settings.model_fields)
+SECRETS = tuple(name for name in NAMES if Settings.model_fields[name].annotation == (SecretStr | None))
+
+
+def value_of(name: str) -> str:
+    """What a setting may be: its default, or what it takes."""
+    field = Settings.model_fields[name]
+    default = None if field.is_required() else field.get_default()
+    text = ",".join(default) if isinstance(default, tuple) else str("" if default is None else default)
+    return text or next(value for value in CANDIDATES if is_taken(name, value))
+
+
+def is_taken(name: str, value: str) -> bool:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(variable(name), value)
+        with pytest.raises(SettingsError) as error:
+            load(env_file=None)
+    return f"  {variable(name)}:" not in str(error.value)
+
+
+@pytest.fixture
+def everything(environment: pytest.MonkeyPatch) -> dict[str, str]:
+    """A value for each setting there is; all are in the environment."""
+    given = {variable(name): value_of(name) for name in NAMES}
+    for name, value in given.items():
+        environment.setenv(name, value)
+    return given
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "\n"), ("", "\r\n"), ("", "\n\n"), ("\ufeff", "\r"), ("\n", "")])
+def test_no_setting_has_an_end_of_line(
+    environment: pytest.MonkeyPatch, everything: dict[str, str], before: str, after: str
+) -> None:
+    clean = load(env_file=None)
+    for name, value in everything.items():
+        environment.setenv(name, before + value + after)
+    assert load(env_file=None) == clean
+
+
+def test_white_space_around_a_setting_is_taken_off_but_of_a_secret(
+    environment: pytest.MonkeyPatch, everything: dict[str, str]
+) -> None:
+    clean = load(env_file=None)
+    for name in NAMES:
+        environment.setenv(variable(name), f" \t{everything[variable(name)]} \t")
+    read = load(env_file=None)
+    assert {name for name in NAMES if getattr(read, name) != getattr(clean, name)} == set(SECRETS)
+    assert read.jwt_secret
+    assert read.jwt_secret.get_secret_value() == f" \t{everything['MEDIA_JWT_SECRET']} \t"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_file_of_another_system_says_the_same(
+    environment: pytest.MonkeyPatch, everything: dict[str, str], tmp_path: Path, end: bytes
+) -> None:
+    clean = load(env_file=None)
+    lines = [f'{name}="{value}"'.encode() for name, value in everything.items()]
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbf" + end.join(lines) + end)
+    for name in everything:
+        environment.delenv(name)
+    assert load(env_file=tmp_path / ".env") == clean
+
+
+def test_nothing_but_white_space_is_nothing(environment: pytest.MonkeyPatch) -> None:
+    blank = {variable(name): "\n" for name in NAMES}
+    with pytest.raises(SettingsError) as error:
+        complete(environment, **blank)
+    assert [line.strip() for line in str(error.value).splitlines()[1:]] == sorted(f"{n}: missing" for n in COMPLETE)
+    assert complete(environment, **(blank | COMPLETE)) == load(env_file=None)
+
+
+@pytest.mark.parametrize("name", ["MEDIA_JWT_JWKS_URL", "MEDIA_JWT_ISSUER", "MEDIA_FFMPEG", "AWS_REGION"])
+def test_a_setting_of_two_lines_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: must be one line"):
+        complete(environment, **{name: "https://a.example\nhttps://b.example"})
