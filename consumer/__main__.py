@@ -1,4 +1,7 @@
-"""`python -m consumer`: drains the queues until SIGTERM. Exit status 0 drained, 1 a part died, 2 bad configuration."""
+"""`python -m consumer`: drains the queues until SIGTERM.
+
+Exit status 0 drained, 1 it could not start or a part died, 2 bad configuration.
+"""
 
 import asyncio
 import os
@@ -9,6 +12,7 @@ import structlog
 
 from consumer import garbage
 from consumer.wiring import build
+from handlers.sandbox import ChildStartError
 from handlers.sandbox.secrecy import hide_from_own_user
 from media import schema
 from media.errors import UnavailableError
@@ -59,7 +63,7 @@ def main() -> int:
     hide_from_own_user()
     try:
         return asyncio.run(run(settings))
-    except (OSError, UnavailableError) as error:  # its port is taken, an AWS client cannot be made
+    except (ChildStartError, OSError, UnavailableError) as error:  # too low a limit, a port taken, no AWS client
         print(f"the consumer cannot run: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

@@ -64,7 +64,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="MEDIA_",
         env_file=".env",
-        env_file_encoding="utf-8-sig",  # As Windows' editors save it, too: the mark would be part of the first name.
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,

@@ -7,6 +7,7 @@ trying, and logged; only the resource limits are mandatory, and a launcher of ou
 import functools
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -107,8 +108,15 @@ class Isolation:
             "nofile": OPEN_FILES,
             "nproc": limits.processes if counted else max(limits.processes, _PROCESSES_OF_ALL),
         }
-        cpu = f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + GRACE}"
-        return (cpu, *(f"--{name}={value}:{value}" for name, value in values.items()))
+        soft, hard = within_hard_limit("cpu", limits.cpu_seconds), within_hard_limit("cpu", limits.cpu_seconds + GRACE)
+        possible = {name: within_hard_limit(name, value) for name, value in values.items()}
+        return (f"--cpu={soft}:{hard}", *(f"--{name}={value}:{value}" for name, value in possible.items()))
+
+
+def within_hard_limit(name: str, wanted: int) -> int:
+    """The limit that is wanted, or our own hard one where that is lower: without privileges nobody may raise it."""
+    _, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _seen(program: Path, view: View) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,12 @@ START_DEADLINE = 30.0
 STOP_DEADLINE = 30.0
 
 
+def limited(flags: Sequence[str]) -> tuple[str, ...]:
+    """What a command begins with below these limits of `prlimit`; of root it takes the right to go beyond them."""
+    bound = ("setpriv", "--bounding-set=-sys_resource") if os.geteuid() == 0 else ()
+    return (*bound, "prlimit", *flags) if flags else ()
+
+
 @dataclass(slots=True)
 class Daemon:
     """A consumer, or an API, as a child process, started again as often as a test wishes."""
@@ -46,6 +52,8 @@ class Daemon:
     module: str = "consumer"
     port: int = field(default_factory=free_port)
     process: asyncio.subprocess.Process | None = None
+    limits: tuple[str, ...] = ()
+    """`prlimit`'s flags, for a machine that allows less."""
 
     async def start(self) -> None:
         """Until it is alive."""
@@ -53,6 +61,7 @@ class Daemon:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *child.leash(),
+                *limited(self.limits),
                 sys.executable,
                 "-m",
                 self.module,
@@ -64,7 +73,7 @@ class Daemon:
             )
         async with asyncio.timeout(START_DEADLINE):
             while await self.get("livez") is None:
-                assert self.process.returncode is None, self.log.read_text()[-4000:]
+                assert self.process.returncode is None, f"it ended: {self.log.read_text()[-4000:]}"
                 await asyncio.sleep(0.05)
 
     async def get(self, path: str) -> int | None:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from handlers.sandbox.isolation import within_hard_limit
+
 STDERR_TAIL = 64 * 1024
 """Bytes kept of what a child complains; the rest is read and dropped."""
 LINE_LIMIT = 256 * 1024
@@ -66,7 +68,7 @@ def _limits() -> list[str]:
     if setpriv := shutil.which("setpriv"):
         wrapped += [setpriv, "--pdeathsig", "KILL"]
     if prlimit := shutil.which("prlimit"):
-        wrapped += [prlimit, f"--as={ADDRESS_SPACE}", "--core=0"]
+        wrapped += [prlimit, f"--as={within_hard_limit('as', ADDRESS_SPACE)}", "--core=0"]
     return wrapped
 
 
