@@ -18,6 +18,7 @@ from api.log_stream import BatchedLines
 from api.service import SERVICE
 from media import schema
 from media.errors import UnavailableError
+from media.listening import listen
 from media.schema import SchemaError
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging, writes_json
@@ -92,7 +93,8 @@ async def serve(settings: Settings, lines: BatchedLines) -> None:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, settings.api_host, settings.api_port, reuse_address=True).start()
+            for listening in listen(settings.api_host, settings.api_port):
+                await web.SockSite(runner, listening).start()
             gc.collect()
             gc.freeze()  # what is there now stays for good: no collection need look at it again
             log.info("api.serving", host=settings.api_host, port=settings.api_port)

@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from consumer.poller import Poller
+from media.listening import listen
 from media.telemetry import Metrics
 
 
@@ -25,7 +26,7 @@ class Health:
         return [p.name for p in self._pollers if not p.ended and now - p.turned > p.allowance]
 
     @asynccontextmanager
-    async def serve(self, host: str, port: int) -> AsyncIterator[int]:
+    async def serve(self, hosts: str, port: int) -> AsyncIterator[int]:
         """Serve until the end of the context; yields the port. Raises OSError when the port is taken."""
         app = web.Application()
         app.router.add_get("/livez", self._livez)
@@ -34,8 +35,8 @@ class Health:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host, port)
-            await site.start()
+            for listening in listen(hosts, port):
+                await web.SockSite(runner, listening).start()
             yield int(runner.addresses[0][1])
         finally:
             await runner.cleanup()

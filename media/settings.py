@@ -45,6 +45,9 @@ Names = Annotated[tuple[str, ...], NoDecode]
 _CLOUDFRONT = ("cloudfront_domain", "cloudfront_key_pair_id", "cloudfront_private_key")
 
 
+_BINDS = "Addresses that it listens on, comma-separated; `::` is IPv4's too"
+
+
 class SettingsError(Exception):
     """The environment does not describe a service that can run; the message lists everything wrong, a line each."""
 
@@ -129,7 +132,7 @@ class Settings(BaseSettings):
     retry_cap: float = Field(300.0, gt=0, le=43_200, description="The longest delay before a retry")
     drain_timeout: float = Field(25.0, gt=0, le=118, description="After SIGTERM; keep below ECS's stopTimeout")
     consumer_port: int = Field(8006, ge=0, le=65_535, description="/livez, /readyz and /metrics of the consumer")
-    consumer_host: str = Field("0.0.0.0", description="Address the consumer's port binds to")  # noqa: S104 - in a container
+    consumer_host: str = Field("0.0.0.0", description=_BINDS)  # noqa: S104 - in a container
     reconcile_interval: float = Field(30.0, gt=0, description="Between two looks for work that stands still")
     pending_expiry: int = Field(86_400, ge=60, description="After which an upload that never came is `expired`")
     expired_retention: int = Field(2_592_000, ge=86_400, description="After which an `expired` upload is forgotten")
@@ -186,7 +189,7 @@ class Settings(BaseSettings):
 
     # --- API
     api_port: int = Field(8005, ge=0, le=65_535, description="The API's port")
-    api_host: str = Field("0.0.0.0", description="Address the API binds to")  # noqa: S104 - in a container
+    api_host: str = Field("0.0.0.0", description=_BINDS)  # noqa: S104 - in a container
     api_drain_delay: float = Field(
         5.0, ge=0, le=100, description="After SIGTERM /readyz says 503, and all else is served on for so long"
     )
