@@ -38,6 +38,7 @@ from media.message_queue import MessageQueues
 from media.object_storage import ObjectStorage
 from media.outbox import EffectKind, Outbox
 from media.part_uploads import PartUploads
+from media.proxies import proxy_for
 from media.settings import QUEUES, Settings, SettingsError
 from media.signing import CloudFront, bucket_address
 from media.telemetry import watch_loop
@@ -158,7 +159,8 @@ def _cloudfront(settings: Settings) -> CloudFront | None:
 async def _keys(settings: Settings, stack: AsyncExitStack) -> Keys:
     if settings.jwt_secret:
         return SecretKey(settings.jwt_secret.get_secret_value())
-    session = await stack.enter_async_context(aiohttp.ClientSession())
-    keys = JwksKeys(settings.jwt_jwks_url or "", session, time.monotonic)
+    url = settings.jwt_jwks_url or ""
+    session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=proxy_for(url) is not None))
+    keys = JwksKeys(url, session, time.monotonic)
     stack.push_async_callback(keys.close)
     return keys

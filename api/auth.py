@@ -62,9 +62,14 @@ class VerificationKey:
 
 
 class Keys(Protocol):
-    """Where keys come from. `find` raises ProblemError(unauthenticated) when there is none for `kid`."""
+    """Where keys come from. `find` raises ProblemError(unauthenticated) when there is none for `kid`.
+
+    `are_known` says whether there ever were any, and asks for them until then.
+    """
 
     async def find(self, kid: str | None) -> VerificationKey: ...
+
+    async def are_known(self) -> bool: ...
 
 
 class SecretKey:
@@ -75,6 +80,9 @@ class SecretKey:
 
     async def find(self, _kid: str | None) -> VerificationKey:
         return self._key
+
+    async def are_known(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,10 @@ class Authenticator:
         self._audience = audience
         self._clock = clock
         self._known: dict[str, _Known] = {}
+
+    async def has_keys(self) -> bool:
+        """Whether there ever was a key to check tokens with."""
+        return await self._keys.are_known()
 
     async def caller(self, header: str | None) -> Caller:
         """Who sent this `Authorization` header. Raises ProblemError(unauthenticated, token_expired, …)."""

@@ -55,6 +55,12 @@ class JwksKeys:
         challenge = {"WWW-Authenticate": 'Bearer realm="media", error="invalid_token"'}
         raise ProblemError(ProblemCode.UNAUTHENTICATED, "the token was signed with an unknown key", headers=challenge)
 
+    async def are_known(self) -> bool:
+        """Whether a key set was ever had; what was, serves through an outage."""
+        if self._fetched is None and (task := self._start_refresh()):
+            await asyncio.shield(task)
+        return self._fetched is not None
+
     async def close(self) -> None:
         if self._asking and not self._asking.done():
             self._asking.cancel()

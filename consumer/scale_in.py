@@ -88,6 +88,7 @@ async def _tell(uri: str, state: dict[str, object]) -> bool:
     """Whether the agent took it."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
+        # Without `trust_env`: the agent is link-local, and no proxy reaches it.
         async with aiohttp.ClientSession(timeout=timeout) as session, session.put(uri, json=state) as answer:
             said = await answer.json()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:

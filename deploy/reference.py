@@ -28,6 +28,11 @@ off; of a secret only the mark and the ends of lines, since it may begin or end 
 seconds. Lists are separated by commas. AWS's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials, …) mean what
 they mean everywhere.
 
+Every HTTP client of the service (AWS's, the one for the keys at `MEDIA_JWT_JWKS_URL`, ffprobe) leaves by the proxy that
+`HTTP_PROXY` or `HTTPS_PROXY` names for the address's scheme, but for the hosts in `NO_PROXY` (with all names below
+them, comma-separated). No proxy is asked for what is on this machine or link-local (loopback, ECS's agent and
+credentials). On EC2, put `169.254.169.254` into `NO_PROXY`: AWS's library asks for the instance's credentials itself.
+
 | variable | default | what it is |
 |---|---|---|
 """

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
@@ -12,6 +13,7 @@ from botocore.exceptions import BotoCoreError
 
 from media import request_signature
 from media.errors import Dependency, UnavailableError
+from media.proxies import is_local
 from media.settings import Settings
 from media.signing import Credentials
 
@@ -94,6 +96,8 @@ class Clients:
         return await self._client("mediaconvert", endpoint, settings)
 
     async def _client(self, service: str, endpoint: str | None, settings: AioConfig) -> Any:
+        if endpoint and is_local(urlsplit(endpoint).hostname or ""):
+            settings = settings.merge(AioConfig(proxies={}))
         try:
             client = await self._stack.enter_async_context(
                 self._session.create_client(service, endpoint_url=endpoint, config=settings),

@@ -12,7 +12,7 @@ from api.service import service_of
 from api.wire import answer
 
 READY_DEADLINE = 2.0
-"""Seconds that Postgres has to answer, below the usual deadline of a load balancer's check."""
+"""Seconds for Postgres, and for the identity service: together below the usual deadline of a balancer's check."""
 
 
 async def health(_request: web.Request) -> web.Response:
@@ -25,14 +25,22 @@ async def livez(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Ready: Postgres answers, and nobody has asked us to stop."""
+    """Ready: Postgres answers, the identity service's keys were had once, and nobody has asked us to stop."""
     if request.app[DRAINING].is_set():
         raise ProblemError(ProblemCode.UNAVAILABLE, "on its way out")
+    service = service_of(request)
     try:
         async with asyncio.timeout(READY_DEADLINE):
-            await service_of(request).database.fetchval("SELECT 1")
+            await service.database.fetchval("SELECT 1")
     except TimeoutError as error:
         raise ProblemError(ProblemCode.UNAVAILABLE, "Postgres does not answer") from error
+    try:
+        async with asyncio.timeout(READY_DEADLINE):
+            has_keys = await service.authenticator.has_keys()
+    except TimeoutError:  # The keys are still being asked for.
+        has_keys = False
+    if not has_keys:
+        raise ProblemError(ProblemCode.UNAVAILABLE, "the keys of the identity service cannot be had")
     return answer(HealthOut())
 
 

@@ -20,6 +20,7 @@ from handlers.scratch import scratch_folder
 from handlers.transcode import complaints
 from handlers.transcode.formats import CODEC_WHITELIST, FORMAT_WHITELIST
 from media.errors import Code, RejectedError, RetryableError
+from media.proxies import proxy_for
 
 MEMORY = 2 * 1024**3
 """Bytes of address space: an 8K picture in 16 bits is 200 MB, and decoders hold some of them."""
@@ -84,7 +85,7 @@ class Ffprobe:
                     cpu_seconds=cpu_seconds,
                     file_bytes=0,
                     cwd=folder,
-                    env={},
+                    env=_proxy(url),
                     network=_remote(url),
                     stdout_limit=STDOUT_LIMIT,
                     view=View(reads=_beside(url), writes=(folder,)),
@@ -119,7 +120,13 @@ def _walls(url: str) -> list[str]:
         return [*options, "-protocol_whitelist", "http,tcp"]
     authorities = ssl.get_default_verify_paths().cafile
     trust = ["-tls_verify", "1", "-ca_file", authorities] if authorities else []
-    return [*options, "-protocol_whitelist", "https,tls,tcp", *trust]
+    return [*options, "-protocol_whitelist", "https,tls,tcp,httpproxy", *trust]
+
+
+def _proxy(url: str) -> dict[str, str]:
+    """What tells ffprobe of its proxy: one variable for http and https."""
+    proxy = proxy_for(url) if _remote(url) else None
+    return {"http_proxy": proxy} if proxy else {}
 
 
 def _source(url: str, folder: Path) -> str:

@@ -17,6 +17,8 @@ MAX_BYTES = 64 * 1024 * 1024
 PIECE = 256 * 1024
 PLAIN = {"Accept-Encoding": "identity"}
 """Lengths and ranges are then of what is looked at."""
+LOCAL = ("localhost", "127.0.0.1", "::1")
+"""Hosts that no proxy is asked for."""
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=20)
 
 
@@ -154,7 +156,7 @@ def _content_range(header: str) -> tuple[int, int]:
 async def open_source(target: str) -> AsyncIterator[tuple[Source, str]]:
     """The source of `target` and its master playlist's address. Raises SourceError when a folder has no single one."""
     if target.startswith(("http://", "https://")):
-        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        async with aiohttp.ClientSession(timeout=TIMEOUT, trust_env=urlsplit(target).hostname not in LOCAL) as session:
             yield WebSource(session), target
         return
     master = await asyncio.to_thread(_find_master, Path(target))

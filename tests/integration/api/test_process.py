@@ -12,11 +12,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from deploy.local.ports import free_port
 from media.settings import variable
 from tests.conftest import Database, EmulatedAws
+from tests.fakes.http_proxy import forward_proxy
 from tests.integration.api.conftest import SECRET, settings_of
+from tests.unit.api.tokens import RSA_KEY, jwk_of
 
 DEADLINE = 20.0
 
@@ -82,6 +86,36 @@ async def test_it_serves_until_sigterm(emulator: EmulatedAws, postgres: Database
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(DEADLINE):
             assert await process.wait() == 0
+
+
+async def test_it_is_not_ready_before_it_had_keys_and_fetches_them_by_the_proxy(
+    emulator: EmulatedAws, postgres: Database
+) -> None:
+    async def keys(_request: web.Request) -> web.Response:
+        return web.json_response({"keys": [jwk_of(RSA_KEY, "a")]})
+
+    identity = web.Application()
+    identity.router.add_get("/keys", keys)
+    async with TestServer(identity) as server, forward_proxy(server.port) as proxy:
+        given = {"MEDIA_JWT_SECRET": "", "MEDIA_CALLBACK_SECRET": SECRET, "HTTP_PROXY": proxy.url}
+        url = {"MEDIA_JWT_JWKS_URL": "http://identity.invalid/keys"}
+        near = {"NO_PROXY": "identity.invalid"}
+        async with (
+            serving(emulator, postgres, **given, **url, **near) as (_, base),
+            aiohttp.ClientSession(base) as http,
+        ):
+            async with http.get("/readyz") as answer:
+                problem = await answer.json()
+            assert (answer.status, problem["code"]) == (503, "unavailable")
+            assert "keys" in problem["detail"]
+            async with http.get("/livez") as answer:
+                assert answer.status == 200
+        assert not proxy.asked
+        async with serving(emulator, postgres, **given, **url) as (_, base), aiohttp.ClientSession(base) as http:
+            for _ in range(2):
+                async with http.get("/readyz") as answer:
+                    assert answer.status == 200
+        assert proxy.asked == ["GET http://identity.invalid/keys"]
 
 
 async def test_told_to_stop_it_is_not_ready_yet_serves_on_and_a_second_signal_ends_it(

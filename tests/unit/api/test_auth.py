@@ -123,6 +123,9 @@ async def test_a_kid_is_only_looked_up(kid: Any) -> None:
     keys = jwks.parse(json.dumps({"keys": [jwk_of(RSA_KEY, "a"), jwk_of(EC_KEY, "b")]}).encode())
 
     class Fixed:
+        async def are_known(self) -> bool:
+            return True
+
         async def find(self, kid: str | None) -> VerificationKey:
             if kid not in keys:
                 raise ProblemError(ProblemCode.UNAUTHENTICATED)

@@ -113,6 +113,21 @@ async def test_without_any_key_the_service_says_that_it_is_not_the_tokens_fault(
     assert await refusal(token, authenticator(keys)) is ProblemCode.UNAVAILABLE
 
 
+async def test_keys_are_known_once_they_were_had(identity: Any) -> None:
+    service, keys, now = identity
+    service.away = True
+    checked_by = authenticator(keys)
+    assert not await checked_by.has_keys()
+    service.keys, service.away = [jwk_of(RSA_KEY, "a")], False
+    assert not await checked_by.has_keys(), "asked for again too soon"
+    now[0] += FLOOR
+    assert await checked_by.has_keys()
+    service.away = True
+    now[0] += MAX_AGE + 1
+    assert await checked_by.has_keys()
+    assert service.asked == 2
+
+
 async def test_a_withdrawn_key_opens_nothing(identity: Any) -> None:
     service, keys, now = identity
     service.keys = [jwk_of(RSA_KEY, "a")]

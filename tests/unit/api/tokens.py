@@ -46,6 +46,9 @@ class OneKey:
     def __init__(self, key: VerificationKey) -> None:
         self._key = key
 
+    async def are_known(self) -> bool:
+        return True
+
     async def find(self, _kid: str | None) -> VerificationKey:
         return self._key
 
