@@ -118,7 +118,8 @@ async def watching(folder: Path, consumer: Daemon, api: Daemon, pace: Pace) -> A
             found = Prometheus(f"http://{HOST}:{port}", http)
             await started.until_ready(lambda: _ready(found))
             # An increase begins with what was seen before it.
-            await found.until('count(up == 1) == 2 unless count(ALERTS{alertstate="firing"}) > 0')
+            down = 'ALERTS{alertname=~"Media(Consumer|Api)Down",alertstate="firing"}'
+            await found.until(f"count(up == 1) == 2 unless count({down}) > 0")
             found.began = time.time()
             yield found
     finally:
