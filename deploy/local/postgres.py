@@ -68,11 +68,14 @@ class _Launch:
 async def start(folder: Path, port: int, logs: Path, password: str, descriptors: Sequence[int] = ()) -> Postgres:
     """Start the server, after initdb where `folder` has no data yet. Raises PartError.
 
-    It ends in order when we are killed too, and keeps `descriptors` open until then.
+    It ends in order when we are killed too, and keeps `descriptors` open until then. The caller holds the state
+    folder's lock, which each earlier server of this folder inherited: none lives.
     """
     launch = await _launch(folder)
     if not launch.data.is_dir():
         await _initialise(launch, password)
+    # The number in the file of a killed server may be a process that nobody has reaped yet, or another one's by now.
+    (launch.data / "postmaster.pid").unlink(missing_ok=True)
     options = [f"--{name}={value}" for name, value in OPTIONS.items()]
     program = Program(
         name="postgres",

@@ -124,9 +124,14 @@ def test_a_file_of_settings_that_cannot_be_read_is_named_with_the_rest(
 
 
 CANDIDATES = (
-    "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----", "https://a.example", "cdn.example",
-    "arn:aws:iam::123456789012:role/media", "redis://a", "postgresql://a", "a-bucket",
-)  # fmt: skip
+    "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----",
+    "https://a.example",
+    "cdn.example",
+    "arn:aws:iam::123456789012:role/media",
+    "redis://a",
+    "postgresql://a",
+    "a-bucket",
+)
 """Some setting or other takes each of these."""
 NAMES = tuple(Settings.model_fields)
 SECRETS = tuple(name for name in NAMES if Settings.model_fields[name].annotation == (SecretStr | None))

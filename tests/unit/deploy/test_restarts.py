@@ -25,9 +25,14 @@ HELD = {
 }
 """Gauges that say that something is wrong, each without its closing brace."""
 SILENCED = {
-    "MediaStandstill", "MediaDeadLetters", "MediaDependencyDown", "MediaScannerDatabaseOld", "MediaOutboxStuck",
-    "MediaAssetStuck", "MediaPollStuck",
-}  # fmt: skip
+    "MediaStandstill",
+    "MediaDeadLetters",
+    "MediaDependencyDown",
+    "MediaScannerDatabaseOld",
+    "MediaOutboxStuck",
+    "MediaAssetStuck",
+    "MediaPollStuck",
+}
 
 type Series = dict[str, Sequence[str]]
 
