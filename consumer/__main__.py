@@ -10,7 +10,7 @@ import sys
 
 import structlog
 
-from consumer import garbage
+from consumer import gc_tuning
 from consumer.wiring import build
 from handlers.sandbox import ChildStartError
 from handlers.sandbox.secrecy import hide_from_own_user
@@ -36,7 +36,7 @@ async def run(settings: Settings) -> int:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, daemon.stop)
         async with health.serve(settings.consumer_host, settings.consumer_port) as port:
-            garbage.seldom()
+            gc_tuning.seldom()
             log.info("consumer.started", queues=list(settings.queues), port=port)
             status = 0 if await daemon.run() else 1
     if daemon.aborted:  # told twice to end: not even a thread that a silent scanner holds is waited for

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from consumer.lane import Lane
+from consumer.queue.worker import Lane
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)

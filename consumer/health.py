@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from consumer.poller import Poller
+from consumer.queue.poller import Poller
 from media.listening import listen
 from media.telemetry import Metrics
 

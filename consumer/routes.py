@@ -3,8 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from consumer.deliveries import Delivery, Part
-from consumer.envelopes import (
+from consumer.decoders import (
     ObjectCreated,
     RecordingMessage,
     StageMessage,
@@ -15,8 +14,9 @@ from consumer.envelopes import (
     decode_transcode_event,
     decode_upload,
 )
-from consumer.lane import Route
-from consumer.outcomes import Outcome
+from consumer.queue.in_flight import Delivery, Part
+from consumer.queue.outcome import Outcome
+from consumer.queue.worker import Route
 from consumer.stages.intake import Intake
 from consumer.stages.job_events import JobEvents
 from consumer.stages.runner import StageRunner

@@ -6,22 +6,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumer.breakers import Breakers, Probe
 from consumer.daemon import Daemon, Phase
-from consumer.effects import Effects
+from consumer.ecs_protection import ScaleInProtection
 from consumer.health import Health
-from consumer.lane import Lane, Limits, Route
-from consumer.pauses import Pauses
-from consumer.reconciler import Reconciler
-from consumer.retry import RetryPolicy
-from consumer.roster import Roster, consumer_id
+from consumer.maintenance.output_cleanup import Sweeper
+from consumer.maintenance.paused_queues import Pauses
+from consumer.maintenance.presence import Roster, consumer_id
+from consumer.maintenance.reconciler import Reconciler
+from consumer.queue.circuit_breaker import Breakers, Probe
+from consumer.queue.retry import RetryPolicy
+from consumer.queue.worker import Lane, Limits, Route
 from consumer.routes import Handlers
-from consumer.scale_in import ScaleInProtection
 from consumer.stages.intake import Intake
 from consumer.stages.job_events import JobEvents
 from consumer.stages.lifecycle import StageLifecycle
+from consumer.stages.outbox_effects import Effects
 from consumer.stages.runner import StageHandler, StageRunner
-from consumer.sweeper import Sweeper
 from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
 from handlers.own_folder import own_folder

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from consumer.deliveries import Part
-from consumer.envelopes import (
+from consumer.decoders import (
     ObjectCreated,
     RecordingMessage,
     StageMessage,
@@ -16,6 +15,7 @@ from consumer.envelopes import (
     decode_transcode_event,
     decode_upload,
 )
+from consumer.queue.in_flight import Part
 from handlers.transcode.events import parse_event
 from media.asset import asset_id_of_key
 from media.errors import UndecodableError

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from consumer.deliveries import Delivery
-from consumer.outcomes import DUPLICATE, IGNORED, STALE, SUCCESS, Outcome
+from consumer.queue.in_flight import Delivery
+from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Outcome
 from consumer.stages.runner import StageRunner
 from handlers.recording import RecordingHandler
 from handlers.results import Noted, Registration

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from consumer.outcomes import DUPLICATE, IGNORED, STALE, SUCCESS, Kind, Outcome
+from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Kind, Outcome
 from consumer.stages.lifecycle import EndKind, StageEnd, StageLifecycle
 from handlers.results import Ignored, Progress, Repeated, Stale
 from handlers.transcode.event_handler import TranscodeEventHandler

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import structlog
 
-from consumer.retry import RetryPolicy
+from consumer.queue.retry import RetryPolicy
 from media.asset import Asset, Stage, StageState, Status
 from media.asset_store.assets import AssetStore
 from media.asset_store.leftovers import Unswept

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import structlog
 
-from consumer.deliveries import Delivery
-from consumer.outcomes import DUPLICATE, STALE, SUCCESS, Kind, Outcome
-from consumer.retry import jittered
+from consumer.queue.in_flight import Delivery
+from consumer.queue.outcome import DUPLICATE, STALE, SUCCESS, Kind, Outcome
+from consumer.queue.retry import jittered
 from consumer.stages.lifecycle import EndKind, StageEnd, StageLifecycle
 from media.asset import Stage
 from media.asset_store.stages import Claim, Commit, Fence, Note, Refusal, Refused

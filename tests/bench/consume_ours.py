@@ -8,13 +8,13 @@ import sys
 from collections.abc import Hashable, Sequence
 from contextlib import AsyncExitStack
 
-from consumer import garbage
-from consumer.breakers import Breakers
-from consumer.deliveries import Delivery, Part
-from consumer.envelopes import ObjectCreated, decode_upload
-from consumer.lane import Lane, Limits, Route
-from consumer.outcomes import IGNORED, SUCCESS, Outcome
-from consumer.retry import RetryPolicy
+from consumer import gc_tuning
+from consumer.decoders import ObjectCreated, decode_upload
+from consumer.queue.circuit_breaker import Breakers
+from consumer.queue.in_flight import Delivery, Part
+from consumer.queue.outcome import IGNORED, SUCCESS, Outcome
+from consumer.queue.retry import RetryPolicy
+from consumer.queue.worker import Lane, Limits, Route
 from media.asset import Stage, asset_id_of_key
 from media.asset_store.stages import Fence
 from media.aws import Clients
@@ -51,7 +51,7 @@ async def main() -> None:
         queue, dead = MessageQueue(client, "uploads", sys.argv[1]), MessageQueue(client, "uploads-dlq", sys.argv[1])
         route = Route("uploads", "scan", decode_upload, handle, [])
         lane = Lane(route, queue, dead, renew, Breakers({}, metrics), RetryPolicy(), metrics, LIMITS)
-        garbage.seldom()
+        gc_tuning.seldom()
         async with asyncio.TaskGroup() as group:
             group.create_task(watch_loop(metrics.loop_lag))
             group.create_task(lane.run())

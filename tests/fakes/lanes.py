@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from consumer.breakers import Breakers, Probe
-from consumer.deliveries import Delivery, Part
-from consumer.heartbeat import Renew
-from consumer.lane import Lane, Limits, Route
-from consumer.outcomes import SUCCESS, Outcome
-from consumer.retry import RetryPolicy
+from consumer.queue.circuit_breaker import Breakers, Probe
+from consumer.queue.heartbeat import Renew
+from consumer.queue.in_flight import Delivery, Part
+from consumer.queue.outcome import SUCCESS, Outcome
+from consumer.queue.retry import RetryPolicy
+from consumer.queue.worker import Lane, Limits, Route
 from media.errors import Dependency, UndecodableError
 from media.telemetry import Metrics
 from tests.fakes.memory_queue import MemoryQueue

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumer.deliveries import Delivery
-from consumer.outcomes import Kind
-from consumer.retry import RetryPolicy
+from consumer.queue.in_flight import Delivery
+from consumer.queue.outcome import Kind
+from consumer.queue.retry import RetryPolicy
 from consumer.stages.lifecycle import StageLifecycle
 from consumer.stages.runner import StageRunner
 from media.asset import AssetType, ObjectVersion, Rendition, Stage, StageState, Status, output_prefix, upload_key

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.outcomes import Kind
+from consumer.queue.outcome import Kind
 from consumer.stages.runner import StageRunner
 from media.asset import AssetType, Delivery, ObjectVersion, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject

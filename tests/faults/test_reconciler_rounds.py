@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumer.reconciler import Reconciler
-from consumer.retry import RetryPolicy
+from consumer.maintenance.output_cleanup import Sweeper
+from consumer.maintenance.reconciler import Reconciler
+from consumer.queue.retry import RetryPolicy
 from consumer.stages.lifecycle import StageLifecycle
-from consumer.sweeper import Sweeper
 from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect

@@ -8,7 +8,7 @@ import jsonschema_rs
 import pytest
 from pydantic import ValidationError
 
-from consumer.envelopes import decode_image, decode_recording
+from consumer.decoders import decode_image, decode_recording
 from media.contracts import TranscodeProgress, WebinarRecording
 from media.errors import UndecodableError
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from aiobotocore.session import get_session
 
-from consumer.roster import Roster
+from consumer.maintenance.presence import Roster
 from media.asset_store.operations import Operations, Sign
 from media.dead_letters import browser
 from tests.conftest import EmulatedAws

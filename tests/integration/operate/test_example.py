@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from consumer.breakers import Breakers
-from consumer.lane import Lane, Limits
-from consumer.retry import RetryPolicy
+from consumer.queue.circuit_breaker import Breakers
+from consumer.queue.retry import RetryPolicy
+from consumer.queue.worker import Lane, Limits
 from media.message_queue import MessageQueue
 from media.telemetry import Metrics
 from tests.integration.operate.conftest import Desk

@@ -45,7 +45,7 @@ SELDOM = {
     # What no emulator has: SQS's own moves once one has begun, and the agent of ECS.
     "sqs:ListMessageMoveTasks": ("media/message_queue.py", ".list_message_move_tasks("),
     "sqs:CancelMessageMoveTask": ("media/message_queue.py", ".cancel_message_move_task("),
-    "ecs:UpdateTaskProtection": ("consumer/scale_in.py", "/task-protection/v1/state"),
+    "ecs:UpdateTaskProtection": ("consumer/ecs_protection.py", "/task-protection/v1/state"),
 }
 SELDOM_ON = {
     # Likewise, on resources where a run that goes well does not do it.

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.effects import Effects
+from consumer.stages.outbox_effects import Effects
 from media import object_storage
 from media.asset import DEFAULT_DELIVERY, AssetType, ObjectVersion
 from media.asset_store.assets import AssetStore, NewAsset

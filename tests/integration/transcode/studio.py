@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from types_aiobotocore_s3 import S3Client
 
-from consumer.outcomes import Outcome
-from consumer.retry import RetryPolicy
+from consumer.queue.outcome import Outcome
+from consumer.queue.retry import RetryPolicy
 from consumer.stages.job_events import JobEvents
 from consumer.stages.lifecycle import StageLifecycle
 from deploy.local.mediaconvert import events as standin_events

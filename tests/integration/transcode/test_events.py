@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.outcomes import DUPLICATE, IGNORED, STALE, SUCCESS, Kind
+from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Kind
 from handlers.transcode.ladder import plan
 from handlers.transcode.plan import Plan
 from handlers.transcode.probe import Prober

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consumer.outcomes import DUPLICATE, IGNORED, SUCCESS, Outcome
+from consumer.queue.outcome import DUPLICATE, IGNORED, SUCCESS, Outcome
 from deploy.local.mediaconvert.job import UNFINISHED
 from handlers.transcode import mediaconvert_engine
 from handlers.transcode.handler import TranscodeHandler

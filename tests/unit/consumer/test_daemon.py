@@ -4,8 +4,8 @@ import asyncio
 import time
 
 from consumer.daemon import Daemon
-from consumer.deliveries import Delivery
-from consumer.lane import Limits
+from consumer.queue.in_flight import Delivery
+from consumer.queue.worker import Limits
 from media.errors import Dependency, UnavailableError
 from tests.fakes.lanes import Harness
 from tests.fakes.memory_queue import MemoryQueue, Request

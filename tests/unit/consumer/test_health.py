@@ -9,8 +9,8 @@ import aiohttp
 from prometheus_client import CollectorRegistry
 
 from consumer.health import Health
-from consumer.lane import Lane, Limits
-from consumer.poller import Poller
+from consumer.queue.poller import Poller
+from consumer.queue.worker import Lane, Limits
 from media.errors import Dependency, UnavailableError
 from media.telemetry import Metrics
 from tests.fakes.lanes import Harness, nothing

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from consumer.deliveries import Undecodable
-from consumer.envelopes import ObjectCreated, decode_upload
+from consumer.decoders import ObjectCreated, decode_upload
+from consumer.queue.in_flight import Undecodable
 from media.errors import UndecodableError
-from tests.unit.consumer.test_envelopes import _record, only_key, s3_event
+from tests.unit.consumer.test_decoders import _record, only_key, s3_event
 
 BAD_RECORDS: list[Any] = [
     None,

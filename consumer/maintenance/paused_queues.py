@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consumer.breakers import Breakers
-from consumer.lane import Route
+from consumer.queue.circuit_breaker import Breakers
+from consumer.queue.worker import Route
 from media.asset_store.operations import Operations
 from media.errors import Dependency
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from consumer.roster import Roster
+from consumer.maintenance.presence import Roster
 from media.asset_store.operations import BEAT, Operations, Sign
 from media.errors import Dependency, UnavailableError
 from tests.fakes.virtual_time import run

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from consumer.deliveries import Delivery
+from consumer.queue.in_flight import Delivery
 from media.errors import UnavailableError
 from media.message_queue import BATCH, Failed, MessageQueue
 from media.telemetry import Metrics

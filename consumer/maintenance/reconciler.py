@@ -11,8 +11,8 @@ from functools import partial
 
 import structlog
 
+from consumer.maintenance.output_cleanup import Sweeper
 from consumer.stages.lifecycle import StageLifecycle
-from consumer.sweeper import Sweeper
 from media.asset import Asset, ObjectVersion, Stage, StageState
 from media.asset_store.assets import AssetStore
 from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES, Still, Upkeep, sole_reconciler

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from consumer.breakers import Breakers
-from consumer.deliveries import Delivery, Part, Undecodable
-from consumer.inbox import Inbox
-from consumer.outcomes import Kind, Outcome, combined
-from consumer.retry import Failures, RetryPolicy, jittered
-from consumer.settler import Settler
+from consumer.queue.acknowledger import Settler
+from consumer.queue.buffer import Inbox
+from consumer.queue.circuit_breaker import Breakers
+from consumer.queue.in_flight import Delivery, Part, Undecodable
+from consumer.queue.outcome import Kind, Outcome, combined
+from consumer.queue.retry import Failures, RetryPolicy, jittered
 from media.errors import Code, RejectedError, RetryableError, UnavailableError, UndecodableError
 from media.message_queue import MessageQueue, Received
 from media.telemetry import Metrics

@@ -9,15 +9,15 @@ from typing import Any
 
 import structlog
 
-from consumer.breakers import Breakers
-from consumer.deliveries import Delivery, Part
-from consumer.executor import Executor, Handle
-from consumer.heartbeat import Heartbeat, Renew
-from consumer.inbox import Inbox
-from consumer.outcomes import Kind, Outcome
-from consumer.poller import Poller
-from consumer.retry import RetryPolicy
-from consumer.settler import Settler
+from consumer.queue.acknowledger import Settler
+from consumer.queue.buffer import Inbox
+from consumer.queue.circuit_breaker import Breakers
+from consumer.queue.executor import Executor, Handle
+from consumer.queue.heartbeat import Heartbeat, Renew
+from consumer.queue.in_flight import Delivery, Part
+from consumer.queue.outcome import Kind, Outcome
+from consumer.queue.poller import Poller
+from consumer.queue.retry import RetryPolicy
 from media.errors import Code, Dependency, UndecodableError
 from media.message_queue import MessageQueue, Received
 from media.telemetry import Metrics

@@ -7,9 +7,9 @@ from collections.abc import Hashable, Sequence
 
 import pytest
 
-from consumer.deliveries import Delivery
-from consumer.lane import Limits
-from consumer.outcomes import Kind, Outcome
+from consumer.queue.in_flight import Delivery
+from consumer.queue.outcome import Kind, Outcome
+from consumer.queue.worker import Limits
 from media.errors import Dependency, UnavailableError
 from tests.fakes.lanes import Harness, until
 from tests.fakes.memory_queue import Request

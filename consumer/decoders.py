@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from consumer.deliveries import Undecodable
+from consumer.queue.in_flight import Undecodable
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
 from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested, WebinarRecording

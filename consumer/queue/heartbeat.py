@@ -11,7 +11,7 @@ from itertools import batched
 
 import structlog
 
-from consumer.deliveries import HOLD_LIMIT, Delivery
+from consumer.queue.in_flight import HOLD_LIMIT, Delivery
 from media.errors import UnavailableError
 from media.message_queue import BATCH, MessageQueue
 from media.telemetry import Metrics

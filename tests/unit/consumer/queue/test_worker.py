@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.deliveries import Delivery
-from consumer.lane import Limits
-from consumer.retry import RetryPolicy
+from consumer.queue.in_flight import Delivery
+from consumer.queue.retry import RetryPolicy
+from consumer.queue.worker import Limits
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
 from tests.fakes.lanes import Harness, drained, nothing, until
 from tests.fakes.memory_queue import Request

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from consumer.scale_in import ScaleInProtection
+from consumer.ecs_protection import ScaleInProtection
 
 DEADLINE = 10.0
 

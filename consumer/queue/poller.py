@@ -12,8 +12,8 @@ from typing import Any
 
 import structlog
 
-from consumer.breakers import Breakers
-from consumer.inbox import Inbox
+from consumer.queue.buffer import Inbox
+from consumer.queue.circuit_breaker import Breakers
 from media.errors import Dependency
 from media.message_queue import BATCH, MessageQueue, Received
 from media.telemetry import Metrics

@@ -2,9 +2,9 @@
 
 import structlog
 
-from consumer.deliveries import Delivery
-from consumer.executor import LAST_RECEIVES
-from consumer.retry import Failures, RetryPolicy
+from consumer.queue.executor import LAST_RECEIVES
+from consumer.queue.in_flight import Delivery
+from consumer.queue.retry import Failures, RetryPolicy
 from media.errors import Code, Dependency, RetryableError, UnavailableError, UndecodableError
 from tests.fakes.lanes import Harness, drained, until
 from tests.fakes.virtual_time import run

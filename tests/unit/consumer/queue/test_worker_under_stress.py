@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections import Counter
 
-from consumer.deliveries import Delivery
-from consumer.lane import Limits
-from consumer.outcomes import Kind, Outcome
-from consumer.retry import RetryPolicy
+from consumer.queue.in_flight import Delivery
+from consumer.queue.outcome import Kind, Outcome
+from consumer.queue.retry import RetryPolicy
+from consumer.queue.worker import Limits
 from media.errors import Dependency, UnavailableError
 from tests.fakes.lanes import Harness, drained, nothing, until
 from tests.fakes.memory_queue import Request

@@ -7,7 +7,7 @@ wait, an owner who already has half of the slots stands back while another owner
 import asyncio
 from collections import Counter, deque
 
-from consumer.deliveries import Delivery
+from consumer.queue.in_flight import Delivery
 from media.message_queue import BATCH
 from media.telemetry import Metrics
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.envelopes import (
+from consumer.decoders import (
     ObjectCreated,
     decode_image,
     decode_recording,

@@ -1,0 +1,1 @@
+"""Work beside the queues: stages that stand still, outputs that nobody needs, who is alive."""
