@@ -20,7 +20,7 @@ from consumer.queue.worker import Route
 from consumer.stages.intake import Intake
 from consumer.stages.job_events import JobEvents
 from consumer.stages.runner import StageRunner
-from handlers.transcode.events import parse_event
+from handlers.transcode.mediaconvert.events import parse_event
 from media.errors import Dependency
 
 

@@ -31,14 +31,14 @@ from handlers.scan.handler import ScanHandler, ScanPolicy
 from handlers.scan.instream import Address
 from handlers.scan.scanners import Scanners
 from handlers.scan.upkeep import ScannerUpkeep
-from handlers.transcode.completion import Completion
 from handlers.transcode.engine import Engine
-from handlers.transcode.event_handler import TranscodeEventHandler
-from handlers.transcode.ffmpeg_engine import FfmpegEngine
+from handlers.transcode.ffmpeg.engine import FfmpegEngine
 from handlers.transcode.handler import TranscodeHandler
-from handlers.transcode.job_state import event_of_job
-from handlers.transcode.mediaconvert_engine import MediaConvertEngine
-from handlers.transcode.probe import Prober
+from handlers.transcode.mediaconvert.engine import MediaConvertEngine
+from handlers.transcode.mediaconvert.event_handler import TranscodeEventHandler
+from handlers.transcode.mediaconvert.polled_event import event_of_job
+from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect

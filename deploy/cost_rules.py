@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.prices import HOUR, Costs
-from handlers.transcode.plan import SEGMENT_SECONDS
+from handlers.transcode.planning.plan import SEGMENT_SECONDS
 
 FILE = Path(__file__).parent / "prometheus" / "costs.yaml"
 WRITES = "Put.*|Copy.*|Create.*|Complete.*|Upload.*|List.*"

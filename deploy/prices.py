@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from handlers.transcode.check.measure import LOOKED_AT
-from handlers.transcode.ladder import LADDER
-from handlers.transcode.output_seconds import HD_FROM
-from handlers.transcode.plan import SEGMENT_SECONDS
+from handlers.transcode.hls_check.measure import LOOKED_AT
+from handlers.transcode.planning.billed_seconds import HD_FROM
+from handlers.transcode.planning.ladder import LADDER
+from handlers.transcode.planning.plan import SEGMENT_SECONDS
 
 HOUR = 3600
 UNCHECKED = "**not checked**"

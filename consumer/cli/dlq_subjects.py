@@ -16,7 +16,7 @@ from consumer.decoders import (
     decode_upload,
 )
 from consumer.queue.in_flight import Part
-from handlers.transcode.events import parse_event
+from handlers.transcode.mediaconvert.events import parse_event
 from media.asset import asset_id_of_key
 from media.errors import UndecodableError
 

@@ -7,8 +7,8 @@ import structlog
 from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Kind, Outcome
 from consumer.stages.lifecycle import EndKind, StageEnd, StageLifecycle
 from handlers.results import Ignored, Progress, Repeated, Stale
-from handlers.transcode.event_handler import TranscodeEventHandler
-from handlers.transcode.events import TranscodeEvent
+from handlers.transcode.mediaconvert.event_handler import TranscodeEventHandler
+from handlers.transcode.mediaconvert.events import TranscodeEvent
 from media.asset import Asset, Stage, StageState
 from media.asset_store.stages import Commit, StageRow
 from media.errors import FailedError, RejectedError, RetryableError

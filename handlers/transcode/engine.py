@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from handlers.transcode.plan import Plan
+from handlers.transcode.planning.plan import Plan
 from media.asset import Asset
 from media.asset_store.stages import Claim, Commit, FencedRecorder
 

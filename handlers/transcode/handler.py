@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import structlog
 
 from handlers.transcode.engine import Engine
-from handlers.transcode.ladder import plan
-from handlers.transcode.plan import Plan
-from handlers.transcode.probe import Prober
+from handlers.transcode.planning.ladder import plan
+from handlers.transcode.planning.plan import Plan
+from handlers.transcode.probing.prober import Prober
 from media.asset import Asset
 from media.asset_store.stages import Claim, Commit, Fence, FencedRecorder
 from media.object_storage import ObjectStorage

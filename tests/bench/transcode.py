@@ -18,9 +18,9 @@ from pathlib import Path
 
 import structlog
 
-from handlers.transcode.ladder import plan as plan_of
-from handlers.transcode.plan import Plan
-from handlers.transcode.probe import Prober
+from handlers.transcode.planning.ladder import plan as plan_of
+from handlers.transcode.planning.plan import Plan
+from handlers.transcode.probing.prober import Prober
 from media.asset import AssetType
 from tests.bench.transcode_peers import DEADLINE, PEERS, make_source, playlists
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from handlers.transcode.completion import Completion
-from handlers.transcode.ffmpeg_command import arguments
-from handlers.transcode.ffmpeg_engine import FfmpegEngine
-from handlers.transcode.mediaconvert_job import in_playlist_order
-from handlers.transcode.plan import Plan, Rung
+from handlers.transcode.ffmpeg.command import arguments
+from handlers.transcode.ffmpeg.engine import FfmpegEngine
+from handlers.transcode.mediaconvert.create_job import in_playlist_order
+from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.planning.plan import Plan, Rung
 from media.asset import Asset, AssetType, Delivery, Stage, Status, output_prefix
 from media.asset_store.stages import Claim, FencedRecorder
 from media.telemetry import Metrics

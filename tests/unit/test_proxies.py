@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handlers.transcode.ffprobe import Ffprobe
+from handlers.transcode.probing.ffprobe import Ffprobe
 from media.aws import Clients
 from media.proxies import proxy_for
 from tests.fakes.http_proxy import forward_proxy

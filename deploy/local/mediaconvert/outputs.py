@@ -10,7 +10,7 @@ from deploy.local.mediaconvert.job import GroupDetail, OutputDetail
 from deploy.local.mediaconvert.objects import CONTENT_TYPES, Upload
 from deploy.local.mediaconvert.planned import Capture, GroupPlan, OutputPlan, Plan
 from deploy.local.mediaconvert.probe import Source, duration_of
-from handlers.transcode.check.playlist import PlaylistError
+from handlers.transcode.hls_check.playlist import PlaylistError
 
 
 @dataclass(frozen=True, slots=True)

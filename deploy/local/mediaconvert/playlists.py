@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deploy.local.mediaconvert.planned import GroupPlan, OutputPlan, Video
-from handlers.transcode import transport_stream
-from handlers.transcode.check.playlist import parse_media
+from handlers.transcode.ffmpeg import transport_stream
+from handlers.transcode.hls_check.playlist import parse_media
 
 AAC_LC = "mp4a.40.2"
 

@@ -16,7 +16,7 @@ from deploy.local.mediaconvert.job import GroupDetail, Job, Phase
 from deploy.local.mediaconvert.plan import make_plan
 from deploy.local.mediaconvert.planned import Plan
 from deploy.local.mediaconvert.probe import DEADLINE, Source, probe
-from handlers.transcode import ffmpeg_fault
+from handlers.transcode.ffmpeg import errors as ffmpeg_fault
 
 INPUT = "input"
 """The name that the input has in the working directory: nothing of the user's reaches a command line."""

@@ -16,8 +16,8 @@ from deploy.local.mediaconvert import events
 from deploy.local.mediaconvert.config import Config
 from deploy.local.mediaconvert.job import Job
 from deploy.local.topology import TEMPLATE
-from handlers.transcode.ladder import plan
-from handlers.transcode.mediaconvert_job import create_job
+from handlers.transcode.mediaconvert.create_job import create_job
+from handlers.transcode.planning.ladder import plan
 from media.asset import AssetType, ObjectVersion
 from tests.conftest import EmulatedAws
 from tests.unit.handlers.transcode.sources import source

@@ -4,9 +4,9 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urljoin
 
-from handlers.transcode.check.conformance import check
-from handlers.transcode.check.playlist import parse_master, parse_media
-from handlers.transcode.check.source import open_source
+from handlers.transcode.hls_check.conformance import check
+from handlers.transcode.hls_check.playlist import parse_master, parse_media
+from handlers.transcode.hls_check.source import open_source
 from tests.conftest import EmbeddedStack
 from tests.integration.stack.client import client_of
 

@@ -21,17 +21,17 @@ from deploy.local.mediaconvert.job import Job as StandinJob
 from deploy.local.mediaconvert.job import Phase, new_job_id
 from deploy.local.mediaconvert.probe import Source as StandinSource
 from deploy.local.mediaconvert.transcoder import Transcoder as Standin
-from handlers.transcode.check.conformance import check
-from handlers.transcode.check.report import Report
-from handlers.transcode.check.source import FolderSource
-from handlers.transcode.completion import Completion
 from handlers.transcode.engine import Engine
-from handlers.transcode.event_handler import TranscodeEventHandler
-from handlers.transcode.events import parse_event
-from handlers.transcode.ffmpeg_engine import FfmpegEngine
+from handlers.transcode.ffmpeg.engine import FfmpegEngine
 from handlers.transcode.handler import TranscodeHandler
-from handlers.transcode.mediaconvert_engine import MediaConvertEngine
-from handlers.transcode.probe import Prober
+from handlers.transcode.hls_check.conformance import check
+from handlers.transcode.hls_check.report import Report
+from handlers.transcode.hls_check.source import FolderSource
+from handlers.transcode.mediaconvert.engine import MediaConvertEngine
+from handlers.transcode.mediaconvert.event_handler import TranscodeEventHandler
+from handlers.transcode.mediaconvert.events import parse_event
+from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, StageState, Status, output_prefix, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import Database

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Kind
-from handlers.transcode.ladder import plan
-from handlers.transcode.plan import Plan
-from handlers.transcode.probe import Prober
+from handlers.transcode.planning.ladder import plan
+from handlers.transcode.planning.plan import Plan
+from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, StageState, Status
 from media.asset_store.stages import Claim
 from media.errors import RetryableError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.transcode.plan import Plan, Poster, Rung
+from handlers.transcode.planning.plan import Plan, Poster, Rung
 from media.asset import Asset, AssetType, Status
 from media.asset_store.stages import Commit
 from media.errors import Code, LeaseLostError, RejectedError, RetryableError

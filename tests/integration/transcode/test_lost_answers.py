@@ -11,11 +11,11 @@ import pytest
 
 from consumer.queue.outcome import DUPLICATE, IGNORED, SUCCESS, Outcome
 from deploy.local.mediaconvert.job import UNFINISHED
-from handlers.transcode import mediaconvert_engine
 from handlers.transcode.handler import TranscodeHandler
-from handlers.transcode.job_state import event_of_job
-from handlers.transcode.mediaconvert_engine import MediaConvertEngine
-from handlers.transcode.probe import Prober
+from handlers.transcode.mediaconvert import engine as mediaconvert_engine
+from handlers.transcode.mediaconvert.engine import MediaConvertEngine
+from handlers.transcode.mediaconvert.polled_event import event_of_job
+from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, StageState, Status
 from media.asset_store.stages import Commit
 from media.aws import Clients

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handlers.transcode.check.playlist import parse_master
+from handlers.transcode.hls_check.playlist import parse_master
 from media.asset import Asset, Status
 from tests.integration.transcode.cases import AAC, H264, TIMEOUT, Case
 from tests.integration.transcode.judge import Played, play

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from handlers.transcode.check.playlist import parse_master
-from handlers.transcode.mediaconvert_job import FIRST_VARIANT
-from handlers.transcode.poster import UNREADABLE, look_at
+from handlers.transcode.hls_check.playlist import parse_master
+from handlers.transcode.packaging.poster import UNREADABLE, look_at
+from handlers.transcode.planning.names import FIRST_VARIANT
 from tests.integration.transcode.cases import H264
 from tests.integration.transcode.studio import Studio
 from tests.integration.transcode.test_odd_sources import ffmpeg, on_both, poster_of

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from handlers.transcode import source_proxy
-from handlers.transcode.source_proxy import ServedObject, SourceProxy
+from handlers.transcode.ffmpeg import source_proxy
+from handlers.transcode.ffmpeg.source_proxy import ServedObject, SourceProxy
 from media.asset import ObjectVersion
 from media.errors import Code, RejectedError
 from tests.integration.transcode.studio import Studio

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handlers.transcode.check.playlist import parse_media
-from handlers.transcode.check.segment import first_picture
-from handlers.transcode.ffmpeg_command import arguments
-from handlers.transcode.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung
+from handlers.transcode.ffmpeg.command import arguments
+from handlers.transcode.hls_check.playlist import parse_media
+from handlers.transcode.hls_check.stream.segment import first_picture
+from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung
 from tests.integration.transcode.cases import FILM, NTSC, TIMEOUT
 
 SIZE = (320, 180)

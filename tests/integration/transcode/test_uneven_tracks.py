@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.transcode.check.playlist import parse_media
+from handlers.transcode.hls_check.playlist import parse_media
 from media.asset import Asset
 from tests.integration.transcode.cases import AAC, H264, Case
 from tests.integration.transcode.judge import play

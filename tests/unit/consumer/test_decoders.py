@@ -19,7 +19,7 @@ from consumer.decoders import (
     decode_transcode_event,
     decode_upload,
 )
-from handlers.transcode.events import JobStatus, parse_event
+from handlers.transcode.mediaconvert.events import JobStatus, parse_event
 from media.errors import UndecodableError
 
 CORPUS = Path(__file__).parents[3] / "../shared/corpus"

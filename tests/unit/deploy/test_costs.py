@@ -3,7 +3,7 @@
 import pytest
 
 from deploy import cost_rules, costs, prices
-from handlers.transcode.ladder import LADDER
+from handlers.transcode.planning.ladder import LADDER
 
 
 def reckoned(**given: float) -> prices.Costs:

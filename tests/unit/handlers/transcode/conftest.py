@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from handlers.transcode.probe import Prober
+from handlers.transcode.probing.prober import Prober
 
 type Clip = Callable[..., Path]
 type Serve = Callable[[Path], Awaitable[str]]

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from handlers.transcode.sounds import AudioTrack
-from handlers.transcode.tracks import Probed, VideoTrack
+from handlers.transcode.probing.audio_track import AudioTrack
+from handlers.transcode.probing.video_track import Probed, VideoTrack
 
 VIDEO = VideoTrack(
     index=0,

@@ -17,13 +17,13 @@ from deploy.local.mediaconvert.document import JobRequest
 from deploy.local.mediaconvert.objects import Upload
 from deploy.local.mediaconvert.plan import make_plan
 from deploy.local.mediaconvert.probe import probe
-from handlers.transcode.check.conformance import check
-from handlers.transcode.check.source import FolderSource
-from handlers.transcode.ladder import plan
-from handlers.transcode.mediaconvert_job import create_job
-from handlers.transcode.outputs import expected_outputs
-from handlers.transcode.plan import Plan
-from handlers.transcode.probe import Prober
+from handlers.transcode.hls_check.conformance import check
+from handlers.transcode.hls_check.source import FolderSource
+from handlers.transcode.mediaconvert.create_job import create_job
+from handlers.transcode.packaging.outputs import expected_outputs
+from handlers.transcode.planning.ladder import plan
+from handlers.transcode.planning.plan import Plan
+from handlers.transcode.probing.prober import Prober
 from media.asset import AssetType, ObjectVersion
 from tests.unit.handlers.transcode.conftest import Clip, turned
 

@@ -1,0 +1,96 @@
+"""The checks: HLS (RFC 8216) and Apple's authoring rules, measured on the segments themselves."""
+
+import asyncio
+from collections.abc import Sequence
+
+from handlers.transcode.hls_check.measure import FULL, Depth, Measured, measure
+from handlers.transcode.hls_check.playlist import Master, PlaylistError, is_master, parse_master
+from handlers.transcode.hls_check.report import Finding, Report, Rule, VariantReport, short
+from handlers.transcode.hls_check.rules.alternatives import measure_sounds
+from handlers.transcode.hls_check.rules.declared import check_declared
+from handlers.transcode.hls_check.rules.i_frames import check_i_frames
+from handlers.transcode.hls_check.rules.structure import check_master, check_media
+from handlers.transcode.hls_check.rules.tracks import check_alignment, check_length, check_tracks
+from handlers.transcode.hls_check.source import Source, SourceError
+
+DEADLINE = 600.0
+"""Seconds for everything: a folder of an hour's five rungs, read whole, takes some two minutes."""
+MAX_PLAYLISTS = 100
+"""That a master may name: the largest ladders have some 30 variants, as many I-frame playlists, and 20 languages."""
+
+
+async def check(source: Source, address: str, depth: Depth = FULL, deadline: float = DEADLINE) -> Report:
+    """Reads the master playlist at `address`, measures all it names within `deadline` seconds, reports every breach."""
+    try:
+        async with asyncio.timeout(deadline):
+            return await _check(source, address, depth)
+    except TimeoutError:
+        return Report((), (Finding(Rule.LIMITS, short(address), f"not finished within {deadline:.0f} s"),))
+
+
+async def _check(source: Source, address: str, depth: Depth) -> Report:
+    try:
+        text = (await source.read(address)).decode("utf-8", errors="replace")
+        master = parse_master(text)
+    except (SourceError, PlaylistError) as error:
+        return Report((), (Finding(Rule.READABLE, short(address), str(error)),))
+    if not is_master(text):
+        return Report((), (Finding(Rule.VARIANTS, short(address), "it lists no variants"),))
+    named = len(master.variants) + len(master.i_frames) + len(master.alternatives)
+    if named > MAX_PLAYLISTS:
+        return Report((), (Finding(Rule.LIMITS, short(address), f"it names {named} playlists"),))
+    return await _measured(source, address, master, depth)
+
+
+async def _measured(source: Source, address: str, master: Master, depth: Depth) -> Report:
+    sounds = await measure_sounds(source, address, master, depth)
+    findings = [*check_master(master, address), *sounds.findings]
+    measured: list[Measured] = []
+    for variant in {(one.uri, one.groups): one for one in master.variants}.values():
+        try:
+            measured.append(sounds.beside(await measure(source, address, variant, depth)))
+        except (SourceError, PlaylistError) as error:
+            findings.append(Finding(Rule.READABLE, short(variant.uri), str(error)))
+    findings += await check_i_frames(source, address, master.i_frames, measured, depth)
+    return judge(measured, findings, [sound for group in sounds.groups.values() for sound in group])
+
+
+def judge(measured: Sequence[Measured], findings: Sequence[Finding] = (), sounds: Sequence[Measured] = ()) -> Report:
+    """The report on variants and sounds that were measured, with the findings on whatever else was looked at."""
+    found = [*findings]
+    for sound in sounds:
+        found += [*check_media(sound), *check_length(sound, measured), *check_tracks(sound)]
+    for one in measured:
+        found += [*check_media(one), *check_declared(one), *check_tracks(one)]
+    found += check_alignment([one for one in measured if not one.variant.audio_only])
+    notes = [note for one in (*measured, *sounds) if (note := _note(one))]
+    return Report(tuple(_report(one) for one in measured), tuple(found), tuple(notes))
+
+
+def _note(one: Measured) -> str:
+    where, count = short(one.variant.uri), len(one.sizes)
+    if one.media.encrypted:
+        return f"{where}: its segments are encrypted, only their sizes were looked at"
+    if one.media.opaque:
+        return f"{where}: its segments are fragmented MP4, only their sizes were looked at"
+    if one.examined < count:
+        others = len(one.seen) - one.examined
+        return f"{where}: {one.examined} of {count} segments were read whole, the beginnings of {others} others"
+    strange = any(inside.picture and not inside.judged for inside in one.seen.values())
+    return f"{where}: its pictures are of a coding that is not looked into" if strange else ""
+
+
+def _report(one: Measured) -> VariantReport:
+    return VariantReport(
+        uri=short(one.variant.uri),
+        resolution=one.variant.resolution,
+        codecs=one.variant.codecs,
+        frame_rate=one.variant.frame_rate,
+        segments=len(one.media.segments),
+        duration=round(one.duration, 3),
+        declared_bandwidth=one.variant.bandwidth,
+        measured_bandwidth=one.peak,
+        declared_average=one.variant.average_bandwidth,
+        measured_average=one.average,
+        examined=one.examined,
+    )

@@ -1,0 +1,1 @@
+"""The authoring rules, each a function that yields findings."""

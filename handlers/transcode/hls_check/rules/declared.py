@@ -1,0 +1,131 @@
+"""Compares what the master playlist declares of a variant with what is in its segments."""
+
+from collections.abc import Iterator
+
+from handlers.transcode.hls_check.measure import Measured
+from handlers.transcode.hls_check.playlist import Variant
+from handlers.transcode.hls_check.report import Finding, Rule, short
+from handlers.transcode.hls_check.stream.packets import Coding
+from handlers.transcode.hls_check.stream.parameters import Parameters
+from handlers.transcode.hls_check.stream.segment import Contents
+
+BANDWIDTH_TOLERANCE = 0.10
+"""Apple's authoring rules for VOD: measured bit rates within 10 % of what is declared."""
+RATE_TOLERANCE = 0.05
+"""Between a declared frame rate and the measured one: 29.97 may be called 30, and 25 not."""
+PIXELS = 2
+"""Encoders take even sizes, and a width by the sample aspect ratio is rounded."""
+_BESIDE = ("stpp", "wvtt")
+"""Subtitles have playlists of their own."""
+_ALIKE = {"avc3": "avc1", "hev1": "hvc1", "dvhe": "hvc1", "dvh1": "hvc1", "ec+3": "ec-3"}
+
+
+def check_declared(one: Measured) -> Iterator[Finding]:
+    yield from _check_attributes(one.variant)
+    yield from check_bandwidth(one)
+    if sound := [inside for inside in one.seen.values() if not inside.damage]:
+        yield from _check_codecs(one, sound)
+        yield from _check_resolution(one.variant, sound)
+        yield from _check_frame_rate(one.variant, sound)
+
+
+def _check_attributes(variant: Variant) -> Iterator[Finding]:
+    wanted: dict[str, object] = {
+        "BANDWIDTH": variant.bandwidth,
+        "AVERAGE-BANDWIDTH": variant.average_bandwidth,
+        "CODECS": variant.codecs,
+    }
+    if not variant.audio_only:
+        wanted |= {"RESOLUTION": variant.resolution, "FRAME-RATE": variant.frame_rate}
+    missing = [name for name, value in wanted.items() if not value]
+    if missing:
+        yield Finding(Rule.ATTRIBUTES, short(variant.uri), f"without {', '.join(missing)}")
+
+
+def check_bandwidth(one: Measured, rule: Rule = Rule.BANDWIDTH) -> Iterator[Finding]:
+    """The peak may be that of the RFC's window, or of the fullest segment, however short: packagers differ."""
+    checks = (
+        ("BANDWIDTH", one.variant.bandwidth, (one.peak, one.fullest)),
+        ("AVERAGE-BANDWIDTH", one.variant.average_bandwidth, (one.average,)),
+    )
+    for name, declared, measured in checks:
+        if declared and not any(abs(declared - rate) <= rate * BANDWIDTH_TOLERANCE for rate in measured):
+            yield Finding(rule, short(one.variant.uri), f"{name} {declared}, measured {measured[0]}")
+
+
+def _check_codecs(one: Measured, segments: list[Contents]) -> Iterator[Finding]:
+    """Each coding inside is declared, and each that is declared is inside, or in a sound that is played with it."""
+    declared = [codec.strip() for codec in one.variant.codecs.split(",") if codec.strip()]
+    if not declared:
+        return
+    where, open_ = short(one.variant.uri), [*declared]
+    names = {inside.parameters.codec for inside in segments if inside.parameters}
+    sounds = {inside.sound.value for inside in segments if inside.sound}
+    pictures = {inside.picture.value for inside in segments if inside.picture} if not names else set()
+    for name in sorted({*names, *sounds, *pictures} - {Coding.OTHER.value}):
+        named = [codec for codec in declared if is_declared(codec, name)]
+        if not named:
+            yield Finding(Rule.CODECS, where, f"inside is {name}, declared {one.variant.codecs}")
+            # A wrong word for a picture is said once.
+            named = [codec for codec in declared if _family(codec) == _family(name)]
+        open_ = [codec for codec in open_ if codec not in named]
+    unknown = any(inside.unknown or Coding.OTHER in {inside.picture, inside.sound} for inside in segments)
+    empty = [codec for codec in open_ if not codec.startswith(_BESIDE) and not (one.beside and _is_sound(codec))]
+    if empty and not unknown and not (one.variant.audio_group and all(_is_sound(codec) for codec in empty)):
+        yield Finding(Rule.CODECS, where, f"declared {','.join(empty)}, and no segment that was read has it")
+
+
+def is_declared(declared: str, inside: str) -> bool:
+    """By profile and level: which constraints are flagged, packagers write in many ways."""
+    if _family(declared) != _family(inside):
+        return False
+    mine, theirs = declared.lower().split("."), inside.lower().split(".")
+    if _family(inside) == Coding.AVC and len(theirs) > 1:
+        # Once it was written in decimals: avc1.77.30.
+        plain = f"{int(mine[1]):02x}..{int(mine[2]):02x}" if len(mine) == 3 and _numbers(mine[1:]) else mine[-1]
+        return len(plain) == 6 and (plain[:2], plain[4:]) == (theirs[1][:2], theirs[1][4:])  # three bytes
+    if _family(inside) == Coding.HEVC and len(theirs) > 1:
+        return len(mine) > 3 and (mine[1], mine[3]) == (theirs[1], theirs[3])  # profile, compatibility, level
+    return True
+
+
+def _numbers(words: list[str]) -> bool:
+    return all(word.isascii() and word.isdecimal() and len(word) < 4 for word in words)  # a byte's digits
+
+
+def _family(codec: str) -> str:
+    first = codec.partition(".")[0].lower()
+    return _ALIKE.get(first, first)
+
+
+def _is_sound(codec: str) -> bool:
+    return codec.lower().startswith(("mp4a", "ac-3", "ec-3", "ac-4", "flac", "opus", "alac"))
+
+
+def _check_resolution(variant: Variant, segments: list[Contents]) -> Iterator[Finding]:
+    """The size of the pictures, with or without what their sample aspect ratio makes of the width."""
+    width, _, height = variant.resolution.lower().partition("x")
+    found = {inside.parameters for inside in segments if inside.parameters}
+    wrong = [one for one in found if not (_numbers([width[:3], height[:3]]) and _fits(one, int(width), int(height)))]
+    if variant.resolution and wrong:
+        sizes = ", ".join(sorted({f"{one.width}x{one.height}" for one in wrong}))
+        yield Finding(Rule.RESOLUTION, short(variant.uri), f"declared {variant.resolution}, inside is {sizes}")
+
+
+def _fits(one: Parameters, width: int, height: int) -> bool:
+    return abs(one.height - height) <= PIXELS and any(abs(own - width) <= PIXELS for own in (one.width, one.shown))
+
+
+def _check_frame_rate(variant: Variant, segments: list[Contents]) -> Iterator[Finding]:
+    """The declared rate is the highest (RFC 8216, 4.3.4.2); it may be that of all, or of the closest two pictures."""
+    rhythms = [inside.rhythm for inside in segments if inside.rhythm]
+    if not (variant.frame_rate and rhythms):
+        return
+    fields = 2 if any(inside.parameters and inside.parameters.fields for inside in segments) else 1
+    median = max(1 / one.median for one in rhythms)
+    rates = {median, max(1 / one.shortest for one in rhythms), *(1 / one.median for one in rhythms)}
+    if not any(
+        abs(variant.frame_rate * times - rate) <= rate * RATE_TOLERANCE for rate in rates for times in {1, fields}
+    ):
+        message = f"declared {variant.frame_rate:.3f}, measured {median:.3f} pictures a second"
+        yield Finding(Rule.FRAME_RATE, short(variant.uri), message)

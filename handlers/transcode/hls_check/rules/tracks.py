@@ -1,0 +1,124 @@
+"""Checks the pictures and the sound inside of segments: damage, key frames, and where the playlist says they are."""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+
+from handlers.transcode.hls_check.measure import Measured
+from handlers.transcode.hls_check.report import Finding, Rule, short
+from handlers.transcode.hls_check.rules.timing import TOLERANCE, drifts
+from handlers.transcode.hls_check.stream.packets import Kind
+from handlers.transcode.hls_check.stream.segment import Contents
+
+FALLBACK_FRAME = 1 / 24
+"""Seconds that two variants may differ by where no frame rate is declared."""
+KEY_INTERVAL = 2.0
+"""Seconds between IDR pictures: Apple's authoring rules (they SHOULD be there), and what our own HLS is made by."""
+_SLACK = 0.02
+
+
+def check_tracks(one: Measured) -> Iterator[Finding]:
+    yield from _check_damage(one)
+    yield from _check_durations(one)
+    if not one.variant.audio_only:
+        yield from _check_key_frames(one)
+        yield from _check_interval(one)
+
+
+def _name(one: Measured, number: int) -> str:
+    return short(one.media.segments[number].uri)
+
+
+def _check_damage(one: Measured) -> Iterator[Finding]:
+    damaged = [(number, inside.damage) for number, inside in sorted(one.seen.items()) if inside.damage]
+    if damaged:
+        message = f"{_name(one, damaged[0][0])}: {damaged[0][1]}"
+        more = f" (and {len(damaged) - 1} more segments)" if len(damaged) > 1 else ""
+        yield Finding(Rule.DAMAGED, short(one.variant.uri), message + more)
+
+
+def _check_key_frames(one: Measured) -> Iterator[Finding]:
+    bad = [
+        number
+        for number, inside in sorted(one.seen.items())
+        if (inside.judged or not inside.picture) and not (inside.first and inside.first.idr)
+    ]
+    if bad:
+        message = f"{len(bad)} segments do not begin with an IDR picture, the first is {_name(one, bad[0])}"
+        yield Finding(Rule.KEY_FRAMES, short(one.variant.uri), message)
+
+
+def _check_interval(one: Measured) -> Iterator[Finding]:
+    """Within each segment that was read whole, and until its end: the next one begins with an IDR of its own."""
+    widest = {number: _widest(inside) for number, inside in one.seen.items() if _is_sound(inside) and inside.judged}
+    wide = [number for number, (gap, frame) in sorted(widest.items()) if gap > KEY_INTERVAL + frame + _SLACK]
+    if wide:
+        message = f"{_name(one, wide[0])}: {widest[wide[0]][0]:.2f} s from one IDR picture to the next"
+        yield Finding(Rule.KEY_FRAME_INTERVAL, short(one.variant.uri), message)
+
+
+def _is_sound(inside: Contents) -> bool:
+    return inside.whole and not inside.damage
+
+
+def _widest(inside: Contents) -> tuple[float, float]:
+    """The longest time without an IDR, and of one picture."""
+    times = [picture.time for picture in inside.intra if picture.key]
+    if not times or not inside.rhythm:
+        return 0.0, 0.0
+    gaps = [b - a for a, b in pairwise([*times, inside.spans[Kind.PICTURE].end])]
+    return max(gaps), min(1.0, inside.rhythm.longest)
+
+
+def _check_durations(one: Measured) -> Iterator[Finding]:
+    """What is in the segments must be where the playlist says, from the beginning of all to the end of all."""
+    where = short(one.variant.uri)
+    seen = {number: inside for number, inside in sorted(one.seen.items()) if not inside.damage}
+    for drift in drifts(one.media, seen):
+        yield Finding(Rule.DURATIONS, where, f"{_name(one, drift.segment)}: {drift}")
+    kinds = sorted({kind for inside in seen.values() for kind in inside.spans})
+    for kind in kinds:
+        without = [number for number, inside in seen.items() if inside.whole and kind not in inside.spans]
+        if without:
+            end = "at the end" if without[-1] == len(one.sizes) - 1 else "in between"
+            yield Finding(Rule.DURATIONS, where, f"the {kind} is missing {end}, first in {_name(one, without[0])}")
+    holes = [(number, inside.hole) for number, inside in seen.items() if inside.hole[0] > TOLERANCE]
+    if holes:
+        number, (lasts, _) = holes[0]
+        yield Finding(Rule.DURATIONS, where, f"{_name(one, number)}: its sound pauses for {lasts:.2f} s")
+
+
+def check_length(sound: Measured, variants: Sequence[Measured]) -> Iterator[Finding]:
+    """Played instead of a variant's own, it must not end more than a segment before or after."""
+    longest = max((one.duration for one in variants), default=sound.duration)
+    if abs(sound.duration - longest) > (sound.media.target or 0):
+        message = f"it lasts {sound.duration:.3f} s, the variants {longest:.3f} s"
+        yield Finding(Rule.SOUNDS, short(sound.variant.uri), message)
+
+
+def check_alignment(measured: Sequence[Measured]) -> Iterator[Finding]:
+    """All variants must be cut at the same instants, to within a frame, by playlist and by time stamps."""
+    if not measured:
+        return
+    first = measured[0]
+    frame = 1 / first.variant.frame_rate if first.variant.frame_rate else FALLBACK_FRAME
+    mine = _starts(first)
+    for other in measured[1:]:
+        where, theirs = short(other.variant.uri), _starts(other)
+        if len(theirs) != len(mine):
+            message = f"{len(theirs)} segments, {short(first.variant.uri)} has {len(mine)}"
+            yield Finding(Rule.ALIGNMENT, where, message)
+            continue
+        off = [at for at, (a, b) in enumerate(zip(mine, theirs, strict=True)) if abs(a - b) > frame]
+        if off:
+            message = f"cut elsewhere than {short(first.variant.uri)} from segment {off[0]} on"
+            yield Finding(Rule.ALIGNMENT, where, message)
+
+
+def _starts(one: Measured) -> list[float]:
+    """When each segment begins, in seconds: by its first picture where it was looked into, else by the playlist."""
+    listed = [*accumulate((segment.duration for segment in one.media.segments), initial=0.0)][:-1]
+    if not all(one.pictures.values()):
+        return listed
+    seen = {number: picture.pts for number, picture in one.pictures.items() if picture}
+    # A stream's clock begins anywhere: what is only listed is counted from the first picture on.
+    return [seen.get(number, time + seen.get(0, 0.0)) for number, time in enumerate(listed)]

@@ -1,0 +1,1 @@
+"""Reads what media segments hold."""

@@ -1,0 +1,256 @@
+"""Builds MediaConvert's CreateJob request from a plan. Pure; the settings and their reasons stand here alone."""
+
+from typing import Any
+from uuid import UUID
+
+from handlers.transcode.mediaconvert.job_input import SOURCE_AUDIO, job_input, source_of
+from handlers.transcode.planning.names import (
+    AUDIO_GROUP,
+    DOWNMIX,
+    FIRST_VARIANT,
+    HLS_NAME,
+    M4A_NAME,
+    MP4_NAME,
+    POSTER_NAME,
+)
+from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung, Sound
+from media.asset import ObjectVersion
+
+TOKEN_LIMIT = 64
+"""Characters of `ClientRequestToken`; the service dedupes by it for one minute only."""
+
+WITH_PICTURE = {"AudioDuration": "MATCH_VIDEO_DURATION"}
+"""Sound is filled up with silence. The service's default, which its guide prefers, is to let it end when it does."""
+
+
+def create_job(
+    plan: Plan,
+    *,
+    source: ObjectVersion,
+    output_bucket: str,
+    output_prefix: str,
+    role_arn: str,
+    queue: str | None,
+    asset_id: UUID,
+    attempt: int,
+    token: str,
+) -> dict[str, Any]:
+    """The request document for `CreateJob`.
+
+    `output_prefix` ends in a slash. MediaConvert reads the current version of `source`, so the caller checks first
+    that it is the bound one. Raises ValueError for a token that is empty or above 64 characters.
+    """
+    if not 0 < len(token) <= TOKEN_LIMIT:
+        raise ValueError(f"a ClientRequestToken has 1 to {TOKEN_LIMIT} characters")
+    base = f"s3://{output_bucket}/{output_prefix}"
+    request: dict[str, Any] = {
+        "Role": role_arn,
+        "ClientRequestToken": token,
+        # The events' rule in media.yaml asks for the bucket: environments share an account.
+        "UserMetadata": {"asset_id": str(asset_id), "attempt": str(attempt), "bucket": output_bucket},
+        # The shortest interval, so that the person who waits sees progress.
+        "StatusUpdateInterval": "SECONDS_10",
+        "Settings": {
+            "TimecodeConfig": {"Source": "ZEROBASED"},
+            "Inputs": [job_input(plan, source)],
+            "OutputGroups": _groups(plan, base),
+        },
+    }
+    return request | ({"Queue": queue} if queue else {})
+
+
+def _groups(plan: Plan, base: str) -> list[dict[str, Any]]:
+    if not plan.rungs:
+        return [_hls_group(plan, base), _file_group("M4A", base + M4A_NAME, _m4a(plan))]
+    return [
+        _hls_group(plan, base),
+        _file_group("MP4", base + MP4_NAME, _mp4(plan)),
+        _file_group("Poster", base + POSTER_NAME, _poster(plan)),
+    ]
+
+
+def _hls_group(plan: Plan, base: str) -> dict[str, Any]:
+    settings = {
+        "Destination": base + HLS_NAME,
+        "SegmentLength": SEGMENT_SECONDS,
+        "MinSegmentLength": 0,
+        # Sound alone has no group of pictures to be a multiple of.
+        "SegmentLengthControl": "GOP_MULTIPLE" if plan.rungs else "EXACT",
+        "SegmentControl": "SEGMENTED_FILES",
+        "DirectoryStructure": "SINGLE_DIRECTORY",
+        "OutputSelection": "MANIFESTS_AND_SEGMENTS",
+        "ManifestDurationFormat": "FLOATING_POINT",
+        "ManifestCompression": "NONE",
+        "CodecSpecification": "RFC_6381",
+        "StreamInfResolution": "INCLUDE",
+        "ProgramDateTime": "EXCLUDE",
+        "TargetDurationCompatibilityMode": "SPEC_COMPLIANT",
+        "ClientCache": "ENABLED",
+    }
+    outputs = [_variant(plan, rung) for rung in in_playlist_order(plan)] or [_sound_variant(plan)]
+    outputs += [_other_sound(other) for other in plan.others]
+    return {
+        "Name": "HLS",
+        "OutputGroupSettings": {"Type": "HLS_GROUP_SETTINGS", "HlsGroupSettings": settings},
+        "Outputs": outputs,
+    }
+
+
+def in_playlist_order(plan: Plan) -> list[Rung]:
+    """The rungs as the service lists them: that whose limit is nearest to 2 Mbit/s first, then from small to large."""
+    first = min(plan.rungs, key=lambda rung: abs(rung.max_bitrate - FIRST_VARIANT), default=None)
+    return sorted(plan.rungs, key=lambda rung: (rung is not first, rung.max_bitrate))
+
+
+def _variant(plan: Plan, rung: Rung) -> dict[str, Any]:
+    groups = {"AudioRenditionSets": AUDIO_GROUP} if plan.others else {}
+    return {
+        "NameModifier": f"_{rung.name}",
+        "ContainerSettings": {"Container": "M3U8"} | ({"M3u8Settings": WITH_PICTURE} if _ends_early(plan) else {}),
+        "OutputSettings": {"HlsSettings": {"IFrameOnlyManifest": "INCLUDE", **groups}},
+        "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
+        **_audio(plan.sound),
+    }
+
+
+def _sound_variant(plan: Plan) -> dict[str, Any]:
+    return _sound_output("_audio", plan.sound, {"AudioTrackType": "AUDIO_ONLY_VARIANT_STREAM"})
+
+
+def _ends_early(plan: Plan) -> bool:
+    return plan.sound is not None and plan.sound.short
+
+
+def _other_sound(other: Sound) -> dict[str, Any]:
+    hls = {"AudioTrackType": "ALTERNATE_AUDIO_AUTO_SELECT", "AudioGroupId": AUDIO_GROUP}
+    return _sound_output(f"_sound{other.number}", other, hls, source_of(other))
+
+
+def _sound_output(
+    modifier: str, sound: Sound | None, hls: dict[str, str], source: str = SOURCE_AUDIO
+) -> dict[str, Any]:
+    """Sound alone. Left to itself the service would write raw AAC where the other engine writes transport streams."""
+    settings = {**hls, "IFrameOnlyManifest": "EXCLUDE", "AudioOnlyContainer": "M2TS"}
+    return {
+        "NameModifier": modifier,
+        "ContainerSettings": {"Container": "M3U8"},
+        "OutputSettings": {"HlsSettings": settings},
+        **_audio(sound, source),
+    }
+
+
+def _file_group(name: str, destination: str, output: dict[str, Any]) -> dict[str, Any]:
+    settings = {"Type": "FILE_GROUP_SETTINGS", "FileGroupSettings": {"Destination": destination}}
+    return {"Name": name, "OutputGroupSettings": settings, "Outputs": [output]}
+
+
+def _mp4(plan: Plan) -> dict[str, Any]:
+    rung = plan.rungs[-1]
+    settings = {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"} | (WITH_PICTURE if _ends_early(plan) else {})
+    return {
+        "ContainerSettings": {"Container": "MP4", "Mp4Settings": settings},
+        "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
+        **_audio(plan.sound),
+    }
+
+
+def _m4a(plan: Plan) -> dict[str, Any]:
+    return {
+        "Extension": "m4a",
+        "ContainerSettings": {"Container": "MP4", "Mp4Settings": {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"}},
+        **_audio(plan.sound),
+    }
+
+
+def _poster(plan: Plan) -> dict[str, Any]:
+    """Frame capture takes the first frame and one every denominator/numerator seconds; the completion keeps one."""
+    poster = plan.poster
+    rung = plan.rungs[-1]
+    at = poster.at if poster else 0
+    capture = {
+        "FramerateNumerator": 1000,
+        "FramerateDenominator": at or 1000,
+        "MaxCaptures": poster.captures if poster else 1,
+        "Quality": 80,
+    }
+    return {
+        "Extension": "jpg",
+        "ContainerSettings": {"Container": "RAW"},
+        "VideoDescription": _picture(plan, rung, {"Codec": "FRAME_CAPTURE", "FrameCaptureSettings": capture}),
+    }
+
+
+def _picture(plan: Plan, rung: Rung, codec: dict[str, Any]) -> dict[str, Any]:
+    """Both sides, though one would do for most sources: an anamorphic one is stretched to square pixels, and how the
+    service rounds the side left out is not documented, while the plan's sizes are even and promised to the user.
+    STRETCH_TO_OUTPUT, since DEFAULT would letterbox the fraction of a pixel that rounding takes.
+    """
+    document: dict[str, Any] = {
+        "Width": rung.width,
+        "Height": rung.height,
+        "ScalingBehavior": "STRETCH_TO_OUTPUT",
+        "TimecodeInsertion": "DISABLED",
+        "ColorMetadata": "INSERT",
+        "CodecSettings": codec,
+    }
+    preprocessors = _preprocessors(plan)
+    return document | ({"VideoPreprocessors": preprocessors} if preprocessors else {})
+
+
+def _preprocessors(plan: Plan) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if plan.deinterlace:
+        # ADAPTIVE leaves the frames alone that a mixed source has progressive.
+        found["Deinterlacer"] = {"Mode": "ADAPTIVE", "Algorithm": "INTERPOLATE", "Control": "NORMAL"}
+    if plan.tone_map:
+        found["ColorCorrector"] = {"ColorSpaceConversion": "FORCE_709"}
+    return found
+
+
+def _h264(plan: Plan, rung: Rung) -> dict[str, Any]:
+    return {
+        "CodecProfile": "HIGH",
+        "CodecLevel": "AUTO",
+        "EntropyEncoding": "CABAC",
+        "RateControlMode": "QVBR",
+        "QvbrSettings": {"QvbrQualityLevel": rung.qvbr},
+        "MaxBitrate": rung.max_bitrate,
+        "QualityTuningLevel": "SINGLE_PASS_HQ",
+        "GopSize": float(GOP_SECONDS),
+        "GopSizeUnits": "SECONDS",
+        "GopClosedCadence": 1,
+        # Scene cuts would put IDR pictures of different rungs at different times; segments must align.
+        "SceneChangeDetect": "DISABLED",
+        "InterlaceMode": "PROGRESSIVE",
+        "AdaptiveQuantization": "AUTO",
+        "FramerateControl": "SPECIFIED",
+        "FramerateNumerator": plan.fps_numerator,
+        "FramerateDenominator": plan.fps_denominator,
+        "FramerateConversionAlgorithm": "DUPLICATE_DROP",
+        "ParControl": "SPECIFIED",
+        "ParNumerator": 1,
+        "ParDenominator": 1,
+    }
+
+
+def _audio(sound: Sound | None, source: str = SOURCE_AUDIO) -> dict[str, Any]:
+    """The sound of one output, or nothing: an output without a track must not mention one."""
+    if sound is None:
+        return {}
+    aac = {
+        "CodecProfile": "LC",
+        "CodingMode": "CODING_MODE_1_0" if sound.channels == 1 else "CODING_MODE_2_0",
+        "RateControlMode": "CBR",
+        "Bitrate": sound.bitrate,
+        "SampleRate": sound.sample_rate,
+    }
+    description: dict[str, Any] = {
+        "AudioSourceName": source,
+        "LanguageCodeControl": "FOLLOW_INPUT",
+        "CodecSettings": {"Codec": "AAC", "AacSettings": aac},
+    }
+    gains = DOWNMIX.get(sound.source_layout)
+    if gains and sound.downmix:
+        mapping = {"OutputChannels": [{"InputChannelsFineTune": list(side)} for side in gains]}
+        description["RemixSettings"] = {"ChannelsIn": len(gains[0]), "ChannelsOut": 2, "ChannelMapping": mapping}
+    return {"AudioDescriptions": [description]}

@@ -1,0 +1,82 @@
+"""The engine that submits a job to MediaConvert and lets go of the message; the job's events tell the rest."""
+
+import time
+from dataclasses import dataclass
+
+from handlers.transcode.mediaconvert.create_job import create_job
+from handlers.transcode.planning.plan import Plan
+from handlers.transcode.planning.submission import EngineName, Intent, facts_of
+from media.asset import Asset, Stage, StageState, Status, output_prefix
+from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
+from media.errors import Code, RetryableError
+from media.object_storage import ObjectStorage
+from media.source_check import require_bound_is_current
+from media.transcoding import Job, Transcoder
+
+SAME_TOKEN = 50.0
+"""Seconds during which the same token yields the same job; MediaConvert promises a minute."""
+ABSENT = 300.0
+"""Seconds for which a job may be missing from the search before it counts as never submitted."""
+SEARCH_AGAIN = 60.0
+_DEAD_JOBS = frozenset({"ERROR", "CANCELED"})
+
+
+@dataclass(frozen=True, slots=True)
+class MediaConvertEngine:
+    """Submits jobs. `queue` is MediaConvert's, None the default one."""
+
+    storage: ObjectStorage
+    transcoder: Transcoder
+    bucket: str
+    role_arn: str
+    queue: str | None
+
+    async def resume(self, claim: Claim) -> Commit | None:
+        """An earlier attempt meant to submit a job and did not say what came of it."""
+        intent = Intent.model_validate(claim.plan) if claim.plan else None
+        if intent is None or intent.engine is not EngineName.MEDIACONVERT:
+            return None
+        age = time.time() - intent.at
+        if age < SAME_TOKEN:
+            return _waiting(intent, await self._submit(claim.asset, intent))
+        source = claim.asset.source
+        job = await self.transcoder.find(
+            f"s3://{source.bucket}/{source.key}", asset_id=str(claim.asset.asset_id), attempt=intent.attempt
+        )
+        if job is None and age < ABSENT:
+            raise RetryableError(Code.TRANSCODER_ERROR, "the job is not to be found yet", after=SEARCH_AGAIN)
+        return _waiting(intent, job.job_id) if _alive(job) and job else None
+
+    async def require_source(self, asset: Asset) -> None:
+        await require_bound_is_current(self.storage, asset, self.bucket)
+
+    async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
+        """Write down what is about to be submitted, and submit it."""
+        token = f"{claim.asset.asset_id.hex}-{claim.attempt}"
+        intent = Intent(attempt=claim.attempt, token=token, at=time.time(), plan=plan)
+        await recorder.record_submission(intent.as_json())
+        return _waiting(intent, await self._submit(claim.asset, intent))
+
+    async def _submit(self, asset: Asset, intent: Intent) -> str:
+        await require_bound_is_current(self.storage, asset, self.bucket)
+        request = create_job(
+            intent.plan,
+            source=asset.source,
+            output_bucket=self.bucket,
+            output_prefix=output_prefix(asset, Stage.TRANSCODE, intent.attempt),
+            role_arn=self.role_arn,
+            queue=self.queue,
+            asset_id=asset.asset_id,
+            attempt=intent.attempt,
+            token=intent.token,
+        )
+        return await self.transcoder.create(request)
+
+
+def _alive(job: Job | None) -> bool:
+    return job is not None and job.status not in _DEAD_JOBS
+
+
+def _waiting(intent: Intent, job_id: str) -> Commit:
+    notes = [Note("planned", str(intent.plan)), Note("submitted", job_id)]
+    return Commit(StageState.WAITING, Status.PROCESSING, facts=facts_of(intent.plan), notes=notes, job_id=job_id)

@@ -1,0 +1,1 @@
+"""Turns what an engine made into what is delivered: playlists, posters, renditions."""

@@ -1,0 +1,1 @@
+"""Decides what is made of a source. Pure."""

@@ -1,0 +1,31 @@
+"""What a transcoder is paid for: seconds of output, by the classes that MediaConvert's price list knows."""
+
+from collections import defaultdict
+
+from handlers.transcode.planning.submission import Intent
+
+HD_FROM = 720
+"""Lines of the short side from which an output counts as HD."""
+FAST = 30
+"""Frames per second above which an output costs more."""
+LEAST = 10.0
+"""Seconds that each output counts at least."""
+
+
+def billed_seconds(intent: Intent) -> dict[tuple[str, str], float]:
+    """Return the seconds of output by engine and class.
+
+    The classes are `sd`, `hd`, `sd_fast`, `hd_fast` (above 30 fps) and `audio`, the MP4 or M4A included. Posters and
+    I-frame playlists are not billed. MediaConvert's normalized minutes are these seconds, weighted.
+    """
+    plan, seconds = intent.plan, defaultdict[tuple[str, str], float](float)
+    length = max(LEAST, plan.duration_ms / 1000)
+    pictures = [*plan.rungs, plan.rungs[-1]] if plan.rungs else []
+    suffix = "_fast" if plan.fps > FAST else ""
+    for rung in pictures:
+        kind = ("hd" if min(rung.width, rung.height) >= HD_FROM else "sd") + suffix
+        seconds[intent.engine, kind] += length
+    alone = len(plan.others) if pictures else 2
+    if alone:
+        seconds[intent.engine, "audio"] += alone * length
+    return seconds

@@ -1,0 +1,47 @@
+import signal
+
+import pytest
+
+from handlers.transcode.ffmpeg.errors import check_ended
+from handlers.transcode.ffmpeg.process import Ended
+from media.errors import Code, MediaError, RejectedError, RetryableError
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint", "kind", "code"),
+    [
+        (0, "[mov] stream 0, offset 0x3a: partial file", RejectedError, Code.CORRUPT),
+        (1, "pipe: Invalid data found when processing input", RejectedError, Code.CORRUPT),
+        (1, "x264 [error]: malloc of size 9 failed", RejectedError, Code.RESOURCE_LIMIT),
+        (1, "av_interleaved_write_frame(): No space left on device", RetryableError, Code.TRANSCODER_ERROR),
+        (0, "[tee] Slave muxer #1 failed: No space left on device, continuing", RetryableError, Code.TRANSCODER_ERROR),
+        (0, "Invalid data\n[tee] Slave muxer #0 failed: Input/output error", RetryableError, Code.TRANSCODER_ERROR),
+        (1, "Unrecognized option 'nonsense'", RetryableError, Code.TRANSCODER_ERROR),
+        (-signal.SIGKILL, "", RetryableError, Code.WORKER_CRASHED),
+        (128 + signal.SIGKILL, "Killed", RetryableError, Code.WORKER_CRASHED),
+        (128 + signal.SIGSEGV, "", RejectedError, Code.CORRUPT),
+        (-signal.SIGXCPU, "", RejectedError, Code.RESOURCE_LIMIT),
+        (-signal.SIGXFSZ, "", RejectedError, Code.RESOURCE_LIMIT),
+    ],
+)
+def test_whose_fault_it_is(status: int, complaint: str, kind: type[MediaError], code: Code) -> None:
+    with pytest.raises(kind) as caught:
+        check_ended(Ended(status, complaint))
+    assert caught.value.code is code
+
+
+def test_complaints_alone_are_no_fault() -> None:
+    check_ended(Ended(0, "[h264] concealing 12 DC errors"))
+
+
+def test_the_sources_address_is_told_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RejectedError) as caught:
+        check_ended(Ended(1, "http://127.0.0.1:4711/s3cr3t: Invalid data found when processing input"))
+    assert "s3cr3t" not in str(caught.value) + capsys.readouterr().out
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_full_disk_counts_no_attempt_where_it_can_be_seen(full: bool) -> None:
+    with pytest.raises(RetryableError) as caught:
+        check_ended(Ended(1, "av_interleaved_write_frame(): No space left on device"), full=full)
+    assert caught.value.counted is not full

@@ -1,0 +1,130 @@
+"""How long sources last: tracks that end apart, headers that lie, and files with hardly anything in them."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from handlers.transcode.planning.ladder import plan
+from handlers.transcode.planning.plan import Plan
+from handlers.transcode.probing import duration
+from handlers.transcode.probing.duration import read_scan
+from handlers.transcode.probing.prober import Prober
+from media.asset import AssetType
+from media.errors import Code, RejectedError
+from tests.unit.handlers.transcode.conftest import Clip
+
+PICTURE = "testsrc2=s=64x48:r=25:d={}"
+HOURS = 3 * 3600
+
+
+def uneven(clip: Clip, suffix: str, picture: float, sound: float, *options: str) -> Path:
+    name = f"uneven-{picture}-{sound}{'-' * len(options)}.{suffix}"
+    return clip(name, PICTURE.format(picture), f"sine=d={sound}", *options)
+
+
+async def planned(path: Path) -> Plan:
+    return plan(await Prober().probe(str(path), asset_type=AssetType.VIDEO), AssetType.VIDEO)
+
+
+async def rejected(path: Path) -> RejectedError:
+    with pytest.raises(RejectedError) as caught:
+        await Prober().probe(str(path), asset_type=AssetType.VIDEO)
+    return caught.value
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "flv"])
+@pytest.mark.parametrize(("picture", "sound"), [(2, 8), (8, 2), (4, 4)])
+async def test_tracks_that_end_apart_are_told_apart(clip: Clip, suffix: str, picture: float, sound: float) -> None:
+    made = await planned(uneven(clip, suffix, picture, sound))
+    assert made.sound is not None
+    assert made.duration_ms / 1000 == pytest.approx(max(picture, sound), abs=0.2)
+    assert (made.short_picture, made.sound.short) == (picture < sound, sound < picture)
+
+
+async def test_fragments_are_read_for_what_the_header_does_not_say(clip: Clip) -> None:
+    made = await planned(uneven(clip, "mp4", 2, 8, "-movflags", "frag_keyframe+empty_moov"))
+    assert made.duration_ms / 1000 == pytest.approx(8, abs=0.2)
+    assert made.short_picture
+
+
+async def test_a_tail_that_is_longer_than_what_is_sampled_is_read_whole(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duration, "TAIL_PACKETS", 100)
+    monkeypatch.setattr("handlers.transcode.probing.prober.TAIL_PACKETS", 100)
+    made = await planned(uneven(clip, "mkv", 2, 30))
+    assert made.duration_ms / 1000 == pytest.approx(30, abs=0.2)
+    assert made.short_picture
+
+
+async def test_a_track_that_is_left_out_does_not_count(clip: Clip, tmp_path: Path) -> None:
+    words = tmp_path / "words.srt"
+    words.write_text("1\n00:00:00,000 --> 00:00:50,000\nthe longest of all\n")
+    path = clip("subtitled.mkv", PICTURE.format(4), "sine=d=4", "-i", str(words), "-map", "0", "-map", "1", "-map", "2")
+    assert (await planned(path)).duration_ms / 1000 == pytest.approx(4, abs=0.2)
+
+
+def lied(path: Path, seconds: int, *boxes: bytes) -> Path:
+    """A copy of an MP4 whose headers (each in its own unit of time) claim `seconds`."""
+    data = bytearray(path.read_bytes())
+    for box in boxes:
+        at = data.index(box) + 4
+        # Version 0: flags, two dates; a track's number and a reserved word; else a scale; then the duration.
+        scale = 1000 if box == b"tkhd" else struct.unpack_from(">I", data, at + 12)[0]
+        struct.pack_into(">I", data, at + (20 if box == b"tkhd" else 16), seconds * scale)
+    copy = path.with_name(f"lied-{len(boxes)}-{path.name}")
+    copy.write_bytes(data)
+    return copy
+
+
+async def test_a_header_that_claims_hours_is_not_believed(clip: Clip) -> None:
+    path = clip("seconds.mp4", PICTURE.format(3), "sine=d=3")
+    for boxes in ([b"mvhd"], [b"mvhd", b"tkhd", b"mdhd"]):
+        assert (await planned(lied(path, HOURS, *boxes))).duration_ms / 1000 == pytest.approx(3, abs=0.1)
+    assert (await planned(lied(path, 20 * 3600, b"mvhd"))).duration_ms / 1000 == pytest.approx(3, abs=0.1)
+
+
+def standing(path: Path, seconds: int) -> Path:
+    """A copy of an MP4 of one constant rate whose first picture stays for `seconds`."""
+    data = bytearray(path.read_bytes())
+    (scale,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    at = data.index(b"stts") + 8
+    count, frames, ticks = struct.unpack_from(">III", data, at)
+    assert count == 1
+    # One entry becomes two; the box behind it gives way, and so do those around it.
+    grown = struct.pack(">IIIII", 2, 1, seconds * scale, frames - 1, ticks)
+    data[at : at + 12] = grown
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
+        start = data.index(box) - 4
+        struct.pack_into(">I", data, start, struct.unpack_from(">I", data, start)[0] + 8)
+    for box, offset in ((b"mvhd", 20), (b"tkhd", 24), (b"elst", 12)):
+        struct.pack_into(">I", data, data.index(box) + offset, (seconds + 3) * 1000)
+    struct.pack_into(">I", data, data.index(b"mdhd") + 20, (seconds + 3) * scale)
+    copy = path.with_name(f"standing-{seconds}-{path.name}")
+    copy.write_bytes(data)
+    return copy
+
+
+async def test_hours_with_hardly_anything_in_them_are_refused(clip: Clip) -> None:
+    path = clip("few.mp4", PICTURE.format(3), "", "-bf", "0")
+    error = await rejected(standing(path, HOURS))
+    assert (error.code, "hardly anything" in error.detail) == (Code.CORRUPT, True)
+    slide = await planned(standing(path, 900))
+    assert slide.duration_ms / 1000 == pytest.approx(903, abs=1), "a slide may stand for a quarter of an hour"
+
+
+async def test_a_gap_of_hours_is_refused(clip: Clip) -> None:
+    path = clip("gap.mkv", f"{PICTURE.format(4)},setpts='PTS+gte(T,2)*{HOURS}/TB'", "", "-fps_mode", "vfr", "-bf", "0")
+    assert (await rejected(path)).code is Code.CORRUPT
+
+
+def test_a_scan_knows_ends_and_what_is_filled() -> None:
+    lines = b"0,0.0\n1,0.5\n0,0.04\n2,999.0\n0,N/A\n0,0.08,\n\nx,1\n1,650.0\n"
+    scan = read_scan(lines, {0, 1}, 0.0)
+    assert scan.ends == {0: pytest.approx(0.12), 1: 651.0}
+    assert scan.spans == 2
+
+
+def test_a_scan_of_nothing_is_empty() -> None:
+    assert read_scan(b"", {0}, 0.0).ends == {}

@@ -1,0 +1,299 @@
+import asyncio
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from handlers.transcode.probing import ffprobe
+from handlers.transcode.probing.ffprobe import Ffprobe
+from handlers.transcode.probing.prober import Prober
+from media.asset import AssetType
+from media.errors import Code, RejectedError, RetryableError
+from tests.unit.handlers.transcode.conftest import Clip, Serve, turned
+
+MIB = 1024 * 1024
+SINE = "sine=d=1"
+MIXED = ("-map", "0:v", "-map", "1:a", "-c", "copy")
+STEREO = "sine=d=1,aformat=channel_layouts=stereo"
+
+
+async def rejected(prober: Prober, path: Path, asset_type: AssetType = AssetType.VIDEO) -> RejectedError:
+    with pytest.raises(RejectedError) as caught:
+        await prober.probe(str(path), asset_type=asset_type)
+    return caught.value
+
+
+async def test_landscape_with_stereo_sound(prober: Prober, clip: Clip) -> None:
+    path = clip("landscape.mp4", "testsrc2=s=128x72:r=30000/1001:d=1", STEREO, "-metadata:s:a:0", "language=deu")
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert (probed.video.width, probed.video.height, probed.video.codec) == (128, 72, "h264")
+    assert probed.video.frame_rate == Fraction(30000, 1001)
+    assert not probed.video.variable_rate
+    assert probed.duration == pytest.approx(1.0, abs=0.05)
+    (sound,) = probed.audio
+    assert (sound.codec, sound.channels, sound.language, sound.number) == ("aac", 2, "deu", 1)
+
+
+async def test_over_http_with_a_signature(prober: Prober, clip: Clip, serve: Serve) -> None:
+    url = await serve(clip("remote.mp4", "testsrc2=s=64x48:r=25:d=1", SINE))
+    probed = await prober.probe(url, asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert (probed.video.width, probed.video.height) == (64, 48)
+
+
+async def test_filmed_upright(prober: Prober, clip: Clip) -> None:
+    path = turned(clip("upright.mp4", "testsrc2=s=128x72:r=25:d=1"))
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert (probed.video.width, probed.video.height, probed.video.rotation) == (72, 128, 90)
+    assert (probed.video.coded_width, probed.video.coded_height) == (128, 72)
+
+
+async def test_anamorphic(prober: Prober, clip: Clip) -> None:
+    path = clip("anamorphic.mp4", "testsrc2=s=64x48:r=25:d=1,setsar=4/3")
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert (probed.video.width, probed.video.height, probed.video.anamorphic) == (85, 48, True)
+
+
+async def test_odd_sizes_and_mjpeg_in_avi(prober: Prober, clip: Clip) -> None:
+    path = clip(
+        "odd.avi", "testsrc=s=65x49:r=12:d=1", SINE, "-c:v", "mjpeg", "-pix_fmt", "yuvj444p", "-c:a", "pcm_s16le"
+    )
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert (probed.video.width, probed.video.height, probed.video.codec) == (65, 49, "mjpeg")
+    assert probed.audio[0].channels == 1
+
+
+async def test_webm_without_a_duration_is_measured(prober: Prober, clip: Clip) -> None:
+    path = clip("browser.webm", "testsrc2=s=64x48:r=10:d=4", "", "-c:v", "libvpx-vp9", "-live", "1")
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert probed.video.codec == "vp9"
+    assert probed.duration == pytest.approx(4.0, abs=0.1)
+
+
+async def test_variable_rate(prober: Prober, clip: Clip) -> None:
+    path = clip("screen.mkv", "testsrc2=s=64x48:r=30:d=4,select='lt(n,30)+not(mod(n,5))'")
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert probed.video.variable_rate
+    assert probed.video.frame_rate == 30
+
+
+@pytest.mark.parametrize("rate", ["24000/1001", "25", "30000/1001", "50", "60", "120", "12", "1"])
+async def test_constant_rates_are_read_exactly(prober: Prober, clip: Clip, rate: str) -> None:
+    length = 4 if rate == "1" else 1
+    for suffix in ("mp4", "mkv"):
+        path = clip(f"rate-{rate.replace('/', '-')}.{suffix}", f"testsrc2=s=64x48:r={rate}:d={length}")
+        probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+        assert probed.video is not None
+        assert (probed.video.frame_rate, probed.video.variable_rate) == (Fraction(rate), False)
+
+
+async def test_hdr_is_noted(prober: Prober, clip: Clip) -> None:
+    params = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+    path = clip("hdr.mp4", "testsrc2=s=64x48:r=25:d=1", "", "-x264-params", params)
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert probed.video.hdr
+
+
+async def test_two_languages_and_subtitles(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+    words = tmp_path / "words.srt"
+    words.write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+    streams = ["-map", "0:v", "-map", "1:a", "-map", "1:a", "-map", "2:s"]
+    tags = ["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra", "-metadata:s:s:0", "language=eng"]
+    path = clip("languages.mkv", "testsrc2=s=64x48:r=25:d=1", SINE, "-i", str(words), *streams, *tags)
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert [track.language for track in probed.audio] == ["eng", "fra"]
+    assert [track.language for track in probed.subtitles] == ["eng"]
+
+
+async def test_audio_with_cover_art_is_audio(prober: Prober, clip: Clip) -> None:
+    cover = clip("cover.png", "testsrc2=s=64x48:r=25:d=1", "", "-frames:v", "1")
+    streams = ["-map", "0:a", "-map", "1:v", "-c:v", "copy", "-disposition:v:0", "attached_pic"]
+    path = clip("song.mp3", "", SINE, "-i", str(cover), *streams, "-c:a", "libmp3lame")
+    probed = await prober.probe(str(path), asset_type=AssetType.AUDIO)
+    assert probed.video is None
+    assert probed.duration == pytest.approx(1.0, abs=0.1)
+    assert (await rejected(prober, path)).code is Code.NO_VIDEO
+
+
+async def test_wrong_kinds(prober: Prober, clip: Clip) -> None:
+    silent = clip("silent.mp4")
+    assert (await rejected(prober, silent, AssetType.AUDIO)).code is Code.NO_AUDIO
+    film = clip("film.mp4", "testsrc2=s=64x48:r=25:d=1", SINE)
+    assert (await rejected(prober, film, AssetType.AUDIO)).code is Code.TYPE_MISMATCH
+
+
+async def test_too_long(clip: Clip) -> None:
+    short = Prober(max_duration=2)
+    declared = clip("long.mp4", "testsrc2=s=64x48:r=5:d=3")
+    assert (await rejected(short, declared)).code is Code.TOO_LONG
+    measured = clip("long.webm", "testsrc2=s=64x48:r=5:d=3", "", "-c:v", "libvpx-vp9", "-live", "1")
+    assert (await rejected(short, measured)).code is Code.TOO_LONG
+
+
+async def test_codec_that_the_transcoder_does_not_read(prober: Prober, clip: Clip) -> None:
+    path = clip("lossless.mkv", "testsrc2=s=64x48:r=25:d=1", "", "-c:v", "ffv1")
+    error = await rejected(prober, path)
+    assert error.code is Code.UNSUPPORTED_CODEC
+    assert "ffv1" in error.detail
+
+
+async def test_encrypted(prober: Prober, clip: Clip) -> None:
+    key = ["-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb", "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8"]
+    path = clip("locked.mp4", "testsrc2=s=64x48:r=25:d=1", "", "-encryption_scheme", "cenc-aes-ctr", *key)
+    assert (await rejected(prober, path)).code is Code.ENCRYPTED
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.98])
+async def test_cut_short(prober: Prober, clip: Clip, tmp_path: Path, share: float) -> None:
+    whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=8", "", "-movflags", "faststart").read_bytes()
+    part = tmp_path / "part.mp4"
+    part.write_bytes(whole[: int(len(whole) * share)])
+    assert (await rejected(prober, part)).code is Code.CORRUPT
+
+
+async def test_cut_short_matroska(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+    whole = clip("whole.mkv", "testsrc2=s=64x48:r=25:d=10").read_bytes()
+    part = tmp_path / "part.mkv"
+    part.write_bytes(whole[: len(whole) // 2])
+    assert (await rejected(prober, part)).code is Code.CORRUPT
+
+
+async def test_without_an_index(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+    whole = clip("index-last.mp4").read_bytes()
+    part = tmp_path / "part.mp4"
+    part.write_bytes(whole[: whole.rindex(b"moov") - 4])
+    error = await rejected(prober, part)
+    assert error.code is Code.CORRUPT
+    assert "moov" in error.detail
+
+
+async def test_content_that_does_not_decode(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+    data = bytearray(clip("noise.mp4").read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start : data.index(b"moov") - 4] = bytes(data.index(b"moov") - 4 - start)
+    path = tmp_path / "noise.mp4"
+    path.write_bytes(data)
+    assert (await rejected(prober, path)).code is Code.CORRUPT
+
+
+async def test_storage_troubles_are_not_the_files(prober: Prober, serve: Serve, clip: Clip) -> None:
+    url = await serve(clip("there.mp4"))
+    for address, code in (
+        (url.replace("there", "gone"), Code.SOURCE_MISSING),
+        ("http://127.0.0.1:1/x.mp4?X-Amz-Signature=5ec2e7", Code.STORAGE_ERROR),
+    ):
+        with pytest.raises(RetryableError) as caught:
+            await prober.probe(address, asset_type=AssetType.VIDEO)
+        assert caught.value.code is code
+        assert "X-Amz" not in caught.value.detail
+
+
+async def test_a_storage_that_fails_between_two_looks_is_not_the_files(clip: Clip, tmp_path: Path) -> None:
+    program = tmp_path / "ffprobe"
+    fails = 'echo "[https @ 0x1] Server returned 5XX Server Error reply" >&2; exit 1'
+    program.write_text(f'#!/bin/sh\ncase "$*" in *show_streams*) exec ffprobe "$@";; *) {fails};; esac\n')
+    program.chmod(0o755)
+    with pytest.raises(RetryableError) as caught:
+        await Prober(str(program)).probe(str(clip("any.mp4")), asset_type=AssetType.VIDEO)
+    assert caught.value.code is Code.STORAGE_ERROR
+
+
+async def test_a_missing_program_is_ours(clip: Clip) -> None:
+    with pytest.raises(RetryableError):
+        await Prober("no-such-ffprobe").probe(str(clip("any.mp4")), asset_type=AssetType.VIDEO)
+
+
+async def test_a_storage_that_never_answers_meets_the_deadline() -> None:
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(RetryableError):
+            await Prober(timeout=1).probe(f"http://127.0.0.1:{port}/x.mp4", asset_type=AssetType.VIDEO)
+
+
+async def test_addresses_of_other_kinds_are_refused(prober: Prober) -> None:
+    for address in ("concat:/etc/passwd", "relative.mp4", "ftp://example.org/x"):
+        with pytest.raises(ValueError, match="absolute path"):
+            await prober.probe(address, asset_type=AssetType.VIDEO)
+
+
+async def test_a_probe_that_uses_up_its_cpu_is_a_resource_limit(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ffprobe"
+    program.write_text("#!/bin/sh\nwhile :; do :; done\n")
+    program.chmod(0o755)
+    # One second of CPU in thirty of waiting, on a busy machine too: what merely hangs is tried again instead.
+    monkeypatch.setattr(ffprobe, "CPU_SHARE", 1 / 30)
+    error = await rejected(Prober(str(program)), clip("any.mp4"))
+    assert error.code is Code.RESOURCE_LIMIT
+
+
+async def test_a_probe_that_somebody_killed_is_tried_again(clip: Clip, tmp_path: Path) -> None:
+    program = tmp_path / "ffprobe"
+    program.write_text("#!/bin/sh\nkill -KILL $$\n")
+    program.chmod(0o755)
+    with pytest.raises(RetryableError) as caught:
+        await Prober(str(program)).probe(str(clip("any.mp4")), asset_type=AssetType.VIDEO)
+    assert caught.value.code is Code.WORKER_CRASHED
+
+
+async def test_a_picture_that_outgrows_the_memory_is_a_resource_limit(clip: Clip) -> None:
+    path = clip("vast.avi", "color=s=8192x8192:r=1:d=1", "", "-c:v", "mjpeg", "-pix_fmt", "yuvj444p")
+    memory = await enough_to_open(path)
+    with pytest.raises(RejectedError) as caught:
+        await Ffprobe("ffprobe", 30, memory).read(str(path), "-show_frames")
+    assert caught.value.code is Code.RESOURCE_LIMIT
+
+
+async def enough_to_open(path: Path) -> int:
+    """Bytes in which ffprobe starts and reads the header; builds differ. One frame of the file is 200 MB more."""
+    for memory in range(64 * MIB, 1024 * MIB, 64 * MIB):
+        with suppress(RejectedError):
+            if (await Ffprobe("ffprobe", 30, memory).read(str(path), "-show_format")).ok:
+                return memory
+    raise AssertionError("ffprobe needs a gigabyte for nothing")
+
+
+async def test_a_trimmed_clip_whose_first_second_is_hidden(prober: Prober, clip: Clip) -> None:
+    whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=3", "", "-g", "100")
+    trimmed = clip("trimmed.mp4", "", "", "-ss", "1.2", "-i", str(whole), "-c", "copy")
+    probed = await prober.probe(str(trimmed), asset_type=AssetType.VIDEO)
+    assert probed.duration == pytest.approx(1.8, abs=0.05)
+
+
+async def test_a_fragmented_clip_keeps_its_rate(prober: Prober, clip: Clip) -> None:
+    path = clip("fragments.mp4", "testsrc2=s=64x48:r=25:d=3", SINE, "-movflags", "frag_keyframe+empty_moov")
+    probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert (probed.video.frame_rate, probed.video.variable_rate) == (Fraction(25), False)
+
+
+async def test_a_header_that_was_never_told_the_end(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+    data = bytearray(clip("timed.mp4", "testsrc2=s=64x48:r=25:d=2").read_bytes())
+    for box, offset in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):
+        at = data.index(box) + 4 + offset
+        data[at : at + 4] = bytes(4)
+    (tmp_path / "untold.mp4").write_bytes(data)
+    probed = await prober.probe(str(tmp_path / "untold.mp4"), asset_type=AssetType.VIDEO)
+    assert probed.duration == pytest.approx(2, abs=0.05)
+
+
+async def test_a_picture_that_begins_after_the_sound(prober: Prober, clip: Clip) -> None:
+    whole = clip("both.mkv", "testsrc2=s=64x48:r=25:d=2", "sine=d=4")
+    late = clip("late.mkv", "", "", "-itsoffset", "1.5", "-i", str(whole), "-i", str(whole), *MIXED)
+    probed = await prober.probe(str(late), asset_type=AssetType.VIDEO)
+    assert probed.video is not None
+    assert probed.video.begins == pytest.approx(1.5, abs=0.05)
