@@ -26,11 +26,11 @@ from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
 from handlers.own_folder import own_folder
 from handlers.recording import RecordingHandler
-from handlers.scan.clamd import Clamd
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.instream import Address
+from handlers.scan.clamd.monitor import ScannerUpkeep
+from handlers.scan.clamd.pool import Scanners
 from handlers.scan.handler import ScanHandler, ScanPolicy
-from handlers.scan.instream import Address
-from handlers.scan.scanners import Scanners
-from handlers.scan.upkeep import ScannerUpkeep
 from handlers.transcode.engine import Engine
 from handlers.transcode.ffmpeg.engine import FfmpegEngine
 from handlers.transcode.handler import TranscodeHandler

@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from handlers.scan.admission import ALLOWED
+from handlers.scan.content_policy import ALLOWED
 from handlers.sniff import HEAD_BYTES, sniff
 
 UNKNOWN = "application/octet-stream"

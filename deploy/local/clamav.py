@@ -12,7 +12,7 @@ from tempfile import gettempdir
 from deploy.local import child
 from deploy.local.child import Child, PartError, Program
 from handlers.own_folder import own_folder
-from handlers.scan.instream import Address
+from handlers.scan.clamd.instream import Address
 from media.settings import Settings
 
 SCAN_LIMIT = int(Settings.model_fields["scan_max_bytes"].default)

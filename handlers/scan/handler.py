@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from handlers.scan.admission import admit
-from handlers.scan.scanners import Scanners
-from handlers.scan.verdict import Finding, finding_of
-from handlers.scan.witness import Witness
+from handlers.scan.clamd.pool import Scanners
+from handlers.scan.clamd.verdict import Finding, finding_of
+from handlers.scan.content_policy import admit
+from handlers.scan.stream_inspector import Witness
 from handlers.sniff import sniff
 from media.asset import (
     NEXT_STAGE,

@@ -20,8 +20,8 @@ from PIL import Image
 
 from deploy.local.child import PartError
 from handlers.image.renderer import ImageLimits, ImageRenderer
-from handlers.scan.clamd import Clamd
-from handlers.scan.instream import Address
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.instream import Address
 from media.settings import Settings
 from tests.bench.pipeline_stack import Bench, Meter, measured
 

@@ -20,10 +20,10 @@ KIB = 1024
 
 async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
     """What the consumer does with a bound version: S3, witness, clamd."""
-    from handlers.scan.clamd import Clamd  # noqa: PLC0415 - not in the memory of the other contenders
-    from handlers.scan.instream import Address  # noqa: PLC0415
-    from handlers.scan.scanners import Scanners  # noqa: PLC0415
-    from handlers.scan.witness import Witness  # noqa: PLC0415
+    from handlers.scan.clamd.client import Clamd  # noqa: PLC0415 - not in the memory of the other contenders
+    from handlers.scan.clamd.instream import Address  # noqa: PLC0415
+    from handlers.scan.clamd.pool import Scanners  # noqa: PLC0415
+    from handlers.scan.stream_inspector import Witness  # noqa: PLC0415
     from media.aws import Clients  # noqa: PLC0415
     from media.object_storage import ObjectStorage  # noqa: PLC0415
     from media.settings import Settings  # noqa: PLC0415

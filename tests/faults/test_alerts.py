@@ -23,7 +23,7 @@ from tests.faults.site import Daemon, Site
 from tests.faults.test_drain import visible
 from tests.faults.uploads import PDF, PNG, VIRUS, all_ended, send_all
 from tests.faults.wires import Fault
-from tests.unit.handlers.scan.fake_clamd import fake_clamd, says
+from tests.unit.handlers.scan.clamd.fake_clamd import fake_clamd, says
 
 OFTEN = {"MEDIA_RECONCILE_INTERVAL": "0.5"}
 """The gauges' pace, a sixtieth of production's."""

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from handlers.scan.clamd import Clamd
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.instream import Address
+from handlers.scan.clamd.pool import Scanners
 from handlers.scan.handler import ScanHandler, ScanPolicy
-from handlers.scan.instream import Address
-from handlers.scan.scanners import Scanners
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, ObjectVersion, Stage, Status
 from media.asset_store.stages import Claim, Commit
 from media.aws import Clients

@@ -5,7 +5,7 @@ import os
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.scan.instream import Address
+from handlers.scan.clamd.instream import Address
 from media.asset import Asset, AssetType, StageState, Status
 from media.asset_store.stages import Commit
 from media.errors import Code, RejectedError

@@ -15,10 +15,10 @@ import pytest
 
 from deploy.local import child, clamav
 from deploy.local.child import Program
-from handlers.scan.canary import source_of
-from handlers.scan.clamd import Clamd
-from handlers.scan.instream import Address
-from handlers.scan.verdict import finding_of
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.instream import Address
+from handlers.scan.clamd.self_test import source_of
+from handlers.scan.clamd.verdict import finding_of
 from media.asset import Verdict
 from media.errors import Code, UnavailableError
 from tests.conftest import Scanner

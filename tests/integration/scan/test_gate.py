@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from handlers.scan.instream import Address
+from handlers.scan.clamd.instream import Address
 from media.asset import AssetType, StageState, Status
 from media.asset_store.stages import Commit
 from media.aws import Clients
@@ -16,7 +16,7 @@ from media.object_storage import ObjectStorage
 from media.outbox import EffectKind
 from tests.conftest import EmulatedAws, Scanner
 from tests.integration.scan.conftest import Gate, corpus, settings_for
-from tests.unit.handlers.scan.fake_clamd import BAD, fake_clamd, says
+from tests.unit.handlers.scan.clamd.fake_clamd import BAD, fake_clamd, says
 
 PICTURE = b"\xff\xd8\xff\xe0" + bytes(5000)
 LARGE = b"\xff\xd8\xff\xe0" + bytes(16 << 20)

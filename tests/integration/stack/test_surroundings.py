@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from deploy.local import clamav, process
-from handlers.scan.clamd import Clamd
-from handlers.scan.instream import Address
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.instream import Address
 from tests.conftest import embedded_stack
 from tests.integration.stack.serving import COMMAND, ROOT, START_DEADLINE, environment
 

@@ -10,7 +10,7 @@ from functools import cache
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from handlers.scan.instream import Source
+from handlers.scan.clamd.instream import Source
 
 LEVELS = 120
 """Archives within each other; clamd's MaxRecursion can be set to 100 at most."""

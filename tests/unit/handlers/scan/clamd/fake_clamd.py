@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from handlers.scan.canary import encrypted, too_deep
-from handlers.scan.instream import Address
+from handlers.scan.clamd.instream import Address
+from handlers.scan.clamd.self_test import encrypted, too_deep
 
 VERSION = "ClamAV 1.4.6/27500/Sun Nov 22 08:00:00 2026"
 LIMITS = b"stream: Heuristics.Limits.Exceeded.MaxRecursion FOUND\0"

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import structlog
 
 from handlers.sandbox.admission import MemoryBudget
-from handlers.scan.canary import encrypted, source_of, too_deep
-from handlers.scan.instream import Address, Reply, Source, accepts, ask, instream
-from handlers.scan.pulse import Pulse
-from handlers.scan.verdict import finding_of
+from handlers.scan.clamd.instream import Address, Reply, Source, accepts, ask, instream
+from handlers.scan.clamd.liveness import Pulse
+from handlers.scan.clamd.self_test import encrypted, source_of, too_deep
+from handlers.scan.clamd.verdict import finding_of
 from media.asset import Verdict
 from media.errors import Code, Dependency, UnavailableError
 

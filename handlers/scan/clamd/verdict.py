@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from handlers.scan.instream import Reply
+from handlers.scan.clamd.instream import Reply
 from media.asset import Verdict
 from media.errors import Code
 

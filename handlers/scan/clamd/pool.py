@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from handlers.scan.clamd import Clamd
-from handlers.scan.instream import Reply, Source
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.instream import Reply, Source
 from media.errors import Dependency, UnavailableError
 
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from handlers.scan.instream import Address, ask
+from handlers.scan.clamd.instream import Address, ask
 from media.errors import UnavailableError
 
 INTERVAL = 2.0

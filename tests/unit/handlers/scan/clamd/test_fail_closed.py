@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.scan.canary import source_of
-from handlers.scan.clamd import Clamd
-from handlers.scan.instream import Reply, instream
-from handlers.scan.verdict import finding_of
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.instream import Reply, instream
+from handlers.scan.clamd.self_test import source_of
+from handlers.scan.clamd.verdict import finding_of
 from media.asset import Verdict
 from media.errors import Code, Dependency, UnavailableError
-from tests.unit.handlers.scan.fake_clamd import BAD, dies_mid_stream, fake_clamd, says
+from tests.unit.handlers.scan.clamd.fake_clamd import BAD, dies_mid_stream, fake_clamd, says
 
 CONTENT = bytes(range(256)) * 8192
 LARGE = bytes(16 << 20)

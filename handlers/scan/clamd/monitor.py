@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import structlog
 
-from handlers.scan.clamd import Clamd
-from handlers.scan.scanners import Scanners
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.pool import Scanners
 from media.errors import UnavailableError
 from media.telemetry import Metrics
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from handlers.scan.canary import source_of
-from handlers.scan.clamd import Clamd
-from handlers.scan.instream import Address, Source
-from handlers.scan.scanners import Scanners
-from handlers.scan.upkeep import OLD, ScannerUpkeep
-from handlers.scan.verdict import finding_of
+from handlers.scan.clamd.client import Clamd
+from handlers.scan.clamd.instream import Address, Source
+from handlers.scan.clamd.monitor import OLD, ScannerUpkeep
+from handlers.scan.clamd.pool import Scanners
+from handlers.scan.clamd.self_test import source_of
+from handlers.scan.clamd.verdict import finding_of
 from media.asset import Verdict
 from media.errors import Dependency, UnavailableError
 from media.telemetry import Metrics
-from tests.unit.handlers.scan.fake_clamd import dies_mid_stream, fake_clamd, is_silent, read_all, says
+from tests.unit.handlers.scan.clamd.fake_clamd import dies_mid_stream, fake_clamd, is_silent, read_all, says
 
 CLEAN = says(b"stream: OK\0")
 FILE = b"a file" * 100
@@ -225,7 +225,7 @@ async def test_signatures_that_grew_old_are_told_of() -> None:
 
 
 def test_they_are_old_when_the_alert_says_so() -> None:
-    rules = (Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yaml").read_text()
+    rules = (Path(__file__).parents[5] / "deploy" / "prometheus" / "alerts.yaml").read_text()
     assert f"media_scanner_database_age_seconds) > {OLD / 86_400:.0f} * 86400" in rules
 
 

@@ -1,0 +1,1 @@
+"""The clamd client: protocol, pool and health of the scanners."""
