@@ -9,16 +9,12 @@ from pathlib import Path
 
 from PIL import ImageFile
 
-from handlers.image import animation, placeholder, resampling, tiff
-from handlers.image.colour import Converter
-from handlers.image.colour_told import space_of
-from handlers.image.geometry import Size, Target, targets, turned
-from handlers.image.job import Job, Made, Rendered, Survey
-from handlers.image.memory import peak_memory
-from handlers.image.orientation import orientation_of
-from handlers.image.parts import check_parts, check_scans
-from handlers.image.pixels import Picture, shrink, to_eight_bits, upright, without_idle_alpha
-from handlers.image.source import (
+from handlers.image.color.convert import Converter
+from handlers.image.color.metadata import space_of
+from handlers.image.decoding import tiff
+from handlers.image.decoding.memory import peak_memory
+from handlers.image.decoding.orientation import orientation_of
+from handlers.image.decoding.source import (
     JPEGS,
     check_limits,
     decode,
@@ -26,7 +22,12 @@ from handlers.image.source import (
     opened,
     reduced_scale,
 )
-from handlers.image.webp import effort_for, write_animation, write_still
+from handlers.image.decoding.structure_limits import check_parts, check_scans
+from handlers.image.geometry import Size, Target, targets, turned
+from handlers.image.protocol import Job, Made, Rendered, Survey
+from handlers.image.rendering import animation, placeholder, resampling
+from handlers.image.rendering.pixels import Picture, shrink, to_eight_bits, upright, without_idle_alpha
+from handlers.image.rendering.webp import effort_for, write_animation, write_still
 from media.errors import Code, RejectedError
 
 MOVING_PIXELS = 30_000_000

@@ -10,9 +10,9 @@ from typing import Self
 
 import structlog
 
-from handlers.image.formats import recognise
+from handlers.image.decoding.formats import recognise
 from handlers.image.geometry import WIDTHS
-from handlers.image.job import Job, Kind, Refused, Rendered, Reply, Survey, Unforeseen, decode_reply
+from handlers.image.protocol import Job, Kind, Refused, Rendered, Reply, Survey, Unforeseen, decode_reply
 from handlers.sandbox import (
     ChildCrashedError,
     ChildDiskFullError,

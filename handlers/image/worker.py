@@ -4,9 +4,10 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from handlers.image import pipeline, resampling
-from handlers.image.job import Job, Kind, Refused, Reply, Unforeseen, encode_reply
-from handlers.image.source import prepare_decoders
+from handlers.image import pipeline
+from handlers.image.decoding.source import prepare_decoders
+from handlers.image.protocol import Job, Kind, Refused, Reply, Unforeseen, encode_reply
+from handlers.image.rendering import resampling
 from media.errors import RejectedError
 
 ENCODERS = 2

@@ -7,7 +7,8 @@ from unittest import mock
 
 from PIL import Image
 
-from handlers.image import placeholder, resampling, worker
+from handlers.image import worker
+from handlers.image.rendering import placeholder, resampling
 
 
 def without_libvips() -> Callable[[str], str]:

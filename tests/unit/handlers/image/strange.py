@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from handlers.image.profiles import SRGB, Curve, profile_of
+from handlers.image.color.profiles import SRGB, Curve, profile_of
 from tests.unit.handlers.image.pictures import quarters, saved
 from tests.unit.handlers.image.test_hostile import apng, chunk
 from tests.unit.handlers.image.tiffs import Layout, tiff_of

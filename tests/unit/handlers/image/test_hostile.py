@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from structlog.testing import capture_logs
 
-from handlers.image.job import Kind
+from handlers.image.protocol import Kind
 from handlers.image.renderer import ImageRenderer, RenderedImage
 from handlers.sandbox import JobFailedError, WorkerPool
 from media.errors import Code, RejectedError, RetryableError

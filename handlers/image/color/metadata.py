@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import ImageFile
 
-from handlers.image.colour import Space
+from handlers.image.color.convert import Space
+from handlers.image.color.profiles import D65, SRGB, SRGB_CURVE, Curve, Primaries, profile_of
 from handlers.image.containers import isobmff, png
-from handlers.image.profiles import D65, SRGB, SRGB_CURVE, Curve, Primaries, profile_of
 
 _PRIMARIES = {
     1: SRGB,

@@ -1,6 +1,6 @@
 import pytest
 
-from handlers.image.job import Refused, Survey, Unforeseen, decode_reply, encode_reply
+from handlers.image.protocol import Refused, Survey, Unforeseen, decode_reply, encode_reply
 from media.errors import Code
 
 

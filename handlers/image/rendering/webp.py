@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from handlers.image.job import Made
+from handlers.image.protocol import Made
 
 
 @dataclass(frozen=True, slots=True)

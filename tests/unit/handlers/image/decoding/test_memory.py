@@ -8,7 +8,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from handlers.image.job import Job, Kind
+from handlers.image.protocol import Job, Kind
 from tests.unit.handlers.image.conftest import MIB, Render
 from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
 
@@ -18,7 +18,7 @@ _RENDER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from handlers.image import pipeline, worker
-from handlers.image.job import Job
+from handlers.image.protocol import Job
 worker.build()
 job = Job.decode(sys.argv[1])
 print(pipeline.survey(job).memory)
@@ -64,7 +64,7 @@ def test_rendering_takes_no_more_than_was_said(kind: str, tmp_path: Path) -> Non
     job = Job(Kind.RENDER, str(tmp_path / "source"), content_type, str(tmp_path), 100_000_000, 200_000_000)
     done = subprocess.run(
         [sys.executable, "-c", _RENDER, job.encode()],
-        cwd=Path(__file__).parents[4],
+        cwd=Path(__file__).parents[5],
         check=True,
         capture_output=True,
         timeout=60,

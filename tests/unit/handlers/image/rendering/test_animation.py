@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handlers.image import animation
 from handlers.image.geometry import targets
+from handlers.image.rendering import animation
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import CORPUS, difference, opened, quarters, saved
 from tests.unit.handlers.image.test_hostile import chunk

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from handlers.image.placeholder import dominant_color, thumbhash
+from handlers.image.rendering.placeholder import dominant_color, thumbhash
 
 type Paint = Callable[[int, int], tuple[int, int, int, int]]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import ImageFile, JpegImagePlugin
 
 from handlers.image.containers import isobmff
+from handlers.image.decoding.source import HEADROOM, JPEGS
 from handlers.image.geometry import Size
-from handlers.image.source import HEADROOM, JPEGS
 
 BASE = 96 * 1024 * 1024
 """The interpreter, the decoders, libvips, small buffers."""

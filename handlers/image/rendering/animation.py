@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from PIL import ImageFile
 
-from handlers.image.colour import Converter, Space
+from handlers.image.color.convert import Converter, Space
+from handlers.image.decoding.source import decoding
 from handlers.image.geometry import Size, Target, turned
-from handlers.image.pixels import Picture, shrink, to_eight_bits, upright
-from handlers.image.source import decoding
+from handlers.image.rendering.pixels import Picture, shrink, to_eight_bits, upright
 
 MAX_PIXELS = 25_000_000
 """All pixels of all frames of all renditions. Longer ones show one frame.

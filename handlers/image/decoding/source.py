@@ -24,7 +24,7 @@ from PIL import (
 )
 
 from handlers.image.containers import png
-from handlers.image.formats import DECODERS
+from handlers.image.decoding.formats import DECODERS
 from handlers.image.geometry import Size
 from media.errors import Code, RejectedError
 

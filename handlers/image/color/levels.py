@@ -5,7 +5,7 @@ from array import array
 
 from PIL import Image, ImageOps
 
-from handlers.image.tiff import Samples, samples_of
+from handlers.image.decoding.tiff import Samples, samples_of
 
 Picture = Image.Image
 

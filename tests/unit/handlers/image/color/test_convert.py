@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from handlers.image.profiles import SRGB, SRGB_CURVE, Curve, Primaries, profile_of
+from handlers.image.color.profiles import SRGB, SRGB_CURVE, Curve, Primaries, profile_of
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import difference, gradient, numbers, opened, quarters, saved
 from tests.unit.handlers.image.test_hostile import chunk

@@ -2,10 +2,11 @@
 
 from PIL import Image
 
-from handlers.image import levels, resampling
-from handlers.image.colour import straight
+from handlers.image.color import levels
+from handlers.image.color.convert import straight
+from handlers.image.decoding.source import HEADROOM, Box
 from handlers.image.geometry import Size
-from handlers.image.source import HEADROOM, Box
+from handlers.image.rendering import resampling
 
 Picture = Image.Image
 

@@ -4,7 +4,7 @@ import re
 
 from PIL import ImageFile
 
-from handlers.image.source import decoding
+from handlers.image.decoding.source import decoding
 
 _ORIENTATION = 0x0112
 _UPRIGHT = 1

@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import (
     TILEOFFSETS,
 )
 
-from handlers.image.source import decoding
+from handlers.image.decoding.source import decoding
 from media.errors import Code, RejectedError
 
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255

@@ -1,0 +1,1 @@
+"""Color profiles, and conversion to sRGB."""

@@ -1,0 +1,1 @@
+"""Opens a picture within limits of structure, pixels and memory."""

@@ -1,0 +1,1 @@
+"""Makes renditions and placeholders of decoded pixels."""
