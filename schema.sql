@@ -2,10 +2,10 @@
 -- Applied by `python -m media.schema apply`, under an advisory lock, in one transaction, only where it changed.
 --
 -- To change it: keep what stands here and add, in forms that may run twice (ADD COLUMN IF NOT EXISTS, nullable or with a
--- constant default). Code of the version before must go on working beside it; then raise VERSION in media/schema.py and
--- the last line, and write down what it makes then (`python -m media.schema list > media/schema.parts`). What breaks older
--- code (a dropped column) needs a release of its own and a higher `oldest_code`. Keep a copy of what was released in
--- tests/integration/operate/schemas/: the tests upgrade from each.
+-- constant default). Code of the version before must go on working beside it; then raise VERSION in
+-- media/schema/apply.py and the last line, and write down what it makes then (`python -m media.schema list >
+-- media/schema/schema.parts`). What breaks older code (a dropped column) needs a release of its own and a higher
+-- `oldest_code`. Keep a copy of what was released in tests/integration/operate/schemas/: the tests upgrade from each.
 
 CREATE TABLE IF NOT EXISTS schema_version (
     version     integer PRIMARY KEY,

@@ -16,10 +16,10 @@ from api.connections import Bounds, Runner, most_connections
 from api.draining import drain
 from api.log_stream import BatchedLines
 from api.service import SERVICE
-from media import schema
 from media.errors import UnavailableError
 from media.listening import listen
-from media.schema import SchemaError
+from media.schema import apply as schema
+from media.schema.apply import SchemaError
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging, writes_json
 

@@ -28,19 +28,19 @@ from api.tickets import Tickets
 from api.views.docs import Docs
 from api.views.page import dev_token, page_of
 from api.wire import BODY_LIMIT
-from media import aws
 from media.asset_store import database
 from media.asset_store.assets import AssetStore
 from media.asset_store.operations import Operations
 from media.asset_store.part_uploads import PartUploadStore
 from media.asset_store.stages import StageStore
-from media.message_queue import MessageQueues
-from media.object_storage import ObjectStorage
+from media.aws import clients as aws
+from media.aws.s3 import ObjectStorage
+from media.aws.s3_multipart import PartUploads
+from media.aws.signed_urls import CloudFront, bucket_address
+from media.aws.sqs import MessageQueues
 from media.outbox import EffectKind, Outbox
-from media.part_uploads import PartUploads
 from media.proxies import proxy_for
 from media.settings import QUEUES, Settings, SettingsError
-from media.signing import CloudFront, bucket_address
 from media.telemetry import watch_loop
 
 log = structlog.get_logger(__name__)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from media.aws.sqs import Depth, MessageQueues
 from media.dead_letters.browser import Browser
 from media.dead_letters.dead_letter import ReasonGroups, Selection
 from media.dead_letters.moves import Pace, move_one_by_one
-from media.message_queue import Depth, MessageQueues
 
 LOOK_LIMIT = 200
 """Messages of one dead-letter queue looked at, at most."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from api.auth import Caller, Role
 from media.asset import Asset, AssetType, Delivery, Rendition, attachment
-from media.signing import Bucket, CloudFront, Credentials, S3Presigner, Window, window
+from media.aws.signed_urls import Bucket, CloudFront, Credentials, S3Presigner, Window, window
 
 UPLOAD_LIFETIME = timedelta(minutes=15)
 REMEMBERED = 10_000

@@ -18,9 +18,9 @@ from media.asset_store.database import Database
 from media.asset_store.operations import Operations
 from media.asset_store.part_uploads import PartUploadStore
 from media.asset_store.stages import StageStore
-from media.object_storage import ObjectStorage
+from media.aws.s3 import ObjectStorage
+from media.aws.s3_multipart import PartUploads
 from media.outbox import Outbox
-from media.part_uploads import PartUploads
 from media.settings import Settings
 
 

@@ -14,8 +14,8 @@ from consumer import gc_tuning
 from consumer.wiring import build
 from handlers.sandbox import ChildStartError
 from handlers.sandbox.secrecy import hide_from_own_user
-from media import schema
 from media.errors import UnavailableError
+from media.schema import apply as schema
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging
 

@@ -24,7 +24,7 @@ from consumer.stages.outbox_effects import Effects
 from consumer.stages.runner import StageHandler, StageRunner
 from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
-from handlers.own_folder import own_folder
+from handlers.process_tempdir import own_folder
 from handlers.recording import RecordingHandler
 from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Address
@@ -46,16 +46,16 @@ from media.asset_store.leftovers import Leftovers
 from media.asset_store.operations import Operations, Sign
 from media.asset_store.stages import Fence, StageStore
 from media.asset_store.upkeep import Upkeep
-from media.aws import Clients
+from media.aws.clients import Clients
+from media.aws.mediaconvert import Transcoder
+from media.aws.s3 import ObjectStorage
+from media.aws.s3_transfer import ObjectTransfer
+from media.aws.sqs import MessageQueues
 from media.errors import Dependency
-from media.message_queue import MessageQueues
-from media.object_storage import ObjectStorage
-from media.object_transfer import ObjectTransfer
 from media.outbox import Outbox
 from media.settings import Settings
 from media.stage_endings import EndingRules
 from media.telemetry import Metrics, watch_loop
-from media.transcoding import Transcoder
 
 
 @dataclass(frozen=True, slots=True)

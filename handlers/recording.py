@@ -8,9 +8,9 @@ from handlers.results import Noted, Registration, Repeated
 from media.asset import Asset, AssetType, Delivery, ObjectVersion, safe_file_name
 from media.asset_store.assets import NewAsset
 from media.asset_store.stages import Note
+from media.aws.s3 import ObjectStorage
 from media.contracts import WebinarRecording
 from media.errors import Code, RetryableError, UndecodableError
-from media.object_storage import ObjectStorage
 
 _NAMESPACE = UUID("6b0ff3a4-6d0d-5a58-9d2e-2f0a5e0c7f11")
 """Asset ids of recordings are made from their recording ids, so that a repeated message means the same asset."""

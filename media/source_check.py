@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from media.asset import Asset, ObjectVersion, TimelineEntry, asset_id_of_key
 from media.asset_store.assets import StoredObject
+from media.aws.s3 import ChangedObjectError, MissingObjectError, ObjectStorage
 from media.errors import Code, RejectedError, RetryableError
-from media.object_storage import ChangedObjectError, MissingObjectError, ObjectStorage
 
 REMOVAL_DELAY = 10.0
 """Seconds to wait for a later version to be deleted; its event comes within a second or two."""

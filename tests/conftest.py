@@ -19,7 +19,7 @@ from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
 from deploy.local.stack import Stack, running
 from deploy.local.topology import Topology
-from media import schema
+from media.schema import apply as schema
 
 ORIGIN = "http://localhost:8005"
 TEMPLATE = "media_template"

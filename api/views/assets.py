@@ -14,8 +14,8 @@ from api.schemas import AssetOut, Listing, ListingQuery, Timeline, TimelineEntry
 from api.service import Service, caller_of, service_of
 from api.wire import answer_if_changed, read_query
 from media.asset import Asset
+from media.aws.s3_multipart import PartUpload
 from media.errors import RetryableError, UnavailableError
-from media.part_uploads import PartUpload
 from media.stage_endings import EndingRules
 
 log = structlog.get_logger(__name__)

@@ -21,7 +21,7 @@ from api.views.uploads import bound, created, new_asset
 from api.wire import answer, answer_if_changed, read_body
 from media.asset import Status
 from media.asset_store.part_uploads import Begun
-from media.part_uploads import (
+from media.aws.s3_multipart import (
     EndedUploadError,
     ExistingObjectError,
     MissingPartsError,

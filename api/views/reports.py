@@ -11,7 +11,7 @@ from api.views.assets import asset_for
 from api.views.urls import require_ready
 from api.wire import answer_if_changed
 from media.asset import ObjectVersion, report_key
-from media.object_storage import MissingObjectError
+from media.aws.s3 import MissingObjectError
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from api.service import Service, caller_of, service_of
 from api.views.assets import asset_for, asset_id_of
 from api.wire import answer_if_changed, read_query, takes_gzip
 from media.asset import Asset, ObjectVersion, Rendition, Status
-from media.object_storage import MissingObjectError
+from media.aws.s3 import MissingObjectError
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,9 @@ from typing import Any, TextIO
 
 import click
 
-from media import schema
 from media.errors import UnavailableError
-from media.schema import SchemaError
+from media.schema import apply as schema
+from media.schema.apply import SchemaError
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging
 

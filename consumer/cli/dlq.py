@@ -19,11 +19,11 @@ from consumer.cli.command import ExitStatus, Operation, examples, interruptible,
 from consumer.cli.dlq_subjects import subjects_of
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
-from media.aws import Clients
+from media.aws.clients import Clients
+from media.aws.sqs import MessageQueue, MessageQueues, Move
 from media.dead_letters import moves
 from media.dead_letters.browser import LIMIT, Browser
 from media.dead_letters.dead_letter import DeadLetter, ReasonGroups, Selection
-from media.message_queue import MessageQueue, MessageQueues, Move
 from media.settings import QUEUES, Settings
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")

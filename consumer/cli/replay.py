@@ -18,9 +18,9 @@ from media.asset import Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
 from media.asset_store.replays import Replays
-from media.aws import Clients
+from media.aws.clients import Clients
+from media.aws.sqs import MessageQueues
 from media.errors import UnavailableError
-from media.message_queue import MessageQueues
 from media.outbox import EffectKind, Outbox
 from media.settings import Settings
 from media.stage_requests import request

@@ -16,9 +16,9 @@ from consumer.stages.lifecycle import StageLifecycle
 from media.asset import Asset, ObjectVersion, Stage, StageState
 from media.asset_store.assets import AssetStore
 from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES, Still, Upkeep, sole_reconciler
+from media.aws.s3 import ObjectStorage
+from media.aws.sqs import MessageQueues
 from media.errors import Dependency, MediaError, UnavailableError
-from media.message_queue import MessageQueues
-from media.object_storage import ObjectStorage
 from media.outbox import Outbox
 from media.stage_requests import QUEUE_OF, request
 from media.telemetry import Metrics

@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from consumer.queue.in_flight import Delivery
+from media.aws.sqs import BATCH, Failed, MessageQueue
 from media.errors import UnavailableError
-from media.message_queue import BATCH, Failed, MessageQueue
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter, deque
 
 from consumer.queue.in_flight import Delivery
-from media.message_queue import BATCH
+from media.aws.sqs import BATCH
 from media.telemetry import Metrics
 
 

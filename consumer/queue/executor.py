@@ -15,8 +15,8 @@ from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import Delivery, Part, Undecodable
 from consumer.queue.outcome import Kind, Outcome, combined
 from consumer.queue.retry import Failures, RetryPolicy, jittered
+from media.aws.sqs import MessageQueue, Received
 from media.errors import Code, RejectedError, RetryableError, UnavailableError, UndecodableError
-from media.message_queue import MessageQueue, Received
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)

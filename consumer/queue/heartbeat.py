@@ -12,8 +12,8 @@ from itertools import batched
 import structlog
 
 from consumer.queue.in_flight import HOLD_LIMIT, Delivery
+from media.aws.sqs import BATCH, MessageQueue
 from media.errors import UnavailableError
-from media.message_queue import BATCH, MessageQueue
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)

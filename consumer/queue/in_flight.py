@@ -5,8 +5,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from media.aws.sqs import Received
 from media.errors import UndecodableError
-from media.message_queue import Received
 
 HOLD_LIMIT = 12 * 3600 - 300
 """Seconds that a message is held at most: SQS lets nobody extend beyond twelve hours after the receive."""

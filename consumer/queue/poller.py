@@ -14,8 +14,8 @@ import structlog
 
 from consumer.queue.buffer import Inbox
 from consumer.queue.circuit_breaker import Breakers
+from media.aws.sqs import BATCH, MessageQueue, Received
 from media.errors import Dependency
-from media.message_queue import BATCH, MessageQueue, Received
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)

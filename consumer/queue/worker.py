@@ -18,8 +18,8 @@ from consumer.queue.in_flight import Delivery, Part
 from consumer.queue.outcome import Kind, Outcome
 from consumer.queue.poller import Poller
 from consumer.queue.retry import RetryPolicy
+from media.aws.sqs import MessageQueue, Received
 from media.errors import Code, Dependency, UndecodableError
-from media.message_queue import MessageQueue, Received
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)

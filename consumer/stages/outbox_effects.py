@@ -7,11 +7,11 @@ import structlog
 
 from media.asset import ObjectVersion
 from media.asset_store.assets import AssetStore, StoredObject
+from media.aws.mediaconvert import Transcoder
+from media.aws.s3 import MissingObjectError, ObjectStorage
+from media.aws.sqs import MessageQueues
 from media.errors import Code, RetryableError
-from media.message_queue import MessageQueues
-from media.object_storage import MissingObjectError, ObjectStorage
 from media.outbox import Carry, EffectKind, OutboxRow
-from media.transcoding import Transcoder
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from tempfile import gettempdir
 
 from deploy.local import child
 from deploy.local.child import Child, PartError, Program
-from handlers.own_folder import own_folder
+from handlers.process_tempdir import own_folder
 from handlers.scan.clamd.instream import Address
 from media.settings import Settings
 

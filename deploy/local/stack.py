@@ -20,7 +20,7 @@ from deploy.local.services import Addresses
 from deploy.local.state import LastStop, State
 from deploy.local.supervisor import Say, Service, Supervisor
 from deploy.local.topology import Topology
-from media import schema
+from media.schema import apply as schema
 
 PROBE_DEADLINE = aiohttp.ClientTimeout(total=5)
 READY_STATUS = 200

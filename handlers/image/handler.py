@@ -9,7 +9,7 @@ from handlers.image.renderer import ImageRenderer, RenderedFile, RenderedImage
 from handlers.scratch import scratch_folder
 from media.asset import Asset, Rendition, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, Facts, Note
-from media.object_storage import ObjectStorage
+from media.aws.s3 import ObjectStorage
 from media.source_check import bound_source, raise_changed
 from media.telemetry import Metrics
 

@@ -25,8 +25,8 @@ from media.asset import (
     output_prefix,
 )
 from media.asset_store.stages import Claim, Commit, Facts, Note
+from media.aws.s3 import ObjectStorage, ServedAs
 from media.errors import Code, RejectedError, RetryableError
-from media.object_storage import ObjectStorage, ServedAs
 from media.outbox import Effect, EffectKind
 from media.source_check import bound_source, require_bound_version
 from media.stage_requests import request

@@ -11,7 +11,7 @@ from handlers.transcode.planning.plan import Plan
 from handlers.transcode.probing.prober import Prober
 from media.asset import Asset
 from media.asset_store.stages import Claim, Commit, Fence, FencedRecorder
-from media.object_storage import ObjectStorage
+from media.aws.s3 import ObjectStorage
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Self
 
 import structlog
 
+from media.aws.sqs import BATCH, MessageQueue
 from media.dead_letters.dead_letter import DeadLetter, Selection
 from media.errors import UnavailableError
-from media.message_queue import BATCH, MessageQueue
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
 
-from media.message_queue import Received
+from media.aws.sqs import Received
 
 MOVED_BY_SQS = "max_receives"
 """The error code of a message that SQS moved itself: it was received too often, and nobody recorded a reason."""

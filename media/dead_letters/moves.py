@@ -8,10 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from media.aws.sqs import BATCH, MessageQueue, Move
 from media.dead_letters.browser import HOLD, Browser
 from media.dead_letters.dead_letter import DeadLetter, Selection
 from media.errors import UnavailableError
-from media.message_queue import BATCH, MessageQueue, Move
 
 POLL_INTERVAL = 1.0
 """Seconds between two looks at a move task of SQS."""

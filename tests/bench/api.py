@@ -24,10 +24,10 @@ import jwt
 
 from deploy.local import postgres as postgres_part
 from deploy.local.ports import free_port
-from media import schema
 from media.asset import AssetType, Delivery, Rendition
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
+from media.schema import apply as schema
 from media.settings import QUEUES
 from tests.bench import api_streams
 from tests.bench.api_load import Load, get, load, post

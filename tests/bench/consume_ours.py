@@ -17,8 +17,8 @@ from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import Lane, Limits, Route
 from media.asset import Stage, asset_id_of_key
 from media.asset_store.stages import Fence
-from media.aws import Clients
-from media.message_queue import MessageQueue
+from media.aws.clients import Clients
+from media.aws.sqs import MessageQueue
 from media.settings import load
 from media.telemetry import Metrics, configure_logging, watch_loop
 

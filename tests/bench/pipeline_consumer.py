@@ -13,7 +13,7 @@ from typing import Any
 from aiobotocore.session import AioSession
 
 from consumer.__main__ import main
-from media import aws
+from media.aws import clients as aws
 
 CALLS: Counter[str] = Counter()
 

@@ -24,8 +24,8 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
     from handlers.scan.clamd.instream import Address  # noqa: PLC0415
     from handlers.scan.clamd.pool import Scanners  # noqa: PLC0415
     from handlers.scan.stream_inspector import Witness  # noqa: PLC0415
-    from media.aws import Clients  # noqa: PLC0415
-    from media.object_storage import ObjectStorage  # noqa: PLC0415
+    from media.aws.clients import Clients  # noqa: PLC0415
+    from media.aws.s3 import ObjectStorage  # noqa: PLC0415
     from media.settings import Settings  # noqa: PLC0415
 
     urls = {

@@ -12,8 +12,8 @@ from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
 from media.asset_store.database import Database
 from media.asset_store.stages import Fence, Note, StageStore
-from media.object_storage import CHUNK, ObjectStorage, StoredFile
-from media.object_transfer import ObjectTransfer
+from media.aws.s3 import CHUNK, ObjectStorage, StoredFile
+from media.aws.s3_transfer import ObjectTransfer
 
 
 class DiskStorage(ObjectStorage):

@@ -12,9 +12,9 @@ import pytest
 from testcontainers.core.container import DockerContainer
 
 from deploy.local import ports
-from media.aws import Clients
-from media.message_queue import MessageQueues
-from media.object_storage import ObjectStorage
+from media.aws.clients import Clients
+from media.aws.s3 import ObjectStorage
+from media.aws.sqs import MessageQueues
 from media.settings import Settings, load
 from tests.conftest import Database, EmulatedAws
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from media.message_queue import BATCH, Depth, Failed, MessageQueue, Received
+from media.aws.sqs import BATCH, Depth, Failed, MessageQueue, Received
 
 
 @dataclass(slots=True)

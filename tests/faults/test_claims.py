@@ -21,8 +21,8 @@ from media.asset import Delivery as Audience
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect
 from media.asset_store.stages import Claim, Commit, StageStore
+from media.aws.sqs import Received
 from media.errors import Code, Dependency, RetryableError, UnavailableError
-from media.message_queue import Received
 from media.outbox import EffectKind, Outbox, OutboxRow
 from media.stage_endings import EndingRules
 from media.telemetry import Metrics

@@ -20,9 +20,9 @@ from media.asset_store.database import Database, connect
 from media.asset_store.leftovers import Leftovers
 from media.asset_store.stages import StageStore
 from media.asset_store.upkeep import Upkeep
+from media.aws.s3 import ObjectStorage
+from media.aws.sqs import MessageQueues
 from media.errors import Dependency, UnavailableError
-from media.message_queue import MessageQueues
-from media.object_storage import ObjectStorage
 from media.outbox import EffectKind, Outbox
 from media.settings import QUEUES
 from media.stage_endings import EndingRules

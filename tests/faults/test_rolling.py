@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from media import schema
+from media.schema import apply as schema
 from tests.faults.balancer import Balancer, Clients, balancing, clients_of
 from tests.faults.site import Daemon, Site
 from tests.faults.uploads import Kind, all_ended, assert_all_well, mixed

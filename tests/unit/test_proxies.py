@@ -7,10 +7,10 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.transcode.probing.ffprobe import Ffprobe
-from media.aws import Clients
+from media.aws.clients import Clients
 from media.proxies import proxy_for
 from tests.fakes.http_proxy import forward_proxy
-from tests.unit.test_settings import complete
+from tests.unit.media.test_settings import complete
 
 
 @pytest.fixture

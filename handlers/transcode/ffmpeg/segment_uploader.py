@@ -6,8 +6,8 @@ from pathlib import Path
 
 from handlers.transcode.ffmpeg import transport_stream
 from handlers.transcode.packaging.outputs import SEGMENT_TYPE
+from media.aws.s3_transfer import ObjectTransfer
 from media.errors import Code, RetryableError
-from media.object_transfer import ObjectTransfer
 
 PARALLEL = 4
 """Uploads under way at once; each holds one segment in memory, some 6 MB at 1080p."""

@@ -14,9 +14,9 @@ import structlog
 from aiohttp import web
 
 from media.asset import ObjectVersion
+from media.aws.s3 import ChangedObjectError, MissingObjectError
+from media.aws.s3_transfer import ObjectTransfer
 from media.errors import Code, RejectedError, RetryableError, UnavailableError
-from media.object_storage import ChangedObjectError, MissingObjectError
-from media.object_transfer import ObjectTransfer
 
 log = structlog.get_logger(__name__)
 

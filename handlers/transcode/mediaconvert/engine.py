@@ -8,10 +8,10 @@ from handlers.transcode.planning.plan import Plan
 from handlers.transcode.planning.submission import EngineName, Intent, facts_of
 from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
+from media.aws.mediaconvert import Job, Transcoder
+from media.aws.s3 import ObjectStorage
 from media.errors import Code, RetryableError
-from media.object_storage import ObjectStorage
 from media.source_check import require_bound_is_current
-from media.transcoding import Job, Transcoder
 
 SAME_TOKEN = 50.0
 """Seconds during which the same token yields the same job; MediaConvert promises a minute."""

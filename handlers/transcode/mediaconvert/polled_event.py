@@ -2,7 +2,7 @@
 
 from handlers.transcode.mediaconvert.events import TranscodeEvent, parse_event
 from media.asset import Asset
-from media.transcoding import Job
+from media.aws.mediaconvert import Job
 
 _STATUS = {"SUBMITTED": "PROGRESSING", "PROGRESSING": "STATUS_UPDATE"}
 

@@ -29,9 +29,9 @@ from handlers.transcode.planning.reported_output import OutputGroupDetail
 from handlers.transcode.probing.languages import name_of
 from media.asset import Rendition, report_key
 from media.asset_store.stages import Note
+from media.aws.s3 import ObjectStorage, StoredFile
+from media.aws.s3_transfer import ObjectTransfer
 from media.errors import Code, RetryableError
-from media.object_storage import ObjectStorage, StoredFile
-from media.object_transfer import ObjectTransfer
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)

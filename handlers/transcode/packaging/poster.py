@@ -13,8 +13,8 @@ import structlog
 
 from handlers.sandbox import ChildStartError, SandboxError, run_limited
 from media.asset import ObjectVersion
+from media.aws.s3 import MissingObjectError, ObjectStorage, StoredFile
 from media.errors import Code, RetryableError
-from media.object_storage import MissingObjectError, ObjectStorage, StoredFile
 
 log = structlog.get_logger(__name__)
 

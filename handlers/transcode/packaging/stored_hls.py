@@ -5,8 +5,8 @@ from urllib.parse import unquote, urlsplit
 
 from handlers.transcode.hls_check.source import SourceError
 from media.asset import ObjectVersion
-from media.object_storage import MissingObjectError, ObjectStorage, StoredFile
-from media.object_transfer import ObjectTransfer
+from media.aws.s3 import MissingObjectError, ObjectStorage, StoredFile
+from media.aws.s3_transfer import ObjectTransfer
 
 PLAYLIST_LIMIT = 8 * 1024 * 1024
 """Bytes. The I-frame playlist of 8 h names 14,400 pictures, in some 1.5 MB."""

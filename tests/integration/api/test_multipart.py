@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from media.asset import ObjectVersion
-from media.part_uploads import PartUpload
+from media.aws.s3_multipart import PartUpload
 from tests.integration.api.conftest import MEDIA, Door
 
 MIB = 1024 * 1024

@@ -10,9 +10,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from deploy.local.emulator import REGION
-from media.aws import Clients
-from media.message_queue import MessageQueues
-from media.object_storage import ObjectStorage
+from media.aws.clients import Clients
+from media.aws.s3 import ObjectStorage
+from media.aws.sqs import MessageQueues
 from media.settings import QUEUES, Settings, load
 from tests.conftest import EmulatedAws
 

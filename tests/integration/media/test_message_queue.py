@@ -4,9 +4,9 @@ from uuid import uuid4
 
 import pytest
 
+from media.aws.sqs import CUT_BODY, SHORT_REASON, MessageQueue, MessageQueues, Received
 from media.contracts import ImageRequested
 from media.errors import UnavailableError
-from media.message_queue import CUT_BODY, SHORT_REASON, MessageQueue, MessageQueues, Received
 from media.outbox import Effect, OutboxRow
 from media.telemetry import Metrics
 from tests.integration.media.conftest import Cloud

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from media.asset import ObjectVersion
-from media.aws import Clients
+from media.aws.clients import Clients
+from media.aws.s3 import CHUNK, MissingObjectError, ObjectStorage
 from media.errors import RetryableError, UnavailableError
-from media.object_storage import CHUNK, MissingObjectError, ObjectStorage
 from tests.integration.media.conftest import Cloud, settings_for
 
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from media.aws import Clients
-from media.message_queue import Depth, MessageQueue, Received
+from media.aws.clients import Clients
+from media.aws.sqs import Depth, MessageQueue, Received
 from tests.conftest import EmulatedAws
 from tests.fakes.memory_queue import MemoryQueue
 from tests.integration.media.conftest import settings_for

@@ -18,8 +18,8 @@ from aiobotocore.session import get_session
 
 from consumer.cli.__main__ import cli
 from consumer.cli.command import parse
-from media.aws import Clients
-from media.message_queue import MessageQueues
+from media.aws.clients import Clients
+from media.aws.sqs import MessageQueues
 from media.settings import QUEUES, Settings, load
 from tests.conftest import Database, EmulatedAws
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from media.aws import Clients
+from media.aws.clients import Clients
 
 NAMES = ("Bucket", "Key", "VersionId", "QueueUrl", "CopySource", "Tagging", "Role", "SourceArn", "DestinationArn")
 

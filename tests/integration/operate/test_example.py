@@ -13,7 +13,7 @@ import pytest
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import Lane, Limits
-from media.message_queue import MessageQueue
+from media.aws.sqs import MessageQueue
 from media.telemetry import Metrics
 from tests.integration.operate.conftest import Desk
 

@@ -36,15 +36,15 @@ __all__ = ["clip"]  # a fixture of the acceptance tests
 
 SELDOM = {
     # What only an accident or a very large file leads to, and the call in the adapter that does it.
-    "s3:AbortMultipartUpload": ("media/object_storage.py", ".abort_multipart_upload("),
-    "mediaconvert:CancelJob": ("media/transcoding.py", ".cancel_job("),
-    "mediaconvert:SearchJobs": ("media/transcoding.py", ".search_jobs("),
-    "mediaconvert:ListJobs": ("media/transcoding.py", ".list_jobs("),
-    "mediaconvert:GetJob": ("media/transcoding.py", ".get_job("),
-    "sqs:ChangeMessageVisibility": ("media/message_queue.py", ".change_message_visibility_batch("),
+    "s3:AbortMultipartUpload": ("media/aws/s3.py", ".abort_multipart_upload("),
+    "mediaconvert:CancelJob": ("media/aws/mediaconvert.py", ".cancel_job("),
+    "mediaconvert:SearchJobs": ("media/aws/mediaconvert.py", ".search_jobs("),
+    "mediaconvert:ListJobs": ("media/aws/mediaconvert.py", ".list_jobs("),
+    "mediaconvert:GetJob": ("media/aws/mediaconvert.py", ".get_job("),
+    "sqs:ChangeMessageVisibility": ("media/aws/sqs.py", ".change_message_visibility_batch("),
     # What no emulator has: SQS's own moves once one has begun, and the agent of ECS.
-    "sqs:ListMessageMoveTasks": ("media/message_queue.py", ".list_message_move_tasks("),
-    "sqs:CancelMessageMoveTask": ("media/message_queue.py", ".cancel_message_move_task("),
+    "sqs:ListMessageMoveTasks": ("media/aws/sqs.py", ".list_message_move_tasks("),
+    "sqs:CancelMessageMoveTask": ("media/aws/sqs.py", ".cancel_message_move_task("),
     "ecs:UpdateTaskProtection": ("consumer/ecs_protection.py", "/task-protection/v1/state"),
 }
 SELDOM_ON = {

@@ -12,10 +12,10 @@ from aiohttp import web
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from media.aws import Clients
+from media.aws.clients import Clients
+from media.aws.sqs import MessageQueues, Move
 from media.dead_letters.moves import Pace, move_by_sqs
 from media.errors import UnavailableError
-from media.message_queue import MessageQueues, Move
 from tests.integration.operate.conftest import Desk
 
 

@@ -194,6 +194,6 @@ def test_a_consumer_that_transcodes_may_ask_to_be_spared_and_give_up_its_films()
 
 
 def test_the_schema_s_container_asks_nothing_of_aws() -> None:
-    loaded = "import sys, media.schema; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = "import sys, media.schema.apply; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     ended = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True, timeout=60)
     assert not {"boto3", "botocore", "aiobotocore", "aiohttp"} & set(ended.stdout.split())

@@ -14,11 +14,12 @@ import pytest
 
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
-from media import schema
 from media.asset import AssetType, Delivery, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
-from media.schema import SchemaError
+from media.schema import __main__ as schema_main
+from media.schema import apply as schema
+from media.schema.apply import SchemaError
 
 RELEASED = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
 
@@ -129,7 +130,7 @@ async def test_who_waits_for_another_that_applies_is_told(
     monkeypatch.setenv("MEDIA_DATABASE_URL", empty)
     async with connected(empty) as holder:
         await holder.execute("SELECT pg_advisory_lock($1)", 0x0D0CF119)
-        assert await asyncio.to_thread(schema.main, ["apply"]) == 1
+        assert await asyncio.to_thread(schema_main.main, ["apply"]) == 1
     assert "another process has been applying a schema" in capsys.readouterr().err
 
 
@@ -173,7 +174,7 @@ def test_a_wrong_address_is_told_without_a_word_of_it(
     dsn: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MEDIA_DATABASE_URL", dsn)
-    assert schema.main([command]) == 2
+    assert schema_main.main([command]) == 2
     said = capsys.readouterr().err
     assert "MEDIA_DATABASE_URL: must b" in said
     assert "s3cr" not in said

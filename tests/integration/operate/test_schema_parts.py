@@ -9,9 +9,10 @@ import pytest
 
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
-from media import schema
-from media.schema import OlderSchemaError, SchemaError
-from media.schema_parts import expected, held, missing
+from media.schema import __main__ as schema_main
+from media.schema import apply as schema
+from media.schema.apply import OlderSchemaError, SchemaError
+from media.schema.parts import expected, held, missing
 from tests.conftest import TEMPLATE
 
 
@@ -34,7 +35,7 @@ async def database(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record
 async def test_the_list_beside_the_schema_says_what_it_makes(
     database: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
-    assert await held(database) == expected(), "python -m media.schema list > media/schema.parts"
+    assert await held(database) == expected(), "python -m media.schema list > media/schema/schema.parts"
 
 
 [NOTIFY] = [part for part in expected() if part.startswith("function notify_asset ")]
@@ -120,7 +121,7 @@ async def test_list_writes_what_is_there(
     dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MEDIA_DATABASE_URL", dsn)
-    assert await asyncio.to_thread(schema.main, ["list"]) == 0
+    assert await asyncio.to_thread(schema_main.main, ["list"]) == 0
     assert capsys.readouterr().out.splitlines() == expected()
 
 

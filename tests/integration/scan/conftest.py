@@ -17,8 +17,8 @@ from handlers.scan.clamd.pool import Scanners
 from handlers.scan.handler import ScanHandler, ScanPolicy
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, ObjectVersion, Stage, Status
 from media.asset_store.stages import Claim, Commit
-from media.aws import Clients
-from media.object_storage import ObjectStorage
+from media.aws.clients import Clients
+from media.aws.s3 import ObjectStorage
 from media.settings import Settings, load
 from media.telemetry import Metrics
 from tests.conftest import EmulatedAws

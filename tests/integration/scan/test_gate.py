@@ -10,9 +10,9 @@ import pytest
 from handlers.scan.clamd.instream import Address
 from media.asset import AssetType, StageState, Status
 from media.asset_store.stages import Commit
-from media.aws import Clients
+from media.aws.clients import Clients
+from media.aws.s3 import ObjectStorage
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError
-from media.object_storage import ObjectStorage
 from media.outbox import EffectKind
 from tests.conftest import EmulatedAws, Scanner
 from tests.integration.scan.conftest import Gate, corpus, settings_for

@@ -7,14 +7,14 @@ from uuid import uuid4
 import pytest
 
 from consumer.stages.outbox_effects import Effects
-from media import object_storage
 from media.asset import DEFAULT_DELIVERY, AssetType, ObjectVersion
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
+from media.aws import s3
+from media.aws.mediaconvert import Transcoder
+from media.aws.sqs import MessageQueues
 from media.errors import RetryableError
-from media.message_queue import MessageQueues
 from media.outbox import Effect, EffectKind, OutboxRow
-from media.transcoding import Transcoder
 from tests.conftest import Database, EmulatedAws
 from tests.integration.scan.conftest import Gate
 
@@ -65,7 +65,7 @@ def source_of(row: OutboxRow) -> ObjectVersion:
 async def test_moved_once_whatever_the_size(
     part: int, gate: Gate, emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_storage, "COPY_PART", part)
+    monkeypatch.setattr(s3, "COPY_PART", part)
     async with connect(postgres.dsn, application="tests") as database:
         moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
         row = await moving.row()
@@ -81,10 +81,10 @@ async def test_moved_once_whatever_the_size(
 async def test_nothing_is_removed_unless_its_copy_is_the_same(
     gate: Gate, emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def damaged(self: object_storage.ObjectStorage, _source: ObjectVersion, bucket: str, key: str) -> None:
+    async def damaged(self: s3.ObjectStorage, _source: ObjectVersion, bucket: str, key: str) -> None:
         await self.write(bucket, key, CONTENT[:-1] + b"x", "application/octet-stream")
 
-    monkeypatch.setattr(object_storage.ObjectStorage, "copy", damaged)
+    monkeypatch.setattr(s3.ObjectStorage, "copy", damaged)
     async with connect(postgres.dsn, application="tests") as database:
         moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
         row = await moving.row()

@@ -15,7 +15,7 @@ from deploy.local import clamav
 from deploy.local import postgres as postgres_part
 from deploy.local.child import PartError
 from deploy.local.clamav import EICAR
-from media import schema
+from media.schema import apply as schema
 from tests.conftest import Database, Scanner
 
 

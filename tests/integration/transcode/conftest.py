@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from media.asset_store.database import connect
-from media.aws import Clients
+from media.aws.clients import Clients
 from tests.conftest import Database, EmulatedAws
 from tests.integration.media.conftest import settings_for
 from tests.integration.transcode.studio import Studio, new_studio

@@ -36,12 +36,12 @@ from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, StageS
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import Database
 from media.asset_store.stages import Claim, Commit, StageRow, StageStore
-from media.object_storage import ObjectStorage
-from media.object_transfer import ObjectTransfer
+from media.aws.mediaconvert import Transcoder
+from media.aws.s3 import ObjectStorage
+from media.aws.s3_transfer import ObjectTransfer
 from media.outbox import Outbox, OutboxRow
 from media.stage_endings import EndingRules
 from media.telemetry import Metrics
-from media.transcoding import Transcoder
 
 LEASE = 600.0
 OWNER = "dr-strange"

@@ -18,10 +18,10 @@ from handlers.transcode.mediaconvert.polled_event import event_of_job
 from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, StageState, Status
 from media.asset_store.stages import Commit
-from media.aws import Clients
+from media.aws.clients import Clients
+from media.aws.mediaconvert import Job, Transcoder
+from media.aws.s3 import ObjectStorage
 from media.errors import Code, Dependency, RetryableError, UnavailableError
-from media.object_storage import ObjectStorage
-from media.transcoding import Job, Transcoder
 from tests.conftest import EmulatedAws
 from tests.fakes.mediaconvert import FakeMediaConvert, fake_mediaconvert
 from tests.integration.media.conftest import settings_for

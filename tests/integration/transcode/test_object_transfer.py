@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from media import object_transfer
 from media.asset import ObjectVersion
+from media.aws import s3_transfer
 from tests.integration.transcode.studio import Studio
 
 MIB = 1024 * 1024
@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 async def test_a_file_of_any_size_arrives(
     studio: Studio, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_transfer, "PART", 5 * MIB)
+    monkeypatch.setattr(s3_transfer, "PART", 5 * MIB)
     data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     (tmp_path / "file").write_bytes(data)
     await studio.completion.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
@@ -31,8 +31,8 @@ async def test_an_upload_that_fails_leaves_no_parts(
     def fail(_path: Path, _index: int) -> bytes:
         raise OSError("the disk does not answer")
 
-    monkeypatch.setattr(object_transfer, "PART", 5 * MIB)
-    monkeypatch.setattr(object_transfer, "_read_part", fail)
+    monkeypatch.setattr(s3_transfer, "PART", 5 * MIB)
+    monkeypatch.setattr(s3_transfer, "_read_part", fail)
     (tmp_path / "file").write_bytes(bytes(6 * MIB))
     with pytest.raises(OSError, match="the disk"):
         await studio.completion.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from api.auth import Caller, Role
 from api.delivery import LIFETIMES, Links, default_rendition, may_ask_for
 from media.asset import Asset, AssetType, Delivery, Rendition, Status, attachment
-from media.signing import CloudFront, Credentials, bucket_address
+from media.aws.signed_urls import CloudFront, Credentials, bucket_address
 
 NOW = datetime(2026, 5, 24, 10, 11, 12, tzinfo=UTC)
 PEM = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

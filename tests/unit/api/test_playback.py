@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.playback import ENTRY_LIMIT, PlaybackTokens, PlaylistError, playlist_key, rewrite
-from media.signing import Credentials, S3Presigner, bucket_address
+from media.aws.signed_urls import Credentials, S3Presigner, bucket_address
 
 TOKENS = PlaybackTokens("a secret of the tests that has 32 bytes or more")
 END = datetime(2030, 1, 1, tzinfo=UTC)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from deploy import images
-from media.schema import SCHEMA
-from media.schema_parts import PARTS
+from media.schema.apply import SCHEMA
+from media.schema.parts import PARTS
 
 DIGEST = "sha256:" + "ab" * 32
 DOCKER = """#!/bin/sh

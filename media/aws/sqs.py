@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 from botocore.exceptions import ClientError
 
-from media.errors import UnavailableError
-from media.message_answers import (
+from media.aws.sqs_errors import (
     Depth,
     Failed,
     Move,
@@ -22,6 +21,7 @@ from media.message_answers import (
     received_of,
     sqs_calls,
 )
+from media.errors import UnavailableError
 from media.telemetry import Metrics
 
 if TYPE_CHECKING:

@@ -8,18 +8,15 @@ code can work with. `list` says what the database holds.
 import asyncio
 import hashlib
 import json
-import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
-from media.schema_parts import expected, held, missing
-from media.setting_rules import postgres_dsn
+from media.schema.parts import expected, held, missing
 
-SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
+SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
 VERSION = 4
 """The version that this code reads and writes; schema.sql records it."""
 _LOCK = 0x0D0CF119
@@ -30,7 +27,6 @@ ATTEMPTS = 60
 """Tries before somebody must see who holds the tables."""
 PAUSE = 0.5
 """Seconds between two tries, in which readers and writers pass."""
-
 
 LOCK_WAIT = 60.0
 """Seconds to wait for another process that applies a schema; as long as its own tries may take."""
@@ -159,7 +155,7 @@ async def _read(dsn: str) -> tuple[Recorded | None, list[str]]:
 
 
 async def show(dsn: str) -> None:
-    """Write what the database holds to standard output, in the form of media/schema.parts. Raises as `check` does."""
+    """Write what the database holds to standard output, in the form of `schema.parts`. Raises as `check` does."""
     _, parts = await _read(dsn)
     sys.stdout.write("".join(f"{part}\n" for part in parts))
 
@@ -174,45 +170,3 @@ async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> Recorde
         return None
     row = json.loads(text)
     return Recorded(row["version"], row.get("oldest_code", 1), row.get("digest"))
-
-
-COMMANDS: Mapping[str, Callable[[str], Awaitable[bool | None]]] = {
-    "apply": apply,
-    "check": check,
-    "ensure": ensure,
-    "list": show,
-}
-
-
-def main(arguments: list[str]) -> int:
-    """Exit status 0 done, 1 the schema is another one or the database away, 2 wrong usage, 130 interrupted."""
-    dsn = os.environ.get("MEDIA_DATABASE_URL", "")
-    if len(arguments) != 1 or arguments[0] not in COMMANDS or not dsn:
-        sys.stderr.write(f"usage: MEDIA_DATABASE_URL=postgresql://… python -m media.schema {'|'.join(COMMANDS)}\n")
-        return 2
-    try:
-        address = postgres_dsn(dsn)
-    except ValueError as error:
-        sys.stderr.write(f"MEDIA_DATABASE_URL: {error}\n")
-        return 2
-    try:
-        return asyncio.run(_carried_out(COMMANDS[arguments[0]], address))
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: a schema is applied as a whole or not at all; check tells which\n")
-        return 130
-
-
-async def _carried_out(command: Callable[[str], Awaitable[bool | None]], dsn: str) -> int:
-    try:
-        await command(dsn)
-    except TimeoutError:
-        sys.stderr.write("the database did not answer in time\n")
-        return 1
-    except (SchemaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

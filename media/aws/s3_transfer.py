@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from media.asset import ObjectVersion
-from media.object_answers import SLOW, s3_calls
-from media.object_storage import pieces_of
+from media.aws.s3 import pieces_of
+from media.aws.s3_errors import SLOW, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from handlers.own_folder import own_folder
+from handlers.process_tempdir import own_folder
 
 PREFIX = "media-consumer-"
 _OWNER = """
 import subprocess, sys
 from pathlib import Path
-from handlers.own_folder import own_folder
+from handlers.process_tempdir import own_folder
 with own_folder(sys.argv[1], Path(sys.argv[2])) as folder:
     (folder / "image-1").mkdir()
     (folder / "image-1/source").write_bytes(b"an original")

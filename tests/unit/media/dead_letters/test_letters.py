@@ -5,9 +5,9 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
+from media.aws.sqs import SHORT_REASON, DeadLetterQueue, Received
 from media.dead_letters.dead_letter import MOVED_BY_SQS, DeadLetter
 from media.errors import UnavailableError
-from media.message_queue import SHORT_REASON, DeadLetterQueue, Received
 
 LIMIT = 100_000
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from media.object_answers import QUICK, SLOW, s3_calls
+from media.aws.s3_errors import QUICK, SLOW, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
+from media.aws.s3_errors import SLOW, ChangedObjectError, MissingObjectError, s3_calls
 from media.errors import Code, RetryableError
-from media.object_answers import SLOW, ChangedObjectError, MissingObjectError, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.signing import (
+from media.aws.signed_urls import (
     Bucket,
     CloudFront,
     Credentials,
@@ -31,7 +31,7 @@ from media.signing import (
     window,
 )
 
-CORPUS = Path(__file__).parents[2] / "../shared/corpus/signing"
+CORPUS = Path(__file__).parents[4] / "../shared/corpus/signing"
 FROM_URL = str.maketrans("-_~", "+=/")
 """CloudFront's characters into those of Base64."""
 NOW = datetime(2026, 5, 24, 10, 11, 12, tzinfo=UTC)

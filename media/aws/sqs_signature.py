@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from botocore.auth import AUTH_TYPE_MAPS, SigV4Auth
 from botocore.credentials import Credentials
 
-from media.signing import host_header, signing_key, string_to_sign
+from media.aws.signed_urls import host_header, signing_key, string_to_sign
 
 VERSION = "v4-lean"
 """The name under which botocore's clients ask for it, as `signature_version`."""

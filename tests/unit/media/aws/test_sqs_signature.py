@@ -5,7 +5,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from media.request_signature import LeanSigV4Auth
+from media.aws.sqs_signature import LeanSigV4Auth
 
 BODY = b'{"QueueUrl": "https://sqs.eu-west-1.amazonaws.com/123456789012/uploads"}'
 

@@ -1,8 +1,8 @@
 """What a database holds of ours, a line for each table, column, constraint, index, trigger and function.
 
-`schema.parts` says so of a database that schema.sql made (`python -m media.schema list > media/schema.parts`): names
-and types, no expressions, which each version of Postgres spells in its own way. A function's body is kept as it was
-written: by its MD5.
+`schema.parts` says so of a database that schema.sql made (`python -m media.schema list >
+media/schema/schema.parts`): names and types, no expressions, which each version of Postgres spells in its own way.
+A function's body is kept as it was written: by its MD5.
 """
 
 from collections.abc import Iterable

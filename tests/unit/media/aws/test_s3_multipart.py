@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.part_uploads import MIB, MOST_PARTS, SMALLEST_PART, part_size, size_of_part
+from media.aws.s3_multipart import MIB, MOST_PARTS, SMALLEST_PART, part_size, size_of_part
 from media.settings import GIB
 
 

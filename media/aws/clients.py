@@ -11,11 +11,11 @@ from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
-from media import request_signature
+from media.aws import sqs_signature
+from media.aws.signed_urls import Credentials
 from media.errors import Dependency, UnavailableError
 from media.proxies import is_local
 from media.settings import Settings
-from media.signing import Credentials
 
 POOL = 64
 """Connections per client. Ten long polls on ten connections would starve every other call."""
@@ -84,9 +84,9 @@ class Clients:
     async def sqs(self) -> Any:
         """One attempt per call: the poller and the settler retry by themselves and know what for."""
         longest = float(self._settings.receive_wait) + 8.0
-        request_signature.register()
+        sqs_signature.register()
         settings = config(self._settings, read_timeout=longest, attempts=1, validate=False).merge(
-            AioConfig(signature_version=request_signature.VERSION)
+            AioConfig(signature_version=sqs_signature.VERSION)
         )
         return await self._client("sqs", self._settings.aws_endpoint_url, settings)
 

@@ -1,0 +1,1 @@
+"""The adapters to AWS: nothing else calls it."""
