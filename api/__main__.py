@@ -10,11 +10,11 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from api.access_log import ACCESS_LOG, JsonLines
 from api.app import check, running
-from api.connections import Bounds, Runner, most_connections
-from api.draining import drain
-from api.log_stream import BatchedLines
+from api.server.access_log import ACCESS_LOG, JsonLines
+from api.server.connection_limits import Bounds, Runner, most_connections
+from api.server.draining import drain
+from api.server.log_stream import BatchedLines
 from api.service import SERVICE
 from media.errors import UnavailableError
 from media.listening import listen

@@ -10,24 +10,24 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from api.access_log import ACCESS_LOG, by_structlog
-from api.auth import Authenticator, Keys, SecretKey
-from api.callbacks import Callbacks
 from api.dead_letter_service import DeadLetterService
-from api.delivery import Links
-from api.draining import DRAINING, turn_away
-from api.events import Hub
-from api.jwks import JwksKeys
+from api.delivery_urls import Links
+from api.event_hub import Hub
+from api.hls_playback import PlaybackTokens
+from api.json_io import BODY_LIMIT
 from api.metrics import ApiMetrics
-from api.middlewares import cross_origin, headers_for, observe
-from api.playback import PlaybackTokens
-from api.rates import rate_limits
 from api.routes import add_routes
+from api.security.auth import Authenticator, Keys, SecretKey
+from api.security.callback_signature import Callbacks
+from api.security.jwks import JwksKeys
+from api.security.rate_limits import rate_limits
+from api.security.stream_tickets import Tickets
+from api.server.access_log import ACCESS_LOG, by_structlog
+from api.server.draining import DRAINING, turn_away
+from api.server.middlewares import cross_origin, headers_for, observe
 from api.service import SERVICE, Service
-from api.tickets import Tickets
 from api.views.docs import Docs
 from api.views.page import dev_token, page_of
-from api.wire import BODY_LIMIT
 from media.asset_store import database
 from media.asset_store.assets import AssetStore
 from media.asset_store.operations import Operations

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from api.problems import KINDS, ProblemCode
 from api.routes import ROUTES
 from api.routing import ALWAYS, Route
-from api.schemas import ProblemOut
+from api.schemas.assets import ProblemOut
 
 _REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")

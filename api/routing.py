@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.problems import ProblemCode
-from api.rates import Rate
+from api.security.rate_limits import Rate
 
 MEDIA = "/api/v1/media"
 INTERNAL = "/api/v1/internal/media"

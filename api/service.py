@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from api.auth import Authenticator, Caller
-from api.callbacks import Callbacks
 from api.dead_letter_service import DeadLetterService
-from api.delivery import Links
-from api.events import Hub
+from api.delivery_urls import Links
+from api.event_hub import Hub
+from api.hls_playback import PlaybackTokens
 from api.metrics import ApiMetrics
-from api.playback import PlaybackTokens
-from api.rates import ALLOWANCE, RATES, RateLimits
-from api.tickets import Tickets
+from api.security.auth import Authenticator, Caller
+from api.security.callback_signature import Callbacks
+from api.security.rate_limits import ALLOWANCE, RATES, RateLimits
+from api.security.stream_tickets import Tickets
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database
 from media.asset_store.operations import Operations

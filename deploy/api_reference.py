@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from api.auth import Caller, Role
-from api.delivery import LIFETIMES, may_ask_for
+from api.delivery_urls import LIFETIMES, may_ask_for
 from api.openapi import document
 from api.problems import KINDS, ProblemCode
-from api.rates import Rate
 from api.routes import ROUTES
 from api.routing import ALWAYS, AUTH, BODY, CALLBACK, Route
+from api.security.auth import Caller, Role
+from api.security.rate_limits import Rate
 from api.views.uploads import CONTENT_TYPES
 from media.asset import DEFAULT_DELIVERY, AssetType
 from media.settings import Settings, variable

@@ -8,11 +8,11 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from api.auth import Caller
+from api.json_io import answer_if_changed, read_query
 from api.problems import ProblemCode, ProblemError
-from api.schemas import AssetOut, Listing, ListingQuery, Timeline, TimelineEntryOut
+from api.schemas.assets import AssetOut, Listing, ListingQuery, Timeline, TimelineEntryOut
+from api.security.auth import Caller
 from api.service import Service, caller_of, service_of
-from api.wire import answer_if_changed, read_query
 from media.asset import Asset
 from media.aws.s3_multipart import PartUpload
 from media.errors import RetryableError, UnavailableError

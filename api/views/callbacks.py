@@ -3,11 +3,11 @@
 import structlog
 from aiohttp import web
 
-from api.callbacks import Signature
+from api.json_io import answer, parse_body, read_bytes
 from api.problems import ProblemCode, ProblemError
-from api.schemas import AcceptedOut, ImageCallback
+from api.schemas.assets import AcceptedOut, ImageCallback
+from api.security.callback_signature import Signature
 from api.service import Service, service_of
-from api.wire import answer, parse_body, read_bytes
 from media.asset import Asset, Stage, Status
 from media.contracts import TranscodeProgress
 from media.errors import RetryableError, UnavailableError

@@ -10,8 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from api import openapi
+from api.json_io import unless_known
 from api.problems import KINDS
-from api.wire import unless_known
 
 _STYLE = """
 :root{color-scheme:light dark;--page:#f5f8f8;--surface:#fff;--ink:#13262b;--line:#dbe4e5;--accent:#0b7570}

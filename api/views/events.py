@@ -11,14 +11,14 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from api.auth import Caller
-from api.connections import connection_of
-from api.events import Subscription
+from api.event_hub import Subscription
+from api.json_io import answer, read_query
 from api.problems import ProblemCode, ProblemError
-from api.schemas import AssetOut, EventsQuery, TicketOut
+from api.schemas.assets import AssetOut, EventsQuery, TicketOut
+from api.security.auth import Caller
+from api.server.connection_limits import connection_of
 from api.service import Service, admitted, caller_of, service_of
 from api.views.assets import asset_id_of
-from api.wire import answer, read_query
 from media.asset import Asset
 from media.asset_store.assets import PAGE_LIMIT
 from media.errors import UnavailableError

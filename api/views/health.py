@@ -5,11 +5,11 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.draining import DRAINING
+from api.json_io import answer
 from api.problems import ProblemCode, ProblemError
-from api.schemas import HealthOut
+from api.schemas.assets import HealthOut
+from api.server.draining import DRAINING
 from api.service import service_of
-from api.wire import answer
 
 READY_DEADLINE = 2.0
 """Seconds for Postgres, and for the identity service: together below the usual deadline of a balancer's check."""

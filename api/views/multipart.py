@@ -3,8 +3,11 @@
 import structlog
 from aiohttp import web
 
-from api.delivery import UPLOAD_LIFETIME
-from api.part_schemas import (
+from api.delivery_urls import UPLOAD_LIFETIME
+from api.json_io import answer, answer_if_changed, read_body
+from api.problems import ProblemCode, ProblemError
+from api.schemas.assets import AssetOut
+from api.schemas.multipart import (
     CompleteRequest,
     MultipartOut,
     MultipartRequest,
@@ -13,12 +16,9 @@ from api.part_schemas import (
     PartsRequest,
     StoredPartOut,
 )
-from api.problems import ProblemCode, ProblemError
-from api.schemas import AssetOut
 from api.service import Service, caller_of, service_of
 from api.views.assets import asset_id_of, remove
 from api.views.uploads import bound, created, new_asset
-from api.wire import answer, answer_if_changed, read_body
 from media.asset import Status
 from media.asset_store.part_uploads import Begun
 from media.aws.s3_multipart import (

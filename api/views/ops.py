@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from api.auth import Role
 from api.dead_letter_service import QueueState
-from api.ops_schemas import (
+from api.json_io import answer, read_body
+from api.problems import ProblemCode, ProblemError
+from api.schemas.ops import (
     ConsumerOut,
     DeadLettersOut,
     OpsSummary,
@@ -18,9 +19,8 @@ from api.ops_schemas import (
     StuckOut,
     UnfinishedOut,
 )
-from api.problems import ProblemCode, ProblemError
+from api.security.auth import Role
 from api.service import caller_of, service_of
-from api.wire import answer, read_body
 from media.dead_letters.dead_letter import Reason, Selection
 
 log = structlog.get_logger(__name__)

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from api.json_io import answer
 from api.problems import ProblemCode, ProblemError
-from api.schemas import PageTokenOut
+from api.schemas.assets import PageTokenOut
 from api.service import Service, service_of
-from api.wire import answer
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,200}")

@@ -4,12 +4,12 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
+from api.json_io import answer_if_changed
 from api.problems import ProblemCode, ProblemError
-from api.schemas import ReportOut
+from api.schemas.assets import ReportOut
 from api.service import caller_of, service_of
 from api.views.assets import asset_for
 from api.views.urls import require_ready
-from api.wire import answer_if_changed
 from media.asset import ObjectVersion, report_key
 from media.aws.s3 import MissingObjectError
 

@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 import structlog
 from aiohttp import web
 
-from api.auth import Caller
-from api.delivery import UPLOAD_LIFETIME, may_ask_for
-from api.middlewares import REQUEST_ID
+from api.delivery_urls import UPLOAD_LIFETIME, may_ask_for
+from api.json_io import answer, read_body
 from api.problems import ProblemCode, ProblemError
-from api.schemas import AssetOut, ConfirmRequest, UploadRequest, UploadSlot
+from api.schemas.assets import AssetOut, ConfirmRequest, UploadRequest, UploadSlot
+from api.security.auth import Caller
+from api.server.middlewares import REQUEST_ID
 from api.service import Service, caller_of, service_of
-from api.wire import answer, read_body
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Stage, Status, upload_key
 from media.asset_store.assets import Binding, NewAsset
 from media.errors import RetryableError, UnavailableError

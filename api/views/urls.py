@@ -8,13 +8,13 @@ from posixpath import dirname
 import structlog
 from aiohttp import web
 
-from api.delivery import Link, default_rendition
-from api.playback import PLAYLIST_LIMIT, PlaylistError, playlist_key, rewrite
+from api.delivery_urls import Link, default_rendition
+from api.hls_playback import PLAYLIST_LIMIT, PlaylistError, playlist_key, rewrite
+from api.json_io import answer_if_changed, read_query, takes_gzip
 from api.problems import ProblemCode, ProblemError
-from api.schemas import UrlOut, UrlQuery
+from api.schemas.assets import UrlOut, UrlQuery
 from api.service import Service, caller_of, service_of
 from api.views.assets import asset_for, asset_id_of
-from api.wire import answer_if_changed, read_query, takes_gzip
 from media.asset import Asset, ObjectVersion, Rendition, Status
 from media.aws.s3 import MissingObjectError
 

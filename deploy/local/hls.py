@@ -8,7 +8,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 
-from api.playback import with_addresses
+from api.hls_playback import with_addresses
 from deploy.local.api_client import CALL_DEADLINE, CHUNK, download
 
 PLAYLIST_LIMIT = 16 << 20

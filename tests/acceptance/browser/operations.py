@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 from playwright.async_api import Page
 
-from api.ops_schemas import ConsumerOut, DeadLettersOut, OpsSummary, QueueOut, StuckOut, UnfinishedOut
+from api.schemas.ops import ConsumerOut, DeadLettersOut, OpsSummary, QueueOut, StuckOut, UnfinishedOut
 
 SUMMARY = "**/api/v1/media/ops/summary"
 ENDLESS = "s3://a-bucket-whose-name-never-seems-to-end/" + "and-a-key-that-goes-on-" * 5

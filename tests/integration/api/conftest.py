@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from api.app import running
-from api.connections import Bounds, Runner
+from api.server.connection_limits import Bounds, Runner
 from api.service import SERVICE, Service
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.callbacks import TOLERANCE, sign
+from api.security.callback_signature import TOLERANCE, sign
 from tests.integration.api.conftest import Door
 
 SECRET = "another secret of the tests with 32 bytes or more"

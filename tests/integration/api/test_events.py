@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from api.auth import LEEWAY, SUBJECT_LIMIT, Caller, Role
-from api.events import STREAMS_OF_ONE
+from api.event_hub import STREAMS_OF_ONE
+from api.security.auth import LEEWAY, SUBJECT_LIMIT, Caller, Role
 from api.views.events import CATCH_UP_PAGES
 from media.asset_store.assets import PAGE_LIMIT
 from tests.integration.api.conftest import MEDIA, Door, bearer

@@ -20,7 +20,7 @@ from media.settings import variable
 from tests.conftest import Database, EmulatedAws
 from tests.fakes.http_proxy import forward_proxy
 from tests.integration.api.conftest import SECRET, settings_of
-from tests.unit.api.tokens import RSA_KEY, jwk_of
+from tests.unit.api.security.tokens import RSA_KEY, jwk_of
 
 DEADLINE = 20.0
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from api.auth import Caller, Role
 from api.metrics import ApiMetrics
 from api.problems import ProblemCode, ProblemError
-from api.rates import REDIS_DEADLINE, USERS_LIMIT, WINDOW, MemoryCounts, Rate, RateLimits, RedisCounts
+from api.security.auth import Caller, Role
+from api.security.rate_limits import REDIS_DEADLINE, USERS_LIMIT, WINDOW, MemoryCounts, Rate, RateLimits, RedisCounts
 from deploy.local.ports import free_port
 from tests.integration.api.conftest import MEDIA, Door, bearer
 

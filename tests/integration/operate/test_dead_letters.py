@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.ops_schemas import DeadLettersOut
+from api.schemas.ops import DeadLettersOut
 from consumer.cli.__main__ import main
 from media.asset import AssetType, Delivery, upload_key
 from media.asset_store.assets import AssetStore, NewAsset

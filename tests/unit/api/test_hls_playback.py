@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.playback import ENTRY_LIMIT, PlaybackTokens, PlaylistError, playlist_key, rewrite
+from api.hls_playback import ENTRY_LIMIT, PlaybackTokens, PlaylistError, playlist_key, rewrite
 from media.aws.signed_urls import Credentials, S3Presigner, bucket_address
 
 TOKENS = PlaybackTokens("a secret of the tests that has 32 bytes or more")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from api.auth import Caller, Role
+from api.security.auth import Caller, Role
 from media.asset import Asset, AssetType, Delivery, Rendition, attachment
 from media.aws.signed_urls import Bucket, CloudFront, Credentials, S3Presigner, Window, window
 

@@ -13,12 +13,23 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
 
-from api import jwks
-from api.auth import LEEWAY, Authenticator, Caller, Role, SecretKey, VerificationKey
 from api.problems import ProblemCode, ProblemError
-from tests.unit.api.tokens import EC_KEY, RSA_KEY, SECRET, OneKey, authenticator, b64, claims, forged, jwk_of, refusal
+from api.security import jwks
+from api.security.auth import LEEWAY, Authenticator, Caller, Role, SecretKey, VerificationKey
+from tests.unit.api.security.tokens import (
+    EC_KEY,
+    RSA_KEY,
+    SECRET,
+    OneKey,
+    authenticator,
+    b64,
+    claims,
+    forged,
+    jwk_of,
+    refusal,
+)
 
-CORPUS = Path(__file__).parents[3] / "../shared/corpus/jwt"
+CORPUS = Path(__file__).parents[4] / "../shared/corpus/jwt"
 RSA_ONLY = OneKey(VerificationKey(RSA_KEY.public_key(), "RS256"))
 
 

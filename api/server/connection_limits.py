@@ -18,8 +18,8 @@ import structlog
 from aiohttp import web
 
 from api.metrics import ApiMetrics
-from api.middlewares import REQUEST_ID, problem_response
 from api.problems import ProblemCode, ProblemError
+from api.server.middlewares import REQUEST_ID, problem_response
 
 log = structlog.get_logger(__name__)
 
@@ -176,7 +176,7 @@ def _bound_sending(client: socket.socket, send_timeout: float) -> None:
 def connection_of(request: web.Request) -> Connection:
     """The connection that a request came by. Raises TypeError when it is no server of ours that took it."""
     if not isinstance(request.protocol, Connection):
-        raise TypeError("the API must be run by api.connections.Runner")
+        raise TypeError("the API must be run by api.server.connection_limits.Runner")
     return request.protocol
 
 

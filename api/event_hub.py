@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
-from api.auth import Caller
 from api.problems import ProblemCode, ProblemError
+from api.security.auth import Caller
 from media.asset_store.changes import watch_assets
 
 STREAMS = 2000

@@ -20,9 +20,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from api.auth import Caller, Role
 from api.metrics import ApiMetrics
 from api.problems import ProblemCode, ProblemError
+from api.security.auth import Caller, Role
 from media.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from api.auth import Caller, Role
-from api.delivery import LIFETIMES, Links, default_rendition, may_ask_for
+from api.delivery_urls import LIFETIMES, Links, default_rendition, may_ask_for
+from api.security.auth import Caller, Role
 from media.asset import Asset, AssetType, Delivery, Rendition, Status, attachment
 from media.aws.signed_urls import CloudFront, Credentials, bucket_address
 

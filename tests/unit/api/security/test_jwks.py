@@ -9,10 +9,10 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from api import jwks
-from api.jwks import FLOOR, MAX_AGE, JwksKeys
 from api.problems import ProblemCode, ProblemError
-from tests.unit.api.tokens import EC_KEY, RSA_KEY, SECRET, authenticator, b64, claims, jwk_of, refusal
+from api.security import jwks
+from api.security.jwks import FLOOR, MAX_AGE, JwksKeys
+from tests.unit.api.security.tokens import EC_KEY, RSA_KEY, SECRET, authenticator, b64, claims, jwk_of, refusal
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWTError
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from api.auth import VerificationKey
 from api.problems import ProblemCode, ProblemError
+from api.security.auth import VerificationKey
 
 log = structlog.get_logger(__name__)
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api.schemas import Filename
+from api.schemas.assets import Filename
 
 NAMES: TypeAdapter[str] = TypeAdapter(Filename)
 

@@ -5,8 +5,8 @@ import hmac
 import json
 from datetime import UTC, datetime, timedelta
 
-from api.auth import Caller, Role
 from api.problems import ProblemCode, ProblemError
+from api.security.auth import Caller, Role
 
 LIFETIME = timedelta(minutes=1)
 

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from api.auth import Authenticator, Keys, SecretKey, VerificationKey
 from api.problems import ProblemCode, ProblemError
+from api.security.auth import Authenticator, Keys, SecretKey, VerificationKey
 
 SECRET = "a secret of the tests that has 32 bytes or more"
 RSA_KEY = rsa.generate_private_key(65537, 2048)

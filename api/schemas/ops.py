@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, WithJsonSchema
 
-from api.schemas import Input, Output
+from api.schemas.assets import Input, Output
 from media.dead_letters.dead_letter import REASON_LIMIT
 from media.settings import QUEUES
 

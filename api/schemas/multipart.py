@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.schemas import SIZE_LIMIT, Input, Output, UploadRequest
+from api.schemas.assets import SIZE_LIMIT, Input, Output, UploadRequest
 
 MOST_PARTS = 10_000
 """Parts of one upload, by S3's own limit."""

@@ -12,10 +12,10 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from api.access_log import ACCESS_LOG, Answered
 from api.problems import KINDS, ProblemCode, ProblemError
-from api.rates import ALLOWANCE
-from api.schemas import FieldErrorOut, ProblemOut
+from api.schemas.assets import FieldErrorOut, ProblemOut
+from api.security.rate_limits import ALLOWANCE
+from api.server.access_log import ACCESS_LOG, Answered
 from api.service import SERVICE, Service
 from media.errors import RetryableError, UnavailableError
 

@@ -1,0 +1,1 @@
+"""The models of the API's requests and answers."""
