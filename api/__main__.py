@@ -17,7 +17,7 @@ from api.server.draining import drain
 from api.server.log_stream import BatchedLines
 from api.service import SERVICE
 from media.errors import UnavailableError
-from media.listening import listen
+from media.network.listening import listen
 from media.schema import apply as schema
 from media.schema.apply import SchemaError
 from media.settings import Settings, SettingsError, load

@@ -38,8 +38,8 @@ from media.aws.s3 import ObjectStorage
 from media.aws.s3_multipart import PartUploads
 from media.aws.signed_urls import CloudFront, bucket_address
 from media.aws.sqs import MessageQueues
+from media.network.proxies import proxy_for
 from media.outbox import EffectKind, Outbox
-from media.proxies import proxy_for
 from media.settings import QUEUES, Settings, SettingsError
 from media.telemetry import watch_loop
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from consumer.queue.poller import Poller
-from media.listening import listen
+from media.network.listening import listen
 from media.telemetry import Metrics
 
 

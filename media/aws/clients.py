@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError
 from media.aws import sqs_signature
 from media.aws.signed_urls import Credentials
 from media.errors import Dependency, UnavailableError
-from media.proxies import is_local
+from media.network.proxies import is_local
 from media.settings import Settings
 
 POOL = 64

@@ -20,7 +20,7 @@ from handlers.scratch import scratch_folder
 from handlers.transcode.probing import ffprobe_errors
 from handlers.transcode.probing.allowed_formats import CODEC_WHITELIST, FORMAT_WHITELIST
 from media.errors import Code, RejectedError, RetryableError
-from media.proxies import proxy_for
+from media.network.proxies import proxy_for
 
 MEMORY = 2 * 1024**3
 """Bytes of address space: an 8K picture in 16 bits is 200 MB, and decoders hold some of them."""

@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.transcode.probing.ffprobe import Ffprobe
 from media.aws.clients import Clients
-from media.proxies import proxy_for
+from media.network.proxies import proxy_for
 from tests.fakes.http_proxy import forward_proxy
 from tests.unit.media.test_settings import complete
 

@@ -1,0 +1,1 @@
+"""What the network asks of the service: where it listens, and which calls go through a proxy."""
