@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from api.app import check, running
 from api.server.access_log import ACCESS_LOG, JsonLines
-from api.server.connection_limits import Bounds, Runner, most_connections
+from api.server.connection_limits import ConnectionLimits, Runner, most_connections
 from api.server.draining import drain
 from api.server.log_stream import BatchedLines
 from api.service import SERVICE
@@ -84,7 +84,7 @@ async def serve(settings: Settings, lines: BatchedLines) -> None:
         # Its own access log writes whole request lines, tokens included; ours is in `middlewares`.
         runner = Runner(
             app,
-            Bounds(most_connections(settings.api_connections), settings.api_send_timeout),
+            ConnectionLimits(most_connections(settings.api_connections), settings.api_send_timeout),
             app[SERVICE].metrics,
             access_log=None,
             logger=server_log,

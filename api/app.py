@@ -11,19 +11,19 @@ import structlog
 from aiohttp import web
 
 from api.dead_letter_service import DeadLetterService
-from api.delivery_urls import Links
-from api.event_hub import Hub
+from api.delivery_urls import DeliveryUrls
+from api.event_hub import EventHub
 from api.hls_playback import PlaybackTokens
 from api.json_io import BODY_LIMIT
 from api.metrics import ApiMetrics
 from api.routes import add_routes
-from api.security.auth import Authenticator, Keys, SecretKey
+from api.security.auth import Authenticator, KeySet, SecretKey
 from api.security.callback_signature import Callbacks
 from api.security.jwks import JwksKeys
 from api.security.rate_limits import rate_limits
 from api.security.stream_tickets import Tickets
 from api.server.access_log import ACCESS_LOG, by_structlog
-from api.server.draining import DRAINING, turn_away
+from api.server.draining import DRAINING, reject_while_draining
 from api.server.middlewares import cross_origin, headers_for, observe
 from api.service import SERVICE, Service
 from api.views.docs import Docs
@@ -31,12 +31,12 @@ from api.views.page import dev_token, page_of
 from media.asset_store import database
 from media.asset_store.assets import AssetStore
 from media.asset_store.operations import Operations
-from media.asset_store.part_uploads import PartUploadStore
+from media.asset_store.part_uploads import MultipartUploadStore
 from media.asset_store.stages import StageStore
 from media.aws import clients as aws
 from media.aws.s3 import ObjectStorage
-from media.aws.s3_multipart import PartUploads
-from media.aws.signed_urls import CloudFront, bucket_address
+from media.aws.s3_multipart import MultipartUploads
+from media.aws.signed_urls import CloudFrontUrls, bucket_address
 from media.aws.sqs import MessageQueues
 from media.network.proxies import proxy_for
 from media.outbox import EffectKind, Outbox
@@ -89,7 +89,7 @@ def application(service: Service) -> web.Application:
         app.router.add_get("/dev/token", dev_token)
         app.router.add_get("/static/{path:.+}", page.asset)
     app.on_response_prepare.append(headers_for(service))
-    app.on_response_prepare.append(turn_away)
+    app.on_response_prepare.append(reject_while_draining)
 
     async def end_streams(_: web.Application) -> None:
         service.hub.end()
@@ -104,7 +104,7 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     clients = aws.Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
     queues = MessageQueues(await clients.sqs(), settings.queue_urls())
     stack.callback(asyncio.create_task(watch_loop(metrics.loop_lag)).cancel)
-    hub = Hub()
+    hub = EventHub()
     await stack.enter_async_context(hub.running(settings.database_url))
     given = settings.callback_secret or settings.jwt_secret
     if given is None:
@@ -118,12 +118,12 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         database=store,
         assets=AssetStore(store),
         stages=StageStore(store),
-        part_store=PartUploadStore(store),
+        part_store=MultipartUploadStore(store),
         operations=Operations(store),
         dead_letters=DeadLetterService(queues, QUEUES),
         outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
         storage=ObjectStorage(s3),
-        parts=PartUploads(s3),
+        parts=MultipartUploads(s3),
         links=_links(settings, clients),
         playback=PlaybackTokens(secret),
         tickets=Tickets(secret),
@@ -138,25 +138,25 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     )
 
 
-def _links(settings: Settings, clients: aws.Clients) -> Links:
+def _links(settings: Settings, clients: aws.Clients) -> DeliveryUrls:
     endpoint = settings.s3_public_endpoint_url or settings.aws_endpoint_url
     bucket = bucket_address(settings.output_bucket, settings.aws_region, endpoint)
     if not settings.cloudfront_domain:
         log.warning("api.no_cloudfront", text="URLs are presigned by S3 and live no longer than our AWS credentials")
-    return Links(bucket, settings.aws_region, clients.credentials, _cloudfront(settings))
+    return DeliveryUrls(bucket, settings.aws_region, clients.credentials, _cloudfront(settings))
 
 
-def _cloudfront(settings: Settings) -> CloudFront | None:
+def _cloudfront(settings: Settings) -> CloudFrontUrls | None:
     """The key may also be a file's name. To rotate: CloudFront's key group trusts both keys while ours changes."""
     domain, key_id = settings.cloudfront_domain, settings.cloudfront_key_pair_id
     key = settings.cloudfront_private_key
     if not (domain and key_id and key):
         return None
     given = key.get_secret_value()
-    return CloudFront(domain, key_id, given if "-----BEGIN" in given else Path(given).read_text())
+    return CloudFrontUrls(domain, key_id, given if "-----BEGIN" in given else Path(given).read_text())
 
 
-async def _keys(settings: Settings, stack: AsyncExitStack) -> Keys:
+async def _keys(settings: Settings, stack: AsyncExitStack) -> KeySet:
     if settings.jwt_secret:
         return SecretKey(settings.jwt_secret.get_secret_value())
     url = settings.jwt_jwks_url or ""

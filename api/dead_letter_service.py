@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from media.aws.sqs import Depth, MessageQueues
-from media.dead_letters.browser import Browser
+from media.aws.sqs import MessageQueues, QueueDepth
+from media.dead_letters.browser import DeadLetterBrowser
 from media.dead_letters.dead_letter import ReasonGroups, Selection
 from media.dead_letters.moves import Pace, move_one_by_one
 
@@ -30,7 +30,7 @@ class QueueState:
     """One queue with its dead letters."""
 
     name: str
-    depth: Depth
+    depth: QueueDepth
     dead: int
     reasons: ReasonGroups
 
@@ -79,7 +79,7 @@ class DeadLetterService:
         stop = asyncio.Event()
         timer = asyncio.get_running_loop().call_later(LOOK_DEADLINE, stop.set)
         try:
-            async with Browser(self._queues.dead_letters(name), stop) as browser:
+            async with DeadLetterBrowser(self._queues.dead_letters(name), stop) as browser:
                 async for dead_letter in browser.dead_letters(Selection()):
                     reasons.add(dead_letter)
                     if reasons.total >= LOOK_LIMIT:

@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from api.security.auth import Caller, Role
-from media.asset import Asset, AssetType, Delivery, Rendition, attachment
-from media.aws.signed_urls import Bucket, CloudFront, Credentials, S3Presigner, Window, window
+from media.asset import Asset, AssetType, DeliveryClass, Rendition, attachment
+from media.aws.signed_urls import BucketAddress, CloudFrontUrls, Credentials, S3Presigner, ValidityWindow, window
 
 UPLOAD_LIFETIME = timedelta(minutes=15)
 REMEMBERED = 10_000
 """URLs, of some 600 bytes each."""
 LIFETIMES = {
-    Delivery.PUBLIC: timedelta(hours=24),  # only where there is no CloudFront: its public URLs do not end
-    Delivery.COURSE_VIDEO: timedelta(hours=4),
-    Delivery.COURSE_PDF: timedelta(hours=2),
-    Delivery.WEBINAR_VOD: timedelta(hours=8),
-    Delivery.VERIFICATION_DOCUMENT: timedelta(minutes=30),
+    DeliveryClass.PUBLIC: timedelta(hours=24),  # only where there is no CloudFront: its public URLs do not end
+    DeliveryClass.COURSE_VIDEO: timedelta(hours=4),
+    DeliveryClass.COURSE_PDF: timedelta(hours=2),
+    DeliveryClass.WEBINAR_VOD: timedelta(hours=8),
+    DeliveryClass.VERIFICATION_DOCUMENT: timedelta(minutes=30),
 }
 _FOR_USERS = {
-    AssetType.IMAGE: {Delivery.PUBLIC, Delivery.VERIFICATION_DOCUMENT},
-    AssetType.VIDEO: {Delivery.COURSE_VIDEO},
-    AssetType.AUDIO: {Delivery.COURSE_VIDEO},
-    AssetType.DOCUMENT: {Delivery.COURSE_PDF, Delivery.VERIFICATION_DOCUMENT},
+    AssetType.IMAGE: {DeliveryClass.PUBLIC, DeliveryClass.VERIFICATION_DOCUMENT},
+    AssetType.VIDEO: {DeliveryClass.COURSE_VIDEO},
+    AssetType.AUDIO: {DeliveryClass.COURSE_VIDEO},
+    AssetType.DOCUMENT: {DeliveryClass.COURSE_PDF, DeliveryClass.VERIFICATION_DOCUMENT},
 }
 _PICTURE = re.compile(r"w[0-9]+")
 
 
-def may_ask_for(caller: Caller, asset_type: AssetType, delivery: Delivery) -> bool:
+def may_ask_for(caller: Caller, asset_type: AssetType, delivery: DeliveryClass) -> bool:
     """Whether this caller may have uploads of this type delivered so."""
     return caller.role is not Role.USER or delivery in _FOR_USERS[asset_type]
 
@@ -43,7 +43,7 @@ def default_rendition(asset: Asset) -> Rendition | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DeliveryUrl:
     """A URL, and when it ends; None when it does not."""
 
     url: str
@@ -51,7 +51,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class UploadLink:
+class UploadUrl:
     """A URL to PUT to, and the headers that the client must set itself."""
 
     url: str
@@ -74,15 +74,15 @@ class SignedUrls:
         return url
 
 
-class Links:
+class DeliveryUrls:
     """Makes URLs. `credentials` gives those that sign at this moment; without CloudFront all is presigned by S3."""
 
     def __init__(
         self,
-        bucket: Bucket,
+        bucket: BucketAddress,
         region: str,
         credentials: Callable[[], Awaitable[Credentials]],
-        cloudfront: CloudFront | None,
+        cloudfront: CloudFrontUrls | None,
     ) -> None:
         self._bucket = bucket
         self._region = region
@@ -95,13 +95,13 @@ class Links:
         """Where presigned URLs lead."""
         return f"{self._bucket.scheme}://{self._bucket.host}"
 
-    async def upload(self, key: str, content_type: str, size: int | None) -> UploadLink:
+    async def upload(self, key: str, content_type: str, size: int | None) -> UploadUrl:
         """A PUT that can happen once, with this content type and, when given, exactly this many bytes."""
         headers = {"Content-Type": content_type, "If-None-Match": "*"}
         length = {} if size is None else {"Content-Length": str(size)}
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), datetime.now(UTC))
         seconds = int(UPLOAD_LIFETIME.total_seconds())
-        return UploadLink(presigner.url(key, seconds=seconds, method="PUT", headers=headers | length), headers)
+        return UploadUrl(presigner.url(key, seconds=seconds, method="PUT", headers=headers | length), headers)
 
     async def parts(self, key: str, upload_id: str) -> Callable[[int, int], str]:
         """A function of a part's number and bytes: the URL to PUT that part to, of exactly so many bytes."""
@@ -114,15 +114,15 @@ class Links:
 
         return sign
 
-    async def rendition(self, asset: Asset, rendition: Rendition, now: datetime) -> Link:
+    async def rendition(self, asset: Asset, rendition: Rendition, now: datetime) -> DeliveryUrl:
         """The URL of one file, by the asset's delivery."""
         span = window(now, LIFETIMES[asset.delivery])
         cloudfront = self._cloudfront
         if cloudfront and _on_cloudfront(asset, rendition.key):
             if rendition.key.startswith("public/"):
-                return Link(cloudfront.plain_url(rendition.key), None)
+                return DeliveryUrl(cloudfront.plain_url(rendition.key), None)
             url = self._signed.of((rendition.key, span), lambda: cloudfront.signed_url(rendition.key, span.end))
-            return Link(url, span.end)
+            return DeliveryUrl(url, span.end)
         credentials = await self._credentials()
         query = _as_answered(asset, rendition)
         what = (rendition.key, span, credentials.access_key, credentials.token, *query.items())
@@ -132,12 +132,12 @@ class Links:
                 rendition.key, seconds=span.seconds, query=query
             ),
         )
-        return Link(url, _sooner(span.end, credentials.expires_at))
+        return DeliveryUrl(url, _sooner(span.end, credentials.expires_at))
 
     async def playback_end(self, asset: Asset, now: datetime) -> datetime:
         """When a playback that begins now must end: its segments cannot outlive the credentials that sign them."""
         end = window(now, LIFETIMES[asset.delivery]).end
-        if self._cloudfront and asset.delivery is not Delivery.VERIFICATION_DOCUMENT:
+        if self._cloudfront and asset.delivery is not DeliveryClass.VERIFICATION_DOCUMENT:
             return end
         return _sooner(end, (await self._credentials()).expires_at)
 
@@ -152,14 +152,14 @@ class Links:
                 return cloudfront.plain_url
             signed = cloudfront.wildcard_query(prefix, end)
             return lambda key: f"{cloudfront.plain_url(key)}?{signed}"
-        span = Window(window(now, LIFETIMES[asset.delivery]).start, end)
+        span = ValidityWindow(window(now, LIFETIMES[asset.delivery]).start, end)
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), span.start)
         return lambda key: presigner.url(key, seconds=span.seconds)
 
 
 def _on_cloudfront(asset: Asset, key: str) -> bool:
     """CloudFront serves what our encoders wrote; it never reaches private files or uploads."""
-    return asset.delivery is not Delivery.VERIFICATION_DOCUMENT and key.startswith(("public/", "processed/"))
+    return asset.delivery is not DeliveryClass.VERIFICATION_DOCUMENT and key.startswith(("public/", "processed/"))
 
 
 def _as_answered(asset: Asset, rendition: Rendition) -> dict[str, str]:

@@ -27,7 +27,7 @@ class Subscription:
         self._news = asyncio.Event()
         self.ended = False
 
-    def tell(self, asset_id: UUID) -> None:
+    def notify(self, asset_id: UUID) -> None:
         self._pending[asset_id] = None
         if len(self._pending) > PENDING:
             self.end()
@@ -48,7 +48,7 @@ class Subscription:
         return changed
 
 
-class Hub:
+class EventHub:
     """Passes changes on to those who may see them."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Hub:
     def changed(self, asset_id: UUID, owner_id: str) -> None:
         for name in (asset_id, owner_id, None):
             for subscription in self._subscriptions.get(name, ()):
-                subscription.tell(asset_id)
+                subscription.notify(asset_id)
 
     def end(self) -> None:
         """End all streams."""

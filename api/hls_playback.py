@@ -23,7 +23,7 @@ _ENTRY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*
 """Relative, without `..`, scheme, query or escapes: what our transcoder writes, and nothing else."""
 
 
-class PlaylistError(Exception):
+class UnusablePlaylistError(Exception):
     """A playlist that is not of our making, or names what it may not."""
 
 
@@ -61,7 +61,7 @@ def playlist_key(master: str, path: str) -> str:
     if path == "master.m3u8":
         return master
     if not path.endswith(".m3u8"):
-        raise PlaylistError("not a playlist")
+        raise UnusablePlaylistError("not a playlist")
     return f"{dirname(master)}/{_checked(path)}"
 
 
@@ -82,14 +82,14 @@ async def rewrite(text: str, folder: str, token: str, sign: Callable[[str], str]
 
 def _rewritten(text: str, folder: str, token: str, sign: Callable[[str], str]) -> Iterator[str]:
     if not text.startswith("#EXTM3U"):
-        raise PlaylistError("does not begin with #EXTM3U")
+        raise UnusablePlaylistError("does not begin with #EXTM3U")
     count = 0
 
     def reach(entry: str) -> str:
         nonlocal count
         count += 1
         if count > ENTRY_LIMIT:
-            raise PlaylistError(f"has more than {ENTRY_LIMIT} entries")
+            raise UnusablePlaylistError(f"has more than {ENTRY_LIMIT} entries")
         checked = _checked(entry)
         return f"{checked}?token={token}" if checked.endswith(".m3u8") else sign(f"{folder}/{checked}")
 
@@ -107,5 +107,5 @@ def with_addresses(line: str, reach: Callable[[str], str]) -> str:
 
 def _checked(entry: str) -> str:
     if not _ENTRY.fullmatch(entry):
-        raise PlaylistError(f"entry {entry[:80]!r} is not a plain relative path")
+        raise UnusablePlaylistError(f"entry {entry[:80]!r} is not a plain relative path")
     return entry

@@ -71,7 +71,7 @@ def _invalid(error: ValidationError) -> ProblemError:
     return ProblemError(ProblemCode.INVALID_REQUEST, "; ".join(f"{e.field}: {e.message}" for e in errors[:3]), errors)
 
 
-def answer(model: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+def json_response(model: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A model as JSON, for its asker alone and not to be kept."""
     return web.Response(
         body=model.model_dump_json().encode(),
@@ -81,17 +81,17 @@ def answer(model: BaseModel, *, status: int = 200, headers: Mapping[str, str] | 
     )
 
 
-def answer_if_changed(request: web.Request, model: BaseModel) -> web.Response:
+def json_response_if_changed(request: web.Request, model: BaseModel) -> web.Response:
     """A model as JSON with an ETag made of it; 304 when the asker has it already."""
     response = web.Response(
         body=model.model_dump_json().encode(),
         content_type="application/json",
         headers={"Cache-Control": "private, no-cache", "Vary": "Authorization"},
     )
-    return unless_known(request, response)
+    return not_modified_if(request, response)
 
 
-def unless_known(request: web.Request, response: web.Response) -> web.Response:
+def not_modified_if(request: web.Request, response: web.Response) -> web.Response:
     """The response with an ETag made of its body; 304 when the asker has it already."""
     body = response.body if isinstance(response.body, bytes) else b""
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'

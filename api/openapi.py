@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.problems import KINDS, ProblemCode
 from api.routes import ROUTES
-from api.routing import ALWAYS, Route
+from api.routing import ALWAYS, Endpoint
 from api.schemas.assets import ProblemOut
 
 _REF = "#/components/schemas/{model}"
@@ -56,7 +56,7 @@ def _schemas() -> Schema:
     return found
 
 
-def _operation(route: Route, schemas: Schema) -> Schema:
+def _operation(route: Endpoint, schemas: Schema) -> Schema:
     text = (route.handler.__doc__ or "").strip()
     operation: Schema = {
         "operationId": route.handler.__name__,
@@ -72,7 +72,7 @@ def _operation(route: Route, schemas: Schema) -> Schema:
     return operation
 
 
-def _parameters(route: Route, schemas: Schema) -> Iterator[Schema]:
+def _parameters(route: Endpoint, schemas: Schema) -> Iterator[Schema]:
     text: Schema = {"type": "string"}
     kinds: Mapping[str, Schema] = {"asset_id": {"type": "string", "format": "uuid"}}
     for name in _PARAMETER.findall(route.path):
@@ -85,7 +85,7 @@ def _parameters(route: Route, schemas: Schema) -> Iterator[Schema]:
         yield {"name": name, "in": "header", "required": False, "schema": text, **described}
 
 
-def _responses(route: Route) -> Schema:
+def _responses(route: Endpoint) -> Schema:
     success: Schema = {"description": "Done."}
     if route.status != HTTPStatus.NO_CONTENT:
         schema = _ref(route.answer) if route.answer else {"type": "string"}

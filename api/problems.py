@@ -47,7 +47,7 @@ class ProblemCode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """What one code stands for."""
 
     status: int
@@ -55,43 +55,43 @@ class Kind:
 
 
 C = ProblemCode
-KINDS: dict[ProblemCode, Kind] = {
-    C.NOT_HTTP: Kind(400, "This is no HTTP request that the service can read."),
-    C.INVALID_REQUEST: Kind(422, "The request does not have the form that this endpoint takes."),
-    C.UNAUTHENTICATED: Kind(401, "The request carries no token that this service accepts."),
-    C.TOKEN_EXPIRED: Kind(401, "The token has expired, or is not valid yet."),
-    C.SIGNATURE_INVALID: Kind(401, "The callback is not signed as it must be."),
-    C.SIGNATURE_REPLAYED: Kind(409, "This callback was received before."),
-    C.OWNER_ID_NOT_ALLOWED: Kind(403, "The token's subject cannot own assets."),
-    C.DELIVERY_NOT_ALLOWED: Kind(403, "This delivery may not be asked for with this asset type and role."),
-    C.ADMIN_ONLY: Kind(403, "This is for operators: the token needs the role `admin`."),
-    C.ORIGIN_NOT_ALLOWED: Kind(403, "Pages of this origin may not call the API."),
-    C.NOT_FOUND: Kind(404, "There is nothing here for you."),
-    C.RENDITION_NOT_FOUND: Kind(404, "The asset has no such rendition."),
-    C.REPORT_NOT_FOUND: Kind(404, "The asset has no conformance report."),
-    C.DELETED: Kind(404, "The asset was deleted."),
-    C.METHOD_NOT_ALLOWED: Kind(405, "This endpoint does not know that method."),
-    C.REQUEST_TIMEOUT: Kind(408, "The request's body took too long to arrive."),
-    C.NOT_UPLOADED: Kind(409, "The file has not arrived in the storage yet."),
-    C.SIZE_MISMATCH: Kind(409, "The stored file does not have the size that was announced."),
-    C.UPLOAD_ENDED: Kind(409, "The upload in parts was completed, aborted, or took longer than a day."),
-    C.PARTS_MISSING: Kind(409, "The parts named are not all the parts that the storage has, with their ETags."),
-    C.NOT_READY: Kind(409, "The asset is not ready yet."),
-    C.REJECTED: Kind(409, "The asset was rejected; its code says why."),
-    C.FAILED: Kind(409, "The asset could not be processed; its code says why."),
-    C.JOB_MISMATCH: Kind(409, "The asset has no such job, or is bound to another version."),
-    C.IDEMPOTENCY_KEY_REUSED: Kind(422, "This Idempotency-Key was used for another request."),
-    C.BODY_TOO_LARGE: Kind(413, "The request's body is larger than this endpoint takes."),
-    C.TOO_LARGE: Kind(413, "The file is larger than its type allows."),
-    C.CONTENT_TYPE_NOT_ALLOWED: Kind(415, "Files of this content type are not taken as this asset type."),
-    C.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The body must be application/json."),
-    C.TOO_MANY_CONNECTIONS: Kind(429, "Too many event streams are open."),
-    C.RATE_LIMITED: Kind(429, "Too many requests of this kind; `Retry-After` says when to come again."),
-    C.INTERNAL_ERROR: Kind(500, "Internal error."),
-    C.PLAYLIST_UNUSABLE: Kind(502, "The playlist in the storage cannot be served."),
-    C.REPORT_UNUSABLE: Kind(502, "The conformance report in the storage cannot be read."),
-    C.UNAVAILABLE: Kind(503, "A service that this one needs does not answer."),
-    C.TIMEOUT: Kind(503, "The request took too long."),
+KINDS: dict[ProblemCode, ProblemKind] = {
+    C.NOT_HTTP: ProblemKind(400, "This is no HTTP request that the service can read."),
+    C.INVALID_REQUEST: ProblemKind(422, "The request does not have the form that this endpoint takes."),
+    C.UNAUTHENTICATED: ProblemKind(401, "The request carries no token that this service accepts."),
+    C.TOKEN_EXPIRED: ProblemKind(401, "The token has expired, or is not valid yet."),
+    C.SIGNATURE_INVALID: ProblemKind(401, "The callback is not signed as it must be."),
+    C.SIGNATURE_REPLAYED: ProblemKind(409, "This callback was received before."),
+    C.OWNER_ID_NOT_ALLOWED: ProblemKind(403, "The token's subject cannot own assets."),
+    C.DELIVERY_NOT_ALLOWED: ProblemKind(403, "This delivery may not be asked for with this asset type and role."),
+    C.ADMIN_ONLY: ProblemKind(403, "This is for operators: the token needs the role `admin`."),
+    C.ORIGIN_NOT_ALLOWED: ProblemKind(403, "Pages of this origin may not call the API."),
+    C.NOT_FOUND: ProblemKind(404, "There is nothing here for you."),
+    C.RENDITION_NOT_FOUND: ProblemKind(404, "The asset has no such rendition."),
+    C.REPORT_NOT_FOUND: ProblemKind(404, "The asset has no conformance report."),
+    C.DELETED: ProblemKind(404, "The asset was deleted."),
+    C.METHOD_NOT_ALLOWED: ProblemKind(405, "This endpoint does not know that method."),
+    C.REQUEST_TIMEOUT: ProblemKind(408, "The request's body took too long to arrive."),
+    C.NOT_UPLOADED: ProblemKind(409, "The file has not arrived in the storage yet."),
+    C.SIZE_MISMATCH: ProblemKind(409, "The stored file does not have the size that was announced."),
+    C.UPLOAD_ENDED: ProblemKind(409, "The upload in parts was completed, aborted, or took longer than a day."),
+    C.PARTS_MISSING: ProblemKind(409, "The parts named are not all the parts that the storage has, with their ETags."),
+    C.NOT_READY: ProblemKind(409, "The asset is not ready yet."),
+    C.REJECTED: ProblemKind(409, "The asset was rejected; its code says why."),
+    C.FAILED: ProblemKind(409, "The asset could not be processed; its code says why."),
+    C.JOB_MISMATCH: ProblemKind(409, "The asset has no such job, or is bound to another version."),
+    C.IDEMPOTENCY_KEY_REUSED: ProblemKind(422, "This Idempotency-Key was used for another request."),
+    C.BODY_TOO_LARGE: ProblemKind(413, "The request's body is larger than this endpoint takes."),
+    C.TOO_LARGE: ProblemKind(413, "The file is larger than its type allows."),
+    C.CONTENT_TYPE_NOT_ALLOWED: ProblemKind(415, "Files of this content type are not taken as this asset type."),
+    C.UNSUPPORTED_MEDIA_TYPE: ProblemKind(415, "The body must be application/json."),
+    C.TOO_MANY_CONNECTIONS: ProblemKind(429, "Too many event streams are open."),
+    C.RATE_LIMITED: ProblemKind(429, "Too many requests of this kind; `Retry-After` says when to come again."),
+    C.INTERNAL_ERROR: ProblemKind(500, "Internal error."),
+    C.PLAYLIST_UNUSABLE: ProblemKind(502, "The playlist in the storage cannot be served."),
+    C.REPORT_UNUSABLE: ProblemKind(502, "The conformance report in the storage cannot be read."),
+    C.UNAVAILABLE: ProblemKind(503, "A service that this one needs does not answer."),
+    C.TIMEOUT: ProblemKind(503, "The request took too long."),
 }
 """The one table. The documentation and the OpenAPI document are made from it."""
 del C

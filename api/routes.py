@@ -4,11 +4,11 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from api.problems import ProblemCode
-from api.routing import AUTH, BODY, CALLBACK, INTERNAL, MEDIA, NO_URL, Route
+from api.routing import AUTH, BODY, CALLBACK, INTERNAL, MEDIA, NO_URL, Endpoint
 from api.schemas import assets as schemas
 from api.schemas import multipart as part_schemas
 from api.schemas import ops as ops_schemas
-from api.security.rate_limits import RATES, Rate
+from api.security.rate_limits import RATES, RateLimit
 from api.server.middlewares import ENDLESS
 from api.views import assets, callbacks, events, health, multipart, ops, reports, uploads, urls
 from media.contracts import TranscodeProgress
@@ -25,7 +25,7 @@ _STORED = (ProblemCode.NOT_UPLOADED, ProblemCode.SIZE_MISMATCH, ProblemCode.TOO_
 _PARTS = f"{MEDIA}/upload/multipart/{{asset_id}}"
 
 UPLOAD_ROUTES = (
-    Route(
+    Endpoint(
         "POST",
         f"{MEDIA}/upload",
         uploads.start_upload,
@@ -33,19 +33,19 @@ UPLOAD_ROUTES = (
         body=schemas.UploadRequest,
         answer=schemas.UploadSlot,
         headers=("Idempotency-Key",),
-        rate=Rate.WRITE,
+        rate=RateLimit.WRITE,
         problems=(*_NEW, ProblemCode.DELETED),
     ),
-    Route(
+    Endpoint(
         "POST",
         f"{MEDIA}/upload/confirm",
         uploads.confirm_upload,
         body=schemas.ConfirmRequest,
         answer=schemas.AssetOut,
-        rate=Rate.WRITE,
+        rate=RateLimit.WRITE,
         problems=(*AUTH, *BODY, ProblemCode.NOT_FOUND, ProblemCode.DELETED, *_STORED),
     ),
-    Route(
+    Endpoint(
         "POST",
         f"{MEDIA}/upload/multipart",
         multipart.start_parts,
@@ -53,10 +53,10 @@ UPLOAD_ROUTES = (
         body=part_schemas.MultipartRequest,
         answer=part_schemas.MultipartOut,
         headers=("Idempotency-Key",),
-        rate=Rate.WRITE,
+        rate=RateLimit.WRITE,
         problems=(*_NEW, ProblemCode.UPLOAD_ENDED),
     ),
-    Route(
+    Endpoint(
         "GET",
         _PARTS,
         multipart.list_parts,
@@ -64,22 +64,22 @@ UPLOAD_ROUTES = (
         cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND, ProblemCode.UPLOAD_ENDED),
     ),
-    Route(
+    Endpoint(
         "POST",
         f"{_PARTS}/parts",
         multipart.sign_parts,
         body=part_schemas.PartsRequest,
         answer=part_schemas.PartLinks,
-        rate=Rate.URL,
+        rate=RateLimit.URL,
         problems=(*AUTH, *BODY, ProblemCode.NOT_FOUND, ProblemCode.UPLOAD_ENDED),
     ),
-    Route(
+    Endpoint(
         "POST",
         f"{_PARTS}/complete",
         multipart.complete_parts,
         body=part_schemas.CompleteRequest,
         answer=schemas.AssetOut,
-        rate=Rate.WRITE,
+        rate=RateLimit.WRITE,
         problems=(
             *AUTH,
             *BODY,
@@ -90,19 +90,19 @@ UPLOAD_ROUTES = (
             *_STORED,
         ),
     ),
-    Route(
+    Endpoint(
         "DELETE",
         _PARTS,
         multipart.abort_parts,
         status=204,
-        rate=Rate.WRITE,
+        rate=RateLimit.WRITE,
         problems=(*AUTH, ProblemCode.NOT_FOUND, ProblemCode.UPLOAD_ENDED),
     ),
 )
 
 ROUTES = (
     *UPLOAD_ROUTES,
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/assets",
         assets.list_assets,
@@ -112,18 +112,18 @@ ROUTES = (
         problems=(*AUTH, ProblemCode.INVALID_REQUEST),
     ),
     # Before `assets/{asset_id}`, which would take `events` for an id.
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/assets/events",
         events.all_events,
         query=schemas.EventsQuery,
         media_type="text/event-stream",
         endless=True,
-        rate=Rate.STREAM,
+        rate=RateLimit.STREAM,
         headers=("Last-Event-ID",),
         problems=(*AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.TOO_MANY_CONNECTIONS),
     ),
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/assets/{{asset_id}}",
         assets.show_asset,
@@ -131,19 +131,19 @@ ROUTES = (
         cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),
-    Route(
+    Endpoint(
         "DELETE",
         f"{MEDIA}/assets/{{asset_id}}",
         assets.delete_asset,
         status=204,
-        rate=Rate.WRITE,
+        rate=RateLimit.WRITE,
         problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/assets/{{asset_id}}/url",
         urls.show_url,
-        rate=Rate.URL,
+        rate=RateLimit.URL,
         query=schemas.UrlQuery,
         answer=schemas.UrlOut,
         cached=True,
@@ -155,7 +155,7 @@ ROUTES = (
             ProblemCode.INVALID_REQUEST,
         ),
     ),
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/assets/{{asset_id}}/report",
         reports.show_report,
@@ -169,7 +169,7 @@ ROUTES = (
             ProblemCode.REPORT_UNUSABLE,
         ),
     ),
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/assets/{{asset_id}}/timeline",
         assets.show_timeline,
@@ -177,7 +177,7 @@ ROUTES = (
         cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/assets/{{asset_id}}/hls/{{path:.+}}",
         urls.show_playlist,
@@ -193,26 +193,26 @@ ROUTES = (
             ProblemCode.PLAYLIST_UNUSABLE,
         ),
     ),
-    Route(
+    Endpoint(
         "POST",
         f"{MEDIA}/events/ticket",
         events.make_ticket,
         status=201,
-        rate=Rate.STREAM,
+        rate=RateLimit.STREAM,
         answer=schemas.TicketOut,
         problems=AUTH,
     ),
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/assets/{{asset_id}}/events",
         events.asset_events,
         query=schemas.EventsQuery,
         media_type="text/event-stream",
         endless=True,
-        rate=Rate.STREAM,
+        rate=RateLimit.STREAM,
         problems=(*AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.NOT_FOUND, ProblemCode.TOO_MANY_CONNECTIONS),
     ),
-    Route(
+    Endpoint(
         "POST",
         f"{INTERNAL}/callback/transcode",
         callbacks.transcode_callback,
@@ -223,7 +223,7 @@ ROUTES = (
         headers=("X-Media-Signature",),
         problems=CALLBACK,
     ),
-    Route(
+    Endpoint(
         "POST",
         f"{INTERNAL}/callback/image",
         callbacks.image_callback,
@@ -234,26 +234,28 @@ ROUTES = (
         headers=("X-Media-Signature",),
         problems=CALLBACK,
     ),
-    Route(
+    Endpoint(
         "GET",
         f"{MEDIA}/ops/summary",
         ops.show_summary,
         answer=ops_schemas.OpsSummary,
         problems=(*AUTH, ProblemCode.ADMIN_ONLY),
     ),
-    Route(
+    Endpoint(
         "POST",
         f"{MEDIA}/ops/redrive",
         ops.redrive,
         body=ops_schemas.RedriveRequest,
         answer=ops_schemas.RedriveOut,
-        rate=Rate.WRITE,
+        rate=RateLimit.WRITE,
         problems=(*AUTH, *BODY, ProblemCode.ADMIN_ONLY),
     ),
-    Route("GET", "/health", health.health, answer=schemas.HealthOut, bearer=False),
-    Route("GET", "/livez", health.livez, answer=schemas.HealthOut, bearer=False),
-    Route("GET", "/readyz", health.readyz, answer=schemas.HealthOut, bearer=False),
-    Route("GET", "/metrics", health.metrics, media_type="text/plain", bearer=False, problems=(ProblemCode.NOT_FOUND,)),
+    Endpoint("GET", "/health", health.health, answer=schemas.HealthOut, bearer=False),
+    Endpoint("GET", "/livez", health.livez, answer=schemas.HealthOut, bearer=False),
+    Endpoint("GET", "/readyz", health.readyz, answer=schemas.HealthOut, bearer=False),
+    Endpoint(
+        "GET", "/metrics", health.metrics, media_type="text/plain", bearer=False, problems=(ProblemCode.NOT_FOUND,)
+    ),
 )
 
 

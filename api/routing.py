@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.problems import ProblemCode
-from api.security.rate_limits import Rate
+from api.security.rate_limits import RateLimit
 
 MEDIA = "/api/v1/media"
 INTERNAL = "/api/v1/internal/media"
@@ -38,7 +38,7 @@ ALWAYS = (ProblemCode.NOT_HTTP, ProblemCode.UNAVAILABLE, ProblemCode.TIMEOUT, Pr
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Endpoint:
     """One endpoint. `problems` are those it raises itself; what any may answer is `ALWAYS`."""
 
     method: str
@@ -50,7 +50,7 @@ class Route:
     answer: type[BaseModel] | None = None
     media_type: str = "application/json"
     bearer: bool = True
-    rate: Rate = Rate.READ
+    rate: RateLimit = RateLimit.READ
     cached: bool = False
     endless: bool = False
     headers: Sequence[str] = ()

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from api.dead_letter_service import DeadLetterService
-from api.delivery_urls import Links
-from api.event_hub import Hub
+from api.delivery_urls import DeliveryUrls
+from api.event_hub import EventHub
 from api.hls_playback import PlaybackTokens
 from api.metrics import ApiMetrics
 from api.security.auth import Authenticator, Caller
@@ -16,10 +16,10 @@ from api.security.stream_tickets import Tickets
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database
 from media.asset_store.operations import Operations
-from media.asset_store.part_uploads import PartUploadStore
+from media.asset_store.part_uploads import MultipartUploadStore
 from media.asset_store.stages import StageStore
 from media.aws.s3 import ObjectStorage
-from media.aws.s3_multipart import PartUploads
+from media.aws.s3_multipart import MultipartUploads
 from media.outbox import Outbox
 from media.settings import Settings
 
@@ -32,16 +32,16 @@ class Service:
     database: Database
     assets: AssetStore
     stages: StageStore
-    part_store: PartUploadStore
+    part_store: MultipartUploadStore
     operations: Operations
     dead_letters: DeadLetterService
     outbox: Outbox
     storage: ObjectStorage
-    parts: PartUploads
-    links: Links
+    parts: MultipartUploads
+    links: DeliveryUrls
     playback: PlaybackTokens
     tickets: Tickets
-    hub: Hub
+    hub: EventHub
     callbacks: Callbacks | None
     authenticator: Authenticator
     rates: RateLimits

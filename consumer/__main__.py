@@ -13,7 +13,7 @@ import structlog
 from consumer import gc_tuning
 from consumer.wiring import build
 from handlers.sandbox import ChildStartError
-from handlers.sandbox.secrecy import hide_from_own_user
+from handlers.sandbox.secrecy import set_undumpable
 from media.errors import UnavailableError
 from media.schema import apply as schema
 from media.settings import Settings, SettingsError, load
@@ -36,7 +36,7 @@ async def run(settings: Settings) -> int:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, daemon.stop)
         async with health.serve(settings.consumer_host, settings.consumer_port) as port:
-            gc_tuning.seldom()
+            gc_tuning.relax()
             log.info("consumer.started", queues=list(settings.queues), port=port)
             status = 0 if await daemon.run() else 1
     if daemon.aborted:  # told twice to end: not even a thread that a silent scanner holds is waited for
@@ -60,7 +60,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     configure_logging(settings.log_format, settings.log_level)
-    hide_from_own_user()
+    set_undumpable()
     try:
         return asyncio.run(run(settings))
     except (ChildStartError, OSError, UnavailableError) as error:  # too low a limit, a port taken, no AWS client

@@ -12,15 +12,15 @@ from typing import Any
 
 import structlog
 
-from consumer.queue.worker import Lane
+from consumer.queue.worker import QueueWorker
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-LAST_WORDS = 3.0
+RELEASE_RESERVE = 3.0
 """Seconds of the deadline kept for putting back what had to be interrupted."""
 
-Side = Callable[[], Coroutine[Any, Any, None]]
+BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
 """Work that goes on beside the lanes for as long as the daemon lives."""
 
 
@@ -38,9 +38,16 @@ class Phase(StrEnum):
 class Daemon:
     """Runs lanes and side tasks until told to stop. `patience` is seconds from the signal to the end."""
 
-    def __init__(self, lanes: Sequence[Lane], sides: Sequence[Side], metrics: Metrics, *, patience: float) -> None:
-        self._lanes = lanes
-        self._sides = sides
+    def __init__(
+        self,
+        workers: Sequence[QueueWorker],
+        background_tasks: Sequence[BackgroundTask],
+        metrics: Metrics,
+        *,
+        patience: float,
+    ) -> None:
+        self._workers = workers
+        self._background_tasks = background_tasks
         self._metrics = metrics
         self._patience = patience
         self._stop = asyncio.Event()
@@ -61,40 +68,40 @@ class Daemon:
     async def run(self) -> bool:
         """Until stopped and drained. False when a part of it died and the rest was stopped for it."""
         self._metrics.draining.set(0)
-        sides = [asyncio.create_task(side()) for side in self._sides]
-        lanes = [asyncio.create_task(lane.run()) for lane in self._lanes]
+        background_tasks = [asyncio.create_task(background_task()) for background_task in self._background_tasks]
+        workers = [asyncio.create_task(worker.run()) for worker in self._workers]
         stopped = asyncio.create_task(self._stop.wait())
         try:
-            await asyncio.wait({*sides, *lanes, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            died = _dead([*sides, *lanes])
-            await self._drain(lanes)
+            await asyncio.wait({*background_tasks, *workers, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            died = _dead([*background_tasks, *workers])
+            await self._drain(workers)
         finally:
-            for task in (*sides, *lanes, stopped):
+            for task in (*background_tasks, *workers, stopped):
                 task.cancel()
-            await asyncio.gather(*sides, *lanes, stopped, return_exceptions=True)
+            await asyncio.gather(*background_tasks, *workers, stopped, return_exceptions=True)
             self.phase = Phase.STOPPED
         return not died
 
-    async def _drain(self, lanes: Sequence[Work]) -> None:
+    async def _drain(self, workers: Sequence[Work]) -> None:
         self.phase = Phase.DRAINING
         self._metrics.draining.set(1)
         started = time.monotonic()
         log.info("daemon.draining", patience=self._patience)
-        for lane in self._lanes:  # at once: none goes on receiving while another puts back
-            lane.drain()
-        if not await self._ended(lanes, self._patience - LAST_WORDS):
-            for lane in self._lanes:
-                lane.interrupt()
-            await self._ended(lanes, LAST_WORDS - 0.5)
-        left = sum(not task.done() for task in lanes)
+        for worker in self._workers:  # at once: none goes on receiving while another puts back
+            worker.drain()
+        if not await self._ended(workers, self._patience - RELEASE_RESERVE):
+            for worker in self._workers:
+                worker.interrupt()
+            await self._ended(workers, RELEASE_RESERVE - 0.5)
+        left = sum(not task.done() for task in workers)
         log.info("daemon.drained", seconds=round(time.monotonic() - started, 1), unfinished=left)
 
-    async def _ended(self, lanes: Sequence[Work], patience: float) -> bool:
+    async def _ended(self, workers: Sequence[Work], patience: float) -> bool:
         """Wait for the lanes, the deadline, or the second signal."""
         abort = asyncio.create_task(self._abort.wait())
         until = time.monotonic() + max(0.0, patience)
         try:
-            while running := [lane for lane in lanes if not lane.done()]:
+            while running := [worker for worker in workers if not worker.done()]:
                 left = until - time.monotonic()
                 if left <= 0 or abort.done():
                     return False

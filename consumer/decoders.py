@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from consumer.queue.in_flight import Undecodable
+from consumer.queue.in_flight import UndecodableRecord
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
 from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested, WebinarRecording
@@ -133,7 +133,7 @@ class TranscodeEventMessage(BaseModel):
         return ""
 
 
-def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage | Undecodable]:
+def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage | UndecodableRecord]:
     """The uploads queue: S3's notifications in any wrapping, and `scan.requested`. Other events yield nothing."""
     if lone := _lone_upload(body):
         return [lone]
@@ -194,7 +194,7 @@ def _lone_upload(body: str) -> ObjectCreated | None:
     return ObjectCreated(_stored_of(record), body)
 
 
-def _of_records(records: Any) -> Sequence[ObjectCreated | Undecodable]:
+def _of_records(records: Any) -> Sequence[ObjectCreated | UndecodableRecord]:
     """Each record has an outcome of its own: one that makes no sense takes none of the others with it."""
     if not isinstance(records, list):
         raise UndecodableError("Records is not a list")
@@ -202,14 +202,14 @@ def _of_records(records: Any) -> Sequence[ObjectCreated | Undecodable]:
         raise UndecodableError(f"{len(records)} records, at most {MOST_RECORDS} are taken")
     if len(records) == 1:
         return [created] if (created := _of_record(records[0])) else []
-    return [part for record in records if (part := _tried(record))]
+    return [found for record in records if (found := _tried(record))]
 
 
-def _tried(record: Any) -> ObjectCreated | Undecodable | None:
+def _tried(record: Any) -> ObjectCreated | UndecodableRecord | None:
     try:
         return _of_record(record)
     except UndecodableError as error:
-        return Undecodable(error, json.dumps({"Records": [record]}))
+        return UndecodableRecord(error, json.dumps({"Records": [record]}))
 
 
 def _of_record(record: Any) -> ObjectCreated | None:

@@ -81,7 +81,7 @@ class ScaleInProtection:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
         except TimeoutError:
-            log.debug("scale_in.renewing")
+            log.debug("ecs_protection.renewing")
 
 
 async def _tell(uri: str, state: dict[str, object]) -> bool:
@@ -92,9 +92,9 @@ async def _tell(uri: str, state: dict[str, object]) -> bool:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.put(uri, json=state) as answer:
             said = await answer.json()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        log.warning("scale_in.not_told", error=f"{type(error).__name__}: {error}")
+        log.warning("ecs_protection.not_reported", error=f"{type(error).__name__}: {error}")
         return False
     taken = answer.status == HTTPStatus.OK and isinstance(said, dict) and "protection" in said
     if not taken:
-        log.warning("scale_in.refused", status=answer.status, answer=str(said)[:200])
+        log.warning("ecs_protection.refused", status=answer.status, answer=str(said)[:200])
     return taken

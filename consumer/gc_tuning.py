@@ -7,7 +7,7 @@ YOUNGEST, MIDDLE, OLDEST = 20_000, 50, 100
 and 10 cost a tenth of a receive loop's time; these hold back a few MB at most."""
 
 
-def seldom() -> None:
+def relax() -> None:
     """Leave alone what exists now, for good, and look at the rest less often. Called once everything is wired."""
     gc.collect()
     gc.freeze()

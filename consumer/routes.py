@@ -14,7 +14,7 @@ from consumer.decoders import (
     decode_transcode_event,
     decode_upload,
 )
-from consumer.queue.in_flight import Delivery, Part
+from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import Outcome
 from consumer.queue.worker import Route
 from consumer.stages.intake import Intake
@@ -25,7 +25,7 @@ from media.errors import Dependency
 
 
 @dataclass(frozen=True, slots=True)
-class Handlers:
+class Routes:
     """Everything that the routes lead to."""
 
     intake: Intake
@@ -45,29 +45,29 @@ class Handlers:
             Route("recordings", "recording", decode_recording, self._recording, [postgres, s3]),
         ]
 
-    async def _upload(self, part: Part, delivery: Delivery) -> Outcome:
-        if isinstance(part, ObjectCreated):
-            return await self.intake.upload(part.stored, delivery)
-        return await _stage(self.intake.scan, part, delivery)
+    async def _upload(self, record: Record, message: InFlightMessage) -> Outcome:
+        if isinstance(record, ObjectCreated):
+            return await self.intake.upload(record.stored, message)
+        return await _stage(self.intake.scan, record, message)
 
-    async def _image(self, part: Part, delivery: Delivery) -> Outcome:
-        return await _stage(self.image, part, delivery)
+    async def _image(self, record: Record, message: InFlightMessage) -> Outcome:
+        return await _stage(self.image, record, message)
 
-    async def _transcode(self, part: Part, delivery: Delivery) -> Outcome:
-        return await _stage(self.transcode, part, delivery)
+    async def _transcode(self, record: Record, message: InFlightMessage) -> Outcome:
+        return await _stage(self.transcode, record, message)
 
-    async def _event(self, part: Part, _delivery: Delivery) -> Outcome:
-        if not isinstance(part, TranscodeEventMessage):
-            raise TypeError(type(part))
-        return await self.job_events.apply(parse_event(part.detail))
+    async def _event(self, record: Record, _message: InFlightMessage) -> Outcome:
+        if not isinstance(record, TranscodeEventMessage):
+            raise TypeError(type(record))
+        return await self.job_events.apply(parse_event(record.detail))
 
-    async def _recording(self, part: Part, delivery: Delivery) -> Outcome:
-        if not isinstance(part, RecordingMessage):
-            raise TypeError(type(part))
-        return await self.intake.announced(part.recording, delivery)
+    async def _recording(self, record: Record, message: InFlightMessage) -> Outcome:
+        if not isinstance(record, RecordingMessage):
+            raise TypeError(type(record))
+        return await self.intake.announced(record.recording, message)
 
 
-async def _stage(runner: StageRunner, part: Part, delivery: Delivery) -> Outcome:
-    if not isinstance(part, StageMessage):
-        raise TypeError(type(part))
-    return await runner.run(part.request.asset_id, part.request.version_id, delivery)
+async def _stage(runner: StageRunner, record: Record, message: InFlightMessage) -> Outcome:
+    if not isinstance(record, StageMessage):
+        raise TypeError(type(record))
+    return await runner.run(record.request.asset_id, record.request.version_id, message)

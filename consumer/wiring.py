@@ -9,27 +9,27 @@ from pathlib import Path
 from consumer.daemon import Daemon, Phase
 from consumer.ecs_protection import ScaleInProtection
 from consumer.health import Health
-from consumer.maintenance.output_cleanup import Sweeper
-from consumer.maintenance.paused_queues import Pauses
-from consumer.maintenance.presence import Roster, consumer_id
+from consumer.maintenance.output_cleanup import OutputCleanup
+from consumer.maintenance.paused_queues import PausedQueues
+from consumer.maintenance.presence import Presence, consumer_id
 from consumer.maintenance.reconciler import Reconciler
 from consumer.queue.circuit_breaker import Breakers, Probe
 from consumer.queue.retry import RetryPolicy
-from consumer.queue.worker import Lane, Limits, Route
-from consumer.routes import Handlers
+from consumer.queue.worker import QueueWorker, Route, WorkerLimits
+from consumer.routes import Routes
 from consumer.stages.intake import Intake
 from consumer.stages.job_events import JobEvents
 from consumer.stages.lifecycle import StageLifecycle
-from consumer.stages.outbox_effects import Effects
+from consumer.stages.outbox_effects import OutboxEffects
 from consumer.stages.runner import StageHandler, StageRunner
 from handlers.image.handler import ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
-from handlers.process_tempdir import own_folder
+from handlers.process_tempdir import process_tempdir
 from handlers.recording import RecordingHandler
 from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Address
-from handlers.scan.clamd.monitor import ScannerUpkeep
-from handlers.scan.clamd.pool import Scanners
+from handlers.scan.clamd.monitor import ScannerMonitor
+from handlers.scan.clamd.pool import ScannerPool
 from handlers.scan.handler import ScanHandler, ScanPolicy
 from handlers.transcode.engine import Engine
 from handlers.transcode.ffmpeg.engine import FfmpegEngine
@@ -37,15 +37,15 @@ from handlers.transcode.handler import TranscodeHandler
 from handlers.transcode.mediaconvert.engine import MediaConvertEngine
 from handlers.transcode.mediaconvert.event_handler import TranscodeEventHandler
 from handlers.transcode.mediaconvert.polled_event import event_of_job
-from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect
-from media.asset_store.leftovers import Leftovers
-from media.asset_store.operations import Operations, Sign
+from media.asset_store.leftovers import OrphanedOutputs
+from media.asset_store.operations import ConsumerStatus, Operations
 from media.asset_store.stages import Fence, StageStore
-from media.asset_store.upkeep import Upkeep
+from media.asset_store.upkeep import StageMaintenance
 from media.aws.clients import Clients
 from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import ObjectStorage
@@ -69,7 +69,7 @@ class _Parts:
     transfer: ObjectTransfer
     queues: MessageQueues
     transcoder: Transcoder
-    scanners: Scanners
+    scanners: ScannerPool
     renderer: ImageRenderer
     scratch: Path
 
@@ -79,8 +79,8 @@ class _Parts:
         return RetryPolicy(base=s.retry_base, cap=s.retry_cap, attempts=s.max_attempts)
 
     @property
-    def completion(self) -> Completion:
-        return Completion(self.storage, self.transfer, self.metrics, self.settings.output_bucket)
+    def completion(self) -> Finalizer:
+        return Finalizer(self.storage, self.transfer, self.metrics, self.settings.output_bucket)
 
     @property
     def rules(self) -> EndingRules:
@@ -89,8 +89,8 @@ class _Parts:
     @property
     def outbox(self) -> Outbox:
         own = frozenset({self.settings.output_bucket})
-        effects = Effects(self.queues, self.storage, self.transcoder, AssetStore(self.database), own)
-        return Outbox(self.database, effects.carriers())
+        effects = OutboxEffects(self.queues, self.storage, self.transcoder, AssetStore(self.database), own)
+        return Outbox(self.database, effects.dispatchers())
 
 
 @asynccontextmanager
@@ -111,24 +111,27 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         )
         job_events = JobEvents(TranscodeEventHandler(parts.completion, assets.timeline), lifecycle)
         routes = _handlers(parts, lifecycle, job_events).routes()
-        lanes = _lanes(parts, stages, breakers, routes)
+        workers = _workers(parts, stages, breakers, routes)
         name = consumer_id()
-        pauses = Pauses(Operations(parts.database), name, routes, breakers)
+        pauses = PausedQueues(Operations(parts.database), name, routes, breakers)
         reconciler = _reconciler(parts, lifecycle, pauses, breakers.trip, job_events)
-        upkeep = ScannerUpkeep(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
+        upkeep = ScannerMonitor(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
         lag = parts.metrics.loop_lag
-        sides = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(lag)]
-        sides += [upkeep.run] if "uploads" in settings.queues else []
-        roster = Roster(Operations(parts.database), lambda: _sign(name, daemon, breakers, lanes))
-        daemon = Daemon(lanes, [*sides, roster.run], parts.metrics, patience=settings.drain_timeout)
-        yield daemon, Health([lane.poller for lane in lanes], lambda: _unready(daemon, breakers, lanes), parts.metrics)
+        background_tasks = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(lag)]
+        background_tasks += [upkeep.run] if "uploads" in settings.queues else []
+        presence = Presence(Operations(parts.database), lambda: _sign(name, daemon, breakers, workers))
+        daemon = Daemon(workers, [*background_tasks, presence.run], parts.metrics, patience=settings.drain_timeout)
+        yield (
+            daemon,
+            Health([worker.poller for worker in workers], lambda: _unready(daemon, breakers, workers), parts.metrics),
+        )
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
     metrics = Metrics()
     clients = Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
     metrics.build.labels("0.1.0").set(1)
-    scratch = await asyncio.to_thread(stack.enter_context, own_folder("media-consumer-"))
+    scratch = await asyncio.to_thread(stack.enter_context, process_tempdir("media-consumer-"))
     limits = ImageLimits(
         max_bytes=settings.image_max_bytes,
         max_pixels=settings.image_max_pixels,
@@ -153,8 +156,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
     )
 
 
-def _scanners(settings: Settings) -> Scanners:
-    return Scanners(
+def _scanners(settings: Settings) -> ScannerPool:
+    return ScannerPool(
         [
             Clamd(
                 Address.parse(address),
@@ -167,7 +170,7 @@ def _scanners(settings: Settings) -> Scanners:
     )
 
 
-def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -> Handlers:
+def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -> Routes:
     settings, bucket = parts.settings, parts.settings.output_bucket
 
     def runner(stage: Stage, handler: StageHandler) -> StageRunner:
@@ -185,7 +188,7 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     transcode = TranscodeHandler(parts.storage, prober, _engine(parts), lifecycle.stages.recorder)
     scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics))
     recording = RecordingHandler(parts.storage, frozenset(settings.recording_buckets))
-    return Handlers(
+    return Routes(
         intake=Intake(lifecycle.assets, lifecycle.outbox, scan, recording, own_bucket=bucket),
         image=runner(Stage.IMAGE, image),
         transcode=runner(Stage.TRANSCODE, transcode),
@@ -208,10 +211,10 @@ def _engine(parts: _Parts) -> Engine:
     )
 
 
-def _limits(settings: Settings, queue: str) -> Limits:
+def _limits(settings: Settings, queue: str) -> WorkerLimits:
     """What a lane takes at once. A video that ffmpeg works on here fills the machine: the next ones are others'."""
     heavy = queue == "transcodes" and settings.transcoder == "ffmpeg"
-    return Limits(
+    return WorkerLimits(
         concurrency=settings.ffmpeg_jobs if heavy else settings.concurrency,
         prefetch=0 if heavy else settings.prefetch,
         pollers=settings.pollers,
@@ -220,7 +223,7 @@ def _limits(settings: Settings, queue: str) -> Limits:
     )
 
 
-def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list[Route]) -> list[Lane]:
+def _workers(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list[Route]) -> list[QueueWorker]:
     settings = parts.settings
 
     async def renew(leases: Sequence[Hashable]) -> set[Hashable]:
@@ -228,7 +231,7 @@ def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list[R
         return set(await stages.renew(fences, lease=float(settings.visibility_timeout)))
 
     return [
-        Lane(
+        QueueWorker(
             route,
             parts.queues[route.queue],
             parts.queues.dead_letters(route.queue),
@@ -246,7 +249,7 @@ def _lanes(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list[R
 def _reconciler(
     parts: _Parts,
     lifecycle: StageLifecycle,
-    paused: Pauses,
+    paused: PausedQueues,
     trip: Callable[[Dependency], None],
     job_events: JobEvents,
 ) -> Reconciler:
@@ -255,12 +258,12 @@ def _reconciler(
 
     return Reconciler(
         dsn=parts.settings.database_url,
-        upkeep=Upkeep(parts.database),
+        upkeep=StageMaintenance(parts.database),
         assets=lifecycle.assets,
         storage=parts.storage,
         outbox=lifecycle.outbox,
         lifecycle=lifecycle,
-        sweeper=Sweeper(Leftovers(parts.database), lifecycle, parts.settings.expired_retention),
+        sweeper=OutputCleanup(OrphanedOutputs(parts.database), lifecycle, parts.settings.expired_retention),
         queues=parts.queues,
         names=parts.settings.queues,
         paused=paused,
@@ -287,11 +290,13 @@ def _probes(parts: _Parts) -> dict[Dependency, Probe]:
     }
 
 
-def _unready(daemon: Daemon, breakers: Breakers, lanes: list[Lane]) -> list[str]:
+def _unready(daemon: Daemon, breakers: Breakers, workers: list[QueueWorker]) -> list[str]:
     reasons = [f"{name} is unavailable" for name in breakers.open(list(Dependency))]
-    reasons += [f"{lane.route.queue} cannot be received from" for lane in lanes if lane.poller.errors > 1]
+    reasons += [f"{worker.route.queue} cannot be received from" for worker in workers if worker.poller.errors > 1]
     return reasons if daemon.phase is Phase.RUNNING else [daemon.phase, *reasons]
 
 
-def _sign(name: str, daemon: Daemon, breakers: Breakers, lanes: list[Lane]) -> Sign:
-    return Sign(name, daemon.phase, breakers.open(list(Dependency)), sum(lane.in_flight for lane in lanes))
+def _sign(name: str, daemon: Daemon, breakers: Breakers, workers: list[QueueWorker]) -> ConsumerStatus:
+    return ConsumerStatus(
+        name, daemon.phase, breakers.open(list(Dependency)), sum(worker.in_flight for worker in workers)
+    )

@@ -8,9 +8,9 @@ from api.delivery_urls import LIFETIMES, may_ask_for
 from api.openapi import document
 from api.problems import KINDS, ProblemCode
 from api.routes import ROUTES
-from api.routing import ALWAYS, AUTH, BODY, CALLBACK, Route
+from api.routing import ALWAYS, AUTH, BODY, CALLBACK, Endpoint
 from api.security.auth import Caller, Role
-from api.security.rate_limits import Rate
+from api.security.rate_limits import RateLimit
 from api.views.uploads import CONTENT_TYPES
 from media.asset import DEFAULT_DELIVERY, AssetType
 from media.settings import Settings, variable
@@ -44,10 +44,10 @@ method that it does not know, {method}, and to a page of another origin {origin}
 """
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _LIMITS = {
-    Rate.READ: "rate_limit_reads",
-    Rate.WRITE: "rate_limit_writes",
-    Rate.URL: "rate_limit_urls",
-    Rate.STREAM: "rate_limit_streams",
+    RateLimit.READ: "rate_limit_reads",
+    RateLimit.WRITE: "rate_limit_writes",
+    RateLimit.URL: "rate_limit_urls",
+    RateLimit.STREAM: "rate_limit_streams",
 }
 
 
@@ -76,7 +76,7 @@ def _endpoints() -> Iterator[str]:
     )
 
 
-def _who(route: Route) -> str:
+def _who(route: Endpoint) -> str:
     if ProblemCode.ADMIN_ONLY in route.problems:
         return "admin"
     if route.bearer:
@@ -86,14 +86,14 @@ def _who(route: Route) -> str:
     return "token in the URL" if ProblemCode.UNAUTHENTICATED in route.problems else "anybody"
 
 
-def _request(route: Route) -> str:
+def _request(route: Endpoint) -> str:
     parts = [_link(route.body.__name__)] if route.body else []
     if route.query:
         parts.append("?" + ", ".join(f"`{name}`" for name in route.query.model_fields))
     return "<br>".join([*parts, *(f"header `{name}`" for name in route.headers)])
 
 
-def _answer(route: Route) -> str:
+def _answer(route: Endpoint) -> str:
     if route.answer:
         text = f"{route.status} {_link(route.answer.__name__)}"
     else:
@@ -101,7 +101,7 @@ def _answer(route: Route) -> str:
     return text + (" †" if route.cached else "")
 
 
-def _codes(route: Route) -> str:
+def _codes(route: Endpoint) -> str:
     """Without what stands in every row."""
     common = {*ALWAYS, *(AUTH if route.bearer else ()), *(BODY if route.body else ())}
     return _listed([code for code in dict.fromkeys(route.problems) if code not in common])

@@ -20,7 +20,7 @@ _LOOK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
-def own_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+def process_tempdir(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A new, empty, private folder below `parent` (else where the platform keeps such), gone afterwards. Blocks.
 
     First it removes those of the same `prefix` and user that hold our marker and whose process is gone. The owner

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from handlers.results import Noted, Registration, Repeated
-from media.asset import Asset, AssetType, Delivery, ObjectVersion, safe_file_name
+from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, safe_file_name
 from media.asset_store.assets import NewAsset
 from media.asset_store.stages import Note
 from media.aws.s3 import ObjectStorage
@@ -49,7 +49,7 @@ def _new_asset(recording: WebinarRecording, trace_id: str) -> NewAsset:
         asset_id=uuid5(_NAMESPACE, recording.recording_id),
         owner_id=recording.host_id,
         asset_type=AssetType.VIDEO,
-        delivery=Delivery.WEBINAR_VOD,
+        delivery=DeliveryClass.WEBINAR_VOD,
         content_type=recording.content_type or "video/mp4",
         original_filename=safe_file_name(recording.key.rsplit("/", 1)[-1]),
         bucket=recording.bucket,

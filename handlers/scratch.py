@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-from handlers.sandbox import MemoryBudget
+from handlers.sandbox import ByteBudget
 from media.errors import Code, RetryableError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -45,14 +45,14 @@ async def scratch_folder(prefix: str, parent: Path | None = None, *, room: int =
 
 
 @cache
-def room_of(parent: Path) -> MemoryBudget:  # noqa: ARG001 - one for each, by the cache
+def room_of(parent: Path) -> ByteBudget:  # noqa: ARG001 - one for each, by the cache
     """What may be promised of the disk below `parent`: what was free when nobody worked there."""
-    return MemoryBudget(0)
+    return ByteBudget(0)
 
 
 def no_room() -> RetryableError:
     """The disk is full: it is tried again when others have finished, as often as it takes."""
-    return RetryableError(Code.WORKER_CRASHED, "the disk to work on is full", after=PATIENCE, counted=False)
+    return RetryableError(Code.WORKER_CRASHED, "the disk to work on is full", after=PATIENCE, counts_as_attempt=False)
 
 
 def is_full(folder: Path) -> bool:

@@ -81,7 +81,7 @@ class Verdict(StrEnum):
     ERROR = "error"
 
 
-class Delivery(StrEnum):
+class DeliveryClass(StrEnum):
     PUBLIC = "public"
     COURSE_VIDEO = "course_video"
     COURSE_PDF = "course_pdf"
@@ -90,10 +90,10 @@ class Delivery(StrEnum):
 
 
 DEFAULT_DELIVERY = {
-    AssetType.IMAGE: Delivery.PUBLIC,
-    AssetType.VIDEO: Delivery.COURSE_VIDEO,
-    AssetType.AUDIO: Delivery.COURSE_VIDEO,
-    AssetType.DOCUMENT: Delivery.COURSE_PDF,
+    AssetType.IMAGE: DeliveryClass.PUBLIC,
+    AssetType.VIDEO: DeliveryClass.COURSE_VIDEO,
+    AssetType.AUDIO: DeliveryClass.COURSE_VIDEO,
+    AssetType.DOCUMENT: DeliveryClass.COURSE_PDF,
 }
 
 NEXT_STAGE = {
@@ -135,7 +135,7 @@ class Asset:
     owner_id: str
     asset_type: AssetType
     status: Status
-    delivery: Delivery
+    delivery: DeliveryClass
     content_type: str
     original_filename: str
     bucket: str
@@ -221,7 +221,7 @@ def upload_key(asset_type: AssetType, owner_id: str, asset_id: UUID, filename: s
 def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
     """Where one attempt writes, trailing slash included. CloudFront decides by the first part who needs a signature."""
     _require_owner(asset.owner_id)
-    tops = {Delivery.PUBLIC: "public", Delivery.VERIFICATION_DOCUMENT: "private"}
+    tops = {DeliveryClass.PUBLIC: "public", DeliveryClass.VERIFICATION_DOCUMENT: "private"}
     top = tops.get(asset.delivery, "processed")
     return f"{top}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/{stage}-{attempt}/"
 

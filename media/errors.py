@@ -104,13 +104,13 @@ class RetryableError(MediaError):
         detail: str = "",
         *,
         after: float | None = None,
-        counted: bool = True,
-        at_last: Code | None = None,
+        counts_as_attempt: bool = True,
+        code_when_exhausted: Code | None = None,
     ) -> None:
         super().__init__(code, detail)
         self.after = after
-        self.counted = counted
-        self.at_last = at_last
+        self.counts_as_attempt = counts_as_attempt
+        self.code_when_exhausted = code_when_exhausted
 
 
 class UndecodableError(MediaError):

@@ -27,7 +27,7 @@ _ENDS = frozenset({Status.READY, Status.REJECTED, Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class AssetEnd:
     """How a stage of an asset was committed. `duration_ms` is the video's, where it is known by now."""
 
     stage: Stage
@@ -36,7 +36,7 @@ class End:
     duration_ms: int | None = None
 
 
-def count_end(metrics: Metrics, asset: Asset, end: End) -> None:
+def count_end(metrics: Metrics, asset: Asset, end: AssetEnd) -> None:
     """Count what was committed just now; what leaves the asset at work in the same stage counts nowhere."""
     # By this machine's clock; one that is behind counts as no time at all.
     now = datetime.now(UTC)
@@ -52,7 +52,7 @@ def count_end(metrics: Metrics, asset: Asset, end: End) -> None:
         _ready_or_failed(metrics, asset, end, seconds)
 
 
-def _ready_or_failed(metrics: Metrics, asset: Asset, end: End, seconds: float) -> None:
+def _ready_or_failed(metrics: Metrics, asset: Asset, end: AssetEnd, seconds: float) -> None:
     ready = end.status is Status.READY
     if asset.asset_type is AssetType.IMAGE:
         _judge(metrics, Objective.IMAGE_READY, good=ready and seconds <= IMAGE_SECONDS)

@@ -69,18 +69,18 @@ class OutboxRow:
     effect: Effect
 
 
-Carry = Callable[[Sequence[OutboxRow]], Awaitable[None]]
+Dispatch = Callable[[Sequence[OutboxRow]], Awaitable[None]]
 """Carries out rows of one kind. Raises when any of them has to be tried again."""
 
 
 class Outbox:
     """Carries out rows and forgets them. `carriers` says how, by kind; kinds not named wait for a process that can."""
 
-    def __init__(self, database: Database, carriers: Mapping[EffectKind, Carry]) -> None:
+    def __init__(self, database: Database, dispatchers: Mapping[EffectKind, Dispatch]) -> None:
         self._database = database
-        self._carriers = carriers
+        self._dispatchers = dispatchers
 
-    async def leave(self, asset_id: UUID, effects: Sequence[Effect]) -> list[OutboxRow]:
+    async def enqueue(self, asset_id: UUID, effects: Sequence[Effect]) -> list[OutboxRow]:
         """Write effects that follow from no other change; to be carried out like those of a commit."""
         records = await self._database.fetch(
             "INSERT INTO outbox (asset_id, kind, target, body, group_id)"
@@ -91,7 +91,7 @@ class Outbox:
         )
         return [outbox_row(record) for record in records]
 
-    async def leave_once(
+    async def enqueue_once(
         self, asset_id: UUID, effects: Sequence[Effect], *, signature: str, expires_at: datetime
     ) -> list[OutboxRow] | None:
         """Like `leave`, for a signed wish: None when this signature was taken before, by whichever process.
@@ -101,11 +101,11 @@ class Outbox:
         records = await self._database.fetch(_LEAVE_ONCE, asset_id, effects_as_json(effects), signature, expires_at)
         return [outbox_row(record) for record in records] or None
 
-    async def carry_out(self, rows: Sequence[OutboxRow]) -> None:
+    async def dispatch(self, rows: Sequence[OutboxRow]) -> None:
         """Carry out what was just committed. Raises what a carrier raises; the rows then wait for the sweep."""
         done: list[int] = []
         try:
-            for kind, carry in self._carriers.items():
+            for kind, carry in self._dispatchers.items():
                 mine = [row for row in rows if row.effect.kind is kind]
                 if mine:
                     await carry(mine)
@@ -114,9 +114,9 @@ class Outbox:
             if done:
                 await self._database.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", done)
 
-    async def carry_out_of(self, asset_id: UUID) -> None:
+    async def dispatch_pending(self, asset_id: UUID) -> None:
         """Carry out whatever is left over of one asset: a message came again, so its writer did not get that far."""
-        await self.carry_out(await self.pending_of(asset_id))
+        await self.dispatch(await self.pending_of(asset_id))
 
     async def pending_of(self, asset_id: UUID) -> list[OutboxRow]:
         """Return whatever is left over of one asset, oldest first."""
@@ -130,14 +130,14 @@ class Outbox:
             " due_at = now() + least(600, 15 * 2 ^ least(attempts, 6)) * interval '1 second'"
             " WHERE id IN (SELECT id FROM outbox WHERE due_at <= now() AND kind = ANY($1::text[])"
             "              ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING *",
-            [kind.value for kind in self._carriers],
+            [kind.value for kind in self._dispatchers],
             SWEEP_LIMIT,
         )
         return sum([await self._try(outbox_row(record)) for record in records])
 
     async def _try(self, row: OutboxRow) -> bool:
         try:
-            await self.carry_out([row])
+            await self.dispatch([row])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is noted and the other rows go on
             log.warning("outbox.failed", kind=row.effect.kind, asset_id=str(row.asset_id), error=str(error))
             await self._database.execute("UPDATE outbox SET error = $2 WHERE id = $1", row.row_id, str(error)[:500])

@@ -21,7 +21,7 @@ OUTPUT_ROOTS = ("public", "processed", "private")
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedAttempt:
     """What to do about an attempt that failed.
 
     `commit` is None where the stage is released and the same message tries again. `counts` says whether the attempt is
@@ -47,21 +47,21 @@ class EndingRules:
         removed = self.orphaned_outputs(claim.asset, claim.stage, claim.attempt, served)
         return replace(commit, effects=[*commit.effects, *removed])
 
-    def fail(self, claim: Claim, error: MediaError) -> Failure:
+    def fail(self, claim: Claim, error: MediaError) -> FailedAttempt:
         """Choose between another attempt, `rejected` and `failed`.
 
         An attempt counts unless it only waited (`counted=False`). A job that has ended was an attempt in any case: it
         is paid for, and whoever disturbs each of them must not have them repeated without end.
         """
         if isinstance(error, RejectedError):
-            return Failure(self.finish(claim, _rejected(error)), counts=False)
+            return FailedAttempt(self.finish(claim, _rejected(error)), counts=False)
         if not isinstance(error, RetryableError):
-            return Failure(self.finish(claim, _failed(error.code, error.detail, error)), counts=True)
+            return FailedAttempt(self.finish(claim, _failed(error.code, error.detail, error)), counts=True)
         is_job = claim.state is StageState.WAITING
-        counts = error.counted or is_job
+        counts = error.counts_as_attempt or is_job
         if counts and claim.tries >= self.max_attempts:
-            return Failure(self.finish(claim, _exhausted(error)), counts=True)
-        return Failure(self.finish(claim, _another_job(claim, error)) if is_job else None, counts=counts)
+            return FailedAttempt(self.finish(claim, _exhausted(error)), counts=True)
+        return FailedAttempt(self.finish(claim, _another_job(claim, error)) if is_job else None, counts=counts)
 
     def check_attempts(self, claim: Claim) -> None:
         """Raise RetryableError(worker_crashed) for a claim beyond the limit.
@@ -143,8 +143,8 @@ def _failed(code: Code, detail: str, error: MediaError) -> Commit:
 
 def _exhausted(error: RetryableError) -> Commit:
     """End a stage that has no attempts left: by the input's fault where nothing else can be at fault, else by ours."""
-    if error.at_last:
-        return _rejected(RejectedError(error.at_last, str(error)))
+    if error.code_when_exhausted:
+        return _rejected(RejectedError(error.code_when_exhausted, str(error)))
     return _failed(Code.ATTEMPTS_EXHAUSTED, str(error), error)
 
 

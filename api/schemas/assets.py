@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from media.asset import AssetType, Delivery, Status
+from media.asset import AssetType, DeliveryClass, Status
 
 FILENAME_LIMIT = 255
 """Characters; the longest name that the usual file systems hold."""
@@ -62,7 +62,7 @@ class UploadRequest(Input):
     content_type: ContentType
     original_filename: Filename
     size: int | None = Field(None, ge=1, le=SIZE_LIMIT, description="Bytes; signed into the URL when given")
-    delivery: Delivery | None = Field(None, description="By default what suits the asset type")
+    delivery: DeliveryClass | None = Field(None, description="By default what suits the asset type")
 
 
 class UploadSlot(Output):
@@ -99,7 +99,7 @@ class AssetOut(Output):
     status: Status
     code: str | None = Field(description="Why it was rejected or failed")
     detail: str | None = Field(description="The same in words, for people; may change")
-    delivery: Delivery = Field(description="How its renditions are handed out")
+    delivery: DeliveryClass = Field(description="How its renditions are handed out")
     content_type: str = Field(description="As announced; once it is scanned, what it really is")
     original_filename: str
     size: int | None = Field(

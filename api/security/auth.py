@@ -61,7 +61,7 @@ class VerificationKey:
     algorithm: str
 
 
-class Keys(Protocol):
+class KeySet(Protocol):
     """Where keys come from. `find` raises ProblemError(unauthenticated) when there is none for `kid`.
 
     `are_known` says whether there ever were any, and asks for them until then.
@@ -99,7 +99,7 @@ class _Known:
 class Authenticator:
     """Turns an Authorization header into a Caller. `clock` gives Unix seconds."""
 
-    def __init__(self, keys: Keys, issuer: str | None, audience: str | None, clock: Callable[[], float]) -> None:
+    def __init__(self, keys: KeySet, issuer: str | None, audience: str | None, clock: Callable[[], float]) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience

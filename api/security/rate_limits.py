@@ -39,7 +39,7 @@ USERS_LIMIT = 100_000
 """Users counted in this process within one window; those beyond it are not limited."""
 
 
-class Rate(StrEnum):
+class RateLimit(StrEnum):
     """Classes of endpoints, each with a limit of its own."""
 
     READ = "read"
@@ -48,7 +48,7 @@ class Rate(StrEnum):
     STREAM = "stream"
 
 
-RATES = web.AppKey("rates", dict[Handler, Rate])
+RATES = web.AppKey("rates", dict[Handler, RateLimit])
 """The class of every handler."""
 
 
@@ -73,7 +73,7 @@ class Allowance:
 ALLOWANCE = web.RequestKey("allowance", Allowance)
 
 
-class Counts(Protocol):
+class RequestCounts(Protocol):
     """Counts hits. `hit` returns the count with this hit, or None when it cannot be had."""
 
     async def hit(self, key: str, window: int) -> int | None: ...
@@ -81,7 +81,7 @@ class Counts(Protocol):
     async def close(self) -> None: ...
 
 
-class MemoryCounts:
+class MemoryRequestCounts:
     """Counts of this process."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class MemoryCounts:
         self._counts.clear()
 
 
-class RedisCounts:
+class RedisRequestCounts:
     """Counts shared by all processes. When Redis fails, nothing is counted for a moment, and `failed` is told."""
 
     def __init__(self, url: str, failed: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -144,14 +144,18 @@ class RateLimits:
     """Admits requests. A limit of 0 means none."""
 
     def __init__(
-        self, counts: Counts, limits: Mapping[Rate, int], metrics: ApiMetrics, clock: Callable[[], float] = time.time
+        self,
+        counts: RequestCounts,
+        limits: Mapping[RateLimit, int],
+        metrics: ApiMetrics,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._counts = counts
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
 
-    async def admit(self, rate: Rate, caller: Caller) -> Allowance | None:
+    async def admit(self, rate: RateLimit, caller: Caller) -> Allowance | None:
         """Count one request; what is left, or None when there is no limit. Raises ProblemError(rate_limited)."""
         limit = self._limits[rate]
         if not limit or caller.role is not Role.USER:
@@ -169,14 +173,16 @@ class RateLimits:
         return allowance
 
 
-def rate_limits(settings: Settings, metrics: ApiMetrics) -> tuple[RateLimits, Counts]:
+def rate_limits(settings: Settings, metrics: ApiMetrics) -> tuple[RateLimits, RequestCounts]:
     """The limits of these settings, and their counts, to be closed at the end."""
     failed = metrics.rates_uncounted.inc
-    counts: Counts = RedisCounts(settings.redis_url, failed) if settings.redis_url else MemoryCounts()
+    counts: RequestCounts = (
+        RedisRequestCounts(settings.redis_url, failed) if settings.redis_url else MemoryRequestCounts()
+    )
     limits = {
-        Rate.READ: settings.rate_limit_reads,
-        Rate.WRITE: settings.rate_limit_writes,
-        Rate.URL: settings.rate_limit_urls,
-        Rate.STREAM: settings.rate_limit_streams,
+        RateLimit.READ: settings.rate_limit_reads,
+        RateLimit.WRITE: settings.rate_limit_writes,
+        RateLimit.URL: settings.rate_limit_urls,
+        RateLimit.STREAM: settings.rate_limit_streams,
     }
     return RateLimits(counts, limits, metrics), counts

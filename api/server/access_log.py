@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredRequest:
     """What is told of a request: its route's pattern, never its path or query, where tokens travel."""
 
     method: str
@@ -24,11 +24,11 @@ class Answered:
     request_id: str
 
 
-type AccessLog = Callable[[Answered], None]
+type AccessLog = Callable[[AnsweredRequest], None]
 ACCESS_LOG: web.AppKey[AccessLog] = web.AppKey("access_log")
 
 
-def by_structlog(answered: Answered) -> None:
+def by_structlog(answered: AnsweredRequest) -> None:
     """Like every other line."""
     log.info(
         "api.request",
@@ -40,7 +40,7 @@ def by_structlog(answered: Answered) -> None:
     )
 
 
-class Lines(Protocol):
+class LineSink(Protocol):
     """Where lines go."""
 
     def write(self, text: str) -> int: ...
@@ -51,12 +51,12 @@ class Lines(Protocol):
 class JsonLines:
     """Writes the same fields to `stream` as `by_structlog` does. Nothing in them needs redacting."""
 
-    def __init__(self, stream: Lines) -> None:
+    def __init__(self, stream: LineSink) -> None:
         self._stream = stream
         self._second = 0
         self._stamp = ""
 
-    def write(self, answered: Answered) -> None:
+    def write(self, answered: AnsweredRequest) -> None:
         # Method, route and ids are of our own making or checked character by character; `dumps` is for the asset's,
         # which is whatever stood in the path.
         asset_id = json.dumps(answered.asset_id) if answered.asset_id else '""'

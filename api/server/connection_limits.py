@@ -34,7 +34,7 @@ _LAST_WORDS = {"Connection": "close", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ConnectionLimits:
     """`send_timeout`: seconds that an answer may stand still on its way before its connection is cut."""
 
     connections: int
@@ -50,10 +50,10 @@ def most_connections(wanted: int) -> int:
     return min(wanted, possible)
 
 
-class Places:
+class ConnectionSlots:
     """One for each open connection of this process, and for each answer that a client does not take."""
 
-    def __init__(self, bounds: Bounds, metrics: ApiMetrics) -> None:
+    def __init__(self, bounds: ConnectionLimits, metrics: ApiMetrics) -> None:
         self.bounds = bounds
         self.metrics = metrics
         self._taken = 0
@@ -88,7 +88,7 @@ class Connection(web.RequestHandler):
 
     __slots__ = ("_gone", "_has_place", "_line", "_places", "_tell")
 
-    def __init__(self, server: web.Server, places: Places, **options: Any) -> None:
+    def __init__(self, server: web.Server, places: ConnectionSlots, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._places = places
         self._has_place = False
@@ -183,7 +183,7 @@ def connection_of(request: web.Request) -> Connection:
 class _Server(web.Server):
     """Makes our connections instead of aiohttp's."""
 
-    def __init__(self, plain: web.Server, places: Places, options: dict[str, Any]) -> None:
+    def __init__(self, plain: web.Server, places: ConnectionSlots, options: dict[str, Any]) -> None:
         super().__init__(plain.request_handler, request_factory=plain.request_factory)
         self._places = places
         self._options = options
@@ -198,10 +198,16 @@ class Runner(web.AppRunner):
     __slots__ = ("_options", "_places")
 
     def __init__(
-        self, app: web.Application, bounds: Bounds, metrics: ApiMetrics, *, shutdown_timeout: float, **options: Any
+        self,
+        app: web.Application,
+        bounds: ConnectionLimits,
+        metrics: ApiMetrics,
+        *,
+        shutdown_timeout: float,
+        **options: Any,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
-        self._places = Places(bounds, metrics)
+        self._places = ConnectionSlots(bounds, metrics)
         self._options = options
 
     async def _make_server(self) -> web.Server:

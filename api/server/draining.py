@@ -9,7 +9,7 @@ DRAINING = web.AppKey("draining", asyncio.Event)
 """Set once the API has been asked to stop."""
 
 
-async def turn_away(request: web.Request, response: web.StreamResponse) -> None:
+async def reject_while_draining(request: web.Request, response: web.StreamResponse) -> None:
     """A signal before each answer: while it drains, a connection carries no further request."""
     if request.app[DRAINING].is_set():
         response.force_close()

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 from api.problems import KINDS, ProblemCode, ProblemError
 from api.schemas.assets import FieldErrorOut, ProblemOut
 from api.security.rate_limits import ALLOWANCE
-from api.server.access_log import ACCESS_LOG, Answered
+from api.server.access_log import ACCESS_LOG, AnsweredRequest
 from api.service import SERVICE, Service
 from media.errors import RetryableError, UnavailableError
 
@@ -107,7 +107,7 @@ def _record(request: web.Request, status: int, seconds: float) -> None:
     if route in _QUIET and status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return
     asset_id = request.match_info.get("asset_id", "")[:36]
-    request.app[ACCESS_LOG](Answered(method, route, status, seconds, asset_id, request[REQUEST_ID]))
+    request.app[ACCESS_LOG](AnsweredRequest(method, route, status, seconds, asset_id, request[REQUEST_ID]))
 
 
 _QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})

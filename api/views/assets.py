@@ -8,13 +8,13 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from api.json_io import answer_if_changed, read_query
+from api.json_io import json_response_if_changed, read_query
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import AssetOut, Listing, ListingQuery, Timeline, TimelineEntryOut
 from api.security.auth import Caller
 from api.service import Service, caller_of, service_of
 from media.asset import Asset
-from media.aws.s3_multipart import PartUpload
+from media.aws.s3_multipart import MultipartTarget
 from media.errors import RetryableError, UnavailableError
 from media.stage_endings import EndingRules
 
@@ -42,7 +42,7 @@ async def asset_for(request: web.Request, caller: Caller) -> Asset:
 async def show_asset(request: web.Request) -> web.Response:
     """One asset; 304 when it has not changed."""
     asset = await asset_for(request, await caller_of(request))
-    return answer_if_changed(request, AssetOut.model_validate(asset))
+    return json_response_if_changed(request, AssetOut.model_validate(asset))
 
 
 async def list_assets(request: web.Request) -> web.Response:
@@ -60,7 +60,7 @@ async def list_assets(request: web.Request) -> web.Response:
     if len(found) == query.limit:
         place = f"{found[-1].created_at.isoformat()} {found[-1].asset_id}"
         cursor = base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-    return answer_if_changed(
+    return json_response_if_changed(
         request, Listing(items=[AssetOut.model_validate(asset) for asset in found], next_cursor=cursor)
     )
 
@@ -69,7 +69,9 @@ async def show_timeline(request: web.Request) -> web.Response:
     """All that happened to an asset, also after it was deleted."""
     asset = await asset_for(request, await caller_of(request))
     entries = await service_of(request).assets.timeline(asset.asset_id)
-    return answer_if_changed(request, Timeline(items=[TimelineEntryOut.model_validate(entry) for entry in entries]))
+    return json_response_if_changed(
+        request, Timeline(items=[TimelineEntryOut.model_validate(entry) for entry in entries])
+    )
 
 
 async def delete_asset(request: web.Request) -> web.Response:
@@ -87,7 +89,7 @@ async def remove(service: Service, asset: Asset) -> None:
     begun = None if asset.version_id else await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
     if begun:
         try:
-            await service.parts.abort(PartUpload(asset.bucket, asset.key, begun.upload_id))
+            await service.parts.abort(MultipartTarget(asset.bucket, asset.key, begun.upload_id))
         except (UnavailableError, RetryableError) as error:
             # Parts that stay are swept by the bucket's lifecycle, a day after the upload began.
             log.warning("api.parts_left", key=asset.key, error=str(error))

@@ -3,7 +3,7 @@
 import structlog
 from aiohttp import web
 
-from api.json_io import answer, parse_body, read_bytes
+from api.json_io import json_response, parse_body, read_bytes
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import AcceptedOut, ImageCallback
 from api.security.callback_signature import Signature
@@ -71,13 +71,13 @@ def _as_event(progress: TranscodeProgress) -> dict[str, object]:
 
 
 async def _leave(service: Service, asset: Asset, effect: Effect, signature: Signature) -> web.Response:
-    rows = await service.outbox.leave_once(
+    rows = await service.outbox.enqueue_once(
         asset.asset_id, [effect], signature=signature.digest, expires_at=signature.expires_at
     )
     if rows is None:
         raise ProblemError(ProblemCode.SIGNATURE_REPLAYED)
     try:
-        await service.outbox.carry_out(rows)
+        await service.outbox.dispatch(rows)
     except (UnavailableError, RetryableError) as error:
         log.warning("api.outbox_left", asset_id=str(asset.asset_id), error=str(error))
-    return answer(AcceptedOut(), status=202)
+    return json_response(AcceptedOut(), status=202)

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from api import openapi
-from api.json_io import unless_known
+from api.json_io import not_modified_if
 from api.problems import KINDS
 
 _STYLE = """
@@ -41,12 +41,12 @@ class Docs:
 
     async def machine(self, request: web.Request) -> web.Response:
         headers = {"Cache-Control": "no-cache"}
-        return unless_known(request, web.Response(body=self._json, content_type="application/json", headers=headers))
+        return not_modified_if(request, web.Response(body=self._json, content_type="application/json", headers=headers))
 
     async def human(self, request: web.Request) -> web.Response:
         headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
         page = web.Response(body=self._html, content_type="text/html", charset="utf-8", headers=headers)
-        return unless_known(request, page)
+        return not_modified_if(request, page)
 
 
 def _page(document: dict[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from api.event_hub import Subscription
-from api.json_io import answer, read_query
+from api.json_io import json_response, read_query
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import AssetOut, EventsQuery, TicketOut
 from api.security.auth import Caller
@@ -41,7 +41,7 @@ async def make_ticket(request: web.Request) -> web.Response:
     """A one-minute ticket for the `ticket` parameter of a stream."""
     caller = await caller_of(request)
     ticket, end = service_of(request).tickets.make(caller, datetime.now(UTC))
-    return answer(TicketOut(ticket=ticket, expires_at=end), status=201)
+    return json_response(TicketOut(ticket=ticket, expires_at=end), status=201)
 
 
 async def asset_events(request: web.Request) -> web.StreamResponse:

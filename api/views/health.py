@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.json_io import answer
+from api.json_io import json_response
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import HealthOut
 from api.server.draining import DRAINING
@@ -16,12 +16,12 @@ READY_DEADLINE = 2.0
 
 
 async def health(_request: web.Request) -> web.Response:
-    return answer(HealthOut())
+    return json_response(HealthOut())
 
 
 async def livez(_request: web.Request) -> web.Response:
     """Alive: the event loop turned to answer this."""
-    return answer(HealthOut())
+    return json_response(HealthOut())
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -41,7 +41,7 @@ async def readyz(request: web.Request) -> web.Response:
         has_keys = False
     if not has_keys:
         raise ProblemError(ProblemCode.UNAVAILABLE, "the keys of the identity service cannot be had")
-    return answer(HealthOut())
+    return json_response(HealthOut())
 
 
 PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Amzn-Trace-Id")

@@ -4,7 +4,7 @@ import structlog
 from aiohttp import web
 
 from api.delivery_urls import UPLOAD_LIFETIME
-from api.json_io import answer, answer_if_changed, read_body
+from api.json_io import json_response, json_response_if_changed, read_body
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import AssetOut
 from api.schemas.multipart import (
@@ -20,13 +20,13 @@ from api.service import Service, caller_of, service_of
 from api.views.assets import asset_id_of, remove
 from api.views.uploads import bound, created, new_asset
 from media.asset import Status
-from media.asset_store.part_uploads import Begun
+from media.asset_store.part_uploads import MultipartUpload
 from media.aws.s3_multipart import (
     EndedUploadError,
     ExistingObjectError,
     MissingPartsError,
-    Part,
-    PartUpload,
+    MultipartTarget,
+    UploadPart,
     part_size,
     size_of_part,
 )
@@ -52,10 +52,10 @@ async def start_parts(request: web.Request) -> web.Response:
             await service.parts.abort(upload)
         begun = await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
     headers = {"Location": f"/api/v1/media/upload/multipart/{asset.asset_id}"}
-    return answer(await _state(service, _waiting(begun)), status=201, headers=headers)
+    return json_response(await _state(service, _waiting(begun)), status=201, headers=headers)
 
 
-def _waiting(found: Begun | None) -> Begun:
+def _waiting(found: MultipartUpload | None) -> MultipartUpload:
     """Raises ProblemError(upload_ended) unless the asset still waits for its parts."""
     if found is None or found.asset.status not in _WAITING:
         raise ProblemError(ProblemCode.UPLOAD_ENDED)
@@ -65,7 +65,7 @@ def _waiting(found: Begun | None) -> Begun:
 async def list_parts(request: web.Request) -> web.Response:
     """An upload in parts, with the parts that are there: what to resume from after a break."""
     service = service_of(request)
-    return answer_if_changed(request, await _state(service, _waiting(await _mine(request, service))))
+    return json_response_if_changed(request, await _state(service, _waiting(await _mine(request, service))))
 
 
 async def sign_parts(request: web.Request) -> web.Response:
@@ -79,7 +79,7 @@ async def sign_parts(request: web.Request) -> web.Response:
         raise ProblemError(ProblemCode.INVALID_REQUEST, f"the file has {_count(begun)} parts")
     sign = await service.links.parts(begun.asset.key, begun.upload_id)
     items = [PartLink(part_number=number, url=sign(number, size), size=size) for number, size in sizes.items()]
-    return answer(PartLinks(items=items, expires_in=int(UPLOAD_LIFETIME.total_seconds())))
+    return json_response(PartLinks(items=items, expires_in=int(UPLOAD_LIFETIME.total_seconds())))
 
 
 async def complete_parts(request: web.Request) -> web.Response:
@@ -93,7 +93,7 @@ async def complete_parts(request: web.Request) -> web.Response:
         # Every part once and in order: each was signed with its own size, so the file then has the size announced.
         if [part.part_number for part in asked.parts] != list(range(1, _count(begun) + 1)):
             raise ProblemError(ProblemCode.PARTS_MISSING, f"parts 1 to {_count(begun)} are wanted, in order")
-        parts = [Part(part.part_number, part.etag.strip('"')) for part in asked.parts]
+        parts = [UploadPart(part.part_number, part.etag.strip('"')) for part in asked.parts]
         try:
             await service.parts.complete(_upload(begun), parts)
         except MissingPartsError as error:
@@ -102,7 +102,7 @@ async def complete_parts(request: web.Request) -> web.Response:
             # Completed before, by a call whose answer was lost: what is there now decides.
             log.info("api.upload_ended", asset_id=str(begun.asset.asset_id), error=type(error).__name__)
     asset = await bound(service, begun.asset, ProblemCode.UPLOAD_ENDED)
-    return answer(AssetOut.model_validate(asset))
+    return json_response(AssetOut.model_validate(asset))
 
 
 async def abort_parts(request: web.Request) -> web.Response:
@@ -115,7 +115,7 @@ async def abort_parts(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def _mine(request: web.Request, service: Service) -> Begun:
+async def _mine(request: web.Request, service: Service) -> MultipartUpload:
     """The upload of the path's asset, if the caller began it. Raises ProblemError(not_found)."""
     caller = await caller_of(request)
     begun = await service.part_store.find(asset_id_of(request), owner_id=caller.subject)
@@ -124,7 +124,7 @@ async def _mine(request: web.Request, service: Service) -> Begun:
     return begun
 
 
-async def _state(service: Service, begun: Begun) -> MultipartOut:
+async def _state(service: Service, begun: MultipartUpload) -> MultipartOut:
     try:
         stored = await service.parts.parts(_upload(begun))
     except EndedUploadError as error:
@@ -139,13 +139,13 @@ async def _state(service: Service, begun: Begun) -> MultipartOut:
     )
 
 
-def _upload(begun: Begun) -> PartUpload:
-    return PartUpload(begun.asset.bucket, begun.asset.key, begun.upload_id)
+def _upload(begun: MultipartUpload) -> MultipartTarget:
+    return MultipartTarget(begun.asset.bucket, begun.asset.key, begun.upload_id)
 
 
-def _size(begun: Begun) -> int:
+def _size(begun: MultipartUpload) -> int:
     return begun.asset.declared_size or 0
 
 
-def _count(begun: Begun) -> int:
+def _count(begun: MultipartUpload) -> int:
     return -(-_size(begun) // begun.part_size)

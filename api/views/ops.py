@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 
 from api.dead_letter_service import QueueState
-from api.json_io import answer, read_body
+from api.json_io import json_response, read_body
 from api.problems import ProblemCode, ProblemError
 from api.schemas.ops import (
     ConsumerOut,
@@ -43,7 +43,7 @@ async def show_summary(request: web.Request) -> web.Response:
         stuck=[StuckOut.model_validate(stage) for stage in stuck],
         consumers=[ConsumerOut.model_validate(consumer) for consumer in consumers],
     )
-    return answer(summary)
+    return json_response(summary)
 
 
 async def redrive(request: web.Request) -> web.Response:
@@ -53,7 +53,7 @@ async def redrive(request: web.Request) -> web.Response:
     done = await service_of(request).dead_letters.redrive(asked.queue, _selection(asked))
     code = asked.group.code if asked.group else None
     log.info("ops.redriven", queue=asked.queue, reason=asked.reason, code=code, moved=done.moved, by=subject)
-    return answer(RedriveOut(queue=asked.queue, moved=done.moved, finished=done.finished))
+    return json_response(RedriveOut(queue=asked.queue, moved=done.moved, finished=done.finished))
 
 
 async def _require_admin(request: web.Request) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from api.json_io import answer
+from api.json_io import json_response
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import PageTokenOut
 from api.service import Service, service_of
@@ -63,7 +63,7 @@ async def dev_token(request: web.Request) -> web.Response:
         asked_for = None
     if settings.page_token is None or not (_is_loopback(request.remote) and _is_loopback(asked_for)):
         raise ProblemError(ProblemCode.NOT_FOUND)
-    given = answer(PageTokenOut(token=settings.page_token.get_secret_value(), scanner=settings.page_scanner))
+    given = json_response(PageTokenOut(token=settings.page_token.get_secret_value(), scanner=settings.page_scanner))
     given.headers["Cache-Control"] = "no-store"
     given.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     return given

@@ -4,7 +4,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
-from api.json_io import answer_if_changed
+from api.json_io import json_response_if_changed
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import ReportOut
 from api.service import caller_of, service_of
@@ -35,4 +35,4 @@ async def show_report(request: web.Request) -> web.Response:
     except ValidationError as error:
         log.error("api.report_unusable", asset_id=str(asset.asset_id), error=str(error))  # noqa: TRY400 - no trace needed
         raise ProblemError(ProblemCode.REPORT_UNUSABLE) from error
-    return answer_if_changed(request, report)
+    return json_response_if_changed(request, report)

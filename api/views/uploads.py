@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from api.delivery_urls import UPLOAD_LIFETIME, may_ask_for
-from api.json_io import answer, read_body
+from api.json_io import json_response, read_body
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import AssetOut, ConfirmRequest, UploadRequest, UploadSlot
 from api.security.auth import Caller
@@ -94,7 +94,7 @@ async def start_upload(request: web.Request) -> web.Response:
         expires_in=int(UPLOAD_LIFETIME.total_seconds()),
         headers=link.headers,
     )
-    return answer(slot, status=201, headers={"Location": f"/api/v1/media/assets/{asset.asset_id}"})
+    return json_response(slot, status=201, headers={"Location": f"/api/v1/media/assets/{asset.asset_id}"})
 
 
 async def created(service: Service, new: NewAsset) -> Asset:
@@ -169,7 +169,7 @@ async def confirm_upload(request: web.Request) -> web.Response:
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED)
     asset = await bound(service, asset, ProblemCode.NOT_UPLOADED)
-    return answer(AssetOut.model_validate(asset))
+    return json_response(AssetOut.model_validate(asset))
 
 
 async def bound(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
@@ -188,7 +188,7 @@ async def bound(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
     if binding is Binding.GONE:
         raise ProblemError(ProblemCode.DELETED)
     try:
-        await service.outbox.carry_out(rows)
+        await service.outbox.dispatch(rows)
     except (UnavailableError, RetryableError) as error:
         # The message stands in the outbox and is swept from there: the upload is confirmed all the same.
         log.warning("api.outbox_left", asset_id=str(asset.asset_id), error=str(error))

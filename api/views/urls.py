@@ -8,9 +8,9 @@ from posixpath import dirname
 import structlog
 from aiohttp import web
 
-from api.delivery_urls import Link, default_rendition
-from api.hls_playback import PLAYLIST_LIMIT, PlaylistError, playlist_key, rewrite
-from api.json_io import answer_if_changed, read_query, takes_gzip
+from api.delivery_urls import DeliveryUrl, default_rendition
+from api.hls_playback import PLAYLIST_LIMIT, UnusablePlaylistError, playlist_key, rewrite
+from api.json_io import json_response_if_changed, read_query, takes_gzip
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import UrlOut, UrlQuery
 from api.service import Service, caller_of, service_of
@@ -39,10 +39,10 @@ async def show_url(request: web.Request) -> web.Response:
         end = await service.links.playback_end(asset, now)
         path = f"/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8"
         token = service.playback.make(asset.asset_id, end)
-        link = Link(f"{_origin(request, service)}{path}?token={token}", end)
+        link = DeliveryUrl(f"{_origin(request, service)}{path}?token={token}", end)
     else:
         link = await service.links.rendition(asset, rendition, now)
-    return answer_if_changed(request, UrlOut(url=link.url, rendition=rendition.name, expires_at=link.expires_at))
+    return json_response_if_changed(request, UrlOut(url=link.url, rendition=rendition.name, expires_at=link.expires_at))
 
 
 async def show_playlist(request: web.Request) -> web.Response:
@@ -93,11 +93,11 @@ async def _playlist(request: web.Request, service: Service, asset: Asset, end: d
     try:
         key = playlist_key(master, request.match_info["path"])
         body = await service.storage.read(ObjectVersion(service.settings.output_bucket, key), limit=PLAYLIST_LIMIT)
-    except (PlaylistError, MissingObjectError) as error:
+    except (UnusablePlaylistError, MissingObjectError) as error:
         raise ProblemError(ProblemCode.NOT_FOUND) from error
     sign = await service.links.entries(asset, f"{dirname(master)}/", datetime.now(UTC), end)
     try:
         return await rewrite(body.decode(), dirname(key), request.query["token"], sign)
-    except (PlaylistError, UnicodeDecodeError) as error:
+    except (UnusablePlaylistError, UnicodeDecodeError) as error:
         log.error("api.playlist_unusable", asset_id=str(asset.asset_id), key=key, error=str(error))  # noqa: TRY400 - no trace needed
         raise ProblemError(ProblemCode.PLAYLIST_UNUSABLE) from error

@@ -20,9 +20,9 @@ from consumer.cli.dlq_subjects import subjects_of
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
 from media.aws.clients import Clients
-from media.aws.sqs import MessageQueue, MessageQueues, Move
+from media.aws.sqs import MessageQueue, MessageQueues, MoveTask
 from media.dead_letters import moves
-from media.dead_letters.browser import LIMIT, Browser
+from media.dead_letters.browser import LIMIT, DeadLetterBrowser
 from media.dead_letters.dead_letter import DeadLetter, ReasonGroups, Selection
 from media.settings import QUEUES, Settings
 
@@ -144,7 +144,7 @@ async def list_(session: Session) -> bool:
 
 async def _count(session: Session) -> bool:
     groups = ReasonGroups()
-    async with Browser(session.dead, session.stop) as browser:
+    async with DeadLetterBrowser(session.dead, session.stop) as browser:
         async for dead_letter in browser.dead_letters(session.selection):
             groups.add(dead_letter)
     finished = session.is_finished(truncated=browser.truncated)
@@ -163,7 +163,7 @@ async def show(session: Session) -> bool:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(connect(session.settings.database_url, application="media-dlq"))
         store = AssetStore(database)
-        browser = await stack.enter_async_context(Browser(session.dead, session.stop))
+        browser = await stack.enter_async_context(DeadLetterBrowser(session.dead, session.stop))
         async for dead_letter in browser.dead_letters(session.selection):
             histories = await _histories(store, session.queue, dead_letter)
             described = report.DeadLetterReport.of(dead_letter, histories)
@@ -210,7 +210,7 @@ async def redrive(session: Session, *, dry_run: bool, rate: float | None) -> boo
     return finished
 
 
-async def _tell_progress(move: Move) -> None:
+async def _tell_progress(move: MoveTask) -> None:
     print(f"{move.moved} of about {move.total} moved by SQS", file=sys.stderr)
 
 

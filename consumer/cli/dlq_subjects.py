@@ -15,12 +15,12 @@ from consumer.decoders import (
     decode_transcode_event,
     decode_upload,
 )
-from consumer.queue.in_flight import Part
+from consumer.queue.in_flight import Record
 from handlers.transcode.mediaconvert.events import parse_event
 from media.asset import asset_id_of_key
 from media.errors import UndecodableError
 
-DECODERS: dict[str, Callable[[str], Sequence[Part]]] = {
+DECODERS: dict[str, Callable[[str], Sequence[Record]]] = {
     "uploads": decode_upload,
     "images": decode_image,
     "transcodes": decode_transcode,
@@ -53,7 +53,7 @@ def subjects_of(queue: str, body: str) -> Subjects:
     return Subjects([asset_id for asset_id in found if asset_id], recording)
 
 
-def _subject(part: Part) -> UUID | None:
+def _subject(part: Record) -> UUID | None:
     match part:
         case ObjectCreated():
             return asset_id_of_key(part.stored.version.key)

@@ -67,7 +67,7 @@ class Replayer:
             )
         detail = ""
         try:
-            await self.outbox.carry_out(rows)
+            await self.outbox.dispatch(rows)
         except UnavailableError as error:
             detail = str(error)
         return Replayed(asset_id=asset_id, queued=True, stage=chosen, detail=detail)

@@ -10,7 +10,7 @@ from media.errors import Dependency
 
 
 @dataclass(frozen=True, slots=True)
-class Pauses:
+class PausedQueues:
     """What the breakers say, of this daemon (`consumer_id`) and of every other one that lives.
 
     This one may drain few of the `routes`, or have nothing to do and notice nothing. One whose scanner alone is away so

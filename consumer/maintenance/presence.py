@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import structlog
 
-from media.asset_store.operations import BEAT, Operations, Sign
+from media.asset_store.operations import REPORT_INTERVAL, ConsumerStatus, Operations
 from media.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
 
-LEAVE_DEADLINE = 1.0
+REMOVAL_DEADLINE = 1.0
 """Seconds for the row to go: the daemon has little time left when it ends."""
 
 
@@ -22,12 +22,14 @@ def consumer_id() -> str:
     return f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid4().hex[:6]}"
 
 
-class Roster:
+class Presence:
     """Gives a sign of life every `interval` seconds. `look` says how the daemon stands at this moment."""
 
-    def __init__(self, operations: Operations, look: Callable[[], Sign], *, interval: float = BEAT) -> None:
+    def __init__(
+        self, operations: Operations, look: Callable[[], ConsumerStatus], *, interval: float = REPORT_INTERVAL
+    ) -> None:
         self._operations = operations
-        self._look = look
+        self._snapshot = look
         self._interval = interval
 
     async def run(self) -> None:
@@ -42,18 +44,18 @@ class Roster:
     async def _beat(self) -> None:
         """Whatever goes wrong, the next sign may be seen: to be seen is not worth the daemon's life."""
         try:
-            await self._operations.beat(self._look())
+            await self._operations.report(self._snapshot())
         except UnavailableError as error:
-            log.debug("roster.not_seen", error=str(error))
+            log.debug("presence.not_reported", error=str(error))
         except Exception:
-            log.exception("roster.unforeseen")
+            log.exception("presence.unforeseen")
 
     async def _leave(self) -> None:
         """A row that stays, because Postgres is away, counts as gone when it is not refreshed."""
         try:
-            async with asyncio.timeout(LEAVE_DEADLINE):
-                await self._operations.gone(self._look().consumer_id)
+            async with asyncio.timeout(REMOVAL_DEADLINE):
+                await self._operations.gone(self._snapshot().consumer_id)
         except (UnavailableError, TimeoutError) as error:
-            log.debug("roster.not_left", error=str(error))
+            log.debug("presence.not_removed", error=str(error))
         except Exception:
-            log.exception("roster.unforeseen")
+            log.exception("presence.unforeseen")

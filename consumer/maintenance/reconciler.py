@@ -11,11 +11,11 @@ from functools import partial
 
 import structlog
 
-from consumer.maintenance.output_cleanup import Sweeper
+from consumer.maintenance.output_cleanup import OutputCleanup
 from consumer.stages.lifecycle import StageLifecycle
 from media.asset import Asset, ObjectVersion, Stage, StageState
 from media.asset_store.assets import AssetStore
-from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES, Still, Upkeep, sole_reconciler
+from media.asset_store.upkeep import FIRST_REMINDER, MAX_REMINDERS, StageMaintenance, StalledStage, sole_reconciler
 from media.aws.s3 import ObjectStorage
 from media.aws.sqs import MessageQueues
 from media.errors import Dependency, MediaError, UnavailableError
@@ -41,12 +41,12 @@ class Reconciler:
     """`paused` names the queues that some daemon has paused; `backlog` is how many messages count as a visible one."""
 
     dsn: str
-    upkeep: Upkeep
+    upkeep: StageMaintenance
     assets: AssetStore
     storage: ObjectStorage
     outbox: Outbox
     lifecycle: StageLifecycle
-    sweeper: Sweeper
+    sweeper: OutputCleanup
     queues: MessageQueues
     names: tuple[str, ...]
     paused: Callable[[], Awaitable[set[str]]]
@@ -55,7 +55,7 @@ class Reconciler:
     metrics: Metrics
     interval: float = 30.0
     expiry: float = 86_400.0
-    first_nudge: float = FIRST_NUDGE
+    first_nudge: float = FIRST_REMINDER
     backlog: int = 100
 
     async def sweep(self) -> None:
@@ -109,7 +109,7 @@ class Reconciler:
 
     async def _nudge(self, stage: Stage, queue: str, *, waiting: bool = False) -> None:
         """Remind whoever stands still, unless its queue is paused, or `queue`, by which its news comes, is full."""
-        found = await self.upkeep.still(stage, waiting=waiting, first=self.first_nudge)
+        found = await self.upkeep.find_stalled(stage, waiting=waiting, first=self.first_nudge)
         if not found or {queue, QUEUE_OF[stage]} & await self.paused():
             return
         if (await self.queues[queue].depth()).visible > self.backlog:
@@ -117,14 +117,14 @@ class Reconciler:
         for still in found:
             await self._tolerant("nudge", partial(self._nudge_one, still))
 
-    async def _nudge_one(self, still: Still) -> None:
+    async def _nudge_one(self, still: StalledStage) -> None:
         asset = still.asset
-        if still.nudges >= MOST_NUDGES:
+        if still.nudges >= MAX_REMINDERS:
             log.error("reconciler.stalled", asset_id=str(asset.asset_id), stage=still.stage)
             await self.lifecycle.fail_stalled(still)
             return
-        log.warning("reconciler.nudge", asset_id=str(asset.asset_id), stage=still.stage, state=still.state)
-        await self.upkeep.nudged(asset.asset_id, still.stage, first=self.first_nudge)
+        log.warning("reconciler.reminder", asset_id=str(asset.asset_id), stage=still.stage, state=still.state)
+        await self.upkeep.record_reminder(asset.asset_id, still.stage, first=self.first_nudge)
         if still.state == StageState.WAITING and still.job_id:
             await self.ask_job(asset, still.job_id)
             return
@@ -143,7 +143,7 @@ class Reconciler:
             return
         effects = [request(Stage.SCAN, asset, version=stored.version)]
         _, rows = await self.assets.bind(asset.asset_id, stored, effects=effects, note="found by the reconciler")
-        await self.outbox.carry_out(rows)
+        await self.outbox.dispatch(rows)
 
     async def _tolerant(self, what: str, work: Work) -> None:
         """What fails is logged; the next asset, or the next round, comes. No asset may end the daemon.

@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
-from consumer.queue.in_flight import Delivery
-from media.aws.sqs import BATCH, Failed, MessageQueue
+from consumer.queue.in_flight import InFlightMessage
+from media.aws.sqs import BATCH, FailedEntry, MessageQueue
 from media.errors import UnavailableError
 from media.telemetry import Metrics
 
@@ -34,7 +34,7 @@ MAX_DELAY = 43_200
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    delivery: Delivery
+    message: InFlightMessage
     delay: int
     since: float
 
@@ -93,38 +93,38 @@ class _Batcher:
         self._running.discard(task)
         self._count(-items)
         if not task.cancelled() and (error := task.exception()):
-            log.error("settler.batch_failed", error=repr(error))
+            log.error("acknowledger.batch_failed", error=repr(error))
         self._flush()
 
 
-class Settler:
+class Acknowledger:
     """Settles the messages of one queue. `run` ends after `close`, when everything is settled or given up.
 
     `hold_back` is called with True when `BACKLOG` messages wait to be settled, and with False when fewer do again:
     else receives would run ahead of deletes without bound.
     """
 
-    def __init__(self, queue: MessageQueue, metrics: Metrics, hold_back: Callable[[bool], None]) -> None:
+    def __init__(self, queue: MessageQueue, metrics: Metrics, pause: Callable[[bool], None]) -> None:
         self._queue = queue
         self._metrics = metrics
-        self._hold_back = hold_back
+        self._hold_back = pause
         self._pending = 0
         self._failures = 0
         self._alone = asyncio.Lock()
         self._deletes = _Batcher(self._delete, self._count_pending)
         self._returns = _Batcher(self._return, self._count_pending)
 
-    async def delete(self, delivery: Delivery) -> None:
+    async def delete(self, message: InFlightMessage) -> None:
         """The message did what it asked for."""
-        if delivery.extension:
-            await delivery.quiet()
-        self._deletes.put(_Item(delivery, 0, time.monotonic()))
+        if message.extension:
+            await message.quiet()
+        self._deletes.put(_Item(message, 0, time.monotonic()))
 
-    async def put_back(self, delivery: Delivery, delay: float) -> None:
+    async def release(self, message: InFlightMessage, delay: float) -> None:
         """The message becomes visible again in `delay` seconds (rounded up, at most SQS's twelve hours)."""
-        if delivery.extension:
-            await delivery.quiet()
-        self._returns.put(_Item(delivery, min(math.ceil(delay), MAX_DELAY), time.monotonic()))
+        if message.extension:
+            await message.quiet()
+        self._returns.put(_Item(message, min(math.ceil(delay), MAX_DELAY), time.monotonic()))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -142,14 +142,14 @@ class Settler:
             self._hold_back(self._pending >= BACKLOG)
 
     async def _delete(self, items: list[_Item]) -> None:
-        async def call(left: list[_Item]) -> list[Failed]:
-            return await self._queue.delete([item.delivery.receipt for item in left])
+        async def call(left: list[_Item]) -> list[FailedEntry]:
+            return await self._queue.delete([item.message.receipt for item in left])
 
         await self._until_settled("delete", items, call)
 
     async def _return(self, items: list[_Item]) -> None:
-        async def call(left: list[_Item]) -> list[Failed]:
-            return await self._queue.change_visibility({item.delivery.receipt: item.delay for item in left})
+        async def call(left: list[_Item]) -> list[FailedEntry]:
+            return await self._queue.change_visibility({item.message.receipt: item.delay for item in left})
 
         await self._until_settled("release", items, call)
 
@@ -157,7 +157,7 @@ class Settler:
         self,
         operation: str,
         items: list[_Item],
-        call: Callable[[list[_Item]], Coroutine[Any, Any, list[Failed]]],
+        call: Callable[[list[_Item]], Coroutine[Any, Any, list[FailedEntry]]],
     ) -> None:
         """Send the batch, then what failed of it, until nothing is left that is still ours."""
         left, tries = items, 0
@@ -169,12 +169,12 @@ class Settler:
             else:
                 left = await self._settled(operation, left, call)
             tries += 1
-            left = [item for item in left if item.delivery.expires > time.monotonic()]
+            left = [item for item in left if item.message.expires > time.monotonic()]
             if left and not self._failures:  # SQS answers, and refuses some
                 await asyncio.sleep(min(RETRY_PAUSE * tries, LONGEST_PAUSE))
 
     async def _settled(
-        self, operation: str, items: list[_Item], call: Callable[[list[_Item]], Coroutine[Any, Any, list[Failed]]]
+        self, operation: str, items: list[_Item], call: Callable[[list[_Item]], Coroutine[Any, Any, list[FailedEntry]]]
     ) -> list[_Item]:
         """One request; returns what is still to be settled."""
         try:
@@ -182,11 +182,11 @@ class Settler:
         except UnavailableError as error:
             self._failures += 1
             self._count(operation, "error")
-            log.warning("settler.unavailable", queue=self._queue.name, operation=operation, error=str(error))
+            log.warning("acknowledger.unavailable", queue=self._queue.name, operation=operation, error=str(error))
             return items
         self._failures = 0
         self._count(operation, "partial" if failed else "ok")
-        return [i for i in items if i.delivery.receipt in failed and not failed[i.delivery.receipt].gone]
+        return [i for i in items if i.message.receipt in failed and not failed[i.message.receipt].gone]
 
     def _count(self, operation: str, result: str) -> None:
         self._metrics.requests.labels(self._queue.name, operation, result).inc()

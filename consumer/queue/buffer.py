@@ -7,19 +7,19 @@ wait, an owner who already has half of the slots stands back while another owner
 import asyncio
 from collections import Counter, deque
 
-from consumer.queue.in_flight import Delivery
+from consumer.queue.in_flight import InFlightMessage
 from media.aws.sqs import BATCH
 from media.telemetry import Metrics
 
 
-class Inbox:
+class PrefetchBuffer:
     """At most `slots` messages run and at most `slots + prefetch` are held."""
 
     def __init__(self, queue: str, metrics: Metrics, *, slots: int, prefetch: int) -> None:
         self._slots = slots
         self._room = slots + prefetch
-        self._waiting: deque[Delivery] = deque()
-        self._running: dict[Delivery, None] = {}
+        self._waiting: deque[InFlightMessage] = deque()
+        self._running: dict[InFlightMessage, None] = {}
         self._owners: Counter[str] = Counter()
         self._least = min(BATCH, max(1, prefetch))
         self._held_back = False
@@ -45,47 +45,47 @@ class Inbox:
         self._room += places
         self._signal()
 
-    def hold_back(self, on: bool) -> None:
+    def pause(self, on: bool) -> None:
         """While `on`, nothing more is to be received, whatever the room."""
         self._held_back = on
         self._signal()
 
-    def put(self, delivery: Delivery) -> None:
+    def put(self, message: InFlightMessage) -> None:
         """Take in a message, into a place reserved before."""
-        self._waiting.append(delivery)
+        self._waiting.append(message)
 
-    def next(self) -> Delivery | None:
+    def next(self) -> InFlightMessage | None:
         """The next message to run, now counted as running; None when no slot is free or nothing waits."""
         if len(self._running) >= self._slots or not self._waiting:
             return None
-        delivery = self._fairest()
-        self._waiting.remove(delivery)
-        self._running[delivery] = None
-        self._owners[delivery.owner] += 1
-        return delivery
+        message = self._fairest()
+        self._waiting.remove(message)
+        self._running[message] = None
+        self._owners[message.owner] += 1
+        return message
 
-    def done(self, delivery: Delivery) -> None:
+    def done(self, message: InFlightMessage) -> None:
         """A message is not ours to hold any more: settled, or lost."""
-        if delivery in self._running:
-            del self._running[delivery]
-            self._owners[delivery.owner] -= 1
-            if not self._owners[delivery.owner]:
-                del self._owners[delivery.owner]
+        if message in self._running:
+            del self._running[message]
+            self._owners[message.owner] -= 1
+            if not self._owners[message.owner]:
+                del self._owners[message.owner]
         else:
-            self._waiting.remove(delivery)
+            self._waiting.remove(message)
         self.give_up(1)
 
-    def waiting(self) -> list[Delivery]:
+    def waiting(self) -> list[InFlightMessage]:
         return list(self._waiting)
 
-    def running(self) -> list[Delivery]:
+    def running(self) -> list[InFlightMessage]:
         return list(self._running)
 
-    def held(self) -> list[Delivery]:
+    def held(self) -> list[InFlightMessage]:
         return [*self._waiting, *self._running]
 
     @property
-    def roomy(self) -> asyncio.Event:
+    def has_room(self) -> asyncio.Event:
         """Set while a receive is worth its request: room for a whole batch (or all the prefetch there is).
 
         Never while held back.
@@ -98,10 +98,10 @@ class Inbox:
         else:
             self._roomy.clear()
 
-    def _fairest(self) -> Delivery:
+    def _fairest(self) -> InFlightMessage:
         """The first that waits, unless its owner has half of the slots and somebody else waits too."""
         half = max(1, self._slots // 2)
-        for delivery in self._waiting:
-            if not delivery.owner or self._owners[delivery.owner] < half:
-                return delivery
+        for message in self._waiting:
+            if not message.owner or self._owners[message.owner] < half:
+                return message
         return self._waiting[0]

@@ -12,7 +12,7 @@ HOLD_LIMIT = 12 * 3600 - 300
 """Seconds that a message is held at most: SQS lets nobody extend beyond twelve hours after the receive."""
 
 
-class Part(Protocol):
+class Record(Protocol):
     """One thing that a message asks for."""
 
     @property
@@ -27,7 +27,7 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Undecodable:
+class UndecodableRecord:
     """A part that says nothing to us, beside others that do: it alone is set aside."""
 
     error: UndecodableError
@@ -36,7 +36,7 @@ class Undecodable:
 
 
 @dataclass(eq=False, slots=True)
-class Delivery:
+class InFlightMessage:
     """One message in our hands. `expires` is when it becomes visible to others, by the loop's monotonic clock.
 
     `extension` is set while a heartbeat's request about it is under way. `leases` are whatever its work holds beside
@@ -45,17 +45,17 @@ class Delivery:
 
     received: Received
     queue: str
-    parts: Sequence[Part]
+    records: Sequence[Record]
     owner: str
     trace_id: str
     taken: float
     expires: float
     leases: set[Hashable] = field(default_factory=set)
     task: "asyncio.Task[None] | None" = None
-    poison: UndecodableError | None = None
+    decode_error: UndecodableError | None = None
     extension: asyncio.Event | None = None
     lost: bool = False
-    handed_on: bool = False
+    relinquished: bool = False
 
     @property
     def receipt(self) -> str:
@@ -66,14 +66,14 @@ class Delivery:
         if self.extension:
             await self.extension.wait()
 
-    def lose(self) -> None:
+    def mark_lost(self) -> None:
         """It is not ours any more: whoever works on it stops, and what they did will not count."""
         self.lost = True
         if self.task:
             self.task.cancel()
 
-    def hand_on(self) -> None:
+    def relinquish(self) -> None:
         """Stop working on it and put it back, although nothing is wrong: another worker goes on."""
-        self.handed_on = True
+        self.relinquished = True
         if self.task:
             self.task.cancel()

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from consumer.queue.buffer import Inbox
+from consumer.queue.buffer import PrefetchBuffer
 from consumer.queue.circuit_breaker import Breakers
 from media.aws.sqs import BATCH, MessageQueue, Received
 from media.errors import Dependency
@@ -20,11 +20,11 @@ from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-LONGEST_BACKOFF = 30.0
+MAX_BACKOFF = 30.0
 """Seconds between two receives while SQS goes on failing."""
-PATIENT_BACKOFF, PATIENCE = 6.0, 20
+SHORT_BACKOFF, QUICK_RETRIES = 6.0, 20
 """Seconds between two receives for the first so many errors: two minutes in which the end is noticed within seconds."""
-TURN = 20.0
+TURN_INTERVAL = 20.0
 """Seconds after which a loop that waits (for room, for a breaker) turns, to show that it lives."""
 
 
@@ -34,7 +34,7 @@ class Poller:
     def __init__(
         self,
         queue: MessageQueue,
-        inbox: Inbox,
+        buffer: PrefetchBuffer,
         accept: Callable[[Received], None],
         breakers: Breakers,
         needs: Collection[Dependency],
@@ -45,7 +45,7 @@ class Poller:
         most: int,
     ) -> None:
         self._queue = queue
-        self._inbox = inbox
+        self._buffer = buffer
         self._accept = accept
         self._breakers = breakers
         self._needs = needs
@@ -86,8 +86,8 @@ class Poller:
 
     async def _turn(self) -> None:
         self.turned = time.monotonic()
-        if not self._inbox.roomy.is_set():
-            await self._unless_stopped(self._inbox.roomy.wait())
+        if not self._buffer.has_room.is_set():
+            await self._unless_stopped(self._buffer.has_room.wait())
         elif self._breakers.open(self._needs):
             await self._unless_stopped(self._breakers.closed(self._needs))
         elif await self._poll() == BATCH:
@@ -96,29 +96,29 @@ class Poller:
     async def _keep_polling(self) -> None:
         """An extra poller: lives as long as its batches come back full."""
         while not self._stopping.is_set() and not self._breakers.open(self._needs):
-            if not self._inbox.roomy.is_set() or await self._poll() < BATCH:
+            if not self._buffer.has_room.is_set() or await self._poll() < BATCH:
                 return
 
     def _widen(self) -> None:
-        if len(self._extra) < self._most - 1 and self._inbox.roomy.is_set():
+        if len(self._extra) < self._most - 1 and self._buffer.has_room.is_set():
             task = asyncio.create_task(self._keep_polling())
             self._extra.add(task)
             task.add_done_callback(self._extra.discard)
 
     async def _poll(self) -> int:
         """One receive; returns how many messages came, -1 after an error."""
-        places = self._inbox.reserve(BATCH)
+        places = self._buffer.reserve(BATCH)
         received: list[Received] = []
         try:
             received = await self._queue.receive(limit=places, wait=self._wait, visibility=self._visibility)
         except asyncio.CancelledError:
-            self._inbox.give_up(places)
+            self._buffer.give_up(places)
             raise
         except Exception as error:  # noqa: BLE001 - an answer that nobody foresaw must not end the polling either
             await self._failed(error, places)
             return -1
         self._succeeded()
-        self._inbox.give_up(places - len(received))
+        self._buffer.give_up(places - len(received))
         for message in received:
             self._accept(message)
         return len(received)
@@ -130,11 +130,11 @@ class Poller:
         self._metrics.requests.labels(self._queue.name, "receive", "ok").inc()
 
     async def _failed(self, error: Exception, places: int) -> None:
-        self._inbox.give_up(places)
+        self._buffer.give_up(places)
         self.errors += 1
         self._metrics.poll_errors.labels(self._queue.name).set(self.errors)
         self._metrics.requests.labels(self._queue.name, "receive", "error").inc()
-        longest = PATIENT_BACKOFF if self.errors <= PATIENCE else LONGEST_BACKOFF
+        longest = SHORT_BACKOFF if self.errors <= QUICK_RETRIES else MAX_BACKOFF
         pause = min(longest, 2.0 ** min(self.errors - 1, 5)) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter
         log.warning(
             "poll.failed",
@@ -145,7 +145,7 @@ class Poller:
         )
         await self._unless_stopped(asyncio.sleep(pause), longest=pause)
 
-    async def _unless_stopped(self, waiting: Coroutine[Any, Any, object], *, longest: float = TURN) -> None:
+    async def _unless_stopped(self, waiting: Coroutine[Any, Any, object], *, longest: float = TURN_INTERVAL) -> None:
         """Wait for something, for the stop, or for the next turn, whichever comes first."""
         tasks = {asyncio.ensure_future(waiting), asyncio.ensure_future(self._stopping.wait())}
         try:

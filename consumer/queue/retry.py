@@ -25,7 +25,7 @@ class RetryPolicy:
         return tries >= self.attempts
 
 
-class Failures:
+class FailureCounts:
     """How often each message has failed here, for work that has no claim to count by.
 
     SQS's own count would not do: an outage, a drain or a full daemon raises it too. `most` messages are remembered,

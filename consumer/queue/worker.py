@@ -9,13 +9,13 @@ from typing import Any
 
 import structlog
 
-from consumer.queue.acknowledger import Settler
-from consumer.queue.buffer import Inbox
+from consumer.queue.acknowledger import Acknowledger
+from consumer.queue.buffer import PrefetchBuffer
 from consumer.queue.circuit_breaker import Breakers
-from consumer.queue.executor import Executor, Handle
+from consumer.queue.executor import Executor, RecordHandler
 from consumer.queue.heartbeat import Heartbeat, Renew
-from consumer.queue.in_flight import Delivery, Part
-from consumer.queue.outcome import Kind, Outcome
+from consumer.queue.in_flight import InFlightMessage, Record
+from consumer.queue.outcome import Outcome, OutcomeKind
 from consumer.queue.poller import Poller
 from consumer.queue.retry import RetryPolicy
 from media.aws.sqs import MessageQueue, Received
@@ -24,9 +24,9 @@ from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-DRAINED = Outcome(Kind.RELEASED, 0.0, reason="draining")
+DRAINED = Outcome(OutcomeKind.RELEASED, 0.0, reason="draining")
 
-Decode = Callable[[str], Sequence[Part]]
+Decode = Callable[[str], Sequence[Record]]
 """Turns a body into what it asks for (nothing: to be ignored). Raises UndecodableError."""
 
 
@@ -37,12 +37,12 @@ class Route:
     queue: str
     handler: str
     decode: Decode
-    handle: Handle
+    handle: RecordHandler
     needs: Collection[Dependency]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkerLimits:
     """How much of a queue is taken at once. Times in seconds."""
 
     concurrency: int = 10
@@ -52,7 +52,7 @@ class Limits:
     wait: int = 20
 
 
-class Lane:
+class QueueWorker:
     """Drains one queue along one route."""
 
     def __init__(
@@ -64,28 +64,28 @@ class Lane:
         breakers: Breakers,
         retry: RetryPolicy,
         metrics: Metrics,
-        limits: Limits,
+        limits: WorkerLimits,
     ) -> None:
         self.route = route
         self._limits = limits
         self._received = metrics.received.labels(queue.name)
-        self._inbox = Inbox(queue.name, metrics, slots=limits.concurrency, prefetch=limits.prefetch)
-        self._settler = Settler(queue, metrics, self._inbox.hold_back)
+        self._buffer = PrefetchBuffer(queue.name, metrics, slots=limits.concurrency, prefetch=limits.prefetch)
+        self._acknowledger = Acknowledger(queue, metrics, self._buffer.pause)
         self._executor = Executor(
             queue,
             dead,
             route.handler,
             route.handle,
-            inbox=self._inbox,
-            settler=self._settler,
+            buffer=self._buffer,
+            acknowledger=self._acknowledger,
             breakers=breakers,
             retry=retry,
             metrics=metrics,
         )
-        self._heartbeat = Heartbeat(queue, self._inbox.held, renew, metrics, timeout=limits.visibility)
+        self._heartbeat = Heartbeat(queue, self._buffer.held, renew, metrics, timeout=limits.visibility)
         self.poller = Poller(
             queue,
-            self._inbox,
+            self._buffer,
             self._accept,
             breakers,
             route.needs,
@@ -99,18 +99,18 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        return bool(self._inbox.held() or self._tasks)
+        return bool(self._buffer.held() or self._tasks)
 
     @property
     def in_flight(self) -> int:
         """Messages held, waiting or at work."""
-        return len(self._inbox.held())
+        return len(self._buffer.held())
 
     async def run(self) -> None:
         """Until `drain` has been carried out."""
         structlog.contextvars.bind_contextvars(queue=self.route.queue)  # every message's task begins with a copy
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._settler.run())
+            group.create_task(self._acknowledger.run())
             beats = group.create_task(self._heartbeat.run())
             try:
                 await self.poller.run()
@@ -121,7 +121,7 @@ class Lane:
                 for task in self._tasks:  # only when this lane is cancelled: nothing of it may live on
                     task.cancel()
                 beats.cancel()
-                self._settler.close()
+                self._acknowledger.close()
 
     def drain(self) -> "asyncio.Task[None]":
         """Stop receiving and begin to put back what has not started. What runs goes on; what still arrives goes back.
@@ -134,46 +134,46 @@ class Lane:
 
     def interrupt(self) -> None:
         """Stop what still runs and put it back."""
-        for delivery in self._inbox.running():
-            delivery.hand_on()
+        for message in self._buffer.running():
+            message.relinquish()
 
     def _accept(self, received: Received) -> None:
         self._received.inc()
-        self._inbox.put(self._delivery(received))
+        self._buffer.put(self._message(received))
         if self._draining:
             self._start(self._put_back_waiting())
         else:
             self._dispatch()
 
     async def _put_back_waiting(self) -> None:
-        while waiting := self._inbox.waiting():  # looked at anew each time: another arrival may have done it meanwhile
+        while waiting := self._buffer.waiting():  # looked at anew each time: another arrival may have done it meanwhile
             await self._executor.settle(waiting[0], DRAINED)
 
-    def _delivery(self, received: Received) -> Delivery:
-        parts: Sequence[Part] = ()
-        poison: UndecodableError | None = None
+    def _message(self, received: Received) -> InFlightMessage:
+        records: Sequence[Record] = ()
+        decode_error: UndecodableError | None = None
         now = time.monotonic()
         try:
-            parts = self.route.decode(received.body)
+            records = self.route.decode(received.body)
         except UndecodableError as error:
-            poison = error
+            decode_error = error
         except Exception as error:
-            log.exception("lane.decoder_failed", queue=self.route.queue)
-            poison = UndecodableError(f"the decoder failed: {error!r}", Code.UNFORESEEN)
-        return Delivery(
+            log.exception("worker.decoder_failed", queue=self.route.queue)
+            decode_error = UndecodableError(f"the decoder failed: {error!r}", Code.UNFORESEEN)
+        return InFlightMessage(
             received=received,
             queue=self.route.queue,
-            parts=parts,
-            owner=received.group_id or (parts[0].owner if parts else ""),
-            trace_id=_trace_of(received, parts),
+            records=records,
+            owner=received.group_id or (records[0].owner if records else ""),
+            trace_id=_trace_of(received, records),
             taken=now,
             expires=now + self._limits.visibility,
-            poison=poison,
+            decode_error=decode_error,
         )
 
     def _dispatch(self) -> None:
-        while not self._draining and (delivery := self._inbox.next()):
-            delivery.task = self._start(self._executor.run(delivery))
+        while not self._draining and (message := self._buffer.next()):
+            message.task = self._start(self._executor.run(message))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
@@ -185,23 +185,23 @@ class Lane:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error:
-            log.error("lane.task_failed", queue=self.route.queue, error=repr(error))
+            log.error("worker.task_failed", queue=self.route.queue, error=repr(error))
         if error or task.cancelled():
             self._settle_unsettled(task)
         self._dispatch()
 
     def _settle_unsettled(self, task: "asyncio.Task[None]") -> None:
         """A task that is cancelled before its first step runs none of its code: its message is still held."""
-        for delivery in self._inbox.running():
-            if delivery.task is task:
-                self._start(self._executor.settle(delivery, Outcome(Kind.RELEASED, 0.0, reason="never began")))
+        for message in self._buffer.running():
+            if message.task is task:
+                self._start(self._executor.settle(message, Outcome(OutcomeKind.RELEASED, 0.0, reason="never began")))
 
 
-def _trace_of(received: Received, parts: Sequence[Part]) -> str:
+def _trace_of(received: Received, records: Sequence[Record]) -> str:
     """What the message carries, else one made up as X-Ray writes them: unique, and nothing that must not be guessed."""
     if received.trace:
         return received.trace
-    for part in parts:
-        if carried := getattr(part, "trace_id", ""):
+    for record in records:
+        if carried := getattr(record, "trace_id", ""):
             return str(carried)
     return f"Root=1-{int(time.time()):08x}-{random.getrandbits(96):024x}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from consumer.queue.in_flight import Delivery
+from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Outcome
 from consumer.stages.runner import StageRunner
 from handlers.recording import RecordingHandler
@@ -26,7 +26,7 @@ class Intake:
     recording: RecordingHandler
     own_bucket: str
 
-    async def upload(self, stored: StoredObject, delivery: Delivery) -> Outcome:
+    async def upload(self, stored: StoredObject, message: InFlightMessage) -> Outcome:
         """Bind an uploaded object to its asset and scan it.
 
         Raises UndecodableError for an object that is not ours, and what a stage raises.
@@ -34,8 +34,8 @@ class Intake:
         asset_id = asset_of_upload(stored, self.own_bucket)
         if asset_id is None:
             return IGNORED
-        sent_at = delivery.received.sent
-        binding, _ = await self.assets.bind(asset_id, stored, note=f"{stored.size} bytes", told_at=sent_at)
+        sent_at = message.received.sent
+        binding, _ = await self.assets.bind(asset_id, stored, note=f"{stored.size} bytes", notified_at=sent_at)
         if binding is Binding.UNKNOWN:
             raise UndecodableError(f"no asset has the key {stored.version.key!r}", Code.UNKNOWN_ASSET)
         if binding in {Binding.OTHER, Binding.GONE}:
@@ -43,20 +43,20 @@ class Intake:
             if unwanted:
                 await self.assets.note(asset_id, unwanted.note.code, unwanted.note.detail, unwanted.effects)
             return STALE
-        return await self.scan.run(asset_id, stored.version.version_id, delivery)
+        return await self.scan.run(asset_id, stored.version.version_id, message)
 
-    async def announced(self, recording: WebinarRecording, delivery: Delivery) -> Outcome:
+    async def announced(self, recording: WebinarRecording, message: InFlightMessage) -> Outcome:
         """Register a recording as an asset of its host, and ask for its scan.
 
         Raises UndecodableError, RetryableError and UnavailableError.
         """
         known = await self.assets.get_recording(recording.recording_id)
-        result = await self.recording(recording, known, delivery.trace_id, delivery.received.sent)
+        result = await self.recording(recording, known, message.trace_id, message.received.sent)
         if isinstance(result, Registration):
             asset = known or await self._register(result, recording.recording_id)
             return await self._bind(asset, result)
         if known:
-            await self.outbox.carry_out_of(known.asset_id)
+            await self.outbox.dispatch_pending(known.asset_id)
         if known and isinstance(result, Noted):
             await self.assets.note(known.asset_id, result.note.code, result.note.detail, result.effects)
         return DUPLICATE
@@ -76,7 +76,7 @@ class Intake:
             stored,
             effects=[request(Stage.SCAN, asset, version=stored.version)],
             note=registration.note,
-            told_at=registration.sent_at,
+            notified_at=registration.sent_at,
         )
-        await self.outbox.carry_out(rows)
+        await self.outbox.dispatch(rows)
         return SUCCESS if binding is Binding.BOUND else DUPLICATE

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Kind, Outcome
+from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Outcome, OutcomeKind
 from consumer.stages.lifecycle import EndKind, StageEnd, StageLifecycle
 from handlers.results import Ignored, Progress, Repeated, Stale
 from handlers.transcode.mediaconvert.event_handler import TranscodeEventHandler
@@ -60,7 +60,7 @@ class JobEvents:
                     await self.lifecycle.assets.note(asset.asset_id, "stale_job", result.job_id, effects)
                 return STALE
             case Repeated():
-                await self.lifecycle.outbox.carry_out_of(asset.asset_id)
+                await self.lifecycle.outbox.dispatch_pending(asset.asset_id)
                 return DUPLICATE
             case Ignored():
                 return IGNORED
@@ -70,7 +70,7 @@ def _outcome(end: StageEnd) -> Outcome:
     """Return what becomes of an event that ended a stage like this. The event itself has done its work in any case."""
     match end.kind:
         case EndKind.REJECTED:
-            return Outcome(Kind.REJECTED, error=end.error)
+            return Outcome(OutcomeKind.REJECTED, error=end.error)
         case EndKind.LOST:
             return STALE
         case _:

@@ -15,11 +15,11 @@ import structlog
 from consumer.queue.retry import RetryPolicy
 from media.asset import Asset, Stage, StageState, Status
 from media.asset_store.assets import AssetStore
-from media.asset_store.leftovers import Unswept
+from media.asset_store.leftovers import StaleStage
 from media.asset_store.stages import Claim, Commit, Fence, Note, StageStore
-from media.asset_store.upkeep import Still
+from media.asset_store.upkeep import StalledStage
 from media.errors import Code, Dependency, LeaseLostError, MediaError, RejectedError, RetryableError, UnavailableError
-from media.objectives import End, count_end
+from media.objectives import AssetEnd, count_end
 from media.outbox import Effect, Outbox, OutboxRow
 from media.stage_endings import EndingRules
 from media.telemetry import Metrics
@@ -88,7 +88,7 @@ class StageLifecycle:
         delay = asked.after if asked and asked.after is not None else self.retry.delay(claim.tries)
         log.warning("stage.retry", stage=claim.stage, code=error.code, detail=error.detail, delay=round(delay, 1))
         note = Note("retry", f"{error}; next in {delay:.0f} s")
-        forgive = asked is not None and not asked.counted
+        forgive = asked is not None and not asked.counts_as_attempt
         await self._patiently(claim, lambda: self.stages.release(claim.fence, note, forgive=forgive))
         return StageEnd(EndKind.RETRIED, delay, error.code, error.detail)
 
@@ -119,7 +119,7 @@ class StageLifecycle:
             await self.assets.note(claim.asset.asset_id, "lease_lost", detail, self.rules.abandon(claim))
         return StageEnd(EndKind.LOST)
 
-    async def fail_stalled(self, stalled: Still) -> bool:
+    async def fail_stalled(self, stalled: StalledStage) -> bool:
         """Give up a stage that no reminder could move. False when it has moved meanwhile, and so does not fail."""
         claim = stalled.claim
         fence = replace(claim.fence, lease_over=True)
@@ -128,14 +128,14 @@ class StageLifecycle:
         except LeaseLostError:
             return False
         self.metrics.failures.labels(claim.stage, Code.STALLED).inc()
-        await self.outbox.carry_out(rows)
+        await self.outbox.dispatch(rows)
         return True
 
-    async def clean_up(self, stage: Unswept) -> list[OutboxRow]:
+    async def clean_up(self, stage: StaleStage) -> list[OutboxRow]:
         """Leave to the outbox the removal of what attempts wrote of which nothing is served; return its rows."""
         served = [rendition.key for rendition in stage.asset.renditions]
         effects = self.rules.orphaned_outputs(stage.asset, stage.stage, stage.attempt, served)
-        return await self.outbox.leave(stage.asset.asset_id, effects)
+        return await self.outbox.enqueue(stage.asset.asset_id, effects)
 
     def removal(self, asset: Asset, attempt: int) -> Effect:
         """Return the removal of what the job of one transcode attempt wrote."""
@@ -147,7 +147,7 @@ class StageLifecycle:
             rows = await self._write(claim, claim.fence, commit)
         except LeaseLostError:
             return await self.abandon(claim)
-        await self.outbox.carry_out(rows)
+        await self.outbox.dispatch(rows)
         match commit.state:
             case StageState.FAILED:
                 return StageEnd(EndKind.FAILED, error=commit.code or "", reason=commit.detail or "")
@@ -172,7 +172,7 @@ class StageLifecycle:
             rows = await self.outbox.pending_of(asset_id)
         log.info("stage.committed", stage=claim.stage, state=commit.state, status=commit.status, code=commit.code)
         if commit.state is not StageState.WAITING:
-            end = End(claim.stage, commit.status, commit.code or "", commit.facts.duration_ms)
+            end = AssetEnd(claim.stage, commit.status, commit.code or "", commit.facts.duration_ms)
             count_end(self.metrics, claim.asset, end)
         for (engine, kind), seconds in commit.billed_seconds.items():
             self.metrics.transcoded.labels(engine, kind).inc(seconds)

@@ -11,13 +11,13 @@ from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import MissingObjectError, ObjectStorage
 from media.aws.sqs import MessageQueues
 from media.errors import Code, RetryableError
-from media.outbox import Carry, EffectKind, OutboxRow
+from media.outbox import Dispatch, EffectKind, OutboxRow
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Effects:
+class OutboxEffects:
     """The carriers, by kind. `own_buckets` are the only ones in which anything is removed."""
 
     queues: MessageQueues
@@ -26,7 +26,7 @@ class Effects:
     assets: AssetStore
     own_buckets: frozenset[str]
 
-    def carriers(self) -> dict[EffectKind, Carry]:
+    def dispatchers(self) -> dict[EffectKind, Dispatch]:
         return {
             EffectKind.SEND: self.queues.send_rows,
             EffectKind.QUARANTINE: self._quarantine,

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import structlog
 
-from consumer.queue.in_flight import Delivery
-from consumer.queue.outcome import DUPLICATE, STALE, SUCCESS, Kind, Outcome
+from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.outcome import DUPLICATE, STALE, SUCCESS, Outcome, OutcomeKind
 from consumer.queue.retry import jittered
 from consumer.stages.lifecycle import EndKind, StageEnd, StageLifecycle
 from media.asset import Stage
@@ -42,41 +42,41 @@ class StageRunner:
     handler: StageHandler
     lifecycle: StageLifecycle
 
-    async def run(self, asset_id: UUID, version_id: str, delivery: Delivery) -> Outcome:
+    async def run(self, asset_id: UUID, version_id: str, message: InFlightMessage) -> Outcome:
         """Serve one message's request for this stage. Raises UnavailableError and UndecodableError."""
         structlog.contextvars.bind_contextvars(asset_id=str(asset_id))
         stages, lease = self.lifecycle.stages, self.lifecycle.lease
-        sent = delivery.received.sent or math.inf
+        sent = message.received.sent or math.inf
         claim = await stages.claim(asset_id, self.stage, version_id=version_id, lease=lease, asked_at=sent)
         if isinstance(claim, Refused):
-            return await self._refused(asset_id, claim, delivery)
+            return await self._refused(asset_id, claim, message)
         if claim.asset.trace_id:  # its upload's: one trace from the first request to the last rendition
             structlog.contextvars.bind_contextvars(trace_id=claim.asset.trace_id)
-        return _outcome(await self._run(claim, delivery))
+        return _outcome(await self._run(claim, message))
 
-    async def _refused(self, asset_id: UUID, refused: Refused, delivery: Delivery) -> Outcome:
+    async def _refused(self, asset_id: UUID, refused: Refused, message: InFlightMessage) -> Outcome:
         match refused.reason:
             case Refusal.DONE:
-                await self.lifecycle.outbox.carry_out_of(asset_id)
+                await self.lifecycle.outbox.dispatch_pending(asset_id)
                 return DUPLICATE
             case Refusal.STALE:
                 return STALE
-            case Refusal.FAILED if delivery.received.receive_count > 1:
+            case Refusal.FAILED if message.received.receive_count > 1:
                 # Most likely the one whose last attempt it was, and its worker died before it was put away.
-                return Outcome(Kind.DEAD, error=Code.ATTEMPTS_EXHAUSTED, reason="the stage has failed")
+                return Outcome(OutcomeKind.DEAD, error=Code.ATTEMPTS_EXHAUSTED, reason="the stage has failed")
             case Refusal.FAILED:
                 return DUPLICATE
             case Refusal.BUSY:
                 return Outcome(
-                    Kind.RELEASED, jittered(refused.remaining or CONTENDED_DELAY), reason="leased by another"
+                    OutcomeKind.RELEASED, jittered(refused.remaining or CONTENDED_DELAY), reason="leased by another"
                 )
             case Refusal.UNKNOWN:
                 raise UndecodableError(f"no such asset or stage: {asset_id} {self.stage}", Code.UNKNOWN_ASSET)
 
-    async def _run(self, claim: Claim, delivery: Delivery) -> StageEnd:
+    async def _run(self, claim: Claim, message: InFlightMessage) -> StageEnd:
         try:
             self.lifecycle.rules.check_attempts(claim)
-            with _holding(delivery, claim.fence):
+            with _holding(message, claim.fence):
                 commit = await self.handler(claim)
         except (RejectedError, RetryableError, FailedError) as error:
             return await self.lifecycle.fail(claim, error)
@@ -100,23 +100,23 @@ def _outcome(end: StageEnd) -> Outcome:
         case EndKind.COMMITTED:
             return SUCCESS
         case EndKind.REJECTED:
-            return Outcome(Kind.REJECTED, error=end.error)
+            return Outcome(OutcomeKind.REJECTED, error=end.error)
         case EndKind.FAILED:  # the message goes where the operator sees it
-            return Outcome(Kind.DEAD, error=end.error, reason=end.reason)
+            return Outcome(OutcomeKind.DEAD, error=end.error, reason=end.reason)
         case EndKind.RETRIED:
-            return Outcome(Kind.RETRY, end.delay, error=end.error, reason=end.reason)
+            return Outcome(OutcomeKind.RETRY, end.delay, error=end.error, reason=end.reason)
         case EndKind.LOST:
-            return Outcome(Kind.RELEASED, jittered(CONTENDED_DELAY), reason="lease lost")
+            return Outcome(OutcomeKind.RELEASED, jittered(CONTENDED_DELAY), reason="lease lost")
 
 
 @contextmanager
-def _holding(delivery: Delivery, fence: Fence) -> Iterator[None]:
+def _holding(message: InFlightMessage, fence: Fence) -> Iterator[None]:
     """Have the heartbeat renew this lease together with the message's visibility.
 
     Not any more once its end is about to be written: a lease that a commit has just ended is not one that was lost.
     """
-    delivery.leases.add(fence)
+    message.leases.add(fence)
     try:
         yield
     finally:
-        delivery.leases.discard(fence)
+        message.leases.discard(fence)

@@ -11,7 +11,7 @@ from tempfile import gettempdir
 
 from deploy.local import child
 from deploy.local.child import Child, PartError, Program
-from handlers.process_tempdir import own_folder
+from handlers.process_tempdir import process_tempdir
 from handlers.scan.clamd.instream import Address
 from media.settings import Settings
 
@@ -131,7 +131,7 @@ def _socket_folder(folder: Path) -> Iterator[Path]:
         return
     temporary = Path(gettempdir())
     is_short = _fits(temporary / f"{PRIVATE_PREFIX}12345678")
-    with own_folder(PRIVATE_PREFIX, temporary if is_short else Path("/tmp")) as private:  # noqa: S108 - it is private
+    with process_tempdir(PRIVATE_PREFIX, temporary if is_short else Path("/tmp")) as private:  # noqa: S108 - it is private
         yield private
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import ImageFile
 
 from handlers.image.color.convert import Converter
-from handlers.image.color.metadata import space_of
+from handlers.image.color.metadata import read_color_space
 from handlers.image.decoding import tiff
 from handlers.image.decoding.memory import peak_memory
 from handlers.image.decoding.orientation import orientation_of
@@ -22,9 +22,9 @@ from handlers.image.decoding.source import (
     opened,
     reduced_scale,
 )
-from handlers.image.decoding.structure_limits import check_parts, check_scans
+from handlers.image.decoding.structure_limits import check_scans, check_structure
 from handlers.image.geometry import Size, Target, targets, turned
-from handlers.image.protocol import Job, Made, Rendered, Survey
+from handlers.image.protocol import Job, MadeFile, RenderedJob, Survey
 from handlers.image.rendering import animation, placeholder, resampling
 from handlers.image.rendering.pixels import Picture, shrink, to_eight_bits, upright, without_idle_alpha
 from handlers.image.rendering.webp import effort_for, write_animation, write_still
@@ -58,7 +58,7 @@ class Drawn:
     """What was drawn: the smallest rendition, files being written, notes."""
 
     smallest: Picture
-    files: tuple[Future[Made], ...]
+    files: tuple[Future[MadeFile], ...]
     notes: tuple[str, ...]
 
 
@@ -67,7 +67,7 @@ def survey(job: Job) -> Survey:
 
     Raises RejectedError when the picture is damaged or over a limit.
     """
-    parts = check_parts(Path(job.source), job.content_type)
+    parts = check_structure(Path(job.source), job.content_type)
     with _picture(job) as image:
         frames = check_limits(image, job.max_pixels, job.max_total_pixels)
         if image.format in JPEGS:
@@ -78,7 +78,7 @@ def survey(job: Job) -> Survey:
         return Survey(held + peak_memory(image, sizes[-1].size, moving=moving, scans=parts))
 
 
-def render(job: Job, encoders: Executor) -> Rendered:
+def render(job: Job, encoders: Executor) -> RenderedJob:
     """Writes every rendition of a picture into the job's folder.
 
     Raises RejectedError for the picture's fault, MemoryError at the limit of address space, OSError when writing fails.
@@ -93,7 +93,7 @@ def render(job: Job, encoders: Executor) -> Rendered:
         draw = _draw_animation if plan.animated else _draw_still
         drawn = draw(image, plan, job, encoders)
     small = drawn.smallest.convert("RGBA")
-    return Rendered(
+    return RenderedJob(
         *plan.size,
         placeholder=placeholder.thumbhash(small),
         dominant_color=placeholder.dominant_color(small),
@@ -128,7 +128,7 @@ def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Exec
     The renditions are made largest first, each from the one above, so that its encoding starts at once.
     """
     pixels, leveled = _largest(image, turned(plan.largest, plan.orientation), Path(job.source))
-    pixels, note = Converter(space_of(image, Path(job.source))).convert(pixels)
+    pixels, note = Converter(read_color_space(image, Path(job.source))).convert(pixels)
     pixels = upright(pixels, plan.orientation)
     pixels = without_idle_alpha(pixels)
     files = []
@@ -158,7 +158,7 @@ def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> tuple[Pict
 
 
 def _draw_animation(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
-    moving = animation.read_animation(image, plan.largest, plan.orientation, space_of(image, Path(job.source)))
+    moving = animation.read_animation(image, plan.largest, plan.orientation, read_color_space(image, Path(job.source)))
     frames, files, folder = moving.frames, [], Path(job.out_dir)
     for target in reversed(plan.targets):
         frames = tuple(frame if frame.size == target.size else shrink(frame, target.size) for frame in frames)

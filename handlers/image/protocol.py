@@ -12,7 +12,7 @@ _COLOR = re.compile(r"#[0-9a-f]{6}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class Kind(StrEnum):
+class JobKind(StrEnum):
     SURVEY = "survey"
     RENDER = "render"
 
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 class Job:
     """One picture to look at or to render. Limits are pixels."""
 
-    kind: Kind
+    kind: JobKind
     source: str
     content_type: str
     out_dir: str
@@ -34,11 +34,11 @@ class Job:
     @classmethod
     def decode(cls, line: str) -> "Job":
         fields = json.loads(line)
-        return cls(**{**fields, "kind": Kind(fields["kind"])})
+        return cls(**{**fields, "kind": JobKind(fields["kind"])})
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeFile:
     """One file that was written: `{name}.webp` in the job's folder."""
 
     name: str
@@ -55,7 +55,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedJob:
     """What became of a picture; sizes are those of the upright source."""
 
     width: int
@@ -64,11 +64,11 @@ class Rendered:
     dominant_color: str
     sha256: str
     notes: tuple[str, ...]
-    files: tuple[Made, ...]
+    files: tuple[MadeFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedPicture:
     """The picture's own fault: a `Code` and a detail."""
 
     code: Code
@@ -76,13 +76,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Unforeseen:
+class UnforeseenFailure:
     """An error that nobody foresaw, by its traceback. What a child does depends on nothing but the file."""
 
     trace: str
 
 
-type Reply = Survey | Rendered | Refused | Unforeseen
+type Reply = Survey | RenderedJob | RefusedPicture | UnforeseenFailure
 
 
 def encode_reply(reply: Reply) -> str:
@@ -100,14 +100,14 @@ def decode_reply(line: str) -> Reply:
         case "Survey":
             return Survey(memory=int(fields["memory"]))
         case "Refused":
-            return Refused(Code(fields["code"]), str(fields["detail"]))
+            return RefusedPicture(Code(fields["code"]), str(fields["detail"]))
         case "Unforeseen":
-            return Unforeseen(str(fields["trace"]))
+            return UnforeseenFailure(str(fields["trace"]))
         case "Rendered":
             files, notes = fields["files"], fields["notes"]
             if not isinstance(files, list) or not isinstance(notes, list):
                 raise TypeError("lists are expected")
-            return Rendered(
+            return RenderedJob(
                 width=_count(fields["width"]),
                 height=_count(fields["height"]),
                 placeholder=_like(_BASE64, fields["placeholder"]),
@@ -115,7 +115,7 @@ def decode_reply(line: str) -> Reply:
                 sha256=_like(_SHA256, fields["sha256"]),
                 notes=tuple(str(note) for note in notes),
                 files=tuple(
-                    Made(str(file["name"]), *(_count(file[name]) for name in ("width", "height", "bytes")))
+                    MadeFile(str(file["name"]), *(_count(file[name]) for name in ("width", "height", "bytes")))
                     for file in files
                 ),
             )

@@ -12,13 +12,22 @@ import structlog
 
 from handlers.image.decoding.formats import recognise
 from handlers.image.geometry import WIDTHS
-from handlers.image.protocol import Job, Kind, Refused, Rendered, Reply, Survey, Unforeseen, decode_reply
+from handlers.image.protocol import (
+    Job,
+    JobKind,
+    RefusedPicture,
+    RenderedJob,
+    Reply,
+    Survey,
+    UnforeseenFailure,
+    decode_reply,
+)
 from handlers.sandbox import (
+    ByteBudget,
     ChildCrashedError,
     ChildDiskFullError,
     ChildStartError,
     JobFailedError,
-    MemoryBudget,
     SandboxError,
     WorkerPool,
 )
@@ -89,7 +98,7 @@ class ImageRenderer:
     def __init__(self, limits: ImageLimits, folder: Path | None = None) -> None:
         """Sources and outputs lie below `folder`, and children see no other files of the machine; None: anywhere."""
         self._limits = limits
-        self._budget = MemoryBudget(limits.budget)
+        self._budget = ByteBudget(limits.budget)
         self._pool = WorkerPool(
             _TARGET,
             workers=limits.workers,
@@ -119,18 +128,18 @@ class ImageRenderer:
         """
         content_type = await asyncio.to_thread(_recognise, source, self._limits.max_bytes)
         try:
-            survey = await self._ask(self._job(Kind.SURVEY, source, content_type, out_dir))
+            survey = await self._ask(self._job(JobKind.SURVEY, source, content_type, out_dir))
             needed = survey.memory if isinstance(survey, Survey) else self._limits.memory
             # A child cannot need more than it may have.
             async with self._budget.reserve(min(needed, self._limits.memory)):
-                rendered = await self._ask(self._job(Kind.RENDER, source, content_type, out_dir))
+                rendered = await self._ask(self._job(JobKind.RENDER, source, content_type, out_dir))
             return await asyncio.to_thread(_image, rendered, content_type, out_dir)
         except BaseException:
             for name in _NAMES:
                 (out_dir / f"{name}.webp").unlink(missing_ok=True)
             raise
 
-    def _job(self, kind: Kind, source: Path, content_type: str, out_dir: Path) -> Job:
+    def _job(self, kind: JobKind, source: Path, content_type: str, out_dir: Path) -> Job:
         return Job(
             kind=kind,
             source=str(source.absolute()),  # the child works elsewhere
@@ -140,7 +149,7 @@ class ImageRenderer:
             max_total_pixels=self._limits.max_total_pixels,
         )
 
-    async def _ask(self, job: Job) -> Survey | Rendered:
+    async def _ask(self, job: Job) -> Survey | RenderedJob:
         """The child's reply. Names what went wrong in the words of the service."""
         try:
             reply = await self._run(job.encode())
@@ -156,11 +165,13 @@ class ImageRenderer:
             raise RetryableError(Code.UNFORESEEN, str(error).strip().rpartition("\n")[2]) from error
         except SandboxError as error:
             raise RejectedError(Code.RESOURCE_LIMIT, str(error)) from error
-        if isinstance(reply, Refused):
+        if isinstance(reply, RefusedPicture):
             raise RejectedError(reply.code, reply.detail)
-        if isinstance(reply, Unforeseen):
+        if isinstance(reply, UnforeseenFailure):
             log.error("image.unforeseen", trace=reply.trace)
-            raise RetryableError(Code.UNFORESEEN, reply.trace.strip().rpartition("\n")[2], at_last=Code.CORRUPT)
+            raise RetryableError(
+                Code.UNFORESEEN, reply.trace.strip().rpartition("\n")[2], code_when_exhausted=Code.CORRUPT
+            )
         return reply
 
     async def _run(self, line: str) -> Reply:
@@ -184,8 +195,8 @@ def _recognise(source: Path, max_bytes: int) -> str:
         return recognise(file.read(HEAD_BYTES))
 
 
-def _image(reply: Survey | Rendered, content_type: str, out_dir: Path) -> RenderedImage:
-    if not isinstance(reply, Rendered):
+def _image(reply: Survey | RenderedJob, content_type: str, out_dir: Path) -> RenderedImage:
+    if not isinstance(reply, RenderedJob):
         raise RejectedError(Code.RESOURCE_LIMIT, "the child answered another question")
     files = []
     for made in reply.files:

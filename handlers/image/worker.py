@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from handlers.image import pipeline
 from handlers.image.decoding.source import prepare_decoders
-from handlers.image.protocol import Job, Kind, Refused, Reply, Unforeseen, encode_reply
+from handlers.image.protocol import Job, JobKind, RefusedPicture, Reply, UnforeseenFailure, encode_reply
 from handlers.image.rendering import resampling
 from media.errors import RejectedError
 
@@ -26,18 +26,18 @@ def work(line: str) -> str:
     job = Job.decode(line)
     reply: Reply
     try:
-        if job.kind is Kind.SURVEY:
+        if job.kind is JobKind.SURVEY:
             reply = pipeline.survey(job)
         else:
             # Leaving waits for the encoders: when the reply is out, nobody writes any more.
             with ThreadPoolExecutor(ENCODERS) as encoders:
                 reply = pipeline.render(job, encoders)
     except RejectedError as error:
-        reply = Refused(error.code, error.detail[:500])
+        reply = RefusedPicture(error.code, error.detail[:500])
     except MemoryError:  # a limit's
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the machine's; Pillow's own have no number
             raise
-        reply = Unforeseen(traceback.format_exc(limit=-6))
+        reply = UnforeseenFailure(traceback.format_exc(limit=-6))
     return encode_reply(reply)

@@ -1,6 +1,6 @@
 """Child processes for risky work: limits on memory, time and files, no credentials, no network where possible."""
 
-from handlers.sandbox.admission import MemoryBudget
+from handlers.sandbox.admission import ByteBudget
 from handlers.sandbox.errors import (
     ChildCrashedError,
     ChildDiskFullError,
@@ -11,11 +11,12 @@ from handlers.sandbox.errors import (
     JobFailedError,
     SandboxError,
 )
-from handlers.sandbox.isolation import ChildLimits, Isolation, View, probe
+from handlers.sandbox.isolation import ChildLimits, FileView, Isolation, probe
 from handlers.sandbox.one_shot import CompletedChild, ending_signal, run_limited
 from handlers.sandbox.pool import WorkerPool
 
 __all__ = [
+    "ByteBudget",
     "ChildCrashedError",
     "ChildDiskFullError",
     "ChildLimits",
@@ -24,11 +25,10 @@ __all__ = [
     "ChildStartError",
     "ChildTimeoutError",
     "CompletedChild",
+    "FileView",
     "Isolation",
     "JobFailedError",
-    "MemoryBudget",
     "SandboxError",
-    "View",
     "WorkerPool",
     "ending_signal",
     "probe",

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class MemoryBudget:
+class ByteBudget:
     """Bytes that all holders together may use. First come, first served: a large request is never overtaken."""
 
     def __init__(self, total: int) -> None:

@@ -67,7 +67,7 @@ class ChildLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FileView:
     """What of the machine's files a child sees beside programs and libraries: what it may read, where it may write.
 
     `whole`: all of them, as where the platform has no view to offer.
@@ -89,11 +89,11 @@ class Isolation:
     view: bool = False
 
     def wrap(
-        self, argv: Sequence[str], limits: ChildLimits, *, network: bool, view: View | None = None
+        self, argv: Sequence[str], limits: ChildLimits, *, network: bool, view: FileView | None = None
     ) -> tuple[str, ...]:
         """`argv`, its program by its full path, behind every wall there is; `network` leaves it the network."""
         alone = () if network else ("--net",)
-        view = view or View()
+        view = view or FileView()
         seen = _seen(Path(argv[0]), view) if self.view and not view.whole else ()
         namespaces = (*self.namespaces, *alone, *seen, *_FIRST_PROCESS) if self.namespaces else ()
         return (*self.die_with_parent, *namespaces, *self.limiter, *self._flags(limits), "--", *argv)
@@ -119,7 +119,7 @@ def within_hard_limit(name: str, wanted: int) -> int:
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
-def _seen(program: Path, view: View) -> tuple[str, ...]:
+def _seen(program: Path, view: FileView) -> tuple[str, ...]:
     """The program that shows the rest only these files. Where a program lies outside the system, its folder is seen."""
     programs = {str(path.parent) for path in (program, program.resolve())} - {"/"}
     reads = (*_SYSTEM, *programs, *map(str, view.reads))
@@ -133,7 +133,7 @@ def probe() -> Isolation:
     isolation = Isolation(
         die_with_parent=_DIE_WITH_PARENT if _works(_DIE_WITH_PARENT) else (),
         namespaces=namespaces,
-        view=_OWN_PROC in namespaces and _works((*namespaces, *_seen(Path("/bin/sh"), View()), *_FIRST_PROCESS)),
+        view=_OWN_PROC in namespaces and _works((*namespaces, *_seen(Path("/bin/sh"), FileView()), *_FIRST_PROCESS)),
         limiter=("prlimit",) if _works(("prlimit", "--core=0:0")) else (sys.executable, "-I", "-S", str(_LAUNCHER)),
     )
     _report(isolation)

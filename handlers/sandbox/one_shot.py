@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handlers.sandbox.errors import ChildTimeoutError
-from handlers.sandbox.isolation import ChildLimits, View
+from handlers.sandbox.isolation import ChildLimits, FileView
 from handlers.sandbox.process import end_shielded, read_all, read_tail, start
 
 STDOUT_LIMIT = 4 * 1024 * 1024
@@ -55,7 +55,7 @@ async def run_limited(
     env: Mapping[str, str] | None = None,
     network: bool = False,
     stdout_limit: int = STDOUT_LIMIT,
-    view: View | None = None,
+    view: FileView | None = None,
 ) -> CompletedChild:
     """Runs `argv` to its end. Seconds and bytes; `env` is added to a minimal environment, never to ours.
 

@@ -20,7 +20,7 @@ from handlers.sandbox.errors import (
     JobFailedError,
     SandboxError,
 )
-from handlers.sandbox.isolation import ChildLimits, View
+from handlers.sandbox.isolation import ChildLimits, FileView
 from handlers.sandbox.process import end_shielded, read_tail, start
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ class Child:
         """Starts a child and waits until it is ready for work. Raises ChildStartError."""
         argv = (sys.executable, "-I", str(_ENTRY), str(ROOT), target, str(cpu_seconds))
         code = ROOT / target.partition(".")[0]
-        view = View(whole=True) if folders is None else View(reads=(code,), writes=folders)
+        view = FileView(whole=True) if folders is None else FileView(reads=(code,), writes=folders)
         process = await start(argv, limits, cwd=Path("/"), view=view)
         child = cls(process)
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from handlers.sandbox.errors import ChildOutputError, ChildStartError
-from handlers.sandbox.isolation import ChildLimits, View, child_environment, find_program, probe
+from handlers.sandbox.isolation import ChildLimits, FileView, child_environment, find_program, probe
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ async def start(
     network: bool = False,
     speaks: bool = True,
     env: Mapping[str, str] | None = None,
-    view: View | None = None,
+    view: FileView | None = None,
 ) -> Process:
     """Starts `argv` behind the walls, in a session of its own. `speaks` opens its standard input.
 
@@ -57,8 +57,8 @@ async def start(
         raise ChildStartError(f"{argv[0]} did not start: {error}") from error
 
 
-def _of(cwd: Path) -> View:
-    return View(writes=(cwd.absolute(),)) if cwd.absolute() != Path("/") else View()
+def _of(cwd: Path) -> FileView:
+    return FileView(writes=(cwd.absolute(),)) if cwd.absolute() != Path("/") else FileView()
 
 
 async def end(process: Process) -> None:

@@ -11,7 +11,7 @@ PR_SET_DUMPABLE = 4
 """From linux/prctl.h. Without it `/proc/PID/environ` and `/proc/PID/mem` belong to root, and no core is dumped."""
 
 
-def hide_from_own_user() -> bool:
+def set_undumpable() -> bool:
     """Whether it worked; a warning is logged where it did not. Programs that it starts are as open as ever."""
     hidden = sys.platform == "linux" and not int(ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
     if not hidden:

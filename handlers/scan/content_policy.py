@@ -60,7 +60,7 @@ ALLOWED: dict[AssetType, frozenset[str]] = {
 _READABLE_ELSEWHERE = frozenset().union(*ALLOWED.values())
 
 
-def admit(asset_type: AssetType, sniffed: str | None) -> None:
+def require_allowed_content(asset_type: AssetType, sniffed: str | None) -> None:
     """Raise RejectedError unless content of this type may be such an asset.
 
     `type_mismatch` for content of another kind, or of none that is known; `unsupported` for a known format of the

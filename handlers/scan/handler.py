@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from handlers.scan.clamd.pool import Scanners
-from handlers.scan.clamd.verdict import Finding, finding_of
-from handlers.scan.content_policy import admit
-from handlers.scan.stream_inspector import Witness
+from handlers.scan.clamd.pool import ScannerPool
+from handlers.scan.clamd.verdict import ScanFinding, read_reply
+from handlers.scan.content_policy import require_allowed_content
+from handlers.scan.stream_inspector import StreamInspector
 from handlers.sniff import sniff
 from media.asset import (
     NEXT_STAGE,
@@ -50,17 +50,17 @@ class ScanPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ScanReport:
     """What was found, and by which engine; none when no scanner saw the file."""
 
-    finding: Finding
+    finding: ScanFinding
     engine: str = ""
 
 
 class ScanHandler:
     """Scans what a claim names. Raises RejectedError, RetryableError, UnavailableError."""
 
-    def __init__(self, storage: ObjectStorage, scanners: Scanners, policy: ScanPolicy, metrics: Metrics) -> None:
+    def __init__(self, storage: ObjectStorage, scanners: ScannerPool, policy: ScanPolicy, metrics: Metrics) -> None:
         self._storage = storage
         self._scanners = scanners
         self._policy = policy
@@ -70,17 +70,19 @@ class ScanHandler:
         asset = claim.asset
         size = await self._size(asset)
         if size > self._policy.max_bytes:
-            return await self._too_large(asset, size, Report(Finding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)))
-        witness = Witness(asset.asset_type)
-        report = await self._scan(asset, size, witness)
-        self._metrics.scanned_bytes.inc(witness.size)
+            return await self._too_large(
+                asset, size, ScanReport(ScanFinding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN))
+            )
+        inspector = StreamInspector(asset.asset_type)
+        report = await self._scan(asset, size, inspector)
+        self._metrics.scanned_bytes.inc(inspector.size)
         if report.finding.code is Code.TOO_LARGE_TO_SCAN:  # clamd's own limit is below our setting
             return await self._too_large(asset, size, report)
         await self._record(asset, report)
         if report.finding.verdict is Verdict.ERROR:
             raise RetryableError(Code.SCANNER_ERROR, report.finding.signature or "the scanner hung up without a reply")
         if report.finding.verdict is Verdict.CLEAN:
-            return await self._clean(claim, witness, size)
+            return await self._clean(claim, inspector, size)
         return self._refused(asset, report.finding)
 
     async def _size(self, asset: Asset) -> int:
@@ -94,27 +96,27 @@ class ScanHandler:
             raise RejectedError(Code.TOO_LARGE, f"{size} bytes, at most {limit} are allowed")
         return size
 
-    async def _scan(self, asset: Asset, size: int, witness: Witness) -> "Report":
+    async def _scan(self, asset: Asset, size: int, inspector: StreamInspector) -> ScanReport:
         """What the scanners say about the bound version; a stream that was cut is nothing to judge by."""
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
             stored = self._storage.stream(asset.source, etag=asset.etag)
-            async with stored as pieces, aclosing(witness.watch(pieces)) as watched:
+            async with stored as pieces, aclosing(inspector.watch(pieces)) as watched:
                 yield watched
 
         try:
             with bound_source():
                 scanned = await self._scanners.scan(opened, size)
         except TimeoutError:
-            return Report(Finding(Verdict.ERROR, Code.SCANNER_ERROR, "no verdict within the time for one scan"))
-        await witness.finish()
-        finding = finding_of(scanned.reply)
-        if finding.verdict is Verdict.CLEAN and witness.size != size:
-            raise RetryableError(Code.STORAGE_ERROR, f"{witness.size} bytes came, {size} were expected")
-        return Report(finding, scanned.engine)
+            return ScanReport(ScanFinding(Verdict.ERROR, Code.SCANNER_ERROR, "no verdict within the time for one scan"))
+        await inspector.finish()
+        finding = read_reply(scanned.reply)
+        if finding.verdict is Verdict.CLEAN and inspector.size != size:
+            raise RetryableError(Code.STORAGE_ERROR, f"{inspector.size} bytes came, {size} were expected")
+        return ScanReport(finding, scanned.engine)
 
-    async def _record(self, asset: Asset, report: "Report") -> None:
+    async def _record(self, asset: Asset, report: ScanReport) -> None:
         """Count the verdict and write it on the version itself; a bucket that is not ours is never touched.
 
         An error is written too: a tag that was there before the scan must not outlive it.
@@ -132,7 +134,7 @@ class ScanHandler:
             written = {name: value for name, value in tags.items() if value}
             await self._storage.tag(asset.source, written, ours="scan-")
 
-    async def _too_large(self, asset: Asset, size: int, report: "Report") -> Commit:
+    async def _too_large(self, asset: Asset, size: int, report: ScanReport) -> Commit:
         """A video may still be re-encoded, if the operator wants that; its original is never served."""
         await self._record(asset, report)
         if asset.asset_type is AssetType.VIDEO and self._policy.reencode_unscannable_video:
@@ -140,15 +142,15 @@ class ScanHandler:
             return _proceed(asset, Stage.TRANSCODE, Facts(size=size), [note])
         raise RejectedError(Code.TOO_LARGE_TO_SCAN, f"{size} bytes are more than the scanner takes")
 
-    async def _clean(self, claim: Claim, witness: Witness, size: int) -> Commit:
+    async def _clean(self, claim: Claim, inspector: StreamInspector, size: int) -> Commit:
         """The file is safe; now its content must be what it was announced as."""
-        asset, sniffed = claim.asset, sniff(witness.head)
-        admit(asset.asset_type, sniffed)
-        witness.require_harmless()
+        asset, sniffed = claim.asset, sniff(inspector.head)
+        require_allowed_content(asset.asset_type, sniffed)
+        inspector.require_harmless()
         notes = [Note("clean", f"{size} bytes")]
         if sniffed and sniffed != asset.content_type:
             notes.append(Note("content_type", f"announced as {asset.content_type}, is {sniffed}"))
-        facts = Facts(content_type=sniffed, size=size, sha256=witness.sha256)
+        facts = Facts(content_type=sniffed, size=size, sha256=inspector.sha256)
         stage = NEXT_STAGE[asset.asset_type]
         if stage is None:
             return await self._publish(claim, facts, notes)
@@ -164,7 +166,7 @@ class ScanHandler:
         original = Rendition("original", key, content_type, facts.size or 0)
         return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
 
-    def _refused(self, asset: Asset, finding: Finding) -> Commit:
+    def _refused(self, asset: Asset, finding: ScanFinding) -> Commit:
         code = finding.code or Code.UNSCANNABLE
         detail = finding.signature or str(code)
         return Commit(

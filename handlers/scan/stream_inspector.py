@@ -19,7 +19,7 @@ _DIGESTED = frozenset({AssetType.IMAGE, AssetType.DOCUMENT})
 """Whose digest is taken: who renders a picture compares it. A film of 50 GB would cost 40 s of a core for nobody."""
 
 
-class Witness:
+class StreamInspector:
     """Size in bytes, first bytes, the SHA-256 of what is not a recording, and what a PDF brings along."""
 
     def __init__(self, asset_type: AssetType) -> None:

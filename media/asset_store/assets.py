@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, Status, TimelineEntry
+from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, Status, TimelineEntry
 from media.asset_store.database import Database
 from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of, timeline_entry_of
 from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
@@ -23,7 +23,7 @@ class NewAsset:
     asset_id: UUID
     owner_id: str
     asset_type: AssetType
-    delivery: Delivery
+    delivery: DeliveryClass
     content_type: str
     original_filename: str
     bucket: str
@@ -138,7 +138,7 @@ class AssetStore:
         *,
         effects: Sequence[Effect] = (),
         note: str = "",
-        told_at: float = 0.0,
+        notified_at: float = 0.0,
     ) -> tuple[Binding, list[OutboxRow]]:
         """Bind an asset to one object version, once, and queue its scan. `effects` are written only when it was bound.
 
@@ -159,7 +159,7 @@ class AssetStore:
             _BIND_SOURCES,
             effects_as_json(effects),
             note,
-            told_at or None,
+            notified_at or None,
         )
         if record is not None:
             rows = [OutboxRow(i, asset_id, e) for i, e in zip(json.loads(record["sent"] or "[]"), effects, strict=True)]

@@ -32,7 +32,7 @@ DELETE FROM assets WHERE asset_id IN (
 
 
 @dataclass(frozen=True, slots=True)
-class Unswept:
+class StaleStage:
     """A stage that ended after more than one attempt; the asset comes with what is served of it."""
 
     asset: Asset
@@ -40,18 +40,18 @@ class Unswept:
     attempt: int
 
 
-class Leftovers:
+class OrphanedOutputs:
     """Every method raises UnavailableError when Postgres is away."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def unswept(self, seconds: float) -> list[Unswept]:
+    async def find_stale(self, seconds: float) -> list[StaleStage]:
         """Stages that ended so many seconds ago, whose earlier attempts nobody has cleared up after since."""
         records = await self._database.fetch(_UNSWEPT, seconds, BATCH)
-        return [Unswept(asset_of(record), Stage(record["stage"]), record["attempt"]) for record in records]
+        return [StaleStage(asset_of(record), Stage(record["stage"]), record["attempt"]) for record in records]
 
-    async def swept(self, found: Unswept) -> None:
+    async def mark_cleaned(self, found: StaleStage) -> None:
         """Not to be looked at again, unless another round changes the stage."""
         await self._database.execute(
             "UPDATE stages SET swept_at = now() WHERE asset_id = $1 AND stage = $2 AND attempt = $3",
@@ -60,7 +60,7 @@ class Leftovers:
             found.attempt,
         )
 
-    async def forget_expired(self, seconds: float) -> int:
+    async def purge_expired(self, seconds: float) -> int:
         """Forget uploads that never came and expired so many seconds ago; returns how many."""
         status = await self._database.execute(_FORGET, seconds, ROWS)
         return int(status.rpartition(" ")[2])

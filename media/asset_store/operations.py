@@ -7,21 +7,21 @@ from uuid import UUID
 
 from media.asset_store.database import Database
 
-BEAT = 10.0
+REPORT_INTERVAL = 10.0
 """Seconds between two signs of life of a daemon."""
-ALIVE = 30.0
+ALIVE_SECONDS = 30.0
 """Seconds after which a daemon that gave none counts as dead: three were missed."""
-TOLD = 900.0
+LISTED_FOR = 900.0
 """Seconds for which one that fell silent is still told of: who looks after an alarm wants to see which one it was."""
-FORGET = 3600.0
+FORGOTTEN_AFTER = 3600.0
 """Seconds after which its row goes too, when it was killed and could not remove it itself."""
-STUCK = 600.0
+STUCK_SECONDS = 600.0
 """Seconds without any news after which an unfinished stage counts as stuck; the first nudge comes then."""
 STUCK_LIMIT = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class ConsumerStatus:
     """A daemon's sign of life. `in_flight` is messages held, `open_breakers` the dependencies that it found away."""
 
     consumer_id: str
@@ -44,7 +44,7 @@ class KnownConsumer:
 
     @property
     def alive(self) -> bool:
-        return self.seconds <= ALIVE
+        return self.seconds <= ALIVE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Operations:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def beat(self, sign: Sign) -> None:
+    async def report(self, sign: ConsumerStatus) -> None:
         """A daemon lives; those that were silent for FORGET seconds are forgotten."""
         await self._database.execute(
             "WITH forgotten AS (DELETE FROM consumers WHERE seen_at < now() - $5::float8 * interval '1 second'"
@@ -90,7 +90,7 @@ class Operations:
             sign.phase,
             list(sign.open_breakers),
             sign.in_flight,
-            FORGET,
+            FORGOTTEN_AFTER,
         )
 
     async def gone(self, consumer_id: str) -> None:
@@ -103,7 +103,7 @@ class Operations:
             "SELECT id AS consumer_id, started_at, seen_at, phase, open_breakers, in_flight,"
             " extract(epoch FROM now() - seen_at)::float8 AS seconds FROM consumers"
             " WHERE seen_at > now() - $1::float8 * interval '1 second' ORDER BY started_at, id",
-            TOLD,
+            LISTED_FOR,
         )
         return [KnownConsumer(**dict(r)) for r in records]
 
@@ -112,7 +112,7 @@ class Operations:
         records = await self._database.fetch(
             "SELECT DISTINCT unnest(open_breakers) AS name FROM consumers"
             " WHERE seen_at > now() - $1::float8 * interval '1 second' AND id <> $2",
-            ALIVE,
+            ALIVE_SECONDS,
             besides,
         )
         return {record["name"] for record in records}
@@ -134,7 +134,7 @@ class Operations:
             " WHERE s.state IN ('queued', 'leased', 'waiting') AND (s.lease_until IS NULL OR s.lease_until < now())"
             " AND s.updated_at < now() - $1::float8 * interval '1 second'"
             " AND a.status IN ('uploaded', 'scanning', 'processing') ORDER BY s.updated_at LIMIT $2",
-            STUCK,
+            STUCK_SECONDS,
             STUCK_LIMIT,
         )
         return [StuckStage(**dict(r)) for r in records]

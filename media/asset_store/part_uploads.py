@@ -9,7 +9,7 @@ from media.asset_store.rows import asset_of
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class MultipartUpload:
     """An upload in parts and its asset. `part_size` is bytes."""
 
     asset: Asset
@@ -24,7 +24,7 @@ RETURNING asset_id
 """
 
 
-class PartUploadStore:
+class MultipartUploadStore:
     """Every method raises UnavailableError when Postgres is away."""
 
     def __init__(self, database: Database) -> None:
@@ -34,9 +34,9 @@ class PartUploadStore:
         """Tie an upload to an asset, once; False when there is one already, or the asset waits for none."""
         return await self._database.fetchval(_REMEMBER, asset_id, upload_id, part_size) is not None
 
-    async def find(self, asset_id: UUID, *, owner_id: str) -> Begun | None:
+    async def find(self, asset_id: UUID, *, owner_id: str) -> MultipartUpload | None:
         """The upload of an asset, if it is that owner's and was begun in parts."""
         record = await self._database.fetchrow(
             "SELECT * FROM assets WHERE asset_id = $1 AND owner_id = $2 AND upload_id IS NOT NULL", asset_id, owner_id
         )
-        return Begun(asset_of(record), record["upload_id"], record["part_size"]) if record else None
+        return MultipartUpload(asset_of(record), record["upload_id"], record["part_size"]) if record else None

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 from pydantic_core import from_json
 
-from media.asset import Asset, AssetType, Delivery, Rendition, Stage, Status, TimelineEntry
+from media.asset import Asset, AssetType, DeliveryClass, Rendition, Stage, Status, TimelineEntry
 
 _PLAIN = (
     "asset_id",
@@ -50,7 +50,7 @@ def asset_of(record: asyncpg.Record) -> Asset:
     return Asset(
         asset_type=AssetType(record["asset_type"]),
         status=Status(record["status"]),
-        delivery=Delivery(record["delivery"]),
+        delivery=DeliveryClass(record["delivery"]),
         renditions=tuple(Rendition(**rendition) for rendition in renditions),
         **{name: record[name] for name in _PLAIN},
     )

@@ -14,15 +14,15 @@ from media.asset_store.stages import Claim
 
 LOCK = 0x0D0CF120
 """Key of the advisory lock that one reconciler holds."""
-FIRST_NUDGE = 600
+FIRST_REMINDER = 600
 """Seconds of standing still before the first reminder; doubles with each."""
-MOST_NUDGES = 6
+MAX_REMINDERS = 6
 BATCH = 100
 """Stages or assets looked at in one round."""
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class StalledStage:
     """A stage that has not moved for too long, and how often it was reminded."""
 
     asset: Asset
@@ -39,7 +39,7 @@ class Still:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingWork:
     """How much is left to do: outbox rows that are due, and the age in seconds of the oldest unfinished asset."""
 
     outbox: int
@@ -62,13 +62,15 @@ async def sole_reconciler(dsn: str) -> AsyncIterator[bool]:
         connection.terminate()
 
 
-class Upkeep:
+class StageMaintenance:
     """Every method raises UnavailableError when Postgres is away."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def still(self, stage: Stage, *, waiting: bool = False, first: float = FIRST_NUDGE) -> list[Still]:
+    async def find_stalled(
+        self, stage: Stage, *, waiting: bool = False, first: float = FIRST_REMINDER
+    ) -> list[StalledStage]:
         """Assets whose `stage` stands still: queued without news or leased beyond its lease; else `waiting` for a job.
 
         One kind at a time, so that those that are passed over (a backlog, a pause) hide none of another queue's.
@@ -88,11 +90,11 @@ class Upkeep:
             states,
         )
         return [
-            Still(asset_of(r), Stage(r["stage"]), StageState(r["state"]), r["attempt"], r["job_id"], r["nudges"])
+            StalledStage(asset_of(r), Stage(r["stage"]), StageState(r["state"]), r["attempt"], r["job_id"], r["nudges"])
             for r in records
         ]
 
-    async def nudged(self, asset_id: UUID, stage: Stage, *, first: float = FIRST_NUDGE) -> None:
+    async def record_reminder(self, asset_id: UUID, stage: Stage, *, first: float = FIRST_REMINDER) -> None:
         """Note one more reminder; the next one is due after twice the time."""
         await self._database.execute(
             "UPDATE stages SET nudges = nudges + 1,"
@@ -122,11 +124,11 @@ class Upkeep:
             asset_id,
         )
 
-    async def pending(self) -> Pending:
+    async def pending(self) -> PendingWork:
         """For the gauges. A row that was tried in vain is pending too, though it is due only in a while again."""
         record = await self._database.fetchrow(
             "SELECT (SELECT count(*) FROM outbox WHERE due_at <= now() OR attempts > 0) AS outbox,"
             " coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM assets"
             "   WHERE status IN ('uploaded', 'scanning', 'processing'))), 0)::float8 AS oldest"
         )
-        return Pending(record["outbox"], record["oldest"]) if record else Pending(0, 0.0)
+        return PendingWork(record["outbox"], record["oldest"]) if record else PendingWork(0, 0.0)

@@ -32,7 +32,7 @@ class ExistingObjectError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class PartUpload:
+class MultipartTarget:
     """One upload in parts. `upload_id` is S3's name for it."""
 
     bucket: str
@@ -41,7 +41,7 @@ class PartUpload:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class UploadPart:
     """One part. `size` is bytes, 0 where it does not matter."""
 
     number: int
@@ -77,7 +77,7 @@ async def _upload_calls(seconds: float = QUICK) -> AsyncIterator[None]:
             raise
 
 
-class PartUploads:
+class MultipartUploads:
     """What this service asks of S3 about uploads in parts.
 
     Every method raises UnavailableError when S3 is away, RetryableError(storage_error) when it refuses.
@@ -86,21 +86,21 @@ class PartUploads:
     def __init__(self, client: "S3Client") -> None:
         self._client = client
 
-    async def begin(self, bucket: str, key: str, content_type: str) -> PartUpload:
+    async def begin(self, bucket: str, key: str, content_type: str) -> MultipartTarget:
         """A new upload. One that is never completed the bucket's lifecycle aborts after a day."""
         async with s3_calls():
             begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
-        return PartUpload(bucket, key, begun["UploadId"])
+        return MultipartTarget(bucket, key, begun["UploadId"])
 
-    async def parts(self, upload: PartUpload) -> list[Part]:
+    async def parts(self, upload: MultipartTarget) -> list[UploadPart]:
         """The parts that are there, in order. Raises EndedUploadError."""
-        found: list[Part] = []
+        found: list[UploadPart] = []
         async with _upload_calls(SLOW):
             async for page in self._client.get_paginator("list_parts").paginate(**_address(upload)):
-                found += [Part(p["PartNumber"], p["ETag"].strip('"'), p["Size"]) for p in page.get("Parts", ())]
+                found += [UploadPart(p["PartNumber"], p["ETag"].strip('"'), p["Size"]) for p in page.get("Parts", ())]
         return found
 
-    async def complete(self, upload: PartUpload, parts: Sequence[Part]) -> None:
+    async def complete(self, upload: MultipartTarget, parts: Sequence[UploadPart]) -> None:
         """Put the object together, unless there is one at its key.
 
         Raises EndedUploadError, MissingPartsError, ExistingObjectError.
@@ -111,7 +111,7 @@ class PartUploads:
                 **_address(upload), MultipartUpload={"Parts": named}, IfNoneMatch="*"
             )
 
-    async def abort(self, upload: PartUpload) -> None:
+    async def abort(self, upload: MultipartTarget) -> None:
         """Forget the upload and its parts. One that has ended is no error."""
         try:
             async with _upload_calls():
@@ -120,5 +120,5 @@ class PartUploads:
             return
 
 
-def _address(upload: PartUpload) -> Any:
+def _address(upload: MultipartTarget) -> Any:
     return {"Bucket": upload.bucket, "Key": upload.key, "UploadId": upload.upload_id}

@@ -35,7 +35,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class BucketAddress:
     """Where a bucket is reached: `path_prefix` is empty with virtual hosts, `/name` with path-style addresses."""
 
     scheme: str
@@ -46,15 +46,15 @@ class Bucket:
         return f"{self.path_prefix}/{quote(key, safe='/-_.~')}"
 
 
-def bucket_address(name: str, region: str, endpoint: str | None = None) -> Bucket:
+def bucket_address(name: str, region: str, endpoint: str | None = None) -> BucketAddress:
     """Path-style on a custom endpoint (and for names with dots, which no certificate covers), else virtual hosts."""
     if endpoint:
         parts = urlsplit(endpoint)
-        return Bucket(parts.scheme, host_header(parts.scheme, parts.hostname or "", parts.port), f"/{name}")
+        return BucketAddress(parts.scheme, host_header(parts.scheme, parts.hostname or "", parts.port), f"/{name}")
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     if "." in name:
-        return Bucket("https", f"s3.{region}.{suffix}", f"/{name}")
-    return Bucket("https", f"{name}.s3.{region}.{suffix}", "")
+        return BucketAddress("https", f"s3.{region}.{suffix}", f"/{name}")
+    return BucketAddress("https", f"{name}.s3.{region}.{suffix}", "")
 
 
 def host_header(scheme: str, host: str, port: int | None) -> str:
@@ -81,7 +81,7 @@ class S3Presigner:
     `at` may lie in the past: rounded down, it makes URLs that stay the same, so that browsers can cache what they name.
     """
 
-    def __init__(self, bucket: Bucket, region: str, credentials: Credentials, at: datetime) -> None:
+    def __init__(self, bucket: BucketAddress, region: str, credentials: Credentials, at: datetime) -> None:
         self._bucket = bucket
         self._credentials = credentials
         self._stamp = at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -130,7 +130,7 @@ def _quoted(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
-class CloudFront:
+class CloudFrontUrls:
     """Signs for one distribution with one key pair.
 
     Raises ValueError at once when the PEM is not that of an RSA key.
@@ -160,7 +160,7 @@ class CloudFront:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ValidityWindow:
     """When a URL counts from and when it ends: within a step it stays the same, so that it can be cached."""
 
     start: datetime
@@ -171,8 +171,8 @@ class Window:
         return int((self.end - self.start).total_seconds())
 
 
-def window(now: datetime, lifetime: timedelta) -> Window:
+def window(now: datetime, lifetime: timedelta) -> ValidityWindow:
     """The window of `lifetime` that `now` falls in, begun at most an eighth of it ago: never longer than allowed."""
     step = max(1, int(lifetime.total_seconds()) // 8)
     start = datetime.fromtimestamp(int(now.timestamp()) // step * step, UTC)
-    return Window(start, start + lifetime)
+    return ValidityWindow(start, start + lifetime)

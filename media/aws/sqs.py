@@ -11,9 +11,9 @@ import structlog
 from botocore.exceptions import ClientError
 
 from media.aws.sqs_errors import (
-    Depth,
-    Failed,
-    Move,
+    FailedEntry,
+    MoveTask,
+    QueueDepth,
     Received,
     TooLargeError,
     failed,
@@ -97,7 +97,7 @@ class MessageQueue:
                 )
         return [received_of(message) for message in answer.get("Messages", ())]
 
-    async def delete(self, receipts: Sequence[str]) -> list[Failed]:
+    async def delete(self, receipts: Sequence[str]) -> list[FailedEntry]:
         """Delete at most ten messages; returns the entries that failed."""
         entries: Any = [{"Id": str(n), "ReceiptHandle": receipt} for n, receipt in enumerate(receipts)]
         with sqs_calls():
@@ -105,7 +105,7 @@ class MessageQueue:
                 answer = await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
         return failed(answer, receipts)
 
-    async def change_visibility(self, delays: Mapping[str, int]) -> list[Failed]:
+    async def change_visibility(self, delays: Mapping[str, int]) -> list[FailedEntry]:
         """Let at most ten messages (by receipt) become visible in so many seconds from now; returns what failed."""
         receipts = list(delays)
         entries: Any = [
@@ -179,14 +179,14 @@ class MessageQueue:
                 return None
         return answer["TaskHandle"]
 
-    async def move(self) -> Move:
+    async def move(self) -> MoveTask:
         """How the last task stands that was to empty this queue."""
         source = await self.arn()
         async with self._asked("move"):
             answer = await self._client.list_message_move_tasks(SourceArn=source, MaxResults=1)
         task: Any = next(iter(answer.get("Results", ())), {})
         status = str(task.get("Status", "UNKNOWN"))
-        return Move(
+        return MoveTask(
             running=status in {"RUNNING", "CANCELLING"},
             status=status,
             moved=int(task.get("ApproximateNumberOfMessagesMoved", 0)),
@@ -199,7 +199,7 @@ class MessageQueue:
         async with self._asked("move"):
             await self._client.cancel_message_move_task(TaskHandle=task)
 
-    async def depth(self) -> Depth:
+    async def depth(self) -> QueueDepth:
         """How full the queue is."""
         async with self._asked("attributes"):
             answer = await self._client.get_queue_attributes(
@@ -207,7 +207,7 @@ class MessageQueue:
                 AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
             )
         found = answer["Attributes"]
-        return Depth(
+        return QueueDepth(
             int(found["ApproximateNumberOfMessages"]),
             int(found["ApproximateNumberOfMessagesNotVisible"]),
         )
@@ -289,4 +289,13 @@ class MessageQueues:
             )
 
 
-__all__ = ["BATCH", "DeadLetterQueue", "Depth", "Failed", "MessageQueue", "MessageQueues", "Move", "Received"]
+__all__ = [
+    "BATCH",
+    "DeadLetterQueue",
+    "FailedEntry",
+    "MessageQueue",
+    "MessageQueues",
+    "MoveTask",
+    "QueueDepth",
+    "Received",
+]

@@ -27,7 +27,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedEntry:
     """An entry of a batch that SQS did not carry out. `gone` means that the receipt is no longer ours."""
 
     receipt: str
@@ -36,7 +36,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Depth:
+class QueueDepth:
     """How many messages a queue holds, roughly: waiting, and received but not deleted."""
 
     visible: int
@@ -44,7 +44,7 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class MoveTask:
     """A task of SQS that moves a dead-letter queue's messages: its state, how many it moved, of how many."""
 
     running: bool
@@ -115,8 +115,9 @@ _GONE = frozenset(
 )
 
 
-def failed(answer: Any, receipts: Sequence[str]) -> list[Failed]:
+def failed(answer: Any, receipts: Sequence[str]) -> list[FailedEntry]:
     """The entries of a batch, sent in the order of `receipts`, that were not carried out."""
     return [
-        Failed(receipts[int(entry["Id"])], entry["Code"], entry["Code"] in _GONE) for entry in answer.get("Failed", ())
+        FailedEntry(receipts[int(entry["Id"])], entry["Code"], entry["Code"] in _GONE)
+        for entry in answer.get("Failed", ())
     ]

@@ -28,7 +28,7 @@ LIMIT = 10_000
 """Messages held at once. SQS allows 120,000 in flight."""
 
 
-class Browser:
+class DeadLetterBrowser:
     """An async context over one dead-letter queue; what was not removed in it is released at its end.
 
     Every method raises UnavailableError when SQS is away. `stop` ends the look early. `truncated` says that the look

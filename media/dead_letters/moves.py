@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from media.aws.sqs import BATCH, MessageQueue, Move
-from media.dead_letters.browser import HOLD, Browser
+from media.aws.sqs import BATCH, MessageQueue, MoveTask
+from media.dead_letters.browser import HOLD, DeadLetterBrowser
 from media.dead_letters.dead_letter import DeadLetter, Selection
 from media.errors import UnavailableError
 
@@ -54,7 +54,7 @@ async def move_one_by_one(
     # Only what died before now: a message that is sent back and dies again at once would be moved for ever.
     now = time.time()
     selection = replace(selection, died_before=min(now, selection.died_before or now))
-    async with Browser(dead, stop, at_once=pace.at_once) as browser:
+    async with DeadLetterBrowser(dead, stop, at_once=pace.at_once) as browser:
         async for dead_letter in browser.dead_letters(selection):
             await source.resend(dead_letter.received)
             await browser.remove([dead_letter])
@@ -68,8 +68,8 @@ async def move_by_sqs(
     source: MessageQueue,
     pace: Pace,
     stop: asyncio.Event,
-    on_progress: Callable[[Move], Awaitable[None]],
-) -> Move | None:
+    on_progress: Callable[[MoveTask], Awaitable[None]],
+) -> MoveTask | None:
     """Have SQS move the whole queue; None where it cannot. When stopped, the task is canceled: nothing is lost.
 
     Raises UnavailableError; a task that has begun goes on without us then.
@@ -89,7 +89,7 @@ async def move_by_sqs(
     return move
 
 
-async def _cancel(dead: MessageQueue, task: str) -> Move:
+async def _cancel(dead: MessageQueue, task: str) -> MoveTask:
     """Cancel a move task and return how it stands. One that has ended meanwhile is refused, and need not be."""
     try:
         await dead.cancel_move(task)
@@ -112,7 +112,7 @@ async def purge(
         for dead_letter in await browser.remove(batch):
             on_deleted(dead_letter)
 
-    async with Browser(dead, stop) as browser:
+    async with DeadLetterBrowser(dead, stop) as browser:
         batch: list[DeadLetter] = []
         async for dead_letter in browser.dead_letters(selection):
             batch.append(dead_letter)

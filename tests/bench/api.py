@@ -24,7 +24,7 @@ import jwt
 
 from deploy.local import postgres as postgres_part
 from deploy.local.ports import free_port
-from media.asset import AssetType, Delivery, Rendition
+from media.asset import AssetType, DeliveryClass, Rendition
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
 from media.schema import apply as schema
@@ -119,7 +119,7 @@ async def fill(dsn: str) -> UUID:
                     asset_id,
                     f"user-{number}",
                     AssetType.IMAGE,
-                    Delivery.VERIFICATION_DOCUMENT,
+                    DeliveryClass.VERIFICATION_DOCUMENT,
                     "image/jpeg",
                     "photo.jpg",
                     "bench",

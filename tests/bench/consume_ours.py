@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack
 from consumer import gc_tuning
 from consumer.decoders import ObjectCreated, decode_upload
 from consumer.queue.circuit_breaker import Breakers
-from consumer.queue.in_flight import Delivery, Part
+from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import IGNORED, SUCCESS, Outcome
 from consumer.queue.retry import RetryPolicy
-from consumer.queue.worker import Lane, Limits, Route
+from consumer.queue.worker import QueueWorker, Route, WorkerLimits
 from media.asset import Stage, asset_id_of_key
 from media.asset_store.stages import Fence
 from media.aws.clients import Clients
@@ -23,10 +23,10 @@ from media.settings import load
 from media.telemetry import Metrics, configure_logging, watch_loop
 
 POLLERS = 10
-LIMITS = Limits(concurrency=50, prefetch=100, pollers=POLLERS, visibility=60, wait=20)
+LIMITS = WorkerLimits(concurrency=50, prefetch=100, pollers=POLLERS, visibility=60, wait=20)
 
 
-async def handle(part: Part, delivery: Delivery) -> Outcome:
+async def handle(part: Record, delivery: InFlightMessage) -> Outcome:
     """All that a claim does in memory: find the asset, hold its fence while at work, give it up."""
     asset_id = asset_id_of_key(part.stored.version.key) if isinstance(part, ObjectCreated) else None
     if asset_id is None:
@@ -50,8 +50,8 @@ async def main() -> None:
         client = await Clients(load(None), stack).sqs()
         queue, dead = MessageQueue(client, "uploads", sys.argv[1]), MessageQueue(client, "uploads-dlq", sys.argv[1])
         route = Route("uploads", "scan", decode_upload, handle, [])
-        lane = Lane(route, queue, dead, renew, Breakers({}, metrics), RetryPolicy(), metrics, LIMITS)
-        gc_tuning.seldom()
+        lane = QueueWorker(route, queue, dead, renew, Breakers({}, metrics), RetryPolicy(), metrics, LIMITS)
+        gc_tuning.relax()
         async with asyncio.TaskGroup() as group:
             group.create_task(watch_loop(metrics.loop_lag))
             group.create_task(lane.run())

@@ -22,8 +22,8 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
     """What the consumer does with a bound version: S3, witness, clamd."""
     from handlers.scan.clamd.client import Clamd  # noqa: PLC0415 - not in the memory of the other contenders
     from handlers.scan.clamd.instream import Address  # noqa: PLC0415
-    from handlers.scan.clamd.pool import Scanners  # noqa: PLC0415
-    from handlers.scan.stream_inspector import Witness  # noqa: PLC0415
+    from handlers.scan.clamd.pool import ScannerPool  # noqa: PLC0415
+    from handlers.scan.stream_inspector import StreamInspector  # noqa: PLC0415
     from media.aws.clients import Clients  # noqa: PLC0415
     from media.aws.s3 import ObjectStorage  # noqa: PLC0415
     from media.settings import Settings  # noqa: PLC0415
@@ -38,12 +38,12 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
         | {"aws_endpoint_url": f"http://127.0.0.1:{s3_port}"}
     )
     storage = ObjectStorage(await Clients(settings, stack).s3())
-    scanners = Scanners([Clamd(Address.parse(settings.clamd))])
+    scanners = ScannerPool([Clamd(Address.parse(settings.clamd))])
 
     async def scan(name: str) -> str:
         version = ObjectVersion("bench", name)
         found = await storage.head(version)
-        witness = Witness(AssetType.VIDEO)
+        witness = StreamInspector(AssetType.VIDEO)
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[AsyncIterator[bytes]]:

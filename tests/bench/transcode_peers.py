@@ -11,9 +11,9 @@ from uuid import UUID
 from handlers.transcode.ffmpeg.command import arguments
 from handlers.transcode.ffmpeg.engine import FfmpegEngine
 from handlers.transcode.mediaconvert.create_job import in_playlist_order
-from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.planning.plan import Plan, Rung
-from media.asset import Asset, AssetType, Delivery, Stage, Status, output_prefix
+from media.asset import Asset, AssetType, DeliveryClass, Stage, Status, output_prefix
 from media.asset_store.stages import Claim, FencedRecorder
 from media.telemetry import Metrics
 from tests.bench.transcode_disk import DiskStorage, DiskTransfer, NoStages
@@ -35,7 +35,7 @@ async def ours(plan: Plan, source: Path, folder: Path) -> Path:
         "owner",
         AssetType.VIDEO,
         Status.PROCESSING,
-        Delivery.COURSE_VIDEO,
+        DeliveryClass.COURSE_VIDEO,
         "video/mp4",
         source.name,
         "bucket",
@@ -46,8 +46,8 @@ async def ours(plan: Plan, source: Path, folder: Path) -> Path:
     )
     scratch = folder / "scratch"
     scratch.mkdir()
-    completion = Completion(DiskStorage(folder), DiskTransfer(folder), Metrics(), "bucket")
-    engine = FfmpegEngine(completion, "ffmpeg", scratch, nullcontext)
+    finalizer = Finalizer(DiskStorage(folder), DiskTransfer(folder), Metrics(), "bucket")
+    engine = FfmpegEngine(finalizer, "ffmpeg", scratch, nullcontext)
     claim = Claim(asset, Stage.TRANSCODE, 1, 1)
     await engine.make(claim, plan, FencedRecorder(NoStages(), claim.fence))
     return folder / output_prefix(asset, Stage.TRANSCODE, 1) / "hls"

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import pytest
 
-from media.asset import AssetType, Delivery, ObjectVersion, Stage, StageState, Status, upload_key
+from media.asset import AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import Database, connect
 from media.asset_store.stages import Claim, Commit, StageStore
@@ -41,7 +41,7 @@ async def scanned_image(site: Site, database: Database, content: bytes) -> UUID:
     stored = await site.storage.head(ObjectVersion(bucket, f"processed/{key}"))
     assert stored
     new = NewAsset(
-        asset_id, "dr-house", AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "x.jpg", bucket, stored.version.key
+        asset_id, "dr-house", AssetType.IMAGE, DeliveryClass.PUBLIC, "image/jpeg", "x.jpg", bucket, stored.version.key
     )
     stages = StageStore(database)
     await AssetStore(database).create(new)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from media.aws.sqs import BATCH, Depth, Failed, MessageQueue, Received
+from media.aws.sqs import BATCH, FailedEntry, MessageQueue, QueueDepth, Received
 
 
 @dataclass(slots=True)
@@ -94,20 +94,20 @@ class MemoryQueue(MessageQueue):
         except TimeoutError:
             return
 
-    async def delete(self, receipts: Sequence[str]) -> list[Failed]:
+    async def delete(self, receipts: Sequence[str]) -> list[FailedEntry]:
         await self._request("delete", receipts)
         for receipt in receipts:
             if stored := self._of(receipt):
                 del self._messages[stored.message_id]
         return []
 
-    async def change_visibility(self, delays: Mapping[str, int]) -> list[Failed]:
+    async def change_visibility(self, delays: Mapping[str, int]) -> list[FailedEntry]:
         await self._request("change_visibility", list(delays), list(delays.values()))
         gone = []
         for receipt, delay in delays.items():
             stored = self._of(receipt)
             if stored is None or stored.visible_at <= time.monotonic():
-                gone.append(Failed(receipt, "ReceiptHandleIsInvalid", gone=True))
+                gone.append(FailedEntry(receipt, "ReceiptHandleIsInvalid", gone=True))
             else:
                 stored.visible_at = time.monotonic() + delay
         self._changed.set()
@@ -128,10 +128,10 @@ class MemoryQueue(MessageQueue):
         self._messages[message_id] = _Stored(message_id, body, time.monotonic() + delay, group_id, typed, trace)
         self._changed.set()
 
-    async def depth(self) -> Depth:
+    async def depth(self) -> QueueDepth:
         await self._request("depth")
         visible = sum(stored.visible_at <= time.monotonic() for stored in self._messages.values())
-        return Depth(visible, len(self._messages) - visible)
+        return QueueDepth(visible, len(self._messages) - visible)
 
     async def _request(self, operation: str, receipts: Sequence[str] = (), delays: Sequence[int] = ()) -> None:
         request = Request(time.monotonic(), operation, tuple(receipts), tuple(delays))

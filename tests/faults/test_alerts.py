@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped] # ships no types
 
 from deploy.panels import ROWS
 from media.asset import AssetType, ObjectVersion, upload_key
-from media.asset import Delivery as Audience
+from media.asset import DeliveryClass as Audience
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import connect
 from tests.faults.balancer import Clients, balancing, clients_of

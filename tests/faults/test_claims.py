@@ -11,13 +11,13 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumer.queue.in_flight import Delivery
-from consumer.queue.outcome import Kind
+from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.outcome import OutcomeKind
 from consumer.queue.retry import RetryPolicy
 from consumer.stages.lifecycle import StageLifecycle
 from consumer.stages.runner import StageRunner
 from media.asset import AssetType, ObjectVersion, Rendition, Stage, StageState, Status, output_prefix, upload_key
-from media.asset import Delivery as Audience
+from media.asset import DeliveryClass as Audience
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect
 from media.asset_store.stages import Claim, Commit, StageStore
@@ -92,10 +92,10 @@ async def bench(postgres: conftest.Database) -> AsyncIterator[Bench]:
         await connection.close()
 
 
-def delivery(message_id: str = "m", *, sent: float | None = None, receives: int = 1) -> Delivery:
+def delivery(message_id: str = "m", *, sent: float | None = None, receives: int = 1) -> InFlightMessage:
     now = time.monotonic()
     received = Received(message_id, f"r-{message_id}", "{}", receive_count=receives, sent=sent or time.time())
-    return Delivery(received, "images", [], "owner", "trace", taken=now, expires=now + LEASE)
+    return InFlightMessage(received, "images", [], "owner", "trace", taken=now, expires=now + LEASE)
 
 
 async def rendered(claim: Claim) -> Commit:
@@ -109,11 +109,11 @@ async def unlucky(_claim: Claim) -> Commit:
 
 async def test_a_file_that_alone_can_be_at_fault_is_rejected_at_last(bench: Bench) -> None:
     async def strange(_claim: Claim) -> Commit:
-        raise RetryableError(Code.UNFORESEEN, "a strange file", at_last=Code.CORRUPT)
+        raise RetryableError(Code.UNFORESEEN, "a strange file", code_when_exhausted=Code.CORRUPT)
 
     asset_id, runner = await bench.asset(), bench.runner(strange, attempts=2)
-    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.RETRY
-    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.REJECTED
+    assert (await runner.run(asset_id, "v", delivery())).kind is OutcomeKind.RETRY
+    assert (await runner.run(asset_id, "v", delivery())).kind is OutcomeKind.REJECTED
     assert (await bench.stage(asset_id))["state"] == "rejected"
     labels = {"stage": "image", "code": "unforeseen"}
     counted = runner.lifecycle.metrics.registry.get_sample_value("media_stage_failures_total", labels)
@@ -123,14 +123,14 @@ async def test_a_file_that_alone_can_be_at_fault_is_rejected_at_last(bench: Benc
 async def test_a_redriven_message_opens_a_new_round_with_attempts_from_zero(bench: Bench) -> None:
     asset_id = await bench.asset()
     runner = bench.runner(unlucky, attempts=2)
-    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.RETRY
-    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.DEAD
+    assert (await runner.run(asset_id, "v", delivery())).kind is OutcomeKind.RETRY
+    assert (await runner.run(asset_id, "v", delivery())).kind is OutcomeKind.DEAD
     assert (await bench.stage(asset_id))["state"] == "failed"
     redriven = delivery("another", sent=time.time() + 1)
-    assert (await runner.run(asset_id, "v", redriven)).kind is Kind.RETRY, "the first of a new round"
+    assert (await runner.run(asset_id, "v", redriven)).kind is OutcomeKind.RETRY, "the first of a new round"
     row = await bench.stage(asset_id)
     assert (row["attempt"], row["forgiven"]) == (3, 2)
-    assert (await bench.runner(rendered).run(asset_id, "v", redriven)).kind is Kind.SUCCESS
+    assert (await bench.runner(rendered).run(asset_id, "v", redriven)).kind is OutcomeKind.SUCCESS
     assert set(await bench.swept(asset_id)) == {"image-1", "image-2", "image-3"}, "all but the winner's"
 
 
@@ -139,9 +139,9 @@ async def test_a_message_that_was_on_its_way_when_the_stage_failed_opens_no_new_
     asset_id = await bench.asset()
     old = time.time()
     runner = bench.runner(unlucky, attempts=1)
-    assert (await runner.run(asset_id, "v", delivery(sent=old))).kind is Kind.DEAD
-    assert (await runner.run(asset_id, "v", delivery("duplicate", sent=old))).kind is Kind.DUPLICATE
-    assert (await runner.run(asset_id, "v", delivery(sent=old, receives=2))).kind is Kind.DEAD
+    assert (await runner.run(asset_id, "v", delivery(sent=old))).kind is OutcomeKind.DEAD
+    assert (await runner.run(asset_id, "v", delivery("duplicate", sent=old))).kind is OutcomeKind.DUPLICATE
+    assert (await runner.run(asset_id, "v", delivery(sent=old, receives=2))).kind is OutcomeKind.DEAD
     assert (await bench.stage(asset_id))["attempt"] == 1
 
 
@@ -157,11 +157,11 @@ async def test_a_duplicate_of_a_leased_stage_is_put_back_and_never_deleted(bench
     first = asyncio.create_task(bench.runner(slow).run(asset_id, "v", delivery()))
     await begun.wait()
     outcome = await bench.runner(rendered).run(asset_id, "v", delivery("duplicate"))
-    assert outcome.kind is Kind.RELEASED
+    assert outcome.kind is OutcomeKind.RELEASED
     assert 1 < outcome.delay <= LEASE * 1.2
     go.set()
-    assert (await first).kind is Kind.SUCCESS
-    assert (await bench.runner(rendered).run(asset_id, "v", delivery("duplicate"))).kind is Kind.DUPLICATE
+    assert (await first).kind is OutcomeKind.SUCCESS
+    assert (await bench.runner(rendered).run(asset_id, "v", delivery("duplicate"))).kind is OutcomeKind.DUPLICATE
     assert (await bench.stage(asset_id))["attempt"] == 1, "no attempt was counted"
 
 
@@ -170,10 +170,10 @@ async def test_a_commit_after_the_lease_was_lost_is_refused_and_its_outputs_are_
 
     async def overtaken(claim: Claim) -> Commit:
         await bench.db.execute("UPDATE stages SET lease_until = now() - interval '1 s' WHERE asset_id = $1", asset_id)
-        assert (await bench.runner(rendered).run(asset_id, "v", delivery("other"))).kind is Kind.SUCCESS
+        assert (await bench.runner(rendered).run(asset_id, "v", delivery("other"))).kind is OutcomeKind.SUCCESS
         return await rendered(claim)
 
-    assert (await bench.runner(overtaken).run(asset_id, "v", delivery())).kind is Kind.RELEASED
+    assert (await bench.runner(overtaken).run(asset_id, "v", delivery())).kind is OutcomeKind.RELEASED
     keys = [row["key"] for row in await bench.db.fetch("SELECT key FROM renditions WHERE asset_id = $1", asset_id)]
     assert len(keys) == 1
     assert "/image-2/" in keys[0], "the winner's"
@@ -187,7 +187,7 @@ async def test_a_lease_that_ran_out_with_nobody_else_there_is_given_back_uncount
         await bench.db.execute("UPDATE stages SET lease_until = now() - interval '1 s' WHERE asset_id = $1", asset_id)
         return await rendered(claim)
 
-    assert (await bench.runner(overslept).run(asset_id, "v", delivery())).kind is Kind.RELEASED
+    assert (await bench.runner(overslept).run(asset_id, "v", delivery())).kind is OutcomeKind.RELEASED
     row = await bench.stage(asset_id)
     assert (row["state"], row["attempt"], row["forgiven"]) == ("queued", 1, 1)
 
@@ -200,7 +200,7 @@ async def test_a_commit_outlasts_an_outage_of_postgres(bench: Bench) -> None:
         asyncio.get_running_loop().call_later(2.0, setattr, bench.wire, "fault", Fault.NONE)
         return await rendered(claim)
 
-    assert (await bench.runner(cut_off).run(asset_id, "v", delivery())).kind is Kind.SUCCESS
+    assert (await bench.runner(cut_off).run(asset_id, "v", delivery())).kind is OutcomeKind.SUCCESS
     row = await bench.stage(asset_id)
     assert (row["state"], row["attempt"], row["forgiven"]) == ("done", 1, 0)
 
@@ -219,7 +219,7 @@ async def test_a_commit_whose_answer_was_lost_counts_and_is_not_swept(bench: Ben
 
     deaf = replace(runner.lifecycle, stages=Deaf(bench.database))
     outcome = await replace(runner, lifecycle=deaf).run(asset_id, "v", delivery())
-    assert (outcome.kind, calls) == (Kind.SUCCESS, [1])
+    assert (outcome.kind, calls) == (OutcomeKind.SUCCESS, [1])
     assert await bench.swept(asset_id) == []
 
 

@@ -5,9 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.queue.outcome import Kind
+from consumer.queue.outcome import OutcomeKind
 from consumer.stages.runner import StageRunner
-from media.asset import AssetType, Delivery, ObjectVersion, upload_key
+from media.asset import AssetType, DeliveryClass, ObjectVersion, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from tests.faults.test_claims import Bench, bench, delivery, rendered, unlucky
 
@@ -20,10 +20,10 @@ def value(runner: StageRunner, name: str, **labels: str) -> float:
 
 async def test_a_stage_whose_attempts_are_exhausted_is_one_bad_event_with_its_cause(bench: Bench) -> None:
     asset_id, runner = await bench.asset(), bench.runner(unlucky, attempts=2)
-    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.RETRY
+    assert (await runner.run(asset_id, "v", delivery())).kind is OutcomeKind.RETRY
     assert value(runner, "objective_events", slo="image_ready", result="bad") == 0, "it may still make it"
-    assert (await runner.run(asset_id, "v", delivery())).kind is Kind.DEAD
-    assert (await runner.run(asset_id, "v", delivery(sent=time.time() - 60))).kind is Kind.DUPLICATE
+    assert (await runner.run(asset_id, "v", delivery())).kind is OutcomeKind.DEAD
+    assert (await runner.run(asset_id, "v", delivery(sent=time.time() - 60))).kind is OutcomeKind.DUPLICATE
     assert value(runner, "objective_events", slo="image_ready", result="bad") == 1
     assert value(runner, "stage_failures", stage="image", code="storage_error") == 2
     ended = {"asset_type": "image", "status": "failed", "code": "attempts_exhausted"}
@@ -32,7 +32,7 @@ async def test_a_stage_whose_attempts_are_exhausted_is_one_bad_event_with_its_ca
 
 async def test_a_repeated_message_is_no_second_event(bench: Bench) -> None:
     asset_id, runner = await bench.asset(), bench.runner(rendered)
-    for expected in (Kind.SUCCESS, Kind.DUPLICATE):
+    for expected in (OutcomeKind.SUCCESS, OutcomeKind.DUPLICATE):
         assert (await runner.run(asset_id, "v", delivery())).kind is expected
     assert value(runner, "objective_events", slo="image_ready", result="good") == 1
 
@@ -47,9 +47,9 @@ async def test_the_time_in_a_queue_counts_as_time_that_the_owner_waits(
 ) -> None:
     asset_id, store = uuid4(), AssetStore(bench.database)
     key = upload_key(AssetType.IMAGE, "owner", asset_id, "p.png")
-    new = NewAsset(asset_id, "owner", AssetType.IMAGE, Delivery.PUBLIC, "image/png", "p.png", "bucket", key)
+    new = NewAsset(asset_id, "owner", AssetType.IMAGE, DeliveryClass.PUBLIC, "image/png", "p.png", "bucket", key)
     await store.create(new)
-    told_at = 0.0 if ago is None else time.time() - ago
-    await store.bind(asset_id, StoredObject(ObjectVersion("bucket", key, "v")), told_at=told_at)
+    notified_at = 0.0 if ago is None else time.time() - ago
+    await store.bind(asset_id, StoredObject(ObjectVersion("bucket", key, "v")), notified_at=notified_at)
     query = "SELECT extract(epoch FROM now() - uploaded_at)::float8 FROM assets WHERE asset_id = $1"
     assert await bench.db.fetchval(query, asset_id) == pytest.approx(waited, abs=5)

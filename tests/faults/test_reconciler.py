@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
-from media.asset import AssetType, Delivery, ObjectVersion, Stage, StageState, Status, output_prefix, upload_key
+from media.asset import AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, output_prefix, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import connect
 from media.asset_store.stages import Claim, Commit, StageStore
-from media.asset_store.upkeep import FIRST_NUDGE, MOST_NUDGES
+from media.asset_store.upkeep import FIRST_REMINDER, MAX_REMINDERS
 from tests.faults.site import Daemon, Site
 from tests.faults.uploads import PDF, PNG, Kind, upload
 from tests.faults.wires import Fault
@@ -89,7 +89,7 @@ async def registered(site: Site) -> UUID:
     asset_id = uuid4()
     key = upload_key(AssetType.DOCUMENT, OWNER, asset_id, "never.pdf")
     new = NewAsset(
-        asset_id, OWNER, AssetType.DOCUMENT, Delivery.COURSE_PDF, "application/pdf", "never.pdf", site.bucket, key
+        asset_id, OWNER, AssetType.DOCUMENT, DeliveryClass.COURSE_PDF, "application/pdf", "never.pdf", site.bucket, key
     )
     async with connect(site.dsn) as database:
         assert await AssetStore(database).create(new)
@@ -155,7 +155,7 @@ async def test_each_nudge_waits_twice_as_long_and_six_are_enough(site: Site) -> 
     asset_id = await scanned(site, PNG)
     await age(site, asset_id)
     async with serving(site.daemon(**FAST, MEDIA_QUEUES="uploads")):
-        for count in range(1, MOST_NUDGES + 1):
+        for count in range(1, MAX_REMINDERS + 1):
             await site.until("nudges = $2 FROM stages WHERE asset_id = $1 AND stage = 'image'", asset_id, count)
             wait = await site.db.fetchval(
                 "UPDATE stages s SET nudge_at = now() FROM stages was WHERE s.asset_id = $1 AND s.stage = 'image'"
@@ -163,9 +163,9 @@ async def test_each_nudge_waits_twice_as_long_and_six_are_enough(site: Site) -> 
                 " RETURNING extract(epoch FROM was.nudge_at - now())::float8",
                 asset_id,
             )
-            assert FIRST_NUDGE * 2**count - 60 < wait <= FIRST_NUDGE * 2**count
+            assert FIRST_REMINDER * 2**count - 60 < wait <= FIRST_REMINDER * 2**count
         await site.until("status = 'failed' AND code = 'stalled' FROM assets WHERE asset_id = $1", asset_id)
-    assert await nudges(site, asset_id) == MOST_NUDGES
+    assert await nudges(site, asset_id) == MAX_REMINDERS
 
 
 async def test_many_daemons_nudge_once_and_one_takes_over_from_another(site: Site) -> None:

@@ -10,16 +10,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumer.maintenance.output_cleanup import Sweeper
+from consumer.maintenance.output_cleanup import OutputCleanup
 from consumer.maintenance.reconciler import Reconciler
 from consumer.queue.retry import RetryPolicy
 from consumer.stages.lifecycle import StageLifecycle
-from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, upload_key
+from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect
-from media.asset_store.leftovers import Leftovers
+from media.asset_store.leftovers import OrphanedOutputs
 from media.asset_store.stages import StageStore
-from media.asset_store.upkeep import Upkeep
+from media.asset_store.upkeep import StageMaintenance
 from media.aws.s3 import ObjectStorage
 from media.aws.sqs import MessageQueues
 from media.errors import Dependency, UnavailableError
@@ -83,7 +83,7 @@ class Bench:
         asset_id = uuid4()
         key = upload_key(asset_type, "owner", asset_id, "file")
         new = NewAsset(
-            asset_id, "owner", asset_type, Delivery.PUBLIC, "image/png", "file", "bucket", key, trace_id=TRACE
+            asset_id, "owner", asset_type, DeliveryClass.PUBLIC, "image/png", "file", "bucket", key, trace_id=TRACE
         )
         made = await self.assets.create(new)
         assert made
@@ -138,8 +138,8 @@ class Bench:
 async def bench(postgres: conftest.Database) -> AsyncIterator[Bench]:
     async with connect(postgres.dsn) as database:
         assets, queues, storage, metrics = AssetStore(database), MemoryQueues(), Storage(), Metrics()
-        carriers = {EffectKind.SEND: queues.send_rows, EffectKind.DELETE_PREFIX: storage.delete_prefix}
-        outbox = Outbox(database, carriers)
+        dispatchers = {EffectKind.SEND: queues.send_rows, EffectKind.DELETE_PREFIX: storage.delete_prefix}
+        outbox = Outbox(database, dispatchers)
 
         paused: set[str] = set()
         asked: list[str] = []
@@ -155,12 +155,12 @@ async def bench(postgres: conftest.Database) -> AsyncIterator[Bench]:
         )
         reconciler = Reconciler(
             dsn=postgres.dsn,
-            upkeep=Upkeep(database),
+            upkeep=StageMaintenance(database),
             assets=assets,
             storage=cast("ObjectStorage", cast("Any", storage)),
             outbox=outbox,
             lifecycle=lifecycle,
-            sweeper=Sweeper(Leftovers(database), lifecycle, retention=30 * 86_400),
+            sweeper=OutputCleanup(OrphanedOutputs(database), lifecycle, retention=30 * 86_400),
             queues=queues,
             names=QUEUES,
             paused=all_paused,

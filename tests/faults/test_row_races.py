@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from media.asset import AssetType, Delivery, ObjectVersion, Stage, StageState, Status, upload_key
+from media.asset import AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, upload_key
 from media.asset_store.assets import AssetStore, Binding, NewAsset, StoredObject
 from media.asset_store.database import connect
 from media.asset_store.stages import Claim, Commit, Fence, StageStore
@@ -31,7 +31,7 @@ class Store:
     async def pending(self, asset_type: AssetType = AssetType.VIDEO) -> StoredObject:
         asset_id = uuid4()
         key = upload_key(asset_type, "owner", asset_id, "file")
-        new = NewAsset(asset_id, "owner", asset_type, Delivery.COURSE_VIDEO, "video/mp4", "file", BUCKET, key)
+        new = NewAsset(asset_id, "owner", asset_type, DeliveryClass.COURSE_VIDEO, "video/mp4", "file", BUCKET, key)
         assert await self.assets.create(new)
         return StoredObject(ObjectVersion(BUCKET, key, VERSION), etag="e", size=1, sequencer="1")
 

@@ -21,7 +21,7 @@ class MediaSegment:
     name: str
     duration: float
     size: int
-    inside: transport_stream.Segment
+    inside: transport_stream.WrittenSegment
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _CLOSE = 0.01
 _USUAL_GAMMA = 1 / 2.2
 
 
-def space_of(image: ImageFile.ImageFile, path: Path) -> Space:
+def read_color_space(image: ImageFile.ImageFile, path: Path) -> Space:
     """What a picture that was opened from `path` says. Code points go before a profile in PNG, behind it elsewhere."""
     grey = image.mode.startswith(_GREYS)
     profile = image.info.get("icc_profile")

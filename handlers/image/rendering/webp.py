@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from handlers.image.protocol import Made
+from handlers.image.protocol import MadeFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +29,22 @@ def effort_for(image: Image.Image, *, largest: bool) -> Effort:
     return THOROUGH if largest or image.mode != "RGB" else QUICK
 
 
-def write_still(image: Image.Image, name: str, folder: Path, effort: Effort) -> Made:
+def write_still(image: Image.Image, name: str, folder: Path, effort: Effort) -> MadeFile:
     """Encodes one picture. Raises MemoryError when the limit of address space was met."""
     path = folder / f"{name}.webp"
     _save(_straight(image), path, effort, save_all=False)
-    return Made(name, *image.size, path.stat().st_size)
+    return MadeFile(name, *image.size, path.stat().st_size)
 
 
 def write_animation(
     frames: Sequence[Image.Image], durations: Sequence[int], loop: int, name: str, folder: Path
-) -> Made:
+) -> MadeFile:
     """Encodes an animation; `durations` are milliseconds, `loop` the number of times it plays, 0 for ever."""
     path = folder / f"{name}.webp"
     first, *rest = (_straight(frame) for frame in frames)
     shown = {"append_images": rest, "duration": list(durations), "loop": loop, "background": (0, 0, 0, 0)}
     _save(first, path, THOROUGH, save_all=True, **shown)
-    return Made(name, *first.size, path.stat().st_size)
+    return MadeFile(name, *first.size, path.stat().st_size)
 
 
 def _straight(image: Image.Image) -> Image.Image:

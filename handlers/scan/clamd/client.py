@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from handlers.sandbox.admission import MemoryBudget
+from handlers.sandbox.admission import ByteBudget
 from handlers.scan.clamd.instream import Address, Reply, Source, accepts, ask, instream
-from handlers.scan.clamd.liveness import Pulse
+from handlers.scan.clamd.liveness import Liveness
 from handlers.scan.clamd.self_test import encrypted, source_of, too_deep
-from handlers.scan.clamd.verdict import finding_of
+from handlers.scan.clamd.verdict import read_reply
 from media.asset import Verdict
 from media.errors import Code, Dependency, UnavailableError
 
@@ -43,15 +43,15 @@ class Clamd:
         """What it calls itself: version, database, the database's date."""
         self._timeout = timeout
         self._slots = asyncio.Semaphore(concurrency)
-        self._spool = MemoryBudget(spool)
-        self._pulse = Pulse(address)
+        self._spool = ByteBudget(spool)
+        self._liveness = Liveness(address)
         self._believed = False
         self._proving = asyncio.Lock()
         self._failures = 0
         self._rests_until = 0.0
 
     @property
-    def resting(self) -> bool:
+    def backing_off(self) -> bool:
         """Whether it failed a moment ago."""
         return time.monotonic() < self._rests_until
 
@@ -64,12 +64,12 @@ class Clamd:
         self.load += size
         try:
             async with self._spool.reserve(size), self._slots:
-                await self.prove()
+                await self.verify()
                 return await self._scan(source, deadline=self._timeout + size / SLOWEST)
         finally:
             self.load -= size
 
-    async def prove(self, *, again: bool = False) -> None:
+    async def verify(self, *, again: bool = False) -> None:
         """Returns when it answers and is known to say so when it could not look into everything.
 
         Raises UnavailableError. Asked once, and again after each failure.
@@ -115,12 +115,12 @@ class Clamd:
 
     async def alerts_encrypted(self) -> bool:
         """Whether it says so when an archive is encrypted. Raises UnavailableError."""
-        return finding_of(await self._try(encrypted())).code is Code.ENCRYPTED
+        return read_reply(await self._try(encrypted())).code is Code.ENCRYPTED
 
     async def _scan(self, source: Source, *, deadline: float) -> Reply:
         try:
             async with asyncio.timeout(deadline):
-                reply = await self._pulse.beside(instream(self.address, source))
+                reply = await self._liveness.beside(instream(self.address, source))
         except TimeoutError:
             self._fail()
             raise
@@ -128,14 +128,14 @@ class Clamd:
             if error.dependency is Dependency.CLAMD:
                 self._fail()
             raise
-        if finding_of(reply).verdict is Verdict.ERROR:
+        if read_reply(reply).verdict is Verdict.ERROR:
             self._fail()
         return reply
 
     async def _require_alerts(self) -> None:
-        finding = finding_of(await self._try(too_deep()))
+        finding = read_reply(await self._try(too_deep()))
         if finding.verdict is Verdict.CLEAN:
-            log.error("clamd.not_believed", clamd=str(self.address), set_in_clamd_conf="AlertExceedsMax yes")
+            log.error("clamd.not_verified", clamd=str(self.address), set_in_clamd_conf="AlertExceedsMax yes")
             raise UnavailableError(
                 Dependency.CLAMD, f"{self.address} calls clean what it has not looked into: set AlertExceedsMax yes"
             )

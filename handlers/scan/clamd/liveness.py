@@ -15,11 +15,11 @@ INTERVAL = 2.0
 """Seconds of silence before a PING, and between two that are answered."""
 TIMEOUT = 2.0
 """Seconds for the answer."""
-MISSES = 2
+MAX_MISSES = 2
 """PINGs in a row without an answer, after which clamd counts as away."""
 
 
-class Pulse:
+class Liveness:
     """The pulse of one clamd, felt only while somebody waits for it, and once for all who do."""
 
     def __init__(self, address: Address) -> None:
@@ -46,7 +46,7 @@ class Pulse:
                 await asyncio.wait({task})
 
     async def _feel(self) -> bool:
-        for _ in range(MISSES):
+        for _ in range(MAX_MISSES):
             with suppress(TimeoutError, UnavailableError):
                 async with asyncio.timeout(TIMEOUT):
                     if await ask(self._address, "PING") == b"PONG":

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from handlers.scan.clamd.client import Clamd
-from handlers.scan.clamd.pool import Scanners
+from handlers.scan.clamd.pool import ScannerPool
 from media.errors import UnavailableError
 from media.telemetry import Metrics
 
@@ -25,10 +25,10 @@ REMINDER = 60
 
 
 @dataclass(frozen=True, slots=True)
-class ScannerUpkeep:
+class ScannerMonitor:
     """`limits` are the largest uploads by asset type, `max_bytes` what is sent to a scanner at all; both bytes."""
 
-    scanners: Scanners
+    scanners: ScannerPool
     limits: Mapping[str, int]
     max_bytes: int
     metrics: Metrics

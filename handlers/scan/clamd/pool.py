@@ -11,14 +11,14 @@ from media.errors import Dependency, UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
-class Scanned:
+class ScanResult:
     """What one of them replied, and what it calls itself."""
 
     reply: Reply
     engine: str
 
 
-class Scanners:
+class ScannerPool:
     """One or several clamds that stand in for each other."""
 
     def __init__(self, clamds: Sequence[Clamd]) -> None:
@@ -26,7 +26,7 @@ class Scanners:
             raise ValueError("no clamd, no scan")
         self.all = tuple(clamds)
 
-    async def scan(self, source: Source, size: int) -> Scanned:
+    async def scan(self, source: Source, size: int) -> ScanResult:
         """Have `size` bytes scanned by whoever can.
 
         Raises UnavailableError(clamd) when none can be reached and believed, TimeoutError when the one that took it
@@ -34,7 +34,7 @@ class Scanners:
         brings scanners down must not bring down all of them in one go.
         """
         failures: list[str] = []
-        for one in sorted(self.all, key=lambda clamd: (clamd.resting, clamd.load)):
+        for one in sorted(self.all, key=lambda clamd: (clamd.backing_off, clamd.load)):
             try:
                 reply = await one.scan(source, size)
             except UnavailableError as error:
@@ -42,12 +42,12 @@ class Scanners:
                     raise
                 failures.append(error.detail)
             else:
-                return Scanned(reply, one.engine)
+                return ScanResult(reply, one.engine)
         raise UnavailableError(Dependency.CLAMD, "; ".join(failures))
 
     async def ping(self) -> None:
         """Returns as soon as one proves itself anew. Raises UnavailableError when none does."""
-        proofs = [asyncio.ensure_future(one.prove(again=True)) for one in self.all]
+        proofs = [asyncio.ensure_future(one.verify(again=True)) for one in self.all]
         try:
             failures = []
             for proof in asyncio.as_completed(proofs):

@@ -13,7 +13,7 @@ _TOO_LARGE = b"INSTREAM size limit exceeded. ERROR\0"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ScanFinding:
     """A verdict with the signature that led to it, and the code that a user sees when it is not clean."""
 
     verdict: Verdict
@@ -21,26 +21,26 @@ class Finding:
     signature: str = ""
 
 
-def finding_of(reply: Reply) -> Finding:
+def read_reply(reply: Reply) -> ScanFinding:
     """Read a reply, whole and with the NUL that ends it.
 
     Cut off, empty, unknown or repeated replies are `error`: the scan has to be done again. So is a clean one that came
     before all bytes were sent. An infection, or that the file is too large, may be told early.
     """
     if reply.said == _CLEAN:
-        return Finding(Verdict.CLEAN) if reply.complete else _doubt(b"OK before all was sent")
+        return ScanFinding(Verdict.CLEAN) if reply.complete else _doubt(b"OK before all was sent")
     if reply.said == _TOO_LARGE:
-        return Finding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)
+        return ScanFinding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)
     found = _FOUND.fullmatch(reply.said)
     if found is None:
         return _doubt(reply.said)
     signature = found.group(1).decode(errors="replace")
     if signature.startswith("Heuristics.Limits.Exceeded"):
-        return Finding(Verdict.UNSCANNABLE, Code.UNSCANNABLE, signature)
+        return ScanFinding(Verdict.UNSCANNABLE, Code.UNSCANNABLE, signature)
     if signature.startswith("Heuristics.Encrypted"):
-        return Finding(Verdict.UNSCANNABLE, Code.ENCRYPTED, signature)
-    return Finding(Verdict.INFECTED, Code.INFECTED, signature)
+        return ScanFinding(Verdict.UNSCANNABLE, Code.ENCRYPTED, signature)
+    return ScanFinding(Verdict.INFECTED, Code.INFECTED, signature)
 
 
-def _doubt(said: bytes) -> Finding:
-    return Finding(Verdict.ERROR, Code.SCANNER_ERROR, said[:200].decode(errors="replace"))
+def _doubt(said: bytes) -> ScanFinding:
+    return ScanFinding(Verdict.ERROR, Code.SCANNER_ERROR, said[:200].decode(errors="replace"))

@@ -10,7 +10,7 @@ import math
 
 from handlers.transcode.packaging.outputs import other_name, variant_name
 from handlers.transcode.planning.names import DOWNMIX, M4A_NAME, MP4_NAME, POSTER_NAME
-from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Poster, Rung, Sound
+from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, AudioPlan, Plan, Poster, Rung
 from handlers.transcode.probing.allowed_formats import CODEC_WHITELIST, FORMAT_WHITELIST
 
 PRESET = "veryfast"
@@ -141,12 +141,12 @@ def _h264(number: int, rung: Rung, plan: Plan) -> list[str]:
     return [word for name, value in options.items() for word in (f"-{name}:v:{number}", str(value))]
 
 
-def _sounds(plan: Plan) -> list[Sound]:
+def _sounds(plan: Plan) -> list[AudioPlan]:
     """The one that goes with every picture first."""
     return [plan.sound, *plan.others] if plan.sound else []
 
 
-def _aac(number: int, sound: Sound, plan: Plan) -> list[str]:
+def _aac(number: int, sound: AudioPlan, plan: Plan) -> list[str]:
     filters = []
     gains = DOWNMIX.get(sound.source_layout)
     if gains and sound.downmix:

@@ -19,14 +19,14 @@ from handlers.transcode.ffmpeg import process as ffmpeg_process
 from handlers.transcode.ffmpeg.command import arguments, largest_file
 from handlers.transcode.ffmpeg.errors import check_ended
 from handlers.transcode.ffmpeg.filters import tone_map_of
-from handlers.transcode.ffmpeg.segment_uploader import BACKLOG, Shipment
+from handlers.transcode.ffmpeg.segment_uploader import BACKLOG, SegmentUploader
 from handlers.transcode.ffmpeg.source_proxy import ServedObject, SourceProxy
 from handlers.transcode.ffmpeg.upload_outputs import upload_outputs
-from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.packaging.outputs import HLS_FOLDER
 from handlers.transcode.planning.billed_seconds import billed_seconds
 from handlers.transcode.planning.plan import Plan
-from handlers.transcode.planning.submission import EngineName, Intent, facts_of
+from handlers.transcode.planning.submission import EngineName, Submission, facts_of
 from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
 from media.errors import Code, RetryableError
@@ -47,7 +47,7 @@ type Protect = Callable[[], AbstractAsyncContextManager[None]]
 class FfmpegEngine:
     """Transcodes with the program `ffmpeg`, in private folders below `scratch`."""
 
-    completion: Completion
+    finalizer: Finalizer
     ffmpeg: str
     scratch: Path
     protect: Protect
@@ -62,32 +62,32 @@ class FfmpegEngine:
 
     async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
         # Written down so that the events of a job which another engine submitted before count as old.
-        intent = Intent(attempt=claim.attempt, token="", at=time.time(), plan=plan, engine=EngineName.FFMPEG)
+        submission = Submission(attempt=claim.attempt, token="", at=time.time(), plan=plan, engine=EngineName.FFMPEG)
         notes = [Note("planned", str(plan)), Note("submitted", "ffmpeg")]
-        await recorder.record_submission(intent.as_json(), notes)
+        await recorder.record_submission(submission.as_json(), notes)
         prefix = output_prefix(claim.asset, Stage.TRANSCODE, claim.attempt)
         async with self.protect():
             async with scratch_folder("transcode-", self.scratch, room=largest_file(plan) + BACKLOG) as folder:
                 await self._transcode(claim.asset, plan, recorder, folder, prefix)
-            completed = await self.completion.finish(plan, prefix)
+            completed = await self.finalizer.finish(plan, prefix)
         return Commit(
             StageState.DONE,
             Status.READY,
             facts=replace(facts_of(plan), duration_ms=completed.duration_ms),
             renditions=completed.renditions,
             notes=[*completed.notes, Note("ready")],
-            billed_seconds=billed_seconds(intent),
+            billed_seconds=billed_seconds(submission),
         )
 
     async def _transcode(self, asset: Asset, plan: Plan, recorder: FencedRecorder, folder: Path, prefix: str) -> None:
         largest = largest_file(plan)
         await asyncio.to_thread(_require_room, folder, largest)
-        transfer, bucket = self.completion.transfer, self.completion.bucket
-        shipment = Shipment(transfer, folder, bucket, prefix + HLS_FOLDER)
+        transfer, bucket = self.finalizer.transfer, self.finalizer.bucket
+        uploader = SegmentUploader(transfer, folder, bucket, prefix + HLS_FOLDER)
         report = _Progress(recorder, plan)
 
         async def watch(seconds: float) -> None:
-            await shipment.collect()
+            await uploader.collect()
             await report(seconds)
 
         try:
@@ -98,14 +98,14 @@ class FfmpegEngine:
                 if proxy.failure:
                     raise proxy.failure
             check_ended(ended, full=await asyncio.to_thread(is_full, folder))
-            await shipment.finish()
-            await upload_outputs(self.completion, plan, folder, prefix, shipment.shipped)
+            await uploader.finish()
+            await upload_outputs(self.finalizer, plan, folder, prefix, uploader.uploaded_segments)
         finally:
-            await shipment.abandon()
+            await uploader.abandon()
 
     async def _served(self, asset: Asset) -> ServedObject:
         """The bound version, whatever is current. Raises RejectedError(source_missing or source_changed)."""
-        found = await require_bound_version(self.completion.storage, asset)
+        found = await require_bound_version(self.finalizer.storage, asset)
         return ServedObject(asset.source, found.size or 0, found.etag or "")
 
 

@@ -7,7 +7,7 @@ import structlog
 
 from handlers.sandbox import ending_signal
 from handlers.scratch import no_room
-from handlers.transcode.ffmpeg.process import Ended
+from handlers.transcode.ffmpeg.process import CompletedFfmpeg
 from media.errors import Code, RejectedError, RetryableError
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ _LOST = re.compile(rf"Slave muxer #\d+ failed|{_FULL.pattern}")
 """What is not written at the very end, an MP4's index say, leaves ffmpeg's status 0: it goes on with the rest."""
 
 
-def check_ended(ended: Ended, *, full: bool = False) -> None:
+def check_ended(ended: CompletedFfmpeg, *, full: bool = False) -> None:
     """Raises RejectedError when the file made ffmpeg fail or is not whole, RetryableError when something else did.
 
     `full`: whether the disk looks as if it had been; what ffmpeg says may be the file's words. It goes to the log,

@@ -26,14 +26,14 @@ type Watch = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CompletedFfmpeg:
     """How ffmpeg ended. `complaint` is the end of what it said; it may contain the source's address."""
 
     status: int
     complaint: str
 
 
-async def run(argv: Sequence[str], *, folder: Path, file_bytes: int, watch: Watch) -> Ended:
+async def run(argv: Sequence[str], *, folder: Path, file_bytes: int, watch: Watch) -> CompletedFfmpeg:
     """Runs `argv` in `folder`; no file there may exceed `file_bytes`. Whatever happens, nothing of it is left running.
 
     Raises RetryableError when it does not start, stands still or takes too long, and whatever `watch` raises.
@@ -49,7 +49,7 @@ async def run(argv: Sequence[str], *, folder: Path, file_bytes: int, watch: Watc
     try:
         async with asyncio.timeout(DEADLINE):
             await _follow(process, process.stdout, watch)
-            return Ended(await process.wait(), (await complaint).decode(errors="replace"))
+            return CompletedFfmpeg(await process.wait(), (await complaint).decode(errors="replace"))
     except TimeoutError as error:
         raise RetryableError(Code.RESOURCE_LIMIT, "transcoding took too long") from error
     finally:

@@ -16,15 +16,15 @@ BACKLOG = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Shipped:
+class UploadedSegments:
     """One segment that was uploaded: its file's name, bytes, and what is inside."""
 
     name: str
     size: int
-    inside: transport_stream.Segment
+    inside: transport_stream.WrittenSegment
 
 
-class Shipment:
+class SegmentUploader:
     """Uploads what appears in `folder` under `prefix`. An upload that fails is told by the next call."""
 
     def __init__(self, transfer: ObjectTransfer, folder: Path, bucket: str, prefix: str) -> None:
@@ -35,7 +35,7 @@ class Shipment:
         self._room = asyncio.Semaphore(PARALLEL)
         self._under_way: dict[asyncio.Task[None], int] = {}
         self._taken: set[str] = set()
-        self.shipped: dict[str, Shipped] = {}
+        self.uploaded_segments: dict[str, UploadedSegments] = {}
 
     async def collect(self) -> None:
         """Begin to upload what is finished by now; wait while too much of it is still here."""
@@ -76,10 +76,10 @@ class Shipment:
             inside = await asyncio.to_thread(_inspect, path)
             await self._transfer.upload(self._bucket, self._prefix + path.name, path, SEGMENT_TYPE)
             await asyncio.to_thread(path.unlink)
-        self.shipped[path.name] = Shipped(path.name, size, inside)
+        self.uploaded_segments[path.name] = UploadedSegments(path.name, size, inside)
 
 
-def _inspect(path: Path) -> transport_stream.Segment:
+def _inspect(path: Path) -> transport_stream.WrittenSegment:
     """Raises RetryableError for a segment that was not written whole: of that ffmpeg says nothing."""
     try:
         return transport_stream.inspect(path.read_bytes())

@@ -19,7 +19,7 @@ class KeyFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class WrittenSegment:
     """What a player must know of one segment. `header` is the length of the tables before the first frame."""
 
     header: int
@@ -34,7 +34,7 @@ class _Start:
     payload: bytes
 
 
-def inspect(data: bytes) -> Segment:
+def inspect(data: bytes) -> WrittenSegment:
     """Read one whole segment. Raises ValueError when it is not a transport stream."""
     starts = list(_starts(data))
     first = next((packet.offset for packet in starts if _is_pes(packet)), 0)
@@ -47,7 +47,7 @@ def inspect(data: bytes) -> Segment:
         end = starts[index + 1].offset if index + 1 < len(starts) else len(data)
         frames.append(KeyFrame(packet.offset, end - packet.offset, _pts(packet.payload)))
         codec = codec or _avc_codec(packet.payload)
-    return Segment(first, tuple(frames), codec)
+    return WrittenSegment(first, tuple(frames), codec)
 
 
 def _starts(data: bytes) -> Iterator[_Start]:

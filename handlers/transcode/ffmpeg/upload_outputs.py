@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from handlers.transcode.ffmpeg.segment_uploader import Shipped
+from handlers.transcode.ffmpeg.segment_uploader import UploadedSegments
 from handlers.transcode.hls_check.playlist import PlaylistError, parse_media
-from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.packaging.outputs import (
     HLS_FOLDER,
     HLS_TYPE,
@@ -18,7 +18,7 @@ from handlers.transcode.packaging.outputs import (
     other_name,
     variant_name,
 )
-from handlers.transcode.packaging.playlists import I_FRAMES, Entry, i_frame_playlist, media_playlist
+from handlers.transcode.packaging.playlists import I_FRAMES, PlaylistEntry, i_frame_playlist, media_playlist
 from handlers.transcode.planning.names import M4A_NAME, MP4_NAME
 from handlers.transcode.planning.plan import Plan, Rung
 from media.errors import Code, RejectedError, RetryableError
@@ -27,12 +27,12 @@ LEAST_MADE = 0.5
 """Of the announced duration; less means that the rest of the file is missing."""
 _TYPES = {f"{MP4_NAME}.mp4": MP4_TYPE, f"{M4A_NAME}.m4a": M4A_TYPE}
 
-type Variant = Sequence[tuple[float, Shipped]]
+type Variant = Sequence[tuple[float, UploadedSegments]]
 """The segments of one variant in order, with their seconds."""
 
 
 async def upload_outputs(
-    completion: Completion, plan: Plan, folder: Path, prefix: str, shipped: Mapping[str, Shipped]
+    finalizer: Finalizer, plan: Plan, folder: Path, prefix: str, uploaded_segments: Mapping[str, UploadedSegments]
 ) -> None:
     """Write the playlists of all variants, the MP4 or M4A, and the posters below `prefix`.
 
@@ -42,34 +42,34 @@ async def upload_outputs(
     rungs: list[Rung | None] = [*plan.rungs]
     for rung in rungs or [None]:
         name = variant_name(rung)
-        variant = await asyncio.to_thread(_read_variant, folder / f"{name}.m3u8", shipped)
+        variant = await asyncio.to_thread(_read_variant, folder / f"{name}.m3u8", uploaded_segments)
         if sum(duration for duration, _ in variant) < LEAST_MADE * plan.duration_ms / 1000:
             raise RejectedError(Code.CORRUPT, "the content ends long before the file says")
-        texts = {f"{name}.m3u8": media_playlist([Entry(one.name, duration) for duration, one in variant])}
+        texts = {f"{name}.m3u8": media_playlist([PlaylistEntry(one.name, duration) for duration, one in variant])}
         if rung:
             texts[f"{name}{I_FRAMES}.m3u8"] = i_frame_playlist(_i_frames(variant, 1 / float(plan.fps)))
         for file, text in texts.items():
-            await completion.storage.write(completion.bucket, prefix + HLS_FOLDER + file, text.encode(), HLS_TYPE)
+            await finalizer.storage.write(finalizer.bucket, prefix + HLS_FOLDER + file, text.encode(), HLS_TYPE)
     for other in plan.others:
         name = other_name(other)
-        variant = await asyncio.to_thread(_read_variant, folder / f"{name}.m3u8", shipped)
-        text = media_playlist([Entry(one.name, duration) for duration, one in variant])
-        await completion.storage.write(completion.bucket, prefix + HLS_FOLDER + f"{name}.m3u8", text.encode(), HLS_TYPE)
+        variant = await asyncio.to_thread(_read_variant, folder / f"{name}.m3u8", uploaded_segments)
+        text = media_playlist([PlaylistEntry(one.name, duration) for duration, one in variant])
+        await finalizer.storage.write(finalizer.bucket, prefix + HLS_FOLDER + f"{name}.m3u8", text.encode(), HLS_TYPE)
     for path in await asyncio.to_thread(lambda: sorted(folder.iterdir())):
         if kind := _TYPES.get(path.name) or (JPEG_TYPE if POSTER_FILE.fullmatch(path.name) else None):
-            await completion.transfer.upload(completion.bucket, prefix + path.name, path, kind)
+            await finalizer.transfer.upload(finalizer.bucket, prefix + path.name, path, kind)
 
 
-def _read_variant(playlist: Path, shipped: Mapping[str, Shipped]) -> Variant:
+def _read_variant(playlist: Path, uploaded_segments: Mapping[str, UploadedSegments]) -> Variant:
     """Raises RetryableError when it does not list what was shipped."""
     try:
         media = parse_media(playlist.read_text(encoding="utf-8"))
-        return [(segment.duration, shipped[segment.uri]) for segment in media.segments]
+        return [(segment.duration, uploaded_segments[segment.uri]) for segment in media.segments]
     except (OSError, PlaylistError, KeyError) as error:
         raise RetryableError(Code.TRANSCODER_ERROR, f"ffmpeg left no whole {playlist.name}: {error!r}") from error
 
 
-def _i_frames(variant: Variant, shortest: float) -> list[Entry]:
+def _i_frames(variant: Variant, shortest: float) -> list[PlaylistEntry]:
     """Each IDR picture stands until the next one, the last until the end, none for less than a frame's time."""
     frames = [(one, frame) for _, one in variant for frame in one.inside.keyframes]
     if not frames:
@@ -77,6 +77,6 @@ def _i_frames(variant: Variant, shortest: float) -> list[Entry]:
     times = [frame.time for _, frame in frames]
     times.append(times[0] + sum(duration for duration, _ in variant))
     return [
-        Entry(one.name, max(end - begin, shortest), frame.size, frame.offset, one.inside.header)
+        PlaylistEntry(one.name, max(end - begin, shortest), frame.size, frame.offset, one.inside.header)
         for (one, frame), (begin, end) in zip(frames, pairwise(times), strict=True)
     ]

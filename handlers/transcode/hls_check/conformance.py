@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from handlers.transcode.hls_check.measure import FULL, Depth, Measured, measure
 from handlers.transcode.hls_check.playlist import Master, PlaylistError, is_master, parse_master
 from handlers.transcode.hls_check.report import Finding, Report, Rule, VariantReport, short
-from handlers.transcode.hls_check.rules.alternatives import measure_sounds
+from handlers.transcode.hls_check.rules.alternatives import measure_alternate_audio
 from handlers.transcode.hls_check.rules.declared import check_declared
 from handlers.transcode.hls_check.rules.i_frames import check_i_frames
 from handlers.transcode.hls_check.rules.structure import check_master, check_media
@@ -43,7 +43,7 @@ async def _check(source: Source, address: str, depth: Depth) -> Report:
 
 
 async def _measured(source: Source, address: str, master: Master, depth: Depth) -> Report:
-    sounds = await measure_sounds(source, address, master, depth)
+    sounds = await measure_alternate_audio(source, address, master, depth)
     findings = [*check_master(master, address), *sounds.findings]
     measured: list[Measured] = []
     for variant in {(one.uri, one.groups): one for one in master.variants}.values():

@@ -13,7 +13,7 @@ from handlers.transcode.planning.names import (
     MP4_NAME,
     POSTER_NAME,
 )
-from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung, Sound
+from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, AudioPlan, Plan, Rung
 from media.asset import ObjectVersion
 
 TOKEN_LIMIT = 64
@@ -121,13 +121,13 @@ def _ends_early(plan: Plan) -> bool:
     return plan.sound is not None and plan.sound.short
 
 
-def _other_sound(other: Sound) -> dict[str, Any]:
+def _other_sound(other: AudioPlan) -> dict[str, Any]:
     hls = {"AudioTrackType": "ALTERNATE_AUDIO_AUTO_SELECT", "AudioGroupId": AUDIO_GROUP}
     return _sound_output(f"_sound{other.number}", other, hls, source_of(other))
 
 
 def _sound_output(
-    modifier: str, sound: Sound | None, hls: dict[str, str], source: str = SOURCE_AUDIO
+    modifier: str, sound: AudioPlan | None, hls: dict[str, str], source: str = SOURCE_AUDIO
 ) -> dict[str, Any]:
     """Sound alone. Left to itself the service would write raw AAC where the other engine writes transport streams."""
     settings = {**hls, "IFrameOnlyManifest": "EXCLUDE", "AudioOnlyContainer": "M2TS"}
@@ -233,7 +233,7 @@ def _h264(plan: Plan, rung: Rung) -> dict[str, Any]:
     }
 
 
-def _audio(sound: Sound | None, source: str = SOURCE_AUDIO) -> dict[str, Any]:
+def _audio(sound: AudioPlan | None, source: str = SOURCE_AUDIO) -> dict[str, Any]:
     """The sound of one output, or nothing: an output without a track must not mention one."""
     if sound is None:
         return {}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from handlers.transcode.mediaconvert.create_job import create_job
 from handlers.transcode.planning.plan import Plan
-from handlers.transcode.planning.submission import EngineName, Intent, facts_of
+from handlers.transcode.planning.submission import EngineName, Submission, facts_of
 from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
 from media.aws.mediaconvert import Job, Transcoder
@@ -33,19 +33,19 @@ class MediaConvertEngine:
 
     async def resume(self, claim: Claim) -> Commit | None:
         """An earlier attempt meant to submit a job and did not say what came of it."""
-        intent = Intent.model_validate(claim.plan) if claim.plan else None
-        if intent is None or intent.engine is not EngineName.MEDIACONVERT:
+        submission = Submission.model_validate(claim.plan) if claim.plan else None
+        if submission is None or submission.engine is not EngineName.MEDIACONVERT:
             return None
-        age = time.time() - intent.at
+        age = time.time() - submission.at
         if age < SAME_TOKEN:
-            return _waiting(intent, await self._submit(claim.asset, intent))
+            return _waiting(submission, await self._submit(claim.asset, submission))
         source = claim.asset.source
         job = await self.transcoder.find(
-            f"s3://{source.bucket}/{source.key}", asset_id=str(claim.asset.asset_id), attempt=intent.attempt
+            f"s3://{source.bucket}/{source.key}", asset_id=str(claim.asset.asset_id), attempt=submission.attempt
         )
         if job is None and age < ABSENT:
             raise RetryableError(Code.TRANSCODER_ERROR, "the job is not to be found yet", after=SEARCH_AGAIN)
-        return _waiting(intent, job.job_id) if _alive(job) and job else None
+        return _waiting(submission, job.job_id) if _alive(job) and job else None
 
     async def require_source(self, asset: Asset) -> None:
         await require_bound_is_current(self.storage, asset, self.bucket)
@@ -53,22 +53,22 @@ class MediaConvertEngine:
     async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
         """Write down what is about to be submitted, and submit it."""
         token = f"{claim.asset.asset_id.hex}-{claim.attempt}"
-        intent = Intent(attempt=claim.attempt, token=token, at=time.time(), plan=plan)
-        await recorder.record_submission(intent.as_json())
-        return _waiting(intent, await self._submit(claim.asset, intent))
+        submission = Submission(attempt=claim.attempt, token=token, at=time.time(), plan=plan)
+        await recorder.record_submission(submission.as_json())
+        return _waiting(submission, await self._submit(claim.asset, submission))
 
-    async def _submit(self, asset: Asset, intent: Intent) -> str:
+    async def _submit(self, asset: Asset, submission: Submission) -> str:
         await require_bound_is_current(self.storage, asset, self.bucket)
         request = create_job(
-            intent.plan,
+            submission.plan,
             source=asset.source,
             output_bucket=self.bucket,
-            output_prefix=output_prefix(asset, Stage.TRANSCODE, intent.attempt),
+            output_prefix=output_prefix(asset, Stage.TRANSCODE, submission.attempt),
             role_arn=self.role_arn,
             queue=self.queue,
             asset_id=asset.asset_id,
-            attempt=intent.attempt,
-            token=intent.token,
+            attempt=submission.attempt,
+            token=submission.token,
         )
         return await self.transcoder.create(request)
 
@@ -77,6 +77,6 @@ def _alive(job: Job | None) -> bool:
     return job is not None and job.status not in _DEAD_JOBS
 
 
-def _waiting(intent: Intent, job_id: str) -> Commit:
-    notes = [Note("planned", str(intent.plan)), Note("submitted", job_id)]
-    return Commit(StageState.WAITING, Status.PROCESSING, facts=facts_of(intent.plan), notes=notes, job_id=job_id)
+def _waiting(submission: Submission, job_id: str) -> Commit:
+    notes = [Note("planned", str(submission.plan)), Note("submitted", job_id)]
+    return Commit(StageState.WAITING, Status.PROCESSING, facts=facts_of(submission.plan), notes=notes, job_id=job_id)

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from handlers.results import Ignored, Progress, Repeated, Stale
 from handlers.transcode.mediaconvert.events import JobStatus, TranscodeEvent, error_of, kind_of
-from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.planning.billed_seconds import billed_seconds
-from handlers.transcode.planning.submission import Intent
+from handlers.transcode.planning.submission import Submission
 from media.asset import Asset, Stage, StageState, Status, TimelineEntry, output_prefix
 from media.asset_store.stages import Commit, Facts, Note, StageRow
 from media.errors import Code, RejectedError, RetryableError
@@ -28,7 +28,7 @@ UNRECORDED_DELAY = 3.0
 class TranscodeEventHandler:
     """Reads events of jobs. `timeline` returns all entries of an asset, oldest first."""
 
-    completion: Completion
+    finalizer: Finalizer
     timeline: Callable[[UUID], Awaitable[Sequence[TimelineEntry]]]
 
     async def __call__(
@@ -41,13 +41,13 @@ class TranscodeEventHandler:
         """
         if event.status is JobStatus.UNKNOWN or event.attempt is None:
             return Ignored()
-        submission = Intent.model_validate(stage.plan) if stage.plan else None
+        submission = Submission.model_validate(stage.plan) if stage.plan else None
         if submission is None or submission.attempt != event.attempt or stage.job_id not in {None, event.job_id}:
             return _stale(event, submission)
         if stage.state in {StageState.LEASED, StageState.QUEUED}:
             if event.final:
                 why = "the job ended before it was recorded"
-                raise RetryableError(Code.TRANSCODER_ERROR, why, after=UNRECORDED_DELAY, counted=False)
+                raise RetryableError(Code.TRANSCODER_ERROR, why, after=UNRECORDED_DELAY, counts_as_attempt=False)
             return Repeated()
         if stage.state is not StageState.WAITING:
             return _stale(event, None) if asset.status is Status.DELETED and event.final else Repeated()
@@ -57,10 +57,10 @@ class TranscodeEventHandler:
             await self._fail(asset, submission, event)
         return Progress(event.percent or 0, await self._new_warnings(asset, event))
 
-    async def _complete(self, asset: Asset, submission: Intent, event: TranscodeEvent) -> Commit:
+    async def _complete(self, asset: Asset, submission: Submission, event: TranscodeEvent) -> Commit:
         await self._require_bound(asset, submission)
         prefix = output_prefix(asset, Stage.TRANSCODE, submission.attempt)
-        completed = await self.completion.finish(submission.plan, prefix, event.groups)
+        completed = await self.finalizer.finish(submission.plan, prefix, event.groups)
         return Commit(
             StageState.DONE,
             Status.READY,
@@ -70,16 +70,16 @@ class TranscodeEventHandler:
             billed_seconds=billed_seconds(submission),
         )
 
-    async def _fail(self, asset: Asset, submission: Intent, event: TranscodeEvent) -> None:
+    async def _fail(self, asset: Asset, submission: Submission, event: TranscodeEvent) -> None:
         """Raise what the job failed with. The input is at fault only if the job read the right one."""
         error = error_of(event)
         if isinstance(error, RejectedError):
             await self._require_bound(asset, submission)
         raise error
 
-    async def _require_bound(self, asset: Asset, submission: Intent) -> None:
+    async def _require_bound(self, asset: Asset, submission: Submission) -> None:
         """What the job read must have been the bound version."""
-        await require_bound_is_current(self.completion.storage, asset, self.completion.bucket)
+        await require_bound_is_current(self.finalizer.storage, asset, self.finalizer.bucket)
         require_undisturbed(await self.timeline(asset.asset_id), submission.at)
 
     async def _new_warnings(self, asset: Asset, event: TranscodeEvent) -> list[Note]:
@@ -95,7 +95,7 @@ class TranscodeEventHandler:
         return [Note(WARNING, warning) for kind, warning in new.items() if kind not in known]
 
 
-def _stale(event: TranscodeEvent, submission: Intent | None) -> Stale:
+def _stale(event: TranscodeEvent, submission: Submission | None) -> Stale:
     """An event of a job that nobody waits for. When the job has ended, what it wrote goes."""
     orphaned = event.final and (submission is None or submission.attempt != event.attempt)
     return Stale(event.job_id, event.attempt if orphaned else None)

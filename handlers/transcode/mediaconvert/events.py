@@ -97,7 +97,7 @@ def parse_event(detail: Mapping[str, Any]) -> TranscodeEvent:
     )
 
 
-class Fault(StrEnum):
+class JobFault(StrEnum):
     """Whose fault a job's error is."""
 
     INPUT = "input"
@@ -117,11 +117,11 @@ OPERATOR_FAULTS = frozenset({1401, 1404, *range(1430, 1440)})
 """S3 denied access, bucket or file not found, and trouble with the role."""
 
 
-def fault_of(error_code: int | None) -> Fault:
+def fault_of(error_code: int | None) -> JobFault:
     """By AWS's table of error codes; whatever it does not call the input's or the operator's is worth another try."""
     if error_code in INPUT_FAULTS:
-        return Fault.INPUT
-    return Fault.OPERATOR if error_code in OPERATOR_FAULTS else Fault.SERVICE
+        return JobFault.INPUT
+    return JobFault.OPERATOR if error_code in OPERATOR_FAULTS else JobFault.SERVICE
 
 
 def error_of(event: TranscodeEvent) -> MediaError:
@@ -136,11 +136,11 @@ def error_of(event: TranscodeEvent) -> MediaError:
         raise ValueError(f"{event.status} is no failure")
     detail = f"MediaConvert {event.error_code or 'without a code'}: {event.error_message or 'no message'}"
     match fault_of(event.error_code):
-        case Fault.INPUT:
+        case JobFault.INPUT:
             return RejectedError(INPUT_FAULTS.get(event.error_code or 0, Code.CORRUPT), detail)
-        case Fault.OPERATOR:
+        case JobFault.OPERATOR:
             return RetryableError(Code.TRANSCODER_ERROR, detail, after=OPERATOR_DELAY)
-        case Fault.SERVICE:
+        case JobFault.SERVICE:
             return RetryableError(Code.TRANSCODER_ERROR, detail)
 
 

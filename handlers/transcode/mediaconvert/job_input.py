@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from handlers.transcode.planning.plan import Plan, Sound
+from handlers.transcode.planning.plan import AudioPlan, Plan
 from media.asset import ObjectVersion
 
 SOURCE_AUDIO = "Audio Selector 1"
@@ -22,12 +22,12 @@ def job_input(plan: Plan, source: ObjectVersion) -> dict[str, Any]:
     return document
 
 
-def source_of(other: Sound) -> str:
+def source_of(other: AudioPlan) -> str:
     """What the selector of the sound in another language is called."""
     return f"Audio Selector of track {other.number}"
 
 
-def _selector(sound: Sound, default: str = "DEFAULT") -> dict[str, Any]:
+def _selector(sound: AudioPlan, default: str = "DEFAULT") -> dict[str, Any]:
     """By the number among the sound tracks, unless the service may not count one before it as such: then among all."""
     if sound.stream is not None:
         return {"DefaultSelection": default, "SelectorType": "STREAM", "Streams": [sound.stream]}

@@ -20,8 +20,8 @@ from handlers.transcode.packaging.outputs import (
     other_name,
     variant_name,
 )
-from handlers.transcode.packaging.playlists import AAC_LC, MasterEntry, Rates, SoundEntry, master_playlist
-from handlers.transcode.packaging.poster import Choice, choose
+from handlers.transcode.packaging.playlists import AAC_LC, AudioEntry, MasterEntry, Rates, master_playlist
+from handlers.transcode.packaging.poster import PosterChoice, choose_poster
 from handlers.transcode.packaging.stored_hls import StoredHls
 from handlers.transcode.planning.names import AUDIO_GROUP, FIRST_VARIANT
 from handlers.transcode.planning.plan import Plan, Rung
@@ -42,7 +42,7 @@ REPORT_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class FinalizedOutputs:
     """What an asset is given: its renditions, how many milliseconds they last, what its timeline says of them."""
 
     renditions: list[Rendition]
@@ -51,7 +51,7 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _AssembledOutput:
     """The HLS as it is: its variants, the text of the master that lists them, and what the checks say."""
 
     measured: list[Measured]
@@ -68,7 +68,7 @@ class _Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class Finalizer:
     """Completes what an engine wrote to `bucket`."""
 
     storage: ObjectStorage
@@ -76,7 +76,7 @@ class Completion:
     metrics: Metrics
     bucket: str
 
-    async def finish(self, plan: Plan, prefix: str, reported: Sequence[OutputGroupDetail] = ()) -> Completed:
+    async def finish(self, plan: Plan, prefix: str, reported: Sequence[OutputGroupDetail] = ()) -> FinalizedOutputs:
         """Write master playlist and report below `prefix`, and keep one of the captured frames.
 
         `reported` is what the engine says of its outputs.
@@ -108,21 +108,23 @@ class Completion:
             notes.append(Note("no_sound", "the sound track holds nothing"))
         if poster and not poster.telling:
             notes.append(Note("dull_poster", "every frame that was looked at is black, white or of one colour"))
-        return Completed(renditions, made.duration_ms, notes)
+        return FinalizedOutputs(renditions, made.duration_ms, notes)
 
-    async def _poster(self, plan: Plan, prefix: str, files: list[StoredFile]) -> tuple[Choice | None, list[StoredFile]]:
+    async def _poster(
+        self, plan: Plan, prefix: str, files: list[StoredFile]
+    ) -> tuple[PosterChoice | None, list[StoredFile]]:
         """Keep one of the captures and remove the others; which one, and what files are left."""
         if plan.poster is None:
             return None, files
         found = {file.key: file for file in files}
         keys = [prefix + capture_name(number) for number in plan.poster.order]
-        choice = await choose(self.storage, self.bucket, [found[key] for key in keys if key in found])
+        choice = await choose_poster(self.storage, self.bucket, [found[key] for key in keys if key in found])
         for other in choice.others if choice else ():
             await self.storage.delete_key(self.bucket, other.key)
             del found[other.key]
         return choice, list(found.values())
 
-    async def _measure(self, plan: Plan, master_key: str, files: list[StoredFile]) -> _Made:
+    async def _measure(self, plan: Plan, master_key: str, files: list[StoredFile]) -> _AssembledOutput:
         source = StoredHls(self.storage, self.transfer, self.bucket, files)
         sounds = [await measure(source, master_key, as_variant(f"{other_name(one)}.m3u8")) for one in plan.others]
         planned: list[Rung | None] = [*plan.rungs] or [None]
@@ -143,7 +145,7 @@ class Completion:
             if entry.resolution and not entry.i_frame_rates
         ]
         frames = await check_i_frames(source, master_key, master.i_frames, final, SAMPLE)
-        return _Made(final, text, judge(final, [*missing, *frames, *check_groups(master)], sounds))
+        return _AssembledOutput(final, text, judge(final, [*missing, *frames, *check_groups(master)], sounds))
 
 
 def _in_order(pairs: list[tuple[Measured, MasterEntry]]) -> list[tuple[Measured, MasterEntry]]:
@@ -167,13 +169,13 @@ def _provisional(plan: Plan, rung: Rung | None) -> Variant:
     )
 
 
-def _sounds(plan: Plan) -> list[SoundEntry]:
+def _sounds(plan: Plan) -> list[AudioEntry]:
     """The languages of a listener's menu; nothing where there is nothing to choose."""
     if not (plan.sound and plan.others):
         return []
     files = ["", *(f"{other_name(other)}.m3u8" for other in plan.others)]
     return [
-        SoundEntry(AUDIO_GROUP, name_of(sound.language), sound.language or "und", sound.channels, file)
+        AudioEntry(AUDIO_GROUP, name_of(sound.language), sound.language or "und", sound.channels, file)
         for sound, file in zip([plan.sound, *plan.others], files, strict=True)
     ]
 

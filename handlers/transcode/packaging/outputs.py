@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from handlers.transcode.planning.names import HLS_NAME, M4A_NAME, MP4_NAME, POSTER_NAME
-from handlers.transcode.planning.plan import Plan, Rung, Sound
+from handlers.transcode.planning.plan import AudioPlan, Plan, Rung
 from handlers.transcode.planning.reported_output import OutputDetail, OutputGroupDetail
 
 HLS_TYPE = "application/vnd.apple.mpegurl"
@@ -36,7 +36,7 @@ def variant_name(rung: Rung | None) -> str:
     return f"{HLS_NAME.rpartition('/')[2]}_{rung.name if rung else 'audio'}"
 
 
-def other_name(sound: Sound) -> str:
+def other_name(sound: AudioPlan) -> str:
     """What the files of the sound in another language are called, in the master's folder."""
     return f"{HLS_NAME.rpartition('/')[2]}_sound{sound.number}"
 

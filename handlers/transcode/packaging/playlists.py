@@ -10,7 +10,7 @@ I_FRAMES = "_I-Frame"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PlaylistEntry:
     """One segment, or one I-frame in it. Seconds and bytes."""
 
     uri: str
@@ -49,7 +49,7 @@ class MasterEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundEntry:
+class AudioEntry:
     """One language as the master lists it. Without `uri` it is the one inside the variants, and the default."""
 
     group: str
@@ -59,14 +59,14 @@ class SoundEntry:
     uri: str = ""
 
 
-def media_playlist(entries: Sequence[Entry]) -> str:
+def media_playlist(entries: Sequence[PlaylistEntry]) -> str:
     lines = _head(6, entries)
     for entry in entries:
         lines += [f"#EXTINF:{entry.duration:.6f},", entry.uri]
     return _text([*lines, "#EXT-X-ENDLIST"])
 
 
-def i_frame_playlist(entries: Sequence[Entry]) -> str:
+def i_frame_playlist(entries: Sequence[PlaylistEntry]) -> str:
     """Every IDR picture as a byte range of its segment; a map names the tables before it."""
     lines = [*_head(6, entries), "#EXT-X-I-FRAMES-ONLY"]
     mapped = ""
@@ -78,7 +78,7 @@ def i_frame_playlist(entries: Sequence[Entry]) -> str:
     return _text([*lines, "#EXT-X-ENDLIST"])
 
 
-def master_playlist(entries: Sequence[MasterEntry], sounds: Sequence[SoundEntry] = ()) -> str:
+def master_playlist(entries: Sequence[MasterEntry], sounds: Sequence[AudioEntry] = ()) -> str:
     """In the order given: players begin with the first."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:6", "#EXT-X-INDEPENDENT-SEGMENTS"]
     lines += [f"#EXT-X-MEDIA:{_sound_attributes(sound)}" for sound in sounds]
@@ -103,7 +103,7 @@ def _attributes(entry: MasterEntry) -> str:
     return ",".join(parts)
 
 
-def _sound_attributes(sound: SoundEntry) -> str:
+def _sound_attributes(sound: AudioEntry) -> str:
     parts = ["TYPE=AUDIO", f'GROUP-ID="{sound.group}"', f'NAME="{sound.name}"', f'LANGUAGE="{sound.language}"']
     parts += [f"DEFAULT={'NO' if sound.uri else 'YES'}", "AUTOSELECT=YES"]
     parts += [f'CHANNELS="{sound.channels}"']
@@ -119,7 +119,7 @@ def _rates(rates: Rates) -> list[str]:
     return [f"BANDWIDTH={rates.declared}", f"AVERAGE-BANDWIDTH={rates.average}"]
 
 
-def _head(version: int, entries: Sequence[Entry]) -> list[str]:
+def _head(version: int, entries: Sequence[PlaylistEntry]) -> list[str]:
     # RFC 8216, 4.3.3.1: no segment, rounded to the nearest second, may be longer than the target.
     target = max(1, math.floor(max((entry.duration for entry in entries), default=0.0) + 0.5))
     return [

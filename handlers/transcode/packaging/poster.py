@@ -32,7 +32,7 @@ _PROGRAM = Path(__file__).with_name("luma.py")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FrameStats:
     """Mean and standard deviation of luma, 0 to 255."""
 
     mean: float
@@ -53,11 +53,11 @@ class Look:
         return int(self.spread / STEP), not self.dull
 
 
-UNREADABLE = Look(0.0, 0.0)
+UNREADABLE = FrameStats(0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PosterChoice:
     """The file chosen, the others that were captured, and whether one sees something on it."""
 
     chosen: StoredFile
@@ -65,7 +65,7 @@ class Choice:
     telling: bool
 
 
-async def choose(storage: ObjectStorage, bucket: str, captures: Sequence[StoredFile]) -> Choice | None:
+async def choose_poster(storage: ObjectStorage, bucket: str, captures: Sequence[StoredFile]) -> PosterChoice | None:
     """The first of `captures`, in the order of preference, on which one sees something; else the one with most to see.
 
     None when there are none. What is gone meanwhile was removed by whoever chose another. Raises RetryableError.
@@ -74,17 +74,17 @@ async def choose(storage: ObjectStorage, bucket: str, captures: Sequence[StoredF
     for capture in captures:
         look = await _look(storage, bucket, capture)
         if look and look.telling:
-            return Choice(capture, _without(captures, capture), telling=True)
+            return PosterChoice(capture, _without(captures, capture), telling=True)
         if look and (best is None or look.rank > best[0]):
             best = look.rank, capture
-    return Choice(best[1], _without(captures, best[1]), telling=False) if best else None
+    return PosterChoice(best[1], _without(captures, best[1]), telling=False) if best else None
 
 
 def _without(captures: Sequence[StoredFile], chosen: StoredFile) -> tuple[StoredFile, ...]:
     return tuple(capture for capture in captures if capture is not chosen)
 
 
-async def _look(storage: ObjectStorage, bucket: str, capture: StoredFile) -> Look | None:
+async def _look(storage: ObjectStorage, bucket: str, capture: StoredFile) -> FrameStats | None:
     """None for a file that is not there."""
     if capture.size > FILE_LIMIT:
         return UNREADABLE
@@ -92,10 +92,10 @@ async def _look(storage: ObjectStorage, bucket: str, capture: StoredFile) -> Loo
         jpeg = await storage.read(ObjectVersion(bucket, capture.key), limit=FILE_LIMIT)
     except MissingObjectError:
         return None
-    return await look_at(jpeg)
+    return await measure_frame(jpeg)
 
 
-async def look_at(jpeg: bytes) -> Look:
+async def measure_frame(jpeg: bytes) -> FrameStats:
     """What a JPEG looks like; `UNREADABLE` for what is none. Raises RetryableError when no child could be started."""
     try:
         child = await run_limited(
@@ -116,4 +116,4 @@ async def look_at(jpeg: bytes) -> Look:
         log.warning("transcode.poster_unreadable", status=child.returncode, error=child.stderr[-500:].decode("latin1"))
         return UNREADABLE
     mean, spread = child.stdout.split()
-    return Look(float(mean), float(spread))
+    return FrameStats(float(mean), float(spread))

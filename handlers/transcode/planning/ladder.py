@@ -2,15 +2,15 @@
 
 from fractions import Fraction
 
-from handlers.transcode.planning.plan import Part, Plan, Poster, Rung, Sound
-from handlers.transcode.probing.audio_track import AudioTrack, kept_sounds
+from handlers.transcode.planning.plan import AudioPlan, Plan, Poster, Rung, TrackSpan
+from handlers.transcode.probing.audio_track import AudioTrack, select_audio
 from handlers.transcode.probing.languages import tag_of
 from handlers.transcode.probing.video_track import Probed, VideoTrack
 from media.asset import AssetType
 from media.errors import Code, RejectedError
 
 
-class Step(Part):
+class Step(TrackSpan):
     """One step of the ladder, by the picture's short side."""
 
     short: int
@@ -176,16 +176,16 @@ def _short(index: int, probed: Probed) -> bool:
     return probed.duration - probed.ends.get(index, probed.duration) > APART
 
 
-def _sounds(probed: Probed) -> tuple[Sound | None, tuple[Sound, ...]]:
+def _sounds(probed: Probed) -> tuple[AudioPlan | None, tuple[AudioPlan, ...]]:
     """What is made of the chosen track, and of the other languages."""
-    heard = [_heard(track, probed) for track in kept_sounds(probed.audio)]
+    heard = [_heard(track, probed) for track in select_audio(probed.audio)]
     return (heard[0], tuple(heard[1:])) if heard else (None, ())
 
 
-def _heard(track: AudioTrack, probed: Probed) -> Sound:
+def _heard(track: AudioTrack, probed: Probed) -> AudioPlan:
     """Mono stays mono, all else becomes stereo."""
     channels = min(track.channels, 2)
-    return Sound(
+    return AudioPlan(
         number=track.number,
         stream=track.index + 1 if _uncounted_before(track, probed.audio) else None,
         source_channels=track.channels,
@@ -215,7 +215,7 @@ def _video_notes(video: VideoTrack, fps: Fraction, *, short: bool) -> tuple[str,
     return tuple(note for note, holds in found.items() if holds)
 
 
-def _sound_notes(probed: Probed, sound: Sound | None, others: tuple[Sound, ...]) -> tuple[str, ...]:
+def _sound_notes(probed: Probed, sound: AudioPlan | None, others: tuple[AudioPlan, ...]) -> tuple[str, ...]:
     found = {
         f"{sound.source_channels if sound else 0} channels mixed down to stereo": bool(sound and sound.downmix),
         f"{1 + len(others)} of {len(probed.audio)} sound tracks kept": len(probed.audio) > 1 + len(others),

@@ -10,12 +10,12 @@ GOP_SECONDS = 2
 """HLS: an IDR picture every 2 s at the same instants in every rung, so each segment is 3 whole groups of pictures."""
 
 
-class Part(BaseModel):
+class TrackSpan(BaseModel):
     # A worker of the last release may be told of a job that one of this release planned: it skips what is new.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Rung(Part):
+class Rung(TrackSpan):
     """One picture size. `width` and `height` are even pixels; `qvbr` is MediaConvert's quality, 1 to 10."""
 
     name: str
@@ -25,7 +25,7 @@ class Rung(Part):
     max_bitrate: int = Field(ge=1000, description="Bits per second, of the picture alone")
 
 
-class Sound(Part):
+class AudioPlan(TrackSpan):
     """AAC-LC made of the source's sound track `number` (from 1).
 
     `stream` is its number among all tracks (from 1), where one before it may not count as sound for everybody.
@@ -49,7 +49,7 @@ class Sound(Part):
         return self.source_channels > self.channels
 
 
-class Poster(Part):
+class Poster(TrackSpan):
     """JPEGs sized like the largest rung, of which one is kept: of the first frame, and of `candidates` more, one each
     `at` milliseconds; 0 when there is but one frame.
 
@@ -74,7 +74,7 @@ class Poster(Part):
         return (*range(last, self.captures), *range(last))
 
 
-class Plan(Part):
+class Plan(TrackSpan):
     """What to make of one source. `rungs` rise in size; empty means sound only. `duration_ms` is the source's.
 
     `sound` goes with every picture; `others` are the same in other languages, which HLS offers beside it.
@@ -87,8 +87,8 @@ class Plan(Part):
     """
 
     rungs: tuple[Rung, ...]
-    sound: Sound | None
-    others: tuple[Sound, ...] = ()
+    sound: AudioPlan | None
+    others: tuple[AudioPlan, ...] = ()
     fps_numerator: int = Field(1, ge=1)
     fps_denominator: int = Field(1, ge=1)
     duration_ms: int = Field(ge=1)

@@ -14,7 +14,7 @@ class EngineName(StrEnum):
     FFMPEG = "ffmpeg"
 
 
-class Intent(BaseModel):
+class Submission(BaseModel):
     """What one attempt set out to do. `at` is Unix seconds; `token` is the ClientRequestToken, if a job has one."""
 
     model_config = ConfigDict(frozen=True)

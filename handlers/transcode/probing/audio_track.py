@@ -8,7 +8,7 @@ from handlers.transcode.probing.allowed_formats import AUDIO_DECODERS
 from handlers.transcode.probing.duration import begins
 from handlers.transcode.probing.languages import tag_of
 
-MAX_OTHERS = 7
+MAX_ALTERNATE_AUDIO = 7
 """Languages beside the first. Each costs an encoder; more than eight in all are no lecture but an attack."""
 
 
@@ -62,7 +62,7 @@ def language_of(stream: Mapping[str, Any]) -> str | None:
     return None if language in {"", "und"} else language
 
 
-def chosen_sound(tracks: Sequence[AudioTrack]) -> AudioTrack | None:
+def plan_audio(tracks: Sequence[AudioTrack]) -> AudioTrack | None:
     """The track that is heard with the picture: the default one, else the first.
 
     Where that cannot be read, another one is: of its language, if there is one. What is returned is unreadable only
@@ -77,9 +77,9 @@ def chosen_sound(tracks: Sequence[AudioTrack]) -> AudioTrack | None:
     return next(iter([*alike, *readable]), wanted)
 
 
-def kept_sounds(tracks: Sequence[AudioTrack]) -> tuple[AudioTrack, ...]:
+def select_audio(tracks: Sequence[AudioTrack]) -> tuple[AudioTrack, ...]:
     """The chosen track, then the first of every other language. One without a language is another mix, and left out."""
-    chosen = chosen_sound(tracks)
+    chosen = plan_audio(tracks)
     if chosen is None or not chosen.readable:
         return ()
     spoken = tag_of(chosen.language)
@@ -88,4 +88,4 @@ def kept_sounds(tracks: Sequence[AudioTrack]) -> tuple[AudioTrack, ...]:
         tag = tag_of(track.language) if track.readable and track.channels > 0 else None
         if spoken and tag and tag != spoken:
             found.setdefault(tag, track)
-    return (chosen, *[*found.values()][:MAX_OTHERS])
+    return (chosen, *[*found.values()][:MAX_ALTERNATE_AUDIO])

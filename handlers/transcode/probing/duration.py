@@ -32,7 +32,7 @@ type Header = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PacketSample:
     """Packets of both ends of a source: presentation times from the beginning, by track, and what was odd."""
 
     times: Mapping[int, Sequence[float]]
@@ -47,7 +47,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class PacketScan:
     """All packets of a source: when its tracks end, and in how many spans of time anything is at all."""
 
     ends: Mapping[int, float]
@@ -55,7 +55,7 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class TrackTimes:
     """From when to when a source lasts, and when each track ends: at least, where nothing better is known."""
 
     begin: float
@@ -93,7 +93,9 @@ def begins(stream: Header, streams: Sequence[Header]) -> float:
     return 0.0 if own is None else own - min(starts)
 
 
-def extent_of(container: Header, streams: Sequence[Header], used: Collection[int], sample: Sample) -> Extent | None:
+def measure_track(
+    container: Header, streams: Sequence[Header], used: Collection[int], sample: PacketSample
+) -> TrackTimes | None:
     """The extent of the tracks in use; None when all packets must be read to know.
 
     Raises RejectedError(corrupt) when the file ends before its header says. An MP4's index names every byte, so its
@@ -107,22 +109,22 @@ def extent_of(container: Header, streams: Sequence[Header], used: Collection[int
     if short or (exact and ffprobe_errors.cut_short(sample.complaint)):
         raise RejectedError(Code.CORRUPT, f"the file was cut short: {announced:.1f} s announced, less there")
     if indexed := _indexed(container, streams, used):
-        return Extent(begin, max(indexed.values()), indexed)
+        return TrackTimes(begin, max(indexed.values()), indexed)
     ends = {track: sample.ends[track] for track in used if track in sample.ends}
     if end is None or sample.bounded or not sample.tail.intersection(used):
         return None
     last = max(ends.values())
     if exact and end - last > TAIL_SECONDS:
         return None  # the fragments of an MP4 need not be what its header says
-    return Extent(begin, end if 0 <= end - last <= LAST_FRAME else last, ends)
+    return TrackTimes(begin, end if 0 <= end - last <= LAST_FRAME else last, ends)
 
 
-def scanned_extent(container: Header, used: Collection[int], scan: Scan) -> Extent:
+def measure_scanned_track(container: Header, used: Collection[int], scan: PacketScan) -> TrackTimes:
     """Raises RejectedError(corrupt) for a file without any packets of the tracks in use."""
     ends = {track: scan.ends[track] for track in used if track in scan.ends}
     if not ends:
         raise RejectedError(Code.CORRUPT, "the file has a header, but no content")
-    return Extent(begin_of(container), max(ends.values()), ends)
+    return TrackTimes(begin_of(container), max(ends.values()), ends)
 
 
 def suspicious(container: Header, duration: float) -> bool:
@@ -130,13 +132,13 @@ def suspicious(container: Header, duration: float) -> bool:
     return duration > 2 * SPAN and (seconds(container.get("size")) or 0.0) < SPARSE * duration
 
 
-def check_filled(scan: Scan, duration: float) -> None:
+def check_filled(scan: PacketScan, duration: float) -> None:
     """Raises RejectedError(corrupt) when there is nothing in most of what a file claims to last."""
     if scan.spans * SPAN * 2 < duration:
         raise RejectedError(Code.CORRUPT, f"it claims to last {duration:.0f} s, and there is hardly anything in it")
 
 
-def read_sample(reading: Reading) -> Sample:
+def read_sample(reading: Reading) -> PacketSample:
     """Raises what `complaints.unreachable` finds."""
     if error := ffprobe_errors.unreachable(reading.complaint):
         raise error
@@ -144,7 +146,7 @@ def read_sample(reading: Reading) -> Sample:
     sides = [side for packet in packets for side in packet.get("side_data_list", ())]
     encrypted = any(side.get("side_data_type") == "Encryption info" for side in sides)
     tail = packets[HEAD_PACKETS:] or packets
-    return Sample(
+    return PacketSample(
         # An AVI need not say when its pictures are shown, only when they are decoded.
         times=_times(packets[:HEAD_PACKETS], "dts_time") | _times(packets[:HEAD_PACKETS], "pts_time"),
         ends=_last(packets),
@@ -155,7 +157,7 @@ def read_sample(reading: Reading) -> Sample:
     )
 
 
-def read_scan(lines: bytes, used: Collection[int], begin: float) -> Scan:
+def read_scan(lines: bytes, used: Collection[int], begin: float) -> PacketScan:
     """From lines of a track's number and a time. May be millions: not for an event loop's thread."""
     firsts: dict[int, float] = {}
     lasts: dict[int, float] = {}
@@ -169,7 +171,7 @@ def read_scan(lines: bytes, used: Collection[int], begin: float) -> Scan:
         counts[track] = counts.get(track, 0) + 1
         spans.add(int((time - begin) // SPAN))
     gaps = {track: (lasts[track] - firsts[track]) / max(1, count - 1) for track, count in counts.items()}
-    return Scan({track: last + min(gaps[track], LONGEST_GAP) for track, last in lasts.items()}, len(spans))
+    return PacketScan({track: last + min(gaps[track], LONGEST_GAP) for track, last in lasts.items()}, len(spans))
 
 
 def is_mov(container: Header) -> bool:

@@ -13,7 +13,7 @@ from handlers.sandbox import (
     ChildStartError,
     ChildTimeoutError,
     CompletedChild,
-    View,
+    FileView,
     run_limited,
 )
 from handlers.scratch import scratch_folder
@@ -88,7 +88,7 @@ class Ffprobe:
                     env=_proxy(url),
                     network=_remote(url),
                     stdout_limit=STDOUT_LIMIT,
-                    view=View(reads=_beside(url), writes=(folder,)),
+                    view=FileView(reads=_beside(url), writes=(folder,)),
                 )
         except ChildStartError as error:
             raise RetryableError(Code.WORKER_CRASHED, f"ffprobe did not start: {error}") from error

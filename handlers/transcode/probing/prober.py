@@ -8,22 +8,22 @@ from typing import Any
 
 from handlers.transcode.probing import ffprobe_errors
 from handlers.transcode.probing.allowed_formats import ENCRYPTED_TAGS, VIDEO_DECODERS
-from handlers.transcode.probing.audio_track import AudioTrack, chosen_sound, kept_sounds, read_audio
+from handlers.transcode.probing.audio_track import AudioTrack, plan_audio, read_audio, select_audio
 from handlers.transcode.probing.duration import (
     HEAD_PACKETS,
     TAIL_PACKETS,
     TAIL_SECONDS,
-    Extent,
-    Sample,
-    Scan,
+    PacketSample,
+    PacketScan,
+    TrackTimes,
     announced_end,
     begin_of,
     check_filled,
-    extent_of,
     is_mov,
+    measure_scanned_track,
+    measure_track,
     read_sample,
     read_scan,
-    scanned_extent,
     suspicious,
 )
 from handlers.transcode.probing.ffprobe import Ffprobe, Reading
@@ -70,7 +70,7 @@ class Prober:
         source = await self._open(url)
         streams = source.streams
         main = _main_stream(streams, asset_type)
-        used = {main, *(track.index for track in kept_sounds(read_audio(streams)))}
+        used = {main, *(track.index for track in select_audio(read_audio(streams)))}
         self._require_length((announced_end(source.container, streams, used) or 0.0) - begin_of(source.container))
         sample = await source.sample(main, used)
         extent = await source.extent(used, sample)
@@ -115,7 +115,7 @@ class _Source:
     container: dict[str, Any]
     streams: list[dict[str, Any]]
 
-    async def sample(self, main: int, used: Collection[int]) -> Sample:
+    async def sample(self, main: int, used: Collection[int]) -> PacketSample:
         """Packets of both ends. Raises RejectedError unless there is content behind the header, and frames in it."""
         try:
             async with asyncio.TaskGroup() as group:
@@ -126,17 +126,17 @@ class _Source:
         _check_sample(packets.result(), main, frames.result())
         return packets.result()
 
-    async def extent(self, used: Collection[int], sample: Sample) -> Extent:
+    async def extent(self, used: Collection[int], sample: PacketSample) -> TrackTimes:
         """How long the tracks in use last. Raises RejectedError(corrupt) when it is not what the header says."""
-        extent = extent_of(self.container, self.streams, used, sample)
+        extent = measure_track(self.container, self.streams, used, sample)
         if extent is not None and not suspicious(self.container, extent.duration):
             return extent
         scan = await self._scan(used)
-        extent = extent or scanned_extent(self.container, used, scan)
+        extent = extent or measure_scanned_track(self.container, used, scan)
         check_filled(scan, extent.duration)
         return extent
 
-    async def _packets(self, end: float | None) -> Sample:
+    async def _packets(self, end: float | None) -> PacketSample:
         """Packets from the beginning and, where the end is known, from before it."""
         intervals = f"%+#{HEAD_PACKETS}"
         if end is not None:
@@ -164,7 +164,7 @@ class _Source:
             raise error
         return len(reading.document.get("frames", ()))
 
-    async def _scan(self, used: Collection[int]) -> Scan:
+    async def _scan(self, used: Collection[int]) -> PacketScan:
         """Reads all of the file."""
         time = "dts_time" if self.container.get("format_name") == "avi" else "pts_time"
         options = ("-show_entries", f"packet=stream_index,{time}", "-of", "csv=p=0")
@@ -179,7 +179,7 @@ def _main_stream(streams: Sequence[dict[str, Any]], asset_type: AssetType) -> in
     if any(stream.get("codec_tag_string") in ENCRYPTED_TAGS for stream in streams):
         raise RejectedError(Code.ENCRYPTED, "the tracks are encrypted")
     video, audio = read_video(streams), read_audio(streams)
-    sound = chosen_sound(audio)
+    sound = plan_audio(audio)
     if sound and not sound.readable:
         raise RejectedError(Code.UNSUPPORTED_CODEC, f"sound coded as {sound.coding}")
     if asset_type is AssetType.AUDIO:
@@ -203,7 +203,7 @@ def _main_audio(video: VideoTrack | None, sound: AudioTrack | None) -> int:
     return sound.index
 
 
-def _check_sample(sample: Sample, main: int, frames: int) -> None:
+def _check_sample(sample: PacketSample, main: int, frames: int) -> None:
     if sample.encrypted:
         raise RejectedError(Code.ENCRYPTED, "the tracks are encrypted")
     if main not in sample.times:

@@ -13,7 +13,7 @@ from aiobotocore.session import get_session
 from playwright.async_api import Locator, Page, Route, expect
 
 from deploy.local import emulator
-from media.asset import AssetType, Delivery, upload_key
+from media.asset import AssetType, DeliveryClass, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
 from tests.acceptance.browser.conftest import PATIENCE, Visitor
@@ -101,7 +101,7 @@ async def test_a_dead_letter_whose_cause_was_mended_is_sent_back_and_its_asset_b
             asset_id,
             owner,
             AssetType.IMAGE,
-            Delivery.PUBLIC,
+            DeliveryClass.PUBLIC,
             "image/jpeg",
             "rescued.jpg",
             stack.settings["OUTPUT_BUCKET"],

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from api.app import running
-from api.server.connection_limits import Bounds, Runner
+from api.server.connection_limits import ConnectionLimits, Runner
 from api.service import SERVICE, Service
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
@@ -35,7 +35,7 @@ class DoorServer(TestServer):
 
     async def _make_runner(self, **_options: Any) -> web.BaseRunner:
         service = self.app[SERVICE]
-        bounds = Bounds(service.settings.api_connections, service.settings.api_send_timeout)
+        bounds = ConnectionLimits(service.settings.api_connections, service.settings.api_send_timeout)
         return Runner(self.app, bounds, service.metrics, shutdown_timeout=10.0)
 
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from media.asset import ObjectVersion
-from media.aws.s3_multipart import PartUpload
+from media.aws.s3_multipart import MultipartTarget
 from tests.integration.api.conftest import MEDIA, Door
 
 MIB = 1024 * 1024
@@ -168,7 +168,7 @@ async def test_what_is_aborted_is_gone(door: Door, by: str) -> None:
     assert (await door.call("DELETE", target))[0] == 204
     assert (await door.call("DELETE", target))[0] == 204
     assert (await put(link, FILE[:SIZE][16 * MIB :]))[0] == 404
-    upload = PartUpload(door.service.settings.output_bucket, begun["s3_key"], upload_id)
+    upload = MultipartTarget(door.service.settings.output_bucket, begun["s3_key"], upload_id)
     await door.service.parts.abort(upload)  # one that has ended is no error
     _, asset = await door.call("GET", f"{MEDIA}/assets/{begun['asset_id']}")
     assert asset["status"] == "deleted"
@@ -180,7 +180,7 @@ async def test_an_upload_that_the_lifecycle_swept_has_ended(busy: Door) -> None:
     upload_id = await busy.service.database.fetchval(
         "SELECT upload_id FROM assets WHERE asset_id = $1", UUID(begun["asset_id"])
     )
-    await busy.service.parts.abort(PartUpload(busy.service.settings.output_bucket, begun["s3_key"], upload_id))
+    await busy.service.parts.abort(MultipartTarget(busy.service.settings.output_bucket, begun["s3_key"], upload_id))
     for method, tail, body in (("GET", "", None), ("POST", "/complete", {"parts": [{"part_number": 1, "etag": "x"}]})):
         status, problem = await busy.call(method, path_of(begun, tail), json=body)
         assert (status, problem["code"]) == (409, "upload_ended")

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 from aiobotocore.session import get_session
 
-from consumer.maintenance.presence import Roster
-from media.asset_store.operations import Operations, Sign
+from consumer.maintenance.presence import Presence
+from media.asset_store.operations import ConsumerStatus, Operations
 from media.dead_letters import browser
 from tests.conftest import EmulatedAws
 from tests.integration.api.conftest import MEDIA, Door
@@ -146,11 +146,11 @@ async def test_old_and_stuck_work_is_told(door: Door) -> None:
 async def test_consumers_come_and_go(door: Door) -> None:
     told = asyncio.Event()
 
-    def look() -> Sign:
+    def look() -> ConsumerStatus:
         told.set()
-        return Sign("consumer-1", "draining", ["clamd"], 7)
+        return ConsumerStatus("consumer-1", "draining", ["clamd"], 7)
 
-    task = asyncio.create_task(Roster(Operations(door.service.database), look, interval=0.01).run())
+    task = asyncio.create_task(Presence(Operations(door.service.database), look, interval=0.01).run())
     async with asyncio.timeout(20):
         while not (body := await summary(door))["consumers"]:
             await told.wait()
@@ -164,12 +164,12 @@ async def test_consumers_come_and_go(door: Door) -> None:
 
 async def test_a_consumer_that_was_killed_is_told_for_a_while(door: Door) -> None:
     operations = Operations(door.service.database)
-    await operations.beat(Sign("killed", "running", [], 0))
+    await operations.report(ConsumerStatus("killed", "running", [], 0))
     await door.service.database.execute("UPDATE consumers SET seen_at = now() - interval '40 seconds'")
     [silent] = (await summary(door))["consumers"]
     assert not silent["alive"]
     assert 40 <= silent["seconds"] < 100
     await door.service.database.execute("UPDATE consumers SET seen_at = now() - interval '2 hours'")
-    await operations.beat(Sign("other", "running", [], 0))
+    await operations.report(ConsumerStatus("other", "running", [], 0))
     assert [consumer.consumer_id for consumer in await operations.consumers()] == ["other"]
     assert await door.service.database.fetchval("SELECT count(*) FROM consumers") == 1

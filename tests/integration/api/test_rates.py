@@ -15,12 +15,20 @@ import pytest
 from api.metrics import ApiMetrics
 from api.problems import ProblemCode, ProblemError
 from api.security.auth import Caller, Role
-from api.security.rate_limits import REDIS_DEADLINE, USERS_LIMIT, WINDOW, MemoryCounts, Rate, RateLimits, RedisCounts
+from api.security.rate_limits import (
+    REDIS_DEADLINE,
+    USERS_LIMIT,
+    WINDOW,
+    MemoryRequestCounts,
+    RateLimit,
+    RateLimits,
+    RedisRequestCounts,
+)
 from deploy.local.ports import free_port
 from tests.integration.api.conftest import MEDIA, Door, bearer
 
 DOCTOR = Caller("doctor-1", Role.USER)
-LIMITS = dict.fromkeys(Rate, 3)
+LIMITS = dict.fromkeys(RateLimit, 3)
 SERVER = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(SERVER is None, reason="redis-server is not installed")
 
@@ -63,30 +71,30 @@ class Clock:
 
 async def test_a_user_has_so_many_of_each_class_in_each_window() -> None:
     clock = Clock(WINDOW * 1000 + 10)
-    limits = RateLimits(MemoryCounts(), LIMITS, ApiMetrics(), clock)
+    limits = RateLimits(MemoryRequestCounts(), LIMITS, ApiMetrics(), clock)
     for left in (2, 1, 0):
-        allowance = await limits.admit(Rate.READ, DOCTOR)
+        allowance = await limits.admit(RateLimit.READ, DOCTOR)
         assert allowance
         assert (allowance.remaining, allowance.reset) == (left, WINDOW - 10)
     with pytest.raises(ProblemError) as refused:
-        await limits.admit(Rate.READ, DOCTOR)
+        await limits.admit(RateLimit.READ, DOCTOR)
     assert refused.value.code is ProblemCode.RATE_LIMITED
     assert refused.value.headers["Retry-After"] == str(WINDOW - 10)
-    assert await limits.admit(Rate.WRITE, DOCTOR)
-    assert await limits.admit(Rate.READ, Caller("doctor-2", Role.USER))
+    assert await limits.admit(RateLimit.WRITE, DOCTOR)
+    assert await limits.admit(RateLimit.READ, Caller("doctor-2", Role.USER))
     clock.now += WINDOW - 10
-    assert await limits.admit(Rate.READ, DOCTOR)
+    assert await limits.admit(RateLimit.READ, DOCTOR)
 
 
 async def test_services_are_not_limited_and_zero_is_no_limit() -> None:
-    limits = RateLimits(MemoryCounts(), LIMITS | {Rate.URL: 0}, ApiMetrics())
+    limits = RateLimits(MemoryRequestCounts(), LIMITS | {RateLimit.URL: 0}, ApiMetrics())
     for _ in range(9):
-        assert await limits.admit(Rate.READ, Caller("ms-6", Role.SERVICE)) is None
-        assert await limits.admit(Rate.URL, DOCTOR) is None
+        assert await limits.admit(RateLimit.READ, Caller("ms-6", Role.SERVICE)) is None
+        assert await limits.admit(RateLimit.URL, DOCTOR) is None
 
 
 async def test_counting_here_takes_no_more_memory_than_so_many_users() -> None:
-    counts = MemoryCounts()
+    counts = MemoryRequestCounts()
     for number in range(USERS_LIMIT):
         await counts.hit(str(number), 1)
     assert await counts.hit("one more", 1) is None
@@ -120,7 +128,7 @@ async def test_processes_share_their_counts_in_redis(tmp_path: Path) -> None:
     port = free_port()
     async with redis(port, tmp_path):
         url, told = f"redis://127.0.0.1:{port}", [0]
-        counts = [RedisCounts(url, lambda: told.append(1)) for _ in range(2)]
+        counts = [RedisRequestCounts(url, lambda: told.append(1)) for _ in range(2)]
         found = await asyncio.gather(*(counts[n % 2].hit("read:doctor-1", 7) for n in range(20)))
         assert sorted(filter(None, found)) == list(range(1, 21))
         assert await counts[0].hit("read:doctor-1", 8) == 1

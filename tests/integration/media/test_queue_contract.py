@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from media.aws.clients import Clients
-from media.aws.sqs import Depth, MessageQueue, Received
+from media.aws.sqs import MessageQueue, QueueDepth, Received
 from tests.conftest import EmulatedAws
 from tests.fakes.memory_queue import MemoryQueue
 from tests.integration.media.conftest import settings_for
@@ -47,7 +47,7 @@ async def test_what_is_sent_is_received_once_with_all_that_came_with_it(queue: M
     assert message.first_received > 0
     assert message.sent > 0
     assert await queue.receive(limit=10, wait=0, visibility=30) == []
-    assert await queue.depth() == Depth(0, 1)
+    assert await queue.depth() == QueueDepth(0, 1)
 
 
 async def test_put_back_at_once_it_comes_again_with_another_receipt_and_counted(queue: MessageQueue) -> None:
@@ -83,7 +83,7 @@ async def test_deleted_it_is_gone_and_twice_is_no_error(queue: MessageQueue) -> 
     message = await received(queue)
     assert await queue.delete([message.receipt]) == []
     assert all(failed.gone for failed in await queue.delete([message.receipt])), "AWS says nothing, the emulator: gone"
-    assert await queue.depth() == Depth(0, 0)
+    assert await queue.depth() == QueueDepth(0, 0)
 
 
 async def test_a_receipt_of_a_deleted_message_extends_nothing_and_says_so(queue: MessageQueue) -> None:

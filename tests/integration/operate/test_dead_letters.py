@@ -10,7 +10,7 @@ import pytest
 
 from api.schemas.ops import DeadLettersOut
 from consumer.cli.__main__ import main
-from media.asset import AssetType, Delivery, upload_key
+from media.asset import AssetType, DeliveryClass, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
 from media.contracts import ImageRequested
@@ -44,7 +44,9 @@ async def test_show_tells_the_asset_and_its_timeline(desk: Desk) -> None:
     key = upload_key(AssetType.IMAGE, "dr-house", asset_id, "x.jpg")
     async with connect(desk.dsn) as database:
         store = AssetStore(database)
-        new = NewAsset(asset_id, "dr-house", AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
+        new = NewAsset(
+            asset_id, "dr-house", AssetType.IMAGE, DeliveryClass.PUBLIC, "image/jpeg", "x.jpg", "bucket", key
+        )
         await store.create(new)
         await store.note(asset_id, "retry", "the decoder died")
     request = ImageRequested(asset_id=asset_id, bucket="bucket", key=key)
@@ -83,7 +85,9 @@ async def test_json_shows_each_with_its_assets_and_the_whole_body(desk: Desk) ->
     key = upload_key(AssetType.IMAGE, "dr-house", asset_id, "x.jpg")
     async with connect(desk.dsn) as database:
         store = AssetStore(database)
-        new = NewAsset(asset_id, "dr-house", AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
+        new = NewAsset(
+            asset_id, "dr-house", AssetType.IMAGE, DeliveryClass.PUBLIC, "image/jpeg", "x.jpg", "bucket", key
+        )
         await store.create(new)
         await store.note(asset_id, "retry", "the decoder died")
     body = ImageRequested(asset_id=asset_id, bucket="bucket", key=key).model_dump_json()

@@ -12,7 +12,7 @@ import pytest
 
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.retry import RetryPolicy
-from consumer.queue.worker import Lane, Limits
+from consumer.queue.worker import QueueWorker, WorkerLimits
 from media.aws.sqs import MessageQueue
 from media.telemetry import Metrics
 from tests.integration.operate.conftest import Desk
@@ -39,11 +39,13 @@ async def test_it_counts_notes_and_sets_aside_what_it_cannot_read(desk: Desk, ex
         await queue.send(json.dumps({"owner_id": "dr-house", "text": text}))
     await queue.send("{}")
     counter, metrics = example.NoteCounter(), Metrics()
-    retry, limits = RetryPolicy(base=0.1, cap=0.1), Limits(visibility=30, wait=1)
-    lane = Lane(example.note_route(counter), queue, dead, nothing_held, Breakers({}, metrics), retry, metrics, limits)
+    retry, limits = RetryPolicy(base=0.1, cap=0.1), WorkerLimits(visibility=30, wait=1)
+    lane = QueueWorker(
+        example.note_route(counter), queue, dead, nothing_held, Breakers({}, metrics), retry, metrics, limits
+    )
     running = asyncio.create_task(lane.run())
     async with asyncio.timeout(30):
-        while not await depth(dead) or sorted(counter.counted) != ["hello", "later"]:
+        while not await depth(dead) or sorted(counter.counts_as_attempt) != ["hello", "later"]:
             assert not running.done()
         await lane.drain()
         await running

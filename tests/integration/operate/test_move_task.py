@@ -13,7 +13,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from media.aws.clients import Clients
-from media.aws.sqs import MessageQueues, Move
+from media.aws.sqs import MessageQueues, MoveTask
 from media.dead_letters.moves import Pace, move_by_sqs
 from media.errors import UnavailableError
 from tests.integration.operate.conftest import Desk
@@ -129,12 +129,12 @@ async def test_a_pace_that_sqs_does_not_know_is_kept_by_us(desk: Desk, server: t
     assert "StartMessageMoveTask" not in [operation for operation, _ in moves.requests]
 
 
-async def stopped(desk: Desk, url: str) -> Move | None:
+async def stopped(desk: Desk, url: str) -> MoveTask | None:
     """A move by SQS that somebody stops at once."""
     stop = asyncio.Event()
     stop.set()
 
-    async def nobody_hears(_move: Move) -> None: ...
+    async def nobody_hears(_move: MoveTask) -> None: ...
 
     async with AsyncExitStack() as stack:
         settings = desk.settings.model_copy(update={"aws_endpoint_url": url})

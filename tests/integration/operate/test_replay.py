@@ -3,7 +3,7 @@
 import json
 from uuid import UUID, uuid4
 
-from media.asset import AssetType, Delivery, ObjectVersion, Stage, StageState, Status, upload_key
+from media.asset import AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect
 from media.asset_store.stages import Claim, Commit, StageStore
@@ -16,7 +16,7 @@ async def failed_asset(database: Database, *, status: Status = Status.FAILED) ->
     key = upload_key(AssetType.IMAGE, "dr-house", asset_id, "x.jpg")
     store, stages = AssetStore(database), StageStore(database)
     await store.create(
-        NewAsset(asset_id, "dr-house", AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
+        NewAsset(asset_id, "dr-house", AssetType.IMAGE, DeliveryClass.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
     )
     await store.bind(asset_id, StoredObject(ObjectVersion("bucket", key, "v1")))
     scan = await claimed(stages, asset_id, Stage.SCAN)

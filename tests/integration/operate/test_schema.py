@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
-from media.asset import AssetType, Delivery, upload_key
+from media.asset import AssetType, DeliveryClass, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
 from media.schema import __main__ as schema_main
@@ -67,7 +67,7 @@ async def release(dsn: str, script: Path) -> None:
 def new_asset() -> NewAsset:
     asset_id = uuid4()
     key = upload_key(AssetType.IMAGE, "dr-house", asset_id, "x.jpg")
-    return NewAsset(asset_id, "dr-house", AssetType.IMAGE, Delivery.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
+    return NewAsset(asset_id, "dr-house", AssetType.IMAGE, DeliveryClass.PUBLIC, "image/jpeg", "x.jpg", "bucket", key)
 
 
 async def test_empty_is_refused_then_applied_then_known(empty: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Address
-from handlers.scan.clamd.pool import Scanners
+from handlers.scan.clamd.pool import ScannerPool
 from handlers.scan.handler import ScanHandler, ScanPolicy
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, ObjectVersion, Stage, Status
 from media.asset_store.stages import Claim, Commit
@@ -87,7 +87,7 @@ class Gate:
             "own_bucket": self.bucket,
             "quarantine_bucket": "quarantine",
         } | policy
-        handler = ScanHandler(storage, Scanners([Clamd(address, timeout=timeout)]), ScanPolicy(**chosen), Metrics())
+        handler = ScanHandler(storage, ScannerPool([Clamd(address, timeout=timeout)]), ScanPolicy(**chosen), Metrics())
         return await handler(Claim(asset, Stage.SCAN, attempt=1, tries=1))
 
     async def tags(self, asset: Asset) -> dict[str, str]:

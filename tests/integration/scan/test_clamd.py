@@ -18,7 +18,7 @@ from deploy.local.child import Program
 from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Address
 from handlers.scan.clamd.self_test import source_of
-from handlers.scan.clamd.verdict import finding_of
+from handlers.scan.clamd.verdict import read_reply
 from media.asset import Verdict
 from media.errors import Code, UnavailableError
 from tests.conftest import Scanner
@@ -45,7 +45,7 @@ async def test_we_agree_with_the_package_and_clamdscan(clamd: Scanner, tmp_path:
         content = base64.b64decode(content) if path.suffix == ".b64" else content
         reply = await ours.scan(source_of(content), len(content))
         status, signature = theirs.instream(BytesIO(content))["stream"]
-        finding = finding_of(reply)
+        finding = read_reply(reply)
         assert (finding.verdict is Verdict.CLEAN) == (status == "OK"), path
         assert finding.signature == (signature or ""), path
         if program:
@@ -85,7 +85,7 @@ async def _answers(clamd: Clamd) -> bool:
 async def test_killed_mid_stream_is_not_clean(tmp_path: Path) -> None:
     async with _own(tmp_path, AlertExceedsMax="yes", StreamMaxLength="100M") as own:
         clamd = Clamd(Address(path=str(tmp_path / "own.sock")))
-        await clamd.prove()
+        await clamd.verify()
 
         async def pieces() -> AsyncIterator[bytes]:
             yield LARGE
@@ -97,7 +97,7 @@ async def test_killed_mid_stream_is_not_clean(tmp_path: Path) -> None:
             yield pieces()
 
         reply = await clamd.scan(opened, 2 * len(LARGE))
-        assert finding_of(reply).verdict is Verdict.ERROR
+        assert read_reply(reply).verdict is Verdict.ERROR
         with pytest.raises(UnavailableError):
             await clamd.scan(source_of(b"next"), 4)
 
@@ -117,5 +117,5 @@ async def test_its_stream_limit_is_found_and_its_last_word_heard(tmp_path: Path)
         assert await clamd.accepts(20 << 20)
         assert not await clamd.accepts((20 << 20) + 1)
         assert await clamd.alerts_encrypted()
-        finding = finding_of(await clamd.scan(source_of(LARGE), len(LARGE)))
+        finding = read_reply(await clamd.scan(source_of(LARGE), len(LARGE)))
         assert finding.code is Code.TOO_LARGE_TO_SCAN

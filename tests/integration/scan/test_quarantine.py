@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.stages.outbox_effects import Effects
+from consumer.stages.outbox_effects import OutboxEffects
 from media.asset import DEFAULT_DELIVERY, AssetType, ObjectVersion
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
@@ -28,7 +28,7 @@ class Moving:
 
     def __init__(self, gate: Gate, assets: AssetStore, target: str) -> None:
         self.gate, self.assets, self.target = gate, assets, target
-        self.effects = Effects(
+        self.effects = OutboxEffects(
             MessageQueues(NOT_ASKED, {}), gate.storage, Transcoder(NOT_ASKED), assets, frozenset({gate.bucket})
         )
 
@@ -49,8 +49,8 @@ class Moving:
         body: Mapping[str, Any] = {"bucket": asset.bucket, "key": asset.key, "version_id": asset.version_id}
         return OutboxRow(uuid4().int >> 96, asset.asset_id, Effect(EffectKind.QUARANTINE, self.target, body))
 
-    async def carry_out(self, row: OutboxRow) -> None:
-        await self.effects.carriers()[EffectKind.QUARANTINE]([row])
+    async def dispatch(self, row: OutboxRow) -> None:
+        await self.effects.dispatchers()[EffectKind.QUARANTINE]([row])
 
     async def notes(self, row: OutboxRow) -> list[str]:
         return [entry.code for entry in await self.assets.timeline(row.asset_id)]
@@ -70,7 +70,7 @@ async def test_moved_once_whatever_the_size(
         moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
         row = await moving.row()
         for _ in range(2):
-            await moving.carry_out(row)
+            await moving.dispatch(row)
             copy = ObjectVersion(moving.target, source_of(row).key)
             assert await gate.storage.read(copy, limit=1 << 30) == CONTENT
             assert (await gate.storage.tags(copy))["why"] == "a & b"
@@ -89,7 +89,7 @@ async def test_nothing_is_removed_unless_its_copy_is_the_same(
         moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
         row = await moving.row()
         with pytest.raises(RetryableError, match="did not arrive"):
-            await moving.carry_out(row)
+            await moving.dispatch(row)
         assert await gate.storage.head(source_of(row))
 
 
@@ -98,5 +98,5 @@ async def test_foreign_buckets_are_left_alone(gate: Gate, emulator: EmulatedAws,
         moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
         row = await moving.row(bucket=emulator.topology.recordings_bucket)
         with pytest.raises(ValueError, match="not ours"):
-            await moving.carry_out(row)
+            await moving.dispatch(row)
         assert await gate.storage.head(source_of(row))

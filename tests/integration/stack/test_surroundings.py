@@ -87,7 +87,7 @@ async def test_a_path_too_long_for_a_socket_is_no_hindrance(tmp_path_factory: py
     with clamav.prepare(folder, clamav.write_test_signatures(folder / "signatures")) as prepared:
         started = await prepared.launch(parent)
         try:
-            await Clamd(Address.parse(prepared.address)).prove()
+            await Clamd(Address.parse(prepared.address)).verify()
         finally:
             await started.stop()
     assert not prepared.socket.parent.exists()

@@ -30,9 +30,19 @@ from handlers.transcode.hls_check.source import FolderSource
 from handlers.transcode.mediaconvert.engine import MediaConvertEngine
 from handlers.transcode.mediaconvert.event_handler import TranscodeEventHandler
 from handlers.transcode.mediaconvert.events import parse_event
-from handlers.transcode.packaging.finalizer import Completion
+from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.probing.prober import Prober
-from media.asset import Asset, AssetType, Delivery, ObjectVersion, Stage, StageState, Status, output_prefix, upload_key
+from media.asset import (
+    Asset,
+    AssetType,
+    DeliveryClass,
+    ObjectVersion,
+    Stage,
+    StageState,
+    Status,
+    output_prefix,
+    upload_key,
+)
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import Database
 from media.asset_store.stages import Claim, Commit, StageRow, StageStore
@@ -97,8 +107,8 @@ class Studio:
         return StageStore(self.database)
 
     @property
-    def completion(self) -> Completion:
-        return Completion(ObjectStorage(self.s3), ObjectTransfer(self.s3), self.metrics, self.bucket)
+    def finalizer(self) -> Finalizer:
+        return Finalizer(ObjectStorage(self.s3), ObjectTransfer(self.s3), self.metrics, self.bucket)
 
     @property
     def job_events(self) -> JobEvents:
@@ -111,10 +121,10 @@ class Studio:
             RetryPolicy(attempts=3),
             lease=LEASE,
         )
-        return JobEvents(TranscodeEventHandler(self.completion, self.assets.timeline), lifecycle)
+        return JobEvents(TranscodeEventHandler(self.finalizer, self.assets.timeline), lifecycle)
 
     def ffmpeg_engine(self, protect: AbstractAsyncContextManager[None] | None = None) -> FfmpegEngine:
-        return FfmpegEngine(self.completion, self.ffmpeg, self.folder, lambda: protect or nullcontext())
+        return FfmpegEngine(self.finalizer, self.ffmpeg, self.folder, lambda: protect or nullcontext())
 
     def mediaconvert_engine(self) -> MediaConvertEngine:
         storage = ObjectStorage(self.s3)
@@ -125,7 +135,9 @@ class Studio:
         data = source if isinstance(source, bytes) else source.read_bytes()  # noqa: ASYNC240 - a small test clip
         asset_id = uuid4()
         key = upload_key(asset_type, OWNER, asset_id, "talk.bin")
-        new = NewAsset(asset_id, OWNER, asset_type, Delivery.COURSE_VIDEO, "video/mp4", "talk.bin", self.bucket, key)
+        new = NewAsset(
+            asset_id, OWNER, asset_type, DeliveryClass.COURSE_VIDEO, "video/mp4", "talk.bin", self.bucket, key
+        )
         assert await self.assets.create(new)
         await self.s3.put_object(Bucket=self.bucket, Key=key, Body=data)
         stored = await ObjectStorage(self.s3).head(ObjectVersion(self.bucket, key))

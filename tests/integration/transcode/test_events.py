@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, Kind
+from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, OutcomeKind
 from handlers.transcode.planning.ladder import plan
 from handlers.transcode.planning.plan import Plan
 from handlers.transcode.probing.prober import Prober
@@ -126,7 +126,7 @@ async def test_an_error_of_the_input_rejects_and_nothing_after_it_counts(
 ) -> None:
     asset, job_id = submitted
     await studio.tell(at(60, job_id, asset))
-    assert (await studio.tell(sample("error", job_id, asset, errorCode=1076))).kind is Kind.REJECTED
+    assert (await studio.tell(sample("error", job_id, asset, errorCode=1076))).kind is OutcomeKind.REJECTED
     rejected = await studio.now(asset)
     assert (rejected.status, rejected.code, rejected.progress) == (Status.REJECTED, "corrupt", 60)
     for name in ("status-update", "complete", "error"):
@@ -177,5 +177,5 @@ async def warnings(studio: Studio, asset: Asset) -> list[str]:
 
 
 async def plan_of(studio: Studio, asset: Asset) -> Plan:
-    url = await studio.completion.storage.presign(asset.source, seconds=60)
+    url = await studio.finalizer.storage.presign(asset.source, seconds=60)
     return plan(await Prober().probe(url, asset_type=asset.asset_type), asset.asset_type)

@@ -46,7 +46,7 @@ async def waits(studio: Studio, asset: Asset) -> None:
     claim = await studio.claim(asset)
     with pytest.raises(RetryableError) as caught:
         await studio.mediaconvert_engine().require_source(claim.asset)
-    assert (caught.value.code, caught.value.counted) == (Code.SOURCE_CHANGED, False)
+    assert (caught.value.code, caught.value.counts_as_attempt) == (Code.SOURCE_CHANGED, False)
     assert caught.value.after
     await studio.stages.release(claim.fence, forgive=True)
 
@@ -111,14 +111,14 @@ async def test_what_nobody_will_put_right_is_refused(studio: Studio, asset: Asse
         case _:
             found = replace(asset, etag="0" * 32)
     with pytest.raises(RejectedError) as caught:
-        await require_bound_is_current(studio.completion.storage, found, bucket)
+        await require_bound_is_current(studio.finalizer.storage, found, bucket)
     assert caught.value.code is Code.SOURCE_CHANGED
 
 
 async def test_an_object_that_was_deleted_is_missing(studio: Studio, asset: Asset) -> None:
     await studio.s3.delete_object(Bucket=asset.bucket, Key=asset.key)
     with pytest.raises(RejectedError) as caught:
-        await require_bound_is_current(studio.completion.storage, asset, asset.bucket)
+        await require_bound_is_current(studio.finalizer.storage, asset, asset.bucket)
     assert caught.value.code is Code.SOURCE_MISSING
 
 

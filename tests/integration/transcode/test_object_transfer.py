@@ -18,11 +18,11 @@ async def test_a_file_of_any_size_arrives(
     monkeypatch.setattr(s3_transfer, "PART", 5 * MIB)
     data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     (tmp_path / "file").write_bytes(data)
-    await studio.completion.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
-    found = await studio.completion.storage.head(ObjectVersion(studio.bucket, "large"))
+    await studio.finalizer.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
+    found = await studio.finalizer.storage.head(ObjectVersion(studio.bucket, "large"))
     assert found
     assert (found.size, found.content_type) == (size, "video/mp4")
-    assert await studio.completion.storage.read(found.version, limit=size) == data
+    assert await studio.finalizer.storage.read(found.version, limit=size) == data
 
 
 async def test_an_upload_that_fails_leaves_no_parts(
@@ -35,6 +35,6 @@ async def test_an_upload_that_fails_leaves_no_parts(
     monkeypatch.setattr(s3_transfer, "_read_part", fail)
     (tmp_path / "file").write_bytes(bytes(6 * MIB))
     with pytest.raises(OSError, match="the disk"):
-        await studio.completion.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
-    assert await studio.completion.storage.head(ObjectVersion(studio.bucket, "large")) is None
+        await studio.finalizer.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
+    assert await studio.finalizer.storage.head(ObjectVersion(studio.bucket, "large")) is None
     assert not (await studio.s3.list_multipart_uploads(Bucket=studio.bucket)).get("Uploads")

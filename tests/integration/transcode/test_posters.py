@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from handlers.transcode.hls_check.playlist import parse_master
-from handlers.transcode.packaging.poster import UNREADABLE, look_at
+from handlers.transcode.packaging.poster import UNREADABLE, measure_frame
 from handlers.transcode.planning.names import FIRST_VARIANT
 from tests.integration.transcode.cases import H264
 from tests.integration.transcode.studio import Studio
@@ -33,7 +33,7 @@ async def test_the_poster_shows_something(picture: str, number: int, studio: Stu
         folder = await studio.fetch(asset)
         assert poster_of(asset) == f"poster.{number:07}.jpg"
         assert [path.name for path in folder.glob("*.jpg")] == [poster_of(asset)], "the others are gone"
-        assert (await look_at((folder / poster_of(asset)).read_bytes())).telling
+        assert (await measure_frame((folder / poster_of(asset)).read_bytes())).telling
         assert "dull_poster" not in await studio.told(asset)
 
 
@@ -47,7 +47,7 @@ async def test_a_film_without_a_picture_has_a_poster_and_a_note(studio: Studio, 
 
 
 async def test_what_is_no_picture_shows_nothing() -> None:
-    assert await look_at(b"") == await look_at(b"\xff\xd8\xff" + bytes(100)) == UNREADABLE
+    assert await measure_frame(b"") == await measure_frame(b"\xff\xd8\xff" + bytes(100)) == UNREADABLE
 
 
 async def test_the_variant_measured_nearest_to_2_mbit_comes_first(studio: Studio, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ async def proxy(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await studio.s3.put_object(Bucket=studio.bucket, Key="source", Body=b"another upload")
     version = ObjectVersion(studio.bucket, "source", put["VersionId"])
     served = ServedObject(version, len(DATA), put["ETag"].strip('"'))
-    async with SourceProxy(studio.completion.transfer, served).running() as running:
+    async with SourceProxy(studio.finalizer.transfer, served).running() as running:
         yield running
 
 
@@ -70,7 +70,7 @@ async def test_it_listens_on_the_loopback_alone_and_on_nothing_afterwards(proxy:
 
 
 async def test_an_object_that_went_away_is_remembered_as_the_reason(proxy: SourceProxy, studio: Studio) -> None:
-    await studio.completion.storage.delete_key(studio.bucket, "source")
+    await studio.finalizer.storage.delete_key(studio.bucket, "source")
     with pytest.raises(aiohttp.ClientError):
         await get(proxy.url)
     assert isinstance(proxy.failure, RejectedError)

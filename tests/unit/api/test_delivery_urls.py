@@ -9,10 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from api.delivery_urls import LIFETIMES, Links, default_rendition, may_ask_for
+from api.delivery_urls import LIFETIMES, DeliveryUrls, default_rendition, may_ask_for
 from api.security.auth import Caller, Role
-from media.asset import Asset, AssetType, Delivery, Rendition, Status, attachment
-from media.aws.signed_urls import CloudFront, Credentials, bucket_address
+from media.asset import Asset, AssetType, DeliveryClass, Rendition, Status, attachment
+from media.aws.signed_urls import CloudFrontUrls, Credentials, bucket_address
 
 NOW = datetime(2026, 5, 24, 10, 11, 12, tzinfo=UTC)
 PEM = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -21,7 +21,7 @@ ASSET = Asset(
     owner_id="doctor-1",
     asset_type=AssetType.VIDEO,
     status=Status.READY,
-    delivery=Delivery.COURSE_VIDEO,
+    delivery=DeliveryClass.COURSE_VIDEO,
     content_type="video/mp4",
     original_filename="a.mp4",
     bucket="media",
@@ -32,12 +32,12 @@ ASSET = Asset(
 )
 
 
-def links(*, cloudfront: bool, credentials_end: datetime | None = None) -> Links:
+def links(*, cloudfront: bool, credentials_end: datetime | None = None) -> DeliveryUrls:
     async def credentials() -> Credentials:
         return Credentials("AKID", "secret", None, credentials_end)
 
-    distribution = CloudFront("cdn.example", "KEYID", PEM) if cloudfront else None
-    return Links(bucket_address("media", "eu-central-1"), "eu-central-1", credentials, distribution)
+    distribution = CloudFrontUrls("cdn.example", "KEYID", PEM) if cloudfront else None
+    return DeliveryUrls(bucket_address("media", "eu-central-1"), "eu-central-1", credentials, distribution)
 
 
 def rendition(key: str, name: str = "mp4") -> Rendition:
@@ -47,16 +47,21 @@ def rendition(key: str, name: str = "mp4") -> Rendition:
 @pytest.mark.parametrize(
     ("delivery", "key", "host", "parameter"),
     [
-        (Delivery.PUBLIC, "public/i/w150.webp", "cdn.example", None),
-        (Delivery.COURSE_VIDEO, "processed/v/a.mp4", "cdn.example", "Expires"),
-        (Delivery.COURSE_PDF, "processed/d/a.pdf", "cdn.example", "Expires"),
-        (Delivery.WEBINAR_VOD, "processed/v/a.mp4", "cdn.example", "Expires"),
-        (Delivery.VERIFICATION_DOCUMENT, "private/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
-        (Delivery.VERIFICATION_DOCUMENT, "public/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
-        (Delivery.COURSE_PDF, "uploads/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
+        (DeliveryClass.PUBLIC, "public/i/w150.webp", "cdn.example", None),
+        (DeliveryClass.COURSE_VIDEO, "processed/v/a.mp4", "cdn.example", "Expires"),
+        (DeliveryClass.COURSE_PDF, "processed/d/a.pdf", "cdn.example", "Expires"),
+        (DeliveryClass.WEBINAR_VOD, "processed/v/a.mp4", "cdn.example", "Expires"),
+        (
+            DeliveryClass.VERIFICATION_DOCUMENT,
+            "private/d/a.pdf",
+            "media.s3.eu-central-1.amazonaws.com",
+            "X-Amz-Expires",
+        ),
+        (DeliveryClass.VERIFICATION_DOCUMENT, "public/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
+        (DeliveryClass.COURSE_PDF, "uploads/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
     ],
 )
-async def test_the_table(delivery: Delivery, key: str, host: str, parameter: str | None) -> None:
+async def test_the_table(delivery: DeliveryClass, key: str, host: str, parameter: str | None) -> None:
     asset = replace(ASSET, delivery=delivery)
     link = await links(cloudfront=True).rendition(asset, rendition(key), NOW)
     parts = urlsplit(link.url)
@@ -74,8 +79,8 @@ async def test_the_table(delivery: Delivery, key: str, host: str, parameter: str
         assert begun + timedelta(seconds=int(query["X-Amz-Expires"][0])) == link.expires_at
 
 
-@pytest.mark.parametrize("delivery", list(Delivery))
-async def test_without_cloudfront_all_is_presigned_and_ends_with_the_credentials(delivery: Delivery) -> None:
+@pytest.mark.parametrize("delivery", list(DeliveryClass))
+async def test_without_cloudfront_all_is_presigned_and_ends_with_the_credentials(delivery: DeliveryClass) -> None:
     soon = NOW + timedelta(minutes=5)
     made = links(cloudfront=False, credentials_end=soon)
     link = await made.rendition(replace(ASSET, delivery=delivery), rendition("public/i/w150.webp"), NOW)
@@ -95,20 +100,20 @@ async def test_a_url_stays_the_same_for_a_while() -> None:
 @pytest.mark.parametrize(
     ("delivery", "prefix", "start"),
     [
-        (Delivery.COURSE_VIDEO, "processed/v/7/", "https://cdn.example/processed/v/7/seg.ts?Policy="),
-        (Delivery.PUBLIC, "public/v/7/", "https://cdn.example/public/v/7/seg.ts"),
+        (DeliveryClass.COURSE_VIDEO, "processed/v/7/", "https://cdn.example/processed/v/7/seg.ts?Policy="),
+        (DeliveryClass.PUBLIC, "public/v/7/", "https://cdn.example/public/v/7/seg.ts"),
         (
-            Delivery.VERIFICATION_DOCUMENT,
+            DeliveryClass.VERIFICATION_DOCUMENT,
             "private/v/7/",
             "https://media.s3.eu-central-1.amazonaws.com/private/v/7/seg.ts?",
         ),
     ],
 )
-async def test_a_playlists_entries(delivery: Delivery, prefix: str, start: str) -> None:
+async def test_a_playlists_entries(delivery: DeliveryClass, prefix: str, start: str) -> None:
     asset = replace(ASSET, delivery=delivery)
     sign = await links(cloudfront=True).entries(asset, prefix, NOW, NOW + timedelta(minutes=20))
     assert sign(f"{prefix}seg.ts").startswith(start)
-    if delivery is Delivery.COURSE_VIDEO:
+    if delivery is DeliveryClass.COURSE_VIDEO:
         assert sign(f"{prefix}a").partition("?")[2] == sign(f"{prefix}b").partition("?")[2]
 
 
@@ -140,20 +145,22 @@ def test_who_may_ask_for_which_delivery() -> None:
     allowed = {
         (asset_type, delivery)
         for asset_type in AssetType
-        for delivery in Delivery
+        for delivery in DeliveryClass
         if may_ask_for(Caller("doctor-1", Role.USER), asset_type, delivery)
     }
     assert allowed == {
-        (AssetType.IMAGE, Delivery.PUBLIC),
-        (AssetType.IMAGE, Delivery.VERIFICATION_DOCUMENT),
-        (AssetType.VIDEO, Delivery.COURSE_VIDEO),
-        (AssetType.AUDIO, Delivery.COURSE_VIDEO),
-        (AssetType.DOCUMENT, Delivery.COURSE_PDF),
-        (AssetType.DOCUMENT, Delivery.VERIFICATION_DOCUMENT),
+        (AssetType.IMAGE, DeliveryClass.PUBLIC),
+        (AssetType.IMAGE, DeliveryClass.VERIFICATION_DOCUMENT),
+        (AssetType.VIDEO, DeliveryClass.COURSE_VIDEO),
+        (AssetType.AUDIO, DeliveryClass.COURSE_VIDEO),
+        (AssetType.DOCUMENT, DeliveryClass.COURSE_PDF),
+        (AssetType.DOCUMENT, DeliveryClass.VERIFICATION_DOCUMENT),
     }
     for role in (Role.SERVICE, Role.ADMIN):
         assert all(
-            may_ask_for(Caller("x", role), asset_type, delivery) for asset_type in AssetType for delivery in Delivery
+            may_ask_for(Caller("x", role), asset_type, delivery)
+            for asset_type in AssetType
+            for delivery in DeliveryClass
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.hls_playback import ENTRY_LIMIT, PlaybackTokens, PlaylistError, playlist_key, rewrite
+from api.hls_playback import ENTRY_LIMIT, PlaybackTokens, UnusablePlaylistError, playlist_key, rewrite
 from media.aws.signed_urls import Credentials, S3Presigner, bucket_address
 
 TOKENS = PlaybackTokens("a secret of the tests that has 32 bytes or more")
@@ -38,7 +38,7 @@ def test_rubbish_is_no_token(text: str) -> None:
 def test_no_path_leaves_the_masters_folder(path: str) -> None:
     try:
         key = playlist_key("processed/x/hls/clip.m3u8", path)
-    except PlaylistError:
+    except UnusablePlaylistError:
         return
     assert key.startswith("processed/x/hls/")
     assert ".." not in key.split("/")
@@ -69,7 +69,7 @@ async def test_entries_are_resolved_where_the_playlist_lies() -> None:
     "text", ["", "<html>", "#EXTM3U\n" + "a.ts\n" * (ENTRY_LIMIT + 1), '#EXTM3U\n#EXT-X-MAP:URI=""']
 )
 async def test_what_is_no_playlist_of_ours_is_refused(text: str) -> None:
-    with pytest.raises(PlaylistError):
+    with pytest.raises(UnusablePlaylistError):
         await rewrite(text, "p", "T", lambda key: key)
 
 

@@ -4,12 +4,12 @@ import asyncio
 import time
 
 from consumer.daemon import Daemon
-from consumer.queue.in_flight import Delivery
-from consumer.queue.worker import Limits
+from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
-from tests.fakes.lanes import Harness
 from tests.fakes.memory_queue import MemoryQueue, Request
 from tests.fakes.virtual_time import run
+from tests.fakes.workers import Harness
 
 LANES = 5
 PATIENCE = 25.0
@@ -19,14 +19,14 @@ class Scene:
     """Four lanes whose heartbeats hang from now on, and one that goes on well; each has more than it can hold."""
 
     def __init__(self) -> None:
-        limits = Limits(concurrency=2, prefetch=10, visibility=60, wait=1)
+        limits = WorkerLimits(concurrency=2, prefetch=10, visibility=60, wait=1)
         self.harnesses = [Harness(queue=MemoryQueue(f"q{n}"), limits=limits) for n in range(LANES)]
         self.begun: list[float] = []
         for harness in self.harnesses[:-1]:
             harness.queue.network = self.hang
-        lanes = [harness.lane(self.for_ever) for harness in self.harnesses[:-1]]
+        workers = [harness.worker(self.for_ever) for harness in self.harnesses[:-1]]
         self.daemon = Daemon(
-            [*lanes, self.harnesses[-1].lane(self.brief)], [], self.harnesses[0].metrics, patience=PATIENCE
+            [*workers, self.harnesses[-1].worker(self.brief)], [], self.harnesses[0].metrics, patience=PATIENCE
         )
 
     async def hang(self, request: Request) -> None:
@@ -34,10 +34,10 @@ class Scene:
             await asyncio.sleep(15)
             raise UnavailableError(Dependency.SQS, "swallowed")
 
-    async def for_ever(self, _text: str, _delivery: Delivery) -> None:
+    async def for_ever(self, _text: str, _message: InFlightMessage) -> None:
         await asyncio.sleep(3600)
 
-    async def brief(self, _text: str, _delivery: Delivery) -> None:
+    async def brief(self, _text: str, _message: InFlightMessage) -> None:
         self.begun.append(time.monotonic())
         await asyncio.sleep(1)
 

@@ -77,11 +77,11 @@ def test_every_expectation_of_the_manifest_is_looked_at() -> None:
 @needs_corpus
 @pytest.mark.parametrize("path", of("job:1"))
 def test_an_upload_yields_one_job(path: str) -> None:
-    parts = [part for body in bodies(path) for part in decode_upload(body)]
-    assert len(parts) == 1
-    assert isinstance(parts[0], ObjectCreated)
-    assert parts[0].stored.version.bucket
-    assert parts[0].stored.version.key
+    records = [record for body in bodies(path) for record in decode_upload(body)]
+    assert len(records) == 1
+    assert isinstance(records[0], ObjectCreated)
+    assert records[0].stored.version.bucket
+    assert records[0].stored.version.key
 
 
 @needs_corpus
@@ -111,8 +111,8 @@ def test_what_is_no_event_goes_to_the_dead_letters(path: str, decode: Callable[[
 )
 def test_a_job_event_is_read(expect: str, status: JobStatus) -> None:
     for path in of(expect):
-        [part] = decode_transcode_event((CORPUS / path).read_text())
-        event = parse_event(part.detail)
+        [record] = decode_transcode_event((CORPUS / path).read_text())
+        event = parse_event(record.detail)
         assert event.status is status
         assert event.job_id
 
@@ -127,9 +127,9 @@ def test_what_the_samples_hold_besides() -> None:
         "powertools-s3EventBridgeNotificationObjectCreatedEvent.json": "IMG_m7fzo3.jpg",
     }
     for name, key in keys.items():
-        [part] = decode_upload((CORPUS / "events" / name).read_text())
-        assert isinstance(part, ObjectCreated)
-        assert part.stored.version.key == key
+        [record] = decode_upload((CORPUS / "events" / name).read_text())
+        assert isinstance(record, ObjectCreated)
+        assert record.stored.version.key == key
     [versioned] = decode_upload((CORPUS / "events/hmrc-s3-created-post-versioned.json").read_text())
     assert isinstance(versioned, ObjectCreated)
     assert versioned.stored.version.version_id
@@ -142,8 +142,8 @@ def test_what_the_samples_hold_besides() -> None:
 
 
 def _event(name: str) -> Any:
-    [part] = decode_transcode_event((CORPUS / "events" / name).read_text())
-    return parse_event(part.detail)
+    [record] = decode_transcode_event((CORPUS / "events" / name).read_text())
+    return parse_event(record.detail)
 
 
 def vectors() -> list[tuple[str, str]]:
@@ -175,9 +175,9 @@ def in_sns(body: str) -> str:
 
 
 def only_key(body: str) -> str:
-    [part] = decode_upload(body)
-    assert isinstance(part, ObjectCreated)
-    return part.stored.version.key
+    [record] = decode_upload(body)
+    assert isinstance(record, ObjectCreated)
+    return record.stored.version.key
 
 
 @needs_corpus
@@ -196,8 +196,8 @@ def test_a_key_that_looks_encoded_after_decoding_is_not_decoded_again() -> None:
 
 def test_every_record_is_a_part_of_its_own_and_a_message_of_its_own() -> None:
     body = json.dumps({"Records": [_record("a"), _record("x", "ObjectRemoved:Delete"), _record("b+c")]})
-    parts = decode_upload(body)
-    assert [only_key(part.body) for part in parts] == ["a", "b c"]
+    records = decode_upload(body)
+    assert [only_key(record.body) for record in records] == ["a", "b c"]
 
 
 @pytest.mark.parametrize("name", ["ObjectRemoved:Delete", "s3:ObjectTagging:Put", "Replication:X", ""])
@@ -253,13 +253,13 @@ def test_odd_bodies_yield_parts_or_the_one_error(decode: Callable[[str], object]
 
 def yields_parts_or_the_one_error(decode: Callable[[str], object], body: str) -> None:
     try:
-        parts = decode(body)
+        records = decode(body)
     except UndecodableError:
         return
-    assert isinstance(parts, Sequence)
-    for part in parts:
-        assert isinstance(part.owner, str)
-        assert isinstance(part.body, str)
+    assert isinstance(records, Sequence)
+    for record in records:
+        assert isinstance(record.owner, str)
+        assert isinstance(record.body, str)
 
 
 json_values = st.recursive(

@@ -10,22 +10,22 @@ from prometheus_client import CollectorRegistry
 
 from consumer.health import Health
 from consumer.queue.poller import Poller
-from consumer.queue.worker import Lane, Limits
+from consumer.queue.worker import QueueWorker, WorkerLimits
 from media.errors import Dependency, UnavailableError
 from media.telemetry import Metrics
-from tests.fakes.lanes import Harness, nothing
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import run
+from tests.fakes.workers import Harness, nothing
 
 WAIT = 20
-LIMITS = Limits(visibility=60, wait=WAIT)
+LIMITS = WorkerLimits(visibility=60, wait=WAIT)
 BOUND = WAIT + 50
 """Seconds within which a poll loop must turn, by the design."""
 
 
 @asynccontextmanager
-async def running(lane: Lane) -> AsyncIterator[None]:
-    task = asyncio.create_task(lane.run())
+async def running(worker: QueueWorker) -> AsyncIterator[None]:
+    task = asyncio.create_task(worker.run())
     try:
         yield
     finally:
@@ -42,9 +42,9 @@ def test_a_receive_that_never_ends_is_noticed_when_its_time_is_over() -> None:
                 await asyncio.Event().wait()
 
         harness.queue.network = network
-        lane = harness.lane(nothing)
-        health = Health([lane.poller], list, harness.metrics)
-        async with running(lane):
+        worker = harness.worker(nothing)
+        health = Health([worker.poller], list, harness.metrics)
+        async with running(worker):
             await asyncio.sleep(BOUND - 1)
             assert health.stuck() == []
             await asyncio.sleep(2)
@@ -61,19 +61,19 @@ def test_one_that_is_full_or_paused_or_fails_is_alive() -> None:
         async def not_back() -> None:
             raise UnavailableError(Dependency.S3, "away")
 
-        async def endless(_text: str, _delivery: object) -> None:
+        async def endless(_text: str, _message: object) -> None:
             await asyncio.sleep(24 * 3600)
 
-        async def paused(_text: str, _delivery: object) -> None:
+        async def paused(_text: str, _message: object) -> None:
             raise UnavailableError(Dependency.S3, "away")
 
         full, failing, pausing = Harness(limits=LIMITS), Harness(limits=LIMITS), Harness(limits=LIMITS)
         failing.queue.network, pausing.probes = away, {Dependency.S3: not_back}
         for harness in (full, pausing):
             await harness.send(*(f"m{n}" for n in range(100)))
-        lanes = [full.lane(endless), failing.lane(nothing), pausing.lane(paused)]
-        health = Health([lane.poller for lane in lanes], list, full.metrics)
-        async with running(lanes[0]), running(lanes[1]), running(lanes[2]):
+        workers = [full.worker(endless), failing.worker(nothing), pausing.worker(paused)]
+        health = Health([worker.poller for worker in workers], list, full.metrics)
+        async with running(workers[0]), running(workers[1]), running(workers[2]):
             for _ in range(200):
                 await asyncio.sleep(7)
                 assert health.stuck() == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from consumer.decoders import ObjectCreated, decode_upload
-from consumer.queue.in_flight import Undecodable
+from consumer.queue.in_flight import UndecodableRecord
 from media.errors import UndecodableError
 from tests.unit.consumer.test_decoders import _record, only_key, s3_event
 
@@ -27,7 +27,7 @@ BAD_RECORDS: list[Any] = [
 def test_a_record_that_makes_no_sense_takes_no_other_with_it(bad: Any) -> None:
     good, strange, other = decode_upload(json.dumps({"Records": [_record("a"), bad, _record("b")]}))
     assert isinstance(good, ObjectCreated)
-    assert isinstance(strange, Undecodable)
+    assert isinstance(strange, UndecodableRecord)
     assert isinstance(other, ObjectCreated)
     assert (good.stored.version.key, other.stored.version.key) == ("a", "b")
     assert json.loads(strange.body) == {"Records": [bad]}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from handlers.process_tempdir import own_folder
+from handlers.process_tempdir import process_tempdir
 
 PREFIX = "media-consumer-"
 _OWNER = """
@@ -50,7 +50,7 @@ async def owner(parent: Path) -> AsyncIterator[tuple[Path, asyncio.subprocess.Pr
 
 
 async def test_it_is_private_and_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
-    with own_folder(PREFIX, tmp_path) as folder:
+    with process_tempdir(PREFIX, tmp_path) as folder:
         assert folder.stat().st_mode & 0o077 == 0
         (folder / "image-1").mkdir()
     assert not held(tmp_path)
@@ -61,13 +61,13 @@ async def test_what_a_killed_process_left_goes_when_the_next_one_starts(tmp_path
         process.kill()
         await process.wait()
         assert (left / "image-1/source").exists()
-        with own_folder(PREFIX, tmp_path) as folder:
+        with process_tempdir(PREFIX, tmp_path) as folder:
             assert held(tmp_path) == [folder], "even while a child of the killed one lives"
 
 
 async def test_what_a_living_process_works_in_stays(tmp_path: Path) -> None:
     async with owner(tmp_path) as (theirs, _):
-        with own_folder(PREFIX, tmp_path), own_folder(PREFIX, tmp_path):
+        with process_tempdir(PREFIX, tmp_path), process_tempdir(PREFIX, tmp_path):
             assert (theirs / "image-1/source").exists()
     assert not held(tmp_path)
 
@@ -79,7 +79,7 @@ async def test_what_is_not_a_folder_of_ours_stays(tmp_path: Path) -> None:
     (tmp_path / f"{PREFIX}file").touch()
     (tmp_path / f"{PREFIX}notes").mkdir()
     (tmp_path / f"{PREFIX}notes/precious").touch()
-    with own_folder(PREFIX, tmp_path) as folder:
+    with process_tempdir(PREFIX, tmp_path) as folder:
         pass
     assert not folder.exists()
     assert (tmp_path / f"{PREFIX}notes/precious").exists()
@@ -90,7 +90,7 @@ async def test_what_is_not_a_folder_of_ours_stays(tmp_path: Path) -> None:
 async def test_many_that_start_at_once_never_take_each_other_s(tmp_path: Path) -> None:
     def work() -> None:
         for _ in range(20):
-            with own_folder(PREFIX, tmp_path) as folder:
+            with process_tempdir(PREFIX, tmp_path) as folder:
                 (folder / "file").write_bytes(b"x")
                 assert (folder / "file").exists()
 

@@ -27,7 +27,7 @@ async def test_it_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
 async def test_a_full_disk_counts_no_attempt(tmp_path: Path) -> None:
     with pytest.raises(RetryableError, match="disk") as caught:
         await work(tmp_path, "/dev/full")  # the device that is always full
-    assert not caught.value.counted
+    assert not caught.value.counts_as_attempt
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - one look, at once
 
 

@@ -5,9 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from media.asset import Asset, AssetType, Delivery, Stage, Status
+from media.asset import Asset, AssetType, DeliveryClass, Stage, Status
 from media.errors import Code
-from media.objectives import End, count_end
+from media.objectives import AssetEnd, count_end
 from media.telemetry import Metrics
 
 READY, FAILED, REJECTED = Status.READY, Status.FAILED, Status.REJECTED
@@ -20,7 +20,7 @@ def uploaded(asset_type: AssetType, seconds_ago: float) -> Asset:
         owner_id="dr-house",
         asset_type=asset_type,
         status=Status.PROCESSING,
-        delivery=Delivery.PUBLIC,
+        delivery=DeliveryClass.PUBLIC,
         content_type="",
         original_filename="",
         bucket="",
@@ -31,7 +31,7 @@ def uploaded(asset_type: AssetType, seconds_ago: float) -> Asset:
     )
 
 
-def counted(asset_type: AssetType, seconds: float, end: End) -> dict[tuple[str, str], float]:
+def counted(asset_type: AssetType, seconds: float, end: AssetEnd) -> dict[tuple[str, str], float]:
     """What an end that comes so many seconds after the upload changes."""
     metrics = Metrics()
     count_end(metrics, uploaded(asset_type, seconds), end)
@@ -49,14 +49,14 @@ IMAGE, VIDEO, PDF = AssetType.IMAGE, AssetType.VIDEO, AssetType.DOCUMENT
 @pytest.mark.parametrize(
     ("seconds", "end", "result"),
     [
-        (29, End(Stage.IMAGE, READY), "good"),
-        (31, End(Stage.IMAGE, READY), "bad"),
-        (1, End(Stage.IMAGE, FAILED, Code.ATTEMPTS_EXHAUSTED), "bad"),
-        (1, End(Stage.IMAGE, FAILED, Code.STALLED), "bad"),
-        (31, End(Stage.IMAGE, REJECTED, Code.CORRUPT), None),
+        (29, AssetEnd(Stage.IMAGE, READY), "good"),
+        (31, AssetEnd(Stage.IMAGE, READY), "bad"),
+        (1, AssetEnd(Stage.IMAGE, FAILED, Code.ATTEMPTS_EXHAUSTED), "bad"),
+        (1, AssetEnd(Stage.IMAGE, FAILED, Code.STALLED), "bad"),
+        (31, AssetEnd(Stage.IMAGE, REJECTED, Code.CORRUPT), None),
     ],
 )
-def test_an_image_is_ready_within_thirty_seconds_or_bad(seconds: float, end: End, result: str | None) -> None:
+def test_an_image_is_ready_within_thirty_seconds_or_bad(seconds: float, end: AssetEnd, result: str | None) -> None:
     assert counted(IMAGE, seconds, end) == ({("image_ready", result): 1.0} if result else {})
 
 
@@ -66,38 +66,42 @@ def test_an_image_is_ready_within_thirty_seconds_or_bad(seconds: float, end: End
     ids=["within its length", "longer than its length", "ten minutes", "a clip", "a slow clip", "of unknown length"],
 )
 def test_a_video_is_ready_within_its_own_length_or_a_minute(seconds: float, length: int | None, result: str) -> None:
-    end = End(Stage.TRANSCODE, READY, duration_ms=length and length * 1000)
+    end = AssetEnd(Stage.TRANSCODE, READY, duration_ms=length and length * 1000)
     assert counted(VIDEO, seconds, end) == {("video_ready", result): 1.0}
 
 
 def test_a_video_that_fails_is_bad_however_soon() -> None:
-    assert counted(VIDEO, 1, End(Stage.TRANSCODE, FAILED, Code.JOB_CANCELED)) == {("video_ready", "bad"): 1.0}
-    assert counted(VIDEO, 1, End(Stage.TRANSCODE, Status.PROCESSING)) == {}
+    assert counted(VIDEO, 1, AssetEnd(Stage.TRANSCODE, FAILED, Code.JOB_CANCELED)) == {("video_ready", "bad"): 1.0}
+    assert counted(VIDEO, 1, AssetEnd(Stage.TRANSCODE, Status.PROCESSING)) == {}
 
 
 @pytest.mark.parametrize(
     ("seconds", "end", "result"),
     [
-        (9, End(Stage.SCAN, Status.PROCESSING), "good"),
-        (9, End(Stage.SCAN, REJECTED, Code.INFECTED), "good"),
-        (11, End(Stage.SCAN, Status.PROCESSING), "bad"),
-        (1, End(Stage.SCAN, FAILED, Code.ATTEMPTS_EXHAUSTED), "bad"),
-        (11, End(Stage.SCAN, REJECTED, Code.EMPTY), None),
-        (11, End(Stage.SCAN, REJECTED, Code.SOURCE_MISSING), None),
+        (9, AssetEnd(Stage.SCAN, Status.PROCESSING), "good"),
+        (9, AssetEnd(Stage.SCAN, REJECTED, Code.INFECTED), "good"),
+        (11, AssetEnd(Stage.SCAN, Status.PROCESSING), "bad"),
+        (1, AssetEnd(Stage.SCAN, FAILED, Code.ATTEMPTS_EXHAUSTED), "bad"),
+        (11, AssetEnd(Stage.SCAN, REJECTED, Code.EMPTY), None),
+        (11, AssetEnd(Stage.SCAN, REJECTED, Code.SOURCE_MISSING), None),
     ],
 )
-def test_a_scan_has_its_verdict_within_ten_seconds(seconds: float, end: End, result: str | None) -> None:
+def test_a_scan_has_its_verdict_within_ten_seconds(seconds: float, end: AssetEnd, result: str | None) -> None:
     assert counted(PDF, seconds, end) == ({("scan_done", result): 1.0} if result else {})
 
 
 def test_an_image_whose_scan_fails_is_late_for_both() -> None:
-    found = counted(IMAGE, 1, End(Stage.SCAN, FAILED, Code.ATTEMPTS_EXHAUSTED))
+    found = counted(IMAGE, 1, AssetEnd(Stage.SCAN, FAILED, Code.ATTEMPTS_EXHAUSTED))
     assert found == {("scan_done", "bad"): 1.0, ("image_ready", "bad"): 1.0}
 
 
 def test_why_assets_end_is_counted_by_code() -> None:
     metrics = Metrics()
-    for end in (End(Stage.IMAGE, READY), End(Stage.IMAGE, REJECTED, Code.CORRUPT), End(Stage.SCAN, Status.PROCESSING)):
+    for end in (
+        AssetEnd(Stage.IMAGE, READY),
+        AssetEnd(Stage.IMAGE, REJECTED, Code.CORRUPT),
+        AssetEnd(Stage.SCAN, Status.PROCESSING),
+    ):
         count_end(metrics, uploaded(IMAGE, 1), end)
     found = {
         (sample.labels["status"], sample.labels["code"])

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from media.asset import Asset, AssetType, Delivery, Rendition, Stage, StageState, Status, output_prefix
+from media.asset import Asset, AssetType, DeliveryClass, Rendition, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit
 from media.errors import Code, FailedError, MediaError, RejectedError, RetryableError
 from media.outbox import Effect, EffectKind
@@ -19,7 +19,7 @@ ASSET = Asset(
     "owner",
     AssetType.VIDEO,
     Status.PROCESSING,
-    Delivery.COURSE_VIDEO,
+    DeliveryClass.COURSE_VIDEO,
     "video/mp4",
     "talk.mp4",
     "bucket",
@@ -90,7 +90,7 @@ def test_a_scan_leaves_files_for_documents_only() -> None:
         (RejectedError(Code.CORRUPT, "cut"), Status.REJECTED, Code.CORRUPT),
         (FailedError(Code.JOB_CANCELED, "by hand"), Status.FAILED, Code.JOB_CANCELED),
         (RetryableError(Code.TRANSCODER_ERROR, "no"), Status.FAILED, Code.ATTEMPTS_EXHAUSTED),
-        (RetryableError(Code.UNFORESEEN, "odd", at_last=Code.CORRUPT), Status.REJECTED, Code.CORRUPT),
+        (RetryableError(Code.UNFORESEEN, "odd", code_when_exhausted=Code.CORRUPT), Status.REJECTED, Code.CORRUPT),
     ],
 )
 def test_the_last_attempt_ends_the_stage(error: MediaError, status: Status, code: Code, *, waiting: bool) -> None:
@@ -109,7 +109,7 @@ def test_a_leased_stage_is_tried_again_by_its_own_message() -> None:
 
 
 def test_a_wait_counts_no_attempt_and_never_ends_the_stage() -> None:
-    failure = RULES.fail(claim(9), RetryableError(Code.SOURCE_CHANGED, counted=False))
+    failure = RULES.fail(claim(9), RetryableError(Code.SOURCE_CHANGED, counts_as_attempt=False))
     assert failure.commit is None
     assert not failure.counts
 
@@ -125,7 +125,7 @@ def test_a_job_in_vain_asks_for_another_one_with_the_assets_own_trace() -> None:
 
 def test_a_disturbed_job_was_an_attempt_all_the_same() -> None:
     """Each is paid for: whoever uploads beside every job must not have them repeated without end."""
-    failure = RULES.fail(claim(3, waiting=True), RetryableError(Code.SOURCE_CHANGED, counted=False))
+    failure = RULES.fail(claim(3, waiting=True), RetryableError(Code.SOURCE_CHANGED, counts_as_attempt=False))
     assert failure.commit
     assert failure.commit.status is Status.FAILED
 

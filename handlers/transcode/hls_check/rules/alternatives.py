@@ -11,7 +11,7 @@ from handlers.transcode.hls_check.source import Source, SourceError
 
 
 @dataclass(frozen=True, slots=True)
-class Sounds:
+class AlternateAudio:
     """What was measured, by group, and what was found on the way."""
 
     groups: dict[str, list[Measured]]
@@ -26,7 +26,7 @@ def with_largest(one: Measured, sounds: Sequence[Measured]) -> Measured:
     return replace(one, beside=max(sounds, key=lambda sound: sound.peak, default=None))
 
 
-async def measure_sounds(source: Source, base: str, master: Master, depth: Depth) -> Sounds:
+async def measure_alternate_audio(source: Source, base: str, master: Master, depth: Depth) -> AlternateAudio:
     """Measure every sound that has a playlist of its own, and check what is said of all of them."""
     groups: dict[str, list[Measured]] = {}
     findings = [*check_groups(master)]
@@ -37,7 +37,7 @@ async def measure_sounds(source: Source, base: str, master: Master, depth: Depth
             groups.setdefault(sound.group, []).append(await measure(source, base, as_variant(sound.uri), depth))
         except (SourceError, PlaylistError) as error:
             findings.append(Finding(Rule.READABLE, sound.uri.partition("?")[0], str(error)))
-    return Sounds(groups, findings)
+    return AlternateAudio(groups, findings)
 
 
 def as_variant(uri: str) -> Variant:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from handlers.transcode.hls_check.playlist import Media
-from handlers.transcode.hls_check.stream.packets import CLOCK, Kind
+from handlers.transcode.hls_check.stream.packets import CLOCK, StreamKind
 from handlers.transcode.hls_check.stream.segment import Contents
 
 TOLERANCE = 0.5
@@ -19,7 +19,7 @@ class Drift:
     """A track that is elsewhere than its playlist says: in which segment, and by how much. Positive is late."""
 
     segment: int
-    kind: Kind
+    kind: StreamKind
     what: str
     by: float
 
@@ -42,7 +42,7 @@ def drifts(media: Media, seen: Mapping[int, Contents]) -> Iterator[Drift]:
         yield from _drifts_of(kind, [*_times(kind, seen)], listed, base)
 
 
-def _times(kind: Kind, seen: Mapping[int, Contents]) -> Iterator[tuple[int, float, str]]:
+def _times(kind: StreamKind, seen: Mapping[int, Contents]) -> Iterator[tuple[int, float, str]]:
     """Number, time and what it is; an end is told as the next segment's beginning."""
     for number, one in sorted(seen.items()):
         if kind in one.spans:
@@ -52,7 +52,7 @@ def _times(kind: Kind, seen: Mapping[int, Contents]) -> Iterator[tuple[int, floa
 
 
 def _drifts_of(
-    kind: Kind, times: Sequence[tuple[int, float, str]], listed: Sequence[float], base: float
+    kind: StreamKind, times: Sequence[tuple[int, float, str]], listed: Sequence[float], base: float
 ) -> Iterator[Drift]:
     for number, time, what in times:
         by = (time - base - listed[number] + WRAP / 2) % WRAP - WRAP / 2

@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 from handlers.transcode.hls_check.measure import Measured
 from handlers.transcode.hls_check.report import Finding, Rule, short
 from handlers.transcode.hls_check.rules.timing import TOLERANCE, drifts
-from handlers.transcode.hls_check.stream.packets import Kind
+from handlers.transcode.hls_check.stream.packets import StreamKind
 from handlers.transcode.hls_check.stream.segment import Contents
 
 FALLBACK_FRAME = 1 / 24
@@ -65,7 +65,7 @@ def _widest(inside: Contents) -> tuple[float, float]:
     times = [picture.time for picture in inside.intra if picture.key]
     if not times or not inside.rhythm:
         return 0.0, 0.0
-    gaps = [b - a for a, b in pairwise([*times, inside.spans[Kind.PICTURE].end])]
+    gaps = [b - a for a, b in pairwise([*times, inside.spans[StreamKind.PICTURE].end])]
     return max(gaps), min(1.0, inside.rhythm.longest)
 
 

@@ -17,7 +17,7 @@ _PROGRAMS = 4
 """Whose maps are read: HLS allows one."""
 
 
-class Kind(StrEnum):
+class StreamKind(StrEnum):
     PICTURE = "picture"
     SOUND = "sound"
 
@@ -34,17 +34,17 @@ class Coding(StrEnum):
 
 
 _TYPES = {
-    0x01: (Kind.PICTURE, Coding.OTHER),
-    0x02: (Kind.PICTURE, Coding.OTHER),
-    0x10: (Kind.PICTURE, Coding.OTHER),
-    0x1B: (Kind.PICTURE, Coding.AVC),
-    0x24: (Kind.PICTURE, Coding.HEVC),
-    0x03: (Kind.SOUND, Coding.AAC),
-    0x04: (Kind.SOUND, Coding.AAC),
-    0x0F: (Kind.SOUND, Coding.AAC),
-    0x11: (Kind.SOUND, Coding.AAC),
-    0x81: (Kind.SOUND, Coding.AC3),
-    0x87: (Kind.SOUND, Coding.EAC3),
+    0x01: (StreamKind.PICTURE, Coding.OTHER),
+    0x02: (StreamKind.PICTURE, Coding.OTHER),
+    0x10: (StreamKind.PICTURE, Coding.OTHER),
+    0x1B: (StreamKind.PICTURE, Coding.AVC),
+    0x24: (StreamKind.PICTURE, Coding.HEVC),
+    0x03: (StreamKind.SOUND, Coding.AAC),
+    0x04: (StreamKind.SOUND, Coding.AAC),
+    0x0F: (StreamKind.SOUND, Coding.AAC),
+    0x11: (StreamKind.SOUND, Coding.AAC),
+    0x81: (StreamKind.SOUND, Coding.AC3),
+    0x87: (StreamKind.SOUND, Coding.EAC3),
 }
 """Stream types (ISO/IEC 13818-1, table 2-34, and ATSC A/53). RFC 6381 calls MPEG audio `mp4a` too."""
 
@@ -52,7 +52,7 @@ _TYPES = {
 @dataclass(frozen=True, slots=True)
 class Track:
     pid: int
-    kind: Kind
+    kind: StreamKind
     coding: Coding
 
 
@@ -77,7 +77,7 @@ class Stream:
     def of(self, track: Track) -> Iterator[Pes]:
         return (packet for packet in self.packets if packet.pid == track.pid)
 
-    def first(self, kind: Kind) -> Track | None:
+    def first(self, kind: StreamKind) -> Track | None:
         return next((track for track in self.tracks if track.kind is kind), None)
 
 
@@ -192,8 +192,8 @@ def _self_described(data: bytes, packet: Pes) -> Track | None:
     if len(head) < 4 or head[:3] != b"\0\0\1":  # the start code and the stream's id
         return None
     if head[3] & 0xF0 == 0xE0:  # stream ids: 0xE0 on pictures, 0xC0 on sound
-        return Track(packet.pid, Kind.PICTURE, Coding.AVC)
-    return Track(packet.pid, Kind.SOUND, Coding.AAC) if head[3] & 0xE0 == 0xC0 else None
+        return Track(packet.pid, StreamKind.PICTURE, Coding.AVC)
+    return Track(packet.pid, StreamKind.SOUND, Coding.AAC) if head[3] & 0xE0 == 0xC0 else None
 
 
 def _section(data: bytes, packets: list[Pes], pid: int) -> bytes:

@@ -8,9 +8,9 @@ from itertools import pairwise
 from handlers.transcode.hls_check.stream.packets import (
     PACKET,
     Coding,
-    Kind,
     Pes,
     Stream,
+    StreamKind,
     Track,
     demux,
     payload,
@@ -43,7 +43,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class VideoContents:
     """`time` in seconds; `key`: nothing after it needs what came before (an IDR); `begin` to `end` are bytes."""
 
     time: float
@@ -90,9 +90,9 @@ class Contents:
     sound: Coding | None
     parameters: Parameters | None
     first: FirstPicture | None
-    intra: tuple[Picture, ...]
+    intra: tuple[VideoContents, ...]
     rhythm: Rhythm | None
-    spans: dict[Kind, Span]
+    spans: dict[StreamKind, Span]
     hole: tuple[float, float]
 
     @property
@@ -104,14 +104,16 @@ class Contents:
 def contents(data: bytes, *, whole: bool = True) -> Contents:
     """Of a segment, or (not `whole`) of its first bytes."""
     stream = demux(data, whole=whole)
-    picture, sound = stream.first(Kind.PICTURE), stream.first(Kind.SOUND)
+    picture, sound = stream.first(StreamKind.PICTURE), stream.first(StreamKind.SOUND)
     seen = _pictures(data, stream, picture) if picture else _Pictures()
     sounds = [*_sounds(data, stream, sound)] if sound else []
-    spans: dict[Kind, Span] = {}
+    spans: dict[StreamKind, Span] = {}
     if seen.times:
-        spans[Kind.PICTURE] = Span(min(seen.times), max(seen.times) + (seen.rhythm.shortest if seen.rhythm else 0.0))
+        spans[StreamKind.PICTURE] = Span(
+            min(seen.times), max(seen.times) + (seen.rhythm.shortest if seen.rhythm else 0.0)
+        )
     if sounds:
-        spans[Kind.SOUND] = Span(min(one.begin for one in sounds), sounds[-1].end)
+        spans[StreamKind.SOUND] = Span(min(one.begin for one in sounds), sounds[-1].end)
     return Contents(
         whole,
         stream.damage,
@@ -135,7 +137,7 @@ def first_picture(data: bytes) -> FirstPicture | None:
 @dataclass(slots=True)
 class _Pictures:
     times: list[float] = field(default_factory=list)
-    intra: list[Picture] = field(default_factory=list)
+    intra: list[VideoContents] = field(default_factory=list)
     first: FirstPicture | None = None
     parameters: Parameters | None = None
 
@@ -156,7 +158,7 @@ def _pictures(data: bytes, stream: Stream, track: Track) -> _Pictures:
         seen.parameters = seen.parameters or _parameters(units, track.coding)
         key = _is_key(units, track.coding)
         if key or (track.coding is Coding.AVC and _is_intra(units)):
-            seen.intra.append(Picture(time, key, packet.begin * PACKET, packet.end * PACKET))
+            seen.intra.append(VideoContents(time, key, packet.begin * PACKET, packet.end * PACKET))
         if not seen.times:
             seen.first = FirstPicture(time, key, seen.parameters.codec if seen.parameters else None)
         seen.times.append(time)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from api.problems import ProblemCode, ProblemError
-from api.security.auth import Authenticator, Keys, SecretKey, VerificationKey
+from api.security.auth import Authenticator, KeySet, SecretKey, VerificationKey
 
 SECRET = "a secret of the tests that has 32 bytes or more"
 RSA_KEY = rsa.generate_private_key(65537, 2048)
@@ -22,7 +22,7 @@ def claims(**changes: Any) -> dict[str, Any]:
     return {"sub": "doctor-1", "exp": int(time.time()) + 600} | changes
 
 
-def authenticator(keys: Keys | None = None, issuer: str | None = None, audience: str | None = None) -> Authenticator:
+def authenticator(keys: KeySet | None = None, issuer: str | None = None, audience: str | None = None) -> Authenticator:
     return Authenticator(keys or SecretKey(SECRET), issuer, audience, time.time)
 
 

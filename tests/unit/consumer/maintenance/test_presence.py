@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import pytest
 
-from consumer.maintenance.presence import Roster
-from media.asset_store.operations import BEAT, Operations, Sign
+from consumer.maintenance.presence import Presence
+from media.asset_store.operations import REPORT_INTERVAL, ConsumerStatus, Operations
 from media.errors import Dependency, UnavailableError
 from tests.fakes.virtual_time import run
 
-SIGN = Sign("me", "running", [], 0)
+SIGN = ConsumerStatus("me", "running", [], 0)
 
 
 class Failing:
@@ -20,7 +20,7 @@ class Failing:
         self.error = error
         self.asked = 0
 
-    async def beat(self, _sign: Sign) -> None:
+    async def beat(self, _sign: ConsumerStatus) -> None:
         self.asked += 1
         raise self.error
 
@@ -32,8 +32,8 @@ class Failing:
 def test_whatever_happens_the_next_sign_is_given(error: Exception) -> None:
     async def scenario() -> None:
         operations = Failing(error)
-        task = asyncio.create_task(Roster(cast("Operations", cast("Any", operations)), lambda: SIGN).run())
-        await asyncio.sleep(BEAT * 2.5)
+        task = asyncio.create_task(Presence(cast("Operations", cast("Any", operations)), lambda: SIGN).run())
+        await asyncio.sleep(REPORT_INTERVAL * 2.5)
         assert operations.asked == 3
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -7,13 +7,13 @@ from collections.abc import Hashable, Sequence
 
 import pytest
 
-from consumer.queue.in_flight import Delivery
-from consumer.queue.outcome import Kind, Outcome
-from consumer.queue.worker import Limits
+from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.outcome import Outcome, OutcomeKind
+from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
-from tests.fakes.lanes import Harness, until
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import run
+from tests.fakes.workers import Harness, until
 
 DOWN = UnavailableError(Dependency.SQS, "down")
 
@@ -26,7 +26,7 @@ def test_ten_minutes_of_work_with_two_of_three_extensions_failing_are_not_delive
             if request.operation == "change_visibility" and next(beats) % 3:
                 raise DOWN
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             await asyncio.sleep(600)
 
         harness.queue.network = network
@@ -44,7 +44,7 @@ def test_two_of_three_beats_hang_whatever_the_timeout(visibility: int, slow: flo
     """The first of three takes its time, the others hang until their deadline."""
 
     async def scenario() -> None:
-        harness, beats = Harness(limits=Limits(visibility=visibility, wait=1)), itertools.count()
+        harness, beats = Harness(limits=WorkerLimits(visibility=visibility, wait=1)), itertools.count()
 
         async def network(request: Request) -> None:
             if request.operation == "change_visibility":
@@ -53,7 +53,7 @@ def test_two_of_three_beats_hang_whatever_the_timeout(visibility: int, slow: flo
                 if hangs:
                     raise DOWN
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             await asyncio.sleep(600)
 
         harness.queue.network = network
@@ -78,7 +78,7 @@ def test_a_beat_comes_early_enough_for_another_try(failing: int) -> None:
                 await asyncio.sleep(15)
                 raise DOWN
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             await asyncio.sleep(200)
 
         harness.queue.network = network
@@ -94,7 +94,7 @@ def test_a_lost_receipt_cancels_its_handler_within_a_second_and_nothing_is_settl
     async def scenario() -> None:
         harness, cancelled_at = Harness(), [0.0]
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             try:
                 await asyncio.sleep(3600)
             finally:
@@ -103,7 +103,7 @@ def test_a_lost_receipt_cancels_its_handler_within_a_second_and_nothing_is_settl
         await harness.send("stolen")
         async with harness.running(work):
             await until(lambda: bool(harness.handled))
-            harness.queue.steal(harness.deliveries[0].receipt)
+            harness.queue.steal(harness.messages[0].receipt)
             await until(lambda: harness.queue.count("change_visibility") == 1, deadline=60)
             known_at = time.monotonic()
             await until(lambda: cancelled_at[0] > 0, deadline=1)
@@ -117,19 +117,19 @@ def test_a_lost_receipt_cancels_its_handler_within_a_second_and_nothing_is_settl
 
 def test_a_message_lost_while_it_waits_is_not_begun() -> None:
     async def scenario() -> None:
-        harness = Harness(limits=Limits(concurrency=1, prefetch=9, visibility=60, wait=1))
+        harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=9, visibility=60, wait=1))
         go = asyncio.Event()
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             await go.wait()
 
         await harness.send("first", "second")
-        async with harness.running(work) as lane:
-            await until(lambda: len(lane._inbox.held()) == 2)
-            harness.queue.steal(lane._inbox.held()[0].receipt)
+        async with harness.running(work) as worker:
+            await until(lambda: len(worker._buffer.held()) == 2)
+            harness.queue.steal(worker._buffer.held()[0].receipt)
             await until(lambda: harness.metric("visibility_lost_total", queue="memory") == 1, deadline=60)
             go.set()
-            await until(lambda: not lane.busy)
+            await until(lambda: not worker.busy)
         assert harness.handled == ["first"]
 
     run(scenario())
@@ -144,8 +144,8 @@ def test_a_lost_lease_cancels_its_handler() -> None:
         async def renew(leases: Sequence[Hashable]) -> set[Hashable]:
             return set(leases)
 
-        async def work(_text: str, delivery: Delivery) -> None:
-            delivery.leases.add(lease)
+        async def work(_text: str, message: InFlightMessage) -> None:
+            message.leases.add(lease)
             try:
                 await asyncio.sleep(3600)
             finally:
@@ -166,8 +166,8 @@ def test_a_renewal_that_fails_oddly_ends_nothing() -> None:
         async def renew(_leases: Sequence[Hashable]) -> set[Hashable]:
             raise RuntimeError("nobody foresaw this")
 
-        async def work(_text: str, delivery: Delivery) -> None:
-            delivery.leases.add(object())
+        async def work(_text: str, message: InFlightMessage) -> None:
+            message.leases.add(object())
             await asyncio.sleep(300)
 
         harness.renew = renew
@@ -181,22 +181,22 @@ def test_a_renewal_that_fails_oddly_ends_nothing() -> None:
 
 def test_a_hundred_in_flight_cost_ten_requests_an_interval() -> None:
     async def scenario() -> None:
-        harness = Harness(limits=Limits(concurrency=50, prefetch=50, visibility=60, wait=1))
+        harness = Harness(limits=WorkerLimits(concurrency=50, prefetch=50, visibility=60, wait=1))
         go = asyncio.Event()
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             await go.wait()
 
         await harness.send(*(f"m{n}" for n in range(100)))
-        async with harness.running(work) as lane:
-            await until(lambda: len(lane._inbox.held()) == 100)
+        async with harness.running(work) as worker:
+            await until(lambda: len(worker._buffer.held()) == 100)
             asked = len(harness.queue.requests)
             await asyncio.sleep(60 * 0.4 * 10)
             extended = [r for r in harness.queue.requests[asked:] if r.operation == "change_visibility"]
             assert len(extended) <= 10 * 10
             assert all(len(request.receipts) == 10 for request in extended), "waiting ones included, ten at a time"
             go.set()
-            await until(lambda: not lane.busy)
+            await until(lambda: not worker.busy)
         assert sorted(harness.handled) == sorted(f"m{n}" for n in range(100)), "each once"
 
     run(scenario())
@@ -206,7 +206,7 @@ def test_no_heartbeat_touches_a_message_that_is_being_settled() -> None:
     """Every extension is slow, and messages end at all moments of it: what is put back must stay put back."""
 
     async def scenario() -> None:
-        harness = Harness(limits=Limits(concurrency=20, prefetch=0, visibility=10, wait=1))
+        harness = Harness(limits=WorkerLimits(concurrency=20, prefetch=0, visibility=10, wait=1))
         under_way: dict[str, str] = {}
 
         async def network(request: Request) -> None:
@@ -220,10 +220,10 @@ def test_no_heartbeat_touches_a_message_that_is_being_settled() -> None:
             for receipt in request.receipts:
                 del under_way[receipt]
 
-        async def work(text: str, _delivery: Delivery) -> Outcome | None:
+        async def work(text: str, _message: InFlightMessage) -> Outcome | None:
             number = int(text)
             await asyncio.sleep(number * 0.31)
-            return Outcome(Kind.RELEASED, 7.0) if number % 2 and harness.handled.count(text) == 1 else None
+            return Outcome(OutcomeKind.RELEASED, 7.0) if number % 2 and harness.handled.count(text) == 1 else None
 
         harness.queue.network = network
         await harness.send(*map(str, range(20)))
@@ -236,9 +236,9 @@ def test_no_heartbeat_touches_a_message_that_is_being_settled() -> None:
 
 def test_what_is_held_for_half_a_day_is_handed_on_before_sqs_takes_it() -> None:
     async def scenario() -> None:
-        harness = Harness(limits=Limits(visibility=3600, wait=20))
+        harness = Harness(limits=WorkerLimits(visibility=3600, wait=20))
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             if len(harness.handled) == 1:
                 await asyncio.sleep(20 * 3600)
 

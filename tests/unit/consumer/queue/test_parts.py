@@ -2,12 +2,12 @@
 
 import structlog
 
-from consumer.queue.executor import LAST_RECEIVES
-from consumer.queue.in_flight import Delivery
-from consumer.queue.retry import Failures, RetryPolicy
+from consumer.queue.executor import GIVE_UP_RECEIVES
+from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.retry import FailureCounts, RetryPolicy
 from media.errors import Code, Dependency, RetryableError, UnavailableError, UndecodableError
-from tests.fakes.lanes import Harness, drained, until
 from tests.fakes.virtual_time import run
+from tests.fakes.workers import Harness, drained, until
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 
@@ -18,8 +18,8 @@ def test_parts_go_their_own_ways_with_the_trace_and_their_owner() -> None:
         seen: list[tuple[str, str, str]] = []
         bound: list[object] = []
 
-        async def work(text: str, delivery: Delivery) -> None:
-            seen.append((text, delivery.trace_id, delivery.received.group_id))
+        async def work(text: str, message: InFlightMessage) -> None:
+            seen.append((text, message.trace_id, message.received.group_id))
             bound.append(structlog.contextvars.get_contextvars().get("asset_id"))
             structlog.contextvars.bind_contextvars(asset_id=text)
             if text == "ann:bad":
@@ -42,14 +42,14 @@ def test_a_trace_that_is_made_up_is_handed_on_too() -> None:
     async def scenario() -> None:
         harness = Harness()
 
-        async def work(text: str, _delivery: Delivery) -> None:
+        async def work(text: str, _message: InFlightMessage) -> None:
             if text == "again" and harness.handled.count(text) == 1:
                 raise RetryableError(Code.STORAGE_ERROR)
 
         await harness.send("again good")
         async with harness.running(work):
             await until(lambda: len(harness.handled) == 3)
-        traces = {delivery.trace_id for delivery in harness.deliveries}
+        traces = {message.trace_id for message in harness.messages}
         assert len(traces) == 1
         assert traces.pop().startswith("Root=1-")
 
@@ -61,7 +61,7 @@ def test_once_something_is_away_the_other_parts_wait_for_it_too() -> None:
         harness = Harness()
         away = True
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             if away:
                 raise UnavailableError(Dependency.S3, "away")
 
@@ -82,7 +82,7 @@ def test_an_outage_takes_no_try_from_a_message() -> None:
         harness = Harness(retry=RetryPolicy(attempts=3))
         errors = [UnavailableError(Dependency.S3, "away")] * 6 + [RetryableError(Code.STORAGE_ERROR)] * 2
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             if errors:
                 raise errors.pop(0)
 
@@ -98,8 +98,8 @@ def test_a_failure_that_comes_late_is_told_before_sqs_sets_the_message_aside_sil
     async def scenario() -> None:
         harness = Harness()
 
-        async def work(_text: str, delivery: Delivery) -> None:
-            if delivery.received.receive_count < LAST_RECEIVES:
+        async def work(_text: str, message: InFlightMessage) -> None:
+            if message.received.receive_count < GIVE_UP_RECEIVES:
                 raise UnavailableError(Dependency.S3, "away")
             raise RetryableError(Code.STORAGE_ERROR, "refused")
 
@@ -112,7 +112,7 @@ def test_a_failure_that_comes_late_is_told_before_sqs_sets_the_message_aside_sil
 
 
 def test_only_so_many_failures_are_remembered() -> None:
-    failures = Failures(most=2)
+    failures = FailureCounts(most=2)
     assert [failures.add("a"), failures.add("b"), failures.add("a"), failures.add("c")] == [1, 1, 2, 1]
     assert failures.add("b") == 1, "forgotten: the two that failed last are a and c"
     failures.forget("c")

@@ -6,18 +6,18 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.queue.in_flight import Delivery
+from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.retry import RetryPolicy
-from consumer.queue.worker import Limits
+from consumer.queue.worker import WorkerLimits
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
-from tests.fakes.lanes import Harness, drained, nothing, until
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import run
+from tests.fakes.workers import Harness, drained, nothing, until
 
 
 def test_success_is_deleted_in_batches_of_ten() -> None:
     async def scenario() -> None:
-        harness = Harness(limits=Limits(concurrency=20, prefetch=20, visibility=60, wait=1))
+        harness = Harness(limits=WorkerLimits(concurrency=20, prefetch=20, visibility=60, wait=1))
         await harness.send(*(f"m{n}" for n in range(1000)))
         sent = len(harness.queue.requests)
         async with harness.running(nothing):
@@ -49,7 +49,7 @@ def test_a_retry_waits_with_jitter_and_the_last_one_goes_to_the_dead_letters() -
         harness = Harness(retry=RetryPolicy(base=2, cap=8, attempts=4))
         tried: list[float] = []
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             tried.append(time.monotonic())
             raise RetryableError(Code.STORAGE_ERROR, "no luck")
 
@@ -74,7 +74,7 @@ def test_a_delay_that_the_handler_knows_is_kept() -> None:
         harness = Harness()
         tried: list[float] = []
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             tried.append(time.monotonic())
             if len(tried) == 1:
                 raise RetryableError(Code.STORAGE_ERROR, "slow down", after=90)
@@ -92,10 +92,10 @@ def test_a_wait_that_is_not_counted_goes_on_longer_and_longer_and_never_dies() -
         harness = Harness(retry=RetryPolicy(base=2, cap=40, attempts=2))
         tried: list[float] = []
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             tried.append(time.monotonic())
             if len(tried) < 8:
-                raise RetryableError(Code.TRANSCODER_ERROR, "too early", after=3, counted=False)
+                raise RetryableError(Code.TRANSCODER_ERROR, "too early", after=3, counts_as_attempt=False)
 
         await harness.send("early")
         async with harness.running(work):
@@ -118,7 +118,7 @@ def test_what_will_never_work_is_not_tried_again(error: Exception, dead: bool) -
     async def scenario() -> None:
         harness = Harness()
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             raise error
 
         await harness.send("hopeless")
@@ -134,7 +134,7 @@ def test_an_unforeseen_error_is_tried_again_and_hurts_nobody_else() -> None:
     async def scenario() -> None:
         harness = Harness()
 
-        async def work(text: str, _delivery: Delivery) -> None:
+        async def work(text: str, _message: InFlightMessage) -> None:
             if text == "odd" and harness.handled.count(text) < 3:
                 raise ZeroDivisionError
 
@@ -168,7 +168,7 @@ def test_one_bad_part_does_not_redo_the_good_ones() -> None:
     async def scenario() -> None:
         harness = Harness()
 
-        async def work(text: str, _delivery: Delivery) -> None:
+        async def work(text: str, _message: InFlightMessage) -> None:
             if text == "bad":
                 raise UndecodableError("bad")
             if text == "unlucky" and harness.handled.count(text) < 3:

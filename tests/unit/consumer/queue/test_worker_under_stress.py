@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections import Counter
 
-from consumer.queue.in_flight import Delivery
-from consumer.queue.outcome import Kind, Outcome
+from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.outcome import Outcome, OutcomeKind
 from consumer.queue.retry import RetryPolicy
-from consumer.queue.worker import Limits
+from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
-from tests.fakes.lanes import Harness, drained, nothing, until
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import run
+from tests.fakes.workers import Harness, drained, nothing, until
 
 S3_AWAY = UnavailableError(Dependency.S3, "away")
 
@@ -25,7 +25,7 @@ def test_a_dependency_that_is_away_pauses_the_queue_and_counts_nothing() -> None
             if time.monotonic() < back_at:
                 raise S3_AWAY
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             if time.monotonic() < back_at:
                 raise S3_AWAY
 
@@ -52,7 +52,7 @@ def test_a_probe_that_is_too_kind_does_not_burn_the_receives() -> None:
         async def probe() -> None:
             pass
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             if time.monotonic() < back_at:
                 raise S3_AWAY
 
@@ -76,9 +76,9 @@ def test_a_broken_answer_does_not_end_the_polling() -> None:
 
         harness.queue.network = network
         await harness.send("patient")
-        async with harness.running(nothing) as lane:
+        async with harness.running(nothing) as worker:
             await drained(harness)
-        assert lane._inbox.room == 30, "no place was lost"
+        assert worker._buffer.room == 30, "no place was lost"
 
     run(scenario())
 
@@ -91,13 +91,13 @@ def test_sqs_away_is_asked_less_and_less() -> None:
             raise UnavailableError(Dependency.SQS, "away")
 
         harness.queue.network = network
-        async with harness.running(nothing) as lane:
+        async with harness.running(nothing) as worker:
             asked = []
             for _ in range(10):
                 before = harness.queue.count("receive")
                 for _second in range(60):
                     await asyncio.sleep(1)
-                    assert time.monotonic() - lane.poller.turned < lane.poller.allowance
+                    assert time.monotonic() - worker.poller.turned < worker.poller.allowance
                 asked.append(harness.queue.count("receive") - before)
             assert asked[0] <= 21, "about six seconds apart, so that the end of a short outage is noticed"
             assert max(asked[3:]) <= 4, "and twice a minute when it lasts"
@@ -107,17 +107,17 @@ def test_sqs_away_is_asked_less_and_less() -> None:
 
 def test_draining_puts_back_what_waits_within_two_seconds_and_lets_the_running_finish() -> None:
     async def scenario() -> None:
-        harness = Harness(limits=Limits(concurrency=5, prefetch=15, visibility=60, wait=1))
+        harness = Harness(limits=WorkerLimits(concurrency=5, prefetch=15, visibility=60, wait=1))
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             await asyncio.sleep(10)
 
         await harness.send(*(f"m{n}" for n in range(20)))
-        lane = harness.lane(work)
-        task = asyncio.create_task(lane.run())
-        await until(lambda: len(lane._inbox.held()) == 20)
+        worker = harness.worker(work)
+        task = asyncio.create_task(worker.run())
+        await until(lambda: len(worker._buffer.held()) == 20)
         asked = time.monotonic()
-        await lane.drain()
+        await worker.drain()
         await asyncio.sleep(1.9)
         assert (await harness.queue.depth()).visible == 15
         await task
@@ -129,11 +129,11 @@ def test_draining_puts_back_what_waits_within_two_seconds_and_lets_the_running_f
 
 def test_what_arrives_after_the_signal_is_put_back() -> None:
     async def scenario() -> None:
-        harness = Harness(limits=Limits(visibility=600, wait=20))
-        lane = harness.lane(nothing)
-        task = asyncio.create_task(lane.run())
+        harness = Harness(limits=WorkerLimits(visibility=600, wait=20))
+        worker = harness.worker(nothing)
+        task = asyncio.create_task(worker.run())
         await until(lambda: harness.queue.count("receive") == 1)
-        await lane.drain()
+        await worker.drain()
         await harness.send("late", "later")
         await task
         assert harness.handled == []
@@ -144,21 +144,21 @@ def test_what_arrives_after_the_signal_is_put_back() -> None:
 
 def test_interrupted_work_is_put_back_at_once_even_before_its_first_step() -> None:
     async def scenario() -> None:
-        harness = Harness(limits=Limits(visibility=600, wait=1))
+        harness = Harness(limits=WorkerLimits(visibility=600, wait=1))
 
-        async def work(_text: str, _delivery: Delivery) -> None:
+        async def work(_text: str, _message: InFlightMessage) -> None:
             await asyncio.sleep(3600)
 
         await harness.send("a", "b", "c")
-        lane = harness.lane(work)
-        task = asyncio.create_task(lane.run())
-        while not lane._inbox.running():  # noqa: ASYNC110 - the very moment in which its task has not begun
+        worker = harness.worker(work)
+        task = asyncio.create_task(worker.run())
+        while not worker._buffer.running():  # noqa: ASYNC110 - the very moment in which its task has not begun
             await asyncio.sleep(0)
-        await lane.drain()
-        lane.interrupt()
+        await worker.drain()
+        worker.interrupt()
         await task
         assert (await harness.queue.depth()).visible == 3
-        assert lane._inbox.held() == []
+        assert worker._buffer.held() == []
 
     run(scenario())
 
@@ -167,23 +167,23 @@ def test_one_owner_holds_at_most_half_of_the_slots_while_others_wait() -> None:
     """All wait behind a third one's work, the greedy one's first; then slots come free one by one."""
 
     async def scenario() -> None:
-        harness = Harness(limits=Limits(concurrency=10, prefetch=40, visibility=60, wait=1))
+        harness = Harness(limits=WorkerLimits(concurrency=10, prefetch=40, visibility=60, wait=1))
         shares: list[Counter[str]] = []
         go = asyncio.Event()
 
-        async def work(text: str, _delivery: Delivery) -> None:
+        async def work(text: str, _message: InFlightMessage) -> None:
             if text.startswith("first:"):
                 await go.wait()
                 await asyncio.sleep(0.1 * int(text.removeprefix("first:")))
                 return
-            if any(waiting.owner == "meek" for waiting in lane._inbox.waiting()):
-                shares.append(Counter(held.owner for held in lane._inbox.running()))
+            if any(waiting.owner == "meek" for waiting in worker._buffer.waiting()):
+                shares.append(Counter(held.owner for held in worker._buffer.running()))
             await asyncio.sleep(1)
 
         await harness.send(*(f"first:{n}" for n in range(10)))
         await harness.send(*(f"greedy:{n}" for n in range(26)), *(f"meek:{n}" for n in range(14)))
-        async with harness.running(work) as lane:
-            await until(lambda: len(lane._inbox.held()) == 50)
+        async with harness.running(work) as worker:
+            await until(lambda: len(worker._buffer.held()) == 50)
             go.set()
             await drained(harness)
         assert len(shares) >= 14
@@ -197,10 +197,10 @@ def test_nobody_is_held_up_by_one_slow_message() -> None:
     """One of 60 s and 999 of 10 ms, ten at once: the 999 take hardly longer than without it."""
 
     async def scenario(*, slow: bool) -> float:
-        harness = Harness(limits=Limits(concurrency=10, visibility=60, wait=1))
+        harness = Harness(limits=WorkerLimits(concurrency=10, visibility=60, wait=1))
         go = asyncio.Event()
 
-        async def work(text: str, _delivery: Delivery) -> None:
+        async def work(text: str, _message: InFlightMessage) -> None:
             await (go.wait() if text == "slow" else asyncio.sleep(0.01))
 
         async def network(_request: Request) -> None:
@@ -223,9 +223,9 @@ def test_a_released_outcome_comes_again_after_its_delay() -> None:
         harness = Harness()
         seen: list[float] = []
 
-        async def work(_text: str, _delivery: Delivery) -> Outcome | None:
+        async def work(_text: str, _message: InFlightMessage) -> Outcome | None:
             seen.append(time.monotonic())
-            return Outcome(Kind.RELEASED, 20) if len(seen) == 1 else None
+            return Outcome(OutcomeKind.RELEASED, 20) if len(seen) == 1 else None
 
         await harness.send("busy")
         async with harness.running(work):

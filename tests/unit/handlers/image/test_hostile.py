@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from structlog.testing import capture_logs
 
-from handlers.image.protocol import Kind
+from handlers.image.protocol import JobKind
 from handlers.image.renderer import ImageRenderer, RenderedImage
 from handlers.sandbox import JobFailedError, WorkerPool
 from media.errors import Code, RejectedError, RetryableError
@@ -134,7 +134,7 @@ async def test_a_limit_of_the_child_costs_the_file_and_not_its_neighbour(
 
 
 async def test_a_source_that_is_gone_is_not_corrupt(renderer: ImageRenderer, tmp_path: Path) -> None:
-    job = renderer._job(Kind.SURVEY, tmp_path / "gone", "image/png", tmp_path)
+    job = renderer._job(JobKind.SURVEY, tmp_path / "gone", "image/png", tmp_path)
     with pytest.raises(RetryableError, match="No such file"):
         await renderer._ask(job)
 
@@ -172,7 +172,7 @@ async def test_what_nobody_foresaw_is_logged_and_blamed_on_the_file_at_last(
         source.write_bytes(saved(quarters((77, 50)), "PNG"))
         with capture_logs() as logs, pytest.raises(RetryableError, match="LookupError: nobody foresaw this") as caught:
             await renderer.render(source, tmp_path)
-        assert caught.value.at_last is Code.CORRUPT
+        assert caught.value.code_when_exhausted is Code.CORRUPT
         (entry,) = [entry for entry in logs if entry["event"] == "image.unforeseen"]
         assert entry["log_level"] == "error"
         assert "Traceback" in entry["trace"]
@@ -203,7 +203,7 @@ async def test_a_full_disk_under_a_child_is_not_the_file_s_fault(
     monkeypatch.setattr("handlers.scratch.LITTLE", 1 << 62 if full else 0)
     with pytest.raises(RetryableError, match="disk") as caught:
         await renderer.render(tmp_path / "source", out)
-    assert caught.value.counted is not full, "a child that was taken over may say so for ever"
+    assert caught.value.counts_as_attempt is not full, "a child that was taken over may say so for ever"
     assert not list(out.iterdir())
     await renderer.render(tmp_path / "source", out)
 

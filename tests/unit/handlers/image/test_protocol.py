@@ -1,11 +1,11 @@
 import pytest
 
-from handlers.image.protocol import Refused, Survey, Unforeseen, decode_reply, encode_reply
+from handlers.image.protocol import RefusedPicture, Survey, UnforeseenFailure, decode_reply, encode_reply
 from media.errors import Code
 
 
-@pytest.mark.parametrize("reply", [Survey(5), Refused(Code.CORRUPT, "why"), Unforeseen("Traceback")])
-def test_a_reply_survives_the_wire(reply: Survey | Refused | Unforeseen) -> None:
+@pytest.mark.parametrize("reply", [Survey(5), RefusedPicture(Code.CORRUPT, "why"), UnforeseenFailure("Traceback")])
+def test_a_reply_survives_the_wire(reply: Survey | RefusedPicture | UnforeseenFailure) -> None:
     assert decode_reply(encode_reply(reply)) == reply
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from handlers.sandbox import (
-    MemoryBudget,
+    ByteBudget,
 )
 from tests.unit.handlers.sandbox.children import (
     becomes,
@@ -11,7 +11,7 @@ from tests.unit.handlers.sandbox.children import (
 
 
 async def test_a_budget_admits_in_order_and_never_more_than_it_has() -> None:
-    budget = MemoryBudget(100)
+    budget = ByteBudget(100)
     order: list[str] = []
     first_may_end = asyncio.Event()
 

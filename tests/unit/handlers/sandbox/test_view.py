@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.sandbox import View, isolation, probe, run_limited
+from handlers.sandbox import FileView, isolation, probe, run_limited
 from tests.unit.handlers.sandbox.children import MIB, PATIENCE, pool_of, run_once
 
 ROOT = Path(__file__).parents[4]
@@ -60,7 +60,7 @@ async def test_a_program_sees_where_it_works_and_what_it_is_shown(tmp_path: Path
         cpu_seconds=5,
         file_bytes=MIB,
         cwd=folder,
-        view=View(reads=(source,), writes=(folder,)),
+        view=FileView(reads=(source,), writes=(folder,)),
     )
     assert done.stdout.decode() == f"shown{folder}\n"
     assert (folder / "made").read_text(encoding="utf-8") == "new\n"

@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.aws.signed_urls import (
-    Bucket,
-    CloudFront,
+    BucketAddress,
+    CloudFrontUrls,
     Credentials,
     S3Presigner,
     bucket_address,
@@ -49,7 +49,7 @@ def test_the_documented_presigned_url() -> None:
         credentials = Credentials(vector["access_key"], vector["secret_key"])
         at = datetime.strptime(vector["date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         host = vector["url"].split("/")[2]
-        presigner = S3Presigner(Bucket("https", host, ""), vector["region"], credentials, at)
+        presigner = S3Presigner(BucketAddress("https", host, ""), vector["region"], credentials, at)
         assert presigner.url("test.txt", seconds=vector["expires"]) == vector["presigned_url"]
 
 
@@ -109,14 +109,14 @@ def test_a_lifetime_that_s3_refuses_is_refused_here(seconds: int) -> None:
 def test_the_published_signature_of_a_url() -> None:
     vectors = corpus("cloudfront_signed_url_vectors.json")
     [vector] = [vector for vector in vectors["vectors"] if vector["kind"].startswith("canned")]
-    cloudfront = CloudFront("http://example.com", vector["key_pair_id"], vectors["private_key_pem"])
+    cloudfront = CloudFrontUrls("http://example.com", vector["key_pair_id"], vectors["private_key_pem"])
     expires_at = datetime.fromtimestamp(vector["expires_epoch"], UTC)
     assert cloudfront.signed_url("a", expires_at) == vector["signed_url"]
 
 
 def test_one_wildcard_signature_opens_a_folder() -> None:
     keys = corpus("cloudfront_signed_url_vectors.json")
-    cloudfront = CloudFront("d.cloudfront.net", "K", keys["private_key_pem"])
+    cloudfront = CloudFrontUrls("d.cloudfront.net", "K", keys["private_key_pem"])
     query = dict(part.split("=") for part in cloudfront.wildcard_query("processed/a/", NOW).split("&"))
     policy, signature = (b64decode(query[name].translate(FROM_URL)) for name in ("Policy", "Signature"))
     condition = {"DateLessThan": {"AWS:EpochTime": int(NOW.timestamp())}}
@@ -132,7 +132,7 @@ def test_cloudfront_takes_rsa_keys_only() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     with pytest.raises(ValueError, match="RSA"):
-        CloudFront("d.cloudfront.net", "K", pem)
+        CloudFrontUrls("d.cloudfront.net", "K", pem)
 
 
 @settings(max_examples=50, deadline=None)

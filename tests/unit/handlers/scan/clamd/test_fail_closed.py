@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Reply, instream
 from handlers.scan.clamd.self_test import source_of
-from handlers.scan.clamd.verdict import finding_of
+from handlers.scan.clamd.verdict import read_reply
 from media.asset import Verdict
 from media.errors import Code, Dependency, UnavailableError
 from tests.unit.handlers.scan.clamd.fake_clamd import BAD, dies_mid_stream, fake_clamd, says
@@ -30,7 +30,7 @@ async def test_never_clean(behaviour: str, kind: str, tmp_path: Path) -> None:
         clamd = Clamd(fake.address, timeout=SHORT)
         try:
             content = LARGE if "ok" in behaviour else CONTENT
-            finding = finding_of(await clamd.scan(source_of(content), len(content)))
+            finding = read_reply(await clamd.scan(source_of(content), len(content)))
         except TimeoutError:
             return
         assert finding.verdict is Verdict.ERROR, finding
@@ -40,7 +40,7 @@ async def test_never_clean(behaviour: str, kind: str, tmp_path: Path) -> None:
 async def test_clean_is_clean(kind: str, tmp_path: Path) -> None:
     async with fake_clamd(says(b"stream: OK\0"), tmp_path if kind == "unix" else None) as fake:
         reply = await Clamd(fake.address).scan(source_of(CONTENT), len(CONTENT))
-    assert finding_of(reply).verdict is Verdict.CLEAN
+    assert read_reply(reply).verdict is Verdict.CLEAN
 
 
 async def test_the_last_word_is_heard_after_a_broken_pipe() -> None:
@@ -49,7 +49,7 @@ async def test_the_last_word_is_heard_after_a_broken_pipe() -> None:
 
     async with fake_clamd(refuses) as fake:
         reply = await instream(fake.address, source_of(CONTENT * 8))
-    assert finding_of(reply).code is Code.TOO_LARGE_TO_SCAN
+    assert read_reply(reply).code is Code.TOO_LARGE_TO_SCAN
 
 
 async def test_an_early_infection_counts() -> None:
@@ -59,7 +59,7 @@ async def test_an_early_infection_counts() -> None:
 
     async with fake_clamd(finds) as fake:
         reply = await instream(fake.address, source_of(CONTENT * 8))
-    assert finding_of(reply).code is Code.INFECTED
+    assert read_reply(reply).code is Code.INFECTED
 
 
 async def test_a_source_that_breaks_off_leaves_no_verdict() -> None:
@@ -76,7 +76,7 @@ async def test_a_source_that_breaks_off_leaves_no_verdict() -> None:
         with pytest.raises(UnavailableError) as caught:
             await clamd.scan(opened, len(CONTENT))
     assert caught.value.dependency is Dependency.S3
-    assert not clamd.resting, "the scanner is not to blame"
+    assert not clamd.backing_off, "the scanner is not to blame"
 
 
 async def test_a_dead_one_costs_no_download(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_a_dead_one_costs_no_download(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=60) | st.sampled_from([b"stream: OK", b"stream: OK\0"]), st.booleans())
 def test_only_the_exact_words_are_clean(said: bytes, complete: bool) -> None:
-    clean = finding_of(Reply(said, complete)).verdict is Verdict.CLEAN
+    clean = read_reply(Reply(said, complete)).verdict is Verdict.CLEAN
     assert clean == (said == b"stream: OK\0" and complete)
 
 
@@ -105,7 +105,7 @@ def test_only_the_exact_words_are_clean(said: bytes, complete: bool) -> None:
 def test_a_word_that_was_tampered_with_is_not_clean(junk: bytes, start: int, end: int) -> None:
     word = b"stream: OK\0"
     said = word[:start] + junk + word[end:]
-    assert (finding_of(Reply(said, complete=True)).verdict is Verdict.CLEAN) == (said == word)
+    assert (read_reply(Reply(said, complete=True)).verdict is Verdict.CLEAN) == (said == word)
 
 
 @pytest.mark.parametrize(
@@ -121,5 +121,5 @@ def test_a_word_that_was_tampered_with_is_not_clean(junk: bytes, start: int, end
     ],
 )
 def test_what_else_it_says(said: bytes, verdict: Verdict, code: Code) -> None:
-    finding = finding_of(Reply(said, complete=True))
+    finding = read_reply(Reply(said, complete=True))
     assert (finding.verdict, finding.code) == (verdict, code)

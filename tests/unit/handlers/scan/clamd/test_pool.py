@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Address, Source
-from handlers.scan.clamd.monitor import OLD, ScannerUpkeep
-from handlers.scan.clamd.pool import Scanners
+from handlers.scan.clamd.monitor import OLD, ScannerMonitor
+from handlers.scan.clamd.pool import ScannerPool
 from handlers.scan.clamd.self_test import source_of
-from handlers.scan.clamd.verdict import finding_of
+from handlers.scan.clamd.verdict import read_reply
 from media.asset import Verdict
 from media.errors import Dependency, UnavailableError
 from media.telemetry import Metrics
@@ -25,22 +25,22 @@ CLEAN = says(b"stream: OK\0")
 FILE = b"a file" * 100
 
 
-async def verdict(scanners: Scanners) -> Verdict:
-    return finding_of((await scanners.scan(source_of(FILE), len(FILE))).reply).verdict
+async def verdict(scanners: ScannerPool) -> Verdict:
+    return read_reply((await scanners.scan(source_of(FILE), len(FILE))).reply).verdict
 
 
 async def test_a_dead_one_is_passed_over(tmp_path: Path) -> None:
     dead = Clamd(Address(path=str(tmp_path / "nobody.sock")))
     async with fake_clamd(CLEAN) as fake:
-        scanners = Scanners([dead, Clamd(fake.address)])
+        scanners = ScannerPool([dead, Clamd(fake.address)])
         assert await verdict(scanners) is Verdict.CLEAN
-        assert dead.resting, "the next files do not wait for it"
+        assert dead.backing_off, "the next files do not wait for it"
         assert await verdict(scanners) is Verdict.CLEAN
         await scanners.ping()
 
 
 async def test_all_dead_is_unavailable(tmp_path: Path) -> None:
-    scanners = Scanners([Clamd(Address(path=str(tmp_path / name))) for name in "ab"])
+    scanners = ScannerPool([Clamd(Address(path=str(tmp_path / name))) for name in "ab"])
     for attempt in (verdict(scanners), scanners.ping()):
         with pytest.raises(UnavailableError) as caught:
             await attempt
@@ -49,7 +49,7 @@ async def test_all_dead_is_unavailable(tmp_path: Path) -> None:
 
 async def test_a_file_that_kills_a_scanner_is_not_given_to_the_next_one() -> None:
     async with fake_clamd(dies_mid_stream) as bad, fake_clamd(CLEAN) as good:
-        scanners = Scanners([Clamd(bad.address), Clamd(good.address)])
+        scanners = ScannerPool([Clamd(bad.address), Clamd(good.address)])
         assert await verdict(scanners) is Verdict.ERROR
         assert good.asked == 0
         assert await verdict(scanners) is Verdict.CLEAN, "the one that failed goes last"
@@ -58,13 +58,13 @@ async def test_a_file_that_kills_a_scanner_is_not_given_to_the_next_one() -> Non
 async def test_one_that_hides_its_limits_is_not_believed() -> None:
     async with fake_clamd(CLEAN, alerts=False) as fake:
         with pytest.raises(UnavailableError, match="AlertExceedsMax"):
-            await verdict(Scanners([Clamd(fake.address)]))
+            await verdict(ScannerPool([Clamd(fake.address)]))
         assert fake.asked == 0
 
 
 async def test_it_comes_back_when_it_is_mended() -> None:
     async with fake_clamd(CLEAN, alerts=False) as fake:
-        scanners = Scanners([Clamd(fake.address)])
+        scanners = ScannerPool([Clamd(fake.address)])
         with pytest.raises(UnavailableError):
             await scanners.ping()
         fake.alerts = True
@@ -100,7 +100,7 @@ class Gate:
 async def test_no_more_at_once_than_it_takes(concurrency: int, spool: int, at_once: int) -> None:
     gate = Gate()
     async with fake_clamd(gate.behave) as fake:
-        scanners = Scanners([Clamd(fake.address, concurrency=concurrency, spool=spool)])
+        scanners = ScannerPool([Clamd(fake.address, concurrency=concurrency, spool=spool)])
         scans = [asyncio.ensure_future(verdict(scanners)) for _ in range(8)]
         for _ in range(at_once):
             await gate.arrived.acquire()
@@ -113,7 +113,7 @@ async def test_no_more_at_once_than_it_takes(concurrency: int, spool: int, at_on
 async def test_the_one_with_less_to_do_goes_first() -> None:
     gate = Gate()
     async with fake_clamd(gate.behave) as one, fake_clamd(gate.behave) as other:
-        scanners = Scanners([Clamd(one.address), Clamd(other.address)])
+        scanners = ScannerPool([Clamd(one.address), Clamd(other.address)])
         scans = [asyncio.ensure_future(verdict(scanners)) for _ in range(6)]
         for _ in scans:
             await gate.arrived.acquire()
@@ -132,22 +132,22 @@ async def test_a_scan_that_is_cancelled_leaves_its_place() -> None:
         with pytest.raises(asyncio.CancelledError):
             await first
         gate.opened.set()
-        assert finding_of(await clamd.scan(source_of(FILE), len(FILE))).verdict is Verdict.CLEAN
+        assert read_reply(await clamd.scan(source_of(FILE), len(FILE))).verdict is Verdict.CLEAN
         assert clamd.load == 0
 
 
-def upkeep_of(clamd: Clamd, metrics: Metrics) -> ScannerUpkeep:
-    return ScannerUpkeep(Scanners([clamd]), {"image": 50, "video": 5000}, 2000, metrics, interval=0.01)
+def upkeep_of(clamd: Clamd, metrics: Metrics) -> ScannerMonitor:
+    return ScannerMonitor(ScannerPool([clamd]), {"image": 50, "video": 5000}, 2000, metrics, interval=0.01)
 
 
-async def until(upkeep: ScannerUpkeep, event: str) -> list[dict[str, object]]:
+async def until(upkeep: ScannerMonitor, event: str) -> list[dict[str, object]]:
     """What it logs, up to this event."""
     with capture_logs() as logs:
         await _run_until(upkeep, lambda: any(entry["event"] == event for entry in logs))
     return [dict(entry) for entry in logs]
 
 
-async def _run_until(upkeep: ScannerUpkeep, happened: Callable[[], bool]) -> None:
+async def _run_until(upkeep: ScannerMonitor, happened: Callable[[], bool]) -> None:
     running = asyncio.ensure_future(upkeep.run())
     try:
         async with asyncio.timeout(10):
@@ -179,7 +179,7 @@ async def test_an_odd_answer_is_a_bad_one_and_ends_nothing(version: str) -> None
         await until(upkeep_of(Clamd(fake.address), Metrics()), "scanner.unavailable")
         asked = fake.asked
         with pytest.raises(UnavailableError):
-            await verdict(Scanners([Clamd(fake.address)]))
+            await verdict(ScannerPool([Clamd(fake.address)]))
         assert fake.asked == asked, "it is sent nothing"
 
 
@@ -197,7 +197,7 @@ async def test_whatever_the_watch_meets_it_goes_on(monkeypatch: pytest.MonkeyPat
 async def test_the_age_of_the_signatures() -> None:
     async with fake_clamd(CLEAN) as fake, fake_clamd(CLEAN, version="ClamAV 1.4.6") as undated:
         dated = Clamd(fake.address)
-        scanners = Scanners([dated, Clamd(undated.address)])
+        scanners = ScannerPool([dated, Clamd(undated.address)])
         assert scanners.oldest_database() is None
         await scanners.ping()
         await dated.refresh()
@@ -271,5 +271,5 @@ async def test_every_byte_arrives_whatever_the_pieces() -> None:
     async with fake_clamd(counts) as fake:
         clamd = Clamd(fake.address)
         for source, size in ((endless(3_000_000), 3_000_000), (source_of(bytes(5_000_001)), 5_000_001)):
-            assert finding_of(await clamd.scan(source, size)).verdict is Verdict.CLEAN
+            assert read_reply(await clamd.scan(source, size)).verdict is Verdict.CLEAN
     assert heard == [3_000_000, 5_000_001]

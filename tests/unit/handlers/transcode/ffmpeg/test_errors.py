@@ -3,7 +3,7 @@ import signal
 import pytest
 
 from handlers.transcode.ffmpeg.errors import check_ended
-from handlers.transcode.ffmpeg.process import Ended
+from handlers.transcode.ffmpeg.process import CompletedFfmpeg
 from media.errors import Code, MediaError, RejectedError, RetryableError
 
 
@@ -26,22 +26,22 @@ from media.errors import Code, MediaError, RejectedError, RetryableError
 )
 def test_whose_fault_it_is(status: int, complaint: str, kind: type[MediaError], code: Code) -> None:
     with pytest.raises(kind) as caught:
-        check_ended(Ended(status, complaint))
+        check_ended(CompletedFfmpeg(status, complaint))
     assert caught.value.code is code
 
 
 def test_complaints_alone_are_no_fault() -> None:
-    check_ended(Ended(0, "[h264] concealing 12 DC errors"))
+    check_ended(CompletedFfmpeg(0, "[h264] concealing 12 DC errors"))
 
 
 def test_the_sources_address_is_told_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RejectedError) as caught:
-        check_ended(Ended(1, "http://127.0.0.1:4711/s3cr3t: Invalid data found when processing input"))
+        check_ended(CompletedFfmpeg(1, "http://127.0.0.1:4711/s3cr3t: Invalid data found when processing input"))
     assert "s3cr3t" not in str(caught.value) + capsys.readouterr().out
 
 
 @pytest.mark.parametrize("full", [True, False])
 def test_a_full_disk_counts_no_attempt_where_it_can_be_seen(full: bool) -> None:
     with pytest.raises(RetryableError) as caught:
-        check_ended(Ended(1, "av_interleaved_write_frame(): No space left on device"), full=full)
-    assert caught.value.counted is not full
+        check_ended(CompletedFfmpeg(1, "av_interleaved_write_frame(): No space left on device"), full=full)
+    assert caught.value.counts_as_attempt is not full

@@ -8,7 +8,7 @@ import pytest
 
 from handlers.transcode.ffmpeg.command import arguments
 from handlers.transcode.ffmpeg.errors import check_ended
-from handlers.transcode.ffmpeg.process import Ended
+from handlers.transcode.ffmpeg.process import CompletedFfmpeg
 from handlers.transcode.planning.ladder import plan
 from handlers.transcode.probing.prober import Prober
 from media.asset import AssetType
@@ -20,16 +20,16 @@ PAGE = 4096
 TIMEOUT = 60
 
 
-def on_a_disk_of(size: int, argv: list[str], folder: Path) -> Ended:
+def on_a_disk_of(size: int, argv: list[str], folder: Path) -> CompletedFfmpeg:
     """Runs `argv` on a disk of `size` bytes, which is gone afterwards."""
     where = shlex.quote(str(folder))
     script = f"mount -t tmpfs -o size={size} none {where} && cd {where} && exec {shlex.join(argv)}"
     return run([*OWN_MOUNTS, "sh", "-c", script], folder)
 
 
-def run(argv: list[str], folder: Path) -> Ended:
+def run(argv: list[str], folder: Path) -> CompletedFfmpeg:
     done = subprocess.run(argv, cwd=folder, capture_output=True, timeout=TIMEOUT, check=False, text=True)
-    return Ended(done.returncode, done.stderr)
+    return CompletedFfmpeg(done.returncode, done.stderr)
 
 
 async def test_what_a_full_disk_cut_off_is_tried_again(prober: Prober, clip: Clip, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from handlers.transcode.hls_check.conformance import check
 from handlers.transcode.hls_check.playlist import parse_media
 from handlers.transcode.hls_check.report import Report
 from handlers.transcode.hls_check.source import FolderSource
-from handlers.transcode.packaging.playlists import Entry, i_frame_playlist
+from handlers.transcode.packaging.playlists import PlaylistEntry, i_frame_playlist
 
 SIZES = {"low": "64x36", "high": "128x72"}
 CODECS = {"low": "avc1.64000a", "high": "avc1.64000a"}
@@ -40,13 +40,13 @@ def encode(
 
 def write_i_frames(folder: Path, name: str) -> str:
     """The I-frame playlist of a variant, and the attributes that a master lists it with."""
-    entries: list[Entry] = []
+    entries: list[PlaylistEntry] = []
     media = parse_media((folder / f"{name}.m3u8").read_text())
     for segment in media.segments:
         inside = transport_stream.inspect((folder / segment.uri).read_bytes())
         ends = [frame.time for frame in inside.keyframes] + [inside.keyframes[0].time + segment.duration]
         entries += [
-            Entry(segment.uri, end - begin, frame.size, frame.offset, inside.header)
+            PlaylistEntry(segment.uri, end - begin, frame.size, frame.offset, inside.header)
             for frame, (begin, end) in zip(inside.keyframes, pairwise(ends), strict=True)
         ]
     (folder / f"{name}_iframes.m3u8").write_text(i_frame_playlist(entries))

@@ -9,7 +9,7 @@ import pytest
 
 from handlers.transcode.hls_check.playlist import PlaylistError, parse_media
 from handlers.transcode.hls_check.report import Rule
-from handlers.transcode.hls_check.stream.packets import Kind
+from handlers.transcode.hls_check.stream.packets import StreamKind
 from handlers.transcode.hls_check.stream.parameters import Parameters
 from handlers.transcode.hls_check.stream.segment import contents
 from tests.unit.handlers.transcode.hls_check.presentation import (
@@ -142,7 +142,7 @@ def test_what_the_parameters_say(tmp_path: Path, arguments: list[str], expected:
     assert (inside.parameters == expected) if expected else inside.parameters.fields
     assert inside.rhythm
     assert inside.rhythm.count == 5
-    assert inside.spans[Kind.PICTURE].end - inside.spans[Kind.PICTURE].begin == pytest.approx(0.2)
+    assert inside.spans[StreamKind.PICTURE].end - inside.spans[StreamKind.PICTURE].begin == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("noise", range(40))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from handlers.transcode.mediaconvert.events import Fault, JobStatus, TranscodeEvent, error_of, fault_of, parse_event
+from handlers.transcode.mediaconvert.events import JobFault, JobStatus, TranscodeEvent, error_of, fault_of, parse_event
 from media.errors import Code, RejectedError, RetryableError, UndecodableError
 
 ASSET = "6f1f7a34-4c53-4d6a-9e57-1a1a8f5d0001"
@@ -96,17 +96,17 @@ def test_without_job_or_status_it_is_undecodable(bad: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("code", "fault"),
-    [(code, Fault.INPUT) for code in (1010, 1020, 1030, 1040, 1075, 1076)]
-    + [(code, Fault.OPERATOR) for code in (1401, 1404, 1432, 1433, 1434)]
-    + [(code, Fault.SERVICE) for code in (1550, 1999, 3999, None)],
+    [(code, JobFault.INPUT) for code in (1010, 1020, 1030, 1040, 1075, 1076)]
+    + [(code, JobFault.OPERATOR) for code in (1401, 1404, 1432, 1433, 1434)]
+    + [(code, JobFault.SERVICE) for code in (1550, 1999, 3999, None)],
 )
-def test_faults(code: int | None, fault: Fault) -> None:
+def test_faults(code: int | None, fault: JobFault) -> None:
     assert fault_of(code) is fault
     error = error_of(parse_event({"jobId": "1-a", "status": "ERROR", "errorCode": code, "errorMessage": "no"}))
-    assert isinstance(error, RejectedError if fault is Fault.INPUT else RetryableError)
+    assert isinstance(error, RejectedError if fault is JobFault.INPUT else RetryableError)
     if isinstance(error, RetryableError):
         assert error.code is Code.TRANSCODER_ERROR
-        assert (error.after is not None) is (fault is Fault.OPERATOR)
+        assert (error.after is not None) is (fault is JobFault.OPERATOR)
 
 
 def test_cancelled_and_not_failed() -> None:

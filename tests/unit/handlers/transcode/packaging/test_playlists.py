@@ -3,10 +3,10 @@ from dataclasses import replace
 from handlers.transcode.hls_check.playlist import parse_master, parse_media
 from handlers.transcode.hls_check.rules.alternatives import check_groups
 from handlers.transcode.packaging.playlists import (
-    Entry,
+    AudioEntry,
     MasterEntry,
+    PlaylistEntry,
     Rates,
-    SoundEntry,
     i_frame_playlist,
     master_playlist,
     media_playlist,
@@ -27,7 +27,7 @@ def test_a_master_says_all_that_was_measured() -> None:
 
 
 def test_languages_are_offered_beside_the_variants() -> None:
-    sounds = [SoundEntry("sound", "English", "en", 2), SoundEntry("sound", "Deutsch", "de", 1, "master_sound2.m3u8")]
+    sounds = [AudioEntry("sound", "English", "en", 2), AudioEntry("sound", "Deutsch", "de", 1, "master_sound2.m3u8")]
     master = parse_master(master_playlist([replace(FILM, audio_group="sound")], sounds))
     assert [(one.name, one.language, one.default, one.uri) for one in master.alternatives] == [
         ("English", "en", True, ""),
@@ -50,13 +50,17 @@ def test_a_peak_is_never_below_the_average() -> None:
 
 
 def test_the_target_is_the_longest_segment_rounded() -> None:
-    media = parse_media(media_playlist([Entry("1.ts", 6.006), Entry("2.ts", 0.4)]))
+    media = parse_media(media_playlist([PlaylistEntry("1.ts", 6.006), PlaylistEntry("2.ts", 0.4)]))
     assert (media.target, media.ended, [s.duration for s in media.segments]) == (6, True, [6.006, 0.4])
-    assert parse_media(media_playlist([Entry("1.ts", 0.2)])).target == 1
+    assert parse_media(media_playlist([PlaylistEntry("1.ts", 0.2)])).target == 1
 
 
 def test_i_frames_are_ranges_and_each_segment_is_mapped_once() -> None:
-    frames = [Entry("1.ts", 2, 100, 564, 564), Entry("1.ts", 2, 90, 9000, 564), Entry("2.ts", 2, 95, 376, 376)]
+    frames = [
+        PlaylistEntry("1.ts", 2, 100, 564, 564),
+        PlaylistEntry("1.ts", 2, 90, 9000, 564),
+        PlaylistEntry("2.ts", 2, 95, 376, 376),
+    ]
     text = i_frame_playlist(frames)
     media = parse_media(text)
     assert media.i_frames_only

@@ -1,10 +1,10 @@
 """What a plan's outputs count as, by the classes of MediaConvert's price list."""
 
 from handlers.transcode.planning.billed_seconds import LEAST, billed_seconds
-from handlers.transcode.planning.plan import Plan, Rung, Sound
-from handlers.transcode.planning.submission import EngineName, Intent
+from handlers.transcode.planning.plan import AudioPlan, Plan, Rung
+from handlers.transcode.planning.submission import EngineName, Submission
 
-SOUND = Sound(number=1, source_channels=2, source_layout="stereo", channels=2, bitrate=128_000)
+SOUND = AudioPlan(number=1, source_channels=2, source_layout="stereo", channels=2, bitrate=128_000)
 SD = Rung(name="360", width=640, height=360, qvbr=7, max_bitrate=1_500_000)
 HD = Rung(name="720", width=720, height=1280, qvbr=8, max_bitrate=5_000_000)
 
@@ -22,7 +22,7 @@ def planned(*rungs: Rung, fps: int = 30, seconds: float = 60, others: int = 0) -
 
 
 def output_seconds(plan: Plan) -> dict[str, float]:
-    submission = Intent(attempt=1, token="", at=0, plan=plan, engine=EngineName.FFMPEG)
+    submission = Submission(attempt=1, token="", at=0, plan=plan, engine=EngineName.FFMPEG)
     billed = billed_seconds(submission)
     assert {engine for engine, _ in billed} == {"ffmpeg"}
     return {kind: seconds for (_, kind), seconds in billed.items()}

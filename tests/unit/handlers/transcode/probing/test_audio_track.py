@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from handlers.transcode.planning.ladder import plan
-from handlers.transcode.probing.audio_track import AudioTrack, chosen_sound, kept_sounds
+from handlers.transcode.probing.audio_track import AudioTrack, plan_audio, select_audio
 from media.asset import AssetType
 from tests.unit.handlers.transcode.sources import STEREO, source
 
@@ -29,20 +29,20 @@ SILENT = replace(STEREO, channels=0, default=True)
     ids=["first", "default", "the readable one", "of the same language", "not the silent one", "a known one"],
 )
 def test_the_one_that_is_heard(tracks: tuple[AudioTrack, ...], number: int) -> None:
-    chosen = chosen_sound(tracks)
+    chosen = plan_audio(tracks)
     assert chosen is not None
     assert chosen.number == number
 
 
 def test_what_cannot_be_read_is_told_when_there_is_nothing_else() -> None:
-    assert chosen_sound([DTS]) == DTS
-    assert kept_sounds([DTS]) == ()
-    assert chosen_sound([SILENT]) is None
+    assert plan_audio([DTS]) == DTS
+    assert select_audio([DTS]) == ()
+    assert plan_audio([SILENT]) is None
 
 
 def test_one_of_each_language_is_kept() -> None:
-    assert kept_sounds([ENGLISH, GERMAN, AGAIN]) == (ENGLISH, GERMAN)
-    assert kept_sounds([replace(ENGLISH, language=None), GERMAN]) == (replace(ENGLISH, language=None),)
+    assert select_audio([ENGLISH, GERMAN, AGAIN]) == (ENGLISH, GERMAN)
+    assert select_audio([replace(ENGLISH, language=None), GERMAN]) == (replace(ENGLISH, language=None),)
 
 
 def test_numbers_among_all_tracks_are_given_where_those_among_sounds_are_in_doubt() -> None:

@@ -9,15 +9,15 @@ from prometheus_client import CollectorRegistry
 
 from consumer.queue.circuit_breaker import Breakers, Probe
 from consumer.queue.heartbeat import Renew
-from consumer.queue.in_flight import Delivery, Part
+from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import SUCCESS, Outcome
 from consumer.queue.retry import RetryPolicy
-from consumer.queue.worker import Lane, Limits, Route
+from consumer.queue.worker import QueueWorker, Route, WorkerLimits
 from media.errors import Dependency, UndecodableError
 from media.telemetry import Metrics
 from tests.fakes.memory_queue import MemoryQueue
 
-Work = Callable[[str, Delivery], Awaitable[Outcome | None]]
+Work = Callable[[str, InFlightMessage], Awaitable[Outcome | None]]
 """Handles the text of one part; None is success."""
 
 
@@ -49,34 +49,34 @@ class Harness:
 
     queue: MemoryQueue = field(default_factory=MemoryQueue)
     dead: MemoryQueue = field(default_factory=lambda: MemoryQueue("memory-dlq"))
-    limits: Limits = field(default_factory=lambda: Limits(visibility=60, wait=1))
+    limits: WorkerLimits = field(default_factory=lambda: WorkerLimits(visibility=60, wait=1))
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
     probes: dict[Dependency, Probe] = field(default_factory=dict)
     renew: Renew = all_held
     handled: list[str] = field(default_factory=list)
-    deliveries: list[Delivery] = field(default_factory=list)
+    messages: list[InFlightMessage] = field(default_factory=list)
 
-    def lane(self, work: Work, breakers: Breakers | None = None) -> Lane:
-        async def handle(part: Part, delivery: Delivery) -> Outcome:
-            self.handled.append(part.body)
-            self.deliveries.append(delivery)
-            return await work(part.body, delivery) or SUCCESS
+    def worker(self, work: Work, breakers: Breakers | None = None) -> QueueWorker:
+        async def handle(record: Record, message: InFlightMessage) -> Outcome:
+            self.handled.append(record.body)
+            self.messages.append(message)
+            return await work(record.body, message) or SUCCESS
 
         route = Route("memory", "test", words, handle, list(self.probes))
         breakers = breakers or Breakers(self.probes, self.metrics)
-        return Lane(route, self.queue, self.dead, self.renew, breakers, self.retry, self.metrics, self.limits)
+        return QueueWorker(route, self.queue, self.dead, self.renew, breakers, self.retry, self.metrics, self.limits)
 
     @asynccontextmanager
-    async def running(self, work: Work) -> AsyncIterator[Lane]:
+    async def running(self, work: Work) -> AsyncIterator[QueueWorker]:
         """The lane at work; at the end it is drained, and everything it started must have ended."""
         breakers = Breakers(self.probes, self.metrics)
-        lane = self.lane(work, breakers)
+        worker = self.worker(work, breakers)
         before = asyncio.all_tasks()
-        probing, task = asyncio.create_task(breakers.run()), asyncio.create_task(lane.run())
+        probing, task = asyncio.create_task(breakers.run()), asyncio.create_task(worker.run())
         try:
-            yield lane
-            await lane.drain()
+            yield worker
+            await worker.drain()
             await task
             probing.cancel()
             await asyncio.wait({probing})
@@ -102,7 +102,7 @@ async def until(condition: Callable[[], bool], *, deadline: float = 30.0) -> Non
             await asyncio.sleep(max(0.01, deadline / 1000))
 
 
-async def nothing(_text: str, _delivery: Delivery) -> None:
+async def nothing(_text: str, _message: InFlightMessage) -> None:
     """Work that succeeds at once."""
 
 
