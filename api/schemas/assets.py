@@ -37,25 +37,25 @@ ContentType = Annotated[
 Filename = Annotated[str, StringConstraints(min_length=1, max_length=FILENAME_LIMIT), AfterValidator(_printable)]
 
 
-class Input(BaseModel):
+class RequestModel(BaseModel):
     """What clients send. Fields that we do not know are refused: they are typing errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Query(BaseModel):
+class QueryModel(BaseModel):
     """What stands in a query string: text, from which numbers are read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Output(BaseModel):
+class ResponseModel(BaseModel):
     """What clients get, made by name of what the domain has: `AssetOut.model_validate(asset)`."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-class UploadRequest(Input):
+class UploadRequest(RequestModel):
     """Announces a file."""
 
     asset_type: AssetType
@@ -65,7 +65,7 @@ class UploadRequest(Input):
     delivery: DeliveryClass | None = Field(None, description="By default what suits the asset type")
 
 
-class UploadSlot(Output):
+class UploadSlot(ResponseModel):
     """Where to PUT the file: `headers` are what the client must set itself, exactly so."""
 
     asset_id: UUID
@@ -75,13 +75,13 @@ class UploadSlot(Output):
     headers: dict[str, str] = Field(description="Exactly these belong to the PUT; the browser adds Content-Length")
 
 
-class ConfirmRequest(Input):
+class ConfirmRequest(RequestModel):
     """Says that the file is there."""
 
     asset_id: UUID
 
 
-class RenditionOut(Output):
+class RenditionOut(ResponseModel):
     """One derived file, or the original of a document."""
 
     name: str = Field(description="`w150` … `w1920`, `hls`, `mp4`, `m4a`, `poster`, `original`")
@@ -91,7 +91,7 @@ class RenditionOut(Output):
     bytes: int
 
 
-class AssetOut(Output):
+class AssetOut(ResponseModel):
     """One uploaded file and all that has become of it."""
 
     asset_id: UUID
@@ -118,7 +118,7 @@ class AssetOut(Output):
     recording_id: str | None = Field(None, description="Likewise")
 
 
-class ListingQuery(Query):
+class ListingQuery(QueryModel):
     """Which assets, and from where on."""
 
     asset_type: AssetType | None = None
@@ -127,22 +127,22 @@ class ListingQuery(Query):
     limit: int = Field(50, ge=1, le=100)
 
 
-class Listing(Output):
+class Listing(ResponseModel):
     """Assets, newest first."""
 
     items: list[AssetOut]
     next_cursor: str | None = Field(description="For the next page; null on the last")
 
 
-class UrlQuery(Query):
+class UrlQuery(QueryModel):
     rendition: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = None
 
 
-class PlaylistQuery(Query):
+class PlaylistQuery(QueryModel):
     token: Annotated[str, StringConstraints(max_length=200)]
 
 
-class EventsQuery(Query):
+class EventsQuery(QueryModel):
     ticket: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
         None, description="Instead of the Authorization header, which EventSource cannot send"
     )
@@ -151,14 +151,14 @@ class EventsQuery(Query):
     )
 
 
-class TicketOut(Output):
+class TicketOut(ResponseModel):
     """Opens event streams for a minute."""
 
     ticket: str
     expires_at: datetime
 
 
-class UrlOut(Output):
+class UrlOut(ResponseModel):
     """Where a rendition can be fetched."""
 
     url: str
@@ -166,7 +166,7 @@ class UrlOut(Output):
     expires_at: datetime | None = Field(description="null: does not expire")
 
 
-class TimelineEntryOut(Output):
+class TimelineEntryOut(ResponseModel):
     at: datetime
     stage: str | None
     attempt: int | None
@@ -174,13 +174,13 @@ class TimelineEntryOut(Output):
     detail: str
 
 
-class Timeline(Output):
+class Timeline(ResponseModel):
     """All that happened to an asset, oldest first."""
 
     items: list[TimelineEntryOut]
 
 
-class FindingOut(Output):
+class FindingOut(ResponseModel):
     """One breach of what the HLS specifications ask for."""
 
     rule: str
@@ -188,7 +188,7 @@ class FindingOut(Output):
     message: str
 
 
-class VariantReportOut(Output):
+class VariantReportOut(ResponseModel):
     """What one variant declares and what was measured; bits per second and seconds."""
 
     uri: str
@@ -205,7 +205,7 @@ class VariantReportOut(Output):
     """Segments that were read whole; the others' beginnings or sizes only."""
 
 
-class ReportOut(Output):
+class ReportOut(ResponseModel):
     """What checking the finished HLS found."""
 
     clean: bool
@@ -215,37 +215,37 @@ class ReportOut(Output):
     """What was not looked into, and why."""
 
 
-class PageTokenOut(Output):
+class PageTokenOut(ResponseModel):
     """What the development page needs to begin: a token, and which signatures the scanner has."""
 
     token: str
     scanner: str
 
 
-class ImageCallback(Input):
+class ImageCallback(RequestModel):
     """Asks for a picture's renditions."""
 
     asset_id: UUID
     version_id: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
-class AcceptedOut(Output):
+class AcceptedOut(ResponseModel):
     """Will be done."""
 
     accepted: bool = True
 
 
-class HealthOut(Output):
+class HealthOut(ResponseModel):
     status: str = "ok"
     service: str = "media"
 
 
-class FieldErrorOut(Output):
+class FieldErrorOut(ResponseModel):
     field: str
     message: str
 
 
-class ProblemOut(Output):
+class ProblemOut(ResponseModel):
     """RFC 9457, with a stable `code`."""
 
     type: str

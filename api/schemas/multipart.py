@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.assets import SIZE_LIMIT, Input, Output, UploadRequest
+from api.schemas.assets import SIZE_LIMIT, RequestModel, ResponseModel, UploadRequest
 
 MOST_PARTS = 10_000
 """Parts of one upload, by S3's own limit."""
@@ -21,7 +21,7 @@ class MultipartRequest(UploadRequest):
     size: int = Field(ge=1, le=SIZE_LIMIT, description="Bytes")
 
 
-class StoredPartOut(Output):
+class StoredPartOut(ResponseModel):
     """A part that is there."""
 
     part_number: int
@@ -29,7 +29,7 @@ class StoredPartOut(Output):
     size: int = Field(description="Bytes")
 
 
-class MultipartOut(Output):
+class MultipartOut(ResponseModel):
     """An upload in parts: each has `part_size` bytes, the last one what remains. `parts` are those already there."""
 
     asset_id: UUID
@@ -40,13 +40,13 @@ class MultipartOut(Output):
     parts: list[StoredPartOut]
 
 
-class PartsRequest(Input):
+class PartsRequest(RequestModel):
     """Asks for the URLs of some parts."""
 
     part_numbers: list[PartNumber] = Field(min_length=1, max_length=BATCH)
 
 
-class PartLink(Output):
+class PartLink(ResponseModel):
     """Where to PUT one part, which must have exactly `size` bytes; the answer's ETag is wanted for the completion."""
 
     part_number: int
@@ -54,19 +54,19 @@ class PartLink(Output):
     size: int = Field(description="Bytes")
 
 
-class PartLinks(Output):
+class PartLinks(ResponseModel):
     items: list[PartLink]
     expires_in: int = Field(description="Seconds")
 
 
-class PartNamed(Input):
+class PartNamed(RequestModel):
     """A part by its number and the ETag that the storage answered with."""
 
     part_number: PartNumber
     etag: Annotated[str, StringConstraints(pattern=r'^"?[A-Za-z0-9+/=_-]{1,128}"?$')]
 
 
-class CompleteRequest(Input):
+class CompleteRequest(RequestModel):
     """Puts the parts together: all of them, in order."""
 
     parts: list[PartNamed] = Field(min_length=1, max_length=MOST_PARTS)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, WithJsonSchema
 
-from api.schemas.assets import Input, Output
+from api.schemas.assets import RequestModel, ResponseModel
 from media.dead_letters.dead_letter import REASON_LIMIT
 from media.settings import QUEUES
 
@@ -20,7 +20,7 @@ def _known(name: str) -> str:
 QueueName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(QUEUES)})]
 
 
-class DeadLettersOut(Output):
+class DeadLettersOut(ResponseModel):
     """Dead letters that died for the same reason."""
 
     code: str
@@ -32,7 +32,7 @@ class DeadLettersOut(Output):
     example_message_id: str = Field(description="By which the log knows the oldest one")
 
 
-class QueueOut(Output):
+class QueueOut(ResponseModel):
     """One queue and its dead letters. Counts of SQS are approximate."""
 
     name: str
@@ -45,7 +45,7 @@ class QueueOut(Output):
     )
 
 
-class UnfinishedOut(Output):
+class UnfinishedOut(ResponseModel):
     """The oldest asset still at work."""
 
     asset_id: UUID
@@ -55,7 +55,7 @@ class UnfinishedOut(Output):
     seconds: float
 
 
-class StuckOut(Output):
+class StuckOut(ResponseModel):
     """A stage without news."""
 
     asset_id: UUID
@@ -68,7 +68,7 @@ class StuckOut(Output):
     seconds: float = Field(description="Since the last news")
 
 
-class ConsumerOut(Output):
+class ConsumerOut(ResponseModel):
     """A daemon that lives, or that was silenced a short while ago."""
 
     id: str = Field(validation_alias="consumer_id")
@@ -81,7 +81,7 @@ class ConsumerOut(Output):
     in_flight: int
 
 
-class OpsSummary(Output):
+class OpsSummary(ResponseModel):
     """How the service stands."""
 
     at: datetime
@@ -91,14 +91,14 @@ class OpsSummary(Output):
     consumers: list[ConsumerOut]
 
 
-class DeadLetterGroup(Input):
+class DeadLetterGroup(RequestModel):
     """What the summary counts together."""
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LIMIT)]
     reason: Annotated[str, StringConstraints(max_length=REASON_LIMIT)]
 
 
-class RedriveRequest(Input):
+class RedriveRequest(RequestModel):
     """Sends dead letters back: those for which all that is given holds, and none that dies from now on."""
 
     queue: QueueName
@@ -109,7 +109,7 @@ class RedriveRequest(Input):
     died_before: AwareDatetime | None = Field(None, description="Usually `at` of the summary on which one acts")
 
 
-class RedriveOut(Output):
+class RedriveOut(ResponseModel):
     queue: str
     moved: int
     finished: bool = Field(description="false: it was cut short, more may be there that is meant; ask again")

@@ -24,7 +24,7 @@ from handlers.image.decoding.source import (
 )
 from handlers.image.decoding.structure_limits import check_scans, check_structure
 from handlers.image.geometry import Size, Target, targets, turned
-from handlers.image.protocol import Job, MadeFile, RenderedJob, Survey
+from handlers.image.protocol import MadeFile, RenderedJob, RenderJob, Survey
 from handlers.image.rendering import animation, placeholder, resampling
 from handlers.image.rendering.pixels import Picture, shrink, to_eight_bits, upright, without_idle_alpha
 from handlers.image.rendering.webp import effort_for, write_animation, write_still
@@ -39,7 +39,7 @@ ALONE = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RenderPlan:
     """What is to be made of an opened picture, decided before its pixels are read where the format allows."""
 
     size: Size
@@ -62,7 +62,7 @@ class Drawn:
     notes: tuple[str, ...]
 
 
-def survey(job: Job) -> Survey:
+def survey(job: RenderJob) -> Survey:
     """Reads the header, and counts what would take long.
 
     Raises RejectedError when the picture is damaged or over a limit.
@@ -78,7 +78,7 @@ def survey(job: Job) -> Survey:
         return Survey(held + peak_memory(image, sizes[-1].size, moving=moving, scans=parts))
 
 
-def render(job: Job, encoders: Executor) -> RenderedJob:
+def render(job: RenderJob, encoders: Executor) -> RenderedJob:
     """Writes every rendition of a picture into the job's folder.
 
     Raises RejectedError for the picture's fault, MemoryError at the limit of address space, OSError when writing fails.
@@ -89,7 +89,7 @@ def render(job: Job, encoders: Executor) -> RenderedJob:
         orientation = orientation_of(image)
         size = turned(image.size, orientation)
         sizes = targets(*size)
-        plan = Plan(size, orientation, sizes, frames, animated=_keeps_moving(image, frames, sizes))
+        plan = RenderPlan(size, orientation, sizes, frames, animated=_keeps_moving(image, frames, sizes))
         draw = _draw_animation if plan.animated else _draw_still
         drawn = draw(image, plan, job, encoders)
     small = drawn.smallest.convert("RGBA")
@@ -104,7 +104,7 @@ def render(job: Job, encoders: Executor) -> RenderedJob:
 
 
 @contextmanager
-def _picture(job: Job) -> Iterator[ImageFile.ImageFile]:
+def _picture(job: RenderJob) -> Iterator[ImageFile.ImageFile]:
     path = Path(job.source)
     with ExitStack() as stack:
         try:
@@ -122,7 +122,7 @@ def _keeps_moving(image: ImageFile.ImageFile, frames: int, sizes: tuple[Target, 
     return frames > 1 and small and animation.is_affordable(frames, sizes)
 
 
-def _draw_still(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
+def _draw_still(image: ImageFile.ImageFile, plan: RenderPlan, job: RenderJob, encoders: Executor) -> Drawn:
     """Whatever works on many pixels comes after the downscale.
 
     The renditions are made largest first, each from the one above, so that its encoding starts at once.
@@ -157,7 +157,7 @@ def _largest(image: ImageFile.ImageFile, size: Size, source: Path) -> tuple[Pict
     return shrink(pixels, size, box), note
 
 
-def _draw_animation(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: Executor) -> Drawn:
+def _draw_animation(image: ImageFile.ImageFile, plan: RenderPlan, job: RenderJob, encoders: Executor) -> Drawn:
     moving = animation.read_animation(image, plan.largest, plan.orientation, read_color_space(image, Path(job.source)))
     frames, files, folder = moving.frames, [], Path(job.out_dir)
     for target in reversed(plan.targets):
@@ -166,7 +166,7 @@ def _draw_animation(image: ImageFile.ImageFile, plan: Plan, job: Job, encoders: 
     return Drawn(frames[0], tuple(files), _notes(image, plan, moving.note))
 
 
-def _notes(image: ImageFile.ImageFile, plan: Plan, *told: str) -> tuple[str, ...]:
+def _notes(image: ImageFile.ImageFile, plan: RenderPlan, *told: str) -> tuple[str, ...]:
     notes = [note for note in told if note]
     if plan.animated:
         shown = plan.frames - bool(getattr(image, "default_image", False))

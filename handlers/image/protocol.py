@@ -18,7 +18,7 @@ class JobKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RenderJob:
     """One picture to look at or to render. Limits are pixels."""
 
     kind: JobKind
@@ -32,7 +32,7 @@ class Job:
         return json.dumps(asdict(self))
 
     @classmethod
-    def decode(cls, line: str) -> "Job":
+    def decode(cls, line: str) -> "RenderJob":
         fields = json.loads(line)
         return cls(**{**fields, "kind": JobKind(fields["kind"])})
 

@@ -13,10 +13,10 @@ import structlog
 from handlers.image.decoding.formats import recognise
 from handlers.image.geometry import WIDTHS
 from handlers.image.protocol import (
-    Job,
     JobKind,
     RefusedPicture,
     RenderedJob,
+    RenderJob,
     Reply,
     Survey,
     UnforeseenFailure,
@@ -139,8 +139,8 @@ class ImageRenderer:
                 (out_dir / f"{name}.webp").unlink(missing_ok=True)
             raise
 
-    def _job(self, kind: JobKind, source: Path, content_type: str, out_dir: Path) -> Job:
-        return Job(
+    def _job(self, kind: JobKind, source: Path, content_type: str, out_dir: Path) -> RenderJob:
+        return RenderJob(
             kind=kind,
             source=str(source.absolute()),  # the child works elsewhere
             content_type=content_type,
@@ -149,7 +149,7 @@ class ImageRenderer:
             max_total_pixels=self._limits.max_total_pixels,
         )
 
-    async def _ask(self, job: Job) -> Survey | RenderedJob:
+    async def _ask(self, job: RenderJob) -> Survey | RenderedJob:
         """The child's reply. Names what went wrong in the words of the service."""
         try:
             reply = await self._run(job.encode())

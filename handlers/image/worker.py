@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from handlers.image import pipeline
 from handlers.image.decoding.source import prepare_decoders
-from handlers.image.protocol import Job, JobKind, RefusedPicture, Reply, UnforeseenFailure, encode_reply
+from handlers.image.protocol import JobKind, RefusedPicture, RenderJob, Reply, UnforeseenFailure, encode_reply
 from handlers.image.rendering import resampling
 from media.errors import RejectedError
 
@@ -23,7 +23,7 @@ def build() -> Callable[[str], str]:
 
 def work(line: str) -> str:
     """Do one job, whose errors are replies, too: all but those that the sandbox's entry has a name for."""
-    job = Job.decode(line)
+    job = RenderJob.decode(line)
     reply: Reply
     try:
         if job.kind is JobKind.SURVEY:

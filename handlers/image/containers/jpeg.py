@@ -14,7 +14,7 @@ _WITH_LENGTH = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class JpegSegment:
     """One segment: its marker, where that begins, and where the segment ends. A scan's data follow behind its end."""
 
     marker: int
@@ -22,7 +22,7 @@ class Segment:
     end: int
 
 
-def segments(content: bytes | bytearray | mmap.mmap) -> Iterator[Segment]:
+def segments(content: bytes | bytearray | mmap.mmap) -> Iterator[JpegSegment]:
     """Yield the segments until the end of the picture, or of the bytes. Each byte is looked at once.
 
     The last one may end behind the bytes. Where one does not begin at the end of the one before, something lies
@@ -35,4 +35,4 @@ def segments(content: bytes | bytearray | mmap.mmap) -> Iterator[Segment]:
             return
         if marker in _WITH_LENGTH:
             at += max(2, int.from_bytes(content[at : at + 2]))
-        yield Segment(marker, start, at)
+        yield JpegSegment(marker, start, at)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.transcode.probing import ffprobe_errors
-from handlers.transcode.probing.ffprobe import Reading
+from handlers.transcode.probing.ffprobe import ProbeReading
 from media.errors import Code, RejectedError
 
 HEAD_PACKETS = 400
@@ -138,7 +138,7 @@ def check_filled(scan: PacketScan, duration: float) -> None:
         raise RejectedError(Code.CORRUPT, f"it claims to last {duration:.0f} s, and there is hardly anything in it")
 
 
-def read_sample(reading: Reading) -> PacketSample:
+def read_sample(reading: ProbeReading) -> PacketSample:
     """Raises what `complaints.unreachable` finds."""
     if error := ffprobe_errors.unreachable(reading.complaint):
         raise error

@@ -36,7 +36,7 @@ CPU_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ProbeReading:
     """What one ffprobe said: its JSON (empty when it said none), its complaints, and whether it ended well."""
 
     document: dict[str, Any]
@@ -57,15 +57,15 @@ class Ffprobe:
     scratch: Path | None = None
     beside: frozenset[str] = frozenset()
 
-    async def read(self, url: str, *options: str) -> Reading:
+    async def read(self, url: str, *options: str) -> ProbeReading:
         """The JSON answer to `options`. Raises as `run` does."""
         child = await self.run(url, ("-of", "json=compact=1", *options))
         try:
             document = json.loads(child.stdout or b"{}")
         except ValueError:
             # The program died in the middle of a line; the exit status says so too.
-            return Reading({}, _text(child), ok=False)
-        return Reading(document, _text(child), ok=child.returncode == 0)
+            return ProbeReading({}, _text(child), ok=False)
+        return ProbeReading(document, _text(child), ok=child.returncode == 0)
 
     async def run(self, url: str, options: Sequence[str], *, timeout_factor: float = 1) -> CompletedChild:
         """Runs ffprobe with `options` on `url`, http(s) or an absolute path.

@@ -26,7 +26,7 @@ from handlers.transcode.probing.duration import (
     read_scan,
     suspicious,
 )
-from handlers.transcode.probing.ffprobe import Ffprobe, Reading
+from handlers.transcode.probing.ffprobe import Ffprobe, ProbeReading
 from handlers.transcode.probing.video_track import (
     Probed,
     SubtitleTrack,
@@ -102,7 +102,7 @@ class Prober:
             raise RejectedError(Code.TOO_LONG, f"it lasts {duration:.0f} s, allowed are {self.max_duration:.0f}")
 
 
-async def _describe(ffprobe: Ffprobe, url: str) -> Reading:
+async def _describe(ffprobe: Ffprobe, url: str) -> ProbeReading:
     return await ffprobe.read(url, "-show_format", "-show_streams")
 
 

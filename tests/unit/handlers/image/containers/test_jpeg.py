@@ -21,7 +21,7 @@ def markers(data: bytes) -> list[int]:
 
 def test_segments_stand_where_they_stand() -> None:
     data = b"\xff\xd8" + segment(0xE1, b"abc") + segment(0xDB, b"")
-    assert list(jpeg.segments(data)) == [jpeg.Segment(0xE1, 2, 9), jpeg.Segment(0xDB, 9, 13)]
+    assert list(jpeg.segments(data)) == [jpeg.JpegSegment(0xE1, 2, 9), jpeg.JpegSegment(0xDB, 9, 13)]
 
 
 def test_a_scan_ends_with_its_header_and_its_data_hold_no_segment() -> None:
@@ -38,8 +38,8 @@ def test_what_lies_behind_the_end_of_the_picture_is_not_read() -> None:
 @pytest.mark.parametrize("length", [b"\0\0", b"\0\1"])
 def test_a_length_that_leaves_no_room_for_itself_counts_as_two(length: bytes) -> None:
     assert list(jpeg.segments(b"\xff\xd8\xff\xe0" + length + segment(0xDB, b""))) == [
-        jpeg.Segment(0xE0, 2, 6),
-        jpeg.Segment(0xDB, 6, 10),
+        jpeg.JpegSegment(0xE0, 2, 6),
+        jpeg.JpegSegment(0xDB, 6, 10),
     ]
 
 

@@ -8,7 +8,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from handlers.image.protocol import Job, JobKind
+from handlers.image.protocol import JobKind, RenderJob
 from tests.unit.handlers.image.conftest import MIB, Render
 from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
 
@@ -61,7 +61,7 @@ KINDS = {
 def test_rendering_takes_no_more_than_was_said(kind: str, tmp_path: Path) -> None:
     content, content_type = KINDS[kind]
     (tmp_path / "source").write_bytes(content)
-    job = Job(JobKind.RENDER, str(tmp_path / "source"), content_type, str(tmp_path), 100_000_000, 200_000_000)
+    job = RenderJob(JobKind.RENDER, str(tmp_path / "source"), content_type, str(tmp_path), 100_000_000, 200_000_000)
     done = subprocess.run(
         [sys.executable, "-c", _RENDER, job.encode()],
         cwd=Path(__file__).parents[5],
