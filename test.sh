@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs everything that guards a merge, or with arguments only pytest: ./test.sh [pytest arguments]
+# Runs everything that guards a merge; `fast` leaves out all that takes long; other arguments go to pytest: ./test.sh [fast | pytest arguments]
 # The whole run is shared out to a process more than there are processors, at most six: tests wait more than they work.
 set -euo pipefail
 
@@ -14,14 +14,24 @@ want redis-server redis-server "the tests of shared rate limits are skipped"
 set_up
 
 export PATH="$PWD/.venv/bin:$PATH"
-if [ $# = 0 ]; then
+workers=$(($(nproc 2>/dev/null || echo 1) + 1))
+shared=(-n "$((workers > 6 ? 6 : workers))" --dist loadfile)
+lint() {
   ruff check .
   ruff format --check .
   mypy
   lint-imports
-  cfn-lint deploy/cloudformation/*.yaml
-  shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh
-  workers=$(($(nproc 2>/dev/null || echo 1) + 1))
-  set -- -n "$((workers > 6 ? 6 : workers))" --dist loadfile
-fi
-exec python -m pytest "$@"
+}
+case "${1-}" in
+  '')
+    lint
+    cfn-lint deploy/cloudformation/*.yaml
+    shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh
+    exec python -m pytest "${shared[@]}"
+    ;;
+  fast)
+    lint
+    exec python -m pytest "${shared[@]}" tests/unit/test_house.py tests/unit/media tests/unit/consumer tests/unit/api "${@:2}"
+    ;;
+  *) exec python -m pytest "$@" ;;
+esac

@@ -110,7 +110,7 @@ async def test_another_version_announced_at_once_is_told_apart(store: Store) -> 
 async def test_the_version_that_is_heard_of_first_stays_whatever_its_sequencer(
     store: Store, order: tuple[str, str]
 ) -> None:
-    """Why: docs/decisions.md, `The first event to arrive binds`."""
+    """Why: docs/decisions/stages.md, "The first event to arrive binds the version"."""
     key = (await store.pending()).version.key
     asset_id = UUID(key.split("/")[3])
     first, second = (
