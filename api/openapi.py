@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from the routes, the models and the table of problems: it cannot lag behind."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ _HEADERS = {
     "X-Media-Signature": 't=<unix>,v1=<hex HMAC-SHA256 of "t.body">; at most 5 minutes old.',
     "Last-Event-ID": "The id of the last event received; what changed since then is told first.",
 }
+_PUBLIC_NAMES = {"DeliveryClass": "Delivery"}
+"""Component names by class name, where they differ. Generated clients name their types after components."""
 
 type Schema = dict[str, Any]
 
@@ -52,7 +55,10 @@ def _schemas() -> Schema:
         wanted += [(model, "validation") for model in (route.body, route.query) if model]
         wanted += [(route.answer, "serialization")] if route.answer else []
     _, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
-    found: Schema = definitions["$defs"]
+    text = json.dumps(definitions["$defs"])
+    for name, public in _PUBLIC_NAMES.items():
+        text = re.sub(rf"\b{name}\b", public, text)  # in titles and references too
+    found: Schema = json.loads(text)
     return found
 
 
