@@ -1,11 +1,11 @@
-"""HLS through the API: tokens bound to one asset and an end, and playlists whose entries carry their own permission."""
+"""HLS through the API: tokens for one asset until an end, and playlists whose entries carry their own permission."""
 
 import asyncio
 import base64
 import hmac
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from io import StringIO
 from posixpath import dirname
@@ -16,31 +16,32 @@ PLAYLIST_LIMIT = 2 * 1024 * 1024
 ENTRY_LIMIT = 40_000
 """Entries of one playlist. Eight hours with an I-frame every two seconds have 14,400."""
 SLICE = 0.003
-"""Seconds that the event loop is held at a time."""
-LINES_PER_LOOK = 32
+"""Seconds for which the rewriting may block the event loop."""
+LINES_PER_CHECK = 32
+"""Lines between two looks at the clock."""
 _URI = re.compile(r'(?<=[:,])URI="([^"]*)"')
 _ENTRY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-"""Relative, without `..`, scheme, query or escapes: what our transcoder writes, and nothing else."""
+"""A relative path without `..`, scheme, query or escapes. Our transcoder writes nothing else."""
 
 
 class UnusablePlaylistError(Exception):
-    """A playlist that is not of our making, or names what it may not."""
+    """The playlist is not one of ours, or has an entry that it may not have."""
 
 
 class PlaybackTokens:
-    """Makes and checks the `token` of playlist URLs."""
+    """Make and check the `token` of playlist URLs."""
 
     def __init__(self, secret: str) -> None:
-        # A key of its own: a token of one purpose must not be good for another.
+        # A key of its own: a token for one purpose must not be valid for another.
         self._key = hmac.digest(secret.encode(), b"docfliq media playback 1", "sha256")
 
     def make(self, asset_id: UUID, end: datetime) -> str:
-        """A token for one asset until `end`, in whole seconds."""
+        """Make a token for one asset until `end`, in whole seconds."""
         expires = int(end.timestamp())
         return f"{expires}.{self._signature(asset_id, expires)}"
 
     def check(self, token: str, asset_id: UUID) -> datetime | None:
-        """When the token ends (perhaps in the past), or None when it is not ours or not for this asset."""
+        """Return when the token ends (perhaps in the past), or None when it is not ours or not for this asset."""
         text, _, signature = token.partition(".")
         if not re.fullmatch(r"[0-9]{1,12}", text) or not signature.isascii():
             return None
@@ -54,9 +55,9 @@ class PlaybackTokens:
 
 
 def playlist_key(master: str, path: str) -> str:
-    """The key of the playlist at `path` of the API's URL; `master.m3u8` is the master whatever its own name.
+    """Return the key of the playlist at `path` of the API's URL. `master.m3u8` is the master, whatever its own name.
 
-    Raises PlaylistError for what cannot be a playlist below the master's folder.
+    Raises UnusablePlaylistError for a path that cannot be a playlist below the master's folder.
     """
     if path == "master.m3u8":
         return master
@@ -65,22 +66,13 @@ def playlist_key(master: str, path: str) -> str:
     return f"{dirname(master)}/{_checked(path)}"
 
 
-async def rewrite(text: str, folder: str, token: str, sign: Callable[[str], str]) -> str:
-    """A playlist in `folder` with every entry made reachable: playlists by `token`, files by `sign(key)`.
+async def rewrite(
+    text: str, folder: str, token: str, sign: Callable[[str], str], clock: Callable[[], float] = time.perf_counter
+) -> str:
+    """Make every entry of a playlist in `folder` reachable: playlists by `token`, files by `sign(key)`.
 
-    It lets other work in every few milliseconds. Raises PlaylistError.
+    It yields to the event loop every few milliseconds of `clock`. Raises UnusablePlaylistError.
     """
-    lines: list[str] = []
-    begun = time.perf_counter()
-    for number, line in enumerate(_rewritten(text, folder, token, sign)):
-        lines.append(line)
-        if number % LINES_PER_LOOK == 0 and time.perf_counter() - begun > SLICE:
-            await asyncio.sleep(0)
-            begun = time.perf_counter()
-    return "\n".join(lines) + "\n"
-
-
-def _rewritten(text: str, folder: str, token: str, sign: Callable[[str], str]) -> Iterator[str]:
     if not text.startswith("#EXTM3U"):
         raise UnusablePlaylistError("does not begin with #EXTM3U")
     count = 0
@@ -93,13 +85,19 @@ def _rewritten(text: str, folder: str, token: str, sign: Callable[[str], str]) -
         checked = _checked(entry)
         return f"{checked}?token={token}" if checked.endswith(".m3u8") else sign(f"{folder}/{checked}")
 
-    # One by one: splitting two megabytes at once would hold the loop.
-    for line in StringIO(text):
-        yield with_addresses(line.strip(), reach)
+    lines: list[str] = []
+    begun = clock()
+    # One line at a time: to split two megabytes at once would block the loop.
+    for number, line in enumerate(StringIO(text)):
+        lines.append(with_addresses(line.strip(), reach))
+        if number % LINES_PER_CHECK == 0 and clock() - begun > SLICE:
+            await asyncio.sleep(0)
+            begun = clock()
+    return "\n".join(lines) + "\n"
 
 
 def with_addresses(line: str, reach: Callable[[str], str]) -> str:
-    """A playlist's line with every address in it replaced by what `reach` makes of it."""
+    """Replace every address in a line of a playlist by the result of `reach`."""
     if line.startswith("#EXT"):
         return _URI.sub(lambda found: f'URI="{reach(found[1])}"', line)
     return reach(line) if line and not line.startswith("#") else line
