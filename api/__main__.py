@@ -1,4 +1,4 @@
-"""`python -m api`: serves until SIGTERM or SIGINT. Exit status 2: wrong configuration; 1: it could not start."""
+"""`python -m api`: serve until SIGTERM or SIGINT. Exit status 2: wrong configuration; 1: it could not start."""
 
 import asyncio
 import gc
@@ -26,11 +26,11 @@ from media.telemetry import configure_logging, writes_json
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_TIMEOUT = 15.0
-"""Seconds for requests under way, half of ECS's default `stopTimeout`."""
+"""Seconds that requests in progress have to finish. Half of ECS's default `stopTimeout`."""
 
 
 def main() -> int:
-    """Exit status 0 after a stop that was asked for."""
+    """Serve, and return the exit status: 0 after a stop by signal."""
     try:
         settings = load(check=check)
     except SettingsError as error:
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 class NoRequestText(logging.Filter):
-    """Takes the text of requests that are no HTTP out of aiohttp's error lines: there may be a token in it."""
+    """Remove the text of malformed requests from aiohttp's error lines. It may contain a token."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -63,25 +63,25 @@ class NoRequestText(logging.Filter):
 
 
 async def serve(settings: Settings, lines: BatchedLines) -> None:
-    """Serve until a signal asks to stop; a second one cuts the drain's delay short.
+    """Serve until a signal asks to stop. A second signal ends the drain delay at once.
 
-    Raises SchemaError, OSError (a busy port, Postgres away).
+    Raises SchemaError, and OSError (a port in use, Postgres unavailable).
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def asked() -> None:
+    def on_signal() -> None:
         (hurry if stop.is_set() else stop).set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
+        loop.add_signal_handler(number, on_signal)
     await schema.check(settings.database_url)
     server_log = logging.getLogger("api.server")
     server_log.addFilter(NoRequestText())
     async with running(settings) as app:
         if writes_json(settings.log_format) and settings.log_level in {"debug", "info"}:
             app[ACCESS_LOG] = JsonLines(lines).write
-        # Its own access log writes whole request lines, tokens included; ours is in `middlewares`.
+        # aiohttp's access log writes whole request lines, tokens included. Ours is in `middlewares`.
         runner = Runner(
             app,
             ConnectionLimits(most_connections(settings.api_connections), settings.api_send_timeout),
@@ -96,7 +96,7 @@ async def serve(settings: Settings, lines: BatchedLines) -> None:
             for listening in listen(settings.api_host, settings.api_port):
                 await web.SockSite(runner, listening).start()
             gc.collect()
-            gc.freeze()  # what is there now stays for good: no collection need look at it again
+            gc.freeze()  # these objects live as long as the process: no collection need scan them again
             log.info("api.serving", host=settings.api_host, port=settings.api_port)
             await stop.wait()
             log.info("api.draining", seconds=settings.api_drain_delay)

@@ -1,4 +1,4 @@
-"""The API, wired: what stands before a `yield` starts, what stands after it stops, in reverse order."""
+"""Wire the API. Parts are stopped in the reverse order of their start."""
 
 import asyncio
 import time
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 def check(settings: Settings) -> dict[str, str]:
-    """What the API needs beyond what every part needs: the variables that are wrong, and what is wrong with them."""
+    """Check the settings that only the API needs. Return what is wrong, by variable."""
     wrong: dict[str, str] = {}
     if bool(settings.jwt_secret) == bool(settings.jwt_jwks_url):
         wrong["MEDIA_JWT_SECRET"] = "exactly one of it and MEDIA_JWT_JWKS_URL must be set"  # noqa: S105 - words
@@ -56,7 +56,7 @@ def check(settings: Settings) -> dict[str, str]:
     try:
         _cloudfront(settings)
     except OSError:
-        # The error's own words would repeat what was given, and that may be a key.
+        # The text of the error would repeat the value, which may be a key.
         wrong["CLOUDFRONT_PRIVATE_KEY"] = "neither a PEM nor the name of a file that can be read"
     except ValueError as error:
         wrong["CLOUDFRONT_PRIVATE_KEY"] = str(error)
@@ -65,13 +65,13 @@ def check(settings: Settings) -> dict[str, str]:
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[web.Application]:
-    """The application with everything that it needs open."""
+    """Open everything that the application needs, and close it after the block."""
     async with AsyncExitStack() as stack:
         yield application(await _service(settings, stack))
 
 
 def application(service: Service) -> web.Application:
-    """The application over parts that are there already."""
+    """Build the application over a service that is already wired."""
     app = web.Application(
         middlewares=[observe, cross_origin(service.settings.cors_origins)], client_max_size=BODY_LIMIT
     )
@@ -124,7 +124,7 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
         storage=ObjectStorage(s3),
         parts=MultipartUploads(s3),
-        links=_links(settings, clients),
+        delivery_urls=_delivery_urls(settings, clients),
         playback=PlaybackTokens(secret),
         tickets=Tickets(secret),
         hub=hub,
@@ -138,7 +138,7 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     )
 
 
-def _links(settings: Settings, clients: aws.Clients) -> DeliveryUrls:
+def _delivery_urls(settings: Settings, clients: aws.Clients) -> DeliveryUrls:
     endpoint = settings.s3_public_endpoint_url or settings.aws_endpoint_url
     bucket = bucket_address(settings.output_bucket, settings.aws_region, endpoint)
     if not settings.cloudfront_domain:
@@ -147,7 +147,10 @@ def _links(settings: Settings, clients: aws.Clients) -> DeliveryUrls:
 
 
 def _cloudfront(settings: Settings) -> CloudFrontUrls | None:
-    """The key may also be a file's name. To rotate: CloudFront's key group trusts both keys while ours changes."""
+    """Make the signer of CloudFront URLs, or None without its settings. The key is a PEM or the name of a file.
+
+    To rotate the key, let CloudFront's key group trust both keys while ours changes.
+    """
     domain, key_id = settings.cloudfront_domain, settings.cloudfront_key_pair_id
     key = settings.cloudfront_private_key
     if not (domain and key_id and key):

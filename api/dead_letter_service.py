@@ -1,6 +1,7 @@
 """Dead letters for the operator's page: counted by reason, and sent back.
 
-A look hides messages from others, so there is one look at a time, and its answer is kept for a while.
+Receiving messages to count them hides them from others, so each queue is read by one request at a time and the counts
+are cached.
 """
 
 import asyncio
@@ -13,16 +14,16 @@ from media.dead_letters.browser import DeadLetterBrowser
 from media.dead_letters.dead_letter import ReasonGroups, Selection
 from media.dead_letters.moves import Pace, move_one_by_one
 
-LOOK_LIMIT = 200
-"""Messages of one dead-letter queue looked at, at most."""
-LOOK_DEADLINE = 8.0
-"""Seconds for one look. What was seen until then counts."""
+READ_LIMIT = 200
+"""Messages that are read of one dead-letter queue, at most."""
+READ_DEADLINE = 8.0
+"""Seconds for reading one queue. The messages read until then are counted."""
 MAX_AGE = 15.0
-"""Seconds for which an answer is kept while the queue's count stays the same."""
+"""Seconds for which counts are cached while the queue's depth stays the same."""
 MAX_AGE_CHANGED = 3.0
-"""Seconds for which it is kept when the count has changed since."""
+"""Seconds for which counts are cached once the queue's depth has changed."""
 MOVE_DEADLINE = 12.0
-"""Seconds for which one redrive goes on, below the deadline of a request."""
+"""Seconds for one redrive, below the deadline of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,14 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What a redrive did. One that is not `finished` was cut short: more may be there that is meant."""
+    """The result of a redrive. If it is not `finished`, more messages may match the selection."""
 
     moved: int
     finished: bool
 
 
 class DeadLetterService:
-    """Counts and redrives dead letters. Every method raises UnavailableError when SQS is away."""
+    """Count and redrive dead letters. Every method raises UnavailableError when SQS does not answer."""
 
     def __init__(
         self, queues: MessageQueues, names: Sequence[str], clock: Callable[[], float] = time.monotonic
@@ -53,7 +54,8 @@ class DeadLetterService:
         self._names = names
         self._clock = clock
         self._locks = {name: asyncio.Lock() for name in names}
-        self._seen: dict[str, tuple[float, int, ReasonGroups]] = {}
+        self._counted: dict[str, tuple[float, int, ReasonGroups]] = {}
+        """By queue: when it was read, its depth then, and the groups found."""
 
     async def states(self) -> list[QueueState]:
         """Describe all queues."""
@@ -63,33 +65,32 @@ class DeadLetterService:
         dead = self._queues.dead_letters(name)
         depth, dead_depth = await asyncio.gather(self._queues[name].depth(), dead.depth())
         count = dead_depth.visible + dead_depth.in_flight
-        return QueueState(name, depth, count, await self._reasons(name, count) if count else ReasonGroups())
-
-    async def _reasons(self, name: str, count: int) -> ReasonGroups:
+        if not count:
+            return QueueState(name, depth, count, ReasonGroups())
         async with self._locks[name]:
-            found = self._seen.get(name)
-            max_age = MAX_AGE if found and found[1] == count else MAX_AGE_CHANGED
-            if found is None or self._clock() - found[0] > max_age:
-                found = self._clock(), count, await self._look(name)
-                self._seen[name] = found
-        return found[2]
+            counted = self._counted.get(name)
+            max_age = MAX_AGE if counted and counted[1] == count else MAX_AGE_CHANGED
+            if counted is None or self._clock() - counted[0] > max_age:
+                counted = self._clock(), count, await self._group_by_reason(name)
+                self._counted[name] = counted
+        return QueueState(name, depth, count, counted[2])
 
-    async def _look(self, name: str) -> ReasonGroups:
+    async def _group_by_reason(self, name: str) -> ReasonGroups:
         reasons = ReasonGroups()
         stop = asyncio.Event()
-        timer = asyncio.get_running_loop().call_later(LOOK_DEADLINE, stop.set)
+        timer = asyncio.get_running_loop().call_later(READ_DEADLINE, stop.set)
         try:
             async with DeadLetterBrowser(self._queues.dead_letters(name), stop) as browser:
                 async for dead_letter in browser.dead_letters(Selection()):
                     reasons.add(dead_letter)
-                    if reasons.total >= LOOK_LIMIT:
+                    if reasons.total >= READ_LIMIT:
                         stop.set()
         finally:
             timer.cancel()
         return reasons
 
     async def redrive(self, name: str, selection: Selection) -> Redriven:
-        """Send dead letters back to their queue for MOVE_DEADLINE seconds at most; none is lost, whatever happens."""
+        """Send dead letters back to their queue, for MOVE_DEADLINE seconds at most. None is lost, whatever happens."""
         moved = ReasonGroups()
         stop = asyncio.Event()
         async with self._locks[name]:
@@ -99,5 +100,5 @@ class DeadLetterService:
                 truncated = await move_one_by_one(dead, source, selection, Pace(), stop, moved.add)
             finally:
                 timer.cancel()
-                self._seen.pop(name, None)
+                self._counted.pop(name, None)
         return Redriven(moved.total, finished=not (truncated or stop.is_set()))

@@ -1,4 +1,4 @@
-"""The delivery table: who may ask for which delivery, by which kind of URL, and for how long."""
+"""The delivery table: who may ask for which delivery class, which kind of URL it gets, and how long that URL lives."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -10,8 +10,8 @@ from media.asset import Asset, AssetType, DeliveryClass, Rendition, attachment
 from media.aws.signed_urls import BucketAddress, CloudFrontUrls, Credentials, S3Presigner, ValidityWindow, window
 
 UPLOAD_LIFETIME = timedelta(minutes=15)
-REMEMBERED = 10_000
-"""URLs, of some 600 bytes each."""
+CACHE_LIMIT = 10_000
+"""URLs that are cached, of some 600 bytes each."""
 LIFETIMES = {
     DeliveryClass.PUBLIC: timedelta(hours=24),  # only where there is no CloudFront: its public URLs do not end
     DeliveryClass.COURSE_VIDEO: timedelta(hours=4),
@@ -29,12 +29,12 @@ _PICTURE = re.compile(r"w[0-9]+")
 
 
 def may_ask_for(caller: Caller, asset_type: AssetType, delivery: DeliveryClass) -> bool:
-    """Whether this caller may have uploads of this type delivered so."""
+    """Say whether this caller may have uploads of this type delivered in this way."""
     return caller.role is not Role.USER or delivery in _FOR_USERS[asset_type]
 
 
 def default_rendition(asset: Asset) -> Rendition | None:
-    """`hls`, else the largest picture, else `original`, else the one that has most bytes."""
+    """Choose `hls`, else the largest picture, else `original`, else the rendition with the most bytes."""
     by_name = {rendition.name: rendition for rendition in asset.renditions}
     pictures = [rendition for rendition in asset.renditions if _PICTURE.fullmatch(rendition.name)]
     largest = max(pictures, key=lambda rendition: rendition.width or 0, default=None)
@@ -44,7 +44,7 @@ def default_rendition(asset: Asset) -> Rendition | None:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryUrl:
-    """A URL, and when it ends; None when it does not."""
+    """A URL and when it expires. None: it does not expire."""
 
     url: str
     expires_at: datetime | None
@@ -59,23 +59,23 @@ class UploadUrl:
 
 
 class SignedUrls:
-    """Remembers URLs: they stay the same for a while so that browsers can cache them, and RSA costs a millisecond."""
+    """A cache of URLs. A URL stays the same for a while so that browsers can cache it, and RSA costs a millisecond."""
 
     def __init__(self) -> None:
         self._urls: dict[tuple[object, ...], str] = {}
 
-    def of(self, what: tuple[object, ...], sign: Callable[[], str]) -> str:
-        """The URL for `what`, which names all that it depends on; made by `sign` unless it is known."""
-        url = self._urls.get(what)
+    def get_or_sign(self, key: tuple[object, ...], sign: Callable[[], str]) -> str:
+        """Return the cached URL for `key`, which holds all that it depends on, or make it with `sign`."""
+        url = self._urls.get(key)
         if url is None:
-            if len(self._urls) >= REMEMBERED:
+            if len(self._urls) >= CACHE_LIMIT:
                 self._urls.clear()
-            url = self._urls[what] = sign()
+            url = self._urls[key] = sign()
         return url
 
 
 class DeliveryUrls:
-    """Makes URLs. `credentials` gives those that sign at this moment; without CloudFront all is presigned by S3."""
+    """Make URLs. `credentials` returns those that sign now. Without CloudFront, every URL is presigned for S3."""
 
     def __init__(
         self,
@@ -92,11 +92,11 @@ class DeliveryUrls:
 
     @property
     def storage_origin(self) -> str:
-        """Where presigned URLs lead."""
+        """The origin of presigned URLs."""
         return f"{self._bucket.scheme}://{self._bucket.host}"
 
     async def upload(self, key: str, content_type: str, size: int | None) -> UploadUrl:
-        """A PUT that can happen once, with this content type and, when given, exactly this many bytes."""
+        """Make the URL of a PUT that succeeds once, with this content type and, when given, exactly this many bytes."""
         headers = {"Content-Type": content_type, "If-None-Match": "*"}
         length = {} if size is None else {"Content-Length": str(size)}
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), datetime.now(UTC))
@@ -104,7 +104,7 @@ class DeliveryUrls:
         return UploadUrl(presigner.url(key, seconds=seconds, method="PUT", headers=headers | length), headers)
 
     async def parts(self, key: str, upload_id: str) -> Callable[[int, int], str]:
-        """A function of a part's number and bytes: the URL to PUT that part to, of exactly so many bytes."""
+        """Return a function that makes the URL to PUT one part to, of the part's number and its exact size in bytes."""
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), datetime.now(UTC))
         seconds = int(UPLOAD_LIFETIME.total_seconds())
 
@@ -115,19 +115,26 @@ class DeliveryUrls:
         return sign
 
     async def rendition(self, asset: Asset, rendition: Rendition, now: datetime) -> DeliveryUrl:
-        """The URL of one file, by the asset's delivery."""
+        """Make the URL of one file, by the asset's delivery class."""
         span = window(now, LIFETIMES[asset.delivery])
         cloudfront = self._cloudfront
         if cloudfront and _on_cloudfront(asset, rendition.key):
             if rendition.key.startswith("public/"):
                 return DeliveryUrl(cloudfront.plain_url(rendition.key), None)
-            url = self._signed.of((rendition.key, span), lambda: cloudfront.signed_url(rendition.key, span.end))
+            url = self._signed.get_or_sign(
+                (rendition.key, span), lambda: cloudfront.signed_url(rendition.key, span.end)
+            )
             return DeliveryUrl(url, span.end)
         credentials = await self._credentials()
-        query = _as_answered(asset, rendition)
-        what = (rendition.key, span, credentials.access_key, credentials.token, *query.items())
-        url = self._signed.of(
-            what,
+        query: dict[str, str] = {}
+        if rendition.key == asset.key and asset.version_id:
+            query["versionId"] = asset.version_id  # an original is served in the version that was scanned
+        if rendition.name == "original":  # saved, not shown
+            query["response-content-type"] = rendition.content_type
+            query["response-content-disposition"] = attachment(asset.original_filename, rendition.content_type)
+        key = (rendition.key, span, credentials.access_key, credentials.token, *query.items())
+        url = self._signed.get_or_sign(
+            key,
             lambda: S3Presigner(self._bucket, self._region, credentials, span.start).url(
                 rendition.key, seconds=span.seconds, query=query
             ),
@@ -135,16 +142,16 @@ class DeliveryUrls:
         return DeliveryUrl(url, _sooner(span.end, credentials.expires_at))
 
     async def playback_end(self, asset: Asset, now: datetime) -> datetime:
-        """When a playback that begins now must end: its segments cannot outlive the credentials that sign them."""
+        """Return when a playback that begins now must end. Segments cannot outlive the credentials that sign them."""
         end = window(now, LIFETIMES[asset.delivery]).end
         if self._cloudfront and asset.delivery is not DeliveryClass.VERIFICATION_DOCUMENT:
             return end
         return _sooner(end, (await self._credentials()).expires_at)
 
     async def entries(self, asset: Asset, prefix: str, now: datetime, end: datetime) -> Callable[[str], str]:
-        """A function that makes the URL of any key below `prefix` (with its slash), good until `end`.
+        """Return a function that makes the URL of any key below `prefix` (with its slash), valid until `end`.
 
-        Made once per playlist: it holds what thousands of signatures share.
+        Call this once per playlist: the function holds what thousands of signatures share.
         """
         cloudfront = self._cloudfront
         if cloudfront and _on_cloudfront(asset, prefix):
@@ -158,19 +165,8 @@ class DeliveryUrls:
 
 
 def _on_cloudfront(asset: Asset, key: str) -> bool:
-    """CloudFront serves what our encoders wrote; it never reaches private files or uploads."""
+    """Say whether CloudFront serves this key: files that our encoders wrote, never private files or uploads."""
     return asset.delivery is not DeliveryClass.VERIFICATION_DOCUMENT and key.startswith(("public/", "processed/"))
-
-
-def _as_answered(asset: Asset, rendition: Rendition) -> dict[str, str]:
-    """What S3 is to answer with. An original is the scanned version and none other, and is saved, not shown."""
-    query: dict[str, str] = {}
-    if rendition.key == asset.key and asset.version_id:
-        query["versionId"] = asset.version_id
-    if rendition.name == "original":
-        query["response-content-type"] = rendition.content_type
-        query["response-content-disposition"] = attachment(asset.original_filename, rendition.content_type)
-    return query
 
 
 def _sooner(end: datetime, other: datetime | None) -> datetime:

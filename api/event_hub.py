@@ -1,4 +1,4 @@
-"""Live news: who waits for which assets. One listener feeds all streams of this process."""
+"""Live changes: which streams wait for which assets. One listener feeds all streams of this process."""
 
 import asyncio
 import contextlib
@@ -12,54 +12,54 @@ from api.security.auth import Caller
 from media.asset_store.changes import watch_assets
 
 STREAMS = 2000
-"""Open streams of one process; each costs a socket and some 20 KB."""
+"""Open streams of one process. Each costs a socket and some 20 KB."""
 STREAMS_OF_ONE = 10
 """Open streams of one user: a few pages in a few tabs."""
 PENDING = 1000
-"""Changed assets that a stream may lag behind; past that it is ended, and catches up when it comes again."""
+"""Changed assets that may wait in one stream. Beyond that it is ended, and its client catches up when it reconnects."""
 
 
 class Subscription:
-    """The assets that changed for one stream and were not sent yet, each once however often it changed."""
+    """The changed assets that one stream has not sent yet, each once however often it changed."""
 
     def __init__(self) -> None:
         self._pending: dict[UUID, None] = {}
-        self._news = asyncio.Event()
+        self._changes = asyncio.Event()
         self.ended = False
 
     def notify(self, asset_id: UUID) -> None:
         self._pending[asset_id] = None
         if len(self._pending) > PENDING:
             self.end()
-        self._news.set()
+        self._changes.set()
 
     def end(self) -> None:
         self.ended = True
-        self._news.set()
+        self._changes.set()
 
     async def wait(self, seconds: float) -> list[UUID]:
-        """What changed; empty when nothing did for so long, or when the stream was ended."""
+        """Wait for changed assets. Return none after `seconds` without a change, or when the stream was ended."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._news.wait()
-        self._news.clear()
+                await self._changes.wait()
+        self._changes.clear()
         changed = list(self._pending)
         self._pending.clear()
         return changed
 
 
 class EventHub:
-    """Passes changes on to those who may see them."""
+    """Pass changes to the streams of callers who may see them."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[UUID | str | None, set[Subscription]] = defaultdict(set)
-        """By asset, or by owner; None sees those of all owners."""
+        """By asset or by owner. None gets the changes of all owners."""
         self._open: Counter[str] = Counter()
         self._listening = False
 
     @asynccontextmanager
     async def running(self, dsn: str) -> AsyncIterator[None]:
-        """Listens until the block ends."""
+        """Listen for changes until the block ends."""
         task = asyncio.create_task(watch_assets(dsn, self.changed, self.listening))
         try:
             yield
@@ -67,10 +67,10 @@ class EventHub:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def listening(self, flowing: bool) -> None:
-        """When news stop, so do the streams: their clients come again and are told what they missed."""
-        self._listening = flowing
-        if not flowing:
+    def listening(self, is_connected: bool) -> None:
+        """Note whether changes arrive. Streams end when they do not: their clients reconnect and catch up."""
+        self._listening = is_connected
+        if not is_connected:
             self.end()
 
     def changed(self, asset_id: UUID, owner_id: str) -> None:
@@ -86,12 +86,14 @@ class EventHub:
 
     @contextmanager
     def subscribed(self, caller: Caller, asset_id: UUID | None) -> Iterator[Subscription]:
-        """News of one asset (that the caller may see), or of all that are the caller's.
+        """Subscribe to the changes of one asset (that the caller may see), or of all the caller's assets.
 
         Raises ProblemError(too_many_connections, unavailable).
         """
         if not self._listening:
-            raise ProblemError(ProblemCode.UNAVAILABLE, "no news from the database", headers={"Retry-After": "2"})
+            raise ProblemError(
+                ProblemCode.UNAVAILABLE, "no changes arrive from the database", headers={"Retry-After": "2"}
+            )
         if self._open.total() >= STREAMS or self._open[caller.subject] >= STREAMS_OF_ONE:
             raise ProblemError(ProblemCode.TOO_MANY_CONNECTIONS, headers={"Retry-After": "10"})
         subscription = Subscription()
@@ -102,7 +104,7 @@ class EventHub:
             yield subscription
         finally:
             self._open[caller.subject] -= 1
-            self._open += Counter()  # forgets those at zero
+            self._open += Counter()  # drops the subjects at zero
             self._subscriptions[name].discard(subscription)
             if not self._subscriptions[name]:
                 del self._subscriptions[name]

@@ -1,4 +1,4 @@
-"""Requests into models and models into answers."""
+"""JSON requests into models, and models into JSON responses."""
 
 import asyncio
 import hashlib
@@ -12,26 +12,29 @@ from pydantic import BaseModel, ValidationError
 from api.problems import FieldError, ProblemCode, ProblemError
 
 BODY_LIMIT = 64 * 1024
-"""Bytes of a request's body; the largest of ours has a file name and a few words."""
+"""Bytes of a request body. Our largest one has a file name and a few words."""
 BODY_DEADLINE = 10.0
-"""Seconds for a body to arrive, so that a slow sender holds nothing for long."""
+"""Seconds for a body to arrive, so that a slow client does not hold a connection for long."""
 _CLOSE = {"Connection": "close"}
-"""What is left of such a body would be taken for the next request."""
+"""Sent when a body was not read to its end: the rest would be parsed as the next request."""
 
 
 async def read_body[Model: BaseModel](request: web.Request, model: type[Model]) -> Model:
-    """The JSON body. Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request)."""
+    """Read the JSON body as a model.
+
+    Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request).
+    """
     return parse_body(await read_bytes(request), model)
 
 
 async def read_bytes(request: web.Request) -> bytes:
-    """The body as it came.
+    """Read the body unchanged.
 
     Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request).
-    A compressed one is refused: ours are small, and what it unpacks to needs no bound where nothing is unpacked.
     """
     if request.content_type != "application/json":
         raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+    # Our bodies are small. Compressed ones would need a limit on what they decompress to.
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "a body must not be compressed", headers=_CLOSE)
     try:
@@ -44,7 +47,7 @@ async def read_bytes(request: web.Request) -> bytes:
 
 
 def parse_body[Model: BaseModel](text: bytes, model: type[Model]) -> Model:
-    """JSON as a model. Raises ProblemError(invalid_request)."""
+    """Parse JSON as a model. Raises ProblemError(invalid_request)."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
@@ -52,7 +55,7 @@ def parse_body[Model: BaseModel](text: bytes, model: type[Model]) -> Model:
 
 
 def read_query[Model: BaseModel](request: web.Request, model: type[Model]) -> Model:
-    """The query string, each name at most once. Raises ProblemError(invalid_request)."""
+    """Read the query string as a model, each name at most once. Raises ProblemError(invalid_request)."""
     if len(request.query) != len(set(request.query)):
         raise ProblemError(ProblemCode.INVALID_REQUEST, "a parameter is given twice")
     try:
@@ -72,7 +75,7 @@ def _invalid(error: ValidationError) -> ProblemError:
 
 
 def json_response(model: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A model as JSON, for its asker alone and not to be kept."""
+    """Send a model as JSON that no cache may store."""
     return web.Response(
         body=model.model_dump_json().encode(),
         status=status,
@@ -82,7 +85,7 @@ def json_response(model: BaseModel, *, status: int = 200, headers: Mapping[str, 
 
 
 def json_response_if_changed(request: web.Request, model: BaseModel) -> web.Response:
-    """A model as JSON with an ETag made of it; 304 when the asker has it already."""
+    """Send a model as JSON with an ETag of its content, or 304 when the client has it already."""
     response = web.Response(
         body=model.model_dump_json().encode(),
         content_type="application/json",
@@ -92,20 +95,20 @@ def json_response_if_changed(request: web.Request, model: BaseModel) -> web.Resp
 
 
 def not_modified_if(request: web.Request, response: web.Response) -> web.Response:
-    """The response with an ETag made of its body; 304 when the asker has it already."""
+    """Add an ETag of the body to the response, or return 304 when the client has it already."""
     body = response.body if isinstance(response.body, bytes) else b""
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     response.headers["ETag"] = etag
-    # Weak comparison, as RFC 9110 asks for with GET.
-    asked = request.headers.get("If-None-Match", "")
-    if asked.strip() != "*" and etag not in {part.strip().removeprefix("W/") for part in asked.split(",")}:
+    # Weak comparison, as RFC 9110 demands for GET.
+    given = request.headers.get("If-None-Match", "")
+    if given.strip() != "*" and etag not in {part.strip().removeprefix("W/") for part in given.split(",")}:
         return response
     kept = {name: value for name, value in response.headers.items() if name not in {"Content-Type", "Content-Length"}}
     return web.Response(status=304, headers=kept)
 
 
 def takes_gzip(request: web.Request) -> bool:
-    """Whether `Accept-Encoding` lets gzip be sent (RFC 9110, 12.5.3): named, or `*`, and not with the weight 0."""
+    """Say whether `Accept-Encoding` allows gzip (RFC 9110, 12.5.3): it or `*` is named, and not with the weight 0."""
     weights: dict[str, bool] = {}
     for part in request.headers.get("Accept-Encoding", "").lower().split(","):
         coding, _, weight = part.partition(";")

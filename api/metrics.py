@@ -1,4 +1,4 @@
-"""What the API counts. Its registry is its own: the consumer's gauges would stand at zero here and mislead."""
+"""The metrics of the API. They have their own registry: the consumer's gauges would show a misleading zero here."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -7,11 +7,11 @@ _LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
 
 class ApiMetrics:
-    """Every metric of the API. Labels hold route patterns, never paths."""
+    """All metrics of the API. Labels hold route patterns, never paths."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)  # Restarts are seen by process_start_time_seconds.
+        ProcessCollector(registry=self.registry)  # process_start_time_seconds shows restarts
         self.requests = Counter(
             "media_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )
@@ -48,7 +48,8 @@ class ApiMetrics:
         self.streams = Gauge("media_event_streams", "Open event streams.", registry=self.registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answer. The label sets are looked up once: that costs more than the counting."""
+        """Count one response."""
+        # Label sets are looked up once: that costs more than counting.
         found = self._of_route.get((method, route, status))
         if found is None:
             found = self.requests.labels(method, route, str(status)), self.duration.labels(method, route)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the routes, the models and the table of problems: it cannot lag behind."""
+"""The OpenAPI 3.1 document, generated from the routes, the models and the table of problems."""
 
 import json
 import re
@@ -29,7 +29,7 @@ type Schema = dict[str, Any]
 
 
 def document(version: str = "1") -> Schema:
-    """The whole document, ready to be written as JSON."""
+    """Generate the whole document, ready to be written as JSON."""
     schemas = _schemas()
     paths: dict[str, Schema] = defaultdict(dict)
     for route in ROUTES:
@@ -50,11 +50,11 @@ def document(version: str = "1") -> Schema:
 
 
 def _schemas() -> Schema:
-    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemOut, "serialization")]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemOut, "serialization")]
     for route in ROUTES:
-        wanted += [(model, "validation") for model in (route.body, route.query) if model]
-        wanted += [(route.answer, "serialization")] if route.answer else []
-    _, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
+        models += [(model, "validation") for model in (route.body, route.query) if model]
+        models += [(route.response, "serialization")] if route.response else []
+    _, definitions = models_json_schema(list(dict.fromkeys(models)), ref_template=_REF)
     text = json.dumps(definitions["$defs"])
     for name, public in _PUBLIC_NAMES.items():
         text = re.sub(rf"\b{name}\b", public, text)  # in titles and references too
@@ -84,8 +84,8 @@ def _parameters(route: Endpoint, schemas: Schema) -> Iterator[Schema]:
     for name in _PARAMETER.findall(route.path):
         yield {"name": name, "in": "path", "required": True, "schema": kinds.get(name, text)}
     query = schemas[route.query.__name__] if route.query else {"properties": {}}
-    for name, part in query["properties"].items():
-        yield {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": part}
+    for name, schema in query["properties"].items():
+        yield {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": schema}
     for name in (*route.headers, *(["If-None-Match"] if route.cached else [])):
         described = {"description": _HEADERS[name]} if name in _HEADERS else {}
         yield {"name": name, "in": "header", "required": False, "schema": text, **described}
@@ -94,7 +94,7 @@ def _parameters(route: Endpoint, schemas: Schema) -> Iterator[Schema]:
 def _responses(route: Endpoint) -> Schema:
     success: Schema = {"description": "Done."}
     if route.status != HTTPStatus.NO_CONTENT:
-        schema = _ref(route.answer) if route.answer else {"type": "string"}
+        schema = _ref(route.response) if route.response else {"type": "string"}
         success["content"] = {route.media_type: {"schema": schema}}
     responses: Schema = {str(route.status): success}
     if route.cached:

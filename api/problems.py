@@ -1,4 +1,4 @@
-"""Everything the API refuses, in one table: the stable code, the HTTP status and a title for people."""
+"""All problems that the API reports, in one table: the stable code, the HTTP status and a title for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ProblemCode(StrEnum):
-    """The `code` of an `application/problem+json` answer. It never changes its meaning."""
+    """The `code` of an `application/problem+json` response. It never changes its meaning."""
 
     NOT_HTTP = "not_http"
     INVALID_REQUEST = "invalid_request"
@@ -48,7 +48,7 @@ class ProblemCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """What one code stands for."""
+    """HTTP status and title of one code."""
 
     status: int
     title: str
@@ -93,13 +93,13 @@ KINDS: dict[ProblemCode, ProblemKind] = {
     C.UNAVAILABLE: ProblemKind(503, "A service that this one needs does not answer."),
     C.TIMEOUT: ProblemKind(503, "The request took too long."),
 }
-"""The one table. The documentation and the OpenAPI document are made from it."""
+"""Every code with its status and title. The documentation and the OpenAPI document are generated from this table."""
 del C
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field of a request."""
+    """The error in one field of a request."""
 
     field: str
     message: str
@@ -107,9 +107,9 @@ class FieldError:
 
 @dataclass(slots=True, eq=False)
 class ProblemError(Exception):
-    """A refusal. Raised anywhere in the API, written as problem+json at the edge.
+    """A problem that is raised anywhere in the API, and written as problem+json by the outermost middleware.
 
-    `detail` is for people and says nothing that the caller may not know.
+    `detail` is for people. It contains nothing that the caller may not know.
     """
 
     code: ProblemCode

@@ -1,4 +1,4 @@
-"""Every endpoint, in the order in which paths are matched."""
+"""All endpoints, in the order in which paths are matched."""
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -31,7 +31,7 @@ UPLOAD_ROUTES = (
         uploads.start_upload,
         status=201,
         body=schemas.UploadRequest,
-        answer=schemas.UploadSlot,
+        response=schemas.UploadSlot,
         headers=("Idempotency-Key",),
         rate=RateLimit.WRITE,
         problems=(*_NEW, ProblemCode.DELETED),
@@ -41,7 +41,7 @@ UPLOAD_ROUTES = (
         f"{MEDIA}/upload/confirm",
         uploads.confirm_upload,
         body=schemas.ConfirmRequest,
-        answer=schemas.AssetOut,
+        response=schemas.AssetOut,
         rate=RateLimit.WRITE,
         problems=(*AUTH, *BODY, ProblemCode.NOT_FOUND, ProblemCode.DELETED, *_STORED),
     ),
@@ -51,7 +51,7 @@ UPLOAD_ROUTES = (
         multipart.start_parts,
         status=201,
         body=part_schemas.MultipartRequest,
-        answer=part_schemas.MultipartOut,
+        response=part_schemas.MultipartOut,
         headers=("Idempotency-Key",),
         rate=RateLimit.WRITE,
         problems=(*_NEW, ProblemCode.UPLOAD_ENDED),
@@ -60,7 +60,7 @@ UPLOAD_ROUTES = (
         "GET",
         _PARTS,
         multipart.list_parts,
-        answer=part_schemas.MultipartOut,
+        response=part_schemas.MultipartOut,
         cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND, ProblemCode.UPLOAD_ENDED),
     ),
@@ -69,7 +69,7 @@ UPLOAD_ROUTES = (
         f"{_PARTS}/parts",
         multipart.sign_parts,
         body=part_schemas.PartsRequest,
-        answer=part_schemas.PartLinks,
+        response=part_schemas.PartLinks,
         rate=RateLimit.URL,
         problems=(*AUTH, *BODY, ProblemCode.NOT_FOUND, ProblemCode.UPLOAD_ENDED),
     ),
@@ -78,7 +78,7 @@ UPLOAD_ROUTES = (
         f"{_PARTS}/complete",
         multipart.complete_parts,
         body=part_schemas.CompleteRequest,
-        answer=schemas.AssetOut,
+        response=schemas.AssetOut,
         rate=RateLimit.WRITE,
         problems=(
             *AUTH,
@@ -107,11 +107,11 @@ ROUTES = (
         f"{MEDIA}/assets",
         assets.list_assets,
         query=schemas.ListingQuery,
-        answer=schemas.Listing,
+        response=schemas.Listing,
         cached=True,
         problems=(*AUTH, ProblemCode.INVALID_REQUEST),
     ),
-    # Before `assets/{asset_id}`, which would take `events` for an id.
+    # Before `assets/{asset_id}`, which would match `events` as an id.
     Endpoint(
         "GET",
         f"{MEDIA}/assets/events",
@@ -127,7 +127,7 @@ ROUTES = (
         "GET",
         f"{MEDIA}/assets/{{asset_id}}",
         assets.show_asset,
-        answer=schemas.AssetOut,
+        response=schemas.AssetOut,
         cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),
@@ -145,7 +145,7 @@ ROUTES = (
         urls.show_url,
         rate=RateLimit.URL,
         query=schemas.UrlQuery,
-        answer=schemas.UrlOut,
+        response=schemas.UrlOut,
         cached=True,
         problems=(
             *AUTH,
@@ -159,7 +159,7 @@ ROUTES = (
         "GET",
         f"{MEDIA}/assets/{{asset_id}}/report",
         reports.show_report,
-        answer=schemas.ReportOut,
+        response=schemas.ReportOut,
         cached=True,
         problems=(
             *AUTH,
@@ -173,7 +173,7 @@ ROUTES = (
         "GET",
         f"{MEDIA}/assets/{{asset_id}}/timeline",
         assets.show_timeline,
-        answer=schemas.Timeline,
+        response=schemas.Timeline,
         cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),
@@ -199,7 +199,7 @@ ROUTES = (
         events.make_ticket,
         status=201,
         rate=RateLimit.STREAM,
-        answer=schemas.TicketOut,
+        response=schemas.TicketOut,
         problems=AUTH,
     ),
     Endpoint(
@@ -218,7 +218,7 @@ ROUTES = (
         callbacks.transcode_callback,
         status=202,
         body=TranscodeProgress,
-        answer=schemas.AcceptedOut,
+        response=schemas.AcceptedOut,
         bearer=False,
         headers=("X-Media-Signature",),
         problems=CALLBACK,
@@ -229,7 +229,7 @@ ROUTES = (
         callbacks.image_callback,
         status=202,
         body=schemas.ImageCallback,
-        answer=schemas.AcceptedOut,
+        response=schemas.AcceptedOut,
         bearer=False,
         headers=("X-Media-Signature",),
         problems=CALLBACK,
@@ -238,7 +238,7 @@ ROUTES = (
         "GET",
         f"{MEDIA}/ops/summary",
         ops.show_summary,
-        answer=ops_schemas.OpsSummary,
+        response=ops_schemas.OpsSummary,
         problems=(*AUTH, ProblemCode.ADMIN_ONLY),
     ),
     Endpoint(
@@ -246,13 +246,13 @@ ROUTES = (
         f"{MEDIA}/ops/redrive",
         ops.redrive,
         body=ops_schemas.RedriveRequest,
-        answer=ops_schemas.RedriveOut,
+        response=ops_schemas.RedriveOut,
         rate=RateLimit.WRITE,
         problems=(*AUTH, *BODY, ProblemCode.ADMIN_ONLY),
     ),
-    Endpoint("GET", "/health", health.health, answer=schemas.HealthOut, bearer=False),
-    Endpoint("GET", "/livez", health.livez, answer=schemas.HealthOut, bearer=False),
-    Endpoint("GET", "/readyz", health.readyz, answer=schemas.HealthOut, bearer=False),
+    Endpoint("GET", "/health", health.health, response=schemas.HealthOut, bearer=False),
+    Endpoint("GET", "/livez", health.livez, response=schemas.HealthOut, bearer=False),
+    Endpoint("GET", "/readyz", health.readyz, response=schemas.HealthOut, bearer=False),
     Endpoint(
         "GET", "/metrics", health.metrics, media_type="text/plain", bearer=False, problems=(ProblemCode.NOT_FOUND,)
     ),
@@ -260,18 +260,18 @@ ROUTES = (
 
 
 def add_routes(app: web.Application) -> None:
-    """Every GET answers HEAD too, streams excepted."""
+    """Add all endpoints to the application. Every GET answers HEAD too, except streams."""
     app[RATES] = {route.handler: route.rate for route in ROUTES}
     app[ENDLESS] = frozenset(route.handler for route in ROUTES if route.endless)
     for route in ROUTES:
         if route.method == "GET" and not route.endless:
-            app.router.add_get(route.path, route.handler, expect_handler=_expected)
+            app.router.add_get(route.path, route.handler, expect_handler=_handle_expect)
         else:
-            app.router.add_route(route.method, route.path, route.handler, expect_handler=_expected)
+            app.router.add_route(route.method, route.path, route.handler, expect_handler=_handle_expect)
 
 
-async def _expected(request: web.Request) -> None:
-    """`Expect: 100-continue` is granted; what else is expected is passed over, as RFC 9110 (10.1.1) allows."""
+async def _handle_expect(request: web.Request) -> None:
+    """Grant `Expect: 100-continue`, and ignore any other expectation, as RFC 9110 (10.1.1) allows."""
     if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer's own bytes are still to be counted
+        request.writer.output_size = 0  # count the bytes of the response alone

@@ -1,4 +1,4 @@
-"""What an endpoint is: its method and path, who answers, what goes in, what comes out, which problems it knows."""
+"""The description of an endpoint: method and path, handler, request and response models, problems."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ AUTH = (
     ProblemCode.OWNER_ID_NOT_ALLOWED,
     ProblemCode.RATE_LIMITED,
 )
-"""What any endpoint answers that asks who calls."""
+"""Problems of every endpoint that authenticates its caller."""
 BODY = (
     ProblemCode.UNSUPPORTED_MEDIA_TYPE,
     ProblemCode.BODY_TOO_LARGE,
@@ -34,12 +34,12 @@ CALLBACK = (
     ProblemCode.JOB_MISMATCH,
 )
 ALWAYS = (ProblemCode.NOT_HTTP, ProblemCode.UNAVAILABLE, ProblemCode.TIMEOUT, ProblemCode.INTERNAL_ERROR)
-"""What any endpoint may answer."""
+"""Problems of every endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint. `problems` are those it raises itself; what any may answer is `ALWAYS`."""
+    """One endpoint. `problems` are those of this endpoint; those of every endpoint are in `ALWAYS`."""
 
     method: str
     path: str
@@ -47,7 +47,7 @@ class Endpoint:
     status: int = 200
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    answer: type[BaseModel] | None = None
+    response: type[BaseModel] | None = None
     media_type: str = "application/json"
     bearer: bool = True
     rate: RateLimit = RateLimit.READ

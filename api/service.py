@@ -1,4 +1,4 @@
-"""What the views work with, made once in `api.app` and read by its one key."""
+"""The parts that the views use, made once in `api.app` and stored in the application under SERVICE."""
 
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ from media.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The API's parts, wired. `secret` is what keys for our own tokens and ids are derived from."""
+    """The wired parts of the API. Keys for our own tokens and ids are derived from `secret`."""
 
     settings: Settings
     database: Database
@@ -38,7 +38,7 @@ class Service:
     outbox: Outbox
     storage: ObjectStorage
     parts: MultipartUploads
-    links: DeliveryUrls
+    delivery_urls: DeliveryUrls
     playback: PlaybackTokens
     tickets: Tickets
     hub: EventHub
@@ -57,13 +57,13 @@ def service_of(request: web.Request) -> Service:
 
 
 async def caller_of(request: web.Request) -> Caller:
-    """Who sent the request, counted. Raises ProblemError(unauthenticated, rate_limited, …)."""
+    """Authenticate the request and count it. Raises ProblemError(unauthenticated, rate_limited, …)."""
     caller = await request.app[SERVICE].authenticator.caller(request.headers.get("Authorization"))
     return await admitted(request, caller)
 
 
 async def admitted(request: web.Request, caller: Caller) -> Caller:
-    """The caller, counted against the limit of the endpoint's class. Raises ProblemError(rate_limited)."""
+    """Count the request against the limit of its endpoint's class. Raises ProblemError(rate_limited)."""
     allowance = await request.app[SERVICE].rates.admit(request.app[RATES][request.match_info.handler], caller)
     if allowance:
         request[ALLOWANCE] = allowance

@@ -94,8 +94,8 @@ def _request(route: Endpoint) -> str:
 
 
 def _answer(route: Endpoint) -> str:
-    if route.answer:
-        text = f"{route.status} {_link(route.answer.__name__)}"
+    if route.response:
+        text = f"{route.status} {_link(route.response.__name__)}"
     else:
         text = f"{route.status}" if route.media_type == "application/json" else f"{route.status} `{route.media_type}`"
     return text + (" †" if route.cached else "")

@@ -1,4 +1,4 @@
-"""What goes in and what comes out, as frozen pydantic models; the OpenAPI document is made from them."""
+"""Requests and responses as frozen pydantic models. The OpenAPI document is generated from them."""
 
 import unicodedata
 from datetime import datetime
@@ -10,19 +10,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from media.asset import AssetType, DeliveryClass, Status
 
 FILENAME_LIMIT = 255
-"""Characters; the longest name that the usual file systems hold."""
+"""Characters of a file name, the limit of the usual file systems."""
 SIZE_LIMIT = 2**53 - 1
-"""The largest whole number that every JSON reader understands."""
+"""Bytes: the largest integer that every JSON parser reads exactly."""
 
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")
-"""Of category Cf, yet part of the text: they hold emoji and words of some scripts together (UAX 31, section 2.3)."""
+"""Characters of category Cf that belong to the text: they join emoji and words of some scripts (UAX 31, 2.3)."""
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Fillers of Hangul and the empty Braille pattern: letters and symbols by category, and nothing to be seen."""
+"""Fillers of Hangul and the empty Braille pattern: letters and symbols by category, but invisible."""
 
 
-def _printable(value: str) -> str:
-    """The name without control characters, and without format characters that hide in text or turn it around."""
+def _remove_unprintable(value: str) -> str:
+    """Remove control characters, and format characters that hide text or change its direction."""
     kept = "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNPRINTABLE).strip()
     if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in kept):
         raise ValueError("must have at least one visible character")
@@ -34,39 +34,41 @@ ContentType = Annotated[
     StringConstraints(min_length=3, max_length=200),
     AfterValidator(lambda value: value.partition(";")[0].strip().lower()),
 ]
-Filename = Annotated[str, StringConstraints(min_length=1, max_length=FILENAME_LIMIT), AfterValidator(_printable)]
+Filename = Annotated[
+    str, StringConstraints(min_length=1, max_length=FILENAME_LIMIT), AfterValidator(_remove_unprintable)
+]
 
 
 class RequestModel(BaseModel):
-    """What clients send. Fields that we do not know are refused: they are typing errors."""
+    """A request body. Unknown fields are refused: they are typing errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class QueryModel(BaseModel):
-    """What stands in a query string: text, from which numbers are read."""
+    """A query string: text, from which numbers are parsed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ResponseModel(BaseModel):
-    """What clients get, made by name of what the domain has: `AssetOut.model_validate(asset)`."""
+    """A response, made from the attributes of a domain object: `AssetOut.model_validate(asset)`."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class UploadRequest(RequestModel):
-    """Announces a file."""
+    """Announce a file."""
 
     asset_type: AssetType
     content_type: ContentType
     original_filename: Filename
     size: int | None = Field(None, ge=1, le=SIZE_LIMIT, description="Bytes; signed into the URL when given")
-    delivery: DeliveryClass | None = Field(None, description="By default what suits the asset type")
+    delivery: DeliveryClass | None = Field(None, description="Default: the usual one of the asset type")
 
 
 class UploadSlot(ResponseModel):
-    """Where to PUT the file: `headers` are what the client must set itself, exactly so."""
+    """Where to PUT the file. The client must set `headers` itself, exactly."""
 
     asset_id: UUID
     upload_url: str
@@ -76,7 +78,7 @@ class UploadSlot(ResponseModel):
 
 
 class ConfirmRequest(RequestModel):
-    """Says that the file is there."""
+    """Say that the file was sent."""
 
     asset_id: UUID
 
@@ -92,34 +94,34 @@ class RenditionOut(ResponseModel):
 
 
 class AssetOut(ResponseModel):
-    """One uploaded file and all that has become of it."""
+    """One uploaded file and its renditions."""
 
     asset_id: UUID
     asset_type: AssetType
     status: Status
     code: str | None = Field(description="Why it was rejected or failed")
     detail: str | None = Field(description="The same in words, for people; may change")
-    delivery: DeliveryClass = Field(description="How its renditions are handed out")
-    content_type: str = Field(description="As announced; once it is scanned, what it really is")
+    delivery: DeliveryClass = Field(description="How its renditions are delivered")
+    content_type: str = Field(description="As announced; after the scan, the real one")
     original_filename: str
     size: int | None = Field(
-        validation_alias="known_size", description="Bytes; what was announced until the file is there"
+        validation_alias="known_size", description="Bytes; the announced ones until the file is there"
     )
-    width: int | None = Field(description="Pixels, upright as it is shown; of the original")
-    height: int | None = Field(description="Pixels, likewise")
-    duration_ms: int | None = Field(description="Milliseconds, of video and audio")
-    progress: int = Field(ge=0, le=100, description="Percent, of a transcoding; 100 once it is ready")
-    placeholder: str | None = Field(description="A ThumbHash in base64: what to show until the picture is there")
+    width: int | None = Field(description="Pixels of the original, upright")
+    height: int | None = Field(description="Pixels of the original, upright")
+    duration_ms: int | None = Field(description="Milliseconds of video and audio")
+    progress: int = Field(ge=0, le=100, description="Percent of the transcoding; 100 once the asset is ready")
+    placeholder: str | None = Field(description="A ThumbHash in base64, to show while the picture loads")
     renditions: list[RenditionOut]
     created_at: datetime
     updated_at: datetime
-    title: str | None = Field(None, description="Of a recording, as the webinar service named it")
-    webinar_id: str | None = Field(None, description="Of a recording: the webinar service's own")
-    recording_id: str | None = Field(None, description="Likewise")
+    title: str | None = Field(None, description="Title of a recording, from the webinar service")
+    webinar_id: str | None = Field(None, description="The webinar service's id of the webinar of a recording")
+    recording_id: str | None = Field(None, description="The webinar service's id of a recording")
 
 
 class ListingQuery(QueryModel):
-    """Which assets, and from where on."""
+    """Which assets, and from which one on."""
 
     asset_type: AssetType | None = None
     status: Status | None = Field(None, description="Deleted assets are listed only when asked for")
@@ -152,18 +154,18 @@ class EventsQuery(QueryModel):
 
 
 class TicketOut(ResponseModel):
-    """Opens event streams for a minute."""
+    """A ticket that opens event streams for a minute."""
 
     ticket: str
     expires_at: datetime
 
 
 class UrlOut(ResponseModel):
-    """Where a rendition can be fetched."""
+    """The URL of a rendition."""
 
     url: str
     rendition: str
-    expires_at: datetime | None = Field(description="null: does not expire")
+    expires_at: datetime | None = Field(description="null: it does not expire")
 
 
 class TimelineEntryOut(ResponseModel):
@@ -175,13 +177,13 @@ class TimelineEntryOut(ResponseModel):
 
 
 class Timeline(ResponseModel):
-    """All that happened to an asset, oldest first."""
+    """The events of an asset, oldest first."""
 
     items: list[TimelineEntryOut]
 
 
 class FindingOut(ResponseModel):
-    """One breach of what the HLS specifications ask for."""
+    """One violation of the HLS specifications."""
 
     rule: str
     where: str
@@ -189,7 +191,7 @@ class FindingOut(ResponseModel):
 
 
 class VariantReportOut(ResponseModel):
-    """What one variant declares and what was measured; bits per second and seconds."""
+    """Declared and measured values of one variant, in bits per second and seconds."""
 
     uri: str
     resolution: str
@@ -202,35 +204,35 @@ class VariantReportOut(ResponseModel):
     declared_average: int | None
     measured_average: int
     examined: int = 0
-    """Segments that were read whole; the others' beginnings or sizes only."""
+    """Segments that were read whole. Of the others, only the beginning or the size was read."""
 
 
 class ReportOut(ResponseModel):
-    """What checking the finished HLS found."""
+    """The result of checking the finished HLS."""
 
     clean: bool
     variants: list[VariantReportOut]
     findings: list[FindingOut]
     notes: list[str] = []
-    """What was not looked into, and why."""
+    """What was not checked, and why."""
 
 
 class PageTokenOut(ResponseModel):
-    """What the development page needs to begin: a token, and which signatures the scanner has."""
+    """The token of the development page, and which signatures the scanner has."""
 
     token: str
     scanner: str
 
 
 class ImageCallback(RequestModel):
-    """Asks for a picture's renditions."""
+    """Request the renditions of a picture."""
 
     asset_id: UUID
     version_id: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
 class AcceptedOut(ResponseModel):
-    """Will be done."""
+    """The callback was accepted."""
 
     accepted: bool = True
 

@@ -1,4 +1,4 @@
-"""What goes in and what comes out of uploads in parts."""
+"""Requests and responses of uploads in parts."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,22 +7,22 @@ from pydantic import Field, StringConstraints
 
 from api.schemas.assets import SIZE_LIMIT, RequestModel, ResponseModel, UploadRequest
 
-MOST_PARTS = 10_000
-"""Parts of one upload, by S3's own limit."""
+MAX_PARTS = 10_000
+"""Parts of one upload, S3's own limit."""
 BATCH = 100
-"""Part URLs made at once; each costs two hashes, and lives 15 minutes."""
+"""Part URLs made in one request. Each costs two hashes, and is valid for 15 minutes."""
 
-PartNumber = Annotated[int, Field(ge=1, le=MOST_PARTS)]
+PartNumber = Annotated[int, Field(ge=1, le=MAX_PARTS)]
 
 
 class MultipartRequest(UploadRequest):
-    """Announces a file that will come in parts. Its size must be known: the parts follow from it."""
+    """Announce a file that is sent in parts. Its size must be known: the parts follow from it."""
 
     size: int = Field(ge=1, le=SIZE_LIMIT, description="Bytes")
 
 
 class StoredPartOut(ResponseModel):
-    """A part that is there."""
+    """A part that is stored."""
 
     part_number: int
     etag: str
@@ -30,7 +30,7 @@ class StoredPartOut(ResponseModel):
 
 
 class MultipartOut(ResponseModel):
-    """An upload in parts: each has `part_size` bytes, the last one what remains. `parts` are those already there."""
+    """An upload in parts: each has `part_size` bytes, the last one the rest. `parts` are those already stored."""
 
     asset_id: UUID
     s3_key: str
@@ -41,13 +41,13 @@ class MultipartOut(ResponseModel):
 
 
 class PartsRequest(RequestModel):
-    """Asks for the URLs of some parts."""
+    """Request the URLs of some parts."""
 
     part_numbers: list[PartNumber] = Field(min_length=1, max_length=BATCH)
 
 
 class PartLink(ResponseModel):
-    """Where to PUT one part, which must have exactly `size` bytes; the answer's ETag is wanted for the completion."""
+    """Where to PUT one part of exactly `size` bytes. The completion needs the ETag of the response."""
 
     part_number: int
     url: str
@@ -60,13 +60,13 @@ class PartLinks(ResponseModel):
 
 
 class PartNamed(RequestModel):
-    """A part by its number and the ETag that the storage answered with."""
+    """A part by its number and the ETag that the storage returned."""
 
     part_number: PartNumber
     etag: Annotated[str, StringConstraints(pattern=r'^"?[A-Za-z0-9+/=_-]{1,128}"?$')]
 
 
 class CompleteRequest(RequestModel):
-    """Puts the parts together: all of them, in order."""
+    """Complete the upload: all parts, in order."""
 
-    parts: list[PartNamed] = Field(min_length=1, max_length=MOST_PARTS)
+    parts: list[PartNamed] = Field(min_length=1, max_length=MAX_PARTS)

@@ -1,4 +1,4 @@
-"""What goes in and what comes out of the operator's endpoints."""
+"""Requests and responses of the operator's endpoints."""
 
 from datetime import datetime
 from typing import Annotated
@@ -11,42 +11,42 @@ from media.dead_letters.dead_letter import REASON_LIMIT
 from media.settings import QUEUES
 
 
-def _known(name: str) -> str:
+def _require_queue(name: str) -> str:
     if name not in QUEUES:
         raise ValueError(f"must be one of {', '.join(QUEUES)}")
     return name
 
 
-QueueName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(QUEUES)})]
+QueueName = Annotated[str, AfterValidator(_require_queue), WithJsonSchema({"type": "string", "enum": list(QUEUES)})]
 
 
 class DeadLettersOut(ResponseModel):
-    """Dead letters that died for the same reason."""
+    """Dead letters with the same reason."""
 
     code: str
-    reason: str = Field(description="Its words, without what differs from one asset to the next")
+    reason: str = Field(description="The text of the reason, without what differs between assets")
     count: int
-    oldest_at: datetime = Field(description="When the first of them died")
+    oldest_at: datetime = Field(description="When the first of them was dead-lettered")
     newest_at: datetime
-    example_asset_id: UUID | None = Field(description="The asset that the oldest one names, if it can be read")
-    example_message_id: str = Field(description="By which the log knows the oldest one")
+    example_asset_id: UUID | None = Field(description="The asset of the oldest one, if it can be decoded")
+    example_message_id: str = Field(description="The message id of the oldest one, as logged")
 
 
 class QueueOut(ResponseModel):
-    """One queue and its dead letters. Counts of SQS are approximate."""
+    """One queue and its dead letters. SQS counts approximately."""
 
     name: str
-    backlog: int = Field(description="Messages that wait")
+    backlog: int = Field(description="Messages that wait for a consumer")
     in_flight: int = Field(description="Messages that a consumer holds")
     dead: int = Field(description="Messages in the dead-letter queue")
     dead_by_reason: list[DeadLettersOut]
     dead_looked_at: int = Field(
-        description="Dead letters that `dead_by_reason` counts; fewer than `dead` when there are many"
+        description="Dead letters counted by `dead_by_reason`; fewer than `dead` when there are many"
     )
 
 
 class UnfinishedOut(ResponseModel):
-    """The oldest asset still at work."""
+    """The oldest unfinished asset."""
 
     asset_id: UUID
     asset_type: str
@@ -56,7 +56,7 @@ class UnfinishedOut(ResponseModel):
 
 
 class StuckOut(ResponseModel):
-    """A stage without news."""
+    """A stage that has made no progress for too long."""
 
     asset_id: UUID
     asset_type: str
@@ -65,24 +65,24 @@ class StuckOut(ResponseModel):
     state: str
     attempt: int
     nudges: int
-    seconds: float = Field(description="Since the last news")
+    seconds: float = Field(description="Since its last progress")
 
 
 class ConsumerOut(ResponseModel):
-    """A daemon that lives, or that was silenced a short while ago."""
+    """A consumer that runs, or that stopped reporting a short while ago."""
 
     id: str = Field(validation_alias="consumer_id")
     started_at: datetime
     seen_at: datetime
-    seconds: float = Field(description="Since its last sign of life; one comes every 10 seconds")
-    alive: bool = Field(description="false: three signs of life were missed")
+    seconds: float = Field(description="Since its last report; it reports every 10 seconds")
+    alive: bool = Field(description="false: three reports are missing")
     phase: str = Field(description="running or draining")
-    open_breakers: list[str] = Field(description="Dependencies that it found away")
+    open_breakers: list[str] = Field(description="Dependencies that it found unavailable")
     in_flight: int
 
 
 class OpsSummary(ResponseModel):
-    """How the service stands."""
+    """The state of the service."""
 
     at: datetime
     queues: list[QueueOut]
@@ -92,24 +92,26 @@ class OpsSummary(ResponseModel):
 
 
 class DeadLetterGroup(RequestModel):
-    """What the summary counts together."""
+    """A group of dead letters as the summary counts them."""
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LIMIT)]
     reason: Annotated[str, StringConstraints(max_length=REASON_LIMIT)]
 
 
 class RedriveRequest(RequestModel):
-    """Sends dead letters back: those for which all that is given holds, and none that dies from now on."""
+    """Send dead letters back: those that match all given fields, and none that is dead-lettered later."""
 
     queue: QueueName
     reason: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
-        None, description="Those with this code, or whose reason holds this text"
+        None, description="Those with this code, or whose reason contains this text"
     )
-    group: DeadLetterGroup | None = Field(None, description="Those that the summary counts together")
-    died_before: AwareDatetime | None = Field(None, description="Usually `at` of the summary on which one acts")
+    group: DeadLetterGroup | None = Field(None, description="Those that the summary counts as one group")
+    died_before: AwareDatetime | None = Field(
+        None, description="Those dead-lettered before; usually `at` of the summary"
+    )
 
 
 class RedriveOut(ResponseModel):
     queue: str
     moved: int
-    finished: bool = Field(description="false: it was cut short, more may be there that is meant; ask again")
+    finished: bool = Field(description="false: stopped early, more messages may match; repeat")

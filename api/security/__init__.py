@@ -1,1 +1,1 @@
-"""Who may call what, and how often."""
+"""Authentication, signatures and rate limits."""

@@ -1,4 +1,4 @@
-"""Who is asking: Bearer JWTs, checked with keys whose algorithm is fixed before the token is looked at."""
+"""Authentication by Bearer JWTs, verified with keys whose algorithm is fixed before the token is read."""
 
 import math
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from api.problems import ProblemCode, ProblemError
 from media.asset import OWNER_ID
 
 LEEWAY = 30.0
-"""Seconds that clocks may differ by."""
+"""Seconds by which clocks may differ."""
 TOKEN_LIMIT = 8192
-"""Characters. aiohttp takes no longer header line; a token of ours has some 300."""
+"""Characters of a token. aiohttp accepts no longer header line. Our tokens have some 300."""
 SUBJECT_LIMIT = 256
-"""Characters of `sub`, whatever the role; OpenID Connect allows 255."""
+"""Characters of `sub`, for every role. OpenID Connect allows 255."""
 CACHE_LIMIT = 10_000
-"""Checked tokens kept; each some hundred bytes."""
+"""Verified tokens that are cached, of some hundred bytes each."""
 
 
 class Role(StrEnum):
@@ -33,9 +33,9 @@ _PRIVILEGED = frozenset({Role.SERVICE.value, Role.ADMIN.value})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent the request. `owner_scope` is the owner whose assets it may see; None for all.
+    """The sender of a request. `owner_scope` is the owner whose assets it may see, or None for all.
 
-    `until` (Unix seconds) is when what it showed us ends, leeway included.
+    `until` (Unix seconds) is when its token expires, leeway included.
     """
 
     subject: str
@@ -47,7 +47,7 @@ class Caller:
         return self.subject if self.role is Role.USER else None
 
     def owner_id(self) -> str:
-        """The owner of what this caller uploads. Raises ProblemError(owner_id_not_allowed)."""
+        """Return the owner of this caller's uploads. Raises ProblemError(owner_id_not_allowed)."""
         if not OWNER_ID.fullmatch(self.subject):
             raise ProblemError(ProblemCode.OWNER_ID_NOT_ALLOWED, "`sub` must match [A-Za-z0-9_-]{1,64}")
         return self.subject
@@ -55,16 +55,16 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A key together with the one algorithm that it is used with."""
+    """A key and the one algorithm that it is used with."""
 
     key: Any
     algorithm: str
 
 
 class KeySet(Protocol):
-    """Where keys come from. `find` raises ProblemError(unauthenticated) when there is none for `kid`.
+    """A source of keys. `find` raises ProblemError(unauthenticated) when there is none for `kid`.
 
-    `are_known` says whether there ever were any, and asks for them until then.
+    `are_known` says whether keys were ever loaded, and tries to load them until then.
     """
 
     async def find(self, kid: str | None) -> VerificationKey: ...
@@ -73,7 +73,7 @@ class KeySet(Protocol):
 
 
 class SecretKey:
-    """One HS256 secret for all tokens; a `kid` means nothing to it."""
+    """One HS256 secret for all tokens. Their `kid` is ignored."""
 
     def __init__(self, secret: str) -> None:
         self._key = VerificationKey(secret.encode(), "HS256")
@@ -86,8 +86,8 @@ class SecretKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A token that was checked before, with which key, and until when (Unix seconds) that holds."""
+class _VerifiedToken:
+    """The caller of a token that was verified, the key, and from when until when (Unix seconds) the token is valid."""
 
     caller: Caller
     kid: str | None
@@ -97,21 +97,21 @@ class _Known:
 
 
 class Authenticator:
-    """Turns an Authorization header into a Caller. `clock` gives Unix seconds."""
+    """Turn an Authorization header into a Caller. `clock` returns Unix seconds."""
 
     def __init__(self, keys: KeySet, issuer: str | None, audience: str | None, clock: Callable[[], float]) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._verified: dict[str, _VerifiedToken] = {}
 
     async def has_keys(self) -> bool:
-        """Whether there ever was a key to check tokens with."""
+        """Say whether keys to verify tokens with were ever loaded."""
         return await self._keys.are_known()
 
     async def caller(self, header: str | None) -> Caller:
-        """Who sent this `Authorization` header. Raises ProblemError(unauthenticated, token_expired, …)."""
+        """Return the sender of this `Authorization` header. Raises ProblemError(unauthenticated, token_expired, …)."""
         scheme, _, token = (header or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise _refused("a Bearer token is needed", error="")
@@ -119,17 +119,22 @@ class Authenticator:
             raise _refused("the token is too long")
         token = token.strip()
         now = self._clock()
-        known = self._known.get(token)
-        # Still the very same key: one that was withdrawn must not live on in this cache.
-        if known and known.not_before <= now < known.expires and await self._keys.find(known.kid) is known.key:
-            return known.caller
-        kid = _kid(token)
+        verified = self._verified.get(token)
+        if (
+            verified
+            and verified.not_before <= now < verified.expires
+            # The key must still be the same: a withdrawn one must not live on in this cache.
+            and await self._keys.find(verified.kid) is verified.key
+        ):
+            return verified.caller
+        kid = _read_kid(token)
         key = await self._keys.find(kid)
         claims = self._claims(token, key)
-        caller = _caller(claims)
-        if len(self._known) >= CACHE_LIMIT:
-            self._known.clear()
-        self._known[token] = _Known(caller, kid, key, _second(claims.get("nbf", 0)) - LEEWAY, caller.until)
+        caller = _caller_of(claims)
+        if len(self._verified) >= CACHE_LIMIT:
+            self._verified.clear()
+        not_before = _read_time(claims.get("nbf", 0)) - LEEWAY
+        self._verified[token] = _VerifiedToken(caller, kid, key, not_before, caller.until)
         return caller
 
     def _claims(self, token: str, key: VerificationKey) -> dict[str, Any]:
@@ -154,7 +159,7 @@ class Authenticator:
             raise _refused("the token is not valid") from error
 
 
-def _kid(token: str) -> str | None:
+def _read_kid(token: str) -> str | None:
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError) as error:
@@ -165,19 +170,19 @@ def _kid(token: str) -> str | None:
     return kid
 
 
-def _caller(claims: dict[str, Any]) -> Caller:
-    role = claims.get("role")
-    known = Role(role) if isinstance(role, str) and role in _PRIVILEGED else Role.USER
-    caller = Caller(str(claims["sub"]), known, _second(claims["exp"]) + LEEWAY)
-    if known is Role.USER:
+def _caller_of(claims: dict[str, Any]) -> Caller:
+    claimed = claims.get("role")
+    role = Role(claimed) if isinstance(claimed, str) and claimed in _PRIVILEGED else Role.USER
+    caller = Caller(str(claims["sub"]), role, _read_time(claims["exp"]) + LEEWAY)
+    if role is Role.USER:
         caller.owner_id()
     elif len(caller.subject) > SUBJECT_LIMIT or not caller.subject.isprintable():
         raise _refused("`sub` is too long, or no text")
     return caller
 
 
-def _second(claim: Any) -> float:
-    """A date that was found valid. Raises ProblemError(unauthenticated) for one that no clock ever shows."""
+def _read_time(claim: Any) -> float:
+    """Convert a claim that PyJWT found valid to Unix seconds. Raises ProblemError(unauthenticated) if it overflows."""
     try:
         return float(claim)
     except OverflowError as error:

@@ -9,33 +9,33 @@ from datetime import UTC, datetime
 from api.problems import ProblemCode, ProblemError
 
 TOLERANCE = 300
-"""Seconds that a signature may be old, or ahead by another clock."""
+"""Seconds by which a signature may be old, or ahead of our clock."""
 _HEADER = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
 
 
 def sign(secret: str, body: bytes, at: int) -> str:
-    """The header for `body` at Unix second `at`."""
+    """Make the header for `body` at Unix second `at`."""
     digest = hmac.digest(secret.encode(), b"%d." % at + body, "sha256")
     return f"t={at},v1={digest.hex()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature that is good now: to be taken once, and forgotten when it would not be believed any more."""
+    """A valid signature. It is accepted once, and may be forgotten at `expires_at`: it is no longer valid then."""
 
     digest: str
     expires_at: datetime
 
 
 class Callbacks:
-    """Checks signatures. `clock` gives Unix seconds. That none is taken twice, the database sees to."""
+    """Verify signatures. `clock` returns Unix seconds. The database makes sure that none is accepted twice."""
 
     def __init__(self, secret: str, clock: Callable[[], float]) -> None:
         self._secret = secret
         self._clock = clock
 
     def verify(self, header: str | None, body: bytes) -> Signature:
-        """The signature of `body`. Raises ProblemError(signature_invalid)."""
+        """Verify the signature of `body` and return it. Raises ProblemError(signature_invalid)."""
         found = _HEADER.fullmatch(header or "")
         if not found:
             raise ProblemError(ProblemCode.SIGNATURE_INVALID, "X-Media-Signature is missing or malformed")
@@ -43,5 +43,5 @@ class Callbacks:
         expected = sign(self._secret, body, at)
         if not hmac.compare_digest(expected, found[0]) or abs(now - at) > TOLERANCE:
             raise ProblemError(ProblemCode.SIGNATURE_INVALID, "the signature is wrong or too old")
-        # Twice the tolerance from now: it may be dated ahead, and the database's clock is another one.
+        # Twice the tolerance from now: it may be dated ahead, and the database has a clock of its own.
         return Signature(found[2], datetime.fromtimestamp(now + 2 * TOLERANCE, UTC))

@@ -1,7 +1,7 @@
 """Rate limits: how many requests of one class one user may send in a minute, counted in Redis or in this process.
 
-Windows are fixed and begin with the clock's minutes, so that one INCR tells all: the count comes back, and when the
-window ends needs no asking. Services and admins are ours and are not limited.
+Windows are fixed and begin with the clock's minutes, so that one INCR is enough: it returns the count, and the end of
+the window is known. Services and admins are our own and are not limited.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from media.settings import Settings
 log = structlog.get_logger(__name__)
 
 WINDOW = 60
-"""Seconds."""
+"""Seconds of one window."""
 REDIS_DEADLINE = 0.1
-"""Seconds that Redis has for one count; it answers within one millisecond. Past that the request goes on uncounted."""
+"""Seconds for one count in Redis, which takes one millisecond. After that the request goes on uncounted."""
 REDIS_CONNECTIONS = 16
-"""Of one process; each carries some thousands of counts a second."""
+"""Connections of one process to Redis. Each carries some thousands of counts a second."""
 REDIS_PAUSE = 1.0
-"""Seconds without asking after Redis failed: an outage costs one request a second the deadline, and the others none."""
+"""Seconds without counting after Redis failed. In an outage, only one request a second waits for the deadline."""
 USERS_LIMIT = 100_000
-"""Users counted in this process within one window; those beyond it are not limited."""
+"""Users that are counted in this process within one window. Further users are not limited."""
 
 
 class RateLimit(StrEnum):
@@ -49,19 +49,19 @@ class RateLimit(StrEnum):
 
 
 RATES = web.AppKey("rates", dict[Handler, RateLimit])
-"""The class of every handler."""
+"""The rate limit class of every handler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one user has of one class in this window: requests, and seconds until it ends."""
+    """One user's requests of one class in this window, and the seconds until it ends."""
 
     limit: int
     remaining: int
     reset: int
 
     def headers(self) -> dict[str, str]:
-        """As draft-ietf-httpapi-ratelimit-headers-06 names them."""
+        """Return the headers of draft-ietf-httpapi-ratelimit-headers-06."""
         return {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
@@ -74,7 +74,7 @@ ALLOWANCE = web.RequestKey("allowance", Allowance)
 
 
 class RequestCounts(Protocol):
-    """Counts hits. `hit` returns the count with this hit, or None when it cannot be had."""
+    """A counter of requests. `hit` returns the count with this request, or None when it could not be counted."""
 
     async def hit(self, key: str, window: int) -> int | None: ...
 
@@ -82,7 +82,7 @@ class RequestCounts(Protocol):
 
 
 class MemoryRequestCounts:
-    """Counts of this process."""
+    """Counts in this process."""
 
     def __init__(self) -> None:
         self._window = 0
@@ -101,11 +101,11 @@ class MemoryRequestCounts:
 
 
 class RedisRequestCounts:
-    """Counts shared by all processes. When Redis fails, nothing is counted for a moment, and `failed` is told."""
+    """Counts shared by all processes. When Redis fails, nothing is counted for REDIS_PAUSE, and `failed` is called."""
 
     def __init__(self, url: str, failed: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
-        # No retries: the next request is one. A request that finds all connections taken waits for one, within the
-        # deadline. Protocol 2 and no driver's name: a connection then begins without three answers to wait for.
+        # No retries: the next request is one. A request that finds all connections in use waits for one, within the
+        # deadline. With protocol 2 and no driver's name, a new connection need not wait for three replies.
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=REDIS_CONNECTIONS,
@@ -141,7 +141,7 @@ class RedisRequestCounts:
 
 
 class RateLimits:
-    """Admits requests. A limit of 0 means none."""
+    """Admit or refuse requests. A limit of 0 means no limit."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class RateLimits:
         self._clock = clock
 
     async def admit(self, rate: RateLimit, caller: Caller) -> Allowance | None:
-        """Count one request; what is left, or None when there is no limit. Raises ProblemError(rate_limited)."""
+        """Count one request. Return what is left, or None when there is no limit. Raises ProblemError(rate_limited)."""
         limit = self._limits[rate]
         if not limit or caller.role is not Role.USER:
             return None
@@ -174,7 +174,7 @@ class RateLimits:
 
 
 def rate_limits(settings: Settings, metrics: ApiMetrics) -> tuple[RateLimits, RequestCounts]:
-    """The limits of these settings, and their counts, to be closed at the end."""
+    """Build the limits of these settings, and their counts, which the caller must close."""
     failed = metrics.rates_uncounted.inc
     counts: RequestCounts = (
         RedisRequestCounts(settings.redis_url, failed) if settings.redis_url else MemoryRequestCounts()

@@ -1,4 +1,4 @@
-"""Tickets: a caller's permission for one minute, in a URL, for EventSource, which can send no header."""
+"""Tickets: a caller's permission for one minute, in a URL. EventSource cannot send headers."""
 
 import base64
 import hmac
@@ -9,24 +9,25 @@ from api.problems import ProblemCode, ProblemError
 from api.security.auth import Caller, Role
 
 LIFETIME = timedelta(minutes=1)
+"""How long a ticket is valid, unless its caller's token ends before."""
 
 
 class Tickets:
-    """Makes and checks tickets. They name the caller and when its token ends, signed with a key of their own."""
+    """Make and check tickets. They hold the caller and when its token ends, signed with a key of their own."""
 
     def __init__(self, secret: str) -> None:
         self._key = hmac.digest(secret.encode(), b"docfliq media ticket 2", "sha256")
 
     def make(self, caller: Caller, now: datetime) -> tuple[str, datetime]:
-        """A ticket and when it ends: in a minute, or with the token."""
+        """Make a ticket, and say when it ends: in a minute, or with the token."""
         end = min((now + LIFETIME).timestamp(), caller.until)
-        said = [caller.subject, caller.role, int(end), caller.until]
-        claims = json.dumps(said, separators=(",", ":"), ensure_ascii=False)
-        text = base64.urlsafe_b64encode(claims.encode()).decode()
+        claims = [caller.subject, caller.role, int(end), caller.until]
+        payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False)
+        text = base64.urlsafe_b64encode(payload.encode()).decode()
         return f"{text}.{self._signature(text)}", datetime.fromtimestamp(end, UTC)
 
     def caller(self, ticket: str, now: datetime) -> Caller:
-        """Whose ticket it is. Raises ProblemError(unauthenticated, token_expired)."""
+        """Return the caller that the ticket was made for. Raises ProblemError(unauthenticated, token_expired)."""
         text, _, signature = ticket.partition(".")
         if not ticket.isascii() or not hmac.compare_digest(signature, self._signature(text)):
             raise ProblemError(ProblemCode.UNAUTHENTICATED, "the ticket is not valid")

@@ -1,4 +1,4 @@
-"""One line for every answer. As JSON it is written without structlog's processors, which cost as much as the query."""
+"""One log line per response. JSON lines bypass structlog's processors, which cost as much as the query."""
 
 import json
 import time
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRequest:
-    """What is told of a request: its route's pattern, never its path or query, where tokens travel."""
+    """The logged fields of a request: its route's pattern, never its path or query, which may contain tokens."""
 
     method: str
     route: str
@@ -29,7 +29,7 @@ ACCESS_LOG: web.AppKey[AccessLog] = web.AppKey("access_log")
 
 
 def by_structlog(answered: AnsweredRequest) -> None:
-    """Like every other line."""
+    """Log through structlog, like every other line."""
     log.info(
         "api.request",
         method=answered.method,
@@ -41,7 +41,7 @@ def by_structlog(answered: AnsweredRequest) -> None:
 
 
 class LineSink(Protocol):
-    """Where lines go."""
+    """A text stream for lines."""
 
     def write(self, text: str) -> int: ...
 
@@ -49,7 +49,7 @@ class LineSink(Protocol):
 
 
 class JsonLines:
-    """Writes the same fields to `stream` as `by_structlog` does. Nothing in them needs redacting."""
+    """Write the same fields to `stream` as `by_structlog` does. None of them needs redacting."""
 
     def __init__(self, stream: LineSink) -> None:
         self._stream = stream
@@ -57,8 +57,8 @@ class JsonLines:
         self._stamp = ""
 
     def write(self, answered: AnsweredRequest) -> None:
-        # Method, route and ids are of our own making or checked character by character; `dumps` is for the asset's,
-        # which is whatever stood in the path.
+        # Method, route and ids are our own, or checked character by character. The asset's id is whatever the path
+        # contained, so it is escaped.
         asset_id = json.dumps(answered.asset_id) if answered.asset_id else '""'
         now = time.time()
         second = int(now)

@@ -1,4 +1,4 @@
-"""The API on its way out: no longer ready, so that balancers look elsewhere, while whoever still comes is served."""
+"""Draining: the API is no longer ready, so that load balancers look elsewhere, but still answers requests."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,14 @@ DRAINING = web.AppKey("draining", asyncio.Event)
 
 
 async def reject_while_draining(request: web.Request, response: web.StreamResponse) -> None:
-    """A signal before each answer: while it drains, a connection carries no further request."""
+    """Close the connection after each response while the API drains. Runs as a signal before each response."""
     if request.app[DRAINING].is_set():
         response.force_close()
-        response.headers["Connection"] = "close"  # aiohttp decided about the header before it asked us
+        response.headers["Connection"] = "close"  # aiohttp set the header before it called us
 
 
 async def drain(app: web.Application, delay: float, hurry: asyncio.Event) -> None:
-    """Be not ready for `delay` seconds, or until `hurry`; requests go on being answered."""
+    """Be not ready for `delay` seconds, or until `hurry`. Requests are still answered."""
     app[DRAINING].set()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(delay):

@@ -1,16 +1,16 @@
-"""Standard output in batches: a line for every request, each with a system call of its own, cost half of our speed."""
+"""Standard output in batches. One system call for the line of each request halved our throughput."""
 
 import asyncio
 from typing import TextIO
 
 DELAY = 0.05
-"""Seconds that a line waits for others; a process that is killed loses as much."""
-MOST = 64 * 1024
-"""Characters kept back, at most."""
+"""Seconds that a line waits for others. A killed process loses as much."""
+BUFFER_LIMIT = 64 * 1024
+"""Characters that wait, at most."""
 
 
 class BatchedLines:
-    """Writes to `stream` what was given to `write`, after DELAY or MOST; at once where no event loop runs."""
+    """Write lines to `stream` after DELAY or BUFFER_LIMIT, or at once where no event loop runs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -24,8 +24,8 @@ class BatchedLines:
         return len(text)
 
     def flush(self) -> None:
-        """Called after every line: sees to it that they are written soon."""
-        if self._length > MOST:
+        """Make sure that all lines are written soon. Called after every line."""
+        if self._length > BUFFER_LIMIT:
             self.write_out()
         elif self._timer is None:
             try:
@@ -34,7 +34,7 @@ class BatchedLines:
                 self.write_out()
 
     def write_out(self) -> None:
-        """Write all that is pending."""
+        """Write all pending lines now."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""What happens to every request: an id, a time limit, one place that writes errors, a log line, headers."""
+"""Steps of every request: an id, a deadline, errors as problems, a log line, headers."""
 
 import asyncio
 import re
@@ -22,11 +22,13 @@ from media.errors import RetryableError, UnavailableError
 log = structlog.get_logger(__name__)
 
 REQUEST_DEADLINE = 20.0
-"""Seconds for one request, streams excepted; every call that it makes has a shorter one of its own."""
+"""Seconds for one request, except streams. Every call that it makes has a shorter deadline of its own."""
 REQUEST_ID = web.RequestKey("request_id", str)
 ENDLESS = web.AppKey("endless", frozenset[Handler])
-"""Handlers whose answers are streams: they have no deadline, and the bound is on their number."""
+"""Handlers of streams. They have no deadline: their number is limited instead."""
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._=;:-]{8,128}")
+_QUIET_ROUTES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+"""Routes that are polled. Their requests are logged only when they fail with 5xx."""
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID,"
@@ -41,7 +43,7 @@ _ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-re
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Gives the request its id, turns whatever is raised into problem+json, and writes one log line without secrets."""
+    """Give the request its id, turn errors into problem+json, count it, and write one log line without secrets."""
     given = request.headers.get("X-Request-ID", "")
     request[REQUEST_ID] = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
@@ -50,13 +52,23 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         async with asyncio.timeout(deadline):
             response = await handler(request)
-    except Exception as error:  # noqa: BLE001 - the one place where errors become answers; what is unforeseen is logged
-        response = problem_response(request, _problem(error))
-    _record(request, response.status, time.perf_counter() - begun)
+    except Exception as error:  # noqa: BLE001 - the one place where errors become responses; unforeseen ones are logged
+        response = problem_response(request, _problem_of(error))
+    seconds = time.perf_counter() - begun
+    # The route's pattern: path and query may contain tokens and signatures.
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "-"
+    # Clients choose the method. Each unknown one would add a time series.
+    method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
+    request.app[SERVICE].metrics.answered(method, route, response.status, seconds)
+    if route not in _QUIET_ROUTES or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        asset_id = request.match_info.get("asset_id", "")[:36]
+        answered = AnsweredRequest(method, route, response.status, seconds, asset_id, request[REQUEST_ID])
+        request.app[ACCESS_LOG](answered)
     return response
 
 
-def _problem(error: Exception) -> ProblemError:
+def _problem_of(error: Exception) -> ProblemError:
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -75,7 +87,7 @@ def _problem(error: Exception) -> ProblemError:
 
 
 def problem_response(request: web.BaseRequest, problem: ProblemError) -> web.Response:
-    """RFC 9457. The title comes from the table of codes."""
+    """Write a problem as RFC 9457 says. The title comes from the table of codes."""
     kind = KINDS[problem.code]
     body = ProblemOut(
         type=f"urn:docfliq:media:problem:{problem.code}",
@@ -93,28 +105,12 @@ def problem_response(request: web.BaseRequest, problem: ProblemError) -> web.Res
         headers={"Cache-Control": "no-store"} | dict(problem.headers),
     )
     if problem.headers.get("Connection") == "close":
-        response.force_close()  # the header alone is only our word
+        response.force_close()  # the header alone would not close it
     return response
 
 
-def _record(request: web.Request, status: int, seconds: float) -> None:
-    """The route's pattern, not the path, and no query: tokens and signatures travel there."""
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource else "-"
-    # The method is the client's word: unknown ones would each make a series of their own.
-    method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
-    request.app[SERVICE].metrics.answered(method, route, status, seconds)
-    if route in _QUIET and status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return
-    asset_id = request.match_info.get("asset_id", "")[:36]
-    request.app[ACCESS_LOG](AnsweredRequest(method, route, status, seconds, asset_id, request[REQUEST_ID]))
-
-
-_QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})
-
-
 def cross_origin(origins: Sequence[str]) -> Middleware:
-    """Answers preflights for `origins` (`*`: any). No cookie is ever used, so credentials are never allowed."""
+    """Answer preflights for `origins` (`*`: any). No cookies are used, so credentials are never allowed."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -128,7 +124,7 @@ def cross_origin(origins: Sequence[str]) -> Middleware:
 
 
 def headers_for(service: Service) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """A signal that completes the headers of every answer before its first byte, streams included."""
+    """Return a signal handler that completes the headers of every response before its first byte, streams included."""
     origins = service.settings.cors_origins
 
     async def complete(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,4 +1,4 @@
-"""Assets: shown, listed, deleted, and told about."""
+"""Assets: show, list and delete them, and show their timeline."""
 
 import base64
 import re
@@ -24,7 +24,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def asset_id_of(request: web.Request) -> UUID:
-    """The asset that the path names. What is no id of ours is not found, like any asset that is not there."""
+    """Return the asset id of the path. Raises ProblemError(not_found) for a malformed one, as for an unknown asset."""
     text = request.match_info["asset_id"]
     if not _UUID.fullmatch(text):
         raise ProblemError(ProblemCode.NOT_FOUND)
@@ -32,7 +32,7 @@ def asset_id_of(request: web.Request) -> UUID:
 
 
 async def asset_for(request: web.Request, caller: Caller) -> Asset:
-    """The asset of the path, if it is the caller's. Raises ProblemError(not_found)."""
+    """Return the asset of the path, if the caller may see it. Raises ProblemError(not_found)."""
     asset = await service_of(request).assets.get(asset_id_of(request), owner_id=caller.owner_scope)
     if asset is None:
         raise ProblemError(ProblemCode.NOT_FOUND)
@@ -40,33 +40,33 @@ async def asset_for(request: web.Request, caller: Caller) -> Asset:
 
 
 async def show_asset(request: web.Request) -> web.Response:
-    """One asset; 304 when it has not changed."""
+    """Show one asset, or answer 304 when it has not changed."""
     asset = await asset_for(request, await caller_of(request))
     return json_response_if_changed(request, AssetOut.model_validate(asset))
 
 
 async def list_assets(request: web.Request) -> web.Response:
-    """One's own assets (all, for services and admins), newest first."""
+    """List the caller's assets (all, for services and admins), newest first."""
     caller = await caller_of(request)
     query = read_query(request, ListingQuery)
     found = await service_of(request).assets.listing(
         owner_id=caller.owner_scope,
         asset_type=query.asset_type,
         status=query.status,
-        before=_place(query.cursor) if query.cursor else None,
+        before=_parse_cursor(query.cursor) if query.cursor else None,
         limit=query.limit,
     )
     cursor = None
     if len(found) == query.limit:
-        place = f"{found[-1].created_at.isoformat()} {found[-1].asset_id}"
-        cursor = base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+        position = f"{found[-1].created_at.isoformat()} {found[-1].asset_id}"
+        cursor = base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
     return json_response_if_changed(
         request, Listing(items=[AssetOut.model_validate(asset) for asset in found], next_cursor=cursor)
     )
 
 
 async def show_timeline(request: web.Request) -> web.Response:
-    """All that happened to an asset, also after it was deleted."""
+    """Show the events of an asset, also after it was deleted."""
     asset = await asset_for(request, await caller_of(request))
     entries = await service_of(request).assets.timeline(asset.asset_id)
     return json_response_if_changed(
@@ -75,34 +75,35 @@ async def show_timeline(request: web.Request) -> web.Response:
 
 
 async def delete_asset(request: web.Request) -> web.Response:
-    """Lock the asset; its files and its job go through the outbox. Repeatable."""
+    """Delete the asset. Its files and its job are removed through the outbox. Repeatable."""
     asset = await asset_for(request, await caller_of(request))
     await remove(service_of(request), asset)
     return web.Response(status=204)
 
 
 async def remove(service: Service, asset: Asset) -> None:
-    """Lock the asset and let go of all that it has."""
+    """Mark the asset as deleted, and remove its files, its job and its unfinished upload."""
     job_id = await service.assets.job_of(asset.asset_id)
     rules = EndingRules(service.settings.output_bucket, service.settings.max_attempts)
     await service.assets.delete(asset.asset_id, rules.delete(asset, job_id))
-    begun = None if asset.version_id else await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
-    if begun:
+    upload = None if asset.version_id else await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
+    if upload:
         try:
-            await service.parts.abort(MultipartTarget(asset.bucket, asset.key, begun.upload_id))
+            await service.parts.abort(MultipartTarget(asset.bucket, asset.key, upload.upload_id))
         except (UnavailableError, RetryableError) as error:
-            # Parts that stay are swept by the bucket's lifecycle, a day after the upload began.
+            # The bucket's lifecycle removes parts that stay, a day after the upload began.
             log.warning("api.parts_left", key=asset.key, error=str(error))
 
 
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    """What a cursor stands for. It is no secret: the owner is in every query. Raises ProblemError(invalid_request)."""
+def _parse_cursor(cursor: str) -> tuple[datetime, UUID]:
+    """Return the creation time and the id of a cursor. Raises ProblemError(invalid_request)."""
+    # A cursor is not secret and not signed: every query has the owner in it.
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         at, _, asset_id = text.partition(" ")
         created_at = datetime.fromisoformat(at)
         if created_at.tzinfo is None:
-            raise ValueError("no time zone")  # noqa: TRY301 - one refusal for all that is wrong with a cursor
+            raise ValueError("no time zone")  # noqa: TRY301 - one problem for every malformed cursor
         return created_at.astimezone(UTC), UUID(asset_id)
     except (ValueError, OverflowError) as error:
         raise ProblemError(ProblemCode.INVALID_REQUEST, "the cursor is not one of ours") from error

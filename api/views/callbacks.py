@@ -1,4 +1,4 @@
-"""Internal callbacks: verified, then left to the queues' handlers through the outbox."""
+"""Internal callbacks: verified, then sent to the handlers of the queues through the outbox."""
 
 import structlog
 from aiohttp import web
@@ -18,47 +18,15 @@ log = structlog.get_logger(__name__)
 
 
 async def transcode_callback(request: web.Request) -> web.Response:
-    """A transcoder's word on one job, handled like its events."""
+    """Accept a transcoder's report on one job, which is handled like its events."""
     service, body = service_of(request), await read_bytes(request)
-    signature = _verified(request, service, body)
+    signature = _verify(request, service, body)
     progress = parse_body(body, TranscodeProgress)
-    asset = await _asset(service, progress)
+    asset = await _asset_of(service, progress)
     stage = await service.stages.get(asset.asset_id, Stage.TRANSCODE)
     if stage is None or stage.job_id != progress.job_id:
         raise ProblemError(ProblemCode.JOB_MISMATCH)
-    effect = Effect(EffectKind.SEND, "transcode-events", _as_event(progress), group_id=asset.owner_id)
-    return await _leave(service, asset, effect, signature)
-
-
-async def image_callback(request: web.Request) -> web.Response:
-    """Asks for the renditions of a picture, in the version that was scanned."""
-    service, body = service_of(request), await read_bytes(request)
-    signature = _verified(request, service, body)
-    asked = parse_body(body, ImageCallback)
-    asset = await _asset(service, asked)
-    if await service.stages.get(asset.asset_id, Stage.IMAGE) is None or asset.version_id != asked.version_id:
-        raise ProblemError(ProblemCode.JOB_MISMATCH)
-    return await _leave(service, asset, request_stage(Stage.IMAGE, asset), signature)
-
-
-def _verified(request: web.Request, service: Service, body: bytes) -> Signature:
-    """The signature is over the bytes, so it is checked before they are looked into."""
-    if service.callbacks is None:
-        raise ProblemError(ProblemCode.NOT_FOUND, "MEDIA_CALLBACK_SECRET is not set")
-    return service.callbacks.verify(request.headers.get("X-Media-Signature"), body)
-
-
-async def _asset(service: Service, named: TranscodeProgress | ImageCallback) -> Asset:
-    asset = await service.assets.get(named.asset_id)
-    if asset is None:
-        raise ProblemError(ProblemCode.NOT_FOUND)
-    if asset.status is Status.DELETED:
-        raise ProblemError(ProblemCode.DELETED)
-    return asset
-
-
-def _as_event(progress: TranscodeProgress) -> dict[str, object]:
-    """The envelope that MediaConvert's own events come in."""
+    # The envelope of MediaConvert's own events.
     detail = {
         "jobId": progress.job_id,
         "status": progress.status,
@@ -67,10 +35,39 @@ def _as_event(progress: TranscodeProgress) -> dict[str, object]:
         "errorCode": progress.error_code,
         "errorMessage": progress.error_message,
     }
-    return {"source": "aws.mediaconvert", "detail-type": "MediaConvert Job State Change", "detail": detail}
+    event = {"source": "aws.mediaconvert", "detail-type": "MediaConvert Job State Change", "detail": detail}
+    effect = Effect(EffectKind.SEND, "transcode-events", event, group_id=asset.owner_id)
+    return await _enqueue(service, asset, effect, signature)
 
 
-async def _leave(service: Service, asset: Asset, effect: Effect, signature: Signature) -> web.Response:
+async def image_callback(request: web.Request) -> web.Response:
+    """Request the renditions of a picture, in the version that was scanned."""
+    service, body = service_of(request), await read_bytes(request)
+    signature = _verify(request, service, body)
+    payload = parse_body(body, ImageCallback)
+    asset = await _asset_of(service, payload)
+    if await service.stages.get(asset.asset_id, Stage.IMAGE) is None or asset.version_id != payload.version_id:
+        raise ProblemError(ProblemCode.JOB_MISMATCH)
+    return await _enqueue(service, asset, request_stage(Stage.IMAGE, asset), signature)
+
+
+def _verify(request: web.Request, service: Service, body: bytes) -> Signature:
+    """Verify the signature of the body before the body is parsed."""
+    if service.callbacks is None:
+        raise ProblemError(ProblemCode.NOT_FOUND, "MEDIA_CALLBACK_SECRET is not set")
+    return service.callbacks.verify(request.headers.get("X-Media-Signature"), body)
+
+
+async def _asset_of(service: Service, payload: TranscodeProgress | ImageCallback) -> Asset:
+    asset = await service.assets.get(payload.asset_id)
+    if asset is None:
+        raise ProblemError(ProblemCode.NOT_FOUND)
+    if asset.status is Status.DELETED:
+        raise ProblemError(ProblemCode.DELETED)
+    return asset
+
+
+async def _enqueue(service: Service, asset: Asset, effect: Effect, signature: Signature) -> web.Response:
     rows = await service.outbox.enqueue_once(
         asset.asset_id, [effect], signature=signature.digest, expires_at=signature.expires_at
     )

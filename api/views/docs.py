@@ -1,4 +1,4 @@
-"""The API's description: /openapi.json for machines, /docs for people. No script, nothing from elsewhere."""
+"""The description of the API: /openapi.json for machines, /docs for people. No script, no external resource."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ _POLICY = (
 
 
 class Docs:
-    """Both forms, made once."""
+    """Both forms of the description, rendered once."""
 
     def __init__(self) -> None:
         document = openapi.document()

@@ -1,4 +1,4 @@
-"""Whether the service lives, is ready, and what it counts."""
+"""Liveness, readiness and metrics of the service."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from api.server.draining import DRAINING
 from api.service import service_of
 
 READY_DEADLINE = 2.0
-"""Seconds for Postgres, and for the identity service: together below the usual deadline of a balancer's check."""
+"""Seconds for Postgres, and again for the identity service. Both are less than the deadline of a load balancer."""
 
 
 async def health(_request: web.Request) -> web.Response:
@@ -20,14 +20,14 @@ async def health(_request: web.Request) -> web.Response:
 
 
 async def livez(_request: web.Request) -> web.Response:
-    """Alive: the event loop turned to answer this."""
+    """Say that the process is alive: its event loop runs."""
     return json_response(HealthOut())
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Ready: Postgres answers, the identity service's keys were had once, and nobody has asked us to stop."""
+    """Say whether the API is ready: Postgres answers, keys were fetched once, and no stop was requested."""
     if request.app[DRAINING].is_set():
-        raise ProblemError(ProblemCode.UNAVAILABLE, "on its way out")
+        raise ProblemError(ProblemCode.UNAVAILABLE, "the API is stopping")
     service = service_of(request)
     try:
         async with asyncio.timeout(READY_DEADLINE):
@@ -37,7 +37,7 @@ async def readyz(request: web.Request) -> web.Response:
     try:
         async with asyncio.timeout(READY_DEADLINE):
             has_keys = await service.authenticator.has_keys()
-    except TimeoutError:  # The keys are still being asked for.
+    except TimeoutError:  # the keys are still being fetched
         has_keys = False
     if not has_keys:
         raise ProblemError(ProblemCode.UNAVAILABLE, "the keys of the identity service cannot be had")
@@ -45,14 +45,12 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Amzn-Trace-Id")
-"""What proxies add to a request; AWS's load balancer three of them, and nobody before it can take them off."""
+"""Headers that proxies add to a request. AWS's load balancer adds three of them, and clients cannot prevent it."""
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """For Prometheus, which asks each task itself. What came through a proxy is told that there is nothing.
-
-    Whatever the spelling of the path, it ends here: `/%6detrics` is one that a load balancer's rule does not see.
-    """
+    """Return the metrics to Prometheus, which asks each task directly. Through a proxy they are not found."""
+    # A rule of the load balancer would not do: it does not match `/%6detrics`, which arrives here too.
     if any(name in request.headers for name in PROXIED):
         raise ProblemError(ProblemCode.NOT_FOUND)
     body = generate_latest(service_of(request).metrics.registry)

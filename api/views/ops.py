@@ -1,4 +1,4 @@
-"""The operator's view: how queues, assets and consumers stand, and dead letters sent back. For role `admin` only."""
+"""The operator's view: the state of queues, assets and consumers, and redriving dead letters. For role `admin`."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from api.dead_letter_service import QueueState
 from api.json_io import json_response, read_body
 from api.problems import ProblemCode, ProblemError
 from api.schemas.ops import (
@@ -27,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 async def show_summary(request: web.Request) -> web.Response:
-    """How the service stands. With dead letters there it may take some seconds: SQS lets nobody look in passing."""
+    """Show the state of the service. With dead letters it may take seconds: they are received to be counted."""
     await _require_admin(request)
     service = service_of(request)
     queues, oldest, stuck, consumers = await asyncio.gather(
@@ -38,7 +37,20 @@ async def show_summary(request: web.Request) -> web.Response:
     )
     summary = OpsSummary(
         at=datetime.now(UTC),
-        queues=[_queue(state) for state in queues],
+        queues=[
+            QueueOut(
+                name=queue.name,
+                backlog=queue.depth.visible,
+                in_flight=queue.depth.in_flight,
+                dead=queue.dead,
+                dead_by_reason=[
+                    DeadLettersOut.model_validate(group, from_attributes=True)
+                    for group in queue.reasons.largest_first()
+                ],
+                dead_looked_at=queue.reasons.total,
+            )
+            for queue in queues
+        ],
         oldest_unfinished=UnfinishedOut.model_validate(oldest) if oldest else None,
         stuck=[StuckOut.model_validate(stage) for stage in stuck],
         consumers=[ConsumerOut.model_validate(consumer) for consumer in consumers],
@@ -47,13 +59,18 @@ async def show_summary(request: web.Request) -> web.Response:
 
 
 async def redrive(request: web.Request) -> web.Response:
-    """Send dead letters back to their queue, for some seconds; ask again until it is finished."""
+    """Send dead letters back to their queue, for some seconds. Repeat until it is finished."""
     subject = await _require_admin(request)
-    asked = await read_body(request, RedriveRequest)
-    done = await service_of(request).dead_letters.redrive(asked.queue, _selection(asked))
-    code = asked.group.code if asked.group else None
-    log.info("ops.redriven", queue=asked.queue, reason=asked.reason, code=code, moved=done.moved, by=subject)
-    return json_response(RedriveOut(queue=asked.queue, moved=done.moved, finished=done.finished))
+    payload = await read_body(request, RedriveRequest)
+    selection = Selection(
+        payload.reason,
+        died_before=payload.died_before.timestamp() if payload.died_before else None,
+        group=Reason(payload.group.code, payload.group.reason) if payload.group else None,
+    )
+    done = await service_of(request).dead_letters.redrive(payload.queue, selection)
+    code = payload.group.code if payload.group else None
+    log.info("ops.redriven", queue=payload.queue, reason=payload.reason, code=code, moved=done.moved, by=subject)
+    return json_response(RedriveOut(queue=payload.queue, moved=done.moved, finished=done.finished))
 
 
 async def _require_admin(request: web.Request) -> str:
@@ -61,24 +78,3 @@ async def _require_admin(request: web.Request) -> str:
     if caller.role is not Role.ADMIN:
         raise ProblemError(ProblemCode.ADMIN_ONLY)
     return caller.subject
-
-
-def _selection(asked: RedriveRequest) -> Selection:
-    return Selection(
-        asked.reason,
-        died_before=asked.died_before.timestamp() if asked.died_before else None,
-        group=Reason(asked.group.code, asked.group.reason) if asked.group else None,
-    )
-
-
-def _queue(state: QueueState) -> QueueOut:
-    return QueueOut(
-        name=state.name,
-        backlog=state.depth.visible,
-        in_flight=state.depth.in_flight,
-        dead=state.dead,
-        dead_by_reason=[
-            DeadLettersOut.model_validate(group, from_attributes=True) for group in state.reasons.largest_first()
-        ],
-        dead_looked_at=state.reasons.total,
-    )

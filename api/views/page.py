@@ -1,4 +1,4 @@
-"""The page: static files under a strict policy, served only where the settings ask for it."""
+"""The page: static files with a strict Content-Security-Policy, served only if the settings say so."""
 
 import ipaddress
 import mimetypes
@@ -19,7 +19,7 @@ _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
 
 
 class Page:
-    """Serves the page. Its policy lets it talk to the API and to the storage, and to nobody else."""
+    """Serve the page. Its policy allows connections to the API and to the storage only."""
 
     def __init__(self, root: Path, storage_origins: list[str]) -> None:
         self._root = root
@@ -29,7 +29,7 @@ class Page:
         return self._file("index.html")
 
     async def operations(self, _request: web.Request) -> web.StreamResponse:
-        """The operator's view. It holds no secret: what it shows, the API tells to the role `admin` alone."""
+        """Serve the operator's view. It holds no secret: its data come from the API, for the role `admin` only."""
         return self._file("ops.html")
 
     async def asset(self, request: web.Request) -> web.StreamResponse:
@@ -51,22 +51,22 @@ class Page:
 
 
 async def dev_token(request: web.Request) -> web.Response:
-    """The embedded stack's token for its own page; 404 everywhere else.
+    """Return the embedded stack's token for its own page. Not found everywhere else.
 
-    Only for who sits at this machine: the peer is loopback, and so is the name asked for, or a page of another site
-    whose name was made to resolve to 127.0.0.1 could read it.
+    Only for users of this machine: the peer must be loopback, and the requested host too. Otherwise a page of another
+    site could read the token if its name resolves to 127.0.0.1 (DNS rebinding).
     """
     settings = service_of(request).settings
     try:
-        asked_for = urlsplit(f"//{request.host}").hostname
+        host = urlsplit(f"//{request.host}").hostname
     except ValueError:
-        asked_for = None
-    if settings.page_token is None or not (_is_loopback(request.remote) and _is_loopback(asked_for)):
+        host = None
+    if settings.page_token is None or not (_is_loopback(request.remote) and _is_loopback(host)):
         raise ProblemError(ProblemCode.NOT_FOUND)
-    given = json_response(PageTokenOut(token=settings.page_token.get_secret_value(), scanner=settings.page_scanner))
-    given.headers["Cache-Control"] = "no-store"
-    given.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    return given
+    response = json_response(PageTokenOut(token=settings.page_token.get_secret_value(), scanner=settings.page_scanner))
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
 
 
 def _is_loopback(name: str | None) -> bool:
@@ -100,8 +100,8 @@ def _policy(origins: list[str]) -> str:
 
 
 def page_of(service: Service) -> Page:
-    """The page of this service: pictures and segments come from the storage and from CloudFront."""
-    origins = [service.links.storage_origin]
+    """Build the page of this service. Pictures and segments come from the storage and from CloudFront."""
+    origins = [service.delivery_urls.storage_origin]
     if domain := service.settings.cloudfront_domain:
         origins.append(domain if "://" in domain else f"https://{domain}")
     return Page(STATIC, origins)

@@ -1,4 +1,4 @@
-"""What checking an asset's HLS found."""
+"""The conformance report of an asset's HLS."""
 
 import structlog
 from aiohttp import web
@@ -16,11 +16,11 @@ from media.aws.s3 import MissingObjectError
 log = structlog.get_logger(__name__)
 
 REPORT_LIMIT = 1024 * 1024
-"""Bytes. A finding has some 200; a stream that breaks every rule in every segment is cut off by its checks before."""
+"""Bytes. A finding has some 200, and the checks stop before a stream fills this with findings."""
 
 
 async def show_report(request: web.Request) -> web.Response:
-    """The conformance report of a video's or a recording's HLS."""
+    """Show the conformance report of a video's or a recording's HLS."""
     asset = await asset_for(request, await caller_of(request))
     require_ready(asset)
     master = next((rendition.key for rendition in asset.renditions if rendition.name == "hls"), None)

@@ -1,4 +1,4 @@
-"""Uploads: a URL to PUT to, and the word that the file is there."""
+"""Uploads: a URL to PUT to, and the confirmation that the file was sent."""
 
 import hmac
 import re
@@ -69,24 +69,24 @@ CONTENT_TYPES = {
     ),
     AssetType.DOCUMENT: frozenset({"application/pdf"}),
 }
-"""What may be announced. What a file really is, its own bytes decide later."""
+"""Content types that may be announced. The real type is read from the file's bytes later."""
 SINGLE_LIMIT = 5 * GIB
-"""Bytes of one PUT, by S3's own limit."""
+"""Bytes of one PUT, S3's own limit."""
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _TRACE = re.compile(r"Root=[A-Za-z0-9;=-]{1,150}")
 
 
 async def start_upload(request: web.Request) -> web.Response:
-    """Register an asset and hand out the URL to PUT it to. With an Idempotency-Key, the same asset each time."""
+    """Register an asset and return the URL to PUT it to. With an Idempotency-Key, the same asset each time."""
     caller = await caller_of(request)
     service = service_of(request)
-    asked = await read_body(request, UploadRequest)
-    if asked.size is not None and asked.size > SINGLE_LIMIT:
+    payload = await read_body(request, UploadRequest)
+    if payload.size is not None and payload.size > SINGLE_LIMIT:
         raise ProblemError(ProblemCode.TOO_LARGE, "one PUT takes 5 GiB at most: use /upload/multipart")
-    asset = await created(service, new_asset(request, caller, service, asked))
+    asset = await create_asset(service, new_asset(request, caller, service, payload))
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED, "the asset that this Idempotency-Key made was deleted")
-    link = await service.links.upload(asset.key, asset.content_type, asset.declared_size)
+    link = await service.delivery_urls.upload(asset.key, asset.content_type, asset.declared_size)
     slot = UploadSlot(
         asset_id=asset.asset_id,
         upload_url=link.url,
@@ -97,48 +97,48 @@ async def start_upload(request: web.Request) -> web.Response:
     return json_response(slot, status=201, headers={"Location": f"/api/v1/media/assets/{asset.asset_id}"})
 
 
-async def created(service: Service, new: NewAsset) -> Asset:
-    """The asset, registered now or by an earlier request with the same Idempotency-Key.
+async def create_asset(service: Service, new: NewAsset) -> Asset:
+    """Register the asset, or return the one of an earlier request with the same Idempotency-Key.
 
-    Raises ProblemError when that was another request.
+    Raises ProblemError(idempotency_key_reused) when that request was a different one.
     """
     if asset := await service.assets.create(new):
         return asset
     before = await service.assets.get(new.asset_id, owner_id=new.owner_id)
-    if before is None or _said(before) != _said(new):
+    if before is None or _announced(before) != _announced(new):
         raise ProblemError(ProblemCode.IDEMPOTENCY_KEY_REUSED)
     return before
 
 
 def new_asset(
-    request: web.Request, caller: Caller, service: Service, asked: UploadRequest, *, scope: str = ""
+    request: web.Request, caller: Caller, service: Service, payload: UploadRequest, *, scope: str = ""
 ) -> NewAsset:
-    """What a caller announces, checked; an Idempotency-Key holds within `scope`. Raises ProblemError."""
+    """Check what a caller announces. An Idempotency-Key is unique within `scope`. Raises ProblemError."""
     owner_id = caller.owner_id()
-    asset_id = _asset_id(request, service, f"{owner_id}\n{scope}" if scope else owner_id)
-    if asked.content_type not in CONTENT_TYPES[asked.asset_type]:
-        allowed = ", ".join(sorted(CONTENT_TYPES[asked.asset_type]))
-        raise ProblemError(ProblemCode.CONTENT_TYPE_NOT_ALLOWED, f"{asked.asset_type} takes {allowed}")
-    _check_size(service, asked.asset_type, asked.size or 0)
-    delivery = asked.delivery or DEFAULT_DELIVERY[asked.asset_type]
-    if not may_ask_for(caller, asked.asset_type, delivery):
-        raise ProblemError(ProblemCode.DELIVERY_NOT_ALLOWED, f"{asked.asset_type} as {delivery}")
+    asset_id = _choose_asset_id(request, service, f"{owner_id}\n{scope}" if scope else owner_id)
+    if payload.content_type not in CONTENT_TYPES[payload.asset_type]:
+        allowed = ", ".join(sorted(CONTENT_TYPES[payload.asset_type]))
+        raise ProblemError(ProblemCode.CONTENT_TYPE_NOT_ALLOWED, f"{payload.asset_type} takes {allowed}")
+    _check_size(service, payload.asset_type, payload.size or 0)
+    delivery = payload.delivery or DEFAULT_DELIVERY[payload.asset_type]
+    if not may_ask_for(caller, payload.asset_type, delivery):
+        raise ProblemError(ProblemCode.DELIVERY_NOT_ALLOWED, f"{payload.asset_type} as {delivery}")
     return NewAsset(
         asset_id=asset_id,
         owner_id=owner_id,
-        asset_type=asked.asset_type,
+        asset_type=payload.asset_type,
         delivery=delivery,
-        content_type=asked.content_type,
-        original_filename=asked.original_filename,
+        content_type=payload.content_type,
+        original_filename=payload.original_filename,
         bucket=service.settings.output_bucket,
-        key=upload_key(asked.asset_type, owner_id, asset_id, asked.original_filename),
-        declared_size=asked.size,
+        key=upload_key(payload.asset_type, owner_id, asset_id, payload.original_filename),
+        declared_size=payload.size,
         trace_id=trace_of(request),
     )
 
 
-def _asset_id(request: web.Request, service: Service, scope: str) -> UUID:
-    """Unguessable. With an Idempotency-Key it follows from scope and key, so that repeating needs no memory."""
+def _choose_asset_id(request: web.Request, service: Service, scope: str) -> UUID:
+    """Choose an unguessable id. With an Idempotency-Key it is derived from scope and key, so no key is stored."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return uuid4()
@@ -154,29 +154,29 @@ def _check_size(service: Service, asset_type: AssetType, size: int) -> None:
         raise ProblemError(ProblemCode.TOO_LARGE, f"{asset_type} may have at most {limit} bytes")
 
 
-def _said(asset: Asset | NewAsset) -> tuple[object, ...]:
+def _announced(asset: Asset | NewAsset) -> tuple[object, ...]:
     return (asset.asset_type, asset.delivery, asset.content_type, asset.original_filename, asset.declared_size)
 
 
 async def confirm_upload(request: web.Request) -> web.Response:
-    """Bind the asset to the object that is there now and ask for its scan. Repeatable, before and after S3's event."""
+    """Bind the asset to the object that is stored now and request its scan. Repeatable, before and after S3's event."""
     caller = await caller_of(request)
     service = service_of(request)
-    asked = await read_body(request, ConfirmRequest)
-    asset = await service.assets.get(asked.asset_id, owner_id=caller.owner_scope)
+    payload = await read_body(request, ConfirmRequest)
+    asset = await service.assets.get(payload.asset_id, owner_id=caller.owner_scope)
     if asset is None:
         raise ProblemError(ProblemCode.NOT_FOUND)
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED)
-    asset = await bound(service, asset, ProblemCode.NOT_UPLOADED)
+    asset = await bind(service, asset, ProblemCode.NOT_UPLOADED)
     return json_response(AssetOut.model_validate(asset))
 
 
-async def bound(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
-    """The asset, bound to the object that is there unless it was before. Raises ProblemError(`missing`, …)."""
+async def bind(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
+    """Bind the asset to the stored object, unless it is bound already. Raises ProblemError(`missing`, …)."""
     if asset.version_id is not None:
         return asset
-    stored = await service.storage.newest(asset.bucket, asset.key)  # the API may not read what is not scanned
+    stored = await service.storage.newest(asset.bucket, asset.key)  # the API may not read unscanned files
     if stored is None:
         raise ProblemError(missing)
     size = stored.size or 0
@@ -190,12 +190,12 @@ async def bound(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
     try:
         await service.outbox.dispatch(rows)
     except (UnavailableError, RetryableError) as error:
-        # The message stands in the outbox and is swept from there: the upload is confirmed all the same.
+        # The message stays in the outbox and is sent from there later, so the upload is confirmed all the same.
         log.warning("api.outbox_left", asset_id=str(asset.asset_id), error=str(error))
     return await service.assets.get(asset.asset_id) or asset
 
 
 def trace_of(request: web.Request) -> str:
-    """What ties the log lines of all parts together: the load balancer's trace, else the request's id."""
+    """Return the id that joins the log lines of all parts: the load balancer's trace, else the request's id."""
     given = request.headers.get("X-Amzn-Trace-Id", "")
     return given if _TRACE.fullmatch(given) else request[REQUEST_ID]

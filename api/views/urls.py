@@ -1,4 +1,4 @@
-"""Where renditions can be fetched, and the HLS playlists that the API serves itself."""
+"""URLs of renditions, and the HLS playlists that the API serves itself."""
 
 import asyncio
 import gzip
@@ -21,7 +21,7 @@ from media.aws.s3 import MissingObjectError
 log = structlog.get_logger(__name__)
 
 GZIP_FROM = 1024
-"""Bytes below which compressing is not worth a thread."""
+"""Bytes of a playlist from which on it is compressed, in a thread."""
 _NO_URL = {
     Status.DELETED: ProblemCode.DELETED,
     Status.REJECTED: ProblemCode.REJECTED,
@@ -30,23 +30,29 @@ _NO_URL = {
 
 
 async def show_url(request: web.Request) -> web.Response:
-    """The URL of a rendition, by the asset's delivery. Only what is ready has one."""
+    """Show the URL of a rendition, by the asset's delivery class. Only ready assets have URLs."""
     asset = await asset_for(request, await caller_of(request))
     require_ready(asset)
-    rendition = _rendition(asset, read_query(request, UrlQuery).rendition)
+    rendition = _find_rendition(asset, read_query(request, UrlQuery).rendition)
     service, now = service_of(request), datetime.now(UTC)
     if rendition.name == "hls":
-        end = await service.links.playback_end(asset, now)
+        end = await service.delivery_urls.playback_end(asset, now)
+        try:
+            # Behind a proxy that ends TLS, only MEDIA_PUBLIC_URL says how clients reach this API.
+            origin = (service.settings.public_url or str(request.url.origin())).rstrip("/")
+        except ValueError as error:
+            raise ProblemError(ProblemCode.INVALID_REQUEST, "the Host header is not usable") from error
         path = f"/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8"
-        token = service.playback.make(asset.asset_id, end)
-        link = DeliveryUrl(f"{_origin(request, service)}{path}?token={token}", end)
+        delivery_url = DeliveryUrl(f"{origin}{path}?token={service.playback.make(asset.asset_id, end)}", end)
     else:
-        link = await service.links.rendition(asset, rendition, now)
-    return json_response_if_changed(request, UrlOut(url=link.url, rendition=rendition.name, expires_at=link.expires_at))
+        delivery_url = await service.delivery_urls.rendition(asset, rendition, now)
+    return json_response_if_changed(
+        request, UrlOut(url=delivery_url.url, rendition=rendition.name, expires_at=delivery_url.expires_at)
+    )
 
 
 async def show_playlist(request: web.Request) -> web.Response:
-    """A playlist whose entries carry their own permission. The token in the URL stands for the Authorization header."""
+    """Serve a playlist whose entries are signed. The token in its URL replaces the Authorization header."""
     service = service_of(request)
     end = service.playback.check(request.query.get("token", ""), asset_id_of(request))
     if end is None:
@@ -57,7 +63,7 @@ async def show_playlist(request: web.Request) -> web.Response:
     if asset is None:
         raise ProblemError(ProblemCode.NOT_FOUND)
     require_ready(asset)
-    body = (await _playlist(request, service, asset, end)).encode()
+    body = (await _read_playlist(request, service, asset, end)).encode()
     headers = {"Cache-Control": "private, no-store", "Vary": "Accept-Encoding"}
     if len(body) >= GZIP_FROM and takes_gzip(request):
         body = await asyncio.to_thread(gzip.compress, body, 5)
@@ -70,7 +76,7 @@ def require_ready(asset: Asset) -> None:
         raise ProblemError(_NO_URL.get(asset.status, ProblemCode.NOT_READY), asset.code or asset.status)
 
 
-def _rendition(asset: Asset, name: str | None) -> Rendition:
+def _find_rendition(asset: Asset, name: str | None) -> Rendition:
     if name is None:
         found = default_rendition(asset)
     else:
@@ -80,22 +86,14 @@ def _rendition(asset: Asset, name: str | None) -> Rendition:
     return found
 
 
-def _origin(request: web.Request, service: Service) -> str:
-    """How the client reaches this API. Behind a proxy that ends TLS, MEDIA_PUBLIC_URL must say it."""
-    try:
-        return (service.settings.public_url or str(request.url.origin())).rstrip("/")
-    except ValueError as error:
-        raise ProblemError(ProblemCode.INVALID_REQUEST, "the Host header is not usable") from error
-
-
-async def _playlist(request: web.Request, service: Service, asset: Asset, end: datetime) -> str:
-    master = _rendition(asset, "hls").key
+async def _read_playlist(request: web.Request, service: Service, asset: Asset, end: datetime) -> str:
+    master = _find_rendition(asset, "hls").key
     try:
         key = playlist_key(master, request.match_info["path"])
         body = await service.storage.read(ObjectVersion(service.settings.output_bucket, key), limit=PLAYLIST_LIMIT)
     except (UnusablePlaylistError, MissingObjectError) as error:
         raise ProblemError(ProblemCode.NOT_FOUND) from error
-    sign = await service.links.entries(asset, f"{dirname(master)}/", datetime.now(UTC), end)
+    sign = await service.delivery_urls.entries(asset, f"{dirname(master)}/", datetime.now(UTC), end)
     try:
         return await rewrite(body.decode(), dirname(key), request.query["token"], sign)
     except (UnusablePlaylistError, UnicodeDecodeError) as error:
