@@ -20,7 +20,7 @@ _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _HEADERS = {
     "Idempotency-Key": "Makes repeating safe: the same key and request name the same asset.",
     "X-Media-Signature": 't=<unix>,v1=<hex HMAC-SHA256 of "t.body">; at most 5 minutes old.',
-    "Last-Event-ID": "The id of the last event received; what changed since then is told first.",
+    "Last-Event-ID": "The id of the last event received; later changes are sent first.",
 }
 _PUBLIC_NAMES = {"DeliveryClass": "Delivery"}
 """Component names by class name, where they differ. Generated clients name their types after components."""

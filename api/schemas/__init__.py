@@ -1,1 +1,1 @@
-"""The models of the API's requests and answers."""
+"""The models of the API's requests and responses."""

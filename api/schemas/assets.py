@@ -68,7 +68,7 @@ class UploadRequest(RequestModel):
 
 
 class UploadSlot(ResponseModel):
-    """Where to PUT the file. The client must set `headers` itself, exactly."""
+    """The URL to PUT the file to. The client must set `headers` itself, exactly."""
 
     asset_id: UUID
     upload_url: str
@@ -214,7 +214,7 @@ class ReportOut(ResponseModel):
     variants: list[VariantReportOut]
     findings: list[FindingOut]
     notes: list[str] = []
-    """What was not checked, and why."""
+    """Skipped checks, with the reason."""
 
 
 class PageTokenOut(ResponseModel):

@@ -47,7 +47,7 @@ class PartsRequest(RequestModel):
 
 
 class PartLink(ResponseModel):
-    """Where to PUT one part of exactly `size` bytes. The completion needs the ETag of the response."""
+    """The URL to PUT one part to, of exactly `size` bytes. The completion needs the ETag of the response."""
 
     part_number: int
     url: str

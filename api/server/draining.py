@@ -6,7 +6,7 @@ import contextlib
 from aiohttp import web
 
 DRAINING = web.AppKey("draining", asyncio.Event)
-"""Set once the API has been asked to stop."""
+"""Set once a stop was requested."""
 
 
 async def reject_while_draining(request: web.Request, response: web.StreamResponse) -> None:

@@ -30,13 +30,13 @@ MEDIA = "/api/v1/media"
 RATE_LIMITS = ("rate_limit_reads", "rate_limit_writes", "rate_limit_urls", "rate_limit_streams")
 
 
-class DoorServer(TestServer):
-    """With the bounds of production, and its way with handlers whose client went away: they are not cancelled."""
+class ApiServer(TestServer):
+    """Run the application with the production Runner: its limits, and no cancellation when a client disconnects."""
 
     async def _make_runner(self, **_options: Any) -> web.BaseRunner:
         service = self.app[SERVICE]
-        bounds = ConnectionLimits(service.settings.api_connections, service.settings.api_send_timeout)
-        return Runner(self.app, bounds, service.metrics, shutdown_timeout=10.0)
+        limits = ConnectionLimits(service.settings.api_connections, service.settings.api_send_timeout)
+        return Runner(self.app, limits, service.metrics, shutdown_timeout=10.0)
 
 
 type Http = TestClient[Any, Any]
@@ -64,14 +64,14 @@ def settings_of(emulator: EmulatedAws, database: Database, **changes: Any) -> Se
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """A running API: its client, and its parts for arranging what a test needs."""
+class RunningApi:
+    """A running API: an HTTP client, and its wired parts to set up what a test needs."""
 
     http: Http
     service: Service
 
     async def call(self, method: str, path: str, subject: str = "doctor-1", **options: Any) -> tuple[int, Any]:
-        """Status and JSON body (None without one) of one request in a user's name."""
+        """Send one request as a user. Return status and JSON body (None without one)."""
         claims = options.pop("claims", {})
         headers = bearer(subject, **claims) | options.pop("headers", {})
         async with self.http.request(method, path, headers=headers, **options) as answer:
@@ -79,7 +79,7 @@ class Door:
             return answer.status, (await answer.json(content_type=None) if text else None)
 
     async def announce(self, subject: str = "doctor-1", **fields: Any) -> Any:
-        """An upload slot."""
+        """Announce an upload and return its slot."""
         body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"} | fields
         claims = body.pop("claims", {})
         status, slot = await self.call("POST", f"{MEDIA}/upload", subject, json=body, claims=claims)
@@ -87,7 +87,7 @@ class Door:
         return slot
 
     async def ready(self, asset_id: str, *renditions: Rendition, status: Status = Status.READY) -> None:
-        """Take an announced asset to an end, as the consumer would."""
+        """Take an announced asset to its final status, as the consumer would."""
         asset = await self.service.assets.get(UUID(asset_id))
         assert asset is not None
         version = ObjectVersion(asset.bucket, asset.key, "v1")
@@ -100,33 +100,33 @@ class Door:
 
 
 @asynccontextmanager
-async def opened(emulator: EmulatedAws, database: Database, **changes: Any) -> AsyncIterator[Door]:
-    """An API on these parts. The clients read AWS's variables when they are made, and not again."""
+async def opened(emulator: EmulatedAws, database: Database, **changes: Any) -> AsyncIterator[RunningApi]:
+    """Run an API. Its clients read the AWS variables once, when they are made."""
     async with AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as environment:
             for name, value in emulator.client_env.items():
                 environment.setenv(name, value)
             app = await stack.enter_async_context(running(settings_of(emulator, database, **changes)))
-        client = TestClient(DoorServer(app), cookie_jar=aiohttp.DummyCookieJar())
-        yield Door(await stack.enter_async_context(client), app[SERVICE])
+        client = TestClient(ApiServer(app), cookie_jar=aiohttp.DummyCookieJar())
+        yield RunningApi(await stack.enter_async_context(client), app[SERVICE])
 
 
 @pytest.fixture
-def open_door(emulator: EmulatedAws, postgres: Database) -> Callable[..., AbstractAsyncContextManager[Door]]:
-    """Runs an API with settings of one's choice, on a database of this test alone."""
+def start_api(emulator: EmulatedAws, postgres: Database) -> Callable[..., AbstractAsyncContextManager[RunningApi]]:
+    """Return a function that runs an API with given settings, on a database of this test alone."""
     return partial(opened, emulator, postgres)
 
 
 @pytest.fixture
-async def door(emulator: EmulatedAws, postgres: Database) -> AsyncIterator[Door]:
-    """An API on a database of this test alone."""
+async def api(emulator: EmulatedAws, postgres: Database) -> AsyncIterator[RunningApi]:
+    """Run an API on a database of this test alone."""
     async with opened(emulator, postgres) as fresh:
         yield fresh
 
 
 @pytest.fixture(scope="session")
-async def busy(emulator: EmulatedAws, postgres_server: Postgres) -> AsyncIterator[Door]:
-    """One API for the many tests that do not mind what others leave behind."""
+async def shared_api(emulator: EmulatedAws, postgres_server: Postgres) -> AsyncIterator[RunningApi]:
+    """Run one API for all tests that tolerate the assets of others."""
     name = f"busy_{uuid4().hex}"
     await postgres_part.create_database(postgres_server, name, template=TEMPLATE)
     async with opened(emulator, Database(postgres_server.dsn(name))) as shared:

@@ -1,4 +1,4 @@
-"""What a proxy, a browser and an attacker meet at the edge."""
+"""The HTTP edge: health, metrics, proxies, browsers, malformed requests, the page."""
 
 import asyncio
 import json
@@ -8,32 +8,32 @@ from typing import Any
 import pytest
 
 from api.views.health import PROXIED
-from tests.integration.api.conftest import MEDIA, Door, bearer
+from tests.integration.api.conftest import MEDIA, RunningApi, bearer
 
 ORIGIN = "http://localhost:8005"
 
 
-async def test_health_says_exactly_this(busy: Door) -> None:
-    answer = await busy.http.get("/health")
+async def test_health_response(shared_api: RunningApi) -> None:
+    answer = await shared_api.http.get("/health")
     assert await answer.text() == '{"status":"ok","service":"media"}'
-    assert (await busy.http.get("/livez")).status == 200
-    assert (await busy.http.get("/readyz")).status == 200
-    assert (await busy.http.head("/health")).status == 200
+    assert (await shared_api.http.get("/livez")).status == 200
+    assert (await shared_api.http.get("/readyz")).status == 200
+    assert (await shared_api.http.head("/health")).status == 200
 
 
-async def test_not_ready_without_postgres(open_door: Any) -> None:
-    async with open_door(database_url="postgresql://nobody@127.0.0.1:9/none") as door:
-        assert (await door.http.get("/livez")).status == 200
-        answer = await door.http.get("/readyz")
+async def test_not_ready_without_postgres(start_api: Any) -> None:
+    async with start_api(database_url="postgresql://nobody@127.0.0.1:9/none") as api:
+        assert (await api.http.get("/livez")).status == 200
+        answer = await api.http.get("/readyz")
         assert answer.status == 503
-        status, problem = await door.call("GET", f"{MEDIA}/assets")
+        status, problem = await api.call("GET", f"{MEDIA}/assets")
         assert (status, problem["code"]) == (503, "unavailable")
 
 
-async def test_metrics_name_routes_not_assets(busy: Door) -> None:
-    slot = await busy.announce()
-    await busy.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
-    text = await (await busy.http.get("/metrics")).text()
+async def test_metrics_name_routes_not_assets(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
+    await shared_api.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
+    text = await (await shared_api.http.get("/metrics")).text()
     assert 'route="/api/v1/media/assets/{asset_id}"' in text
     assert slot["asset_id"] not in text
 
@@ -57,18 +57,18 @@ METRICS = (
 
 
 @pytest.mark.parametrize("header", PROXIED)
-async def test_metrics_are_not_to_be_had_through_a_proxy_however_they_are_spelled(busy: Door, header: str) -> None:
+async def test_metrics_are_not_found_through_a_proxy_in_any_spelling(shared_api: RunningApi, header: str) -> None:
     for path in METRICS:
         for method in ("GET", "HEAD"):
             head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{header.lower()}: 203.0.113.7\r\nConnection: close\r\n\r\n"
-            answer = await raw(busy, head.encode())
+            answer = await raw(shared_api, head.encode())
             assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), (path, answer[:200])
             assert b"media_" not in answer
 
 
-async def test_prometheus_asks_directly_and_a_rule_on_plain_paths_would_not_do(busy: Door) -> None:
+async def test_metrics_are_served_to_direct_requests_in_any_spelling(shared_api: RunningApi) -> None:
     for path in ("/metrics", "/%6detrics"):
-        answer = await raw(busy, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = await raw(shared_api, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"media_" in answer
 
@@ -83,8 +83,8 @@ async def test_prometheus_asks_directly_and_a_rule_on_plain_paths_would_not_do(b
         ("GET", f"{MEDIA}/assets/not-an-id", 401, "unauthenticated"),
     ],
 )
-async def test_refusals_are_problems(busy: Door, method: str, path: str, status: int, code: str) -> None:
-    async with busy.http.request(method, path) as answer:
+async def test_refusals_are_problems(shared_api: RunningApi, method: str, path: str, status: int, code: str) -> None:
+    async with shared_api.http.request(method, path) as answer:
         assert answer.status == status
         assert answer.content_type == "application/problem+json"
         body = await answer.json(content_type=None)
@@ -92,24 +92,24 @@ async def test_refusals_are_problems(busy: Door, method: str, path: str, status:
         assert body["request_id"] == answer.headers["X-Request-ID"]
 
 
-async def test_a_request_id_is_kept_when_it_is_one(busy: Door) -> None:
+async def test_well_formed_request_id_is_kept(shared_api: RunningApi) -> None:
     for given, kept in (("abcdef-123456", True), ("short", False), ("<script>alert(1)</script>", False)):
-        answer = await busy.http.get("/health", headers={"X-Request-ID": given})
+        answer = await shared_api.http.get("/health", headers={"X-Request-ID": given})
         assert (answer.headers["X-Request-ID"] == given) is kept
 
 
-async def test_only_known_origins_may_call(busy: Door) -> None:
+async def test_only_known_origins_may_call(shared_api: RunningApi) -> None:
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     for origin, status in ((ORIGIN, 204), ("https://evil.example", 403), ("null", 403)):
-        async with busy.http.options(f"{MEDIA}/upload", headers=asks | {"Origin": origin}) as answer:
+        async with shared_api.http.options(f"{MEDIA}/upload", headers=asks | {"Origin": origin}) as answer:
             assert answer.status == status
             assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is (status == 204)
             assert "Origin" in answer.headers["Vary"]
             assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-async def test_errors_can_be_read_by_known_origins(busy: Door) -> None:
-    answer = await busy.http.get(f"{MEDIA}/assets", headers={"Origin": ORIGIN})
+async def test_errors_can_be_read_by_known_origins(shared_api: RunningApi) -> None:
+    answer = await shared_api.http.get(f"{MEDIA}/assets", headers={"Origin": ORIGIN})
     assert answer.status == 401
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
 
@@ -127,19 +127,21 @@ async def test_errors_can_be_read_by_known_origins(busy: Door) -> None:
         (b" " * (64 * 1024 + 1), "application/json", 413),
     ],
 )
-async def test_bodies_that_are_no_requests(busy: Door, body: bytes, content_type: str, status: int) -> None:
+async def test_malformed_bodies_are_refused(
+    shared_api: RunningApi, body: bytes, content_type: str, status: int
+) -> None:
     headers = bearer("doctor-1") | {"Content-Type": content_type}
-    async with busy.http.post(f"{MEDIA}/upload", data=body, headers=headers) as answer:
+    async with shared_api.http.post(f"{MEDIA}/upload", data=body, headers=headers) as answer:
         assert answer.status == status, await answer.text()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "x", "gzip, gzip"])
 @pytest.mark.parametrize("path", [f"{MEDIA}/upload", "/api/v1/internal/media/callback/image"])
-async def test_compressed_bodies_are_refused(open_door: Any, path: str, coding: str) -> None:
+async def test_compressed_bodies_are_refused(start_api: Any, path: str, coding: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer('doctor-1')['Authorization']}\r\n"
     head += f"Content-Type: application/json\r\nContent-Encoding: {coding}\r\nContent-Length: 4\r\n\r\n"
-    async with open_door(callback_secret="c" * 32) as door:
-        answer = await raw(door, head.encode() + b"zzzz")
+    async with start_api(callback_secret="c" * 32) as api:
+        answer = await raw(api, head.encode() + b"zzzz")
     assert answer.startswith((b"HTTP/1.1 415", b"HTTP/1.0 400")), answer[:200]
 
 
@@ -147,11 +149,11 @@ async def test_compressed_bodies_are_refused(open_door: Any, path: str, coding: 
     ("expected", "first"),
     [("100-continue", b"HTTP/1.1 100 "), ("100-Continue", b"HTTP/1.1 100 "), ("x", b"HTTP/1.1 201 ")],
 )
-async def test_what_a_client_expects(busy: Door, expected: str, first: bytes) -> None:
+async def test_expect_header(shared_api: RunningApi, expected: str, first: bytes) -> None:
     body = b'{"asset_type":"image","content_type":"image/png","original_filename":"a.png"}'
     head = f"POST {MEDIA}/upload HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer('doctor-1')['Authorization']}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: {expected}\r\n"
-    answer = await raw(busy, f"{head}Connection: close\r\n\r\n".encode() + body)
+    answer = await raw(shared_api, f"{head}Connection: close\r\n\r\n".encode() + body)
     assert answer.startswith(first)
     assert b"HTTP/1.1 201 " in answer
 
@@ -165,8 +167,8 @@ async def test_what_a_client_expects(busy: Door, expected: str, first: bytes) ->
         b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nzzz",
     ],
 )
-async def test_what_is_no_http_is_a_problem_too(busy: Door, request_text: bytes) -> None:
-    head, _, body = (await raw(busy, request_text)).partition(b"\r\n\r\n")
+async def test_malformed_http_is_answered_with_a_problem(shared_api: RunningApi, request_text: bytes) -> None:
+    head, _, body = (await raw(shared_api, request_text)).partition(b"\r\n\r\n")
     assert head.split(b" ")[1] == b"400"
     assert b"application/problem+json" in head
     assert json.loads(body)["code"] == "not_http"
@@ -174,9 +176,9 @@ async def test_what_is_no_http_is_a_problem_too(busy: Door, request_text: bytes)
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
-async def test_the_description_is_sent_once(busy: Door, path: str) -> None:
-    first = await busy.http.get(path)
-    again = await busy.http.get(path, headers={"If-None-Match": first.headers["ETag"]})
+async def test_unchanged_description_is_answered_with_304(shared_api: RunningApi, path: str) -> None:
+    first = await shared_api.http.get(path)
+    again = await shared_api.http.get(path, headers={"If-None-Match": first.headers["ETag"]})
     assert (first.status, again.status, await again.read()) == (200, 304, b"")
 
 
@@ -185,9 +187,9 @@ VALUES = ("\xff\xfe", "'\"<>\\", "a" * 8000, "%00", "\xe9" * 50, "[::1", "a b:99
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_odd_headers_never_break_it(busy: Door, name: str) -> None:
-    """Sent as raw bytes: a well-behaved client would refuse to."""
-    asset_id = (await busy.announce())["asset_id"]
+async def test_malformed_headers_cause_no_5xx(shared_api: RunningApi, name: str) -> None:
+    """Send raw bytes: a well-behaved client would refuse to."""
+    asset_id = (await shared_api.announce())["asset_id"]
     body = b'{"asset_type":"image","content_type":"image/png","original_filename":"a.png"}'
     auth = "" if name == "Authorization" else f"Authorization: {bearer('doctor-1')['Authorization']}\r\n"
     host = "" if name == "Host" else "Host: localhost\r\n"
@@ -199,12 +201,12 @@ async def test_odd_headers_never_break_it(busy: Door, name: str) -> None:
         ):
             head = f"{line} HTTP/1.1\r\n{host}{auth}{name}: {value}\r\nContent-Type: application/json\r\n"
             end = f"Content-Length: {len(sent)}\r\nConnection: close\r\n\r\n"
-            answer = await raw(busy, (head + end).encode("latin-1") + sent)
+            answer = await raw(shared_api, (head + end).encode("latin-1") + sent)
             assert answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.0 4")), (line, value, answer[:300])
 
 
-async def raw(door: Door, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection(door.http.host, door.http.port, family=socket.AF_INET)
+async def raw(api: RunningApi, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(api.http.host, api.http.port, family=socket.AF_INET)
     try:
         async with asyncio.timeout(10):
             writer.write(request)
@@ -213,24 +215,24 @@ async def raw(door: Door, request: bytes) -> bytes:
         writer.close()
 
 
-async def test_odd_paths_never_break_it(busy: Door) -> None:
+async def test_malformed_paths_cause_no_5xx(shared_api: RunningApi) -> None:
     headers = f"Host: x\r\nAuthorization: {bearer('d')['Authorization']}\r\nConnection: close\r\n"
     for odd in ("%00", "..%2f..%2fetc", "%ff", "a" * 4000, "{}", "%c0%af", "'--", "%0d%0aX-Evil:%201"):
         for tail in ("", "/url", f"/hls/{odd}?token={odd}"):
             request = f"GET {MEDIA}/assets/{odd}{tail} HTTP/1.1\r\n{headers}\r\n"
-            answer = await raw(busy, request.encode())
+            answer = await raw(shared_api, request.encode())
             assert answer[9:10] == b"4", (odd, tail, answer[:300])
 
 
-async def test_the_page_is_served_with_a_strict_policy(open_door: Any) -> None:
-    async with open_door(page=True) as door:
-        answer = await door.http.get("/")
+async def test_the_page_is_served_with_a_strict_policy(start_api: Any) -> None:
+    async with start_api(page=True) as api:
+        answer = await api.http.get("/")
         assert answer.status == 200
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-        assert (await door.http.get("/static/js/api.js")).content_type == "text/javascript"
+        assert (await api.http.get("/static/js/api.js")).content_type == "text/javascript"
         for path in ("../app.py", "%2e%2e/app.py", "..%2fapp.py", "js", "", "js/%00"):
             assert b" 404 " in await raw(
-                door, f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+                api, f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
             )

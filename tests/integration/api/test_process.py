@@ -1,4 +1,4 @@
-"""`python -m api` as the operator sees it."""
+"""`python -m api` as a process: settings, signals, connections, logs."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ async def serving(emulator: EmulatedAws, database: Database, **more: str) -> Asy
         await process.communicate()
 
 
-async def test_it_says_everything_that_is_missing_and_ends_with_2() -> None:
+async def test_wrong_settings_are_all_named_with_status_2() -> None:
     process = await run({"PATH": os.environ["PATH"], "MEDIA_JWT_SECRET": "short"})
     async with asyncio.timeout(DEADLINE):
         _, said = await process.communicate()
@@ -65,7 +65,7 @@ async def test_it_says_everything_that_is_missing_and_ends_with_2() -> None:
     assert b"Traceback" not in said
 
 
-async def test_it_refuses_a_database_without_the_schema(emulator: EmulatedAws, postgres: Database) -> None:
+async def test_database_without_the_schema_is_refused_with_status_1(emulator: EmulatedAws, postgres: Database) -> None:
     environment = environment_of(emulator, postgres, free_port())
     environment["MEDIA_DATABASE_URL"] = postgres.dsn.rpartition("/")[0] + "/postgres"
     process = await run(environment)
@@ -76,7 +76,7 @@ async def test_it_refuses_a_database_without_the_schema(emulator: EmulatedAws, p
     assert b"Traceback" not in said
 
 
-async def test_it_serves_until_sigterm(emulator: EmulatedAws, postgres: Database) -> None:
+async def test_api_serves_until_sigterm(emulator: EmulatedAws, postgres: Database) -> None:
     async with serving(emulator, postgres) as (process, url), aiohttp.ClientSession(url) as http:
         async with http.get("/health") as answer:
             body: Any = await answer.json()
@@ -88,9 +88,7 @@ async def test_it_serves_until_sigterm(emulator: EmulatedAws, postgres: Database
             assert await process.wait() == 0
 
 
-async def test_it_is_not_ready_before_it_had_keys_and_fetches_them_by_the_proxy(
-    emulator: EmulatedAws, postgres: Database
-) -> None:
+async def test_api_is_ready_once_it_fetched_keys_through_the_proxy(emulator: EmulatedAws, postgres: Database) -> None:
     async def keys(_request: web.Request) -> web.Response:
         return web.json_response({"keys": [jwk_of(RSA_KEY, "a")]})
 
@@ -118,16 +116,14 @@ async def test_it_is_not_ready_before_it_had_keys_and_fetches_them_by_the_proxy(
         assert proxy.asked == ["GET http://identity.invalid/keys"]
 
 
-async def test_told_to_stop_it_is_not_ready_yet_serves_on_and_a_second_signal_ends_it(
-    emulator: EmulatedAws, postgres: Database
-) -> None:
+async def test_draining_api_serves_until_a_second_signal(emulator: EmulatedAws, postgres: Database) -> None:
     async with (
         serving(emulator, postgres, MEDIA_API_DRAIN_DELAY="100") as (process, url),
         aiohttp.ClientSession(url) as http,
     ):
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(DEADLINE):
-            while True:  # each look is a request: the loop waits by itself
+            while True:  # each request lets the loop run
                 async with http.get("/readyz") as answer:
                     if answer.status == 503:
                         break
@@ -140,9 +136,7 @@ async def test_told_to_stop_it_is_not_ready_yet_serves_on_and_a_second_signal_en
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Half: "])
-async def test_a_connection_whose_request_does_not_come_is_ended(
-    emulator: EmulatedAws, postgres: Database, said: bytes
-) -> None:
+async def test_idle_connection_is_closed(emulator: EmulatedAws, postgres: Database, said: bytes) -> None:
     async with serving(emulator, postgres, MEDIA_API_KEEPALIVE_TIMEOUT="0.5") as (_, url):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         writer.write(said)
@@ -151,8 +145,8 @@ async def test_a_connection_whose_request_does_not_come_is_ended(
         writer.close()
 
 
-async def asked(url: str, paths: bytes) -> socket.socket:
-    """A connection of a client with a tiny window that has sent requests, and read nothing yet."""
+async def send_unread(url: str, paths: bytes) -> socket.socket:
+    """Open a connection with a tiny receive window and send requests. Nothing is read yet."""
     loop = asyncio.get_running_loop()
     client = socket.socket()
     client.setblocking(False)
@@ -167,84 +161,88 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-async def metrics_with(http: aiohttp.ClientSession, *lines: str) -> None:
-    """Until the metrics say all of it."""
+async def wait_for_metrics(http: aiohttp.ClientSession, *lines: str) -> None:
+    """Wait until the metrics contain all these lines."""
     async with asyncio.timeout(DEADLINE):
-        while True:  # each look is a request: the loop waits by itself
+        while True:  # each request lets the loop run
             async with http.get("/metrics") as answer:
                 said = (await answer.text()).splitlines()
             if all(line in said for line in lines):
                 return
 
 
-async def test_connections_whose_answers_nobody_reads_are_cut(emulator: EmulatedAws, postgres: Database) -> None:
+async def test_connections_whose_responses_are_not_read_are_cut(emulator: EmulatedAws, postgres: Database) -> None:
     async with (
         serving(emulator, postgres, MEDIA_API_SEND_TIMEOUT="0.5") as (_, url),
         aiohttp.ClientSession(url) as http,
     ):
-        deaf = [await asked(url, LARGE * 40) for _ in range(5)]
-        await metrics_with(http, 'media_http_connections_cut_total{reason="stuck"} 5.0', "media_http_connections 1.0")
-        for client in deaf:
+        unread = [await send_unread(url, LARGE * 40) for _ in range(5)]
+        await wait_for_metrics(
+            http, 'media_http_connections_cut_total{reason="stuck"} 5.0', "media_http_connections 1.0"
+        )
+        for client in unread:
             with pytest.raises(ConnectionResetError):
-                await all_of(client)
+                await read_all(client)
             client.close()
 
 
-async def test_few_answers_are_held_for_those_who_do_not_read(emulator: EmulatedAws, postgres: Database) -> None:
+async def test_number_of_unread_responses_is_limited(emulator: EmulatedAws, postgres: Database) -> None:
     async with (
         serving(emulator, postgres, MEDIA_API_CONNECTIONS="24") as (_, url),
         aiohttp.ClientSession(url) as http,
     ):
-        deaf = [await asked(url, LARGE * 40) for _ in range(5)]
-        await metrics_with(http, 'media_http_connections_cut_total{reason="crowd"} 2.0', "media_http_connections 4.0")
-        for client in deaf:
+        unread = [await send_unread(url, LARGE * 40) for _ in range(5)]
+        await wait_for_metrics(
+            http, 'media_http_connections_cut_total{reason="crowd"} 2.0', "media_http_connections 4.0"
+        )
+        for client in unread:
             client.close()
 
 
-async def all_of(client: socket.socket) -> bytes:
+async def read_all(client: socket.socket) -> bytes:
     received = bytearray()
     while piece := await asyncio.get_running_loop().sock_recv(client, 65536):
         received += piece
     return bytes(received)
 
 
-async def test_an_answer_that_is_read_slowly_is_sent_to_its_end(emulator: EmulatedAws, postgres: Database) -> None:
+async def test_slowly_read_response_is_sent_to_its_end(emulator: EmulatedAws, postgres: Database) -> None:
     timeout = 0.5
     async with (
         serving(emulator, postgres, MEDIA_API_SEND_TIMEOUT=str(timeout)) as (_, url),
         aiohttp.ClientSession(url) as http,
     ):
         loop = asyncio.get_running_loop()
-        client = await asked(url, LARGE * 11 + LARGE.replace(b"Host", b"Connection: close\r\nHost"))
+        client = await send_unread(url, LARGE * 11 + LARGE.replace(b"Host", b"Connection: close\r\nHost"))
         begun, received = loop.time(), bytearray()
         async with asyncio.timeout(DEADLINE):
             while piece := await loop.sock_recv(client, 512 if loop.time() < begun + 4 * timeout else 65536):
                 received += piece
-                async with http.get("/livez"):  # what a slow network would take, the next answer takes here
+                async with http.get("/livez"):  # takes the place of a slow network's delay
                     pass
         assert loop.time() > begun + 2 * timeout
         assert received.count(b"HTTP/1.1 200 OK") == 12
         client.close()
 
 
-async def test_no_more_connections_than_places_and_a_place_is_given_back(
+async def test_number_of_connections_is_limited_and_slots_are_released(
     emulator: EmulatedAws, postgres: Database
 ) -> None:
     async with serving(emulator, postgres, MEDIA_API_CONNECTIONS="2") as (_, url):
         loop = asyncio.get_running_loop()
-        within = [await asked(url, HEALTH) for _ in range(2)]
+        within = [await send_unread(url, HEALTH) for _ in range(2)]
         for client in within:
             assert b"200 OK" in await loop.sock_recv(client, 512)
-        assert await answered(url) == b""
+        assert await begin_response(url) == b""
         within[0].close()
         async with asyncio.timeout(DEADLINE):
-            while b"200 OK" not in await answered(url):
-                pass  # asking is waiting enough
+            while b"200 OK" not in await begin_response(url):
+                pass  # each request lets the loop run
         within[1].close()
 
 
-async def answered(url: str) -> bytes:
-    """The beginning of an answer; nothing where the connection is refused."""
+async def begin_response(url: str) -> bytes:
+    """Return the beginning of a response, or nothing when the connection is refused."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     try:
         writer.write(HEALTH)

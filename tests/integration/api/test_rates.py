@@ -1,4 +1,4 @@
-"""Rate limits, counted here and in Redis, with Redis there, hung and gone."""
+"""Rate limits, counted in the process and in Redis, with Redis running, hung and gone."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from api.security.rate_limits import (
     RedisRequestCounts,
 )
 from deploy.local.ports import free_port
-from tests.integration.api.conftest import MEDIA, Door, bearer
+from tests.integration.api.conftest import MEDIA, RunningApi, bearer
 
 DOCTOR = Caller("doctor-1", Role.USER)
 LIMITS = dict.fromkeys(RateLimit, 3)
@@ -39,7 +39,7 @@ async def redis(port: int, folder: Path) -> AsyncIterator[Process]:
     server = await asyncio.create_subprocess_exec(str(SERVER), *arguments, stdout=DEVNULL)
     try:
         async with asyncio.timeout(10):
-            while not await answers(port):
+            while not await is_running(port):
                 assert server.returncode is None
         yield server
     finally:
@@ -48,7 +48,7 @@ async def redis(port: int, folder: Path) -> AsyncIterator[Process]:
         await server.wait()
 
 
-async def answers(port: int) -> bool:
+async def is_running(port: int) -> bool:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except ConnectionError:
@@ -69,7 +69,7 @@ class Clock:
         return self.now
 
 
-async def test_a_user_has_so_many_of_each_class_in_each_window() -> None:
+async def test_requests_are_limited_by_user_class_and_window() -> None:
     clock = Clock(WINDOW * 1000 + 10)
     limits = RateLimits(MemoryRequestCounts(), LIMITS, ApiMetrics(), clock)
     for left in (2, 1, 0):
@@ -86,14 +86,14 @@ async def test_a_user_has_so_many_of_each_class_in_each_window() -> None:
     assert await limits.admit(RateLimit.READ, DOCTOR)
 
 
-async def test_services_are_not_limited_and_zero_is_no_limit() -> None:
+async def test_services_are_not_limited_and_zero_means_no_limit() -> None:
     limits = RateLimits(MemoryRequestCounts(), LIMITS | {RateLimit.URL: 0}, ApiMetrics())
     for _ in range(9):
         assert await limits.admit(RateLimit.READ, Caller("ms-6", Role.SERVICE)) is None
         assert await limits.admit(RateLimit.URL, DOCTOR) is None
 
 
-async def test_counting_here_takes_no_more_memory_than_so_many_users() -> None:
+async def test_number_of_counted_users_is_limited() -> None:
     counts = MemoryRequestCounts()
     for number in range(USERS_LIMIT):
         await counts.hit(str(number), 1)
@@ -102,70 +102,70 @@ async def test_counting_here_takes_no_more_memory_than_so_many_users() -> None:
     assert await counts.hit("one more", 2) == 1
 
 
-async def test_who_asks_too_often_is_told_when_to_come_again(open_door: Any) -> None:
-    async with open_door(rate_limit_reads=2) as door:
-        door.service.rates._clock = Clock(time.time())
+async def test_limited_request_is_answered_with_retry_after(start_api: Any) -> None:
+    async with start_api(rate_limit_reads=2) as api:
+        api.service.rates._clock = Clock(time.time())
         for left in ("1", "0"):
-            answer = await door.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))
+            answer = await api.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))
             assert (answer.status, answer.headers["RateLimit-Remaining"]) == (200, left)
             assert answer.headers["RateLimit-Limit"] == "2"
-        answer = await door.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))
+        answer = await api.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))
         problem = await answer.json(content_type=None)
         assert (answer.status, problem["code"]) == (429, "rate_limited")
         assert 1 <= int(answer.headers["Retry-After"]) <= WINDOW
         assert answer.headers["RateLimit-Remaining"] == "0"
-        assert (await door.call("GET", f"{MEDIA}/assets", "doctor-2"))[0] == 200
-        assert (await door.http.get("/health")).status == 200
-        assert 'media_http_rate_limited_total{class="read"} 1.0' in await metrics(door)
+        assert (await api.call("GET", f"{MEDIA}/assets", "doctor-2"))[0] == 200
+        assert (await api.http.get("/health")).status == 200
+        assert 'media_http_rate_limited_total{class="read"} 1.0' in await metrics(api)
 
 
-async def metrics(door: Door) -> str:
-    return await (await door.http.get("/metrics")).text()
+async def metrics(api: RunningApi) -> str:
+    return await (await api.http.get("/metrics")).text()
 
 
 @needs_redis
 async def test_processes_share_their_counts_in_redis(tmp_path: Path) -> None:
     port = free_port()
     async with redis(port, tmp_path):
-        url, told = f"redis://127.0.0.1:{port}", [0]
-        counts = [RedisRequestCounts(url, lambda: told.append(1)) for _ in range(2)]
+        url, failures = f"redis://127.0.0.1:{port}", list[int]()
+        counts = [RedisRequestCounts(url, lambda: failures.append(1)) for _ in range(2)]
         found = await asyncio.gather(*(counts[n % 2].hit("read:doctor-1", 7) for n in range(20)))
         assert sorted(filter(None, found)) == list(range(1, 21))
         assert await counts[0].hit("read:doctor-1", 8) == 1
-        assert told == [0]
+        assert failures == []
         for one in counts:
             await one.close()
 
 
 @needs_redis
-async def test_redis_hung_or_gone_lets_all_through_at_once(tmp_path: Path, open_door: Any) -> None:
+async def test_requests_are_not_limited_while_redis_is_hung_or_gone(tmp_path: Path, start_api: Any) -> None:
     port = free_port()
-    async with open_door(rate_limit_reads=5, redis_url=f"redis://127.0.0.1:{port}/0") as door:
-        door.service.rates._clock = Clock(time.time())  # no new minute may begin in between
+    async with start_api(rate_limit_reads=5, redis_url=f"redis://127.0.0.1:{port}/0") as api:
+        api.service.rates._clock = Clock(time.time())  # no new minute may begin in between
         async with redis(port, tmp_path) as server:
-            assert [await ask(door) for _ in range(6)] == [200] * 5 + [429]
+            assert [await list_assets(api) for _ in range(6)] == [200] * 5 + [429]
             server.send_signal(signal.SIGSTOP)
             begun = time.perf_counter()
-            assert await asyncio.gather(*(ask(door) for _ in range(20))) == [200] * 20
+            assert await asyncio.gather(*(list_assets(api) for _ in range(20))) == [200] * 20
             assert time.perf_counter() - begun < 20 * REDIS_DEADLINE
             server.send_signal(signal.SIGCONT)
-        assert [await ask(door) for _ in range(8)] == [200] * 8
-        uncounted = await metrics(door)
+        assert [await list_assets(api) for _ in range(8)] == [200] * 8
+        uncounted = await metrics(api)
         assert "media_rate_limit_uncounted_total 28.0" in uncounted
         async with redis(port, tmp_path):
             async with asyncio.timeout(20):
-                while not await counted(door):
+                while not await is_counted(api):
                     pass
 
 
-async def counted(door: Door) -> bool:
-    return "RateLimit-Limit" in (await door.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))).headers
+async def is_counted(api: RunningApi) -> bool:
+    return "RateLimit-Limit" in (await api.http.get(f"{MEDIA}/assets", headers=bearer("doctor-1"))).headers
 
 
-async def ask(door: Door) -> int:
-    return (await door.call("GET", f"{MEDIA}/assets"))[0]
+async def list_assets(api: RunningApi) -> int:
+    return (await api.call("GET", f"{MEDIA}/assets"))[0]
 
 
-async def test_a_redis_that_was_never_there(open_door: Any) -> None:
-    async with open_door(rate_limit_reads=1, redis_url=f"redis://127.0.0.1:{free_port()}") as door:
-        assert [await ask(door) for _ in range(4)] == [200] * 4
+async def test_requests_are_not_limited_without_redis(start_api: Any) -> None:
+    async with start_api(rate_limit_reads=1, redis_url=f"redis://127.0.0.1:{free_port()}") as api:
+        assert [await list_assets(api) for _ in range(4)] == [200] * 4

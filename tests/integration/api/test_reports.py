@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from media.asset import Rendition
-from tests.integration.api.conftest import MEDIA, Door
+from tests.integration.api.conftest import MEDIA, RunningApi
 
 REPORT: dict[str, Any] = {
     "clean": False,
@@ -28,36 +28,36 @@ REPORT: dict[str, Any] = {
 }
 
 
-async def a_film(door: Door) -> tuple[str, str]:
-    """A ready video and the key of its report."""
-    slot = await door.announce(asset_type="video", content_type="video/mp4")
+async def create_film(api: RunningApi) -> tuple[str, str]:
+    """Create a ready video. Return the path and the key of its report."""
+    slot = await api.announce(asset_type="video", content_type="video/mp4")
     prefix = f"processed/video/doctor-1/{slot['asset_id']}/transcode-1"
-    await door.ready(
-        slot["asset_id"], Rendition("hls", f"{prefix}/hls/master.m3u8", "application/vnd.apple.mpegurl", 9)
-    )
+    await api.ready(slot["asset_id"], Rendition("hls", f"{prefix}/hls/master.m3u8", "application/vnd.apple.mpegurl", 9))
     return f"{MEDIA}/assets/{slot['asset_id']}/report", f"{prefix}/report.json"
 
 
-async def test_a_report_is_shown_to_its_owner(busy: Door) -> None:
-    path, key = await a_film(busy)
-    assert (await busy.call("GET", path))[1]["code"] == "report_not_found"
-    bucket = busy.service.settings.output_bucket
-    await busy.service.storage.write(bucket, key, json.dumps(REPORT).encode(), "application/json")
-    assert await busy.call("GET", path) == (200, REPORT)
-    assert (await busy.call("GET", path, "doctor-2"))[0] == 404
+async def test_a_report_is_shown_to_its_owner(shared_api: RunningApi) -> None:
+    path, key = await create_film(shared_api)
+    assert (await shared_api.call("GET", path))[1]["code"] == "report_not_found"
+    bucket = shared_api.service.settings.output_bucket
+    await shared_api.service.storage.write(bucket, key, json.dumps(REPORT).encode(), "application/json")
+    assert await shared_api.call("GET", path) == (200, REPORT)
+    assert (await shared_api.call("GET", path, "doctor-2"))[0] == 404
 
 
-async def test_a_report_that_is_none(busy: Door) -> None:
-    path, key = await a_film(busy)
-    await busy.service.storage.write(busy.service.settings.output_bucket, key, b'{"clean": "x"}', "application/json")
-    status, problem = await busy.call("GET", path)
+async def test_malformed_report_is_reported_as_unusable(shared_api: RunningApi) -> None:
+    path, key = await create_film(shared_api)
+    await shared_api.service.storage.write(
+        shared_api.service.settings.output_bucket, key, b'{"clean": "x"}', "application/json"
+    )
+    status, problem = await shared_api.call("GET", path)
     assert (status, problem["code"]) == (502, "report_unusable")
-    await busy.call("DELETE", path.removesuffix("/report"))  # others ask this API for anything, and expect no 5xx
+    await shared_api.call("DELETE", path.removesuffix("/report"))  # other tests of the shared API expect no 5xx
 
 
-async def test_pictures_have_none(busy: Door) -> None:
-    slot = await busy.announce()
+async def test_pictures_have_no_report(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
     path = f"{MEDIA}/assets/{slot['asset_id']}/report"
-    assert (await busy.call("GET", path))[1]["code"] == "not_ready"
-    await busy.ready(slot["asset_id"])
-    assert (await busy.call("GET", path))[1]["code"] == "report_not_found"
+    assert (await shared_api.call("GET", path))[1]["code"] == "not_ready"
+    await shared_api.ready(slot["asset_id"])
+    assert (await shared_api.call("GET", path))[1]["code"] == "report_not_found"

@@ -12,7 +12,7 @@ from aiobotocore.session import get_session
 
 from media.asset import ObjectVersion
 from tests.conftest import EmulatedAws
-from tests.integration.api.conftest import MEDIA, Door
+from tests.integration.api.conftest import MEDIA, RunningApi
 
 PHOTO = b"\xff\xd8 not really a picture"
 
@@ -23,46 +23,46 @@ async def put(slot: Any, body: bytes, **headers: str) -> int:
         return answer.status
 
 
-async def test_a_file_is_announced_put_and_confirmed(busy: Door) -> None:
-    slot = await busy.announce(size=len(PHOTO))
+async def test_a_file_is_announced_put_and_confirmed(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce(size=len(PHOTO))
     assert slot["s3_key"] == f"uploads/image/doctor-1/{slot['asset_id']}/photo.jpg"
     assert slot["expires_in"] == 900
     assert slot["headers"] == {"Content-Type": "image/jpeg", "If-None-Match": "*"}
     assert await put(slot, PHOTO) == 200
-    status, asset = await busy.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": slot["asset_id"]})
+    status, asset = await shared_api.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": slot["asset_id"]})
     assert status == 200
     assert asset["status"] == "uploaded"
     assert asset["size"] == len(PHOTO)
 
 
-async def test_a_put_happens_once(busy: Door) -> None:
-    slot = await busy.announce()
+async def test_second_put_is_refused(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
     assert await put(slot, PHOTO) == 200
     assert await put(slot, b"something else") == 412
 
 
-async def test_a_put_with_another_type_is_refused(busy: Door) -> None:
-    slot = await busy.announce()
+async def test_a_put_with_another_type_is_refused(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
     assert await put(slot, PHOTO, **{"Content-Type": "text/html"}) == 403
 
 
-async def test_a_put_without_the_precondition_is_refused(busy: Door) -> None:
-    slot = await busy.announce()
+async def test_a_put_without_the_precondition_is_refused(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
     del slot["headers"]["If-None-Match"]
     assert await put(slot, PHOTO) == 403
 
 
-async def test_a_put_of_another_length_is_refused(busy: Door) -> None:
-    slot = await busy.announce(size=len(PHOTO))
+async def test_a_put_of_another_length_is_refused(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce(size=len(PHOTO))
     assert await put(slot, PHOTO + b"!") == 403
 
 
-async def confirm(door: Door, asset_id: str, **options: Any) -> tuple[int, Any]:
-    return await door.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": asset_id}, **options)
+async def confirm(api: RunningApi, asset_id: str, **options: Any) -> tuple[int, Any]:
+    return await api.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": asset_id}, **options)
 
 
 async def messages_about(emulator: EmulatedAws, asset_id: str, kind: str) -> list[Any]:
-    """Takes messages off the uploads queue until one of this kind names the asset."""
+    """Receive messages of the uploads queue until one of this kind names the asset."""
     session = get_session()
     session.set_credentials(emulator.access_key, emulator.secret_key)
     async with (
@@ -77,72 +77,74 @@ async def messages_about(emulator: EmulatedAws, asset_id: str, kind: str) -> lis
                 return found
 
 
-async def test_confirm_binds_the_version_and_asks_for_its_scan(door: Door, emulator: EmulatedAws) -> None:
-    slot = await door.announce()
+async def test_confirm_binds_the_version_and_requests_its_scan(api: RunningApi, emulator: EmulatedAws) -> None:
+    slot = await api.announce()
     await put(slot, PHOTO)
-    assert (await confirm(door, slot["asset_id"]))[0] == 200
+    assert (await confirm(api, slot["asset_id"]))[0] == 200
     [message] = await messages_about(emulator, slot["asset_id"], "scan.requested")
-    stored = await door.service.storage.head(ObjectVersion(message["bucket"], message["key"]))
+    stored = await api.service.storage.head(ObjectVersion(message["bucket"], message["key"]))
     assert stored
     assert message["version_id"] == stored.version.version_id
-    assert await door.service.database.fetchval("SELECT count(*) FROM outbox") == 0
+    assert await api.service.database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_confirm_can_be_repeated(busy: Door) -> None:
-    slot = await busy.announce()
+async def test_confirm_can_be_repeated(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
     await put(slot, PHOTO)
-    first = await confirm(busy, slot["asset_id"])
-    assert await confirm(busy, slot["asset_id"]) == first
-    codes = [entry.code for entry in await busy.service.assets.timeline(UUID(slot["asset_id"]))]
+    first = await confirm(shared_api, slot["asset_id"])
+    assert await confirm(shared_api, slot["asset_id"]) == first
+    codes = [entry.code for entry in await shared_api.service.assets.timeline(UUID(slot["asset_id"]))]
     assert codes == ["created", "uploaded"]
 
 
-async def test_confirm_at_once_binds_once(busy: Door) -> None:
-    slot = await busy.announce()
+async def test_concurrent_confirms_bind_once(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
     await put(slot, PHOTO)
-    answers = await asyncio.gather(*(confirm(busy, slot["asset_id"]) for _ in range(8)))
+    answers = await asyncio.gather(*(confirm(shared_api, slot["asset_id"]) for _ in range(8)))
     assert {status for status, _ in answers} == {200}
-    codes = [entry.code for entry in await busy.service.assets.timeline(UUID(slot["asset_id"]))]
+    codes = [entry.code for entry in await shared_api.service.assets.timeline(UUID(slot["asset_id"]))]
     assert codes.count("uploaded") == 1
 
 
-async def test_confirm_after_the_event_reads_right(busy: Door) -> None:
-    slot = await busy.announce()
+async def test_confirm_after_the_event_reports_the_bound_asset(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
     await put(slot, PHOTO)
-    stored = await busy.service.storage.head(ObjectVersion(busy.service.settings.output_bucket, slot["s3_key"]))
+    stored = await shared_api.service.storage.head(
+        ObjectVersion(shared_api.service.settings.output_bucket, slot["s3_key"])
+    )
     assert stored
-    await busy.service.assets.bind(UUID(slot["asset_id"]), stored)
-    status, asset = await confirm(busy, slot["asset_id"])
+    await shared_api.service.assets.bind(UUID(slot["asset_id"]), stored)
+    status, asset = await confirm(shared_api, slot["asset_id"])
     assert (status, asset["status"]) == (200, "uploaded")
 
 
-async def test_confirm_before_the_put_is_a_conflict(busy: Door) -> None:
-    slot = await busy.announce()
-    status, problem = await confirm(busy, slot["asset_id"])
+async def test_confirm_before_the_put_is_a_conflict(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
+    status, problem = await confirm(shared_api, slot["asset_id"])
     assert (status, problem["code"]) == (409, "not_uploaded")
 
 
-async def test_confirm_of_an_expired_upload_that_came_after_all(door: Door) -> None:
-    slot = await door.announce()
+async def test_expired_upload_can_still_be_confirmed(api: RunningApi) -> None:
+    slot = await api.announce()
     await put(slot, PHOTO)
-    await door.service.database.execute("UPDATE assets SET status = 'expired'")
-    status, asset = await confirm(door, slot["asset_id"])
+    await api.service.database.execute("UPDATE assets SET status = 'expired'")
+    status, asset = await confirm(api, slot["asset_id"])
     assert (status, asset["status"]) == (200, "uploaded")
 
 
-async def test_confirm_of_what_was_stored_differently_is_a_conflict(busy: Door) -> None:
-    slot = await busy.announce(size=3)
-    settings = busy.service.settings
-    await busy.service.storage.write(settings.output_bucket, slot["s3_key"], PHOTO, "image/jpeg")
-    assert (await confirm(busy, slot["asset_id"]))[1]["code"] == "size_mismatch"
+async def test_confirm_of_another_size_is_a_conflict(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce(size=3)
+    settings = shared_api.service.settings
+    await shared_api.service.storage.write(settings.output_bucket, slot["s3_key"], PHOTO, "image/jpeg")
+    assert (await confirm(shared_api, slot["asset_id"]))[1]["code"] == "size_mismatch"
 
 
-async def test_confirm_survives_a_queue_that_is_away(open_door: Any) -> None:
-    async with open_door(uploads_queue_url="http://127.0.0.1:9/000000000000/gone") as door:
-        slot = await door.announce()
+async def test_confirm_succeeds_while_the_queue_is_unavailable(start_api: Any) -> None:
+    async with start_api(uploads_queue_url="http://127.0.0.1:9/000000000000/gone") as api:
+        slot = await api.announce()
         await put(slot, PHOTO)
-        assert (await confirm(door, slot["asset_id"]))[0] == 200
-        assert await door.service.database.fetchval("SELECT count(*) FROM outbox WHERE kind = 'send'") == 1
+        assert (await confirm(api, slot["asset_id"]))[0] == 200
+        assert await api.service.database.fetchval("SELECT count(*) FROM outbox WHERE kind = 'send'") == 1
 
 
 @pytest.mark.parametrize(
@@ -162,17 +164,17 @@ async def test_confirm_survives_a_queue_that_is_away(open_door: Any) -> None:
         ({"surprise": 1}, 422, "invalid_request"),
     ],
 )
-async def test_what_may_not_be_announced(busy: Door, fields: Any, status: int, code: str) -> None:
+async def test_invalid_announcements_are_refused(shared_api: RunningApi, fields: Any, status: int, code: str) -> None:
     body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"} | fields
-    got, answer = await busy.call("POST", f"{MEDIA}/upload", json=body)
+    got, answer = await shared_api.call("POST", f"{MEDIA}/upload", json=body)
     assert (got, answer.get("code", "")) == (status, code)
 
 
 @pytest.mark.parametrize(
     "name", ["../../../etc/passwd", "..\\..\\boot.ini", "a\0b.jpg", "снимок.jpg", "\u202egpj.exe", " "]
 )
-async def test_a_file_name_never_leaves_its_owners_prefix(busy: Door, name: str) -> None:
-    status, slot = await busy.call(
+async def test_a_file_name_never_leaves_its_owners_prefix(shared_api: RunningApi, name: str) -> None:
+    status, slot = await shared_api.call(
         "POST",
         f"{MEDIA}/upload",
         json={"asset_type": "image", "content_type": "image/jpeg", "original_filename": name},
@@ -184,39 +186,39 @@ async def test_a_file_name_never_leaves_its_owners_prefix(busy: Door, name: str)
         assert re.fullmatch(r"[A-Za-z0-9._-]+", slot["s3_key"].removeprefix(prefix))
 
 
-async def test_a_service_may_ask_for_any_delivery(busy: Door) -> None:
+async def test_a_service_may_ask_for_any_delivery(shared_api: RunningApi) -> None:
     claims = {"role": "service"}
     fields = {"asset_type": "video", "content_type": "video/mp4", "delivery": "webinar_vod", "claims": claims}
-    assert await busy.announce("ms-6", **fields)
+    assert await shared_api.announce("ms-6", **fields)
 
 
-async def test_a_subject_that_cannot_own_is_forbidden(busy: Door) -> None:
+async def test_subject_that_cannot_own_assets_is_forbidden(shared_api: RunningApi) -> None:
     body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"}
     for subject in ("a/b", "..", "x" * 65, "a b", "\0"):
-        status, problem = await busy.call("POST", f"{MEDIA}/upload", subject, json=body)
+        status, problem = await shared_api.call("POST", f"{MEDIA}/upload", subject, json=body)
         assert (status, problem["code"]) == (403, "owner_id_not_allowed")
 
 
-async def test_an_idempotency_key_makes_one_asset(busy: Door) -> None:
+async def test_an_idempotency_key_makes_one_asset(shared_api: RunningApi) -> None:
     body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg", "size": 10}
     headers = {"Idempotency-Key": "6f0c"}
     answers = await asyncio.gather(
-        *(busy.call("POST", f"{MEDIA}/upload", json=body, headers=headers) for _ in range(5))
+        *(shared_api.call("POST", f"{MEDIA}/upload", json=body, headers=headers) for _ in range(5))
     )
     assert {status for status, _ in answers} == {201}
     assert len({slot["asset_id"] for _, slot in answers}) == 1
-    status, problem = await busy.call("POST", f"{MEDIA}/upload", json=body | {"size": 11}, headers=headers)
+    status, problem = await shared_api.call("POST", f"{MEDIA}/upload", json=body | {"size": 11}, headers=headers)
     assert (status, problem["code"]) == (422, "idempotency_key_reused")
-    _, other = await busy.call("POST", f"{MEDIA}/upload", "doctor-2", json=body, headers=headers)
+    _, other = await shared_api.call("POST", f"{MEDIA}/upload", "doctor-2", json=body, headers=headers)
     assert other["asset_id"] != answers[0][1]["asset_id"]
 
 
-async def test_an_idempotency_key_is_one_endpoints_and_ends_with_its_asset(busy: Door) -> None:
+async def test_idempotency_key_is_scoped_to_the_endpoint_and_ends_with_its_asset(shared_api: RunningApi) -> None:
     body = {"asset_type": "video", "content_type": "video/mp4", "original_filename": "a.mp4", "size": 10}
     headers = {"Idempotency-Key": "7b1d"}
-    _, slot = await busy.call("POST", f"{MEDIA}/upload", json=body, headers=headers)
-    status, begun = await busy.call("POST", f"{MEDIA}/upload/multipart", json=body, headers=headers)
+    _, slot = await shared_api.call("POST", f"{MEDIA}/upload", json=body, headers=headers)
+    status, begun = await shared_api.call("POST", f"{MEDIA}/upload/multipart", json=body, headers=headers)
     assert (status, begun["asset_id"] == slot["asset_id"]) == (201, False)
-    await busy.call("DELETE", f"{MEDIA}/assets/{slot['asset_id']}")
-    status, problem = await busy.call("POST", f"{MEDIA}/upload", json=body, headers=headers)
+    await shared_api.call("DELETE", f"{MEDIA}/assets/{slot['asset_id']}")
+    status, problem = await shared_api.call("POST", f"{MEDIA}/upload", json=body, headers=headers)
     assert (status, problem["code"]) == (404, "deleted")

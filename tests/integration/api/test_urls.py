@@ -12,7 +12,7 @@ import pytest
 
 from api.views.urls import GZIP_FROM
 from media.asset import Rendition, Status
-from tests.integration.api.conftest import MEDIA, Door, bearer
+from tests.integration.api.conftest import MEDIA, RunningApi, bearer
 
 MASTER = """#EXTM3U
 #EXT-X-VERSION:7
@@ -35,82 +35,84 @@ async def fetch(url: str, **headers: str) -> tuple[int, bytes, Any]:
         return answer.status, await answer.read(), answer.headers
 
 
-async def store(door: Door, slot: Any, name: str, body: bytes, content_type: str, rendition: str) -> Rendition:
+async def store(api: RunningApi, slot: Any, name: str, body: bytes, content_type: str, rendition: str) -> Rendition:
     kind = slot["s3_key"].split("/")[1]
     key = f"processed/{kind}/doctor-1/{slot['asset_id']}/x-1/{name}"
-    await door.service.storage.write(door.service.settings.output_bucket, key, body, content_type)
+    await api.service.storage.write(api.service.settings.output_bucket, key, body, content_type)
     return Rendition(rendition, key, content_type, len(body), width=len(body))
 
 
-async def film(door: Door, master: str = MASTER) -> str:
-    """The id of a video that is ready."""
-    slot = await door.announce(asset_type="video", content_type="video/mp4", original_filename="clip.mp4")
+async def film(api: RunningApi, master: str = MASTER) -> str:
+    """Create a ready video. Return its id."""
+    slot = await api.announce(asset_type="video", content_type="video/mp4", original_filename="clip.mp4")
     for name, body in {"clip_360.m3u8": RUNG, "clip_00001.ts": "segment", "init.mp4": "init", "other.txt": "x"}.items():
-        await store(door, slot, name, body.encode(), "text/plain", "")
-    hls = await store(door, slot, "clip.m3u8", master.encode(), "application/vnd.apple.mpegurl", "hls")
-    mp4 = await store(door, slot, "clip.mp4", b"mp4", "video/mp4", "mp4")
-    await door.ready(slot["asset_id"], hls, mp4)
+        await store(api, slot, name, body.encode(), "text/plain", "")
+    hls = await store(api, slot, "clip.m3u8", master.encode(), "application/vnd.apple.mpegurl", "hls")
+    mp4 = await store(api, slot, "clip.mp4", b"mp4", "video/mp4", "mp4")
+    await api.ready(slot["asset_id"], hls, mp4)
     return str(slot["asset_id"])
 
 
-async def url_of(door: Door, asset_id: str, query: str = "", **options: Any) -> Any:
-    status, link = await door.call("GET", f"{MEDIA}/assets/{asset_id}/url{query}", **options)
+async def url_of(api: RunningApi, asset_id: str, query: str = "", **options: Any) -> Any:
+    status, link = await api.call("GET", f"{MEDIA}/assets/{asset_id}/url{query}", **options)
     assert status == 200, link
     return link
 
 
-async def test_the_largest_picture_by_default_and_any_by_name(busy: Door) -> None:
-    slot = await busy.announce()
-    small = await store(busy, slot, "w150.webp", b"small", "image/webp", "w150")
-    large = await store(busy, slot, "w640.webp", b"large one", "image/webp", "w640")
-    await busy.ready(slot["asset_id"], small, large)
-    link = await url_of(busy, slot["asset_id"])
+async def test_url_of_the_largest_picture_by_default_and_of_any_by_name(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
+    small = await store(shared_api, slot, "w150.webp", b"small", "image/webp", "w150")
+    large = await store(shared_api, slot, "w640.webp", b"large one", "image/webp", "w640")
+    await shared_api.ready(slot["asset_id"], small, large)
+    link = await url_of(shared_api, slot["asset_id"])
     assert link["rendition"] == "w640"
     assert (await fetch(link["url"]))[:2] == (200, b"large one")
-    link = await url_of(busy, slot["asset_id"], "?rendition=w150")
+    link = await url_of(shared_api, slot["asset_id"], "?rendition=w150")
     assert (await fetch(link["url"]))[:2] == (200, b"small")
-    status, problem = await busy.call("GET", f"{MEDIA}/assets/{slot['asset_id']}/url?rendition=w1920")
+    status, problem = await shared_api.call("GET", f"{MEDIA}/assets/{slot['asset_id']}/url?rendition=w1920")
     assert (status, problem["code"]) == (404, "rendition_not_found")
 
 
-async def test_a_document_is_saved_under_its_name(busy: Door) -> None:
+async def test_a_document_is_saved_under_its_name(shared_api: RunningApi) -> None:
     name = 'Befund "März".pdf'
-    slot = await busy.announce(asset_type="document", content_type="application/pdf", original_filename=name)
-    await busy.ready(slot["asset_id"], await store(busy, slot, "a.pdf", b"%PDF", "application/pdf", "original"))
-    _, _, headers = await fetch((await url_of(busy, slot["asset_id"]))["url"])
+    slot = await shared_api.announce(asset_type="document", content_type="application/pdf", original_filename=name)
+    await shared_api.ready(
+        slot["asset_id"], await store(shared_api, slot, "a.pdf", b"%PDF", "application/pdf", "original")
+    )
+    _, _, headers = await fetch((await url_of(shared_api, slot["asset_id"]))["url"])
     assert headers["Content-Type"] == "application/pdf"
     assert headers["Content-Disposition"] == (
         "attachment; filename=\"Befund _M_rz_.pdf\"; filename*=UTF-8''Befund%20%22M%C3%A4rz%22.pdf"
     )
 
 
-async def test_an_original_is_served_in_the_version_that_was_scanned(door: Door) -> None:
-    slot = await door.announce(asset_type="document", content_type="application/pdf", original_filename="a.pdf")
-    bucket = door.service.settings.output_bucket
-    await door.service.storage.write(bucket, slot["s3_key"], b"%PDF scanned", "application/pdf")
-    await door.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": slot["asset_id"]})
-    await door.service.storage.write(bucket, slot["s3_key"], b"%PDF swapped", "application/pdf")
-    await door.service.database.execute("UPDATE assets SET status = 'ready'")
-    await door.service.database.execute(
+async def test_an_original_is_served_in_the_version_that_was_scanned(api: RunningApi) -> None:
+    slot = await api.announce(asset_type="document", content_type="application/pdf", original_filename="a.pdf")
+    bucket = api.service.settings.output_bucket
+    await api.service.storage.write(bucket, slot["s3_key"], b"%PDF scanned", "application/pdf")
+    await api.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": slot["asset_id"]})
+    await api.service.storage.write(bucket, slot["s3_key"], b"%PDF swapped", "application/pdf")
+    await api.service.database.execute("UPDATE assets SET status = 'ready'")
+    await api.service.database.execute(
         "INSERT INTO renditions (asset_id, name, key, content_type, bytes, attempt)"
         " VALUES ($1, 'original', $2, $3, 12, 1)",
         UUID(slot["asset_id"]),
         slot["s3_key"],
         "application/pdf",
     )
-    link = await url_of(door, slot["asset_id"])
+    link = await url_of(api, slot["asset_id"])
     assert (await fetch(link["url"]))[:2] == (200, b"%PDF scanned")
 
 
 @pytest.mark.parametrize(("delivery", "hours"), [("course_pdf", 2.0), ("verification_document", 0.5)])
-async def test_urls_live_as_long_as_the_table_says_and_stay_the_same_for_a_while(
-    busy: Door, delivery: str, hours: float
-) -> None:
-    slot = await busy.announce(
+async def test_url_lifetime_follows_the_delivery_class(shared_api: RunningApi, delivery: str, hours: float) -> None:
+    slot = await shared_api.announce(
         asset_type="document", content_type="application/pdf", original_filename="a.pdf", delivery=delivery
     )
-    await busy.ready(slot["asset_id"], await store(busy, slot, "a.pdf", b"%PDF", "application/pdf", "original"))
-    link = await url_of(busy, slot["asset_id"])
+    await shared_api.ready(
+        slot["asset_id"], await store(shared_api, slot, "a.pdf", b"%PDF", "application/pdf", "original")
+    )
+    link = await url_of(shared_api, slot["asset_id"])
     left = datetime.fromisoformat(link["expires_at"]) - datetime.now(UTC)
     assert timedelta(hours=hours * 7 / 8 - 0.01) <= left <= timedelta(hours=hours)
 
@@ -128,17 +130,17 @@ async def test_urls_live_as_long_as_the_table_says_and_stay_the_same_for_a_while
         ("deleted", (404, "deleted")),
     ],
 )
-async def test_only_what_is_ready_has_a_url(door: Door, status: str, expected: tuple[int, str]) -> None:
-    asset_id = await film(door)
-    playlist = (await url_of(door, asset_id))["url"]
-    await door.service.database.execute("UPDATE assets SET status = $1", status)
-    got, problem = await door.call("GET", f"{MEDIA}/assets/{asset_id}/url")
+async def test_only_ready_assets_have_urls(api: RunningApi, status: str, expected: tuple[int, str]) -> None:
+    asset_id = await film(api)
+    playlist = (await url_of(api, asset_id))["url"]
+    await api.service.database.execute("UPDATE assets SET status = $1", status)
+    got, problem = await api.call("GET", f"{MEDIA}/assets/{asset_id}/url")
     assert (got, problem["code"]) == expected
     assert (await fetch(playlist))[0] == expected[0]
 
 
-async def test_a_player_reaches_every_entry(busy: Door) -> None:
-    link = await url_of(busy, await film(busy))
+async def test_a_player_reaches_every_entry(shared_api: RunningApi) -> None:
+    link = await url_of(shared_api, await film(shared_api))
     assert link["rendition"] == "hls"
     status, body, headers = await fetch(link["url"])
     assert status == 200
@@ -159,30 +161,32 @@ async def test_a_player_reaches_every_entry(busy: Door) -> None:
     ("accepted", "compressed"),
     [("gzip", True), ("br, *", True), ("GZIP;q=0.5", True), ("gzip;q=0", False), ("*;q=0, xgzipx", False), ("", False)],
 )
-async def test_a_playlist_is_compressed_for_whom_it_may(busy: Door, accepted: str, compressed: bool) -> None:
-    link = await url_of(busy, await film(busy, MASTER + "#" * GZIP_FROM))
+async def test_playlist_is_compressed_if_accept_encoding_allows_it(
+    shared_api: RunningApi, accepted: str, compressed: bool
+) -> None:
+    link = await url_of(shared_api, await film(shared_api, MASTER + "#" * GZIP_FROM))
     _, _, headers = await fetch(link["url"], **{"Accept-Encoding": accepted})
     assert (headers.get("Content-Encoding") == "gzip") is compressed
 
 
-async def test_a_url_that_is_known_is_not_sent_again(busy: Door) -> None:
-    path, headers = f"{MEDIA}/assets/{await film(busy)}/url?rendition=mp4", bearer("doctor-1")
-    tags = {(await busy.http.get(path, headers=headers)).headers["ETag"] for _ in range(2)}
-    answer = await busy.http.get(path, headers=headers | {"If-None-Match": ", ".join(tags)})
+async def test_known_url_is_answered_with_304(shared_api: RunningApi) -> None:
+    path, headers = f"{MEDIA}/assets/{await film(shared_api)}/url?rendition=mp4", bearer("doctor-1")
+    tags = {(await shared_api.http.get(path, headers=headers)).headers["ETag"] for _ in range(2)}
+    answer = await shared_api.http.get(path, headers=headers | {"If-None-Match": ", ".join(tags)})
     assert (answer.status, await answer.read()) == (304, b"")
 
 
-async def test_a_page_of_an_allowed_origin_may_read_playlists(busy: Door) -> None:
-    link = await url_of(busy, await film(busy))
+async def test_allowed_origin_may_read_playlists(shared_api: RunningApi) -> None:
+    link = await url_of(shared_api, await film(shared_api))
     _, _, headers = await fetch(link["url"], Origin="http://localhost:8005")
     assert headers["Access-Control-Allow-Origin"] == "http://localhost:8005"
     _, _, headers = await fetch(link["url"], Origin="http://evil.example")
     assert "Access-Control-Allow-Origin" not in headers
 
 
-async def test_a_long_playlist_is_compressed_when_asked_for(busy: Door) -> None:
+async def test_a_long_playlist_is_compressed_when_asked_for(shared_api: RunningApi) -> None:
     lines = "".join(f"#EXTINF:6.0,\nclip_{n:05}.ts\n" for n in range(1200))
-    link = await url_of(busy, await film(busy, f"#EXTM3U\n{lines}"))
+    link = await url_of(shared_api, await film(shared_api, f"#EXTM3U\n{lines}"))
     _, plain, _ = await fetch(link["url"], **{"Accept-Encoding": "identity"})
     _, packed, headers = await fetch(link["url"], **{"Accept-Encoding": "gzip"})
     assert headers["Content-Encoding"] == "gzip"
@@ -193,36 +197,36 @@ async def test_a_long_playlist_is_compressed_when_asked_for(busy: Door) -> None:
 @pytest.mark.parametrize(
     "path", ["../clip.mp4", "..%2fclip.m3u8", "clip.mp4", "other.txt", "none.m3u8", "%2e%2e/a.m3u8"]
 )
-async def test_nothing_but_playlists_below_the_master_is_served(busy: Door, path: str) -> None:
-    link = await url_of(busy, await film(busy))
+async def test_nothing_but_playlists_below_the_master_is_served(shared_api: RunningApi, path: str) -> None:
+    link = await url_of(shared_api, await film(shared_api))
     parts = urlsplit(link["url"])
-    answer = await busy.http.get(f"{parts.path.rpartition('/')[0]}/{path}?{parts.query}")
+    answer = await shared_api.http.get(f"{parts.path.rpartition('/')[0]}/{path}?{parts.query}")
     assert answer.status == 404
 
 
 @pytest.mark.parametrize(
     "entry", ["../other/secret.ts", "/etc/passwd", "https://evil.example/a.ts", "a/../../b.ts", "file:a"]
 )
-async def test_a_playlist_that_points_elsewhere_is_not_served(busy: Door, entry: str) -> None:
-    link = await url_of(busy, await film(busy, f"#EXTM3U\n#EXTINF:6.0,\n{entry}\n"))
+async def test_a_playlist_that_points_elsewhere_is_not_served(shared_api: RunningApi, entry: str) -> None:
+    link = await url_of(shared_api, await film(shared_api, f"#EXTM3U\n#EXTINF:6.0,\n{entry}\n"))
     status, body, _ = await fetch(link["url"])
     assert status == 502
     assert b"playlist_unusable" in body
 
 
-async def test_a_token_opens_its_asset_only_and_ends(busy: Door) -> None:
-    mine, other = await film(busy), await film(busy)
-    link = await url_of(busy, mine)
+async def test_playlist_token_is_valid_for_one_asset_until_it_expires(shared_api: RunningApi) -> None:
+    mine, other = await film(shared_api), await film(shared_api)
+    link = await url_of(shared_api, mine)
     assert (await fetch(link["url"].replace(mine, other)))[0] == 401
     assert (await fetch(link["url"] + "x"))[0] == 401
-    ended = busy.service.playback.make(UUID(mine), datetime.now(UTC) - timedelta(seconds=1))
-    answer = await busy.http.get(f"{MEDIA}/assets/{mine}/hls/master.m3u8?token={ended}")
+    ended = shared_api.service.playback.make(UUID(mine), datetime.now(UTC) - timedelta(seconds=1))
+    answer = await shared_api.http.get(f"{MEDIA}/assets/{mine}/hls/master.m3u8?token={ended}")
     assert answer.status == 401
     assert (await answer.json(content_type=None))["code"] == "token_expired"
 
 
-async def test_a_rejected_asset_says_why(busy: Door) -> None:
-    slot = await busy.announce()
-    await busy.ready(slot["asset_id"], status=Status.REJECTED)
-    status, asset = await busy.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
+async def test_a_rejected_asset_says_why(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
+    await shared_api.ready(slot["asset_id"], status=Status.REJECTED)
+    status, asset = await shared_api.call("GET", f"{MEDIA}/assets/{slot['asset_id']}")
     assert (status, asset["status"]) == (200, "rejected")

@@ -1,4 +1,4 @@
-"""What the API needs of its settings."""
+"""The check of the settings that the API needs."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ CLOUDFRONT: dict[str, Any] = {"cloudfront_domain": "cdn.example", "cloudfront_ke
         ({"jwt_secret": SECRET, **CLOUDFRONT, "cloudfront_private_key": "-----BEGIN x"}, "CLOUDFRONT_PRIVATE_KEY"),
     ],
 )
-def test_what_is_missing_is_named(given: dict[str, Any], named: str) -> None:
+def test_wrong_setting_is_named(given: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         load(None, check, **BASE, **given)
 

@@ -32,7 +32,7 @@ ASSET = Asset(
 )
 
 
-def links(*, cloudfront: bool, credentials_end: datetime | None = None) -> DeliveryUrls:
+def delivery_urls(*, cloudfront: bool, credentials_end: datetime | None = None) -> DeliveryUrls:
     async def credentials() -> Credentials:
         return Credentials("AKID", "secret", None, credentials_end)
 
@@ -61,9 +61,11 @@ def rendition(key: str, name: str = "mp4") -> Rendition:
         (DeliveryClass.COURSE_PDF, "uploads/d/a.pdf", "media.s3.eu-central-1.amazonaws.com", "X-Amz-Expires"),
     ],
 )
-async def test_the_table(delivery: DeliveryClass, key: str, host: str, parameter: str | None) -> None:
+async def test_url_follows_the_delivery_class(
+    delivery: DeliveryClass, key: str, host: str, parameter: str | None
+) -> None:
     asset = replace(ASSET, delivery=delivery)
-    link = await links(cloudfront=True).rendition(asset, rendition(key), NOW)
+    link = await delivery_urls(cloudfront=True).rendition(asset, rendition(key), NOW)
     parts = urlsplit(link.url)
     query = parse_qs(parts.query)
     assert (parts.hostname, parts.path) == (host, f"/{key}")
@@ -82,7 +84,7 @@ async def test_the_table(delivery: DeliveryClass, key: str, host: str, parameter
 @pytest.mark.parametrize("delivery", list(DeliveryClass))
 async def test_without_cloudfront_all_is_presigned_and_ends_with_the_credentials(delivery: DeliveryClass) -> None:
     soon = NOW + timedelta(minutes=5)
-    made = links(cloudfront=False, credentials_end=soon)
+    made = delivery_urls(cloudfront=False, credentials_end=soon)
     link = await made.rendition(replace(ASSET, delivery=delivery), rendition("public/i/w150.webp"), NOW)
     assert "X-Amz-Signature=" in link.url
     assert link.expires_at == soon
@@ -90,7 +92,7 @@ async def test_without_cloudfront_all_is_presigned_and_ends_with_the_credentials
 
 
 async def test_a_url_stays_the_same_for_a_while() -> None:
-    for made in (links(cloudfront=True), links(cloudfront=False)):
+    for made in (delivery_urls(cloudfront=True), delivery_urls(cloudfront=False)):
         first, again = [
             await made.rendition(ASSET, rendition("processed/v/a.mp4"), NOW + timedelta(seconds=s)) for s in (0, 60)
         ]
@@ -109,17 +111,17 @@ async def test_a_url_stays_the_same_for_a_while() -> None:
         ),
     ],
 )
-async def test_a_playlists_entries(delivery: DeliveryClass, prefix: str, start: str) -> None:
+async def test_playlist_entries_are_signed_by_delivery_class(delivery: DeliveryClass, prefix: str, start: str) -> None:
     asset = replace(ASSET, delivery=delivery)
-    sign = await links(cloudfront=True).entries(asset, prefix, NOW, NOW + timedelta(minutes=20))
+    sign = await delivery_urls(cloudfront=True).entries(asset, prefix, NOW, NOW + timedelta(minutes=20))
     assert sign(f"{prefix}seg.ts").startswith(start)
     if delivery is DeliveryClass.COURSE_VIDEO:
         assert sign(f"{prefix}a").partition("?")[2] == sign(f"{prefix}b").partition("?")[2]
 
 
-async def test_segments_end_when_their_playlists_token_does() -> None:
-    end = await links(cloudfront=False).playback_end(ASSET, NOW)
-    sign = await links(cloudfront=False).entries(ASSET, "processed/v/7/", NOW + timedelta(hours=1), end)
+async def test_segment_urls_expire_with_the_playlist_token() -> None:
+    end = await delivery_urls(cloudfront=False).playback_end(ASSET, NOW)
+    sign = await delivery_urls(cloudfront=False).entries(ASSET, "processed/v/7/", NOW + timedelta(hours=1), end)
     query = parse_qs(urlsplit(sign("processed/v/7/seg.ts")).query)
     begun = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     assert begun + timedelta(seconds=int(query["X-Amz-Expires"][0])) == end
@@ -135,13 +137,13 @@ async def test_segments_end_when_their_playlists_token_does() -> None:
         ([], None),
     ],
 )
-def test_what_is_handed_out_when_nothing_is_named(names: list[str], expected: str | None) -> None:
+def test_default_rendition(names: list[str], expected: str | None) -> None:
     made = tuple(Rendition(name, name, "x/y", 1, width=int(name[1:]) if name[0] == "w" else None) for name in names)
     found = default_rendition(replace(ASSET, renditions=made))
     assert (found and found.name) == expected
 
 
-def test_who_may_ask_for_which_delivery() -> None:
+def test_users_may_ask_for_few_delivery_classes_and_services_for_all() -> None:
     allowed = {
         (asset_type, delivery)
         for asset_type in AssetType
@@ -165,7 +167,7 @@ def test_who_may_ask_for_which_delivery() -> None:
 
 
 @pytest.mark.parametrize("name", ['a"b.pdf', "a\r\nSet-Cookie: x=1.pdf", "ä;filename=b.exe", "x" * 255])
-def test_a_name_cannot_leave_its_header(name: str) -> None:
+def test_file_name_cannot_break_the_content_disposition_header(name: str) -> None:
     header = attachment(name, "application/pdf")
     assert header.isascii()
     assert header.isprintable()
@@ -173,5 +175,5 @@ def test_a_name_cannot_leave_its_header(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "saved"), [("setup.exe", "setup.exe.pdf"), ("Befund.PDF", "Befund.PDF")])
-def test_a_document_is_saved_as_what_it_is(name: str, saved: str) -> None:
+def test_document_is_saved_with_the_suffix_of_its_type(name: str, saved: str) -> None:
     assert attachment(name, "application/pdf").startswith(f'attachment; filename="{saved}"; ')

@@ -34,7 +34,7 @@ def test_a_token_is_bound_to_asset_and_end() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.text())
-def test_rubbish_is_no_token(text: str) -> None:
+def test_malformed_token_is_refused(text: str) -> None:
     assert TOKENS.check(text, uuid4()) is None
 
 
@@ -49,7 +49,7 @@ def test_no_path_leaves_the_masters_folder(path: str) -> None:
     assert ".." not in key.split("/")
 
 
-async def test_entries_are_resolved_where_the_playlist_lies() -> None:
+async def test_entries_are_resolved_against_the_playlists_folder() -> None:
     signed: list[str] = []
     text = '#EXTM3U\r\n#EXT-X-KEY:METHOD=AES-128,URI="k.bin"\r\n\r\n# a note\r\n#EXTINF:6,\r\nseg/1.ts\r\nlow.m3u8\r\n'
 
@@ -73,7 +73,7 @@ async def test_entries_are_resolved_where_the_playlist_lies() -> None:
 @pytest.mark.parametrize(
     "text", ["", "<html>", "#EXTM3U\n" + "a.ts\n" * (ENTRY_LIMIT + 1), '#EXTM3U\n#EXT-X-MAP:URI=""']
 )
-async def test_what_is_no_playlist_of_ours_is_refused(text: str) -> None:
+async def test_unusable_playlist_is_refused(text: str) -> None:
     with pytest.raises(UnusablePlaylistError):
         await rewrite(text, "p", "T", lambda key: key)
 

@@ -1,4 +1,4 @@
-"""The document says what the code does, and its forms can be read."""
+"""The OpenAPI document matches the code, and both of its forms are readable."""
 
 import json
 from html.parser import HTMLParser
@@ -32,20 +32,20 @@ def test_component_names_stay_because_generated_clients_use_them() -> None:
     assert all(schema["title"] == name for name, schema in schemas.items())
 
 
-def test_every_code_stands_in_the_table_and_somewhere_in_the_routes() -> None:
+def test_every_problem_code_is_in_the_table_and_in_a_route() -> None:
     assert set(KINDS) == set(ProblemCode)
     raised = {code for route in ROUTES for code in route.problems} | set(ALWAYS)
     anywhere = {ProblemCode.METHOD_NOT_ALLOWED, ProblemCode.ORIGIN_NOT_ALLOWED}
     assert set(ProblemCode) == raised | anywhere
 
 
-def test_every_operation_has_words_and_a_name_of_its_own() -> None:
+def test_every_operation_has_a_summary_and_a_unique_id() -> None:
     operations = [operation for path in document()["paths"].values() for operation in path.values()]
     assert len({operation["operationId"] for operation in operations}) == len(operations) == len(ROUTES)
     assert all(operation["summary"] for operation in operations)
 
 
-async def test_people_can_read_it_without_anything_from_elsewhere() -> None:
+async def test_docs_page_has_no_script_and_no_external_link() -> None:
     request = make_mocked_request("GET", "/docs")
     page = (await Docs().human(request)).text or ""
     links: list[str] = []

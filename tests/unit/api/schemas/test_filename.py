@@ -1,4 +1,4 @@
-"""Names of files: what is kept of them, and what is none."""
+"""File names: characters that are kept or removed, and names that are refused."""
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -17,20 +17,20 @@ NAMES: TypeAdapter[str] = TypeAdapter(Filename)
         "Ma\u0308rz.jpg",
     ],
 )
-def test_what_belongs_to_the_text_stays(name: str) -> None:
+def test_joiners_and_combining_marks_are_kept(name: str) -> None:
     assert NAMES.validate_python(name) == name
 
 
 @pytest.mark.parametrize(
     "hidden", ["\u202e", "\u2066", "\u200f", "\u200b", "\ufeff", "\u00ad", "\U000e0041", "\u2060", "\x00"]
 )
-def test_what_hides_or_turns_text_goes(hidden: str) -> None:
+def test_invisible_and_direction_characters_are_removed(hidden: str) -> None:
     assert NAMES.validate_python(f"a{hidden}b.jpg") == "ab.jpg"
 
 
 @pytest.mark.parametrize(
     "name", ["\u200d", "\u200c\ufe0f", "\u200b\u202e", " \u200d ", "\U000e0101", "\u3164", "\u2800", "\u0308"]
 )
-def test_a_name_of_nothing_visible_is_refused(name: str) -> None:
+def test_invisible_name_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="at least one visible character"):
         NAMES.validate_python(name)

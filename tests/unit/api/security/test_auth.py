@@ -1,4 +1,4 @@
-"""Tokens: the ones to believe, and every forgery that is known."""
+"""Bearer tokens: valid ones, and every known kind of forgery."""
 
 import base64
 import json
@@ -43,7 +43,7 @@ async def test_a_good_token_names_its_caller(role: Any, expected: Role) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "", "Basic eDp5", "Bearer", "Bearer ", "bearer\tx", "Bearer a b c"])
-async def test_without_a_token_nobody_is_known(header: str | None) -> None:
+async def test_request_without_a_bearer_token_is_refused(header: str | None) -> None:
     with pytest.raises(ProblemError) as raised:
         await authenticator().caller(header)
     assert raised.value.code is ProblemCode.UNAUTHENTICATED
@@ -58,17 +58,17 @@ async def test_without_a_token_nobody_is_known(header: str | None) -> None:
         {"iat": 120},
     ],
 )
-async def test_outside_its_time_a_token_is_refused(offsets: dict[str, int]) -> None:
+async def test_token_outside_its_validity_is_refused(offsets: dict[str, int]) -> None:
     changes = {name: int(time.time()) + seconds for name, seconds in offsets.items()}
     assert await refusal(jwt.encode(claims(**changes), SECRET, "HS256")) is ProblemCode.TOKEN_EXPIRED
 
 
-async def test_clocks_may_differ_a_little() -> None:
+async def test_small_clock_difference_is_tolerated() -> None:
     token = jwt.encode(claims(exp=int(time.time()) - 10, nbf=int(time.time()) + 10), SECRET, "HS256")
     assert (await authenticator().caller(f"Bearer {token}")).subject == "doctor-1"
 
 
-async def test_a_token_that_was_believed_is_looked_at_again_once_it_has_ended() -> None:
+async def test_verified_token_is_verified_again_once_it_has_expired() -> None:
     now = [time.time()]
     checked_by = Authenticator(SecretKey(SECRET), None, None, lambda: now[0])
     header = f"Bearer {jwt.encode(claims(), SECRET, 'HS256')}"
@@ -97,7 +97,7 @@ async def test_a_token_that_was_believed_is_looked_at_again_once_it_has_ended() 
         claims(sub="a" * 257, role="admin"),
     ],
 )
-async def test_claims_that_are_missing_or_odd_are_refused(payload: dict[str, Any]) -> None:
+async def test_missing_or_malformed_claims_are_refused(payload: dict[str, Any]) -> None:
     assert await refusal(forged({"alg": "HS256"}, payload, SECRET.encode()))
 
 
@@ -116,13 +116,13 @@ async def test_the_token_does_not_choose_its_algorithm(algorithm: Any) -> None:
     assert await refusal(forged({"alg": algorithm, "typ": "JWT"}, claims()))
 
 
-async def test_a_public_key_is_no_secret() -> None:
+async def test_public_key_is_not_accepted_as_hmac_secret() -> None:
     for form in (PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1):
         pem = RSA_KEY.public_key().public_bytes(Encoding.PEM, form)
         assert await refusal(forged({"alg": "HS256"}, claims(), pem), authenticator(RSA_ONLY))
 
 
-async def test_an_embedded_key_is_not_looked_at() -> None:
+async def test_embedded_key_is_ignored() -> None:
     own = rsa.generate_private_key(65537, 2048)
     header = {"jwk": RSAAlgorithm.to_jwk(own.public_key(), as_dict=True), "jku": "http://evil.example/keys"}
     token = jwt.encode(claims(), own, "RS256", headers=header)
@@ -130,7 +130,7 @@ async def test_an_embedded_key_is_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize("kid", ["../../dev/null", "' OR 1=1 --", "x" * 4000, 7, ["a"], {"a": 1}])
-async def test_a_kid_is_only_looked_up(kid: Any) -> None:
+async def test_malformed_kid_is_refused(kid: Any) -> None:
     keys = jwks.parse(json.dumps({"keys": [jwk_of(RSA_KEY, "a"), jwk_of(EC_KEY, "b")]}).encode())
 
     class Fixed:
@@ -145,12 +145,12 @@ async def test_a_kid_is_only_looked_up(kid: Any) -> None:
     assert await refusal(forged({"alg": "RS256", "kid": kid}, claims(), b"x"), authenticator(Fixed()))
 
 
-async def test_demanded_extensions_are_refused() -> None:
+async def test_critical_extensions_are_refused() -> None:
     token = jwt.encode(claims(), SECRET, "HS256", headers={"crit": ["exp"]})
     assert await refusal(token) is ProblemCode.UNAUTHENTICATED
 
 
-async def test_rubbish_is_refused() -> None:
+async def test_malformed_tokens_are_refused() -> None:
     for token in ("a.b.c", "..", "x" * 9000, "é.é.é", "eyJhbGciOiJIUzI1NiJ9." * 3, "{}", b64(b"[]") + ".e30.x"):
         assert await refusal(token) is ProblemCode.UNAUTHENTICATED
 
@@ -162,8 +162,8 @@ def corpus(name: str) -> Any:
     return json.loads(path.read_text())
 
 
-async def test_the_rfcs_examples_are_all_refused() -> None:
-    """Their signatures are right, but they ended in 2011, hold no claims, or are not signed."""
+async def test_example_tokens_of_rfc_7515_are_refused() -> None:
+    """Their signatures are valid, but they expired in 2011, hold no claims, or are not signed."""
     for vector in corpus("rfc7515_appendix_a.json")["vectors"]:
         jwk = vector["public_jwk"] or vector["jwk"] or {}
         secret = base64.urlsafe_b64decode(jwk["k"] + "==") if "k" in jwk else SECRET.encode()
@@ -172,7 +172,7 @@ async def test_the_rfcs_examples_are_all_refused() -> None:
 
 
 async def test_wycheproofs_forgeries_are_refused() -> None:
-    """Its valid ones sign `foo`, which holds no claims; so none of them opens the door."""
+    """Its valid ones sign `foo`, which holds no claims, so all of them are refused."""
     seen = 0
     for group in corpus("wycheproof_json_web_crypto_test.json")["testGroups"]:
         jwk = group.get("public", group["private"])

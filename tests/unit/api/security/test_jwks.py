@@ -1,4 +1,4 @@
-"""Published keys: which are used, when they are asked for, and what happens when they cannot be had."""
+"""Published keys: which are used, when they are fetched, and what happens when they cannot be."""
 
 import asyncio
 from typing import Any
@@ -36,17 +36,17 @@ def test_keys_for_other_purposes_are_not_used(jwk: dict[str, Any]) -> None:
 
 
 class IdentityService:
-    """Publishes keys over HTTP, counts who asks, and can be away."""
+    """Publish keys over HTTP, and count the requests. It can be unavailable."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
-        self.asked = 0
-        self.away = False
+        self.requests = 0
+        self.is_away = False
         self.text: bytes | None = None
 
     async def answer(self, _request: web.Request) -> web.Response:
-        self.asked += 1
-        if self.away:
+        self.requests += 1
+        if self.is_away:
             raise web.HTTPServiceUnavailable
         if self.text is not None:
             return web.Response(body=self.text, content_type="application/json")
@@ -66,19 +66,19 @@ async def identity() -> Any:
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(RSA_KEY, "RS256"), (EC_KEY, "ES256")])
-async def test_published_keys_are_believed(identity: Any, key: Any, algorithm: str) -> None:
+async def test_tokens_signed_with_published_keys_are_accepted(identity: Any, key: Any, algorithm: str) -> None:
     service, keys, _ = identity
     service.keys = [jwk_of(RSA_KEY, "r"), jwk_of(EC_KEY, "e")]
     checked_by = authenticator(keys)
     token = jwt.encode(claims(), key, algorithm, headers={"kid": algorithm[0].lower()})
     for _ in range(3):
         assert (await checked_by.caller(f"Bearer {token}")).subject == "doctor-1"
-    assert service.asked == 1
+    assert service.requests == 1
     wrong = jwt.encode(claims(), key, algorithm, headers={"kid": "e" if algorithm == "RS256" else "r"})
     assert await refusal(wrong, checked_by) is ProblemCode.UNAUTHENTICATED
 
 
-async def test_unknown_kids_are_asked_for_but_not_often(identity: Any) -> None:
+async def test_unknown_kid_fetches_the_keys_again_but_not_often(identity: Any) -> None:
     service, keys, now = identity
     service.keys = [jwk_of(RSA_KEY, "old")]
     checked_by = authenticator(keys)
@@ -87,48 +87,48 @@ async def test_unknown_kids_are_asked_for_but_not_often(identity: Any) -> None:
     service.keys = [jwk_of(EC_KEY, "new")]
     for _ in range(5):
         assert await refusal(token, checked_by) is ProblemCode.UNAUTHENTICATED
-    assert service.asked == 1
+    assert service.requests == 1
     now[0] += FLOOR + 1
     answers = await asyncio.gather(*(checked_by.caller(f"Bearer {token}") for _ in range(5)))
     assert len(answers) == 5
-    assert service.asked == 2
+    assert service.requests == 2
 
 
-async def test_known_keys_serve_through_an_outage(identity: Any) -> None:
+async def test_known_keys_stay_in_use_through_an_outage(identity: Any) -> None:
     service, keys, now = identity
     service.keys = [jwk_of(RSA_KEY, "a")]
     checked_by = authenticator(keys)
     token = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "a"})
     assert (await checked_by.caller(f"Bearer {token}")).subject == "doctor-1"
-    service.away = True
+    service.is_away = True
     now[0] += MAX_AGE + 1
     for _ in range(3):
         assert (await checked_by.caller(f"Bearer {token}")).subject == "doctor-1"
 
 
-async def test_without_any_key_the_service_says_that_it_is_not_the_tokens_fault(identity: Any) -> None:
+async def test_without_any_keys_the_api_is_unavailable(identity: Any) -> None:
     service, keys, _ = identity
-    service.away = True
+    service.is_away = True
     token = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "a"})
     assert await refusal(token, authenticator(keys)) is ProblemCode.UNAVAILABLE
 
 
-async def test_keys_are_known_once_they_were_had(identity: Any) -> None:
+async def test_keys_are_known_once_they_were_fetched(identity: Any) -> None:
     service, keys, now = identity
-    service.away = True
+    service.is_away = True
     checked_by = authenticator(keys)
     assert not await checked_by.has_keys()
-    service.keys, service.away = [jwk_of(RSA_KEY, "a")], False
-    assert not await checked_by.has_keys(), "asked for again too soon"
+    service.keys, service.is_away = [jwk_of(RSA_KEY, "a")], False
+    assert not await checked_by.has_keys(), "fetched again too soon"
     now[0] += FLOOR
     assert await checked_by.has_keys()
-    service.away = True
+    service.is_away = True
     now[0] += MAX_AGE + 1
     assert await checked_by.has_keys()
-    assert service.asked == 2
+    assert service.requests == 2
 
 
-async def test_a_withdrawn_key_opens_nothing(identity: Any) -> None:
+async def test_withdrawn_key_is_no_longer_accepted(identity: Any) -> None:
     service, keys, now = identity
     service.keys = [jwk_of(RSA_KEY, "a")]
     checked_by = authenticator(keys)
@@ -144,7 +144,7 @@ async def test_a_withdrawn_key_opens_nothing(identity: Any) -> None:
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"{}", b"not JSON", b'{"keys": 5}'])
-async def test_a_document_that_is_none_leaves_what_is_known(identity: Any, text: bytes) -> None:
+async def test_malformed_key_set_keeps_the_known_keys(identity: Any, text: bytes) -> None:
     service, keys, now = identity
     service.keys = [jwk_of(RSA_KEY, "r")]
     checked_by = authenticator(keys)
@@ -158,7 +158,7 @@ async def test_a_document_that_is_none_leaves_what_is_known(identity: Any, text:
     assert (await checked_by.caller(f"Bearer {good}")).subject == "doctor-1"
 
 
-async def test_one_odd_key_does_not_spoil_the_others(identity: Any) -> None:
+async def test_unusable_key_does_not_affect_the_others(identity: Any) -> None:
     service, keys, _ = identity
     service.keys = [jwk_of(EC_KEY, "odd", key_ops=None), jwk_of(RSA_KEY, "r"), 5, None]
     token = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "r"})

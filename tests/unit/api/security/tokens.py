@@ -1,4 +1,4 @@
-"""Tokens good and forged, and the keys that they are made with."""
+"""Valid and forged tokens, and the keys to make them with."""
 
 import base64
 import hmac
