@@ -3,7 +3,7 @@
 `load()` reports everything that is wrong in one message. The table in docs/configuration.md is made from this file.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -36,7 +36,7 @@ QUEUES = ("uploads", "images", "transcodes", "transcode-events", "recordings")
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 SECRET_BYTES = 32
-"""The least a shared secret must have: as long as the hash (RFC 7518, 3.2)."""
+"""Bytes that a shared secret must have at least: as many as its hash (RFC 7518, 3.2)."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment."""
@@ -53,11 +53,11 @@ class SettingsError(Exception):
 
 
 type Check = Callable[["Settings"], Mapping[str, str]]
-"""What one process needs beyond what all need: the variables that are wrong, each with what is wrong with it."""
+"""Checks what one process needs beyond the common rules. Returns the wrong variables, each with the reason."""
 
 
 def _named(name: str) -> Any:
-    """A field that has a platform-wide name, without our prefix."""
+    """Return the alias of a field with a platform-wide name, which carries no prefix of ours."""
     return AliasChoices(name, name.lower())
 
 
@@ -241,10 +241,8 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _trim(cls, value: object, info: ValidationInfo) -> object:
-        """Take off what files and editors put around a value. Nothing but that is as good as not set.
-
-        Defined last of those that come before: pydantic calls it first.
-        """
+        """Remove the white space that files and editors put around a value. A blank value counts as not set."""
+        # Pydantic calls the "before" validator that is defined last first, so this one has to stay below _split.
         if not isinstance(value, str) or not value:
             return value
         field = cls.model_fields[info.field_name or ""]
@@ -275,15 +273,15 @@ class Settings(BaseSettings):
         return self
 
     def queue_urls(self) -> dict[str, str]:
-        """Every queue's URL by its name."""
+        """Return every queue's URL by the queue's name."""
         return {name: str(getattr(self, name.replace("-", "_") + "_queue_url")) for name in QUEUES}
 
     def clamds(self) -> list[str]:
-        """Every clamd's address."""
+        """Return every clamd's address."""
         return [address.strip() for address in self.clamd.split(",")]
 
     def max_bytes(self) -> dict[str, int]:
-        """The largest upload of each asset type."""
+        """Return the bytes of the largest upload, by asset type."""
         return {
             "image": self.image_max_bytes,
             "document": self.document_max_bytes,
@@ -295,8 +293,8 @@ class Settings(BaseSettings):
 def load(env_file: Path | None = Path(".env"), check: Check | None = None, **overrides: Any) -> Settings:
     """Read the settings. Raises SettingsError with one line for each variable that is missing or wrong.
 
-    `check` says what one process needs beyond that. It is asked even when single settings are wrong, with harmless
-    values in their place, so that one message names everything.
+    `check` is called even when single settings are wrong. It sees harmless values in their place, so that one message
+    names everything. `overrides` are named by field, and take precedence over the environment.
     """
     lines: dict[str, str] = {}
     stand_ins: dict[str, Any] = {}
@@ -307,8 +305,12 @@ def load(env_file: Path | None = Path(".env"), check: Check | None = None, **ove
         except ValidationError as error:
             for problem in error.errors():
                 reason = str(problem["msg"]).removeprefix("Value error, ")
-                lines.setdefault(_variable(problem["loc"]), "missing" if problem["type"] == "missing" else reason)
-                stand_ins |= _stand_in(problem["loc"])
+                names = _fields_at(problem["loc"])
+                variables = ", ".join(map(variable, names))
+                lines.setdefault(variables, "missing" if problem["type"] == "missing" else reason)
+                for name in names:
+                    # Under both names: a wrong value under the other one would be found again in every round.
+                    stand_ins |= dict.fromkeys((name, variable(name)), _harmless_value(name))
         except (OSError, UnicodeDecodeError) as error:
             if env_file is None:
                 raise
@@ -317,27 +319,26 @@ def load(env_file: Path | None = Path(".env"), check: Check | None = None, **ove
     for name, reason in (check(settings) if check else {}).items():
         lines.setdefault(name, reason)
     if lines:
-        told = sorted(f"  {name}: {reason}" for name, reason in lines.items())
-        raise SettingsError("the configuration is not complete:\n" + "\n".join(told))
+        report = sorted(f"  {name}: {reason}" for name, reason in lines.items())
+        raise SettingsError("the configuration is not complete:\n" + "\n".join(report))
     return settings
 
 
-def _stand_in(location: tuple[int | str, ...]) -> dict[str, Any]:
-    """A harmless value for a setting that is wrong, so that the others can be looked at."""
+def _fields_at(location: tuple[int | str, ...]) -> Sequence[str]:
+    """Return the fields that an error of pydantic is about. Without a location it is about CloudFront's, together."""
     if not location:
-        return {variable(name): None for name in _CLOUDFRONT}
-    name = next(n for n in Settings.model_fields if str(location[0]) in {n, variable(n)})
+        return _CLOUDFRONT
+    return [name for name in Settings.model_fields if location[0] in {name, variable(name)}]
+
+
+def _harmless_value(name: str) -> Any:
+    """Return a value to stand in for a wrong one, so that the other settings can be checked."""
     field = Settings.model_fields[name]
     required = {"database_url": "postgresql://", "output_bucket": "bucket"}.get(name, "http://queue")
-    return {str(location[0]): required if field.is_required() else field.get_default()}
+    return required if field.is_required() else field.get_default()
 
 
 def variable(name: str) -> str:
-    """The environment variable of a field."""
+    """Return the environment variable of a field."""
     alias = Settings.model_fields[name].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"MEDIA_{name.upper()}"
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else ""
-    return variable(name) if name in Settings.model_fields else name.upper() or ", ".join(map(variable, _CLOUDFRONT))

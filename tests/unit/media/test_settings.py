@@ -1,4 +1,4 @@
-"""Settings are read once, checked, and everything wrong is told in one message."""
+"""Settings are read once and checked; one message names everything that is wrong."""
 
 from pathlib import Path
 
@@ -202,6 +202,24 @@ def test_nothing_but_white_space_is_nothing(environment: pytest.MonkeyPatch) -> 
         complete(environment, **blank)
     assert [line.strip() for line in str(error.value).splitlines()[1:]] == sorted(f"{n}: missing" for n in COMPLETE)
     assert complete(environment, **(blank | COMPLETE)) == load(env_file=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"concurrency": "0"}, "MEDIA_CONCURRENCY"),
+        ({"aws_endpoint_url": "emulator"}, "AWS_ENDPOINT_URL"),
+        ({"AWS_ENDPOINT_URL": "emulator"}, "AWS_ENDPOINT_URL"),
+        (
+            {"cloudfront_domain": "cdn.example.com"},
+            "CLOUDFRONT_DOMAIN, CLOUDFRONT_KEY_PAIR_ID, CLOUDFRONT_PRIVATE_KEY",
+        ),
+    ],
+)
+def test_wrong_override_is_named_once(environment: pytest.MonkeyPatch, given: dict[str, str], names: str) -> None:
+    complete(environment)
+    with pytest.raises(SettingsError, match=rf"complete:\n  {names}: .*$"):
+        load(env_file=None, **given)
 
 
 @pytest.mark.parametrize("name", ["MEDIA_JWT_JWKS_URL", "MEDIA_JWT_ISSUER", "MEDIA_FFMPEG", "AWS_REGION"])
