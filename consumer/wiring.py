@@ -42,10 +42,10 @@ from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect
-from media.asset_store.leftovers import OrphanedOutputs
 from media.asset_store.operations import ConsumerStatus, Operations
+from media.asset_store.orphaned_outputs import OrphanedOutputs
+from media.asset_store.stage_maintenance import StageMaintenance
 from media.asset_store.stages import Fence, StageStore
-from media.asset_store.upkeep import StageMaintenance
 from media.aws.clients import Clients
 from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import ObjectStorage

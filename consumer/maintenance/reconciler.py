@@ -15,7 +15,13 @@ from consumer.maintenance.output_cleanup import OutputCleanup
 from consumer.stages.lifecycle import StageLifecycle
 from media.asset import Asset, ObjectVersion, Stage, StageState
 from media.asset_store.assets import AssetStore
-from media.asset_store.upkeep import FIRST_REMINDER, MAX_REMINDERS, StageMaintenance, StalledStage, sole_reconciler
+from media.asset_store.stage_maintenance import (
+    FIRST_REMINDER,
+    MAX_REMINDERS,
+    StageMaintenance,
+    StalledStage,
+    sole_reconciler,
+)
 from media.aws.s3 import ObjectStorage
 from media.aws.sqs import MessageQueues
 from media.errors import Dependency, MediaError, UnavailableError

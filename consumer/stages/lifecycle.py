@@ -15,9 +15,9 @@ import structlog
 from consumer.queue.retry import RetryPolicy
 from media.asset import Asset, Stage, StageState, Status
 from media.asset_store.assets import AssetStore
-from media.asset_store.leftovers import StaleStage
+from media.asset_store.orphaned_outputs import StaleStage
+from media.asset_store.stage_maintenance import StalledStage
 from media.asset_store.stages import Claim, Commit, Fence, Note, StageStore
-from media.asset_store.upkeep import StalledStage
 from media.errors import Code, Dependency, LeaseLostError, MediaError, RejectedError, RetryableError, UnavailableError
 from media.objectives import AssetEnd, count_end
 from media.outbox import Effect, Outbox, OutboxRow

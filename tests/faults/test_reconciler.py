@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, output_prefix, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import connect
+from media.asset_store.stage_maintenance import FIRST_REMINDER, MAX_REMINDERS
 from media.asset_store.stages import Claim, Commit, StageStore
-from media.asset_store.upkeep import FIRST_REMINDER, MAX_REMINDERS
 from tests.faults.site import Daemon, Site
 from tests.faults.uploads import PDF, PNG, Kind, upload
 from tests.faults.wires import Fault
