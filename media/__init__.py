@@ -1,1 +1,1 @@
-"""The shared words and adapters of the media service; it knows neither the daemon nor the API."""
+"""Domain types and adapters that the consumer and the API share. It imports neither of them."""

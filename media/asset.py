@@ -1,4 +1,4 @@
-"""The words of the domain: what an asset is, which states it passes, how its keys are made."""
+"""The domain: assets, the statuses that they pass through, and how their keys are made."""
 
 import re
 import unicodedata
@@ -48,11 +48,11 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.EXPIRED: frozenset({Status.UPLOADED, Status.DELETED}),
     Status.DELETED: frozenset(),
 }
-"""The one table of legal moves. A status may always be written again as itself."""
+"""The statuses that each status may change to. A status may always be written again as itself."""
 
 
 def sources_of(target: Status) -> list[str]:
-    """The statuses from which `target` may be written, itself included (but a deleted asset stays untouched)."""
+    """Return the statuses from which `target` may be written, itself included."""
     if target is Status.DELETED:
         return [status.value for status in Status]
     return [s.value for s, targets in TRANSITIONS.items() if target in targets or s is target]
@@ -102,7 +102,7 @@ NEXT_STAGE = {
     AssetType.AUDIO: Stage.TRANSCODE,
     AssetType.DOCUMENT: None,
 }
-"""What follows a clean scan; a document is served as it is."""
+"""The stage that follows a clean scan. A document has none: it is served as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One uploaded file and all that has become of it, as Postgres has it."""
+    """One uploaded file and everything that became of it, as Postgres has it."""
 
     asset_id: UUID
     owner_id: str
@@ -168,13 +168,13 @@ class Asset:
 
     @property
     def known_size(self) -> int | None:
-        """Bytes: of the file that is there, else what was announced."""
+        """Bytes of the uploaded file, or the announced bytes before the upload."""
         return self.declared_size if self.size is None else self.size
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One thing that happened to an asset."""
+    """One event in the life of an asset."""
 
     at: datetime
     code: str
@@ -187,7 +187,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def safe_file_name(name: str, *, limit: int = 80) -> str:
-    """`name` reduced to letters, digits, `.`, `_` and `-`, at most `limit` characters, never empty, never hidden.
+    """Reduce `name` to at most `limit` letters, digits, `.`, `_` and `-`; never empty, never with a leading dot.
 
     Path parts before the last slash or backslash are dropped; the suffix is kept when the name must be cut.
     """
@@ -202,9 +202,9 @@ def safe_file_name(name: str, *, limit: int = 80) -> str:
 
 
 def attachment(name: str, content_type: str) -> str:
-    """A Content-Disposition that saves under `name` (RFC 6266): plain for old clients, UTF-8 for the others.
+    """Return a Content-Disposition that saves under `name` (RFC 6266): plain for old clients, UTF-8 for the others.
 
-    A document's name ends in `.pdf`, whatever its owner called it: who opens it gets what it is.
+    A document's name always ends in `.pdf`, so that a double click opens it as one.
     """
     if content_type == "application/pdf" and not name.lower().endswith(".pdf"):
         name += ".pdf"
@@ -213,13 +213,16 @@ def attachment(name: str, content_type: str) -> str:
 
 
 def upload_key(asset_type: AssetType, owner_id: str, asset_id: UUID, filename: str) -> str:
-    """Where the client puts the file. Raises ValueError for an owner id outside `[A-Za-z0-9_-]{1,64}`."""
+    """Return the key that the client uploads to. Raises ValueError for an owner id that `OWNER_ID` does not match."""
     _require_owner(owner_id)
     return f"uploads/{asset_type}/{owner_id}/{asset_id}/{safe_file_name(filename)}"
 
 
 def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
-    """Where one attempt writes, trailing slash included. CloudFront decides by the first part who needs a signature."""
+    """Return the prefix that one attempt writes below, trailing slash included.
+
+    CloudFront decides by its first part whether a URL needs a signature.
+    """
     _require_owner(asset.owner_id)
     tops = {DeliveryClass.PUBLIC: "public", DeliveryClass.VERIFICATION_DOCUMENT: "private"}
     top = tops.get(asset.delivery, "processed")
@@ -227,12 +230,12 @@ def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
 
 
 def report_key(hls_key: str) -> str:
-    """Where the conformance report lies that belongs to a rendition `hls`: JSON, beside the folder of its master."""
+    """Return the key of the conformance report (JSON) of a rendition `hls`: beside the folder of its master playlist."""
     return f"{hls_key.rpartition('/')[0].rpartition('/')[0]}/report.json"
 
 
 def asset_id_of_key(key: str) -> UUID | None:
-    """The asset that an upload key belongs to, or None when the key is not of our making."""
+    """Return the asset that an upload key belongs to, or None when this service did not make the key."""
     match key.split("/"):
         case ["uploads", _, owner, asset_id, _] if OWNER_ID.fullmatch(owner):
             try:

@@ -1,1 +1,1 @@
-"""Postgres, the truth: all SQL about assets and their stages stands in this package."""
+"""Assets and stages in Postgres, the source of truth. All SQL about them stands in this package."""

@@ -1,4 +1,4 @@
-"""Assets: registered, bound to one object version, read, listed, deleted."""
+"""Register assets, bind each to one object version, read, list and delete them."""
 
 import json
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of, timeline_entry_
 from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
 
 PAGE_LIMIT = 100
-"""Assets on one page of a listing, at most."""
+"""Most assets on one page of a listing."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewAsset:
-    """What is known of an asset before its bytes are there."""
+    """An asset before its bytes are there."""
 
     asset_id: UUID
     owner_id: str
@@ -38,7 +38,7 @@ class NewAsset:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object version that S3 has told us of. What its event does not say is None; `size` is bytes."""
+    """An object version in S3. A field that S3's event does not carry is None; `size` is bytes."""
 
     version: ObjectVersion
     etag: str | None = None
@@ -48,7 +48,7 @@ class StoredObject:
 
 
 class Binding(StrEnum):
-    """What came of telling an asset about an object version."""
+    """The result of binding an asset to an object version."""
 
     BOUND = "bound"  # now, by this call
     SAME = "same"  # this very version was bound before
@@ -83,7 +83,7 @@ SELECT (SELECT jsonb_agg(id ORDER BY id) FROM sent) AS sent FROM bound
 """
 
 _BOUND = "SELECT version_id, etag, status FROM assets WHERE asset_id = $1 AND bucket = $2 AND key = $3"
-"""A statement of its own: beside an update that had to wait, one would read what was there before the other's."""
+"""A statement of its own: a CTE beside an UPDATE that waited for a lock would read what was there before the wait."""
 
 _BIND_SOURCES = [Status.PENDING.value, Status.EXPIRED.value]
 
@@ -105,13 +105,13 @@ SELECT count(*) FROM gone
 
 
 class AssetStore:
-    """Reads and writes assets. Every method raises UnavailableError when Postgres is away."""
+    """Reads and writes assets. Every method raises UnavailableError when Postgres is down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, new: NewAsset) -> Asset | None:
-        """Register an asset as `pending`; None when it, or its recording, was registered before."""
+        """Register an asset as `pending`. Returns None when it, or its recording, is registered already."""
         record = await self._database.fetchrow(
             _CREATE,
             new.asset_id,
@@ -142,9 +142,9 @@ class AssetStore:
     ) -> tuple[Binding, list[OutboxRow]]:
         """Bind an asset to one object version, once, and queue its scan. `effects` are written only when it was bound.
 
-        Without versions the ETag tells whether it is the same object. Of two versions the one told of first stays; the
-        sequencer is kept for whoever looks into it. `told_at` (Unix seconds, 0: now) is when the news was sent: what it
-        waited in a queue is time that its owner waited too.
+        In a bucket without versions the ETag shows whether it is the same object. Of two versions the first one that
+        is bound stays; the sequencer is stored for diagnosis. `notified_at` (Unix seconds, 0: now) is when S3 sent the
+        event: the owner waits while it lies in a queue, so `uploaded_at` must not be later.
         """
         version = stored.version
         record = await self._database.fetchrow(
@@ -173,7 +173,7 @@ class AssetStore:
         return Binding.SAME if same else Binding.OTHER, []
 
     async def get(self, asset_id: UUID, *, owner_id: str | None = None) -> Asset | None:
-        """One asset with its renditions. With `owner_id`, only if it is that owner's."""
+        """Return one asset with its renditions, or None. With `owner_id`, only if it is that owner's."""
         record = await self._database.fetchrow(
             f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
             " WHERE a.asset_id = $1 AND ($2::text IS NULL OR a.owner_id = $2)",
@@ -183,7 +183,7 @@ class AssetStore:
         return asset_of(record) if record else None
 
     async def get_recording(self, recording_id: str) -> Asset | None:
-        """The asset that a recording was registered as."""
+        """Return the asset that a recording was registered as, without its renditions."""
         record = await self._database.fetchrow("SELECT * FROM assets WHERE recording_id = $1", recording_id)
         return asset_of(record) if record else None
 
@@ -196,9 +196,10 @@ class AssetStore:
         before: tuple[datetime, UUID] | None = None,
         limit: int = 50,
     ) -> list[Asset]:
-        """Assets, newest first, at most `limit` (and PAGE_LIMIT). `before` is the last one of the page before.
+        """Return assets, newest first, at most `limit` (and PAGE_LIMIT).
 
-        Deleted ones are left out unless asked for by status.
+        `before` is `created_at` and id of the last asset of the previous page. Deleted ones are left out unless
+        `status` asks for them.
         """
         created_at, asset_id = before or (None, None)
         records = await self._database.fetch(
@@ -217,7 +218,10 @@ class AssetStore:
         return [asset_of(record) for record in records]
 
     async def changed(self, *, owner_id: str, after: tuple[datetime, UUID], limit: int = PAGE_LIMIT) -> list[Asset]:
-        """An owner's assets, oldest change first. `after` is the last one's `updated_at` and id of the page before."""
+        """Return an owner's assets, oldest change first.
+
+        `after` is `updated_at` and id of the last asset of the previous page.
+        """
         records = await self._database.fetch(
             f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
             " WHERE owner_id = $1 AND (updated_at, asset_id) > ($2, $3::uuid) ORDER BY updated_at, asset_id LIMIT $4",
@@ -228,14 +232,14 @@ class AssetStore:
         return [asset_of(record) for record in records]
 
     async def delete(self, asset_id: UUID, effects: Sequence[Effect]) -> bool:
-        """Lock the asset as `deleted`, cancel its stages, leave `effects` to the outbox. False when it was done before.
+        """Set the asset to `deleted`, cancel its stages and write `effects` to the outbox. False when it was deleted.
 
-        From here on every commit of a worker is refused.
+        From then on every commit of a worker is refused.
         """
         return bool(await self._database.fetchval(_DELETE, asset_id, effects_as_json(effects)))
 
     async def job_of(self, asset_id: UUID) -> str | None:
-        """The transcoding job that an asset waits for, if any."""
+        """Return the id of the transcoding job that an asset waits for, or None."""
         job: str | None = await self._database.fetchval(
             "SELECT job_id FROM stages WHERE asset_id = $1 AND stage = $2 AND state = 'waiting'",
             asset_id,
@@ -244,7 +248,7 @@ class AssetStore:
         return job
 
     async def note(self, asset_id: UUID, code: str, detail: str = "", effects: Sequence[Effect] = ()) -> None:
-        """Add to an asset's timeline, with what must happen because of it. Without the asset, nothing."""
+        """Add to an asset's timeline and write `effects` to the outbox. Does nothing when there is no such asset."""
         await self._database.execute(
             "WITH known AS (SELECT asset_id FROM assets WHERE asset_id = $1),"
             " noted AS (INSERT INTO timeline (asset_id, code, detail) SELECT asset_id, $2, $3 FROM known)"
@@ -258,7 +262,7 @@ class AssetStore:
         )
 
     async def timeline(self, asset_id: UUID) -> list[TimelineEntry]:
-        """All that happened to an asset, oldest first."""
+        """Return an asset's timeline, oldest entry first."""
         records = await self._database.fetch("SELECT * FROM timeline WHERE asset_id = $1 ORDER BY id", asset_id)
         return [timeline_entry_of(record) for record in records]
 

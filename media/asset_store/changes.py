@@ -1,4 +1,4 @@
-"""What Postgres says of changed assets, by LISTEN: on a connection of its own, since a pool drops its listeners."""
+"""Listen for changed assets (Postgres' LISTEN), on a dedicated connection: a pool drops its listeners."""
 
 import asyncio
 import contextlib
@@ -17,18 +17,18 @@ log = structlog.get_logger(__name__)
 
 CHANNEL = "asset"
 PROBE_INTERVAL = 20.0
-"""Seconds without news after which the connection is tried: one that was cut in silence would stay silent."""
+"""Seconds without a notification after which the connection is probed: one that was cut silently stays silent."""
 LONGEST_PAUSE = 15.0
-"""Seconds between two attempts to connect, at most."""
+"""Longest pause, in seconds, between two attempts to connect."""
 
 Changed = Callable[[UUID, str], None]
-"""Is told the asset and its owner."""
+"""Receives the asset and its owner."""
 
 
 async def watch_assets(dsn: str, changed: Changed, listening: Callable[[bool], None]) -> NoReturn:
-    """Call `changed` for every change, for ever; ends by cancellation only.
+    """Call `changed` for every change, for ever. Ends by cancellation only.
 
-    `listening` is told True once notifications flow and False when they stop: what happens in between is not told.
+    `listening` is called with True once notifications flow and with False when they stop. Changes in between are lost.
     """
     failures = 0
     while True:
@@ -45,12 +45,12 @@ async def _listen(dsn: str, changed: Changed, listening: Callable[[bool], None])
     """Listen on one connection until it is lost."""
     lost = asyncio.Event()
 
-    def tell(*news: Any) -> None:
-        asset_id, _, owner_id = str(news[3]).partition(" ")
+    def notify(_connection: Any, _process_id: int, _channel: str, payload: object) -> None:
+        asset_id, _, owner_id = str(payload).partition(" ")
         try:
             changed(UUID(asset_id), owner_id)
         except ValueError:
-            log.warning("changes.odd_payload", payload=str(news[3])[:100])
+            log.warning("changes.odd_payload", payload=str(payload)[:100])
 
     connection = await asyncpg.connect(
         dsn,
@@ -60,7 +60,7 @@ async def _listen(dsn: str, changed: Changed, listening: Callable[[bool], None])
     )
     try:
         connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(CHANNEL, tell)
+        await connection.add_listener(CHANNEL, notify)
         listening(True)
         while not lost.is_set():
             with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The connection pool, with a deadline on every statement and one error for 'Postgres is away'."""
+"""The connection pool, with a deadline on every statement and one error for "Postgres is down"."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,9 +11,11 @@ from asyncpg.pool import PoolConnectionProxy
 from media.errors import Dependency, UnavailableError
 
 STATEMENT_TIMEOUT = 8.0
-"""Seconds for one statement; every one of ours is a few index look-ups. Below the ten in which work must resume."""
+"""Seconds for one statement, each of which is a few index look-ups. Below the ten within which work must resume."""
 RELEASE_TIMEOUT = 1.0
+"""Seconds to give a connection back to the pool."""
 CONNECT_TIMEOUT = 5.0
+"""Seconds to open a connection, and to close the pool."""
 
 _AWAY = (
     OSError,
@@ -28,13 +30,13 @@ _AWAY = (
     asyncpg.TransactionRollbackError,  # a deadlock: nothing was written
     asyncpg.LockNotAvailableError,  # somebody changes the table
     asyncpg.PostgresSystemError,  # its disk
-    asyncpg.InternalServerError,  # its own fault, by its own word
+    asyncpg.InternalServerError,  # a fault that Postgres reports of itself
 )
 
 
 @contextmanager
 def postgres_calls() -> Iterator[None]:
-    """Turn every sign that Postgres is away into UnavailableError; errors in a statement stay what they are."""
+    """Turn every sign that Postgres is down into UnavailableError. Errors in a statement stay what they are."""
     try:
         yield
     except asyncpg.InternalClientError:
@@ -44,9 +46,10 @@ def postgres_calls() -> Iterator[None]:
 
 
 class _Connection(asyncpg.Connection):
-    """Through `Database` goes one statement at a time, which leaves nothing behind in its session.
+    """A connection that is not reset after use.
 
-    asyncpg's reset, after every one of them, would be as many statements again.
+    `Database` runs single statements that leave nothing behind in the session. A reset after each of them would double
+    the number of statements.
     """
 
     def get_reset_query(self) -> str:
@@ -54,7 +57,7 @@ class _Connection(asyncpg.Connection):
 
 
 class Database:
-    """A pool that connects when it is needed, so that a daemon can start while Postgres is away.
+    """A pool that connects on demand, so that a daemon can start while Postgres is down.
 
     Every method raises UnavailableError when Postgres does not answer in time.
     """
@@ -75,12 +78,7 @@ class Database:
         return await self._call(lambda connection: connection.execute(statement, *values))
 
     async def _call[T](self, statement: Callable[["PoolConnectionProxy[asyncpg.Record]"], Awaitable[T]]) -> T:
-        """One statement, the wait for a connection included in its time.
-
-        One that is interrupted takes its connection with it: asyncpg would wait, without an end, for Postgres to
-        acknowledge the cancellation, which a lost network never does. After one that had no answer in time, no other
-        connection is trusted either.
-        """
+        """Run one statement. STATEMENT_TIMEOUT includes the wait for a connection."""
         with postgres_calls():
             try:
                 async with asyncio.timeout(STATEMENT_TIMEOUT):
@@ -88,18 +86,21 @@ class Database:
                     try:
                         return await statement(connection)
                     except asyncio.CancelledError:
+                        # asyncpg would wait without end for Postgres to acknowledge the cancellation, which never
+                        # happens on a lost network.
                         connection.terminate()
                         raise
                     finally:
                         await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
             except TimeoutError:
+                # The other connections probably lead nowhere either.
                 await self._pool.expire_connections()
                 raise
 
 
 @asynccontextmanager
 async def connect(dsn: str, *, max_size: int = 10, application: str = "media") -> AsyncIterator[Database]:
-    """A pool of at most `max_size` connections, closed (or after 5 s cut) at the end."""
+    """Open a pool of at most `max_size` connections. At the end it is closed, or cut after CONNECT_TIMEOUT."""
     pool = asyncpg.create_pool(
         dsn,
         connection_class=_Connection,

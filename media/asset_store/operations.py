@@ -1,4 +1,4 @@
-"""What an operator asks of Postgres: which daemons live, what is the oldest work, what is stuck."""
+"""An operator's view: which consumers are alive, what is the oldest work, what is stuck."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,21 +8,22 @@ from uuid import UUID
 from media.asset_store.database import Database
 
 REPORT_INTERVAL = 10.0
-"""Seconds between two signs of life of a daemon."""
+"""Seconds between two reports of a consumer."""
 ALIVE_SECONDS = 30.0
-"""Seconds after which a daemon that gave none counts as dead: three were missed."""
+"""Seconds without a report after which a consumer counts as dead: three were missed."""
 LISTED_FOR = 900.0
-"""Seconds for which one that fell silent is still told of: who looks after an alarm wants to see which one it was."""
+"""Seconds for which a consumer that stopped reporting stays listed, so that whoever follows up an alert can see it."""
 FORGOTTEN_AFTER = 3600.0
-"""Seconds after which its row goes too, when it was killed and could not remove it itself."""
+"""Seconds after which the row of a consumer is deleted that was killed, and so could not delete it itself."""
 STUCK_SECONDS = 600.0
-"""Seconds without any news after which an unfinished stage counts as stuck; the first nudge comes then."""
+"""Seconds without a change after which an unfinished stage counts as stuck. The first reminder comes then."""
 STUCK_LIMIT = 50
+"""Most stuck stages that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStatus:
-    """A daemon's sign of life. `in_flight` is messages held, `open_breakers` the dependencies that it found away."""
+    """One report of a consumer. `in_flight` counts held messages, `open_breakers` names dependencies that are down."""
 
     consumer_id: str
     phase: str
@@ -32,7 +33,7 @@ class ConsumerStatus:
 
 @dataclass(frozen=True, slots=True)
 class KnownConsumer:
-    """A daemon as Postgres last heard of it, `seconds` ago."""
+    """A consumer as it last reported, `seconds` ago."""
 
     consumer_id: str
     started_at: datetime
@@ -60,7 +61,7 @@ class UnfinishedAsset:
 
 @dataclass(frozen=True, slots=True)
 class StuckStage:
-    """A stage without news for STUCK seconds; `seconds` is for how long."""
+    """A stage without a change for STUCK_SECONDS or more; `seconds` is for how long."""
 
     asset_id: UUID
     asset_type: str
@@ -73,32 +74,32 @@ class StuckStage:
 
 
 class Operations:
-    """Every method raises UnavailableError when Postgres is away."""
+    """Presence and progress. Every method raises UnavailableError when Postgres is down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def report(self, sign: ConsumerStatus) -> None:
-        """A daemon lives; those that were silent for FORGET seconds are forgotten."""
+    async def report(self, status: ConsumerStatus) -> None:
+        """Record that a consumer is alive. Deletes those that were silent for FORGOTTEN_AFTER seconds."""
         await self._database.execute(
             "WITH forgotten AS (DELETE FROM consumers WHERE seen_at < now() - $5::float8 * interval '1 second'"
             "   AND id <> $1)"
             " INSERT INTO consumers (id, phase, open_breakers, in_flight) VALUES ($1, $2, $3, $4)"
             " ON CONFLICT (id) DO UPDATE SET seen_at = now(), phase = excluded.phase,"
             "   open_breakers = excluded.open_breakers, in_flight = excluded.in_flight",
-            sign.consumer_id,
-            sign.phase,
-            list(sign.open_breakers),
-            sign.in_flight,
+            status.consumer_id,
+            status.phase,
+            list(status.open_breakers),
+            status.in_flight,
             FORGOTTEN_AFTER,
         )
 
     async def gone(self, consumer_id: str) -> None:
-        """A daemon has ended."""
+        """Delete the row of a consumer that ends in order."""
         await self._database.execute("DELETE FROM consumers WHERE id = $1", consumer_id)
 
     async def consumers(self) -> list[KnownConsumer]:
-        """The daemons heard of within TOLD seconds, oldest first. One that ends in order takes its row with it."""
+        """Return the consumers that reported within LISTED_FOR seconds, oldest first."""
         records = await self._database.fetch(
             "SELECT id AS consumer_id, started_at, seen_at, phase, open_breakers, in_flight,"
             " extract(epoch FROM now() - seen_at)::float8 AS seconds FROM consumers"
@@ -108,7 +109,10 @@ class Operations:
         return [KnownConsumer(**dict(r)) for r in records]
 
     async def away(self, *, besides: str) -> set[str]:
-        """The dependencies that some living daemon finds away, `besides` one: who asks knows better than its row."""
+        """Return the dependencies that some live consumer found down.
+
+        `besides` is the consumer that asks: it knows better than its own row.
+        """
         records = await self._database.fetch(
             "SELECT DISTINCT unnest(open_breakers) AS name FROM consumers"
             " WHERE seen_at > now() - $1::float8 * interval '1 second' AND id <> $2",
@@ -118,7 +122,7 @@ class Operations:
         return {record["name"] for record in records}
 
     async def oldest(self) -> UnfinishedAsset | None:
-        """The oldest asset that was uploaded and is still at work."""
+        """Return the oldest asset that was uploaded and has not ended."""
         r = await self._database.fetchrow(
             "SELECT asset_id, asset_type, status, created_at, extract(epoch FROM now() - created_at)::float8 AS seconds"
             " FROM assets WHERE status IN ('uploaded', 'scanning', 'processing') ORDER BY created_at LIMIT 1"
@@ -126,7 +130,7 @@ class Operations:
         return UnfinishedAsset(**dict(r)) if r else None
 
     async def stuck(self) -> list[StuckStage]:
-        """Unfinished stages without news for STUCK seconds, longest first, at most STUCK_LIMIT."""
+        """Return unfinished stages without a change for STUCK_SECONDS, longest first, at most STUCK_LIMIT."""
         records = await self._database.fetch(
             "SELECT a.asset_id, a.asset_type, a.status, s.stage, s.state, s.attempt, s.nudges,"
             " extract(epoch FROM now() - s.updated_at)::float8 AS seconds"

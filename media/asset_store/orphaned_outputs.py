@@ -1,4 +1,4 @@
-"""What outlives its use: the prefixes of attempts that lost, and the rows of uploads that never came."""
+"""Find outputs that no longer serve a purpose, and rows of uploads that never came."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from media.asset_store.database import Database
 from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of
 
 BATCH = 100
-"""Stages looked at in one round."""
+"""Stages read in one round."""
 ROWS = 1000
-"""Assets forgotten in one round; each takes its timeline with it."""
+"""Assets deleted in one round, each with its timeline."""
 
-_UNSWEPT = (
+_FIND_STALE = (
     "SELECT a.*, s.stage, s.attempt, "
     + RENDITIONS_AS_JSON
     + """ AS renditions
@@ -22,7 +22,7 @@ WHERE s.attempt > 1 AND (s.swept_at IS NULL OR s.swept_at < s.updated_at)
 ORDER BY s.updated_at LIMIT $2
 """
 )
-_FORGET = """
+_PURGE_EXPIRED = """
 DELETE FROM assets WHERE asset_id IN (
     SELECT asset_id FROM assets a
     WHERE status = 'expired' AND updated_at < now() - $1::float8 * interval '1 second'
@@ -33,7 +33,7 @@ DELETE FROM assets WHERE asset_id IN (
 
 @dataclass(frozen=True, slots=True)
 class StaleStage:
-    """A stage that ended after more than one attempt; the asset comes with what is served of it."""
+    """A stage that ended after more than one attempt. The asset comes with its renditions."""
 
     asset: Asset
     stage: Stage
@@ -41,18 +41,18 @@ class StaleStage:
 
 
 class OrphanedOutputs:
-    """Every method raises UnavailableError when Postgres is away."""
+    """Queries of the clean-up. Every method raises UnavailableError when Postgres is down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def find_stale(self, seconds: float) -> list[StaleStage]:
-        """Stages that ended so many seconds ago, whose earlier attempts nobody has cleared up after since."""
-        records = await self._database.fetch(_UNSWEPT, seconds, BATCH)
+        """Return stages that ended at least `seconds` ago and whose earlier attempts were not cleaned up since."""
+        records = await self._database.fetch(_FIND_STALE, seconds, BATCH)
         return [StaleStage(asset_of(record), Stage(record["stage"]), record["attempt"]) for record in records]
 
     async def mark_cleaned(self, found: StaleStage) -> None:
-        """Not to be looked at again, unless another round changes the stage."""
+        """Record that the stage was cleaned up. It is found again only when another round changes it."""
         await self._database.execute(
             "UPDATE stages SET swept_at = now() WHERE asset_id = $1 AND stage = $2 AND attempt = $3",
             found.asset.asset_id,
@@ -61,6 +61,6 @@ class OrphanedOutputs:
         )
 
     async def purge_expired(self, seconds: float) -> int:
-        """Forget uploads that never came and expired so many seconds ago; returns how many."""
-        status = await self._database.execute(_FORGET, seconds, ROWS)
+        """Delete uploads that never came and expired at least `seconds` ago; returns how many."""
+        status = await self._database.execute(_PURGE_EXPIRED, seconds, ROWS)
         return int(status.rpartition(" ")[2])

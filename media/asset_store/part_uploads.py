@@ -1,4 +1,4 @@
-"""Which upload in parts an asset waits for. S3's name for it never leaves this service but in signed URLs."""
+"""The multipart upload that an asset waits for. Its upload id leaves this service only in signed URLs."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,7 +10,7 @@ from media.asset_store.rows import asset_of
 
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """An upload in parts and its asset. `part_size` is bytes."""
+    """A multipart upload and its asset. `part_size` is bytes."""
 
     asset: Asset
     upload_id: str
@@ -25,17 +25,17 @@ RETURNING asset_id
 
 
 class MultipartUploadStore:
-    """Every method raises UnavailableError when Postgres is away."""
+    """Multipart uploads by asset. Every method raises UnavailableError when Postgres is down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def remember(self, asset_id: UUID, upload_id: str, part_size: int) -> bool:
-        """Tie an upload to an asset, once; False when there is one already, or the asset waits for none."""
+        """Record the upload of an asset, once. False when there is one already, or the asset waits for no upload."""
         return await self._database.fetchval(_REMEMBER, asset_id, upload_id, part_size) is not None
 
     async def find(self, asset_id: UUID, *, owner_id: str) -> MultipartUpload | None:
-        """The upload of an asset, if it is that owner's and was begun in parts."""
+        """Return the upload of an asset, if the asset is that owner's and is uploaded in parts."""
         record = await self._database.fetchrow(
             "SELECT * FROM assets WHERE asset_id = $1 AND owner_id = $2 AND upload_id IS NOT NULL", asset_id, owner_id
         )

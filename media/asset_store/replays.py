@@ -1,4 +1,4 @@
-"""New rounds for stages that ended badly, opened by an operator."""
+"""New rounds, opened by an operator, for stages that failed or stand still."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -32,28 +32,28 @@ sent AS (
 SELECT sent.* FROM sent
 """
 
-_FAILED = """
+_FAILED_OR_UNFINISHED = """
 SELECT stage FROM stages WHERE asset_id = $1 AND state NOT IN ('done', 'rejected', 'cancelled')
 ORDER BY (state = 'failed') DESC, updated_at DESC LIMIT 1
 """
 
 
 class Replays:
-    """Opens new rounds. Every method raises UnavailableError when Postgres is away."""
+    """Opens new rounds. Every method raises UnavailableError when Postgres is down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def stage_at_fault(self, asset_id: UUID) -> Stage | None:
-        """The stage that failed, else the one that is not done yet."""
-        stage = await self._database.fetchval(_FAILED, asset_id)
+        """Return the stage that failed, else the one that is not done yet."""
+        stage = await self._database.fetchval(_FAILED_OR_UNFINISHED, asset_id)
         return Stage(stage) if stage else None
 
     async def reopen(self, asset_id: UUID, stage: Stage, note: str, effects: Sequence[Effect]) -> list[OutboxRow]:
-        """Queue a stage again, with attempts from zero, and leave `effects` to the outbox; all or nothing.
+        """Queue a stage again, with all attempts forgiven, and write `effects` to the outbox, in one transaction.
 
-        Nothing happens, and no row comes back, where the asset has ended otherwise than `failed`, has no such stage,
-        or somebody works on it at this moment.
+        Changes nothing and returns no row when the asset ended otherwise than `failed`, has no such stage, or is being
+        worked on.
         """
         status = Status.SCANNING if stage is Stage.SCAN else Status.PROCESSING
         records = await self._database.fetch(_REOPEN, asset_id, stage, status, note[:2000], effects_as_json(effects))

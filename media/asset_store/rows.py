@@ -1,4 +1,4 @@
-"""How database rows become the domain's words."""
+"""Turn database rows into domain objects."""
 
 from typing import Any
 
@@ -41,11 +41,11 @@ RENDITIONS_AS_JSON = (
     " 'bytes', r.bytes, 'width', r.width, 'height', r.height, 'duration_ms', r.duration_ms) ORDER BY r.bytes, r.name),"
     " '[]') FROM renditions r WHERE r.asset_id = a.asset_id)"
 )
-"""A column of the asset `a`, so that an asset and its renditions are one round trip."""
+"""SQL of a column of the asset `a`, so that an asset and its renditions take one round trip."""
 
 
 def asset_of(record: asyncpg.Record) -> Asset:
-    """One row of `assets`, with its renditions where `RENDITIONS_AS_JSON` was selected as `renditions`."""
+    """Turn a row of `assets` into an Asset, with renditions where `RENDITIONS_AS_JSON` was selected as `renditions`."""
     renditions: list[dict[str, Any]] = from_json(record.get("renditions") or "[]")
     return Asset(
         asset_type=AssetType(record["asset_type"]),
@@ -57,6 +57,6 @@ def asset_of(record: asyncpg.Record) -> Asset:
 
 
 def timeline_entry_of(record: asyncpg.Record) -> TimelineEntry:
-    """One row of `timeline`."""
+    """Turn a row of `timeline` into a TimelineEntry."""
     stage = record["stage"] and Stage(record["stage"])
     return TimelineEntry(record["at"], record["code"], stage, record["attempt"], record["detail"])
