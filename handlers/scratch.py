@@ -52,7 +52,9 @@ def room_of(parent: Path) -> ByteBudget:  # noqa: ARG001 - one for each, by the 
 
 def no_room() -> RetryableError:
     """The disk is full: it is tried again when others have finished, as often as it takes."""
-    return RetryableError(Code.WORKER_CRASHED, "the disk to work on is full", after=PATIENCE, counts_as_attempt=False)
+    return RetryableError(
+        Code.WORKER_CRASHED, "the disk to work on is full", retry_after=PATIENCE, counts_as_attempt=False
+    )
 
 
 def is_full(folder: Path) -> bool:

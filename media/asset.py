@@ -52,7 +52,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 
 def sources_of(target: Status) -> list[str]:
-    """Return the statuses from which `target` may be written, itself included."""
+    """Return the statuses from which `target` may be written, itself included; for `deleted`, all of them."""
     if target is Status.DELETED:
         return [status.value for status in Status]
     return [s.value for s, targets in TRANSITIONS.items() if target in targets or s is target]
@@ -230,7 +230,7 @@ def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
 
 
 def report_key(hls_key: str) -> str:
-    """Return the key of the conformance report (JSON) of a rendition `hls`: beside the folder of its master playlist."""
+    """Return the key of the conformance report (JSON) of a rendition `hls`: beside the folder of its playlist."""
     return f"{hls_key.rpartition('/')[0].rpartition('/')[0]}/report.json"
 
 

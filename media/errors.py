@@ -1,10 +1,10 @@
-"""The errors that cross a boundary, and the one table of codes that users, tests and docs rely on."""
+"""Errors that cross a boundary, and the table of codes that users, tests and docs rely on."""
 
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """A stable reason, shown to users and stored on the timeline. Its meaning is its docstring in `MEANINGS`."""
+    """A stable reason, shown to users and stored on the timeline. `MEANINGS` explains each."""
 
     # The input's fault: the asset ends `rejected`.
     INFECTED = "infected"
@@ -25,7 +25,7 @@ class Code(StrEnum):
     ACTIVE_CONTENT = "active_content"
     BUCKET_NOT_ALLOWED = "bucket_not_allowed"
     SOURCE_CHANGED = "source_changed"
-    # Ours: the asset ends `failed`, or the work is tried again.
+    # Our fault: the asset ends `failed`, or the work is tried again.
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     STALLED = "stalled"
     SOURCE_MISSING = "source_missing"
@@ -74,7 +74,7 @@ MEANINGS: dict[Code, str] = {
 
 
 class MediaError(Exception):
-    """What every error of ours has: a stable code, and a detail for people."""
+    """An error with a stable code, and a detail for people."""
 
     def __init__(self, code: Code, detail: str = "") -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -83,19 +83,19 @@ class MediaError(Exception):
 
 
 class RejectedError(MediaError):
-    """The input's fault. Never tried again: the asset ends `rejected` with this code."""
+    """The input is at fault. It is never tried again: the asset ends `rejected` with this code."""
 
 
 class FailedError(MediaError):
-    """Ours, and another attempt would not mend it: the asset ends `failed` with this code."""
+    """Our side is at fault, and another attempt would not help: the asset ends `failed` with this code."""
 
 
 class RetryableError(MediaError):
-    """May work next time. `after` is a delay in seconds when the raiser knows one.
+    """The work may succeed next time. `retry_after` is a delay in seconds, where the raiser knows one.
 
-    One that is not `counted` is a wait for something that must come, and holds no try against the limit; the raiser
-    sees to it that the waiting ends. Where the work depends on nothing but the input's bytes, `at_last` is the code
-    that the input is rejected with when tries are used up; else the asset fails.
+    `counts_as_attempt=False` means "not ready yet": the retry uses no attempt. The raiser must bound the total wait.
+    `code_when_exhausted` is for work that depends on nothing but the input's bytes: the asset is rejected with this
+    code when no attempts are left. Without it the asset fails.
     """
 
     def __init__(
@@ -103,25 +103,25 @@ class RetryableError(MediaError):
         code: Code,
         detail: str = "",
         *,
-        after: float | None = None,
+        retry_after: float | None = None,
         counts_as_attempt: bool = True,
         code_when_exhausted: Code | None = None,
     ) -> None:
         super().__init__(code, detail)
-        self.after = after
+        self.retry_after = retry_after
         self.counts_as_attempt = counts_as_attempt
         self.code_when_exhausted = code_when_exhausted
 
 
 class UndecodableError(MediaError):
-    """The message is not of its queue's form; it goes to the dead-letter queue at once."""
+    """The message does not have its queue's form. It goes to the dead-letter queue at once."""
 
     def __init__(self, detail: str, code: Code = Code.UNDECODABLE) -> None:
         super().__init__(code, detail)
 
 
 class Dependency(StrEnum):
-    """An outside service whose absence pauses the queues that need it."""
+    """An outside service. While it is down, the queues that need it are paused."""
 
     CLAMD = "clamd"
     POSTGRES = "postgres"
@@ -131,7 +131,7 @@ class Dependency(StrEnum):
 
 
 class UnavailableError(Exception):
-    """A dependency is down: the message is put back and no attempt is counted."""
+    """A dependency is down: the message is released and no attempt is counted."""
 
     def __init__(self, dependency: Dependency, detail: str = "") -> None:
         super().__init__(f"{dependency} is unavailable: {detail}")
@@ -140,4 +140,4 @@ class UnavailableError(Exception):
 
 
 class LeaseLostError(Exception):
-    """Another worker holds the stage, or the asset is gone: what this one did must not count."""
+    """Another worker holds the stage, or the asset is gone: this worker's result must not count."""

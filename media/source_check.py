@@ -63,7 +63,7 @@ async def require_bound_is_current(storage: ObjectStorage, asset: Asset, bucket:
         bound = await storage.head(asset.source)
         if bound is not None and (not asset.etag or bound.etag == asset.etag):
             why = "a later version hides the one that was scanned"
-            raise RetryableError(Code.SOURCE_CHANGED, why, after=REMOVAL_DELAY, counts_as_attempt=False)
+            raise RetryableError(Code.SOURCE_CHANGED, why, retry_after=REMOVAL_DELAY, counts_as_attempt=False)
     raise_changed()
 
 

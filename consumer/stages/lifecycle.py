@@ -85,7 +85,7 @@ class StageLifecycle:
 
     async def _retry(self, claim: Claim, error: MediaError) -> StageEnd:
         asked = error if isinstance(error, RetryableError) else None
-        delay = asked.after if asked and asked.after is not None else self.retry.delay(claim.tries)
+        delay = asked.retry_after if asked and asked.retry_after is not None else self.retry.delay(claim.tries)
         log.warning("stage.retry", stage=claim.stage, code=error.code, detail=error.detail, delay=round(delay, 1))
         note = Note("retry", f"{error}; next in {delay:.0f} s")
         forgive = asked is not None and not asked.counts_as_attempt

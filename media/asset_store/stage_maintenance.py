@@ -1,4 +1,4 @@
-"""What the reconciler asks of Postgres: what stands still, what is overdue, how much is pending."""
+"""Queries of the reconciler: stalled stages, overdue uploads, pending work."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,17 +13,18 @@ from media.asset_store.rows import asset_of
 from media.asset_store.stages import Claim
 
 LOCK = 0x0D0CF120
-"""Key of the advisory lock that one reconciler holds."""
+"""Key of the advisory lock that the one active reconciler holds."""
 FIRST_REMINDER = 600
-"""Seconds of standing still before the first reminder; doubles with each."""
+"""Seconds without a change before the first reminder. The wait doubles with each."""
 MAX_REMINDERS = 6
+"""Reminders before a stage is given up."""
 BATCH = 100
-"""Stages or assets looked at in one round."""
+"""Stages or assets read in one round."""
 
 
 @dataclass(frozen=True, slots=True)
 class StalledStage:
-    """A stage that has not moved for too long, and how often it was reminded."""
+    """A stage that has not changed for too long. `nudges` counts its reminders."""
 
     asset: Asset
     stage: Stage
@@ -34,13 +35,13 @@ class StalledStage:
 
     @property
     def claim(self) -> Claim:
-        """The claim on the stage as it was found, good as long as it stands still."""
+        """The claim on the stage as it was found, good until the stage changes."""
         return Claim(self.asset, self.stage, self.attempt, self.attempt, None, self.state, self.job_id)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingWork:
-    """How much is left to do: outbox rows that are due, and the age in seconds of the oldest unfinished asset."""
+    """Work that is left: outbox rows that are due, and the age in seconds of the oldest unfinished asset."""
 
     outbox: int
     oldest: float
@@ -48,9 +49,9 @@ class PendingWork:
 
 @asynccontextmanager
 async def sole_reconciler(dsn: str) -> AsyncIterator[bool]:
-    """Whether this process is the one that reconciles, for as long as the context lasts.
+    """Yield whether this process is the one that reconciles, for as long as the context lasts.
 
-    A connection of its own: a pool's drops session locks when it takes a connection back.
+    The lock belongs to a dedicated connection: a pool drops session locks when it takes a connection back.
     """
     with postgres_calls():
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT)
@@ -63,7 +64,7 @@ async def sole_reconciler(dsn: str) -> AsyncIterator[bool]:
 
 
 class StageMaintenance:
-    """Every method raises UnavailableError when Postgres is away."""
+    """Queries of the reconciler. Every method raises UnavailableError when Postgres is down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -71,10 +72,11 @@ class StageMaintenance:
     async def find_stalled(
         self, stage: Stage, *, waiting: bool = False, first: float = FIRST_REMINDER
     ) -> list[StalledStage]:
-        """Assets whose `stage` stands still: queued without news or leased beyond its lease; else `waiting` for a job.
+        """Return stages that stand still: queued or with an expired lease; with `waiting`, those that wait for a job.
 
-        One kind at a time, so that those that are passed over (a backlog, a pause) hide none of another queue's.
-        `first` is the seconds of silence before the first nudge; each later one waits twice as long.
+        One stage at a time: stages that the caller passes over (a backlog, a pause) must not fill a batch and hide
+        those of another queue. `first` is the seconds without a change before the first reminder; the wait doubles
+        with each.
         """
         states = ["waiting"] if waiting else ["queued", "leased"]
         records = await self._database.fetch(
@@ -95,7 +97,7 @@ class StageMaintenance:
         ]
 
     async def record_reminder(self, asset_id: UUID, stage: Stage, *, first: float = FIRST_REMINDER) -> None:
-        """Note one more reminder; the next one is due after twice the time."""
+        """Record one more reminder. The next one is due after twice the time."""
         await self._database.execute(
             "UPDATE stages SET nudges = nudges + 1,"
             " nudge_at = now() + $3::float8 * 2 ^ (nudges + 1) * interval '1 second'"
@@ -106,7 +108,7 @@ class StageMaintenance:
         )
 
     async def overdue(self, seconds: float) -> list[Asset]:
-        """Assets whose upload never came within so many seconds."""
+        """Return assets whose upload did not come within `seconds`."""
         records = await self._database.fetch(
             "SELECT * FROM assets WHERE status = 'pending' AND created_at < now() - $1::float8 * interval '1 second'"
             " ORDER BY created_at LIMIT $2",
@@ -116,7 +118,7 @@ class StageMaintenance:
         return [asset_of(record) for record in records]
 
     async def expire(self, asset_id: UUID) -> None:
-        """The upload never came."""
+        """Set an asset to `expired` whose upload never came. Does nothing when it came meanwhile."""
         await self._database.execute(
             "WITH gone AS (UPDATE assets SET status = 'expired', updated_at = now()"
             "   WHERE asset_id = $1 AND status = 'pending' AND version_id IS NULL RETURNING asset_id)"
@@ -125,7 +127,7 @@ class StageMaintenance:
         )
 
     async def pending(self) -> PendingWork:
-        """For the gauges. A row that was tried in vain is pending too, though it is due only in a while again."""
+        """Count pending work for the gauges. An outbox row that failed is pending even while it waits for its retry."""
         record = await self._database.fetchrow(
             "SELECT (SELECT count(*) FROM outbox WHERE due_at <= now() OR attempts > 0) AS outbox,"
             " coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM assets"

@@ -1,7 +1,7 @@
-"""Stages: work claimed under a lease with a fence, and committed only while both still hold.
+"""Stages: work that is claimed under a lease with a fence, and committed only while both still hold.
 
-`attempt` only grows; it is the fencing token and names the prefix an attempt writes under. Attempts that count
-against the limit are `attempt - forgiven`: being put back forgives one, a new round forgives all.
+`attempt` only grows. It is the fencing token, and names the prefix that an attempt writes under. `attempt - forgiven`
+counts against the limit: a release forgives one attempt, a new round forgives all.
 """
 
 import json
@@ -24,9 +24,9 @@ from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """What must still be true for a commit to count: this attempt in this state, and a lease that still runs.
+    """The condition of a commit: this attempt in this state, and a lease that still runs.
 
-    With `lease_over` a leased stage must be one whose lease has run out: it is given up without its worker.
+    With `lease_over` the lease of a leased stage must have run out: the stage is given up without its worker.
     """
 
     asset_id: UUID
@@ -38,9 +38,9 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to end one stage of one asset: of a worker by its lease, or by the news of the job that is waited for.
+    """The right to end one stage of one asset: a worker's by its lease, or a job event's for the awaited job.
 
-    `tries` is what counts against the limit of attempts.
+    `tries` are the attempts that count against the limit.
     """
 
     asset: Asset
@@ -59,7 +59,7 @@ class Claim:
 class Refusal(StrEnum):
     """Why a stage could not be claimed."""
 
-    DONE = "done"  # finished, rejected, cancelled, or a job is running: the message has nothing left to ask for
+    DONE = "done"  # finished, rejected, canceled, or a job is running: the message asks for nothing more
     BUSY = "busy"  # another worker holds it
     STALE = "stale"  # the asset is deleted, or bound to another version
     FAILED = "failed"  # it has failed since the message was sent
@@ -68,7 +68,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A claim that was not granted. `remaining` is how many seconds the other worker's lease still runs."""
+    """A claim that was not granted. `remaining` is the seconds that the other worker's lease still runs."""
 
     reason: Refusal
     remaining: float = 0.0
@@ -84,7 +84,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a stage learnt about its asset; None leaves a column as it is."""
+    """Properties of the asset that a stage found out. None leaves a column as it is."""
 
     content_type: str | None = None
     size: int | None = None
@@ -98,7 +98,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """All that one attempt leaves behind, written in one transaction or not at all."""
+    """Everything that one attempt leaves behind, written in one transaction or not at all."""
 
     state: StageState
     status: Status
@@ -117,7 +117,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class StageRow:
-    """A stage as it stands."""
+    """The current state of a stage."""
 
     state: StageState
     attempt: int
@@ -127,31 +127,31 @@ class StageRow:
     progress: int
 
     def claim_of(self, asset: Asset, stage: Stage) -> Claim:
-        """Return the claim on this stage of `asset`, good as long as the stage stands as it does."""
+        """Return the claim on this stage of `asset`. It is good until the stage changes."""
         return Claim(asset, stage, self.attempt, self.tries, self.plan, self.state, self.job_id)
 
 
 @dataclass(frozen=True, slots=True)
 class FencedRecorder:
-    """Records what one attempt is about to do and how far it is.
+    """Records the submission and the progress of one attempt.
 
-    Every method raises LeaseLostError when the lease is lost, or the asset is gone.
+    Every method raises LeaseLostError when the lease is lost or the asset is gone.
     """
 
     stages: "StageStore"
     fence: Fence
 
     async def record_submission(self, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
-        """Record what is about to be done, or submitted elsewhere, so that a lost answer can be found again."""
+        """Record what is about to be done or submitted, so that a job whose answer was lost can be found again."""
         await self.stages.record_submission(self.fence, plan, notes)
 
     async def record_progress(self, percent: int) -> None:
-        """Record how far the attempt is; neither stage nor asset ever runs backwards."""
+        """Record the progress of the attempt. It never decreases."""
         await self.stages.record_progress(self.fence, percent)
 
 
 class StageStore:
-    """Claims, renews, releases and commits stages. Every method raises UnavailableError when Postgres is away."""
+    """Claims, renews, releases and commits stages. Every method raises UnavailableError when Postgres is down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -161,8 +161,8 @@ class StageStore:
     ) -> Claim | Refused:
         """Take the lease on a stage for `lease` seconds, if it is free and the asset is bound to `version_id`.
 
-        A failed stage opens a new round, with all earlier attempts forgiven, for whoever asked after it had failed
-        (`asked_at`, Unix seconds): a redriven message. One that was on its way then, a duplicate for one, does not.
+        A message that was sent after the stage failed (`asked_at`, Unix seconds) was redriven: it opens a new round,
+        with all earlier attempts forgiven. An older message, such as a duplicate, does not.
         """
         status = Status.SCANNING if stage is Stage.SCAN else Status.PROCESSING
         record = await self._database.fetchrow(
@@ -184,7 +184,7 @@ class StageStore:
         return _refused(record, version_id, sources_of(status), asked_at)
 
     async def renew(self, fences: Sequence[Fence], *, lease: float) -> set[Fence]:
-        """Extend leases that are still held; returns those that are lost."""
+        """Extend the leases that are still held; returns those that are lost."""
         records = await self._database.fetch(
             statements.RENEW,
             [f.asset_id for f in fences],
@@ -196,11 +196,11 @@ class StageStore:
         return {f for f in fences if (f.asset_id, f.stage.value, f.attempt) not in held}
 
     def recorder(self, fence: Fence) -> FencedRecorder:
-        """Return the one door through which the work on a claim may write before its commit."""
+        """Return the recorder of a claim: all that its work may write before the commit."""
         return FencedRecorder(self, fence)
 
     async def release(self, fence: Fence, note: Note | None = None, *, forgive: bool) -> None:
-        """Give a stage back as `queued`. A lease that is lost already is somebody else's: nothing happens."""
+        """Give a stage back as `queued`. Does nothing when the lease is lost."""
         await self._database.execute(
             statements.RELEASE,
             fence.asset_id,
@@ -212,36 +212,56 @@ class StageStore:
         )
 
     async def record_submission(self, fence: Fence, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
-        """Write down what is about to be done, or submitted elsewhere. Raises LeaseLostError when it must not be."""
-        said = json.dumps([{"code": note.code, "detail": note.detail[:2000]} for note in notes])
+        """Record what is about to be done or submitted. Raises LeaseLostError."""
         done = await self._database.fetchval(
             statements.RECORD_SUBMISSION,
             fence.asset_id,
             fence.stage,
             fence.attempt,
             json.dumps(plan),
-            said,
+            _notes_as_json(notes),
         )
         if done is None:
             raise LeaseLostError
 
     async def commit(self, fence: Fence, commit: Commit) -> list[OutboxRow]:
-        """Write a commit in one transaction. Returns the outbox rows it left.
+        """Write a commit in one transaction. Returns its outbox rows.
 
-        Raises LeaseLostError when the attempt, its lease or the asset is not what it was: nothing is written then.
+        Raises LeaseLostError, and writes nothing, when the fence does not hold any more.
         """
-        records = await self._database.fetch(statements.COMMIT, *_commit_values(fence, commit))
+        renditions = [{f.name: getattr(r, f.name) for f in fields(Rendition)} for r in commit.renditions]
+        facts = {f.name: getattr(commit.facts, f.name) for f in fields(Facts)}
+        records = await self._database.fetch(
+            statements.COMMIT,
+            fence.asset_id,
+            fence.stage,
+            fence.attempt,
+            fence.state,
+            sources_of(commit.status),
+            commit.state,
+            commit.job_id,
+            commit.progress,
+            commit.status,
+            commit.code,
+            (commit.detail or "")[:2000] or None,
+            json.dumps(facts),
+            json.dumps(renditions),
+            _notes_as_json(commit.notes),
+            commit.next_stage,
+            effects_as_json(commit.effects),
+            fence.lease_over,
+        )
         if not records:
             raise LeaseLostError
         return [outbox_row(record) for record in records if record["id"] is not None]
 
     async def progress(self, asset_id: UUID, job_id: str, percent: int) -> bool:
-        """Note how far a job is; it never runs backwards. False when nobody waits for that job, or it was further."""
+        """Record the progress of a job. False when no stage waits for that job, or the stage was further already."""
         done = await self._database.fetchval(statements.PROGRESS, asset_id, job_id, min(percent, 99))
         return done is not None
 
     async def record_progress(self, fence: Fence, percent: int) -> None:
-        """Note how far a claim is; neither stage nor asset ever runs backwards. Raises LeaseLostError."""
+        """Record the progress of a claim. It never decreases, on stage or asset. Raises LeaseLostError."""
         held = await self._database.fetchval(
             statements.RECORD_PROGRESS,
             fence.asset_id,
@@ -253,7 +273,7 @@ class StageStore:
             raise LeaseLostError
 
     async def get(self, asset_id: UUID, stage: Stage) -> StageRow | None:
-        """A stage as it stands."""
+        """Return the current state of a stage, or None."""
         record = await self._database.fetchrow(
             "SELECT * FROM stages WHERE asset_id = $1 AND stage = $2",
             asset_id,
@@ -271,8 +291,12 @@ def _json(value: str | None) -> Mapping[str, Any] | None:
     return loaded
 
 
+def _notes_as_json(notes: Sequence[Note]) -> str:
+    return json.dumps([{"code": note.code, "detail": note.detail[:2000]} for note in notes])
+
+
 def _refused(record: asyncpg.Record, version_id: str, open_statuses: Sequence[str], asked_at: float) -> Refused:
-    """Deleted or bound to another version: stale. Finished: done. Else somebody holds it, or the asset has moved on."""
+    """Tell from the row why a stage was not claimed."""
     if record["status"] == Status.DELETED or record["version_id"] != version_id:
         return Refused(Refusal.STALE)
     state = record["state"]
@@ -285,28 +309,3 @@ def _refused(record: asyncpg.Record, version_id: str, open_statuses: Sequence[st
     if state == StageState.FAILED and record["stage_updated"] >= asked_at:
         return Refused(Refusal.FAILED)
     return Refused(Refusal.BUSY, max(0.0, record["remaining"] or 0.0))
-
-
-def _commit_values(fence: Fence, commit: Commit) -> list[Any]:
-    renditions = [{f.name: getattr(r, f.name) for f in fields(Rendition)} for r in commit.renditions]
-    facts = {f.name: getattr(commit.facts, f.name) for f in fields(Facts)}
-    notes = [{"code": n.code, "detail": n.detail[:2000]} for n in commit.notes]
-    return [
-        fence.asset_id,
-        fence.stage,
-        fence.attempt,
-        fence.state,
-        sources_of(commit.status),
-        commit.state,
-        commit.job_id,
-        commit.progress,
-        commit.status,
-        commit.code,
-        (commit.detail or "")[:2000] or None,
-        json.dumps(facts),
-        json.dumps(renditions),
-        json.dumps(notes),
-        commit.next_stage,
-        effects_as_json(commit.effects),
-        fence.lease_over,
-    ]

@@ -1,7 +1,8 @@
-"""The longer statements. Each is one round trip and one transaction; what must hold stands in its first CTE.
+"""The longer statements. Each is one round trip and one transaction. Its first CTE holds the preconditions.
 
-Whoever changes both locks the asset before its stage, or two of them could wait for each other. What was read beside
-an update that had to wait is as old as the statement: only what an update returns is true.
+A statement that changes an asset and its stage locks the asset first: two that lock in different orders could wait for
+each other. A CTE that reads beside an UPDATE that had to wait sees data as old as the statement. Only what the UPDATE
+returns is current.
 """
 
 CLAIM = """

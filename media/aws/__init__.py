@@ -1,1 +1,1 @@
-"""The adapters to AWS: nothing else calls it."""
+"""Adapters to AWS. Nothing else calls it."""

@@ -1,4 +1,4 @@
-"""The AWS clients, made in one place: pool sizes, deadlines, retries and signatures are the same everywhere."""
+"""Build the AWS clients in one place, so that pool sizes, deadlines, retries and signatures are the same everywhere."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -20,7 +20,7 @@ from media.settings import Settings
 POOL = 64
 """Connections per client. Ten long polls on ten connections would starve every other call."""
 _USER_AGENT = "docfliq-media"
-"""Fixed: botocore otherwise rebuilds it on every call, 11 % of a receive loop's time."""
+"""A fixed value: botocore otherwise rebuilds it on every call, 11 % of a receive loop's time."""
 
 
 def config(
@@ -31,7 +31,7 @@ def config(
     validate: bool = True,
     s3: bool = False,
 ) -> AioConfig:
-    """How our clients talk. Path-style S3 addresses for a custom endpoint, virtual hosts on AWS; SigV4 always."""
+    """Return the configuration of a client. S3 addresses are path-style on a custom endpoint, virtual hosts on AWS."""
     style = "path" if settings.aws_endpoint_url else "virtual"
     return AioConfig(
         region_name=settings.aws_region,
@@ -47,16 +47,16 @@ def config(
 
 
 type Sent = Callable[[str, str], None]
-"""Is told the service and the operation of each request that leaves."""
+"""Receives the service and the operation of each request that is sent."""
 
 
 class Clients:
-    """Opens clients as they are asked for and closes them, last first, with the stack that it is given.
+    """Opens clients on demand. `stack` closes them, last first.
 
-    To open one raises UnavailableError where AWS's own configuration is wrong.
+    Opening one raises UnavailableError when AWS's own configuration is wrong.
 
-    `sent` is told of requests to S3 and MediaConvert, tries again included: those are what is paid for. SQS's are
-    counted by queue where they are made, and asking twice costs the receive loop.
+    `sent` is called for each request to S3 and MediaConvert, retries included: each is billed. Requests to SQS are
+    counted by queue where they are made; a hook here would slow down the receive loop.
     """
 
     def __init__(self, settings: Settings, stack: AsyncExitStack, sent: Sent | None = None) -> None:
@@ -70,19 +70,20 @@ class Clients:
         return await self._client("s3", endpoint or self._settings.aws_endpoint_url, config(self._settings, s3=True))
 
     async def credentials(self) -> Credentials:
-        """What the clients sign with at this moment, for who signs by themselves.
+        """Return the credentials that the clients sign with at this moment. Raises UnavailableError.
 
-        Those of a role are refreshed; how long they last, botocore tells only privately. Raises UnavailableError.
+        A role's are refreshed before they expire.
         """
         self._source = self._source or await self._session.get_credentials()
         frozen = await self._source.get_frozen_credentials() if self._source else None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise UnavailableError(Dependency.S3, "there are no AWS credentials to sign with")
+        # botocore has no public name for it.
         expires_at: datetime | None = getattr(self._source, "_expiry_time", None)
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires_at)
 
     async def sqs(self) -> Any:
-        """One attempt per call: the poller and the settler retry by themselves and know what for."""
+        """Open SQS's client, with one attempt per call: poller and acknowledger have retries of their own."""
         longest = float(self._settings.receive_wait) + 8.0
         sqs_signature.register()
         settings = config(self._settings, read_timeout=longest, attempts=1, validate=False).merge(
@@ -102,13 +103,13 @@ class Clients:
             client = await self._stack.enter_async_context(
                 self._session.create_client(service, endpoint_url=endpoint, config=settings),
             )
-        except BotoCoreError as error:  # a profile that is nowhere, a configuration file that cannot be read
+        except BotoCoreError as error:  # a profile that does not exist, a configuration file that cannot be read
             raise UnavailableError(Dependency(service), f"{type(error).__name__}: {error}") from error
         sent = self._sent
         if sent and service != "sqs":
 
-            def told(event_name: str, **_: Any) -> None:
+            def report(event_name: str, **_: Any) -> None:
                 sent(service, event_name.rpartition(".")[2])
 
-            client.meta.events.register("before-send", told)
+            client.meta.events.register("before-send", report)
         return client

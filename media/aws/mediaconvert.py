@@ -1,4 +1,4 @@
-"""MediaConvert: the only module that calls it."""
+"""The adapter to MediaConvert: the only module that calls it."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from types_aiobotocore_mediaconvert import MediaConvertClient
 
 CALL_TIMEOUT = 8.0
-"""Seconds for one call, its retries included: as short as S3's, for the same reason."""
+"""Seconds for one call, its retries included: as short as S3's, and for the same reason."""
 INPUT_FILTER_LIMIT = 300
-"""Characters that SearchJobs takes as InputFile."""
+"""Most characters of the InputFile that SearchJobs filters by."""
 _AWAY = frozenset({"TooManyRequestsException", "InternalServerErrorException", "ServiceUnavailableException"})
 
 
@@ -39,7 +39,7 @@ class JobGoneError(Exception):
 
 @contextmanager
 def mediaconvert_calls() -> Iterator[None]:
-    """Tell apart: the job is not there, MediaConvert is away, MediaConvert refuses."""
+    """Turn failures into JobGoneError, UnavailableError or, for a refusal, RetryableError(transcoder_error)."""
     try:
         yield
     except ClientError as error:
@@ -55,30 +55,30 @@ def mediaconvert_calls() -> Iterator[None]:
 
 
 class Transcoder:
-    """What this service asks of MediaConvert.
+    """Submits, reads, finds and cancels MediaConvert jobs.
 
-    Every method raises UnavailableError when it is away and RetryableError(transcoder_error) when it refuses.
+    Every method raises UnavailableError when MediaConvert is down, RetryableError(transcoder_error) when it refuses.
     """
 
     def __init__(self, client: "MediaConvertClient") -> None:
         self._client = client
 
     async def create(self, request: Mapping[str, Any]) -> str:
-        """Submit a job; returns its id. The same ClientRequestToken within one minute yields the same job."""
+        """Submit a job; returns its id. The same ClientRequestToken within one minute returns the same job."""
         with mediaconvert_calls():
             async with asyncio.timeout(CALL_TIMEOUT):
                 answer = await self._client.create_job(**request)
         return answer["Job"]["Id"]
 
     async def get(self, job_id: str) -> Job:
-        """One job. Raises JobGoneError."""
+        """Return one job. Raises JobGoneError."""
         with mediaconvert_calls():
             async with asyncio.timeout(CALL_TIMEOUT):
                 answer = await self._client.get_job(Id=job_id)
         return _job(answer["Job"])
 
     async def find(self, input_file: str, *, asset_id: str, attempt: int) -> Job | None:
-        """The job of one attempt, found by its input; for when the answer to `create` was lost."""
+        """Find the job of one attempt by its input. For when the answer to `create` was lost."""
         with mediaconvert_calls():
             async with asyncio.timeout(CALL_TIMEOUT):
                 answer = await self._client.search_jobs(InputFile=input_file[:INPUT_FILTER_LIMIT], MaxResults=20)
@@ -86,13 +86,13 @@ class Transcoder:
         return next((job for job in jobs if job.asset_id == asset_id and job.attempt == attempt), None)
 
     async def ping(self) -> None:
-        """Raises unless MediaConvert answers."""
+        """Raise unless MediaConvert answers."""
         with mediaconvert_calls():
             async with asyncio.timeout(CALL_TIMEOUT):
                 await self._client.list_jobs(MaxResults=1)
 
     async def cancel(self, job_id: str) -> None:
-        """Cancel a job. One that has ended, or is not known, is no error."""
+        """Cancel a job. A job that has ended, or does not exist, is no error."""
         try:
             with mediaconvert_calls():
                 async with asyncio.timeout(CALL_TIMEOUT):

@@ -1,4 +1,4 @@
-"""S3: the only module that calls it. Everything that can be addressed by version is."""
+"""The adapter to S3 for objects. Every call that can name a version does."""
 
 import asyncio
 import hashlib
@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 CHUNK = 256 * 1024
-"""Bytes read at a time; smaller pieces cost more than they save (facts: clamd, chunk size)."""
+"""Bytes read at a time. Smaller pieces cost more than they save (facts: clamd, chunk size)."""
 DELETE_BATCH = 1000
-"""Keys in one DeleteObjects, by S3's own limit."""
+"""Most keys in one DeleteObjects, S3's limit."""
 TAG_LIMIT = 10
-"""Tags on one object, by S3's own limit."""
+"""Most tags on one object, S3's limit."""
 COPY_PART = 512 * 1024 * 1024
-"""Bytes copied in one call. S3 takes 5 GB; this much is copied well within our read timeout."""
+"""Bytes copied in one call. S3 allows 5 GB; this much is copied well within our read timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +55,21 @@ class ServedAs:
 
 
 class ObjectStorage:
-    """What this service does with S3.
+    """Reads, writes, tags, copies, lists and deletes objects.
 
-    Every method raises UnavailableError when S3 is away, RetryableError(storage_error) when it refuses.
+    Every method raises UnavailableError when S3 is down, RetryableError(storage_error) when it refuses.
     """
 
     def __init__(self, client: "S3Client") -> None:
         self._client = client
 
     async def ping(self, bucket: str) -> None:
-        """Raises unless S3 answers for the bucket."""
+        """Raise unless S3 answers for the bucket."""
         async with s3_calls():
             await self._client.head_bucket(Bucket=bucket)
 
     async def head(self, version: ObjectVersion) -> StoredObject | None:
-        """The object as it is now (the current version when none is named), or None when it is not there."""
+        """Return the object (the current version when none is named), or None when it is not there."""
         try:
             async with s3_calls():
                 found = await self._client.head_object(**_address(version))
@@ -80,9 +80,10 @@ class ObjectStorage:
         return StoredObject(bound, etag, found["ContentLength"], content_type=found.get("ContentType"))
 
     async def newest(self, bucket: str, key: str) -> StoredObject | None:
-        """What a key holds now, by the bucket's listing: for who may not read the object, whose type stays unknown.
+        """Return the current version of a key from the bucket's listing, without its content type.
 
-        S3 answers HEAD only to those who may read, and what is not known to be clean nobody but the scanner may.
+        S3 answers HEAD only to roles that may read the object. Only the scanner's role may read an object that is not
+        known to be clean.
         """
         async with s3_calls():
             page = await self._client.list_object_versions(Bucket=bucket, Prefix=key, MaxKeys=10)
@@ -94,7 +95,7 @@ class ObjectStorage:
 
     @asynccontextmanager
     async def stream(self, version: ObjectVersion, *, etag: str | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The bytes of one version, in pieces of CHUNK; with `etag` only while it is that object.
+        """Yield the bytes of one version, in pieces of CHUNK. With `etag`, only while the object has that ETag.
 
         Raises MissingObjectError, ChangedObjectError.
         """
@@ -105,7 +106,7 @@ class ObjectStorage:
             yield pieces
 
     async def sha256(self, version: ObjectVersion) -> str:
-        """The digest of one version's bytes, in hexadecimal. Raises MissingObjectError."""
+        """Return the SHA-256 of one version in hexadecimal. Raises MissingObjectError."""
         digest = hashlib.sha256()
         async with self.stream(version) as pieces:
             async for piece in pieces:
@@ -120,7 +121,7 @@ class ObjectStorage:
                     await asyncio.to_thread(file.write, piece)
 
     async def read(self, version: ObjectVersion, *, limit: int) -> bytes:
-        """A small object, whole. Raises MissingObjectError, and RetryableError when it has more than `limit` bytes."""
+        """Return a small object. Raises MissingObjectError, and RetryableError when it has more than `limit` bytes."""
         read = bytearray()
         async with self.stream(version) as pieces:
             async for piece in pieces:
@@ -136,10 +137,10 @@ class ObjectStorage:
             await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **extra)
 
     async def tag(self, version: ObjectVersion, tags: Mapping[str, str], *, ours: str | tuple[str, ...] = ()) -> None:
-        """Write tags on one version and keep those it has: PutObjectTagging alone would replace the whole set.
+        """Add tags to one version. PutObjectTagging alone would replace the whole set.
 
-        Those that begin with `ours` only we may write: what is there of them goes. Of the others as many stay
-        as S3 lets stand beside the new ones.
+        Old tags whose keys begin with `ours` are removed: only this service may write them. Of the others as many are
+        kept as fit into TAG_LIMIT beside the new ones.
         """
         async with s3_calls():
             found = await self._client.get_object_tagging(**_address(version))
@@ -151,7 +152,7 @@ class ObjectStorage:
             )
 
     async def tags(self, version: ObjectVersion) -> dict[str, str]:
-        """The tags of one version. Raises MissingObjectError."""
+        """Return the tags of one version. Raises MissingObjectError."""
         async with s3_calls():
             found = await self._client.get_object_tagging(**_address(version))
         return {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
@@ -159,7 +160,7 @@ class ObjectStorage:
     async def copy(self, source: ObjectVersion, bucket: str, key: str) -> None:
         """Copy one version to another place with its type and tags, whatever its size. Raises MissingObjectError.
 
-        Large ones go in parts: S3 copies at most 5 GB in one call, and answers only when it is done.
+        Large objects are copied in parts: S3 copies at most 5 GB in one call, and answers only when it is done.
         """
         found = await self.head(source)
         if found is None:
@@ -171,9 +172,9 @@ class ObjectStorage:
             await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_address(source))
 
     async def publish(self, source: ObjectVersion, bucket: str, key: str, headers: ServedAs) -> None:
-        """Copy one version to where it is served from, with these headers. Raises MissingObjectError.
+        """Copy one version to the key that it is served from, with these headers. Raises MissingObjectError.
 
-        At most 5 GB, by S3's own limit for one call.
+        Takes at most 5 GB, S3's limit for one call.
         """
         async with s3_calls(SLOW):
             await self._client.copy_object(
@@ -214,7 +215,7 @@ class ObjectStorage:
             await self.tag(ObjectVersion(bucket, key), tags)
 
     async def list(self, bucket: str, prefix: str, *, limit: int = 10_000) -> list[StoredFile]:
-        """The current objects below a prefix, at most `limit`."""
+        """Return the current objects below a prefix, at most `limit`."""
         files: list[StoredFile] = []
         async with s3_calls(SLOW):
             async for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -224,18 +225,18 @@ class ObjectStorage:
         return files[:limit]
 
     async def delete_version(self, version: ObjectVersion) -> None:
-        """Remove one version for good. One that is not there is no error."""
+        """Remove one version for good. A version that is not there is no error."""
         async with s3_calls():
             await self._client.delete_object(**_address(version))
 
     async def delete_prefix(self, bucket: str, prefix: str) -> int:
-        """Remove every version of every object below a prefix, which must end in a slash; returns how many went."""
+        """Remove every version of every object below a prefix, which must end in a slash; returns how many."""
         if not prefix.endswith("/"):
             raise ValueError(f"a prefix ends in a slash: {prefix!r}")
         return await self._delete_versions(bucket, prefix)
 
     async def delete_key(self, bucket: str, key: str) -> int:
-        """Remove every version and delete marker of one key; returns how many went."""
+        """Remove every version and delete marker of one key; returns how many."""
         return await self._delete_versions(bucket, key, exact=True)
 
     async def _delete_versions(self, bucket: str, prefix: str, *, exact: bool = False) -> int:
@@ -243,30 +244,31 @@ class ObjectStorage:
         async with s3_calls(SLOW):
             async for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
                 entries: list[Any] = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                doomed: list[Any] = [
+                batch: list[Any] = [
                     {"Key": entry["Key"], "VersionId": entry["VersionId"]}
                     for entry in entries
                     if not exact or entry["Key"] == prefix
                 ][:DELETE_BATCH]
-                if not doomed:
+                if not batch:
                     continue
-                answer = await self._client.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+                answer = await self._client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
                 if errors := answer.get("Errors"):
                     raise RetryableError(Code.STORAGE_ERROR, f"{len(errors)} objects could not be deleted: {errors[0]}")
-                count += len(doomed)
+                count += len(batch)
         return count
 
     async def presign(self, version: ObjectVersion, *, seconds: int) -> str:
-        """A URL for our own tools (a probe), good for `seconds`. It carries a signature: never log it."""
+        """Return a URL for our own tools (ffprobe), good for `seconds`. It carries a signature: never log it."""
         async with s3_calls():
             return await self._client.generate_presigned_url("get_object", Params=_address(version), ExpiresIn=seconds)
 
     async def upload(self, bucket: str, key: str, path: Path, content_type: str, *, cache: str = "") -> None:
-        """Store a file of at most a few MiB, as every rendition of a picture is."""
+        """Store a file of a few MiB at most, such as a rendition of a picture."""
         await self.write(bucket, key, await asyncio.to_thread(path.read_bytes), content_type, cache=cache)
 
 
 async def pieces_of(body: Any) -> AsyncGenerator[bytes]:
+    """Yield an answer's body in pieces of CHUNK, each with a deadline of its own."""
     while True:
         async with s3_calls():
             piece = await body.read(CHUNK)

@@ -1,4 +1,4 @@
-"""What S3's answers mean: the object is missing, or another one; S3 is away (or silent for too long); S3 refuses."""
+"""Turn S3's errors into ours: the object is missing or has changed, S3 is down or too slow, S3 refuses."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,12 +15,14 @@ _AWAY = frozenset({"ServiceUnavailable", "SlowDown", "InternalError", "RequestTi
 
 
 QUICK = 8.0
-"""Seconds for a call that S3 answers at once, its retries included, and for each piece of a stream: short enough to be
-back at work within ten seconds of the end of an outage in which everything sent was swallowed."""
+"""Seconds for a call that S3 answers at once, its retries included, and for each piece of a stream.
+
+Short enough to be back at work within ten seconds of the end of an outage in which packets were dropped silently.
+"""
 SLOW = 100.0
-"""Seconds for a call that has S3 itself do something large: copy, put together, look through or empty a prefix."""
+"""Seconds for a call in which S3 does much work: copy, complete an upload, list or empty a prefix."""
 SLOWEST = 1024 * 1024
-"""Bytes a second below which a transfer counts as hung."""
+"""Slowest transfer, in bytes a second. A slower one counts as hung."""
 
 
 class MissingObjectError(Exception):
@@ -28,12 +30,15 @@ class MissingObjectError(Exception):
 
 
 class ChangedObjectError(Exception):
-    """The object is another one than its ETag says."""
+    """The object has another ETag than expected."""
 
 
 @asynccontextmanager
 async def s3_calls(seconds: float = QUICK, *, sent: int = 0) -> AsyncIterator[None]:
-    """Tell apart: the object is missing, S3 is away, S3 refuses. `sent` bytes may take their time on the way."""
+    """Turn failures into MissingObjectError, ChangedObjectError, UnavailableError or RetryableError(storage_error).
+
+    `sent` is the bytes that the call uploads: they extend its deadline, at SLOWEST bytes a second.
+    """
     try:
         async with asyncio.timeout(seconds + sent / SLOWEST):
             yield

@@ -1,4 +1,4 @@
-"""Uploads in parts as S3 has them: begun, listed, completed, aborted. The parts themselves the client sends."""
+"""Begin, list, complete and abort multipart uploads. The client sends the parts to S3 itself."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 SMALLEST_PART = 8 * MIB
-"""Bytes. S3 takes 5 MiB and more; smaller parts lose less when a connection breaks, larger ones cost fewer requests."""
-MOST_PARTS = 10_000
-"""By S3's own limit."""
+"""Least bytes of a part; S3's limit is 5 MiB.
+
+Smaller parts lose less when a connection breaks, larger ones cost fewer requests.
+"""
+MAX_PARTS = 10_000
+"""Most parts of one upload, S3's limit."""
 
 
 class EndedUploadError(Exception):
-    """S3 does not know the upload any more: it was completed, aborted, or swept by the bucket's lifecycle."""
+    """S3 does not know the upload any more: it was completed, or aborted by a client or the bucket's lifecycle."""
 
 
 class MissingPartsError(Exception):
@@ -33,7 +36,7 @@ class ExistingObjectError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MultipartTarget:
-    """One upload in parts. `upload_id` is S3's name for it."""
+    """One multipart upload. `upload_id` is S3's name for it."""
 
     bucket: str
     key: str
@@ -50,19 +53,19 @@ class UploadPart:
 
 
 def part_size(size: int) -> int:
-    """The bytes of each part of a file of `size` bytes: whole MiB, and so many that MOST_PARTS are enough."""
-    enough = -(-size // MOST_PARTS)
+    """Return the bytes of each part of a file of `size` bytes: whole MiB, so that MAX_PARTS are enough."""
+    enough = -(-size // MAX_PARTS)
     return max(SMALLEST_PART, -(-enough // MIB) * MIB)
 
 
 def size_of_part(number: int, size: int, part: int) -> int:
-    """The bytes of part `number` (from 1) of `size` bytes in parts of `part`; 0 when there is no such part."""
+    """Return the bytes of part `number` (from 1) of `size` bytes in parts of `part`; 0 when there is no such part."""
     return max(0, min(part, size - (number - 1) * part))
 
 
 @asynccontextmanager
 async def _upload_calls(seconds: float = QUICK) -> AsyncIterator[None]:
-    """Tell apart, beside what any call to S3 may mean: no such upload, no such parts, an object in the way."""
+    """Add EndedUploadError, MissingPartsError and ExistingObjectError to the errors of `s3_calls`."""
     async with s3_calls(seconds):
         try:
             yield
@@ -78,22 +81,22 @@ async def _upload_calls(seconds: float = QUICK) -> AsyncIterator[None]:
 
 
 class MultipartUploads:
-    """What this service asks of S3 about uploads in parts.
+    """Begins, lists, completes and aborts multipart uploads.
 
-    Every method raises UnavailableError when S3 is away, RetryableError(storage_error) when it refuses.
+    Every method raises UnavailableError when S3 is down, RetryableError(storage_error) when it refuses.
     """
 
     def __init__(self, client: "S3Client") -> None:
         self._client = client
 
     async def begin(self, bucket: str, key: str, content_type: str) -> MultipartTarget:
-        """A new upload. One that is never completed the bucket's lifecycle aborts after a day."""
+        """Begin an upload. The bucket's lifecycle aborts it after a day when it is not completed."""
         async with s3_calls():
             begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
         return MultipartTarget(bucket, key, begun["UploadId"])
 
     async def parts(self, upload: MultipartTarget) -> list[UploadPart]:
-        """The parts that are there, in order. Raises EndedUploadError."""
+        """Return the parts that S3 has, in order. Raises EndedUploadError."""
         found: list[UploadPart] = []
         async with _upload_calls(SLOW):
             async for page in self._client.get_paginator("list_parts").paginate(**_address(upload)):
@@ -101,7 +104,7 @@ class MultipartUploads:
         return found
 
     async def complete(self, upload: MultipartTarget, parts: Sequence[UploadPart]) -> None:
-        """Put the object together, unless there is one at its key.
+        """Assemble the object, unless there is one at its key.
 
         Raises EndedUploadError, MissingPartsError, ExistingObjectError.
         """
@@ -112,7 +115,7 @@ class MultipartUploads:
             )
 
     async def abort(self, upload: MultipartTarget) -> None:
-        """Forget the upload and its parts. One that has ended is no error."""
+        """Abort the upload and remove its parts. An upload that has ended is no error."""
         try:
             async with _upload_calls():
                 await self._client.abort_multipart_upload(**_address(upload))

@@ -1,4 +1,4 @@
-"""Large objects in S3: read in ranges, written in parts. What is small goes through `object_storage`."""
+"""Read large S3 objects in ranges, and write them in parts. For small ones see `media.aws.s3`."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 PART = 16 * 1024 * 1024
-"""Bytes. S3 takes 10,000 parts of 5 MiB or more: this allows for 156 GiB, five times our longest MP4."""
+"""Bytes of a part. S3 takes 10,000 parts, so this allows for 156 GiB, five times our longest MP4."""
 PARALLEL = 3
-"""Parts under way at once, all of them in memory."""
+"""Parts that are uploaded at once, all of them in memory."""
 
 
 class ObjectTransfer:
-    """Moves large objects.
+    """Reads and uploads large objects.
 
-    Every method raises UnavailableError when S3 is away, RetryableError(storage_error) when it refuses.
+    Every method raises UnavailableError when S3 is down, RetryableError(storage_error) when it refuses.
     """
 
     def __init__(self, client: "S3Client") -> None:
@@ -32,7 +32,7 @@ class ObjectTransfer:
     async def read_range(
         self, version: ObjectVersion, first: int, last: int, *, etag: str | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Bytes `first` to `last`, both included, of one version; with `etag` only while it is that object.
+        """Yield bytes `first` to `last`, both included, of one version. With `etag`, only while it has that ETag.
 
         Raises MissingObjectError, ChangedObjectError.
         """
@@ -45,7 +45,7 @@ class ObjectTransfer:
             yield pieces
 
     async def upload(self, bucket: str, key: str, path: Path, content_type: str) -> None:
-        """Store a file of any size. One that is larger than `PART` becomes visible when all of it is there."""
+        """Store a file of any size. A file larger than PART becomes visible when all of it is there."""
         size = (await asyncio.to_thread(path.stat)).st_size
         if size > PART:
             await self._upload_parts(bucket, key, path, content_type, -(-size // PART))
@@ -63,13 +63,13 @@ class ObjectTransfer:
             async with s3_calls(SLOW):
                 await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         except BaseException:
-            # Parts that are left are paid for until the bucket's lifecycle finds them.
+            # Parts that are left cost money until the bucket's lifecycle removes them.
             async with s3_calls():
                 await self._client.abort_multipart_upload(**upload)
             raise
 
     async def _put_parts(self, upload: Any, path: Path, count: int) -> list[Any]:
-        room = asyncio.Semaphore(PARALLEL)
+        slots = asyncio.Semaphore(PARALLEL)
 
         def read_part(index: int) -> bytes:
             with path.open("rb") as file:
@@ -77,7 +77,7 @@ class ObjectTransfer:
                 return file.read(PART)
 
         async def put(number: int) -> Any:
-            async with room:
+            async with slots:
                 body = await asyncio.to_thread(read_part, number - 1)
                 async with s3_calls(sent=PARALLEL * len(body)):
                     stored = await self._client.upload_part(**upload, PartNumber=number, Body=body)

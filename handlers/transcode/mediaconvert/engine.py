@@ -44,7 +44,7 @@ class MediaConvertEngine:
             f"s3://{source.bucket}/{source.key}", asset_id=str(claim.asset.asset_id), attempt=submission.attempt
         )
         if job is None and age < ABSENT:
-            raise RetryableError(Code.TRANSCODER_ERROR, "the job is not to be found yet", after=SEARCH_AGAIN)
+            raise RetryableError(Code.TRANSCODER_ERROR, "the job is not to be found yet", retry_after=SEARCH_AGAIN)
         return _waiting(submission, job.job_id) if _alive(job) and job else None
 
     async def require_source(self, asset: Asset) -> None:

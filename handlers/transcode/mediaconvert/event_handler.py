@@ -47,7 +47,7 @@ class TranscodeEventHandler:
         if stage.state in {StageState.LEASED, StageState.QUEUED}:
             if event.final:
                 why = "the job ended before it was recorded"
-                raise RetryableError(Code.TRANSCODER_ERROR, why, after=UNRECORDED_DELAY, counts_as_attempt=False)
+                raise RetryableError(Code.TRANSCODER_ERROR, why, retry_after=UNRECORDED_DELAY, counts_as_attempt=False)
             return Repeated()
         if stage.state is not StageState.WAITING:
             return _stale(event, None) if asset.status is Status.DELETED and event.final else Repeated()

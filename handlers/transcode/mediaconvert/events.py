@@ -139,7 +139,7 @@ def error_of(event: TranscodeEvent) -> MediaError:
         case JobFault.INPUT:
             return RejectedError(INPUT_FAULTS.get(event.error_code or 0, Code.CORRUPT), detail)
         case JobFault.OPERATOR:
-            return RetryableError(Code.TRANSCODER_ERROR, detail, after=OPERATOR_DELAY)
+            return RetryableError(Code.TRANSCODER_ERROR, detail, retry_after=OPERATOR_DELAY)
         case JobFault.SERVICE:
             return RetryableError(Code.TRANSCODER_ERROR, detail)
 

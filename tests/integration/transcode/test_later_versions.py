@@ -47,7 +47,7 @@ async def waits(studio: Studio, asset: Asset) -> None:
     with pytest.raises(RetryableError) as caught:
         await studio.mediaconvert_engine().require_source(claim.asset)
     assert (caught.value.code, caught.value.counts_as_attempt) == (Code.SOURCE_CHANGED, False)
-    assert caught.value.after
+    assert caught.value.retry_after
     await studio.stages.release(claim.fence, forgive=True)
 
 

@@ -148,7 +148,7 @@ async def test_a_job_that_is_absent_for_five_minutes_was_never_submitted(
     monkeypatch.setattr(mediaconvert_engine, "SAME_TOKEN", 0.0)
     with pytest.raises(RetryableError) as caught:
         await submitter.work()
-    assert (caught.value.after, submitter.jobs()) == (mediaconvert_engine.SEARCH_AGAIN, [])
+    assert (caught.value.retry_after, submitter.jobs()) == (mediaconvert_engine.SEARCH_AGAIN, [])
     monkeypatch.setattr(mediaconvert_engine, "ABSENT", 0.0)
     commit = await submitter.work()
     assert submitter.jobs() == [commit.job_id]

@@ -77,7 +77,7 @@ def test_a_delay_that_the_handler_knows_is_kept() -> None:
         async def work(_text: str, _message: InFlightMessage) -> None:
             tried.append(time.monotonic())
             if len(tried) == 1:
-                raise RetryableError(Code.STORAGE_ERROR, "slow down", after=90)
+                raise RetryableError(Code.STORAGE_ERROR, "slow down", retry_after=90)
 
         await harness.send("later")
         async with harness.running(work):
@@ -95,7 +95,7 @@ def test_a_wait_that_is_not_counted_goes_on_longer_and_longer_and_never_dies() -
         async def work(_text: str, _message: InFlightMessage) -> None:
             tried.append(time.monotonic())
             if len(tried) < 8:
-                raise RetryableError(Code.TRANSCODER_ERROR, "too early", after=3, counts_as_attempt=False)
+                raise RetryableError(Code.TRANSCODER_ERROR, "too early", retry_after=3, counts_as_attempt=False)
 
         await harness.send("early")
         async with harness.running(work):

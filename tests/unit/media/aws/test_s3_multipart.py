@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.aws.s3_multipart import MIB, MOST_PARTS, SMALLEST_PART, part_size, size_of_part
+from media.aws.s3_multipart import MAX_PARTS, MIB, SMALLEST_PART, part_size, size_of_part
 from media.settings import GIB
 
 
@@ -12,7 +12,7 @@ from media.settings import GIB
 def test_any_file_fits_into_the_parts_that_s3_takes(size: int) -> None:
     part = part_size(size)
     count = -(-size // part)
-    assert count <= MOST_PARTS
+    assert count <= MAX_PARTS
     assert part >= SMALLEST_PART
     assert part % MIB == 0
     assert (count - 1) * part + size_of_part(count, size, part) == size

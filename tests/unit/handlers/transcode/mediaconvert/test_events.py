@@ -106,7 +106,7 @@ def test_faults(code: int | None, fault: JobFault) -> None:
     assert isinstance(error, RejectedError if fault is JobFault.INPUT else RetryableError)
     if isinstance(error, RetryableError):
         assert error.code is Code.TRANSCODER_ERROR
-        assert (error.after is not None) is (fault is JobFault.OPERATOR)
+        assert (error.retry_after is not None) is (fault is JobFault.OPERATOR)
 
 
 def test_cancelled_and_not_failed() -> None:
