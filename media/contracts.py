@@ -1,4 +1,4 @@
-"""The messages that cross the queues, as pydantic models. Unknown fields are tolerated; known ones are checked."""
+"""Messages of the queues, as pydantic models. Unknown fields are ignored, known ones are checked."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -7,17 +7,17 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 YEARS = range(1970, 2200)
-"""Of a time that somebody tells us. Beyond them it is a mistake, and near the calendar's ends no time zone fits."""
+"""Years of a time in a message. Others are a mistake, and near the calendar's ends a time zone overflows."""
 
 
-def _storable(told: datetime) -> datetime:
-    """Within YEARS, and in UTC where no zone is named."""
-    if told.year not in YEARS:
+def _storable(value: datetime) -> datetime:
+    """Require a year within YEARS, and take a time without a zone as UTC."""
+    if value.year not in YEARS:
         raise ValueError(f"a year between {YEARS.start} and {YEARS.stop - 1}")
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-# Neither Postgres nor S3 takes a NUL. Half of a surrogate pair is no text to pydantic where a pattern is to be matched.
+# Neither Postgres nor S3 takes a NUL. With a pattern, pydantic also refuses half of a surrogate pair.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]
 """Text without control characters."""
@@ -29,13 +29,13 @@ VersionId = Annotated[Line, StringConstraints(max_length=1024)]
 
 
 class Message(BaseModel):
-    """What all our messages share."""
+    """Base of all messages."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class StageRequested(Message):
-    """Asks for one stage of one asset, on exactly one version of its object."""
+    """Request for one stage of one asset, on exactly one version of its object."""
 
     version: Literal[1] = 1
     asset_id: UUID
@@ -58,9 +58,9 @@ class TranscodeRequested(StageRequested):
 
 
 class WebinarRecording(Message):
-    """What the webinar service (MS-6) sends when a recording lies in its bucket.
+    """Message of the webinar service (MS-6) when a recording lies in its bucket.
 
-    `recording_id` makes it idempotent; `host_id` becomes the owner.
+    `recording_id` makes it idempotent. `host_id` becomes the owner.
     """
 
     type: Literal["webinar.recording"] = "webinar.recording"
@@ -77,7 +77,7 @@ class WebinarRecording(Message):
 
 
 class TranscodeProgress(Message):
-    """What the transcoder's events say about one job, whatever their envelope."""
+    """An event of the transcoder about one job, without its envelope."""
 
     job_id: Name
     asset_id: UUID

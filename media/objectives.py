@@ -1,7 +1,7 @@
-"""What the service promises of time, and the one place where an asset's end is counted against it.
+"""The service level objectives, and the one place that counts assets against them.
 
-Each asset counts once for an objective, when it is committed: in time, or late, or failed by our own fault, which is as
-bad as late. What is rejected is its sender's fault and no event of an objective that speaks of `ready`.
+Each asset counts once for an objective, when its stage is committed: good in time, bad when late or failed by our own
+fault. A rejected asset is its sender's fault, and does not count for an objective about `ready`.
 """
 
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from media.errors import Code
 from media.telemetry import Metrics, Objective
 
 IMAGE_SECONDS = 30.0
-"""From the upload to `ready`."""
+"""Seconds from the upload of an image to `ready`."""
 SCAN_SECONDS = 10.0
-"""From the upload to the verdict."""
+"""Seconds from the upload to the scan's verdict."""
 SHORTEST_VIDEO = 60.0
-"""Seconds that a video may take however short it is; a longer one may take as long as it plays.
+"""Seconds from the upload to `ready` of a short video. A longer one may take as long as it plays.
 
-Ten are the scan's own. The others are what a job costs whatever its length: its place in MediaConvert's queue, three
-messages, two probes, and the look at what was written. Who uploads eight seconds waits a minute for them, not eight.
+Ten are the scan's. The others are the fixed cost of a job: MediaConvert's queue, three messages, two probes, and the
+check of the outputs. A video of eight seconds may therefore take a minute, not eight seconds.
 """
 UNSCANNED = frozenset({Code.SOURCE_MISSING, Code.SOURCE_CHANGED, Code.EMPTY, Code.TOO_LARGE})
-"""Rejected before a scanner saw a byte: no scan, so neither a good one nor a bad one."""
+"""Codes of assets that ended before the scanner saw a byte: no scan, neither a good one nor a bad one."""
 _ENDS = frozenset({Status.READY, Status.REJECTED, Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class AssetEnd:
-    """How a stage of an asset was committed. `duration_ms` is the video's, where it is known by now."""
+    """How a stage of an asset was committed. `duration_ms` is the video's, where the stage found it out."""
 
     stage: Stage
     status: Status
@@ -37,8 +37,8 @@ class AssetEnd:
 
 
 def count_end(metrics: Metrics, asset: Asset, end: AssetEnd) -> None:
-    """Count what was committed just now; what leaves the asset at work in the same stage counts nowhere."""
-    # By this machine's clock; one that is behind counts as no time at all.
+    """Count a commit that was just made. It counts for an objective when it ends the scan or the asset."""
+    # The times are from two clocks: where ours is behind, the difference counts as zero.
     now = datetime.now(UTC)
     seconds = max(0.0, (now - (asset.uploaded_at or now)).total_seconds())
     if end.stage is Stage.SCAN and end.code not in UNSCANNED:
@@ -48,11 +48,8 @@ def count_end(metrics: Metrics, asset: Asset, end: AssetEnd) -> None:
         metrics.ended.labels(asset.asset_type, end.status, end.code).inc()
     if end.status is Status.READY:
         metrics.ready.labels(asset.asset_type).observe(seconds)
-    if end.status in {Status.READY, Status.FAILED}:
-        _ready_or_failed(metrics, asset, end, seconds)
-
-
-def _ready_or_failed(metrics: Metrics, asset: Asset, end: AssetEnd, seconds: float) -> None:
+    if end.status not in {Status.READY, Status.FAILED}:
+        return
     ready = end.status is Status.READY
     if asset.asset_type is AssetType.IMAGE:
         _judge(metrics, Objective.IMAGE_READY, good=ready and seconds <= IMAGE_SECONDS)

@@ -1,7 +1,7 @@
-"""The outbox: effects written in the same transaction as the state they follow from, carried out right after it.
+"""The outbox: effects, written in the same transaction as the state that they follow from, dispatched after it.
 
-The writer carries out its own rows at once. A row that is left over (a crash, an outage) becomes due ten seconds
-later and is swept. Every effect may therefore happen twice, and each is written so that twice is as good as once.
+The writer dispatches its own rows at once. A row that is left (a crash, an outage) becomes due ten seconds later, and
+the reconciler's sweep dispatches it. An effect may therefore happen twice, so every effect is idempotent.
 """
 
 import json
@@ -21,10 +21,10 @@ from media.asset_store.database import Database
 log = structlog.get_logger(__name__)
 
 SWEEP_LIMIT = 100
-"""Rows taken by one sweep."""
+"""Most rows of one sweep."""
 
 
-_LEAVE_ONCE = """
+_ENQUEUE_ONCE = """
 WITH expired AS (
     DELETE FROM callbacks WHERE signature IN (
         SELECT signature FROM callbacks WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED)),
@@ -56,13 +56,13 @@ class Effect:
 
     @classmethod
     def send(cls, queue: str, message: BaseModel, *, owner_id: str) -> "Effect":
-        """A message for one of our queues; the owner marks the tenant (fair queues)."""
+        """Return the effect that sends a message to one of our queues. The owner is the tenant (fair queues)."""
         return cls(EffectKind.SEND, queue, message.model_dump(mode="json"), group_id=owner_id)
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """An effect as it stands in the outbox."""
+    """An effect and its row in the outbox."""
 
     row_id: int
     asset_id: UUID
@@ -70,18 +70,21 @@ class OutboxRow:
 
 
 Dispatch = Callable[[Sequence[OutboxRow]], Awaitable[None]]
-"""Carries out rows of one kind. Raises when any of them has to be tried again."""
+"""Dispatches rows of one kind. Raises when any of them has to be tried again."""
 
 
 class Outbox:
-    """Carries out rows and forgets them. `carriers` says how, by kind; kinds not named wait for a process that can."""
+    """Dispatches rows and deletes them. `dispatchers` says how, by kind.
+
+    Rows of other kinds wait for a process that has a dispatcher for them.
+    """
 
     def __init__(self, database: Database, dispatchers: Mapping[EffectKind, Dispatch]) -> None:
         self._database = database
         self._dispatchers = dispatchers
 
     async def enqueue(self, asset_id: UUID, effects: Sequence[Effect]) -> list[OutboxRow]:
-        """Write effects that follow from no other change; to be carried out like those of a commit."""
+        """Write effects that follow from no other change. The caller dispatches them like those of a commit."""
         records = await self._database.fetch(
             "INSERT INTO outbox (asset_id, kind, target, body, group_id)"
             " SELECT $1, e.kind, e.target, e.body, e.group_id"
@@ -94,37 +97,37 @@ class Outbox:
     async def enqueue_once(
         self, asset_id: UUID, effects: Sequence[Effect], *, signature: str, expires_at: datetime
     ) -> list[OutboxRow] | None:
-        """Like `leave`, for a signed wish: None when this signature was taken before, by whichever process.
+        """Write effects of a signed request. Returns None when any process has accepted this signature before.
 
-        It is remembered until `expires_at`, together with the effects or not at all.
+        The signature is stored until `expires_at`, in the same transaction as the effects.
         """
-        records = await self._database.fetch(_LEAVE_ONCE, asset_id, effects_as_json(effects), signature, expires_at)
+        records = await self._database.fetch(_ENQUEUE_ONCE, asset_id, effects_as_json(effects), signature, expires_at)
         return [outbox_row(record) for record in records] or None
 
     async def dispatch(self, rows: Sequence[OutboxRow]) -> None:
-        """Carry out what was just committed. Raises what a carrier raises; the rows then wait for the sweep."""
+        """Dispatch rows that were just committed. Raises what a dispatcher raises; the rows then wait for the sweep."""
         done: list[int] = []
         try:
-            for kind, carry in self._dispatchers.items():
-                mine = [row for row in rows if row.effect.kind is kind]
-                if mine:
-                    await carry(mine)
-                    done += [row.row_id for row in mine]
+            for kind, dispatch in self._dispatchers.items():
+                matching = [row for row in rows if row.effect.kind is kind]
+                if matching:
+                    await dispatch(matching)
+                    done += [row.row_id for row in matching]
         finally:
             if done:
                 await self._database.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", done)
 
     async def dispatch_pending(self, asset_id: UUID) -> None:
-        """Carry out whatever is left over of one asset: a message came again, so its writer did not get that far."""
+        """Dispatch the rows that are left of one asset. A redelivered message shows that their writer did not."""
         await self.dispatch(await self.pending_of(asset_id))
 
     async def pending_of(self, asset_id: UUID) -> list[OutboxRow]:
-        """Return whatever is left over of one asset, oldest first."""
+        """Return the rows that are left of one asset, oldest first."""
         records = await self._database.fetch("SELECT * FROM outbox WHERE asset_id = $1 ORDER BY id", asset_id)
         return [outbox_row(record) for record in records]
 
     async def sweep(self) -> int:
-        """Carry out what is due, each row on its own. Returns how many were done. A failure is noted on its row."""
+        """Dispatch due rows, each on its own; returns how many succeeded. A failure is recorded on its row."""
         records = await self._database.fetch(
             "UPDATE outbox SET attempts = attempts + 1,"
             " due_at = now() + least(600, 15 * 2 ^ least(attempts, 6)) * interval '1 second'"
@@ -133,26 +136,26 @@ class Outbox:
             [kind.value for kind in self._dispatchers],
             SWEEP_LIMIT,
         )
-        return sum([await self._try(outbox_row(record)) for record in records])
-
-    async def _try(self, row: OutboxRow) -> bool:
-        try:
-            await self.dispatch([row])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is noted and the other rows go on
-            log.warning("outbox.failed", kind=row.effect.kind, asset_id=str(row.asset_id), error=str(error))
-            await self._database.execute("UPDATE outbox SET error = $2 WHERE id = $1", row.row_id, str(error)[:500])
-            return False
-        return True
+        dispatched = 0
+        for row in map(outbox_row, records):
+            try:
+                await self.dispatch([row])
+            except Exception as error:  # noqa: BLE001 - any failure is recorded, and the other rows go on
+                log.warning("outbox.failed", kind=row.effect.kind, asset_id=str(row.asset_id), error=str(error))
+                await self._database.execute("UPDATE outbox SET error = $2 WHERE id = $1", row.row_id, str(error)[:500])
+            else:
+                dispatched += 1
+        return dispatched
 
 
 def outbox_row(record: asyncpg.Record) -> OutboxRow:
-    """One database row of the outbox."""
+    """Turn a row of `outbox` into an OutboxRow."""
     effect = Effect(EffectKind(record["kind"]), record["target"], json.loads(record["body"]), record["group_id"])
     return OutboxRow(record["id"], record["asset_id"], effect)
 
 
 def effects_as_json(effects: Sequence[Effect]) -> str:
-    """What `jsonb_to_recordset` turns into outbox rows."""
+    """Return effects as JSON, for `jsonb_to_recordset` to turn into outbox rows."""
     return json.dumps(
         [{"kind": e.kind, "target": e.target, "body": dict(e.body), "group_id": e.group_id} for e in effects],
     )

@@ -1,4 +1,4 @@
-"""What single settings must look like. Each rule returns its value, or raises ValueError with what it must be."""
+"""Rules for single settings. Each returns the value, or raises ValueError with the form that it must have."""
 
 import re
 from typing import Annotated
@@ -7,25 +7,21 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from pydantic import AfterValidator
 
 _MARK = "\ufeff"
-"""The byte order mark that some editors begin a file with."""
+"""The byte order mark that some editors write at the start of a file."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-"""S3's rules for bucket names."""
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 def trim(value: str) -> str:
-    """`value` without the white space around it. Raises ValueError when there are several lines, or a tab, in it."""
+    """Remove the white space around `value`. Raises ValueError when it contains line ends or tabs."""
     trimmed = value.removeprefix(_MARK).strip()
-    # A list may go on in the next line.
+    # A list may continue on the next line.
     if any(_CONTROL.search(part.strip()) for part in trimmed.split(",")):
         raise ValueError("must be one line, without control characters")
     return trimmed
 
 
 def trim_secret(value: str) -> str:
-    """`value` without the ends of lines around it: a secret may begin or end with a space, and a key has many lines."""
+    """Remove the line ends around `value`. A secret may begin or end with a space, and a key has many lines."""
     return value.removeprefix(_MARK).strip("\r\n")
 
 
@@ -37,26 +33,17 @@ def _http_url(value: str) -> str:
     return value
 
 
-def _bucket(value: str) -> str:
-    if not _BUCKET.fullmatch(value):
-        raise ValueError("must be the name of a bucket: 3 to 63 small letters, digits, dots and hyphens")
-    return value
+def _matching(pattern: str, message: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(message)
+        return value
 
-
-def _role(value: str) -> str:
-    if value and not _ROLE.fullmatch(value):
-        raise ValueError("must be the ARN of an IAM role")
-    return value
-
-
-def _host(value: str) -> str:
-    if not _HOST.fullmatch(value):
-        raise ValueError("must be a host name, without scheme and path")
-    return value
+    return AfterValidator(check)
 
 
 def _require_port(parts: SplitResult) -> None:
-    """Raise ValueError for a port that is none; its message does not quote the address, which may hold a password."""
+    """Raise ValueError for an invalid port. The message does not quote the address, which may hold a password."""
     try:
         _ = parts.port
     except ValueError:
@@ -80,34 +67,31 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _clamd_addresses(value: str) -> str:
-    if not all(_is_clamd_address(urlsplit(address.strip())) for address in value.split(",")):
-        raise ValueError(
-            "must be tcp://host:port or unix:///path, or several of them, comma-separated;"
-            " in a path # is written %23, ? %3F, a comma %2C and % %25"
-        )
+    for address in value.split(","):
+        parts = urlsplit(address.strip())
+        is_socket = parts.scheme == "unix" and parts.path and not (parts.netloc or parts.query or parts.fragment)
+        if not is_socket and not (parts.scheme == "tcp" and parts.hostname and parts.port):
+            raise ValueError(
+                "must be tcp://host:port or unix:///path, or several of them, comma-separated;"
+                " in a path # is written %23, ? %3F, a comma %2C and % %25"
+            )
     return value
 
 
-def _is_clamd_address(parts: SplitResult) -> bool:
-    if parts.scheme == "unix":
-        return bool(parts.path) and not (parts.netloc or parts.query or parts.fragment)
-    return parts.scheme == "tcp" and bool(parts.hostname and parts.port)
-
-
 def postgres_dsn(value: str) -> str:
-    """Postgres's address as asyncpg takes it. Raises ValueError, which never quotes it: there is a password in it."""
+    """Return Postgres' address in asyncpg's form. Raises ValueError, which never quotes the password in it."""
     plain = trim(value).replace("postgresql+asyncpg://", "postgresql://", 1)
     try:
         parts = urlsplit(plain)
-        # What stands behind the colon of host:port or [host]:port; "" when nothing does.
+        # The port of host:port or [host]:port, else an empty text.
         hosts = parts.netloc.rpartition("@")[2].split(",")
         ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
         ports += parse_qs(parts.query).get("port", [])
     except ValueError:
-        raise ValueError(_NOT_READ) from None  # its message may quote
+        raise ValueError(_NOT_READ) from None  # urllib's message may quote the address
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ValueError("must begin with postgresql:// or postgresql+asyncpg://")
-    # An "@" behind the host, a fragment: the password was cut at a character that ends what stands before it.
+    # An "@" behind the host, or a fragment, shows an unescaped character that cut the password.
     if "@" in parts.path or ("@" in parts.query and not parts.path) or parts.fragment:
         raise ValueError(_NOT_READ)
     named = [port for text in ports for port in text.split(",") if port]
@@ -124,9 +108,19 @@ _NOT_READ = (
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Bucket = Annotated[str, AfterValidator(_bucket)]
-RoleArn = Annotated[str, AfterValidator(_role)]
-Host = Annotated[str, AfterValidator(_host)]
+Bucket = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "must be the name of a bucket: 3 to 63 small letters, digits, dots and hyphens",
+    ),
+]
+RoleArn = Annotated[
+    str, _matching(r"(arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+)?", "must be the ARN of an IAM role")
+]
+Host = Annotated[
+    str, _matching(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", "must be a host name, without scheme and path")
+]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 ClamdAddresses = Annotated[str, AfterValidator(_clamd_addresses)]
 PostgresDsn = Annotated[str, AfterValidator(postgres_dsn)]

@@ -3,7 +3,7 @@
 `load()` reports everything that is wrong in one message. The table in docs/configuration.md is made from this file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -42,7 +42,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment."""
 
 
-_CLOUDFRONT = ("cloudfront_domain", "cloudfront_key_pair_id", "cloudfront_private_key")
+_CLOUDFRONT = ["cloudfront_domain", "cloudfront_key_pair_id", "cloudfront_private_key"]
 
 
 _BINDS = "Addresses that it listens on, comma-separated; `::` is IPv4's too"
@@ -305,7 +305,9 @@ def load(env_file: Path | None = Path(".env"), check: Check | None = None, **ove
         except ValidationError as error:
             for problem in error.errors():
                 reason = str(problem["msg"]).removeprefix("Value error, ")
-                names = _fields_at(problem["loc"])
+                where = problem["loc"]
+                # An error without a location is about CloudFront's settings, together.
+                names = [n for n in Settings.model_fields if where[0] in {n, variable(n)}] if where else _CLOUDFRONT
                 variables = ", ".join(map(variable, names))
                 lines.setdefault(variables, "missing" if problem["type"] == "missing" else reason)
                 for name in names:
@@ -322,13 +324,6 @@ def load(env_file: Path | None = Path(".env"), check: Check | None = None, **ove
         report = sorted(f"  {name}: {reason}" for name, reason in lines.items())
         raise SettingsError("the configuration is not complete:\n" + "\n".join(report))
     return settings
-
-
-def _fields_at(location: tuple[int | str, ...]) -> Sequence[str]:
-    """Return the fields that an error of pydantic is about. Without a location it is about CloudFront's, together."""
-    if not location:
-        return _CLOUDFRONT
-    return [name for name in Settings.model_fields if location[0] in {name, variable(name)}]
 
 
 def _harmless_value(name: str) -> Any:

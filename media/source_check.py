@@ -1,4 +1,4 @@
-"""Make sure that what a stage reads is the version that was bound and scanned, from the first to the last byte."""
+"""Make sure that a stage reads the version that was bound and scanned, from the first to the last byte."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from media.aws.s3 import ChangedObjectError, MissingObjectError, ObjectStorage
 from media.errors import Code, RejectedError, RetryableError
 
 REMOVAL_DELAY = 10.0
-"""Seconds to wait for a later version to be deleted; its event comes within a second or two."""
+"""Seconds to wait for a later version to be deleted. Its event comes within a second or two."""
 CLOCK_SKEW = 2.0
 """Seconds that Postgres' clock and ours may differ by."""
 LATE_VERSION = "late_version"
-"""Timeline code of a version that was uploaded beside the bound one."""
+"""Timeline code of a version that was uploaded after the bound one."""
 
 
 async def require_bound_version(storage: ObjectStorage, asset: Asset) -> StoredObject:
@@ -33,7 +33,7 @@ async def require_bound_version(storage: ObjectStorage, asset: Asset) -> StoredO
 
 @contextmanager
 def bound_source() -> Iterator[None]:
-    """Turn what S3 answers when the bound version is gone, or is not the same any more, into RejectedError."""
+    """Turn MissingObjectError and ChangedObjectError into RejectedError."""
     try:
         yield
     except MissingObjectError as error:
@@ -48,11 +48,11 @@ def raise_changed(cause: Exception | None = None) -> NoReturn:
 
 
 async def require_bound_is_current(storage: ObjectStorage, asset: Asset, bucket: str) -> None:
-    """Make sure that the bound version is the current one: MediaConvert reads a key and takes no version.
+    """Make sure that the bound version is the current one: MediaConvert reads a key, and takes no version.
 
-    `bucket` is the one in which later versions are deleted as soon as they are heard of. Raises
-    RetryableError(source_changed), which counts no attempt, while such a version hides the bound one;
-    RejectedError(source_missing or source_changed) when the bound one is gone, or nobody will delete what hides it.
+    This service deletes later versions in `bucket` as soon as S3's event comes. Raises RetryableError(source_changed),
+    which counts no attempt, while such a version hides the bound one. Raises RejectedError(source_missing or
+    source_changed) when the bound one is gone, or nobody will delete the version that hides it.
     """
     current = await storage.head(ObjectVersion(asset.bucket, asset.key))
     if current is None:
@@ -68,7 +68,7 @@ async def require_bound_is_current(storage: ObjectStorage, asset: Asset, bucket:
 
 
 def require_undisturbed(timeline: Sequence[TimelineEntry], since: float) -> None:
-    """Make sure that no other version was there after `since` (Unix seconds), when a job read the current one.
+    """Make sure that no other version was uploaded after `since` (Unix seconds), while a job read the current one.
 
     Raises RetryableError(source_changed): the job may have read the other version.
     """

@@ -15,7 +15,7 @@ from media.outbox import Effect, EffectKind
 from media.stage_requests import request
 
 MAX_CLEANED_ATTEMPTS = 50
-"""Attempts of a stage whose outputs one clean-up removes, the latest ones: each is a row of the outbox."""
+"""Most attempts of a stage whose outputs one clean-up removes, the latest ones. Each is a row of the outbox."""
 OUTPUT_ROOTS = ("public", "processed", "private")
 """First parts of all keys that are written here. Which one it is depends on the delivery."""
 
@@ -40,7 +40,7 @@ class EndingRules:
     max_attempts: int
 
     def finish(self, claim: Claim, commit: Commit) -> Commit:
-        """Add to a handler's commit the removal of whatever earlier attempts wrote."""
+        """Add the removal of outputs of earlier attempts to a handler's commit."""
         if commit.state is StageState.WAITING:
             return commit  # a job that an earlier attempt submitted may be adopted, and still writes
         served = [rendition.key for rendition in (*claim.asset.renditions, *commit.renditions)]
@@ -50,8 +50,8 @@ class EndingRules:
     def fail(self, claim: Claim, error: MediaError) -> FailedAttempt:
         """Choose between another attempt, `rejected` and `failed`.
 
-        An attempt counts unless it only waited (`counted=False`). A job that has ended was an attempt in any case: it
-        is paid for, and whoever disturbs each of them must not have them repeated without end.
+        An attempt counts unless it only waited (`counts_as_attempt=False`). A job that has ended counts in any case:
+        it is paid for, and a client that uploads beside each job must not have jobs repeated without end.
         """
         if isinstance(error, RejectedError):
             return FailedAttempt(self.finish(claim, _rejected(error)), counts=False)
@@ -60,25 +60,38 @@ class EndingRules:
         is_job = claim.state is StageState.WAITING
         counts = error.counts_as_attempt or is_job
         if counts and claim.tries >= self.max_attempts:
-            return FailedAttempt(self.finish(claim, _exhausted(error)), counts=True)
-        return FailedAttempt(self.finish(claim, _another_job(claim, error)) if is_job else None, counts=counts)
+            if error.code_when_exhausted:  # the work depends on nothing but the input
+                last = _rejected(RejectedError(error.code_when_exhausted, str(error)))
+            else:
+                last = _failed(Code.ATTEMPTS_EXHAUSTED, str(error), error)
+            return FailedAttempt(self.finish(claim, last), counts=True)
+        if not is_job:
+            return FailedAttempt(None, counts=counts)
+        # No message is left that could try again, so one is sent.
+        another = Commit(
+            StageState.QUEUED,
+            Status.PROCESSING,
+            notes=[Note("retry", str(error))],
+            effects=[request(claim.stage, claim.asset)],
+        )
+        return FailedAttempt(self.finish(claim, another), counts=counts)
 
     def check_attempts(self, claim: Claim) -> None:
         """Raise RetryableError(worker_crashed) for a claim beyond the limit.
 
-        A worker that is killed says nothing, so only the next claim shows that every attempt ended without a result.
+        A killed worker reports nothing, so only the next claim shows that every attempt ended without a result.
         """
         if claim.tries > self.max_attempts:
             raise RetryableError(Code.WORKER_CRASHED, "every attempt ended without a result")
 
     def fail_stalled(self, claim: Claim) -> Commit:
-        """Give up a stage of which nothing is heard in spite of all reminders, and cancel the job it waits for."""
+        """Give up a stage that did not change in spite of all reminders, and cancel the job that it waits for."""
         commit = Commit(StageState.FAILED, Status.FAILED, code=Code.STALLED, notes=[Note("stalled")])
         canceled = [_cancellation(claim.job_id)] if claim.job_id else []
         return self.finish(claim, replace(commit, effects=canceled))
 
     def abandon(self, claim: Claim) -> list[Effect]:
-        """Remove what an attempt wrote that lost its lease.
+        """Remove the outputs of an attempt that lost its lease.
 
         A transcode's outputs stay: its job may have been adopted by the next attempt, and its events clean up.
         """
@@ -87,7 +100,7 @@ class EndingRules:
         return [self.removal(claim.asset, claim.stage, claim.attempt)]
 
     def orphaned_outputs(self, asset: Asset, stage: Stage, last: int, served: Iterable[str]) -> list[Effect]:
-        """Remove what attempts up to number `last` wrote, but for those under whose prefix a `served` key lies."""
+        """Remove the outputs of attempts up to number `last`, except those below whose prefix a `served` key lies."""
         if not _writes(asset, stage):
             return []
         keys = tuple(served)
@@ -139,20 +152,3 @@ def _rejected(error: RejectedError) -> Commit:
 def _failed(code: Code, detail: str, error: MediaError) -> Commit:
     """End the asset as `failed`: our side is at fault."""
     return Commit(StageState.FAILED, Status.FAILED, code=code, detail=detail, notes=[Note("failed", str(error))])
-
-
-def _exhausted(error: RetryableError) -> Commit:
-    """End a stage that has no attempts left: by the input's fault where nothing else can be at fault, else by ours."""
-    if error.code_when_exhausted:
-        return _rejected(RejectedError(error.code_when_exhausted, str(error)))
-    return _failed(Code.ATTEMPTS_EXHAUSTED, str(error), error)
-
-
-def _another_job(claim: Claim, error: RetryableError) -> Commit:
-    """Queue a stage again whose job was in vain. No message is left that could try again: one is asked for."""
-    return Commit(
-        StageState.QUEUED,
-        Status.PROCESSING,
-        notes=[Note("retry", str(error))],
-        effects=[request(claim.stage, claim.asset)],
-    )

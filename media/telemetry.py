@@ -1,4 +1,4 @@
-"""Logs and metrics: how the service says what it does."""
+"""Logs and metrics of the service."""
 
 import asyncio
 import logging
@@ -22,20 +22,23 @@ _READY_BUCKETS = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 14_400)
 _SCAN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _RATIO_BUCKETS = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 5, 10, 100)
 LAG_INTERVAL = 0.5
-"""Seconds between two looks at how late the event loop is."""
+"""Seconds between two measurements of the event loop's lag."""
 
 
 _TRACES = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
-"""Without local variables: among them are tokens, signatures and keys."""
+"""Renders stack traces without local variables, which hold tokens, signatures and keys."""
 
 
 def writes_json(log_format: str) -> bool:
-    """Whether lines are JSON: `auto` means on anything but a terminal."""
+    """Say whether log lines are JSON. `auto` means JSON on anything but a terminal."""
     return log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
 
 
 def configure_logging(log_format: str, log_level: str, stream: Any = None) -> None:
-    """JSON lines on standard output (or `stream`), or coloured ones on a terminal. Signatures and tokens never pass."""
+    """Log JSON lines to standard output (or `stream`), or colored ones to a terminal.
+
+    Values of signatures and tokens are redacted.
+    """
     as_json = writes_json(log_format)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -60,7 +63,7 @@ def configure_logging(log_format: str, log_level: str, stream: Any = None) -> No
 
 
 def redact(text: str) -> str:
-    """`text` without the values of tokens and signatures in its URLs."""
+    """Remove the values of tokens and signatures from URLs in `text`."""
     return _SECRET.sub(r"\1[redacted]", text)
 
 
@@ -69,7 +72,7 @@ def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mappin
 
 
 class Objective(StrEnum):
-    """What 99 % shall be good of; the rules and the dashboard know them by these names."""
+    """Objectives of which 99 % shall be good. Alert rules and dashboard use these names."""
 
     IMAGE_READY = "image_ready"
     SCAN_DONE = "scan_done"
@@ -81,7 +84,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        ProcessCollector(registry=self.registry)  # Restarts are seen by process_start_time_seconds.
+        ProcessCollector(registry=self.registry)  # process_start_time_seconds shows restarts
         self._counters()
         self._histograms()
         self._gauges()
@@ -141,7 +144,7 @@ class Metrics:
             "kind",
         )
         self.aws = self._counter("aws_requests_total", "Requests to S3 and MediaConvert.", "service", "operation")
-        # Rules look at increases: what begins with its first event has none to show for it.
+        # Alert rules look at increases. A series that begins with its first event would show none.
         for verdict in Verdict:
             self.scans.labels(verdict)
         for kind in ("image", "video"):
@@ -218,7 +221,7 @@ class Metrics:
 
 
 async def watch_loop(lag: Histogram) -> None:
-    """Measure for ever how late the event loop is. Ends by cancellation only."""
+    """Measure the event loop's lag for ever. Ends by cancellation only."""
     while True:
         before = time.perf_counter()
         await asyncio.sleep(LAG_INTERVAL)

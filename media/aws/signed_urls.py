@@ -1,7 +1,6 @@
-"""URLs that carry their own permission: S3's by Signature Version 4, CloudFront's by RSA policies.
+"""Sign URLs: S3's by Signature Version 4, CloudFront's by RSA policies. Nothing here makes a request.
 
-Nothing here calls anybody: a signature is arithmetic. A presigned URL dies with the credentials that signed it,
-whatever its own expiry says; `Credentials.expires_at` tells when that is.
+A presigned URL ends with the credentials that signed it, even before its own expiry: see `Credentials.expires_at`.
 """
 
 import hashlib
@@ -20,13 +19,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 MAX_SECONDS = 7 * 24 * 3600
-"""The longest that S3 lets a presigned URL live."""
+"""Longest life of a presigned URL in seconds, S3's limit."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """AWS credentials at one moment. `expires_at` is None for those of a user, which do not end by themselves."""
+    """AWS credentials at one moment. `expires_at` is None for a user's, which do not expire."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -36,7 +35,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class BucketAddress:
-    """Where a bucket is reached: `path_prefix` is empty with virtual hosts, `/name` with path-style addresses."""
+    """The address of a bucket. `path_prefix` is empty with virtual hosts, `/name` with path-style addresses."""
 
     scheme: str
     host: str
@@ -47,7 +46,10 @@ class BucketAddress:
 
 
 def bucket_address(name: str, region: str, endpoint: str | None = None) -> BucketAddress:
-    """Path-style on a custom endpoint (and for names with dots, which no certificate covers), else virtual hosts."""
+    """Return the address of a bucket: path-style on a custom endpoint, else a virtual host.
+
+    Names with dots get a path-style address too, because no certificate covers their virtual host.
+    """
     if endpoint:
         parts = urlsplit(endpoint)
         return BucketAddress(parts.scheme, host_header(parts.scheme, parts.hostname or "", parts.port), f"/{name}")
@@ -58,13 +60,13 @@ def bucket_address(name: str, region: str, endpoint: str | None = None) -> Bucke
 
 
 def host_header(scheme: str, host: str, port: int | None) -> str:
-    """The Host header of a URL with these parts: a scheme's own port is not named."""
+    """Return the Host header of a URL. It omits the scheme's default port."""
     return host if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
 
 
 @lru_cache(maxsize=16)
 def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
-    """The key that signs for one day, region and service; derived once, so that a signature costs two hashes."""
+    """Derive the key that signs for one day, region and service. Cached: a signature then costs two hashes."""
     key = b"AWS4" + secret.encode()
     for part in (day, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -72,13 +74,15 @@ def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 
 
 def string_to_sign(stamp: str, scope: str, canonical_request: str) -> str:
+    """Return the text that Signature Version 4 signs."""
     return f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(canonical_request.encode()).hexdigest()}"
 
 
 class S3Presigner:
     """Presigns for one bucket with one set of credentials, from one moment on.
 
-    `at` may lie in the past: rounded down, it makes URLs that stay the same, so that browsers can cache what they name.
+    `at` may lie in the past. Rounded down, it yields URLs that stay the same for a while, so that browsers can cache
+    the objects.
     """
 
     def __init__(self, bucket: BucketAddress, region: str, credentials: Credentials, at: datetime) -> None:
@@ -98,13 +102,24 @@ class S3Presigner:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> str:
-        """A URL good for `seconds` from `at`; a client must send exactly `headers`. Raises ValueError beyond 7 days."""
+        """Sign a URL that is good for `seconds` from `at`. Clients must send exactly `headers`.
+
+        Raises ValueError beyond MAX_SECONDS.
+        """
         if not 0 < seconds <= MAX_SECONDS:
             raise ValueError(f"a presigned URL lives 1 to {MAX_SECONDS} seconds, not {seconds}")
         signed = {"host": self._bucket.host} | {name.lower(): value.strip() for name, value in (headers or {}).items()}
         names = ";".join(sorted(signed))
         path = self._bucket.url_path(key)
-        named = dict(query or {}) | self._arguments(seconds, names)
+        named = dict(query or {}) | {
+            "X-Amz-Algorithm": _ALGORITHM,
+            "X-Amz-Credential": f"{self._credentials.access_key}/{self._scope}",
+            "X-Amz-Date": self._stamp,
+            "X-Amz-Expires": str(seconds),
+            "X-Amz-SignedHeaders": names,
+        }
+        if self._credentials.token:
+            named["X-Amz-Security-Token"] = self._credentials.token
         quoted = sorted((_quoted(name), _quoted(value)) for name, value in named.items())
         arguments = "&".join(f"{name}={value}" for name, value in quoted)
         lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
@@ -113,27 +128,17 @@ class S3Presigner:
         signature = hmac.digest(self._key, text.encode(), "sha256").hex()
         return f"{self._bucket.scheme}://{self._bucket.host}{path}?{arguments}&X-Amz-Signature={signature}"
 
-    def _arguments(self, seconds: int, signed_headers: str) -> dict[str, str]:
-        arguments = {
-            "X-Amz-Algorithm": _ALGORITHM,
-            "X-Amz-Credential": f"{self._credentials.access_key}/{self._scope}",
-            "X-Amz-Date": self._stamp,
-            "X-Amz-Expires": str(seconds),
-            "X-Amz-SignedHeaders": signed_headers,
-        }
-        return arguments | {"X-Amz-Security-Token": self._credentials.token} if self._credentials.token else arguments
-
 
 @lru_cache(maxsize=512)
 def _quoted(text: str) -> str:
-    """The same few names and values come again with every signature of a second."""
+    """Percent-encode a name or value. Cached: the same few recur in every signature of a second."""
     return quote(text, safe="-_.~")
 
 
 class CloudFrontUrls:
     """Signs for one distribution with one key pair.
 
-    Raises ValueError at once when the PEM is not that of an RSA key.
+    The constructor raises ValueError when the PEM does not hold an RSA key.
     """
 
     def __init__(self, domain: str, key_pair_id: str, private_key_pem: str) -> None:
@@ -141,27 +146,27 @@ class CloudFrontUrls:
         key = load_pem_private_key(private_key_pem.encode(), password=None)
         if not isinstance(key, RSAPrivateKey):
             raise ValueError("CloudFront signs with RSA keys only")  # noqa: TRY004 - the value is wrong, not our types
-        # SHA-1 is what CloudFront verifies; nothing else is on offer.
+        # CloudFront verifies SHA-1 only.
         digest, scheme = hashes.SHA1(), padding.PKCS1v15()  # noqa: S303 - see above
         self._signer = CloudFrontSigner(key_pair_id, lambda text: key.sign(text, scheme, digest))
 
     def plain_url(self, key: str) -> str:
-        """Where a file lies, without a signature."""
+        """Return the URL of a file without a signature."""
         return f"{self._origin}/{quote(key, safe='/-_.~')}"
 
     def signed_url(self, key: str, expires_at: datetime) -> str:
-        """A URL of one file, by canned policy."""
+        """Sign the URL of one file with a canned policy."""
         return self._signer.generate_presigned_url(self.plain_url(key), date_less_than=expires_at)
 
     def wildcard_query(self, prefix: str, expires_at: datetime) -> str:
-        """The query string that opens every file below `prefix`, by one custom policy."""
+        """Return the query string of one custom policy that covers every file below `prefix`."""
         policy = self._signer.build_policy(f"{self.plain_url(prefix)}*", expires_at)
         return self._signer.generate_presigned_url("", policy=policy).removeprefix("?")
 
 
 @dataclass(frozen=True, slots=True)
 class ValidityWindow:
-    """When a URL counts from and when it ends: within a step it stays the same, so that it can be cached."""
+    """The times between which a URL is valid. They move in steps, so that a URL stays the same and can be cached."""
 
     start: datetime
     end: datetime
@@ -172,7 +177,7 @@ class ValidityWindow:
 
 
 def window(now: datetime, lifetime: timedelta) -> ValidityWindow:
-    """The window of `lifetime` that `now` falls in, begun at most an eighth of it ago: never longer than allowed."""
+    """Return a window of `lifetime` that began at most an eighth of it before `now`, and so is never too long."""
     step = max(1, int(lifetime.total_seconds()) // 8)
     start = datetime.fromtimestamp(int(now.timestamp()) // step * step, UTC)
     return ValidityWindow(start, start + lifetime)

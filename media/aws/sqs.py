@@ -1,4 +1,4 @@
-"""SQS: the only module that calls it. Batches in, batches out, every entry's failure told."""
+"""The adapter to SQS: the only module that calls it. Batches report the failure of each entry."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BATCH = 10
-"""Entries in one request, by SQS's own limit."""
+"""Most entries in one request, SQS's limit."""
 _WANTED: list[Any] = [
     "ApproximateReceiveCount",
     "ApproximateFirstReceiveTimestamp",
@@ -38,27 +38,28 @@ _WANTED: list[Any] = [
     "MessageGroupId",
     "AWSTraceHeader",
 ]
-"""Each attribute of each message is parsed by the client: only those that are used."""
+"""The attributes that are used. The client parses each one of each message, so no more are requested."""
 RECEIVE_SLACK = 10.0
 """Seconds that a receive may take beyond its wait before it counts as hung."""
 MOVE_RATE = 500
-"""Messages a second that a move task moves at most, by SQS's own limit."""
+"""Most messages a second of a move task, SQS's limit."""
 CALL_TIMEOUT = 12.0
 """Seconds for any other call, its retries included."""
 SHORT_REASON = 100
-"""Characters of an attribute, when a dead letter is too large with whole ones."""
+"""Characters that are kept of an attribute when a dead letter is too large."""
 CUT_BODY = 32 * 1024
-"""Characters that are kept of a body that is too large by itself: with any script below the least limit, 256 KiB."""
+"""Characters that are kept of a body that is too large by itself. In any script they fit into 256 KiB, SQS's limit."""
 
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What SQS refuses in a text. A reason may quote what a stranger sent."""
+"""Characters that SQS refuses. A reason may quote a client's input, and so contain them."""
 
 
 class MessageQueue:
     """One queue. Every method raises UnavailableError when the call as a whole fails or takes too long.
 
-    With `metrics` it counts its requests, except those that whoever polls, settles and extends counts by their results.
+    With `metrics` it counts its requests, except `receive`, `delete` and `change_visibility`: poller, acknowledger and
+    heartbeat count those by their results.
     """
 
     def __init__(self, client: "SQSClient", name: str, url: str, metrics: Metrics | None = None) -> None:
@@ -68,8 +69,8 @@ class MessageQueue:
         self._metrics = metrics
 
     @asynccontextmanager
-    async def _asked(self, operation: str) -> AsyncIterator[None]:
-        """One request: it has CALL_TIMEOUT, fails as UnavailableError, and is counted."""
+    async def _timed_call(self, operation: str) -> AsyncIterator[None]:
+        """Count one request, limit it to CALL_TIMEOUT, and turn its failure into UnavailableError."""
         try:
             with sqs_calls():
                 async with asyncio.timeout(CALL_TIMEOUT):
@@ -84,7 +85,7 @@ class MessageQueue:
             self._metrics.requests.labels(self.name, operation, result).inc()
 
     async def receive(self, *, limit: int, wait: int, visibility: int) -> list[Received]:
-        """At most `limit` (and 10) messages, waiting up to `wait` seconds for the first one."""
+        """Receive at most `limit` (and BATCH) messages. Waits up to `wait` seconds for the first one."""
         with sqs_calls():
             async with asyncio.timeout(wait + RECEIVE_SLACK):
                 answer = await self._client.receive_message(
@@ -106,7 +107,7 @@ class MessageQueue:
         return failed(answer, receipts)
 
     async def change_visibility(self, delays: Mapping[str, int]) -> list[FailedEntry]:
-        """Let at most ten messages (by receipt) become visible in so many seconds from now; returns what failed."""
+        """Set in how many seconds at most ten messages become visible, by receipt; returns the entries that failed."""
         receipts = list(delays)
         entries: Any = [
             {"Id": str(n), "ReceiptHandle": receipt, "VisibilityTimeout": delays[receipt]}
@@ -126,7 +127,7 @@ class MessageQueue:
         trace: str = "",
         delay: int = 0,
     ) -> None:
-        """Send one message, visible in `delay` (at most 900) seconds. A group id marks the tenant (fair queues)."""
+        """Send one message, visible in `delay` (at most 900) seconds. The group id is the tenant (fair queues)."""
         extra: dict[str, Any] = {"MessageGroupId": group_id} if group_id else {}
         if delay:
             extra["DelaySeconds"] = min(delay, 900)
@@ -136,16 +137,16 @@ class MessageQueue:
             name: {"DataType": "String", "StringValue": _FORBIDDEN.sub("?", value[:1024]) or "-"}
             for name, value in (attributes or {}).items()
         }
-        async with self._asked("send"):
+        async with self._timed_call("send"):
             await self._client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=typed, **extra)
 
     async def resend(self, received: Received) -> None:
-        """Send a copy of a message: its body, tenant, trace and attributes, as they came."""
+        """Send a copy of a message, with its body, tenant, trace and attributes."""
         extra: dict[str, Any] = {"MessageGroupId": received.group_id} if received.group_id else {}
         if received.trace:
             extra["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": received.trace}}
         attributes: Any = dict(received.attributes)
-        async with self._asked("send"):
+        async with self._timed_call("send"):
             await self._client.send_message(
                 QueueUrl=self.url,
                 MessageBody=received.body,
@@ -154,20 +155,21 @@ class MessageQueue:
             )
 
     async def arn(self) -> str:
-        """The queue's ARN, which tasks of SQS go by."""
-        async with self._asked("attributes"):
+        """Return the queue's ARN, which names it in move tasks."""
+        async with self._timed_call("attributes"):
             answer = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
         return answer["Attributes"]["QueueArn"]
 
     async def start_move(self, target: "MessageQueue", *, rate: int | None = None) -> str | None:
-        """Have SQS itself move all messages to `target`, at most `rate` (and 500) a second; returns the task.
+        """Have SQS move all messages to `target`, at most `rate` (and MOVE_RATE) a second; returns the task.
 
-        None where the server has no such tasks, or not from this queue: then they must be moved one by one. The target
-        is always named: SQS does not know where a message came from that it did not move here itself.
+        Returns None where the server has no such tasks, or not for this queue. The caller then has to move the messages
+        one by one. The target is always named, because SQS knows the source of a message only when it moved the message
+        here itself.
         """
         speed: dict[str, Any] = {"MaxNumberOfMessagesPerSecond": min(rate, MOVE_RATE)} if rate else {}
         source, destination = await self.arn(), await target.arn()
-        async with self._asked("move"):
+        async with self._timed_call("move"):
             try:
                 answer = await self._client.start_message_move_task(
                     SourceArn=source, DestinationArn=destination, **speed
@@ -180,9 +182,9 @@ class MessageQueue:
         return answer["TaskHandle"]
 
     async def move(self) -> MoveTask:
-        """How the last task stands that was to empty this queue."""
+        """Return the state of the last move task of this queue."""
         source = await self.arn()
-        async with self._asked("move"):
+        async with self._timed_call("move"):
             answer = await self._client.list_message_move_tasks(SourceArn=source, MaxResults=1)
         task: Any = next(iter(answer.get("Results", ())), {})
         status = str(task.get("Status", "UNKNOWN"))
@@ -195,13 +197,13 @@ class MessageQueue:
         )
 
     async def cancel_move(self, task: str) -> None:
-        """Stop a task; what it moved stays moved, the rest stays where it is."""
-        async with self._asked("move"):
+        """Stop a task. Messages that it moved stay moved, the others stay here."""
+        async with self._timed_call("move"):
             await self._client.cancel_message_move_task(TaskHandle=task)
 
     async def depth(self) -> QueueDepth:
-        """How full the queue is."""
-        async with self._asked("attributes"):
+        """Count the queue's messages, approximately."""
+        async with self._timed_call("attributes"):
             answer = await self._client.get_queue_attributes(
                 QueueUrl=self.url,
                 AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
@@ -214,7 +216,7 @@ class MessageQueue:
 
 
 class DeadLetterQueue(MessageQueue):
-    """The dead-letter queue of the queue `source`: takes every letter, if need be with less of it."""
+    """The dead-letter queue of the queue `source`. It takes every dead letter, cut where it is too large."""
 
     def __init__(self, client: "SQSClient", source: str, url: str, metrics: Metrics | None = None) -> None:
         super().__init__(client, f"{source}-dlq", f"{url}-dlq", metrics)
@@ -229,9 +231,9 @@ class DeadLetterQueue(MessageQueue):
         trace: str = "",
         delay: int = 0,
     ) -> None:
-        """Send like any queue. A message that is too large is cut, or SQS would set it aside without a reason.
+        """Send as any queue does, but cut a message that is too large: else SQS would move it here without a reason.
 
-        The gauge of its messages grows at once: whoever watches it need not wait for the next look at the queue.
+        The gauge of its messages grows at once, before the next look at the queue, so that alerts fire without delay.
         """
         short = {name: value[:SHORT_REASON] for name, value in (attributes or {}).items()}
         cut = {**short, "body-cut-from": f"{len(body)} characters"}
@@ -248,7 +250,7 @@ class DeadLetterQueue(MessageQueue):
 
 
 class OutboundMessage(Protocol):
-    """A message as the outbox holds it: for one of our queues, with the tenant that it belongs to."""
+    """A message of the outbox: its queue, body and tenant."""
 
     @property
     def target(self) -> str: ...
@@ -259,14 +261,14 @@ class OutboundMessage(Protocol):
 
 
 class OutboundRow(Protocol):
-    """A row of the outbox. The queues know nothing else of it."""
+    """A row of the outbox, as far as the queues know it."""
 
     @property
     def effect(self) -> OutboundMessage: ...
 
 
 class MessageQueues:
-    """All queues by name; sends what the outbox holds."""
+    """All queues by name. Sends the rows of the outbox."""
 
     def __init__(self, client: "SQSClient", urls: Mapping[str, str], metrics: Metrics | None = None) -> None:
         self._queues = {name: MessageQueue(client, name, url, metrics) for name, url in urls.items()}
@@ -276,7 +278,7 @@ class MessageQueues:
         return self._queues[name]
 
     def dead_letters(self, name: str) -> MessageQueue:
-        """The dead-letter queue of a queue; by the template its name is the queue's with `-dlq`."""
+        """Return the dead-letter queue of a queue. The template gives it the queue's name with `-dlq`."""
         return self._dead[name]
 
     async def send_rows(self, rows: Sequence[OutboundRow]) -> None:

@@ -1,4 +1,4 @@
-"""What SQS answers, in our words; the failure of a whole call as one error."""
+"""SQS's answers as domain objects, and its failures as UnavailableError."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from media.errors import Dependency, UnavailableError
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One delivery of one message."""
+    """One receive of one message. Times are Unix seconds."""
 
     message_id: str
     receipt: str
@@ -28,7 +28,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class FailedEntry:
-    """An entry of a batch that SQS did not carry out. `gone` means that the receipt is no longer ours."""
+    """An entry of a batch that failed. `gone` means that the receipt is not valid any more."""
 
     receipt: str
     code: str
@@ -37,7 +37,7 @@ class FailedEntry:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many messages a queue holds, roughly: waiting, and received but not deleted."""
+    """Approximate counts of a queue's messages: waiting, and received but not deleted."""
 
     visible: int
     in_flight: int
@@ -45,7 +45,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class MoveTask:
-    """A task of SQS that moves a dead-letter queue's messages: its state, how many it moved, of how many."""
+    """A task in which SQS moves messages to another queue: its state, and how many of `total` it moved."""
 
     running: bool
     status: str
@@ -55,7 +55,7 @@ class MoveTask:
 
 
 class TooLargeError(UnavailableError):
-    """SQS is there and refuses a message for its size: to send the same again is in vain."""
+    """SQS refuses a message for its size. Sending the same again cannot succeed."""
 
 
 @contextmanager
@@ -64,8 +64,8 @@ def sqs_calls() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        said = error.response.get("Error", {})
-        too_large = "TooLong" in said.get("Code", "") or "must be shorter than" in said.get("Message", "")
+        found = error.response.get("Error", {})
+        too_large = "TooLong" in found.get("Code", "") or "must be shorter than" in found.get("Message", "")
         kind = TooLargeError if too_large else UnavailableError
         raise kind(Dependency.SQS, f"{type(error).__name__}: {error}") from error
     except (BotoCoreError, HttpError, OSError, TimeoutError) as error:
@@ -79,17 +79,17 @@ _UNSUPPORTED = (
     "UnknownOperationException",
     "NotImplemented",
 )
-"""What SQS and its likes answer to an operation that they do not have, or not for this queue."""
+"""Error codes of SQS and its emulators for an operation that they do not have, or not for this queue."""
 
 
 def is_unsupported(refusal: ClientError) -> bool:
-    """Whether there is no such operation here; any other refusal is one that somebody must hear of."""
+    """Say whether the server lacks the operation. Any other refusal is an error."""
     code = str(refusal.response.get("Error", {}).get("Code", ""))
     return code.rpartition(".")[2].rpartition("#")[2] in _UNSUPPORTED
 
 
 def received_of(message: Any) -> Received:
-    """One message of a receive."""
+    """Read one message of a receive."""
     system = message.get("Attributes", {})
     return Received(
         message_id=message["MessageId"],
@@ -113,10 +113,11 @@ _GONE = frozenset(
         "AWS.SimpleQueueService.MessageNotInflight",
     }
 )
+"""Error codes of an entry whose receipt is not valid any more."""
 
 
 def failed(answer: Any, receipts: Sequence[str]) -> list[FailedEntry]:
-    """The entries of a batch, sent in the order of `receipts`, that were not carried out."""
+    """Return the entries of a batch that failed. The batch was sent in the order of `receipts`."""
     return [
         FailedEntry(receipts[int(entry["Id"])], entry["Code"], entry["Code"] in _GONE)
         for entry in answer.get("Failed", ())

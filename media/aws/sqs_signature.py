@@ -1,4 +1,4 @@
-"""Signs SQS calls: the same signature as botocore's, for a fifth of its time (botocore's: 15 % of a receive loop)."""
+"""Sign SQS calls as botocore does, in a fifth of the time (botocore takes 15 % of a receive loop)."""
 
 import hmac
 import time
@@ -13,13 +13,13 @@ from botocore.credentials import Credentials
 from media.aws.signed_urls import host_header, signing_key, string_to_sign
 
 VERSION = "v4-lean"
-"""The name under which botocore's clients ask for it, as `signature_version`."""
+"""Name of the signer, given to botocore's clients as `signature_version`."""
 
 
 class LeanSigV4Auth(SigV4Auth):
-    """SigV4 for JSON calls. Signs the headers that AWS asks for (host, type, every `X-Amz-`); derives a day's key once.
+    """SigV4 for JSON calls. Signs the headers that AWS requires (host, type, every `X-Amz-`).
 
-    What is not a plain POST of bytes to a host's root goes to botocore's.
+    botocore signs everything that is not a plain POST of bytes to a host's root.
     """
 
     def __init__(self, credentials: Any, service_name: str, region_name: str) -> None:
@@ -41,7 +41,7 @@ class LeanSigV4Auth(SigV4Auth):
             signed["x-amz-security-token"] = self._caller.token
         signed["authorization"] = self._authorization(self._caller, signed, now, sha256(body).hexdigest())
         for name in ("x-amz-date", "x-amz-security-token", "authorization"):
-            del request.headers[name]  # what an earlier try left
+            del request.headers[name]  # an earlier attempt may have set it
             if name in signed:
                 request.headers[name] = signed[name]
 
@@ -58,13 +58,13 @@ class LeanSigV4Auth(SigV4Auth):
 
 
 def register() -> None:
-    """Make it known to botocore, whose clients look signers up by name in one table of the process."""
+    """Register the signer with botocore, whose clients look signers up by name in one table of the process."""
     AUTH_TYPE_MAPS[VERSION] = LeanSigV4Auth
 
 
 @lru_cache(maxsize=8)
 def _host_of_root(url: str) -> str:
-    """The Host header for a URL without path and query; empty for any other URL."""
+    """Return the Host header for a URL without path and query, and an empty text for any other URL."""
     parts = urlsplit(url)
     if parts.path not in {"", "/"} or parts.query or not parts.hostname or ":" in parts.hostname:
         return ""

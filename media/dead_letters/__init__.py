@@ -1,1 +1,1 @@
-"""Dead letters, for the operator's command and for the API: read, look through, move back, delete."""
+"""Read, group, move back and delete dead letters, for the operator's command and for the API."""

@@ -1,7 +1,7 @@
-"""Reads a dead-letter queue message by message. SQS cannot be browsed: to look at a message is to receive it.
+"""Read a dead-letter queue message by message. SQS cannot be browsed: reading a message means to receive it.
 
-Each message is held until the end, so that none is seen twice, and then released at once. Whatever happens to the
-process, what it held is visible again after HOLD seconds.
+Each message is held until the end, so that none is seen twice, and then released. If the process dies, its messages
+are visible again after HOLD seconds.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from media.errors import UnavailableError
 log = structlog.get_logger(__name__)
 
 HOLD = 300
-"""Seconds for which a message stays hidden from others while it is looked at."""
+"""Seconds for which a message stays hidden from others while it is read."""
 WAIT = 1
-"""Seconds for which a receive waits for a first message. Even a short long poll asks all of SQS's servers."""
+"""Seconds that a receive waits for a first message. Even a short long poll queries all of SQS's servers."""
 REPEATS = 20
-"""Receives in a row that brought only known messages (their hold had ended), after which the look ends."""
+"""Receives in a row with known messages only (their hold ended), after which reading ends."""
 LIMIT = 10_000
-"""Messages held at once. SQS allows 120,000 in flight."""
+"""Most messages held at once. SQS allows 120,000 in flight."""
 
 
 class DeadLetterBrowser:
-    """An async context over one dead-letter queue; what was not removed in it is released at its end.
+    """An async context over one dead-letter queue. At its end it releases the messages that were not removed.
 
-    Every method raises UnavailableError when SQS is away. `stop` ends the look early. `truncated` says that the look
+    Every method raises UnavailableError when SQS is down. `stop` ends reading early. `truncated` says that reading
     ended before the queue did: too many messages were held, or only known ones came.
     """
 
@@ -57,30 +57,38 @@ class DeadLetterBrowser:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        receipts = list(self._held.values())
         try:
-            await self._release()
+            for first in range(0, len(receipts), BATCH):
+                failed = await self._queue.change_visibility(dict.fromkeys(receipts[first : first + BATCH], 0))
+                if lasting := [failure for failure in failed if not failure.gone]:
+                    log.warning("dlq.not_released", queue=self._queue.name, seconds=HOLD, count=len(lasting))
         except UnavailableError as failure:
             log.warning("dlq.not_released", queue=self._queue.name, seconds=HOLD, error=str(failure))
 
     async def dead_letters(self, selection: Selection) -> AsyncIterator[DeadLetter]:
-        """Yield each dead letter that was there and is selected, once."""
+        """Yield each selected dead letter once."""
         repeats = 0
         while not self._stop.is_set():
             if len(self._held) >= LIMIT or repeats >= REPEATS:
                 self.truncated = True
                 return
-            fresh = await self._receive()
-            if fresh is None:
+            messages = await self._queue.receive(limit=self._at_once, wait=WAIT, visibility=HOLD)
+            if not messages:
                 return
+            fresh = [m for m in messages if m.message_id not in self._held and m.message_id not in self._removed]
+            # A message that comes again is held by its newer receipt.
+            self._held |= {message.message_id: message.receipt for message in messages}
             repeats = 0 if fresh else repeats + 1
-            for dead_letter in fresh:
+            for message in fresh:
                 if self._stop.is_set():
                     return
+                dead_letter = DeadLetter.from_message(message)
                 if selection.matches(dead_letter, self._clock()):
                     yield dead_letter
 
     async def remove(self, batch: list[DeadLetter]) -> list[DeadLetter]:
-        """Delete at most ten; return those. One whose hold ended meanwhile stays, and a warning says so."""
+        """Delete at most ten; returns the deleted ones. One whose hold ended meanwhile stays, with a warning."""
         failed = await self._queue.delete([dead_letter.received.receipt for dead_letter in batch])
         kept = {failure.receipt for failure in failed}
         for dead_letter in batch:
@@ -91,22 +99,3 @@ class DeadLetterBrowser:
             self._held.pop(message_id, None)
             self._removed.add(message_id)
         return [dead_letter for dead_letter in batch if dead_letter.received.receipt not in kept]
-
-    async def _receive(self) -> list[DeadLetter] | None:
-        """Receive the next messages that were not seen before; None when the queue is empty.
-
-        One that comes again is held by its newer receipt.
-        """
-        messages = await self._queue.receive(limit=self._at_once, wait=WAIT, visibility=HOLD)
-        if not messages:
-            return None
-        fresh = [m for m in messages if m.message_id not in self._held and m.message_id not in self._removed]
-        self._held |= {message.message_id: message.receipt for message in messages}
-        return [DeadLetter.from_message(message) for message in fresh]
-
-    async def _release(self) -> None:
-        receipts = list(self._held.values())
-        for first in range(0, len(receipts), BATCH):
-            failed = await self._queue.change_visibility(dict.fromkeys(receipts[first : first + BATCH], 0))
-            if lasting := [failure for failure in failed if not failure.gone]:
-                log.warning("dlq.not_released", queue=self._queue.name, seconds=HOLD, count=len(lasting))

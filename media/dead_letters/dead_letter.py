@@ -13,7 +13,7 @@ MOVED_BY_SQS = "max_receives"
 """The error code of a message that SQS moved itself: it was received too often, and nobody recorded a reason."""
 
 REASON_LIMIT = 200
-"""Characters of a reason by which dead letters are grouped."""
+"""Characters of a reason that dead letters are grouped by."""
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _IDENTIFIER = re.compile(rf"{_UUID}|0x[0-9a-f]+", re.IGNORECASE)
@@ -22,7 +22,7 @@ _ASSET = re.compile(rf"""asset_id[\\"':\s]{{1,20}}({_UUID})|uploads/[a-z]+/[A-Za
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a message died: the error code, and the reason's text without identifiers, so that equal ones group."""
+    """Why a message died: the error code, and the reason without identifiers, so that equal ones form a group."""
 
     code: str
     text: str
@@ -41,7 +41,7 @@ class DeadLetter:
 
     @classmethod
     def from_message(cls, received: Received) -> Self:
-        """Read what the consumer wrote on the message when it gave up, or EventBridge on what it cannot deliver."""
+        """Read the attributes that the consumer set when it gave up, or EventBridge when it could not deliver."""
         return cls(
             received=received,
             error=_attribute(received, "error") or _attribute(received, "ERROR_CODE") or MOVED_BY_SQS,
@@ -53,12 +53,12 @@ class DeadLetter:
 
     @property
     def group(self) -> Reason:
-        """What it shares with those that died for the same reason."""
+        """The reason without identifiers. Dead letters with equal ones form a group."""
         return Reason(self.error[:REASON_LIMIT], _IDENTIFIER.sub("…", self.reason)[:REASON_LIMIT])
 
     @property
     def asset_id(self) -> UUID | None:
-        """The first asset that the body names, in whatever form: an example to look at, no more."""
+        """The first asset that the body names, in whatever form. An example, not a proof."""
         found = _ASSET.search(self.received.body)
         return UUID(found[1] or found[2]) if found else None
 
@@ -102,7 +102,7 @@ class ReasonGroups:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Choose dead letters: those for which all that is given holds.
+    """A selection of dead letters: those for which every given condition holds.
 
     `reason` is an error code or a part of the reason; `older_than` is seconds, `died_before` a Unix time.
     """

@@ -1,6 +1,6 @@
-"""Moves dead letters back to their queue, or deletes them. Nothing is deleted before its copy was sent.
+"""Move dead letters back to their queue, or delete them. A message is deleted after its copy was sent.
 
-An interruption between the two leaves a message twice, which the consumer's claims forgive; never less.
+An interruption between the two leaves it in both queues, which the consumer's claims tolerate. It is never lost.
 """
 
 import asyncio
@@ -14,27 +14,27 @@ from media.dead_letters.dead_letter import DeadLetter, Selection
 from media.errors import UnavailableError
 
 POLL_INTERVAL = 1.0
-"""Seconds between two looks at a move task of SQS."""
+"""Seconds between two polls of a move task of SQS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At most `rate` messages a second; None: no limit."""
+    """Limits a move to `rate` messages a second. None means no limit."""
 
     rate: float | None = None
 
     @property
     def at_once(self) -> int:
-        """Messages received at once: no more than are moved well before their hold ends."""
+        """Messages to receive at once: as many as are moved well before their hold ends."""
         return BATCH if self.rate is None else max(1, min(BATCH, int(self.rate * HOLD / 2)))
 
     @property
     def fits_sqs(self) -> bool:
-        """Whether SQS itself can keep it, which counts in whole messages a second."""
+        """Whether SQS can keep the rate, which it takes in whole messages a second."""
         return self.rate is None or self.rate >= 1
 
     async def wait(self, stop: asyncio.Event) -> None:
-        """Wait until the next message may go, or the stop."""
+        """Wait until the next message may be moved, or `stop` is set."""
         if self.rate is not None:
             await _wait(stop, 1 / self.rate)
 
@@ -49,9 +49,9 @@ async def move_one_by_one(
 ) -> bool:
     """Send each selected dead letter to `source`, then delete it. Raises UnavailableError.
 
-    True when the look ended before the queue did, so that more may be there that is meant.
+    Returns True when reading ended before the queue did, so that more selected messages may be there.
     """
-    # Only what died before now: a message that is sent back and dies again at once would be moved for ever.
+    # Only messages that died before now: one that dies again at once would be moved for ever.
     now = time.time()
     selection = replace(selection, died_before=min(now, selection.died_before or now))
     async with DeadLetterBrowser(dead, stop, at_once=pace.at_once) as browser:
@@ -70,9 +70,9 @@ async def move_by_sqs(
     stop: asyncio.Event,
     on_progress: Callable[[MoveTask], Awaitable[None]],
 ) -> MoveTask | None:
-    """Have SQS move the whole queue; None where it cannot. When stopped, the task is canceled: nothing is lost.
+    """Have SQS move the whole queue. Returns None where it cannot. `stop` cancels the task; no message is lost.
 
-    Raises UnavailableError; a task that has begun goes on without us then.
+    Raises UnavailableError. A task that has begun then goes on in SQS.
     """
     task = await dead.start_move(source, rate=int(pace.rate) if pace.rate else None)
     if task is None:
@@ -90,7 +90,7 @@ async def move_by_sqs(
 
 
 async def _cancel(dead: MessageQueue, task: str) -> MoveTask:
-    """Cancel a move task and return how it stands. One that has ended meanwhile is refused, and need not be."""
+    """Cancel a move task and return its state. SQS refuses to cancel one that has ended, which is no error."""
     try:
         await dead.cancel_move(task)
     except UnavailableError:
@@ -105,7 +105,7 @@ async def purge(
 ) -> bool:
     """Delete the selected dead letters for good. Raises UnavailableError.
 
-    True when the look ended before the queue did, so that more may be there that is meant.
+    Returns True when reading ended before the queue did, so that more selected messages may be there.
     """
 
     async def delete(batch: list[DeadLetter]) -> None:
@@ -125,7 +125,7 @@ async def purge(
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait for the stop, at most so long; whether it came."""
+    """Wait for `stop`, at most `seconds`. Returns whether it was set."""
     try:
         async with asyncio.timeout(seconds):
             return await stop.wait()

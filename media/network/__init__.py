@@ -1,1 +1,1 @@
-"""What the network asks of the service: where it listens, and which calls go through a proxy."""
+"""Sockets that the service listens on, and proxies that its calls go through."""

@@ -1,7 +1,7 @@
-"""Through which proxy a request leaves: one rule for all HTTP clients of the service, the one that botocore has.
+"""Choose the proxy of a request: one rule for all HTTP clients of the service, the same as botocore's.
 
-`HTTP_PROXY` and `HTTPS_PROXY` (in small letters too) name it, `NO_PROXY` the hosts that are reached directly. No
-proxy is asked for what is on this machine, or link-local as ECS's agent: on its side that is something else.
+`HTTP_PROXY` and `HTTPS_PROXY` (in small letters too) name it, `NO_PROXY` the hosts that are reached directly. This
+machine and link-local addresses (ECS's agent) are always reached directly: a proxy would find other hosts there.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy for `url`; None when it is reached directly."""
+    """Return the proxy for `url`, or None when it is reached directly."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if is_local(host) or proxy_bypass(host):
@@ -19,7 +19,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def is_local(host: str) -> bool:
-    """Whether a host is this machine, or link-local."""
+    """Say whether a host is this machine, or link-local."""
     if host == "localhost":
         return True
     try:

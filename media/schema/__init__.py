@@ -1,1 +1,1 @@
-"""Applies the database's schema and checks it: `python -m media.schema apply|check|ensure|list`."""
+"""Apply and check the database's schema: `python -m media.schema apply|check|ensure|list`."""

@@ -1,16 +1,17 @@
-"""`python -m media.schema apply|check|ensure|list`: the database is the one of `MEDIA_DATABASE_URL`."""
+"""Run `python -m media.schema apply|check|ensure|list` on the database of `MEDIA_DATABASE_URL`."""
 
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import asyncpg
 
 from media.schema.apply import SchemaError, apply, check, ensure, show
 from media.setting_rules import postgres_dsn
 
-COMMANDS: Mapping[str, Callable[[str], Awaitable[bool | None]]] = {
+COMMANDS: Mapping[str, Callable[[str], Coroutine[Any, Any, bool | None]]] = {
     "apply": apply,
     "check": check,
     "ensure": ensure,
@@ -19,7 +20,10 @@ COMMANDS: Mapping[str, Callable[[str], Awaitable[bool | None]]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 done, 1 the schema is another one or the database away, 2 wrong usage, 130 interrupted."""
+    """Run one command; returns the exit status.
+
+    0 done, 1 another schema or a database that is down, 2 wrong usage, 130 interrupted.
+    """
     dsn = os.environ.get("MEDIA_DATABASE_URL", "")
     if len(arguments) != 1 or arguments[0] not in COMMANDS or not dsn:
         sys.stderr.write(f"usage: MEDIA_DATABASE_URL=postgresql://… python -m media.schema {'|'.join(COMMANDS)}\n")
@@ -30,15 +34,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"MEDIA_DATABASE_URL: {error}\n")
         return 2
     try:
-        return asyncio.run(_carried_out(COMMANDS[arguments[0]], address))
+        asyncio.run(COMMANDS[arguments[0]](address))
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: a schema is applied as a whole or not at all; check tells which\n")
         return 130
-
-
-async def _carried_out(command: Callable[[str], Awaitable[bool | None]], dsn: str) -> int:
-    try:
-        await command(dsn)
     except TimeoutError:
         sys.stderr.write("the database did not answer in time\n")
         return 1

@@ -1,8 +1,8 @@
-"""Applies schema.sql, whole and re-appliable, and tells whether a database has the schema that this code knows.
+"""Apply schema.sql as a whole, as often as needed, and check whether a database has the schema that this code knows.
 
-`python -m media.schema apply|check|ensure|list` take the database from `MEDIA_DATABASE_URL`. `ensure` is what a task
-does before its service starts: it applies where the database is older or lacks something, and leaves alone what this
-code can work with. `list` says what the database holds.
+`python -m media.schema apply|check|ensure|list` take the database from `MEDIA_DATABASE_URL`. A task runs `ensure`
+before its service starts: it applies the schema where the database is older or lacks something, and changes nothing
+where this code can work with it. `list` writes what the database holds.
 """
 
 import asyncio
@@ -22,27 +22,27 @@ VERSION = 4
 _LOCK = 0x0D0CF119
 """Key of the advisory lock under which a schema is applied."""
 LOCK_TIMEOUT = 0.5
-"""Seconds that a change waits for a table. Whoever comes after it waits too, so it gives up soon and tries again."""
+"""Seconds that a change waits for a table. Later statements queue behind it, so it gives up soon and tries again."""
 ATTEMPTS = 60
-"""Tries before somebody must see who holds the tables."""
+"""Tries before an operator must find out who holds the tables."""
 PAUSE = 0.5
-"""Seconds between two tries, in which readers and writers pass."""
+"""Seconds between two tries, for readers and writers to pass."""
 
 LOCK_WAIT = 60.0
-"""Seconds to wait for another process that applies a schema; as long as its own tries may take."""
+"""Seconds to wait for another process that applies a schema: as long as its own tries may take."""
 
 
 class SchemaError(Exception):
-    """The database's schema is not one that this code knows, or cannot be brought there."""
+    """This code does not know the database's schema, or cannot upgrade it."""
 
 
 class OlderSchemaError(SchemaError):
-    """The database has no schema yet, an older one, or ours in part: to apply ours mends it, or says what it cannot."""
+    """The database has no schema, an older one, or ours in part. Applying ours repairs it, or names what it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a database says of its schema. `oldest_code` is the oldest version of this code that works with it."""
+    """The schema that a database records. `oldest_code` is the oldest version of this code that works with it."""
 
     version: int
     oldest_code: int = 1
@@ -50,7 +50,7 @@ class Recorded:
 
 
 async def apply(dsn: str, script: Path = SCHEMA) -> bool:
-    """Bring the database up to `script`, in one transaction, one process at a time; False when it was there before.
+    """Bring the database up to `script`, in one transaction, one process at a time. False when nothing had to change.
 
     Readers and writers go on meanwhile. Raises SchemaError when the database is newer than this code, when its tables
     are held for too long, or when it would still lack something: then nothing is changed.
@@ -72,16 +72,16 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
             raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
         if found and found.digest == digest and not missing(expected(), await held(connection)):
             return False
-        await _patiently(connection, text, digest)
+        await _apply_with_retries(connection, text, digest)
     finally:
         await connection.close(timeout=5)
     return True
 
 
 async def ensure(dsn: str) -> bool:
-    """Bring an older database up to this code, and leave one alone that it can work with; True when it was changed.
+    """Bring an older database up to this code. Changes nothing where this code can work with it. True when changed.
 
-    So that a rollback starts beside a newer schema, and a restart of older code does not take back what came later.
+    So a rollback starts beside a newer schema, and a restart of older code does not undo later changes.
     Raises SchemaError as `apply` and `check` do; OSError when the database cannot be reached.
     """
     try:
@@ -91,7 +91,8 @@ async def ensure(dsn: str) -> bool:
     return False
 
 
-async def _patiently(connection: "asyncpg.Connection[asyncpg.Record]", text: str, digest: str) -> None:
+async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", text: str, digest: str) -> None:
+    """Apply the script in one transaction. Raises SchemaError when the tables stay locked."""
     for _ in range(ATTEMPTS):
         try:
             async with connection.transaction():
@@ -102,7 +103,7 @@ async def _patiently(connection: "asyncpg.Connection[asyncpg.Record]", text: str
                     digest,
                 )
                 if lacking := missing(expected(), await held(connection)):
-                    # Takes the transaction back.
+                    # Rolls the transaction back.
                     raise SchemaError(
                         f"schema.sql does not bring back: {'; '.join(lacking)}. Most columns and constraints it makes"
                         " only with their table: restore them from a backup or, where what was in them may be lost, add"
@@ -119,8 +120,8 @@ async def _patiently(connection: "asyncpg.Connection[asyncpg.Record]", text: str
 async def check(dsn: str) -> None:
     """Raise SchemaError unless the database has the schema that this code knows, or a newer one that allows it.
 
-    All of it: what is recorded may have been applied in part, or lost since. Raises SchemaError also when the database
-    refuses to be read; OSError when it cannot be reached.
+    Compares every part, because the recorded schema may have been applied in part, or lost parts since. Raises
+    SchemaError also when the database refuses to be read; OSError when it cannot be reached.
     """
     found, parts = await _read(dsn)
     if found is None or found.version < VERSION:
@@ -143,7 +144,7 @@ async def check(dsn: str) -> None:
 
 
 async def _read(dsn: str) -> tuple[Recorded | None, list[str]]:
-    """What the database says that it has, and what it has."""
+    """Return the recorded schema, and the parts that the database holds."""
     try:
         connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
         try:
@@ -162,7 +163,7 @@ async def show(dsn: str) -> None:
 
 async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> Recorded | None:
     try:
-        # By way of JSON: a column that is not there yet is no error.
+        # As JSON, because a column that does not exist yet is then no error.
         text = await connection.fetchval("SELECT to_json(v) FROM schema_version v ORDER BY version DESC LIMIT 1")
     except asyncpg.UndefinedTableError:
         return None

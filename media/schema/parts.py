@@ -1,8 +1,8 @@
-"""What a database holds of ours, a line for each table, column, constraint, index, trigger and function.
+"""List the tables, columns, constraints, indexes, triggers and functions of a database, a line each.
 
-`schema.parts` says so of a database that schema.sql made (`python -m media.schema list >
-media/schema/schema.parts`): names and types, no expressions, which each version of Postgres spells in its own way.
-A function's body is kept as it was written: by its MD5.
+`schema.parts` is the list of a database that schema.sql made (`python -m media.schema list >
+media/schema/schema.parts`). It holds names and types, but no expressions, which each version of Postgres spells in its
+own way. A function is compared by the MD5 of its body.
 """
 
 from collections.abc import Iterable
@@ -43,36 +43,36 @@ FROM pg_proc WHERE pg_function_is_visible(oid)
 
 
 async def held(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
-    """What the database holds, in order. An index that is not valid, a switched-off trigger, is not held."""
+    """Return what the database holds, in order, without invalid indexes and disabled triggers."""
     return sorted(row[0] for row in await connection.fetch(_HELD))
 
 
 def expected() -> list[str]:
-    """What schema.sql makes."""
+    """Return the parts that schema.sql makes."""
     return PARTS.read_text().splitlines()
 
 
 def missing(wanted: Iterable[str], found: Iterable[str], *, newer: bool = False) -> list[str]:
-    """What is wanted and not found; of a table that is not there, the table alone.
+    """Return the wanted parts that were not found. For a table that is missing, only the table.
 
-    With `newer` tables and columns count, by their names: a newer schema may have changed all else.
+    With `newer`, only tables and columns count, by their names: a newer schema may have changed everything else.
     """
     there = {_name(part): part for part in found}
     lacking = [part for part in wanted if (_name(part) not in there if newer else there.get(_name(part)) != part)]
     if newer:
         lacking = [part for part in lacking if part.startswith(("table ", "column "))]
     gone = {part.removeprefix("table ") for part in lacking if part.startswith("table ")}
-    told: list[str] = []
+    report: list[str] = []
     for part in lacking:
         kind, name, *_ = part.split(" ")
         if kind not in {"table", "function"} and name.partition(".")[0] in gone:
             continue
-        # Of a column that is another one than it should be, both.
+        # A column of another type: both types.
         other = there.get(_name(part))
-        told.append(f"{part} (there it is {other.removeprefix(_name(part)).strip()})" if other else part)
-    return told
+        report.append(f"{part} (there it is {other.removeprefix(_name(part)).strip()})" if other else part)
+    return report
 
 
 def _name(part: str) -> str:
-    """Kind and name, without a column's type."""
+    """Return a part's kind and name, without a column's type."""
     return " ".join(part.split(" ")[:2])

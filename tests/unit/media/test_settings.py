@@ -1,6 +1,7 @@
 """Settings are read once and checked; one message names everything that is wrong."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -216,7 +217,7 @@ def test_nothing_but_white_space_is_nothing(environment: pytest.MonkeyPatch) -> 
         ),
     ],
 )
-def test_wrong_override_is_named_once(environment: pytest.MonkeyPatch, given: dict[str, str], names: str) -> None:
+def test_wrong_override_is_named_once(environment: pytest.MonkeyPatch, given: dict[str, Any], names: str) -> None:
     complete(environment)
     with pytest.raises(SettingsError, match=rf"complete:\n  {names}: .*$"):
         load(env_file=None, **given)
