@@ -125,17 +125,21 @@ class Settings(BaseSettings):
     pollers: int = Field(
         4, ge=1, le=20, description="Receives under way at once while batches come back full, per queue"
     )
-    visibility_timeout: int = Field(60, ge=10, le=3600, description="Of a received message, and the longest lease")
+    visibility_timeout: int = Field(
+        60, ge=10, le=3600, description="How long a received message is hidden; also the longest lease"
+    )
     receive_wait: int = Field(20, ge=0, le=20, description="Long polling")
-    max_attempts: int = Field(5, ge=1, le=15, description="Of one stage, before the asset fails")
+    max_attempts: int = Field(5, ge=1, le=15, description="Attempts of one stage before the asset fails")
     retry_base: float = Field(2.0, gt=0, description="First delay before a retry; doubles each time, with full jitter")
     retry_cap: float = Field(300.0, gt=0, le=43_200, description="The longest delay before a retry")
-    drain_timeout: float = Field(25.0, gt=0, le=118, description="After SIGTERM; keep below ECS's stopTimeout")
+    drain_timeout: float = Field(
+        25.0, gt=0, le=118, description="Longest drain after SIGTERM; keep it below ECS's stopTimeout"
+    )
     consumer_port: int = Field(8006, ge=0, le=65_535, description="/livez, /readyz and /metrics of the consumer")
     consumer_host: str = Field("0.0.0.0", description=_BINDS)  # noqa: S104 - in a container
-    reconcile_interval: float = Field(30.0, gt=0, description="Between two looks for work that stands still")
-    pending_expiry: int = Field(86_400, ge=60, description="After which an upload that never came is `expired`")
-    expired_retention: int = Field(2_592_000, ge=86_400, description="After which an `expired` upload is forgotten")
+    reconcile_interval: float = Field(30.0, gt=0, description="Between two searches for work that stands still")
+    pending_expiry: int = Field(86_400, ge=60, description="How long an upload may take to come before it is `expired`")
+    expired_retention: int = Field(2_592_000, ge=86_400, description="How long an `expired` upload is kept")
 
     # --- Scan
     clamd: ClamdAddresses = Field(
@@ -143,17 +147,17 @@ class Settings(BaseSettings):
         description="`tcp://host:port` or `unix:///path`, percent-encoded; several, comma-separated, stand in for each"
         " other",
     )
-    clamd_timeout: float = Field(120.0, gt=0, description="For one verdict, beside the transfer at 10 MiB/s or more")
+    clamd_timeout: float = Field(120.0, gt=0, description="For one verdict, besides the transfer at 10 MiB/s or more")
     scan_concurrency: int = Field(10, ge=1, le=100, description="Scans at once, per clamd; its MaxThreads")
     scan_spool_bytes: int = Field(
-        8 * GIB, ge=1, description="Scanned at once, per clamd, which writes them to its own disk before it looks"
+        8 * GIB, ge=1, description="Bytes scanned at once, per clamd, which writes them to its own disk first"
     )
     scan_max_bytes: int = Field(
-        2000 * MIB, ge=1, lt=2 * GIB, description="What clamd takes; its StreamMaxLength and MaxFileSize"
+        2000 * MIB, ge=1, lt=2 * GIB, description="Largest scanned file; clamd's StreamMaxLength and MaxFileSize"
     )
     unscannable_video: Literal["reject", "reencode"] = Field(
         "reject",
-        description="What becomes of a video or recording that is too large to scan",
+        description="What to do with a video or recording that is too large to scan",
     )
     quarantine_bucket: Bucket | None = Field(None, description="Where infected objects are moved to")
     recording_buckets: Names = Field((), description="Buckets that the webinar service may name")
@@ -191,16 +195,20 @@ class Settings(BaseSettings):
     api_port: int = Field(8005, ge=0, le=65_535, description="The API's port")
     api_host: str = Field("0.0.0.0", description=_BINDS)  # noqa: S104 - in a container
     api_drain_delay: float = Field(
-        5.0, ge=0, le=100, description="After SIGTERM /readyz says 503, and all else is served on for so long"
+        5.0, ge=0, le=100, description="How long requests are still served after SIGTERM, while /readyz answers 503"
     )
     api_keepalive_timeout: float = Field(
         75.0,
         gt=0,
         le=3600,
-        description="For a connection's next request to come whole; longer than the balancer's",
+        description="For the next request of a connection to arrive completely; longer than the load balancer's",
     )
-    api_send_timeout: float = Field(30.0, gt=0, le=600, description="An answer of which nothing is read is given up")
-    api_connections: int = Field(4000, ge=1, le=60_000, description="Open at once in one process; more are refused")
+    api_send_timeout: float = Field(
+        30.0, gt=0, le=600, description="How long a client may read nothing of an answer before it is cut"
+    )
+    api_connections: int = Field(
+        4000, ge=1, le=60_000, description="Connections open at once in one process; more are refused"
+    )
     public_url: str | None = Field(None, description="How clients reach the API; else taken from the request")
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
     jwt_jwks_url: HttpUrl | None = Field(None, description="RS256/ES256 keys")
@@ -215,9 +223,9 @@ class Settings(BaseSettings):
     s3_public_endpoint_url: HttpUrl | None = Field(None, description="S3 as the browser reaches it")
     page: bool = Field(default=False, description="Serve the pages: / for uploads, /ops for operators")
     page_token: SecretStr | None = Field(
-        None, description="What /dev/token gives the development page; minted by the embedded stack"
+        None, description="Token that /dev/token gives the development page; made by the embedded stack"
     )
-    page_scanner: str = Field("", description="Which signatures the scanner has, as the development page says it")
+    page_scanner: str = Field("", description="The scanner's signatures, as the development page names them")
 
     # --- Telemetry
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
