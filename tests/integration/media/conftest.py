@@ -1,4 +1,4 @@
-"""Two S3s and SQSs, one contract: the embedded emulator, and moto's server as a second opinion."""
+"""The adapters on two backends with one contract: the embedded emulator, and moto's server."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -19,7 +19,7 @@ from tests.conftest import EmulatedAws
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Our adapters on one backend, with the raw clients beside them, a versioned bucket and two queues."""
+    """Our adapters on one backend, with the raw clients, a versioned bucket and two queues."""
 
     name: str
     storage: ObjectStorage
@@ -67,7 +67,7 @@ async def _queue(sqs: Any) -> str:
 
 
 def settings_for(url: str) -> Settings:
-    """Settings whose AWS is at `url`."""
+    """Return settings whose AWS is at `url`."""
     queue_urls: dict[str, Any] = {f"{name.replace('-', '_')}_queue_url": "https://unused" for name in QUEUES}
     return load(
         env_file=None,

@@ -1,4 +1,4 @@
-"""The queue in memory and the real adapter on the emulator, held to one contract."""
+"""One contract for the queue in memory and the real adapter on the emulator."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,14 +32,14 @@ async def queue(
 
 
 async def received(queue: MessageQueue, *, visibility: int = 30) -> Received:
-    """The next message, waited for."""
+    """Wait for the next message."""
     async with asyncio.timeout(DEADLINE):
         while not (found := await queue.receive(limit=1, wait=1, visibility=visibility)):
             pass
     return found[0]
 
 
-async def test_what_is_sent_is_received_once_with_all_that_came_with_it(queue: MessageQueue) -> None:
+async def test_message_is_received_once_with_its_attributes(queue: MessageQueue) -> None:
     await queue.send("body", group_id="owner", attributes={"error": "e"})
     message = await received(queue)
     assert (message.body, message.group_id, message.receive_count) == ("body", "owner", 1)
@@ -50,7 +50,7 @@ async def test_what_is_sent_is_received_once_with_all_that_came_with_it(queue: M
     assert await queue.depth() == QueueDepth(0, 1)
 
 
-async def test_put_back_at_once_it_comes_again_with_another_receipt_and_counted(queue: MessageQueue) -> None:
+async def test_released_message_returns_at_once_with_another_receipt(queue: MessageQueue) -> None:
     await queue.send("body")
     first = await received(queue)
     assert await queue.change_visibility({first.receipt: 0}) == []
@@ -61,7 +61,7 @@ async def test_put_back_at_once_it_comes_again_with_another_receipt_and_counted(
     assert abs(second.first_received - first.first_received) < 0.5
 
 
-async def test_put_back_for_a_second_it_comes_after_it(queue: MessageQueue) -> None:
+async def test_message_released_with_a_delay_returns_after_it(queue: MessageQueue) -> None:
     await queue.send("body")
     first = await received(queue)
     await queue.change_visibility({first.receipt: 1})
@@ -69,7 +69,7 @@ async def test_put_back_for_a_second_it_comes_after_it(queue: MessageQueue) -> N
     assert (await received(queue)).message_id == first.message_id
 
 
-async def test_its_time_over_it_is_visible_and_extended_it_is_not(queue: MessageQueue) -> None:
+async def test_expired_message_returns_and_extended_one_does_not(queue: MessageQueue) -> None:
     await queue.send("over")
     await queue.send("extended")
     over, extended = await received(queue, visibility=1), await received(queue, visibility=1)
@@ -78,7 +78,7 @@ async def test_its_time_over_it_is_visible_and_extended_it_is_not(queue: Message
     assert await queue.receive(limit=10, wait=0, visibility=30) == []
 
 
-async def test_deleted_it_is_gone_and_twice_is_no_error(queue: MessageQueue) -> None:
+async def test_deleting_twice_is_no_error(queue: MessageQueue) -> None:
     await queue.send("body")
     message = await received(queue)
     assert await queue.delete([message.receipt]) == []
@@ -86,7 +86,7 @@ async def test_deleted_it_is_gone_and_twice_is_no_error(queue: MessageQueue) -> 
     assert await queue.depth() == QueueDepth(0, 0)
 
 
-async def test_a_receipt_of_a_deleted_message_extends_nothing_and_says_so(queue: MessageQueue) -> None:
+async def test_extending_a_deleted_message_fails_as_gone(queue: MessageQueue) -> None:
     await queue.send("gone")
     await queue.send("there")
     gone, there = await received(queue), await received(queue)

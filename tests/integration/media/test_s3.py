@@ -1,4 +1,4 @@
-"""What the service needs of S3, on both backends."""
+"""The S3 adapter on both backends."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +17,7 @@ async def put(cloud: Cloud, key: str, body: bytes = b"first") -> ObjectVersion:
     return ObjectVersion(cloud.bucket, key, answer["VersionId"])
 
 
-async def test_a_version_is_read_whatever_came_after_it(cloud: Cloud, tmp_path: Path) -> None:
+async def test_bound_version_is_read_after_later_uploads(cloud: Cloud, tmp_path: Path) -> None:
     first = await put(cloud, "a/file name+ü.txt")
     second = await put(cloud, "a/file name+ü.txt", b"second")
     assert await cloud.storage.read(first, limit=100) == b"first"
@@ -25,7 +25,7 @@ async def test_a_version_is_read_whatever_came_after_it(cloud: Cloud, tmp_path: 
     assert (tmp_path / "file").read_bytes() == b"second"
 
 
-async def test_head_tells_version_size_and_etag_of_the_current_object(cloud: Cloud) -> None:
+async def test_head_returns_version_size_and_etag(cloud: Cloud) -> None:
     await put(cloud, "key")
     second = await put(cloud, "key", b"second")
     found = await cloud.storage.head(ObjectVersion(cloud.bucket, "key"))
@@ -35,7 +35,7 @@ async def test_head_tells_version_size_and_etag_of_the_current_object(cloud: Clo
     assert '"' not in found.etag
 
 
-async def test_what_is_missing_is_missing(cloud: Cloud) -> None:
+async def test_missing_objects_are_reported(cloud: Cloud) -> None:
     missing = ObjectVersion(cloud.bucket, "nothing")
     assert await cloud.storage.head(missing) is None
     with pytest.raises(MissingObjectError):
@@ -75,7 +75,7 @@ async def tags(cloud: Cloud, version: ObjectVersion) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
 
 
-async def test_a_prefix_goes_with_all_its_versions_and_nothing_else(cloud: Cloud) -> None:
+async def test_deleting_a_prefix_removes_all_its_versions_only(cloud: Cloud) -> None:
     for key in ("out/1/a", "out/1/a", "out/1/b", "out/10/a"):
         await put(cloud, key)
     await cloud.s3.delete_object(Bucket=cloud.bucket, Key="out/1/b")
@@ -89,14 +89,14 @@ async def test_a_prefix_must_end_in_a_slash(cloud: Cloud) -> None:
         await cloud.storage.delete_prefix(cloud.bucket, "out/1")
 
 
-async def test_a_key_goes_with_all_its_versions_and_no_neighbour(cloud: Cloud) -> None:
+async def test_deleting_a_key_removes_all_its_versions_only(cloud: Cloud) -> None:
     for key in ("k", "k", "k2"):
         await put(cloud, key)
     await cloud.storage.delete_key(cloud.bucket, "k")
     assert [file.key for file in await cloud.storage.list(cloud.bucket, "k")] == ["k2"]
 
 
-async def test_a_version_is_copied_with_its_odd_name(cloud: Cloud) -> None:
+async def test_version_with_an_odd_name_is_copied(cloud: Cloud) -> None:
     first = await put(cloud, "dir/a+b c.txt")
     await put(cloud, "dir/a+b c.txt", b"second")
     await cloud.storage.copy(first, cloud.bucket, "copied")
@@ -132,7 +132,7 @@ async def test_an_outage_is_unavailable(cloud: Cloud, unused_tcp_port: int) -> N
             await away.head(ObjectVersion(cloud.bucket, "key"))
 
 
-async def test_the_newest_version_by_the_listing(cloud: Cloud) -> None:
+async def test_newest_version_is_found_by_listing(cloud: Cloud) -> None:
     assert await cloud.storage.newest(cloud.bucket, "uploads/a") is None
     await cloud.storage.write(cloud.bucket, "uploads/a.more", b"another key", "text/plain")
     await cloud.storage.write(cloud.bucket, "uploads/a", b"1", "text/plain")

@@ -1,4 +1,4 @@
-"""What the service needs of SQS, on both backends."""
+"""The SQS adapter on both backends."""
 
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ async def receive(queue: MessageQueue, count: int = 1, visibility: int = 30) -> 
     return received
 
 
-async def test_a_message_comes_with_all_that_is_known_of_it(cloud: Cloud) -> None:
+async def test_message_has_its_attributes(cloud: Cloud) -> None:
     queue = cloud.queues["work"]
     await queue.send("hello", group_id="owner-1", attributes={"reason": "ü" * 2000, "empty": ""})
     (message,) = await receive(queue)
@@ -28,7 +28,7 @@ async def test_a_message_comes_with_all_that_is_known_of_it(cloud: Cloud) -> Non
     assert 0 < message.sent <= message.first_received
 
 
-async def test_nothing_comes_from_an_empty_queue(cloud: Cloud) -> None:
+async def test_empty_queue_returns_nothing(cloud: Cloud) -> None:
     assert await cloud.queues["work"].receive(limit=10, wait=0, visibility=30) == []
 
 
@@ -42,7 +42,7 @@ async def test_deleted_messages_do_not_come_again(cloud: Cloud) -> None:
     assert (depth.visible, depth.in_flight) == (0, 0)
 
 
-async def test_a_message_put_back_comes_again_and_is_counted(cloud: Cloud) -> None:
+async def test_released_message_returns_and_counts_its_receives(cloud: Cloud) -> None:
     queue = cloud.queues["work"]
     await queue.send("again")
     (first,) = await receive(queue)
@@ -60,12 +60,12 @@ async def test_each_entry_fails_on_its_own(cloud: Cloud) -> None:
 
 
 async def test_dead_letters_go_to_the_queue_of_that_name(cloud: Cloud) -> None:
-    await cloud.queues.dead_letters("work").send("poison", attributes={"error": "undecodable"})
+    await cloud.queues.dead_letters("work").send("unreadable", attributes={"error": "undecodable"})
     (message,) = await receive(cloud.queues.dead_letters("work"))
     assert message.attributes["error"]["StringValue"] == "undecodable"
 
 
-async def test_a_letter_that_is_too_large_is_cut_and_counted_at_once(cloud: Cloud) -> None:
+async def test_too_large_dead_letter_is_cut_and_counted_at_once(cloud: Cloud) -> None:
     url = cloud.queues.dead_letters("work").url
     await cloud.sqs.set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": "40000"})
     metrics = Metrics()
@@ -73,8 +73,8 @@ async def test_a_letter_that_is_too_large_is_cut_and_counted_at_once(cloud: Clou
     await dead.send("x" * 50_000, attributes={"error": "undecodable", "reason": "y" * 1000})
     (message,) = await receive(dead)
     assert message.body == "x" * CUT_BODY
-    said = {name: value["StringValue"] for name, value in message.attributes.items()}
-    assert said == {"error": "undecodable", "reason": "y" * SHORT_REASON, "body-cut-from": "50000 characters"}
+    attributes = {name: value["StringValue"] for name, value in message.attributes.items()}
+    assert attributes == {"error": "undecodable", "reason": "y" * SHORT_REASON, "body-cut-from": "50000 characters"}
     assert sample(metrics, "dlq_messages", queue="work") == 1
     assert sample(metrics, "sqs_requests_total", queue="work-dlq", operation="send", result="ok") == 1
 
@@ -83,7 +83,7 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"media_{name}", labels)
 
 
-async def test_requests_are_counted_whatever_comes_of_them(cloud: Cloud) -> None:
+async def test_requests_are_counted_by_result(cloud: Cloud) -> None:
     metrics = Metrics()
     url = cloud.queues["work"].url
     there = MessageQueue(cloud.sqs, "uploads", url, metrics)
@@ -104,7 +104,7 @@ async def test_requests_are_counted_whatever_comes_of_them(cloud: Cloud) -> None
     assert [*counted.values()] == [[1, 0]] * 2 + [[0, 1]] * 2 + [[0, 0]] * 2
 
 
-async def test_the_outbox_rows_are_sent_as_the_messages_they_hold(cloud: Cloud) -> None:
+async def test_outbox_rows_are_sent_as_messages(cloud: Cloud) -> None:
     request = ImageRequested(asset_id=uuid4(), bucket="b", key="uploads/image/u/x/y", version_id="v", trace_id="t")
     row = OutboxRow(1, request.asset_id, Effect.send("work", request, owner_id="u"))
     await cloud.queues.send_rows([row])

@@ -1,4 +1,4 @@
-"""Queues of a test's own, with dead letters as the consumer leaves them, and the operator's commands as processes."""
+"""Queues for one test, with dead letters as the consumer leaves them, and the operator's commands as processes."""
 
 import asyncio
 import contextlib
@@ -29,8 +29,8 @@ DEADLINE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended, and what it said."""
+class CompletedCommand:
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -38,8 +38,8 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """Where the operator sits: five queues with dead letters, a database, and an environment that leads there."""
+class OperatorConsole:
+    """Five queues with their dead-letter queues, a database, and the environment of a command that uses them."""
 
     queues: MessageQueues
     sqs: Any
@@ -51,7 +51,7 @@ class Desk:
         return self.settings.database_url
 
     async def start(self, *arguments: str, **env: str) -> asyncio.subprocess.Process:
-        """A command of the operator's, as a process."""
+        """Start an operator's command as a process."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -62,24 +62,24 @@ class Desk:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def dlq(self, *arguments: str, endpoint: str | None = None) -> Ended:
-        """`python -m consumer.cli dlq` with these arguments, without the process around it."""
+    async def dlq(self, *arguments: str, endpoint: str | None = None) -> CompletedCommand:
+        """Run `python -m consumer.cli dlq` with these arguments in this process."""
         settings = self.settings.model_copy(update={"aws_endpoint_url": endpoint} if endpoint else {})
         return await _captured(parse(cli, ["dlq", *arguments])(settings))
 
-    async def replay(self, *arguments: str) -> Ended:
-        """`python -m consumer.cli replay` likewise."""
+    async def replay(self, *arguments: str) -> CompletedCommand:
+        """Run `python -m consumer.cli replay` with these arguments in this process."""
         return await _captured(parse(cli, ["replay", *arguments])(self.settings))
 
     async def add_dead_letter(
         self, queue: str, body: str, error: str = "attempts_exhausted", reason: str = "it broke"
     ) -> None:
-        """A dead letter as the executor sends it."""
+        """Send a dead letter as the executor does."""
         attributes = {"error": error, "reason": reason, "source-queue": queue, "first-received": f"{time.time():.3f}"}
         await self.queues.dead_letters(queue).send(body, group_id="dr-house", attributes=attributes)
 
     async def bodies(self, url: str) -> list[str]:
-        """What a queue holds; it is emptied."""
+        """Empty a queue; returns the bodies of its messages."""
         bodies: list[str] = []
         while True:
             answer = await self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
@@ -90,16 +90,18 @@ class Desk:
                 await self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 
-async def _captured(command: Coroutine[Any, Any, int]) -> Ended:
+async def _captured(command: Coroutine[Any, Any, int]) -> CompletedCommand:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         async with asyncio.timeout(DEADLINE):
             status = await command
-    return Ended(status, out.getvalue(), err.getvalue())
+    return CompletedCommand(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
-async def desk(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+async def console(
+    emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[OperatorConsole]:
     env = dict(emulator.client_env) | {"MEDIA_DATABASE_URL": postgres.dsn, "OUTPUT_BUCKET": "unused"}
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -111,7 +113,7 @@ async def desk(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.Mo
             monkeypatch.setenv(name, value)
         settings = load(env_file=None)
         ours = await Clients(settings, stack).sqs()
-        yield Desk(MessageQueues(ours, urls), sqs, env, settings)
+        yield OperatorConsole(MessageQueues(ours, urls), sqs, env, settings)
 
 
 async def _with_dead_letters(sqs: Any, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The policies of buckets and queues, evaluated as AWS does it, for the few operators that they use."""
+"""Evaluate the policies of buckets and queues as AWS does, for the few operators that they use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Any
 
 from deploy.local.emulator import ACCOUNT
 from deploy.local.topology import ENVIRONMENT
-from tests.integration.operate.policies import MEDIA, as_list, resolved
+from tests.integration.operate.iam_policies import MEDIA, as_list, resolved
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Somebody's request: a role's ARN, or an AWS service; `context` are condition keys, absent ones not known."""
+    """A request by a role's ARN or by an AWS service. `context` holds the condition keys; absent ones are unknown."""
 
     action: str
     resource: str
@@ -26,28 +26,28 @@ class Call:
 
 
 def of_role(name: str) -> str:
-    """The ARN of a role of this environment."""
+    """Return the ARN of a role of this environment."""
     return f"arn:aws:iam::{ACCOUNT}:role/{ENVIRONMENT}-media-{name}"
 
 
 def policy(name: str) -> list[dict[str, Any]]:
-    """The statements of one resource's policy."""
+    """Return the statements of one resource's policy."""
     statements: list[dict[str, Any]] = resolved(MEDIA[name]["Properties"]["PolicyDocument"])["Statement"]
     return statements
 
 
 def denied(statements: list[dict[str, Any]], call: Call) -> list[str]:
-    """The statements that refuse a call, whatever else allows it."""
-    return [entry["Sid"] for entry in statements if entry["Effect"] == "Deny" and _speaks_of(entry, call)]
+    """Return the ids of the statements that refuse a call."""
+    return [entry["Sid"] for entry in statements if entry["Effect"] == "Deny" and _applies_to(entry, call)]
 
 
 def allowed(statements: list[dict[str, Any]], call: Call) -> bool:
-    """Whether the policy alone lets it through."""
-    grants = [entry for entry in statements if entry["Effect"] == "Allow" and _speaks_of(entry, call)]
+    """Say whether the policy alone allows a call."""
+    grants = [entry for entry in statements if entry["Effect"] == "Allow" and _applies_to(entry, call)]
     return bool(grants) and not denied(statements, call)
 
 
-def _speaks_of(statement: Mapping[str, Any], call: Call) -> bool:
+def _applies_to(statement: Mapping[str, Any], call: Call) -> bool:
     who = statement["Principal"]
     return (
         (who == "*" or who["Service"] == call.service)
@@ -62,7 +62,7 @@ def _speaks_of(statement: Mapping[str, Any], call: Call) -> bool:
 
 
 def _holds(operator: str, given: str | None, wanted: list[str]) -> bool:
-    """A negated operator holds for a key that is not there, every other one does not."""
+    """Evaluate a condition. With an absent key, only negated operators hold."""
     match operator:
         case "Null":
             return str(given is None).lower() in wanted
@@ -70,4 +70,4 @@ def _holds(operator: str, given: str | None, wanted: list[str]) -> bool:
             return given is None or not any(fnmatchcase(given, pattern) for pattern in wanted)
         case "Bool" | "StringEquals" | "ArnEquals":
             return given is not None and any(fnmatchcase(given, pattern) for pattern in wanted)
-    raise AssertionError(f"what {operator} means is not known here")
+    raise AssertionError(f"the operator {operator} is not known here")

@@ -1,4 +1,4 @@
-"""The operator's commands, told odd things at bad times: clear words, the status that is documented, nothing lost."""
+"""The operator's commands with wrong input and in outages: clear messages, documented statuses, nothing lost."""
 
 import asyncio
 import json
@@ -21,21 +21,21 @@ from consumer.cli.command import PROGRAM, parse
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
 from media.asset_store.database import connect
-from tests.integration.operate.conftest import DEADLINE, ROOT, Desk, Ended
-from tests.integration.operate.test_replay import failed_asset
+from tests.integration.operate.conftest import DEADLINE, ROOT, CompletedCommand, OperatorConsole
+from tests.integration.operate.failed_assets import failed_asset
 
 DLQ, REPLAY = ("consumer.cli", "dlq"), ("consumer.cli", "replay")
 NOWHERE = "127.0.0.1:9"
 
 
-async def finished(process: asyncio.subprocess.Process) -> Ended:
+async def finished(process: asyncio.subprocess.Process) -> CompletedCommand:
     async with asyncio.timeout(DEADLINE):
         out, err = await process.communicate()
-    return Ended(process.returncode or 0, (out or b"").decode(), err.decode())
+    return CompletedCommand(process.returncode or 0, (out or b"").decode(), err.decode())
 
 
-async def dead(desk: Desk, queue: str = "images") -> list[str]:
-    return await desk.bodies(desk.queues.dead_letters(queue).url)
+async def dead_letters(console: OperatorConsole, queue: str = "images") -> list[str]:
+    return await console.bodies(console.queues.dead_letters(queue).url)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_wrong_usage_of_replay(arguments: Sequence[str], said: str, capsys: pyte
 
 
 def commands(command: click.Command, *names: str) -> dict[str, click.Command]:
-    """Every command by the words that lead to it, groups included."""
+    """Return every command by its words, groups included."""
     inner = command.commands if isinstance(command, click.Group) else {}
     found = [commands(inner[name], *names, name) for name in inner]
     return {" ".join([PROGRAM, *names]): command} | {words: one for many in found for words, one in many.items()}
@@ -99,7 +99,7 @@ COMMANDS = commands(cli)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_help_has_examples_that_are_right(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_in_help_are_valid(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(cli, [*words.removeprefix(PROGRAM).split(), "--help"])
     assert ended.value.code == 0
@@ -115,9 +115,9 @@ def test_help_has_examples_that_are_right(words: str, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("old", ["dlq", "replay"])
-async def test_the_old_names_still_work_and_name_the_new_one(desk: Desk, old: str) -> None:
+async def test_old_names_work_and_name_the_new_one(console: OperatorConsole, old: str) -> None:
     arguments = ["list", "images"] if old == "dlq" else [str(uuid4())]
-    ended = await finished(await desk.start(f"consumer.{old}", *arguments))
+    ended = await finished(await console.start(f"consumer.{old}", *arguments))
     first, *rest = ended.err.splitlines()
     assert first == f"python -m consumer.{old} is an old name, kept for one release: use {PROGRAM} {old}"
     if old == "dlq":
@@ -143,13 +143,13 @@ sys.exit(execute(warn, []))
 """
 
 
-async def test_warnings_leave_standard_output_to_results(desk: Desk) -> None:
+async def test_warnings_leave_standard_output_to_results(console: OperatorConsole) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         WARNS,
         cwd=ROOT,
-        env={**os.environ, **desk.env},
+        env={**os.environ, **console.env},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -160,14 +160,16 @@ async def test_warnings_leave_standard_output_to_results(desk: Desk) -> None:
 
 
 @asynccontextmanager
-async def written_to(desk: Desk, output: int, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A command whose standard output is this."""
+async def started_writing_to(
+    console: OperatorConsole, output: int, *arguments: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a command with `output` as its standard output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         *arguments,
         cwd=ROOT,
-        env={**os.environ, **desk.env},
+        env={**os.environ, **console.env},
         stdout=output,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -175,95 +177,99 @@ async def written_to(desk: Desk, output: int, *arguments: str) -> AsyncIterator[
     yield process
 
 
-def unread() -> int:
+def unread_pipe() -> int:
     reading, writing = os.pipe()
     os.close(reading)
     return writing
 
 
 @pytest.mark.parametrize("command", ["list", "show", "redrive", "purge"])
-async def test_nobody_reads_on(desk: Desk, command: str) -> None:
+async def test_closed_reader_is_reported(console: OperatorConsole, command: str) -> None:
     for n in range(3):
-        await desk.add_dead_letter("images", json.dumps({"n": n}))
-    async with written_to(desk, unread(), *DLQ, command, "images", "--reason", "it broke") as process:
+        await console.add_dead_letter("images", json.dumps({"n": n}))
+    async with started_writing_to(console, unread_pipe(), *DLQ, command, "images", "--reason", "it broke") as process:
         ended = await finished(process)
     assert (ended.status, ended.err) == (
         1,
         "nobody reads on: [Errno 32] Broken pipe. What was done stays done\n",
     )
-    left = await dead(desk) + await desk.bodies(desk.queues["images"].url)
+    left = await dead_letters(console) + await console.bodies(console.queues["images"].url)
     assert len(left) == (0 if command == "purge" else 3)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-async def test_streams_that_are_closed_are_not_missed(desk: Desk, closed: str) -> None:
-    await desk.add_dead_letter("images", "{}")
+async def test_commands_work_with_closed_streams(console: OperatorConsole, closed: str) -> None:
+    await console.add_dead_letter("images", "{}")
     shell = f'exec "{sys.executable}" -m {" ".join(DLQ)} redrive images --reason "it broke" {closed}'
-    env = {**os.environ, **desk.env}
+    env = {**os.environ, **console.env}
     process = await asyncio.create_subprocess_shell(shell, cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE)
     ended = await finished(process)
     assert (ended.status, ended.err) == (0, "")
-    assert await desk.bodies(desk.queues["images"].url) == ["{}"]
+    assert await console.bodies(console.queues["images"].url) == ["{}"]
 
 
-async def test_a_terminal_with_few_characters_shows_what_it_can(desk: Desk) -> None:
-    await desk.add_dead_letter("images", '"ファイル"', reason="ファイル broke")
-    ended = await finished(await desk.start(*DLQ, "show", "images", PYTHONIOENCODING="ascii"))
+async def test_ascii_terminal_gets_escaped_characters(console: OperatorConsole) -> None:
+    await console.add_dead_letter("images", '"ファイル"', reason="ファイル broke")
+    ended = await finished(await console.start(*DLQ, "show", "images", PYTHONIOENCODING="ascii"))
     assert ended.status == 0, ended.err
     assert r"\u30d5\u30a1\u30a4\u30eb broke" in ended.out
 
 
-async def test_a_full_disk_is_told(desk: Desk) -> None:
-    await desk.add_dead_letter("images", "{}")
-    async with written_to(desk, os.open("/dev/full", os.O_WRONLY), *DLQ, "list", "images") as process:
+async def test_full_disk_is_reported(console: OperatorConsole) -> None:
+    await console.add_dead_letter("images", "{}")
+    async with started_writing_to(console, os.open("/dev/full", os.O_WRONLY), *DLQ, "list", "images") as process:
         ended = await finished(process)
     assert (ended.status, ended.err.count("\n")) == (1, 1)
     assert "No space left on device" in ended.err
 
 
 @pytest.mark.parametrize("command", ["list", "show", "redrive", "purge"])
-async def test_sqs_away(desk: Desk, command: str) -> None:
-    ended = await finished(await desk.start(*DLQ, command, "images", AWS_ENDPOINT_URL=f"http://{NOWHERE}"))
+async def test_sqs_outage_is_reported(console: OperatorConsole, command: str) -> None:
+    ended = await finished(await console.start(*DLQ, command, "images", AWS_ENDPOINT_URL=f"http://{NOWHERE}"))
     assert ended.status == 1
     assert ended.err.splitlines()[-1].startswith("sqs is unavailable: ")
     assert "Traceback" not in ended.err
 
 
 @pytest.mark.parametrize("setting", [{"AWS_PROFILE": "nobody"}, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}])
-async def test_credentials_that_are_not_there(desk: Desk, setting: dict[str, str], tmp_path: Path) -> None:
+async def test_missing_credentials_are_reported(
+    console: OperatorConsole, setting: dict[str, str], tmp_path: Path
+) -> None:
     without = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-    ended = await finished(await desk.start(*DLQ, "list", "images", **without, **setting))
+    ended = await finished(await console.start(*DLQ, "list", "images", **without, **setting))
     assert ended.status == 1
     assert "Traceback" not in ended.err
     assert "sqs is unavailable: " in ended.err
 
 
 @pytest.mark.parametrize("arguments", [(*DLQ, "show", "images"), (*REPLAY, str(uuid4()))], ids=["dlq", "replay"])
-async def test_the_database_away(desk: Desk, arguments: Sequence[str]) -> None:
-    await desk.add_dead_letter("images", "{}")
+async def test_database_outage_is_reported(console: OperatorConsole, arguments: Sequence[str]) -> None:
+    await console.add_dead_letter("images", "{}")
     away = f"postgresql://nobody@{NOWHERE}/none"
-    ended = await finished(await desk.start(*arguments, MEDIA_DATABASE_URL=away))
+    ended = await finished(await console.start(*arguments, MEDIA_DATABASE_URL=away))
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.startswith("the database cannot be reached: ")
     assert len(ended.err.splitlines()) == 1
-    assert await dead(desk) == ["{}"]
+    assert await dead_letters(console) == ["{}"]
 
 
 @pytest.mark.parametrize("arguments", [(*DLQ, "show", "images"), (*REPLAY, str(uuid4()))], ids=["dlq", "replay"])
-async def test_a_database_without_the_schema(desk: Desk, postgres_server: Postgres, arguments: Sequence[str]) -> None:
+async def test_missing_schema_is_reported(
+    console: OperatorConsole, postgres_server: Postgres, arguments: Sequence[str]
+) -> None:
     name = f"empty_{uuid4().hex}"
     await postgres_part.create_database(postgres_server, name)
-    ended = await finished(await desk.start(*arguments, MEDIA_DATABASE_URL=postgres_server.dsn(name)))
+    ended = await finished(await console.start(*arguments, MEDIA_DATABASE_URL=postgres_server.dsn(name)))
     await postgres_part.drop_database(postgres_server, name)
     assert (ended.status, ended.out) == (1, "")
     assert "run `python -m media.schema apply`" in ended.err
     assert "Traceback" not in ended.err
 
 
-async def test_replayed_while_sqs_is_away_it_waits_in_the_outbox(desk: Desk) -> None:
-    async with connect(desk.dsn) as database:
+async def test_replay_during_an_sqs_outage_waits_in_the_outbox(console: OperatorConsole) -> None:
+    async with connect(console.dsn) as database:
         asset_id = await failed_asset(database)
-        process = await desk.start(*REPLAY, str(asset_id), str(asset_id), AWS_ENDPOINT_URL=f"http://{NOWHERE}")
+        process = await console.start(*REPLAY, str(asset_id), str(asset_id), AWS_ENDPOINT_URL=f"http://{NOWHERE}")
         ended = await finished(process)
         assert ended.status == 0, ended.err
         assert ended.out.startswith(f"{asset_id}: image queued; a consumer sends its message later: sqs is unavailable")
@@ -271,44 +277,44 @@ async def test_replayed_while_sqs_is_away_it_waits_in_the_outbox(desk: Desk) -> 
         assert await database.fetchval("SELECT count(*) FROM outbox WHERE asset_id = $1", asset_id) == 1
 
 
-async def waiting(connection: "asyncpg.Connection[asyncpg.Record]", application: str) -> None:
-    """Until a statement of that application waits for a lock."""
+async def wait_for_lock(connection: "asyncpg.Connection[asyncpg.Record]", application: str) -> None:
+    """Wait until a statement of that application waits for a lock."""
     asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
     async with asyncio.timeout(DEADLINE):
         while not await connection.fetchval(asked, application):
             pass  # each look is a request: the loop waits by itself
 
 
-async def held_up(desk: Desk, first: UUID, second: UUID) -> Ended:
-    """Replay two, of which the first is held by somebody; interrupted meanwhile."""
-    holder, looker = await asyncpg.connect(desk.dsn), await asyncpg.connect(desk.dsn)
+async def interrupt_blocked_replay(console: OperatorConsole, first: UUID, second: UUID) -> CompletedCommand:
+    """Replay two assets, the first of which is locked, and interrupt the command meanwhile."""
+    holder, observer = await asyncpg.connect(console.dsn), await asyncpg.connect(console.dsn)
     try:
         async with holder.transaction():
             await holder.execute("SELECT 1 FROM assets WHERE asset_id = $1 FOR UPDATE", first)
-            process = await desk.start(*REPLAY, str(first), str(second))
-            await waiting(looker, "media-replay")
+            process = await console.start(*REPLAY, str(first), str(second))
+            await wait_for_lock(observer, "media-replay")
             process.send_signal(signal.SIGINT)
         return await finished(process)
     finally:
         await holder.close()
-        await looker.close()
+        await observer.close()
 
 
-async def test_replay_that_is_interrupted_finishes_the_one_at_hand(desk: Desk) -> None:
-    async with connect(desk.dsn) as database:
+async def test_interrupted_replay_finishes_the_current_asset(console: OperatorConsole) -> None:
+    async with connect(console.dsn) as database:
         first, second = await failed_asset(database), await failed_asset(database)
-        ended = await held_up(desk, first, second)
+        ended = await interrupt_blocked_replay(console, first, second)
         assert (ended.status, ended.out) == (130, f"{first}: image queued\n")
         assert ended.err == f"interrupted: {second} and what follows stay as they are\n"
         assert await database.fetchval("SELECT status FROM assets WHERE asset_id = $1", second) == "failed"
 
 
-async def test_interrupted_twice_it_ends_at_once_and_keeps_every_message(desk: Desk) -> None:
+async def test_redrive_interrupted_twice_ends_at_once_and_loses_nothing(console: OperatorConsole) -> None:
     for n in range(60):
-        await desk.add_dead_letter("images", json.dumps({"n": n}))
-    process = await desk.start(*DLQ, "redrive", "images", "--rate", "50")
+        await console.add_dead_letter("images", json.dumps({"n": n}))
+    process = await console.start(*DLQ, "redrive", "images", "--rate", "50")
     async with asyncio.timeout(DEADLINE):
-        while (await desk.queues["images"].depth()).visible < 5:
+        while (await console.queues["images"].depth()).visible < 5:
             pass  # each look is a request: the loop waits by itself
     for _ in range(2):
         process.send_signal(signal.SIGINT)
@@ -316,6 +322,6 @@ async def test_interrupted_twice_it_ends_at_once_and_keeps_every_message(desk: D
     assert ended.status == 130
     assert "interrupted" in ended.err
     assert "Traceback" not in ended.err
-    moved = await desk.bodies(desk.queues["images"].url)
-    left = await desk.queues.dead_letters("images").depth()
+    moved = await console.bodies(console.queues["images"].url)
+    left = await console.queues.dead_letters("images").depth()
     assert len(set(moved)) + left.visible + left.in_flight >= 60

@@ -1,4 +1,4 @@
-"""Environments share an account: each hears of its own MediaConvert jobs, and of nobody else's."""
+"""Environments share an account, and each receives events of its own MediaConvert jobs only."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def clients(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Asy
 
 
 async def environment(cloudformation: Any) -> tuple[str, str]:
-    """One more environment in this account; its name and its bucket."""
+    """Create an environment in this account; returns its name and its bucket."""
     name = f"t{uuid4().hex[:8]}"
     parameters = {"Environment": name, "CorsOrigins": "https://docfliq.example", "RequireTls": "false"}
     await cloudformation.create_stack(
@@ -54,8 +54,8 @@ async def environment(cloudformation: Any) -> tuple[str, str]:
     return name, {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}["OutputBucket"]
 
 
-def told_of(metadata: dict[str, str], folder: Path) -> str:
-    """What EventBridge is told of a job with this metadata."""
+def completion_event(metadata: dict[str, str], folder: Path) -> str:
+    """Return the event of a completed job with this metadata."""
     job = Job(
         job_id="1-abcdef",
         token=None,
@@ -84,16 +84,16 @@ def metadata_of_a_job_for(bucket: str) -> dict[str, str]:
     return dict(request["UserMetadata"])
 
 
-async def test_each_environment_hears_of_its_own_jobs_only(clients: tuple[Any, Any], tmp_path: Path) -> None:
+async def test_each_environment_receives_events_of_its_own_jobs_only(clients: tuple[Any, Any], tmp_path: Path) -> None:
     cloudformation, eventbridge = clients
-    (ours, our_bucket), (theirs, _) = [await environment(cloudformation) for _ in range(2)]
-    told = told_of(metadata_of_a_job_for(our_bucket), tmp_path)
-    strange = told_of({"purpose": "somebody else's film"}, tmp_path)
+    (own, own_bucket), (other, _) = [await environment(cloudformation) for _ in range(2)]
+    own_event = completion_event(metadata_of_a_job_for(own_bucket), tmp_path)
+    foreign_event = completion_event({"purpose": "somebody else's film"}, tmp_path)
 
-    async def hears(name: str, event: str) -> bool:
+    async def is_delivered(name: str, event: str) -> bool:
         pattern = (await eventbridge.describe_rule(Name=f"{name}-media-transcode-events"))["EventPattern"]
         return bool((await eventbridge.test_event_pattern(EventPattern=pattern, Event=event))["Result"])
 
-    assert await hears(ours, told)
-    assert not await hears(theirs, told)
-    assert not await hears(ours, strange)
+    assert await is_delivered(own, own_event)
+    assert not await is_delivered(other, own_event)
+    assert not await is_delivered(own, foreign_event)

@@ -15,7 +15,7 @@ from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import QueueWorker, WorkerLimits
 from media.aws.sqs import MessageQueue
 from media.telemetry import Metrics
-from tests.integration.operate.conftest import Desk
+from tests.integration.operate.conftest import OperatorConsole
 
 PAGE = Path(__file__).parents[3] / "docs" / "handlers.md"
 
@@ -29,25 +29,25 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-async def nothing_held(_: Any) -> set[Any]:
+async def renew_nothing(_: Any) -> set[Any]:
     return set()
 
 
-async def test_it_counts_notes_and_sets_aside_what_it_cannot_read(desk: Desk, example: Any) -> None:
-    queue, dead = desk.queues["recordings"], desk.queues.dead_letters("recordings")
+async def test_example_counts_notes_and_rejects_unreadable_messages(console: OperatorConsole, example: Any) -> None:
+    queue, dead = console.queues["recordings"], console.queues.dead_letters("recordings")
     for text in ("hello", "spam", "later"):
         await queue.send(json.dumps({"owner_id": "dr-house", "text": text}))
     await queue.send("{}")
     counter, metrics = example.NoteCounter(), Metrics()
     retry, limits = RetryPolicy(base=0.1, cap=0.1), WorkerLimits(visibility=30, wait=1)
-    lane = QueueWorker(
-        example.note_route(counter), queue, dead, nothing_held, Breakers({}, metrics), retry, metrics, limits
+    worker = QueueWorker(
+        example.note_route(counter), queue, dead, renew_nothing, Breakers({}, metrics), retry, metrics, limits
     )
-    running = asyncio.create_task(lane.run())
+    running = asyncio.create_task(worker.run())
     async with asyncio.timeout(30):
-        while not await depth(dead) or sorted(counter.counts_as_attempt) != ["hello", "later"]:
+        while not await depth(dead) or sorted(counter.counted) != ["hello", "later"]:
             assert not running.done()
-        await lane.drain()
+        await worker.drain()
         await running
     [dead_letter] = await dead.receive(limit=1, wait=0, visibility=0)
     assert dead_letter.attributes["error"]["StringValue"] == "undecodable"

@@ -22,7 +22,7 @@ from deploy.local.clamav import EICAR
 from media.settings import QUEUES
 from tests.acceptance.conftest import clip, jpeg, process_on
 from tests.conftest import EmbeddedStack, embedded_stack
-from tests.integration.operate.policies import Need, allowances, needs, of_job
+from tests.integration.operate.iam_policies import Need, allowances, needs, of_job
 from tests.integration.operate.resource_policies import Call, denied, of_role, policy
 
 ROOT = Path(__file__).parents[3]
@@ -34,26 +34,26 @@ DEADLINE = 120.0
 
 __all__ = ["clip"]  # a fixture of the acceptance tests
 
-SELDOM = {
-    # What only an accident or a very large file leads to, and the call in the adapter that does it.
+RARELY_CALLED = {
+    # Actions after an accident or for a very large file, and the call in the adapter that needs them.
     "s3:AbortMultipartUpload": ("media/aws/s3.py", ".abort_multipart_upload("),
     "mediaconvert:CancelJob": ("media/aws/mediaconvert.py", ".cancel_job("),
     "mediaconvert:SearchJobs": ("media/aws/mediaconvert.py", ".search_jobs("),
     "mediaconvert:ListJobs": ("media/aws/mediaconvert.py", ".list_jobs("),
     "mediaconvert:GetJob": ("media/aws/mediaconvert.py", ".get_job("),
     "sqs:ChangeMessageVisibility": ("media/aws/sqs.py", ".change_message_visibility_batch("),
-    # What no emulator has: SQS's own moves once one has begun, and the agent of ECS.
+    # Actions that no emulator has: SQS's move tasks once one has begun, and the agent of ECS.
     "sqs:ListMessageMoveTasks": ("media/aws/sqs.py", ".list_message_move_tasks("),
     "sqs:CancelMessageMoveTask": ("media/aws/sqs.py", ".cancel_message_move_task("),
     "ecs:UpdateTaskProtection": ("consumer/ecs_protection.py", "/task-protection/v1/state"),
 }
-SELDOM_ON = {
-    # Likewise, on resources where a run that goes well does not do it.
+RARELY_CALLED_ON = {
+    # Likewise, on resources where a run without errors does not call them.
     ("ConsumerRole", "FindInQuarantine", "s3:ListBucket"),  # turns S3's 403 for "not there" into 404
     ("ConsumerRole", "FindRecordings", "s3:ListBucket"),
 }
-SELDOM_AT = {
-    # What the API could not send of a callback, from its outbox.
+RARELY_CALLED_AT = {
+    # Messages of a callback that the API could not send, from its outbox.
     ("ConsumerRole", "AskForTheNextStage", "sqs:SendMessage", "local-media-transcode-events"),
 }
 
@@ -62,8 +62,8 @@ ROLES = ("ConsumerRole", "ApiRole", "OperatorRole", "MediaConvertRole")
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """A stack whose services write down what they call."""
+class RecordedStack:
+    """A stack whose services record their calls."""
 
     stack: EmbeddedStack
     folder: Path
@@ -76,16 +76,16 @@ class Recorded:
         return {need for call in calls for need in needs(call["service"], call["operation"], call["params"])}
 
     def needs_of_jobs(self) -> set[Need]:
-        """What MediaConvert needs for the jobs that the consumer asked for."""
+        """Return what MediaConvert needs for the jobs that the consumer submitted."""
         jobs = [call["params"] for call in self.calls_of("consumer") if call["operation"] == "CreateJob"]
         return {need for job in jobs for need in of_job(job)}
 
     async def command(self, *arguments: str) -> None:
-        """An operator's command, which writes down its calls too."""
+        """Run an operator's command, which records its calls too."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "tests.integration.operate.recorded",
+            "tests.integration.operate.call_recorder",
             str(self.folder / "operator.jsonl"),
             *arguments,
             cwd=ROOT,
@@ -101,7 +101,7 @@ class Recorded:
             return await answer.json() if "json" in answer.content_type else await answer.text()
 
     async def upload(self, kind: str, content_type: str, content: bytes, **more: Any) -> tuple[Any, Any]:
-        """Announce, PUT, confirm and wait until it has ended; returns the slot and the asset."""
+        """Announce a file, PUT it, confirm it and wait for its end; returns the slot and the asset."""
         asked = {"asset_type": kind, "content_type": content_type, "original_filename": "x", **more}
         slot = await self.api("POST", "/upload", asked, role="service")
         url, headers = slot["upload_url"], slot["headers"]
@@ -116,24 +116,24 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Recorded]:
+async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RecordedStack]:
     folder = tmp_path_factory.mktemp("recorded")
     plain = services.service
 
-    def listening(name: str, *arguments: Any) -> Program:
+    def with_recorder(name: str, *arguments: Any) -> Program:
         program = plain(name, *arguments)
-        recorder = "tests.integration.operate.recorded"
+        recorder = "tests.integration.operate.call_recorder"
         argv = [program.argv[0], "-m", recorder, str(folder / f"{name}.jsonl"), name]
         return replace(program, argv=argv)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "service", listening)
+        patch.setattr(services, "service", with_recorder)
         async with embedded_stack(tmp_path_factory.mktemp("iam"), MEDIA_RECONCILE_INTERVAL="2") as stack:
-            yield Recorded(stack, folder)
+            yield RecordedStack(stack, folder)
 
 
 def presigned(method: str, url: str) -> Need:
-    """What whoever signed this URL must be allowed."""
+    """Return what the signer of this URL must be allowed to do."""
     parts = urlsplit(url)
     bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
     version = parse_qs(parts.query).get("versionId", [""])[0]
@@ -142,8 +142,8 @@ def presigned(method: str, url: str) -> Need:
     return need
 
 
-async def in_parts(recorded: Recorded, video: bytes) -> set[Need]:
-    """An upload in parts that is completed, and one that is given up; returns what the parts' URLs need."""
+async def multipart_uploads(recorded: RecordedStack, video: bytes) -> set[Need]:
+    """Complete one multipart upload and abort another; returns what the parts' URLs need."""
     film = {"asset_type": "video", "content_type": "video/mp4", "original_filename": "x.mp4", "size": len(video)}
     begun = await recorded.api("POST", "/upload/multipart", film)
     path = f"/upload/multipart/{begun['asset_id']}"
@@ -157,8 +157,8 @@ async def in_parts(recorded: Recorded, video: bytes) -> set[Need]:
     return {presigned("PUT", link["url"])}
 
 
-async def operate(recorded: Recorded) -> None:
-    """An operator looks, and sends dead letters back: on the page, by command, and by SQS where it could."""
+async def operate(recorded: RecordedStack) -> None:
+    """List, redrive and purge dead letters, by the API and by the commands."""
     await recorded.api("GET", "/ops/summary", role="admin")
     for queue in QUEUES:
         await recorded.api("POST", "/ops/redrive", {"queue": queue}, role="admin")
@@ -168,8 +168,8 @@ async def operate(recorded: Recorded) -> None:
     await recorded.command("consumer.cli", "dlq", "purge", "recordings")
 
 
-async def poison(stack: EmbeddedStack) -> None:
-    """A message that nobody can read, in every queue, and what S3 would send of a second version."""
+async def send_unreadable_messages(stack: EmbeddedStack) -> None:
+    """Send a message that is not JSON to every queue."""
     async with AsyncExitStack() as exits:
         env = stack.settings
         client = get_session().create_client(
@@ -184,8 +184,8 @@ async def poison(stack: EmbeddedStack) -> None:
             await sqs.send_message(QueueUrl=env[name], MessageBody="not JSON")
 
 
-async def full_run(recorded: Recorded, video: Path) -> set[Need]:
-    """Everything that the platform does with this service; returns what the presigned URLs in it need."""
+async def full_run(recorded: RecordedStack, video: Path) -> set[Need]:
+    """Do everything that the platform does with this service; returns what the presigned URLs need."""
     urls: set[Need] = set()
     uploads = [
         ("image", "image/jpeg", jpeg(800, 600), {}),
@@ -210,36 +210,36 @@ async def full_run(recorded: Recorded, video: Path) -> set[Need]:
             urls.add(presigned("GET", link["url"]))
     process = process_on(recorded.stack)
     assert (await process("--json", "--as", "recording", video)).status == 0
-    await poison(recorded.stack)
-    urls |= await in_parts(recorded, await asyncio.to_thread(video.read_bytes))
+    await send_unreadable_messages(recorded.stack)
+    urls |= await multipart_uploads(recorded, await asyncio.to_thread(video.read_bytes))
     for _, asset in ended[:3]:  # of each kind of delivery
         await recorded.api("DELETE", f"/assets/{asset['asset_id']}", role="service")
     return urls
 
 
-def buried(recorded: Recorded) -> set[Need]:
-    """The sends to dead-letter queues so far."""
+def dead_letter_sends(recorded: RecordedStack) -> set[Need]:
+    """Return the sends to dead-letter queues so far."""
     needed = recorded.needs_of("consumer")
     return {need for need in needed if need.resource.endswith("-dlq") and need.action == "sqs:SendMessage"}
 
 
-async def settled(recorded: Recorded) -> None:
-    """Until the outbox is empty and every queue's nonsense was buried."""
+async def wait_until_quiet(recorded: RecordedStack) -> None:
+    """Wait until the outbox is empty and every queue's unreadable message is a dead letter."""
     connection = await asyncpg.connect(recorded.stack.dsn)
     try:
         async with asyncio.timeout(DEADLINE):
             while await connection.fetchval("SELECT count(*) FROM outbox"):
                 pass  # each look is a request: the loop waits by itself
-            while len(buried(recorded)) < len(QUEUES):
+            while len(dead_letter_sends(recorded)) < len(QUEUES):
                 await connection.fetchval("SELECT 1")
     finally:
         await connection.close()
 
 
 @pytest.fixture(scope="module")
-async def called(recorded: Recorded, clip: Path) -> Mapping[str, set[Need]]:
+async def called(recorded: RecordedStack, clip: Path) -> Mapping[str, set[Need]]:
     urls = await full_run(recorded, clip)
-    await settled(recorded)
+    await wait_until_quiet(recorded)
     await operate(recorded)
     return {
         "ConsumerRole": recorded.needs_of("consumer"),
@@ -256,8 +256,12 @@ async def test_every_call_is_allowed(called: Mapping[str, set[Need]], role: str)
     assert not denied
 
 
-def seldom(role: str, statement: str, action: str) -> bool:
-    return (action in SELDOM and role in {"ConsumerRole", "OperatorRole"}) or (role, statement, action) in SELDOM_ON
+def is_rarely_called(role: str, statement: str, action: str) -> bool:
+    return (action in RARELY_CALLED and role in {"ConsumerRole", "OperatorRole"}) or (
+        role,
+        statement,
+        action,
+    ) in RARELY_CALLED_ON
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -266,25 +270,25 @@ async def test_nothing_is_allowed_that_is_never_called(called: Mapping[str, set[
         allowance
         for allowance in allowances(role)
         if not any(allowance.covers(need) for need in called[role])
-        and not seldom(role, allowance.statement, allowance.action)
+        and not is_rarely_called(role, allowance.statement, allowance.action)
     ]
     assert not unused
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_no_place_is_allowed_that_is_never_gone_to(called: Mapping[str, set[Need]], role: str) -> None:
-    never = [
+async def test_no_resource_is_allowed_that_is_never_used(called: Mapping[str, set[Need]], role: str) -> None:
+    unused = [
         (role, allowance.statement, allowance.action, resource.rpartition(":")[2])
         for allowance in allowances(role)
         for resource in allowance.resources
         if not any(replace(allowance, resources=(resource,)).covers(need) for need in called[role])
     ]
-    assert not [one for one in never if not seldom(*one[:3]) and one not in SELDOM_AT]
+    assert not [one for one in unused if not is_rarely_called(*one[:3]) and one not in RARELY_CALLED_AT]
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_the_bucket_s_own_policy_refuses_none_of_it(called: Mapping[str, set[Need]], role: str) -> None:
-    """Of uploads that no verdict is known of: that is how the consumer and MediaConvert find them."""
+async def test_bucket_policy_refuses_none_of_the_calls(called: Mapping[str, set[Need]], role: str) -> None:
+    """The uploads have no verdict yet, as when the consumer and MediaConvert read them."""
     document = policy("MediaBucketPolicy")
     name = {"ConsumerRole": "consumer", "MediaConvertRole": "mediaconvert"}.get(role, "other")
     signed = {"s3:if-none-match": "*", "s3:ObjectCreationOperation": "true"}
@@ -293,6 +297,6 @@ async def test_the_bucket_s_own_policy_refuses_none_of_it(called: Mapping[str, s
         assert denied(document, call) == [], need
 
 
-def test_what_is_seldom_called_is_in_the_code() -> None:
-    for path, call in SELDOM.values():
+def test_rarely_called_actions_are_in_the_code() -> None:
+    for path, call in RARELY_CALLED.values():
         assert call in (ROOT / path).read_text()

@@ -1,4 +1,4 @@
-"""Where SQS has StartMessageMoveTask, whole queues go by it. No emulator has it: a stand-in that knows its protocol."""
+"""Whole queues are moved by StartMessageMoveTask. No emulator has it, so a stand-in speaks its protocol."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ from media.aws.clients import Clients
 from media.aws.sqs import MessageQueues, MoveTask
 from media.dead_letters.moves import Pace, move_by_sqs
 from media.errors import UnavailableError
-from tests.integration.operate.conftest import Desk
+from tests.integration.operate.conftest import OperatorConsole
 
 
 @dataclass
 class MoveServer:
-    """Speaks SQS's JSON protocol for the few operations of a move. `looks` is how often the task is still running.
+    """Speaks SQS's JSON protocol for the operations of a move. `looks` is how many polls find the task running.
 
-    `refusal` is its answer to StartMessageMoveTask, `ended` says that a task has ended when somebody cancels it.
+    `refusal` is its answer to StartMessageMoveTask. With `ended`, the task has ended when it is canceled.
     """
 
     looks: int = 1
@@ -45,9 +45,9 @@ class MoveServer:
         if self.ended and operation == "CancelMessageMoveTask":
             self.looks = min(self.looks, 0)
             return _refused("ResourceNotFoundException")
-        return web.Response(text=json.dumps(self._said(operation, body)), content_type="application/x-amz-json-1.0")
+        return web.Response(text=json.dumps(self._respond(operation, body)), content_type="application/x-amz-json-1.0")
 
-    def _said(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _respond(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         match operation:
             case "GetQueueAttributes":
                 return {"Attributes": {"QueueArn": f"arn:aws:sqs:x:1:{body['QueueUrl'].rsplit('/')[-1]}"}}
@@ -83,9 +83,9 @@ async def server() -> AsyncIterator[tuple[MoveServer, str]]:
     await runner.cleanup()
 
 
-async def test_a_whole_queue_goes_by_sqs_itself(desk: Desk, server: tuple[MoveServer, str]) -> None:
+async def test_whole_queue_is_moved_by_sqs(console: OperatorConsole, server: tuple[MoveServer, str]) -> None:
     moves, url = server
-    ended = await desk.dlq("redrive", "images", "--rate", "20", endpoint=url)
+    ended = await console.dlq("redrive", "images", "--rate", "20", endpoint=url)
     assert ended.status == 0, ended.err
     assert "7 moved by SQS to images, COMPLETED" in ended.out
     started = next(body for operation, body in moves.requests if operation == "StartMessageMoveTask")
@@ -95,66 +95,68 @@ async def test_a_whole_queue_goes_by_sqs_itself(desk: Desk, server: tuple[MoveSe
     assert all(operation != "ReceiveMessage" for operation, _ in moves.requests)
 
 
-async def test_a_task_that_fails_is_told(desk: Desk, server: tuple[MoveServer, str]) -> None:
+async def test_failed_task_is_reported(console: OperatorConsole, server: tuple[MoveServer, str]) -> None:
     moves, url = server
     moves.status = "FAILED"
-    ended = await desk.dlq("redrive", "images", endpoint=url)
+    ended = await console.dlq("redrive", "images", endpoint=url)
     assert ended.status == 1
     assert "FAILED" in ended.out
 
 
 @pytest.mark.parametrize("refusal", ["UnsupportedOperation", "InvalidAction"])
-async def test_where_there_are_no_such_tasks_each_goes_by_itself(
-    desk: Desk, server: tuple[MoveServer, str], refusal: str
+async def test_messages_are_moved_one_by_one_without_move_tasks(
+    console: OperatorConsole, server: tuple[MoveServer, str], refusal: str
 ) -> None:
     moves, url = server
     moves.refusal = refusal
-    ended = await desk.dlq("redrive", "images", endpoint=url)
+    ended = await console.dlq("redrive", "images", endpoint=url)
     assert ended.status == 0, ended.err
     assert "ReceiveMessage" in [operation for operation, _ in moves.requests]
 
 
-async def test_any_other_refusal_is_told(desk: Desk, server: tuple[MoveServer, str]) -> None:
+async def test_any_other_refusal_is_an_error(console: OperatorConsole, server: tuple[MoveServer, str]) -> None:
     moves, url = server
     moves.refusal = "AccessDeniedException"
     with pytest.raises(UnavailableError, match="AccessDenied"):
-        await desk.dlq("redrive", "images", endpoint=url)
+        await console.dlq("redrive", "images", endpoint=url)
     assert "ReceiveMessage" not in [operation for operation, _ in moves.requests]
 
 
-async def test_a_pace_that_sqs_does_not_know_is_kept_by_us(desk: Desk, server: tuple[MoveServer, str]) -> None:
+async def test_rate_below_one_is_kept_without_a_move_task(
+    console: OperatorConsole, server: tuple[MoveServer, str]
+) -> None:
     moves, url = server
-    ended = await desk.dlq("redrive", "images", "--rate", "0.5", endpoint=url)
+    ended = await console.dlq("redrive", "images", "--rate", "0.5", endpoint=url)
     assert ended.status == 0, ended.err
     assert "StartMessageMoveTask" not in [operation for operation, _ in moves.requests]
 
 
-async def stopped(desk: Desk, url: str) -> MoveTask | None:
-    """A move by SQS that somebody stops at once."""
+async def stop_move(console: OperatorConsole, url: str) -> MoveTask | None:
+    """Start a move by SQS and stop it at once."""
     stop = asyncio.Event()
     stop.set()
 
-    async def nobody_hears(_move: MoveTask) -> None: ...
+    async def ignore_progress(_move: MoveTask) -> None: ...
 
     async with AsyncExitStack() as stack:
-        settings = desk.settings.model_copy(update={"aws_endpoint_url": url})
+        settings = console.settings.model_copy(update={"aws_endpoint_url": url})
         queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
-        return await move_by_sqs(queues.dead_letters("images"), queues["images"], Pace(), stop, nobody_hears)
+        return await move_by_sqs(queues.dead_letters("images"), queues["images"], Pace(), stop, ignore_progress)
 
 
-async def test_a_move_that_is_stopped_is_cancelled(desk: Desk, server: tuple[MoveServer, str]) -> None:
+async def test_stopped_move_is_canceled(console: OperatorConsole, server: tuple[MoveServer, str]) -> None:
     moves, url = server
     moves.looks = 100
-    move = await stopped(desk, url)
+    move = await stop_move(console, url)
     assert move is not None
     assert (move.status, move.running) == ("CANCELLED", False)
 
 
-async def test_a_move_that_has_ended_meanwhile_need_not_be_cancelled(
-    desk: Desk, server: tuple[MoveServer, str]
+async def test_move_that_ended_meanwhile_is_not_an_error(
+    console: OperatorConsole, server: tuple[MoveServer, str]
 ) -> None:
     moves, url = server
     moves.ended = True
-    move = await stopped(desk, url)
+    move = await stop_move(console, url)
     assert move is not None
     assert (move.status, move.moved) == ("COMPLETED", 7)

@@ -9,7 +9,7 @@ import pytest
 from deploy.local.emulator import ACCOUNT, REGION
 from deploy.local.topology import ENVIRONMENT
 from media.settings import QUEUES
-from tests.integration.operate.policies import (
+from tests.integration.operate.iam_policies import (
     DISTRIBUTION,
     MEDIA,
     SERVICE,
@@ -55,7 +55,7 @@ def queue(name: str) -> str:
         (Call("s3:GetObject", f"{BUCKET}/public/x", of_role("api"), context=PLAIN), ["TlsOnly"]),
     ],
 )
-def test_what_the_bucket_refuses(call: Call, refused_by: list[str]) -> None:
+def test_bucket_refuses_calls(call: Call, refused_by: list[str]) -> None:
     assert denied(policy("MediaBucketPolicy"), call) == refused_by
 
 
@@ -69,7 +69,7 @@ def test_what_the_bucket_refuses(call: Call, refused_by: list[str]) -> None:
         ("public/x", DISTRIBUTION.replace("ABC", "XYZ"), False),
     ],
 )
-def test_what_cloudfront_reads(key: str, distribution: str, may: bool) -> None:
+def test_cloudfront_reads_public_and_processed_only(key: str, distribution: str, may: bool) -> None:
     source = {"aws:SourceArn": distribution}
     call = Call("s3:GetObject", f"{BUCKET}/{key}", service="cloudfront.amazonaws.com", context=source)
     assert allowed(policy("MediaBucketPolicy"), call) is may
@@ -77,7 +77,7 @@ def test_what_cloudfront_reads(key: str, distribution: str, may: bool) -> None:
     assert not allowed(policy("MediaBucketPolicy"), put)
 
 
-def test_the_quarantine_speaks_tls_only() -> None:
+def test_quarantine_requires_tls() -> None:
     held = f"arn:aws:s3:::{ENVIRONMENT}-docfliq-media-quarantine-{ACCOUNT}/x"
     call = Call("s3:GetObject", held, of_role("consumer"), context=PLAIN)
     assert denied(policy("QuarantineBucketPolicy"), call) == ["TlsOnly"]
@@ -85,7 +85,7 @@ def test_the_quarantine_speaks_tls_only() -> None:
 
 @pytest.fixture(scope="module")
 def policies_of_queues() -> dict[str, str]:
-    """The policy at each queue. A second one at the same queue would take the first one's place."""
+    """The policy of each queue. A second policy of a queue would replace the first."""
     found: dict[str, str] = {}
     for name, part in MEDIA.items():
         if part["Type"] == "AWS::SQS::QueuePolicy":
@@ -96,7 +96,7 @@ def policies_of_queues() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", [*QUEUES, *(f"{queue}-dlq" for queue in QUEUES)])
-def test_every_queue_speaks_tls_only(policies_of_queues: dict[str, str], name: str) -> None:
+def test_every_queue_requires_tls(policies_of_queues: dict[str, str], name: str) -> None:
     statements = policy(policies_of_queues[name])
     for action in ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:StartMessageMoveTask"):
         call = Call(action, queue(name), of_role("consumer"))
@@ -124,7 +124,7 @@ OURS = {"aws:SourceArn": BUCKET, "aws:SourceAccount": ACCOUNT}
         ("recordings", "events", RULE, False),
     ],
 )
-def test_who_of_aws_may_send(
+def test_aws_services_may_send_to_their_queues_only(
     policies_of_queues: dict[str, str], name: str, service: str, context: dict[str, str], may: bool
 ) -> None:
     call = Call("sqs:SendMessage", queue(name), service=f"{service}.amazonaws.com", context=context)
@@ -133,13 +133,13 @@ def test_who_of_aws_may_send(
     assert not allowed(policy(policies_of_queues[name]), receive)
 
 
-def test_what_the_rule_cannot_deliver_is_kept_where_it_may_send() -> None:
+def test_undelivered_events_go_to_a_dead_letter_queue() -> None:
     [target] = resolved(MEDIA["TranscodeEventsRule"]["Properties"]["Targets"])
     assert target["DeadLetterConfig"] == {"Arn": queue("transcode-events-dlq")}
     assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
 
 
-def test_what_holds_data_outlives_its_stack() -> None:
+def test_resources_with_data_outlive_their_stack() -> None:
     for name, part in MEDIA.items():
         if part["Type"] in {"AWS::S3::Bucket", "AWS::SQS::Queue"}:
             assert (part.get("DeletionPolicy"), part.get("UpdateReplacePolicy")) == (
@@ -181,7 +181,7 @@ def test_a_task_is_started_by_a_role_that_reads_its_own_secrets_and_nothing_more
     assert secrets == {need.resource for need in needed if ":secret:" in need.resource}
 
 
-def test_a_consumer_that_transcodes_may_ask_to_be_spared_and_give_up_its_films() -> None:
+def test_consumer_with_ffmpeg_may_protect_itself_and_abort_uploads() -> None:
     more = set(allowances("ConsumerRole", "TranscodesItself")) - set(allowances("ConsumerRole"))
     assert {(one.statement, one.action) for one in more} == {
         ("ProtectFromScaleIn", "ecs:UpdateTaskProtection"),
@@ -193,7 +193,7 @@ def test_a_consumer_that_transcodes_may_ask_to_be_spared_and_give_up_its_films()
     assert not spared.covers(Need(spared.action, f"{cluster}-other/0123456789abcdef"))
 
 
-def test_the_schema_s_container_asks_nothing_of_aws() -> None:
+def test_schema_command_loads_no_aws_client() -> None:
     loaded = "import sys, media.schema.apply; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     ended = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True, timeout=60)
     assert not {"boto3", "botocore", "aiobotocore", "aiohttp"} & set(ended.stdout.split())

@@ -37,7 +37,7 @@ ORDER BY 1, 2, 3
 
 @pytest.fixture
 async def empty(postgres_server: Postgres) -> AsyncIterator[str]:
-    """A database without anything in it."""
+    """An empty database."""
     name = f"empty_{uuid4().hex}"
     await postgres_part.create_database(postgres_server, name)
     yield postgres_server.dsn(name)
@@ -59,7 +59,7 @@ async def catalog(dsn: str) -> list[tuple[str, ...]]:
 
 
 async def release(dsn: str, script: Path) -> None:
-    """A database as that version of the file left it."""
+    """Apply a released version of the file."""
     async with connected(dsn) as connection:
         await connection.execute(await asyncio.to_thread(script.read_text))
 
@@ -111,7 +111,7 @@ async def test_a_newer_schema_is_accepted_only_when_it_says_so(empty: str) -> No
             await schema.apply(empty)
 
 
-async def test_a_task_brings_up_what_is_older_and_leaves_alone_what_it_can_work_with(empty: str) -> None:
+async def test_ensure_upgrades_older_schemas_and_leaves_newer_ones(empty: str) -> None:
     assert await schema.ensure(empty) is True
     assert await schema.ensure(empty) is False
     async with connected(empty) as connection:
@@ -123,7 +123,7 @@ async def test_a_task_brings_up_what_is_older_and_leaves_alone_what_it_can_work_
             await schema.ensure(empty)
 
 
-async def test_who_waits_for_another_that_applies_is_told(
+async def test_waiting_for_another_apply_is_reported(
     empty: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(schema, "LOCK_WAIT", 0.2)
@@ -134,7 +134,7 @@ async def test_who_waits_for_another_that_applies_is_told(
     assert "another process has been applying a schema" in capsys.readouterr().err
 
 
-async def test_who_loses_patience_sees_no_trace(empty: str) -> None:
+async def test_interrupted_apply_shows_no_traceback(empty: str) -> None:
     async with connected(empty) as holder:
         await holder.execute("SELECT pg_advisory_lock($1)", 0x0D0CF119)
         process = await asyncio.create_subprocess_exec(
@@ -170,7 +170,7 @@ async def test_who_loses_patience_sees_no_trace(empty: str) -> None:
         "media:s3cret@db",
     ],
 )
-def test_a_wrong_address_is_told_without_a_word_of_it(
+def test_wrong_address_is_reported_without_its_password(
     dsn: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MEDIA_DATABASE_URL", dsn)
@@ -180,11 +180,11 @@ def test_a_wrong_address_is_told_without_a_word_of_it(
     assert "s3cr" not in said
 
 
-async def test_many_at_once_apply_it_once(empty: str) -> None:
+async def test_concurrent_applies_change_the_schema_once(empty: str) -> None:
     assert sorted(await asyncio.gather(*(schema.apply(empty) for _ in range(5)))) == [False] * 4 + [True]
 
 
-async def test_upgraded_under_load_nobody_fails(empty: str) -> None:
+async def test_upgrade_under_load_fails_no_request(empty: str) -> None:
     await release(empty, RELEASED[-1])
     upgraded = asyncio.Event()
     done = 0
@@ -209,7 +209,7 @@ async def test_upgraded_under_load_nobody_fails(empty: str) -> None:
     await schema.check(empty)
 
 
-async def test_somebody_who_holds_a_table_holds_up_the_upgrade_but_no_reader(empty: str) -> None:
+async def test_locked_table_delays_the_upgrade_but_no_reader(empty: str) -> None:
     await release(empty, RELEASED[-1])
     async with connected(empty) as holder, connect(empty) as database:
         async with holder.transaction():

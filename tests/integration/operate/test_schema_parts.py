@@ -1,4 +1,4 @@
-"""A version that is recorded is not believed: what the database holds is compared with what schema.sql makes."""
+"""The recorded version is not trusted: the database's parts are compared with those that schema.sql makes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from tests.conftest import TEMPLATE
 
 @pytest.fixture
 async def dsn(postgres_server: Postgres) -> AsyncIterator[str]:
-    """A database that has everything, to take something from."""
+    """A database with the whole schema, for a test to damage."""
     name = f"parts_{uuid4().hex}"
     await postgres_part.create_database(postgres_server, name, template=TEMPLATE)
     yield postgres_server.dsn(name)
@@ -32,7 +32,7 @@ async def database(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record
     await connection.close()
 
 
-async def test_the_list_beside_the_schema_says_what_it_makes(
+async def test_schema_parts_is_up_to_date(
     database: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
     assert await held(database) == expected(), "python -m media.schema list > media/schema/schema.parts"
@@ -40,7 +40,7 @@ async def test_the_list_beside_the_schema_says_what_it_makes(
 
 [NOTIFY] = [part for part in expected() if part.startswith("function notify_asset ")]
 
-MENDED = {
+REPAIRED = {
     "ALTER TABLE stages DROP COLUMN swept_at": [
         "column stages.swept_at timestamp with time zone",
         "index stages.stages_unswept",
@@ -55,20 +55,20 @@ MENDED = {
     "CREATE OR REPLACE FUNCTION notify_asset() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'": [NOTIFY],
     "DROP TABLE consumers": ["table consumers"],
 }
-"""What a hand may have done, and what is said of it; to apply mends it, once an index that is not valid is gone."""
+"""Damage that apply repairs, and the parts that are reported. An invalid index must be dropped first."""
 
 
-@pytest.mark.parametrize("harm", MENDED)
-async def test_what_is_missing_is_named_and_brought_back(
-    database: "asyncpg.Connection[asyncpg.Record]", dsn: str, harm: str
+@pytest.mark.parametrize("harm", REPAIRED)
+async def test_missing_parts_are_named_and_restored(
+    database: "asyncpg.Connection[asyncpg.Record]", dsn: str, damage: str
 ) -> None:
     await schema.check(dsn)
-    await database.execute(harm)
-    with pytest.raises(OlderSchemaError) as told:
+    await database.execute(damage)
+    with pytest.raises(OlderSchemaError) as caught:
         await schema.check(dsn)
-    assert "; ".join(MENDED[harm]) in str(told.value)
-    assert "python -m media.schema apply" in str(told.value)
-    if "indisvalid" in harm:
+    assert "; ".join(REPAIRED[damage]) in str(caught.value)
+    assert "python -m media.schema apply" in str(caught.value)
+    if "indisvalid" in damage:
         with pytest.raises(SchemaError, match=r"bring back: index outbox\.outbox_due\. .* must be dropped first"):
             await schema.ensure(dsn)
         await database.execute("DROP INDEX outbox_due")
@@ -77,7 +77,7 @@ async def test_what_is_missing_is_named_and_brought_back(
     assert await schema.apply(dsn) is False
 
 
-LOST = {
+IRREPARABLE = {
     "ALTER TABLE assets DROP COLUMN etag": "column assets.etag text",
     "ALTER TABLE stages DROP CONSTRAINT stages_state_check": "constraint stages.stages_state_check",
     "ALTER TABLE assets ALTER COLUMN width TYPE bigint": "column assets.width integer (there it is bigint)",
@@ -87,20 +87,20 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("harm", LOST)
-async def test_what_apply_cannot_bring_back_is_named_and_nothing_changes(
-    database: "asyncpg.Connection[asyncpg.Record]", dsn: str, harm: str
+@pytest.mark.parametrize("harm", IRREPARABLE)
+async def test_irreparable_parts_are_named_and_nothing_changes(
+    database: "asyncpg.Connection[asyncpg.Record]", dsn: str, damage: str
 ) -> None:
-    await database.execute(harm)
+    await database.execute(damage)
     await database.execute("DROP INDEX outbox_due")
     for command in (schema.apply, schema.ensure):
-        with pytest.raises(SchemaError) as told:
+        with pytest.raises(SchemaError) as caught:
             await command(dsn)
-        assert f"does not bring back: {LOST[harm]}. Most columns" in str(told.value)
+        assert f"does not bring back: {IRREPARABLE[damage]}. Most columns" in str(caught.value)
     assert "index outbox.outbox_due" not in await held(database)
 
 
-async def test_a_newer_schema_may_have_changed_all_but_the_columns(
+async def test_newer_schema_may_change_everything_but_columns(
     database: "asyncpg.Connection[asyncpg.Record]", dsn: str
 ) -> None:
     await database.execute("INSERT INTO schema_version (version, oldest_code) VALUES ($1, 1)", schema.VERSION + 1)
@@ -111,13 +111,13 @@ async def test_a_newer_schema_may_have_changed_all_but_the_columns(
         await schema.ensure(dsn)
 
 
-async def test_more_than_ours_is_nobody_s_business(database: "asyncpg.Connection[asyncpg.Record]", dsn: str) -> None:
+async def test_additional_parts_are_allowed(database: "asyncpg.Connection[asyncpg.Record]", dsn: str) -> None:
     await database.execute("CREATE TABLE theirs (x int); CREATE INDEX more ON assets (etag)")
     await database.execute("ALTER TABLE assets ADD COLUMN theirs text")
     await schema.check(dsn)
 
 
-async def test_list_writes_what_is_there(
+async def test_list_writes_the_parts(
     dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MEDIA_DATABASE_URL", dsn)
@@ -125,6 +125,6 @@ async def test_list_writes_what_is_there(
     assert capsys.readouterr().out.splitlines() == expected()
 
 
-def test_of_a_table_that_is_gone_the_table_alone_is_told() -> None:
+def test_missing_table_is_reported_without_its_parts() -> None:
     wanted = ["column a.x text", "constraint a.a_pkey", "index a.by_x", "table a", "table b", "trigger a.t"]
     assert missing(wanted, ["table b"]) == ["table a"]

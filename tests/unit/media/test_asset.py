@@ -1,4 +1,4 @@
-"""The domain's words: legal moves, keys, file names."""
+"""Legal changes of status, keys, and file names."""
 
 from uuid import UUID, uuid4
 

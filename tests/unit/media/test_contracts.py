@@ -1,4 +1,4 @@
-"""What comes from outside is refused at once when it could not be stored, and the published schema says the same."""
+"""Messages with values that cannot be stored are refused, and the published schema refuses them too."""
 
 import json
 from typing import Any
@@ -43,7 +43,7 @@ GOOD: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(BAD)])
-def test_what_cannot_be_stored_is_no_recording(name: str, value: Any) -> None:
+def test_recording_with_an_unstorable_value_is_refused(name: str, value: Any) -> None:
     content = {**RECORDING, name: value}
     with pytest.raises(UndecodableError, match=f"WebinarRecording: {name}"):
         decode_recording(json.dumps(content))
@@ -51,13 +51,13 @@ def test_what_cannot_be_stored_is_no_recording(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NUL)
-def test_half_a_character_is_no_text(name: str) -> None:
+def test_lone_surrogate_is_refused(name: str) -> None:
     with pytest.raises(UndecodableError, match=f"WebinarRecording: {name}"):
         decode_recording(json.dumps({**RECORDING, name: "a\ud800b"}))
 
 
 @pytest.mark.parametrize(("name", "value"), GOOD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(GOOD)])
-def test_a_recording_may_say_all_else(name: str, value: Any) -> None:
+def test_other_values_of_a_recording_are_accepted(name: str, value: Any) -> None:
     content = {**RECORDING, name: value}
     (part,) = decode_recording(json.dumps(content))
     assert part.recording.model_dump(mode="json")[name] == value
@@ -72,7 +72,7 @@ def test_a_time_without_a_zone_is_utc() -> None:
 
 @pytest.mark.parametrize("name", ["bucket", "key", "version_id", "trace_id"])
 @pytest.mark.parametrize("value", ["a\0b", "a\ud800b"], ids=["nul", "half"])
-def test_no_request_for_a_stage_names_what_cannot_exist(name: str, value: str) -> None:
+def test_stage_request_with_an_impossible_name_is_refused(name: str, value: str) -> None:
     content = {"type": "image.requested", "asset_id": str(UUID(int=1)), "bucket": "b", "key": "k", name: value}
     with pytest.raises(UndecodableError, match=f"ImageRequested: {name}"):
         decode_image(json.dumps(content))
@@ -80,7 +80,7 @@ def test_no_request_for_a_stage_names_what_cannot_exist(name: str, value: str) -
 
 @pytest.mark.parametrize("name", ["job_id", "phase", "error_message"])
 @pytest.mark.parametrize("value", ["a\0b", "a\ud800b"], ids=["nul", "half"])
-def test_no_callback_says_what_cannot_be_noted(name: str, value: str) -> None:
+def test_callback_with_an_unstorable_value_is_refused(name: str, value: str) -> None:
     content = {"job_id": "1-a", "asset_id": UUID(int=1), "attempt": 1, "status": "ERROR", name: value}
     with pytest.raises(ValidationError, match=name):
         TranscodeProgress.model_validate(content)

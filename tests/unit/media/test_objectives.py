@@ -1,4 +1,4 @@
-"""Each asset counts once for what was promised of it: in time, late, or failed; what is rejected is no event."""
+"""Each asset counts once for its objective: in time, late, or failed. A rejected asset does not count."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -32,7 +32,7 @@ def uploaded(asset_type: AssetType, seconds_ago: float) -> Asset:
 
 
 def counted(asset_type: AssetType, seconds: float, end: AssetEnd) -> dict[tuple[str, str], float]:
-    """What an end that comes so many seconds after the upload changes."""
+    """Count an end `seconds` after the upload; returns the counters that changed."""
     metrics = Metrics()
     count_end(metrics, uploaded(asset_type, seconds), end)
     return {
@@ -56,7 +56,7 @@ IMAGE, VIDEO, PDF = AssetType.IMAGE, AssetType.VIDEO, AssetType.DOCUMENT
         (31, AssetEnd(Stage.IMAGE, REJECTED, Code.CORRUPT), None),
     ],
 )
-def test_an_image_is_ready_within_thirty_seconds_or_bad(seconds: float, end: AssetEnd, result: str | None) -> None:
+def test_image_is_good_when_ready_within_thirty_seconds(seconds: float, end: AssetEnd, result: str | None) -> None:
     assert counted(IMAGE, seconds, end) == ({("image_ready", result): 1.0} if result else {})
 
 
@@ -65,12 +65,14 @@ def test_an_image_is_ready_within_thirty_seconds_or_bad(seconds: float, end: Ass
     [(3500, 3600, "good"), (3700, 3600, "bad"), (880, 600, "bad"), (55, 8, "good"), (65, 8, "bad"), (65, None, "bad")],
     ids=["within its length", "longer than its length", "ten minutes", "a clip", "a slow clip", "of unknown length"],
 )
-def test_a_video_is_ready_within_its_own_length_or_a_minute(seconds: float, length: int | None, result: str) -> None:
+def test_video_is_good_when_ready_within_its_length_or_a_minute(
+    seconds: float, length: int | None, result: str
+) -> None:
     end = AssetEnd(Stage.TRANSCODE, READY, duration_ms=length and length * 1000)
     assert counted(VIDEO, seconds, end) == {("video_ready", result): 1.0}
 
 
-def test_a_video_that_fails_is_bad_however_soon() -> None:
+def test_failed_video_is_bad_however_soon() -> None:
     assert counted(VIDEO, 1, AssetEnd(Stage.TRANSCODE, FAILED, Code.JOB_CANCELED)) == {("video_ready", "bad"): 1.0}
     assert counted(VIDEO, 1, AssetEnd(Stage.TRANSCODE, Status.PROCESSING)) == {}
 
@@ -86,16 +88,16 @@ def test_a_video_that_fails_is_bad_however_soon() -> None:
         (11, AssetEnd(Stage.SCAN, REJECTED, Code.SOURCE_MISSING), None),
     ],
 )
-def test_a_scan_has_its_verdict_within_ten_seconds(seconds: float, end: AssetEnd, result: str | None) -> None:
+def test_scan_is_good_within_ten_seconds(seconds: float, end: AssetEnd, result: str | None) -> None:
     assert counted(PDF, seconds, end) == ({("scan_done", result): 1.0} if result else {})
 
 
-def test_an_image_whose_scan_fails_is_late_for_both() -> None:
+def test_image_whose_scan_fails_is_bad_for_both_objectives() -> None:
     found = counted(IMAGE, 1, AssetEnd(Stage.SCAN, FAILED, Code.ATTEMPTS_EXHAUSTED))
     assert found == {("scan_done", "bad"): 1.0, ("image_ready", "bad"): 1.0}
 
 
-def test_why_assets_end_is_counted_by_code() -> None:
+def test_ended_assets_are_counted_by_code() -> None:
     metrics = Metrics()
     for end in (
         AssetEnd(Stage.IMAGE, READY),

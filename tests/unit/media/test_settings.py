@@ -29,7 +29,7 @@ def complete(environment: pytest.MonkeyPatch, **more: str) -> settings.Settings:
     return load(env_file=None)
 
 
-def test_the_platforms_names_and_forms_are_understood(environment: pytest.MonkeyPatch) -> None:
+def test_names_and_forms_of_the_platform_are_understood(environment: pytest.MonkeyPatch) -> None:
     read = complete(environment, MEDIA_QUEUES="uploads, images", MEDIA_CLAMD="unix:///run/clamd.sock")
     assert read.database_url == "postgresql://media@db/media"
     assert read.queues == ("uploads", "images")
@@ -68,7 +68,7 @@ def test_secrets_do_not_show_in_the_message(environment: pytest.MonkeyPatch) -> 
     assert "hunter2" not in str(error.value)
 
 
-def test_a_password_that_ends_the_address_does_not_show_either(environment: pytest.MonkeyPatch) -> None:
+def test_password_of_a_broken_address_does_not_show(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="MEDIA_DATABASE_URL: must be postgresql://user:password@") as error:
         complete(environment, MEDIA_DATABASE_URL="postgresql://media:hun/ter2@db:5432/media")
     assert "hun/" not in str(error.value)
@@ -83,11 +83,11 @@ def test_a_password_that_ends_the_address_does_not_show_either(environment: pyte
         "postgresql:///media?host=/run/postgresql&port=5433",
     ],
 )
-def test_what_postgres_takes_is_taken(environment: pytest.MonkeyPatch, address: str) -> None:
+def test_valid_postgres_addresses_are_accepted(environment: pytest.MonkeyPatch, address: str) -> None:
     assert complete(environment, MEDIA_DATABASE_URL=address).database_url == address
 
 
-def test_half_of_cloudfront_is_refused(environment: pytest.MonkeyPatch) -> None:
+def test_incomplete_cloudfront_is_refused(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="go together"):
         complete(environment, CLOUDFRONT_DOMAIN="cdn.example.com")
 
@@ -110,12 +110,12 @@ def test_a_key_with_literal_newlines_is_a_key(environment: pytest.MonkeyPatch) -
         ("MEDIA_CORS_ORIGINS", "https://page:port"),
     ],
 )
-def test_a_port_that_is_none_is_refused(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_invalid_port_is_refused(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=rf"{name}: its port must be a number up to 65535$"):
         complete(environment, **{name: value})
 
 
-def test_a_file_of_settings_that_cannot_be_read_is_named_with_the_rest(
+def test_unreadable_settings_file_is_named_with_the_other_mistakes(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     environment.setenv("MEDIA_DRAIN_TIMEOUT", "abc")
@@ -133,20 +133,20 @@ CANDIDATES = (
     "postgresql://a",
     "a-bucket",
 )
-"""Some setting or other takes each of these."""
+"""Values, each of which some setting accepts."""
 NAMES = tuple(Settings.model_fields)
 SECRETS = tuple(name for name in NAMES if Settings.model_fields[name].annotation == (SecretStr | None))
 
 
 def value_of(name: str) -> str:
-    """What a setting may be: its default, or what it takes."""
+    """Return a valid value of a setting: its default, or a candidate that it accepts."""
     field = Settings.model_fields[name]
     default = None if field.is_required() else field.get_default()
     text = ",".join(default) if isinstance(default, tuple) else str("" if default is None else default)
-    return text or next(value for value in CANDIDATES if is_taken(name, value))
+    return text or next(value for value in CANDIDATES if is_accepted(name, value))
 
 
-def is_taken(name: str, value: str) -> bool:
+def is_accepted(name: str, value: str) -> bool:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(variable(name), value)
         with pytest.raises(SettingsError) as error:
@@ -156,7 +156,7 @@ def is_taken(name: str, value: str) -> bool:
 
 @pytest.fixture
 def everything(environment: pytest.MonkeyPatch) -> dict[str, str]:
-    """A value for each setting there is; all are in the environment."""
+    """A value for every setting, by variable. All are in the environment."""
     given = {variable(name): value_of(name) for name in NAMES}
     for name, value in given.items():
         environment.setenv(name, value)
@@ -164,7 +164,7 @@ def everything(environment: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("before", "after"), [("", "\n"), ("", "\r\n"), ("", "\n\n"), ("\ufeff", "\r"), ("\n", "")])
-def test_no_setting_has_an_end_of_line(
+def test_line_ends_around_a_value_are_removed(
     environment: pytest.MonkeyPatch, everything: dict[str, str], before: str, after: str
 ) -> None:
     clean = load(env_file=None)
@@ -173,7 +173,7 @@ def test_no_setting_has_an_end_of_line(
     assert load(env_file=None) == clean
 
 
-def test_white_space_around_a_setting_is_taken_off_but_of_a_secret(
+def test_white_space_is_removed_except_from_secrets(
     environment: pytest.MonkeyPatch, everything: dict[str, str]
 ) -> None:
     clean = load(env_file=None)
@@ -186,7 +186,7 @@ def test_white_space_around_a_setting_is_taken_off_but_of_a_secret(
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_a_file_of_another_system_says_the_same(
+def test_settings_file_may_have_a_byte_order_mark_and_any_line_ends(
     environment: pytest.MonkeyPatch, everything: dict[str, str], tmp_path: Path, end: bytes
 ) -> None:
     clean = load(env_file=None)
@@ -197,7 +197,7 @@ def test_a_file_of_another_system_says_the_same(
     assert load(env_file=tmp_path / ".env") == clean
 
 
-def test_nothing_but_white_space_is_nothing(environment: pytest.MonkeyPatch) -> None:
+def test_blank_value_counts_as_not_set(environment: pytest.MonkeyPatch) -> None:
     blank = {variable(name): "\n" for name in NAMES}
     with pytest.raises(SettingsError) as error:
         complete(environment, **blank)
@@ -224,6 +224,6 @@ def test_wrong_override_is_named_once(environment: pytest.MonkeyPatch, given: di
 
 
 @pytest.mark.parametrize("name", ["MEDIA_JWT_JWKS_URL", "MEDIA_JWT_ISSUER", "MEDIA_FFMPEG", "AWS_REGION"])
-def test_a_setting_of_two_lines_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
+def test_setting_of_two_lines_is_refused(environment: pytest.MonkeyPatch, name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: must be one line"):
         complete(environment, **{name: "https://a.example\nhttps://b.example"})

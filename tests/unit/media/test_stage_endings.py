@@ -41,7 +41,7 @@ def claim(
 
 
 def removed(effects: object) -> list[str]:
-    """The attempts whose outputs are removed, as `stage-attempt`."""
+    """Return the attempts whose outputs are removed, as `stage-attempt`."""
     assert isinstance(effects, list | tuple)
     prefixes = [effect.body["prefix"] for effect in effects if effect.kind is EffectKind.DELETE_PREFIX]
     return [prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in prefixes]
@@ -108,13 +108,13 @@ def test_a_leased_stage_is_tried_again_by_its_own_message() -> None:
     assert failure.counts
 
 
-def test_a_wait_counts_no_attempt_and_never_ends_the_stage() -> None:
+def test_waiting_counts_no_attempt_and_never_ends_the_stage() -> None:
     failure = RULES.fail(claim(9), RetryableError(Code.SOURCE_CHANGED, counts_as_attempt=False))
     assert failure.commit is None
     assert not failure.counts
 
 
-def test_a_job_in_vain_asks_for_another_one_with_the_assets_own_trace() -> None:
+def test_failed_job_requests_another_one_with_the_assets_trace() -> None:
     failure = RULES.fail(claim(2, waiting=True), RetryableError(Code.TRANSCODER_ERROR))
     assert failure.commit
     assert failure.commit.state is StageState.QUEUED
@@ -123,8 +123,8 @@ def test_a_job_in_vain_asks_for_another_one_with_the_assets_own_trace() -> None:
     assert removed(failure.commit.effects) == ["transcode-1", "transcode-2"]
 
 
-def test_a_disturbed_job_was_an_attempt_all_the_same() -> None:
-    """Each is paid for: whoever uploads beside every job must not have them repeated without end."""
+def test_disturbed_job_counts_as_an_attempt() -> None:
+    """Each job is paid for: a client that uploads beside each must not have jobs repeated without end."""
     failure = RULES.fail(claim(3, waiting=True), RetryableError(Code.SOURCE_CHANGED, counts_as_attempt=False))
     assert failure.commit
     assert failure.commit.status is Status.FAILED
@@ -137,13 +137,13 @@ def test_a_stage_whose_workers_all_died_is_found_by_the_next_claim() -> None:
     assert caught.value.code is Code.WORKER_CRASHED
 
 
-def test_a_stalled_stage_gives_up_its_job() -> None:
+def test_failing_a_stalled_stage_cancels_its_job() -> None:
     commit = RULES.fail_stalled(claim(1, waiting=True))
     assert (commit.status, commit.code) == (Status.FAILED, Code.STALLED)
     assert Effect(EffectKind.CANCEL_JOB, "job", {}) in commit.effects
 
 
-def test_a_deleted_asset_takes_everything_along_but_what_lies_in_a_bucket_of_others() -> None:
+def test_deleting_an_asset_removes_everything_but_foreign_sources() -> None:
     kinds = [effect.kind for effect in RULES.delete(ASSET, "job")]
     assert kinds == [*[EffectKind.DELETE_PREFIX] * 3, EffectKind.DELETE_KEY, EffectKind.CANCEL_JOB]
     recording = replace(ASSET, bucket="webinars")

@@ -1,4 +1,4 @@
-"""How a file is cut into parts."""
+"""Files are cut into parts within S3's limits."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Signatures, byte for byte as AWS publishes them and as botocore makes them."""
+"""Signatures are byte for byte those that AWS publishes and botocore makes."""
 
 import hmac
 import json
@@ -33,7 +33,7 @@ from media.aws.signed_urls import (
 
 CORPUS = Path(__file__).parents[4] / "../shared/corpus/signing"
 FROM_URL = str.maketrans("-_~", "+=/")
-"""CloudFront's characters into those of Base64."""
+"""Translates CloudFront's characters into those of Base64."""
 NOW = datetime(2026, 5, 24, 10, 11, 12, tzinfo=UTC)
 
 
@@ -94,13 +94,13 @@ def test_every_key_signs_as_botocore_does(key: str, token: str | None, method: s
         ("b", "us-east-1", "https://s3.example:443/", "https://s3.example/b/k"),
     ],
 )
-def test_where_a_bucket_is_reached(name: str, region: str, endpoint: str | None, expected: str) -> None:
+def test_bucket_address(name: str, region: str, endpoint: str | None, expected: str) -> None:
     url = S3Presigner(bucket_address(name, region, endpoint), region, Credentials("a", "b"), NOW).url("k", seconds=1)
     assert url.partition("?")[0] == expected
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 7 * 24 * 3600 + 1])
-def test_a_lifetime_that_s3_refuses_is_refused_here(seconds: int) -> None:
+def test_lifetime_that_s3_refuses_is_an_error(seconds: int) -> None:
     presigner = S3Presigner(bucket_address("b", "eu-central-1"), "eu-central-1", Credentials("a", "b"), NOW)
     with pytest.raises(ValueError, match="lives"):
         presigner.url("k", seconds=seconds)

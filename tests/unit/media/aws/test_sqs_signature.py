@@ -1,4 +1,4 @@
-"""Our signature of an SQS call against botocore's of the same headers."""
+"""Our signature of an SQS call equals botocore's."""
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -18,7 +18,7 @@ def _request(url: str, **headers: str) -> AWSRequest:
 
 
 def _as_botocore_signs(request: AWSRequest, credentials: Credentials) -> str:
-    """The signature of exactly the headers that the request says are signed, at its own date."""
+    """Return botocore's signature of the headers that the request signs, at the request's date."""
     listed = str(request.headers["Authorization"]).split("SignedHeaders=")[1].split(",")[0].split(";")
     headers = {name: request.headers[name] for name in listed if name != "host"}
     same = AWSRequest(method="POST", url=request.url, data=BODY, headers=headers)
@@ -35,7 +35,7 @@ def _as_botocore_signs(request: AWSRequest, credentials: Credentials) -> str:
 def test_the_signature_is_the_one_that_botocore_computes(url: str, token: str | None) -> None:
     credentials = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", token)
     request = _request(url, **{"X-Amz-Meta-Odd": "  two   spaces "})
-    for _ in range(2):  # a second try replaces what the first one left
+    for _ in range(2):  # a second attempt replaces the headers of the first
         LeanSigV4Auth(credentials, "sqs", "eu-west-1").add_auth(request)
     assert [name.lower() for name in request.headers].count("authorization") == 1
     assert request.headers["X-Amz-Security-Token"] == token
@@ -43,7 +43,7 @@ def test_the_signature_is_the_one_that_botocore_computes(url: str, token: str | 
 
 
 @pytest.mark.parametrize("url", ["https://sqs.example/path", "https://sqs.example/?a=b", "http://[::1]:4566/"])
-def test_whatever_is_not_a_plain_call_is_left_to_botocore(url: str) -> None:
+def test_other_requests_are_signed_by_botocore(url: str) -> None:
     request = _request(url)
     LeanSigV4Auth(Credentials("AKIDEXAMPLE", "secret"), "sqs", "eu-west-1").add_auth(request)
     assert "content-type;host;x-amz-date;x-amz-target" in request.headers["Authorization"]

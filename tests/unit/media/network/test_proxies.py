@@ -1,4 +1,4 @@
-"""Every HTTP client of the service takes the same way out: by the proxy, but to what is near."""
+"""Every HTTP client of the service uses the proxy, except for local hosts."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -38,7 +38,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("http://10.0.0.1/", "http://plain:1"),
     ],
 )
-def test_the_way_to_an_address(environment: pytest.MonkeyPatch, url: str, proxy: str | None) -> None:
+def test_proxy_of_an_address(environment: pytest.MonkeyPatch, url: str, proxy: str | None) -> None:
     environment.setenv("HTTP_PROXY", "http://plain:1")
     environment.setenv("HTTPS_PROXY", "http://secure:2")
     environment.setenv("NO_PROXY", "near.example")
@@ -53,7 +53,7 @@ def test_the_way_to_an_address(environment: pytest.MonkeyPatch, url: str, proxy:
         ("http://127.0.0.1:9/a.mp4", []),
     ],
 )
-async def test_ffprobe_reads_by_the_proxy(
+async def test_ffprobe_reads_through_the_proxy(
     environment: pytest.MonkeyPatch, tmp_path: Path, url: str, asked: list[str]
 ) -> None:
     async with forward_proxy() as proxy:
@@ -65,7 +65,7 @@ async def test_ffprobe_reads_by_the_proxy(
 
 
 @pytest.mark.parametrize(("endpoint", "by_proxy"), [("http://s3.example", True), ("http://127.0.0.1:9", False)])
-async def test_aws_is_asked_by_the_proxy_unless_it_is_near(
+async def test_aws_is_called_through_the_proxy_unless_it_is_local(
     environment: pytest.MonkeyPatch, endpoint: str, by_proxy: bool
 ) -> None:
     async with forward_proxy() as proxy, AsyncExitStack() as stack:

@@ -53,7 +53,7 @@ class Allowance:
 
 
 def resolved(value: Any, conditions: frozenset[str] = _SET) -> Any:
-    """A part of a template with its functions carried out; what is left out where a condition does not hold, is."""
+    """Evaluate the functions in a part of a template. Parts whose condition does not hold are left out."""
     match value:
         case {"Fn::If": [condition, yes, no]}:
             return resolved(yes if condition in conditions else no, conditions)
@@ -82,7 +82,7 @@ def _substitute(name: str) -> str:
 
 
 def _name(resource: str) -> str:
-    """What a resource is called, by the property that its type has for that."""
+    """Return the name of a resource, from the property that its type has for it."""
     properties = (SERVICE.get(resource) or MEDIA[resource])["Properties"]
     named = next(properties[key] for key in ("LogGroupName", "QueueName", "BucketName", "Name") if key in properties)
     return str(resolved(named))
@@ -98,11 +98,11 @@ def _arn(resource: str) -> str:
             return f"arn:aws:s3:::{_name(resource)}"
         case "AWS::Events::Rule":
             return f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{_name(resource)}"
-    raise AssertionError(f"what the ARN of {resource} is, is not known here")
+    raise AssertionError(f"the ARN of {resource} is not known here")
 
 
 def allowances(role: str, *conditions: str) -> list[Allowance]:
-    """What a role may do; `conditions` hold beside the usual ones."""
+    """Return what a role may do. `conditions` hold in addition to the usual ones."""
     holding = _SET | set(conditions)
     found: list[Allowance] = []
     for policy in SERVICE[role]["Properties"]["Policies"]:
@@ -117,7 +117,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def starting(task: str) -> Iterator[Need]:
-    """What ECS itself needs to start a task of service.yaml: images, log streams, secrets."""
+    """Yield what ECS needs to start a task of service.yaml: images, log streams, secrets."""
     yield Need("ecr:GetAuthorizationToken", "*")
     for whole in SERVICE[task]["Properties"]["ContainerDefinitions"]:
         container = resolved({name: whole.get(name, []) for name in ("Image", "LogConfiguration", "Secrets")})
@@ -160,7 +160,7 @@ _BATCHES = {
 
 
 def needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[Need]:
-    """What IAM asks for one call, by the Service Authorization Reference."""
+    """Yield what IAM requires for one call, by the Service Authorization Reference."""
     match service:
         case "sqs" if operation == "StartMessageMoveTask":
             for action in ("StartMessageMoveTask", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
@@ -180,7 +180,7 @@ def needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[N
 
 
 def of_job(params: Mapping[str, Any]) -> Iterator[Need]:
-    """What MediaConvert needs for a job that was asked for: to read its inputs, and to write below its destinations."""
+    """Yield what MediaConvert needs for a job: to read its inputs, and to write below its destinations."""
     for action, urls in (("s3:GetObject", params["FileInputs"]), ("s3:PutObject", params["Destinations"])):
         for url in urls:
             yield Need(action, f"arn:aws:s3:::{url.removeprefix('s3://')}")
@@ -205,4 +205,4 @@ def _of_s3(operation: str, params: Mapping[str, Any]) -> Iterator[Need]:
             yield Need(f"s3:GetObject{version}Tagging", origin)
             yield Need("s3:PutObjectTagging", target)
     else:
-        raise AssertionError(f"which action {operation} needs is not known here")
+        raise AssertionError(f"the action of {operation} is not known here")

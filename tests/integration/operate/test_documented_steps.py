@@ -1,4 +1,4 @@
-"""What a stranger does by the pages alone, done as it stands there: operate a stack, deploy, add a handler."""
+"""The steps of the documentation work as they stand there: operate a stack, deploy, add a handler."""
 
 import asyncio
 import json
@@ -14,38 +14,17 @@ from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no t
 
 from deploy.local import child, ports
 from tests.conftest import EmbeddedStack
+from tests.integration.operate.documentation import DEADLINE, ROOT, blocks, own_state, run_command
 
-ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "handlers.md"
 RUNBOOK = ROOT / "docs" / "runbook.md"
-DEADLINE = 120.0
-
-
-async def ended(*argv: str, cwd: Path, env: Mapping[str, str] | None = None, given: str = "") -> str:
-    """What a command says on standard output; it must end well."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=cwd,
-        env={**child.inherited(), **(env or {})},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(DEADLINE):
-        out, err = await process.communicate(given.encode())
-    assert process.returncode == 0, err.decode()
-    return out.decode()
-
-
-def blocks(page: Path, kind: str) -> list[str]:
-    return re.findall(rf"(?s)```{kind}\n(.*?)```", page.read_text())
 
 
 COMMAND = re.compile(r"(?m)`(operator [^`\n]+|logs [a-z]+ [a-z_.]+)`|^(operator .*|logs [a-z]+ .*)$")
 
 
 def commands() -> list[str]:
-    """Every `operator …` and `logs …` of the runbook, in code blocks and between the lines, each once."""
+    """Return every `operator …` and `logs …` of the runbook, in code blocks and in the text, each once."""
     page = RUNBOOK.read_text()
     return list(dict.fromkeys(one or other for one, other in COMMAND.findall(page)))
 
@@ -88,22 +67,22 @@ esac
 
 
 @pytest.mark.parametrize(("status", "well"), [("0", True), ("1", False), ("130", False), ("None", False)])
-async def test_in_an_account_a_command_ends_as_its_task_does(tmp_path: Path, status: str, well: bool) -> None:
-    """Against a stand-in for `aws` that knows these calls; what they ask for, a real emulator was shown by hand."""
+async def test_operator_command_in_an_account_ends_as_its_task_does(tmp_path: Path, status: str, well: bool) -> None:
+    """Runs on a stand-in for `aws` that knows these calls. Their form was checked on a real emulator by hand."""
     (tmp_path / "aws").write_text(AWS)
     (tmp_path / "aws").chmod(0o755)
     [setting_up] = [block for block in blocks(RUNBOOK, "sh") if "run-task" in block]
     script = f"{setting_up}\noperator python -c 'print(\"1  2\")' 'a b' && echo well; logs consumer stage.retry"
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "ENDS_WITH": status}
-    said = await ended("bash", "-u", "-c", script, cwd=tmp_path, env=env)
-    assert said.split() == (["said", "well", "said"] if well else ["said", "said"])
+    output = await run_command("bash", "-u", "-c", script, cwd=tmp_path, env=env)
+    assert output.split() == (["said", "well", "said"] if well else ["said", "said"])
     asked = (tmp_path / "asked").read_text()
     assert json.dumps(["python", "-c", 'print("1  2")', "a b"]) in asked
     assert "operator/operator/abc" in asked
     assert '{ $.event = "stage.retry" }' in asked
 
 
-def test_every_event_that_the_runbook_looks_for_is_one_that_is_logged() -> None:
+def test_every_log_event_of_the_runbook_exists() -> None:
     asked = {tuple(command.split()[1:3]) for command in commands() if command.startswith("logs ")}
     assert len(asked) > 8
     for service, event in asked:
@@ -112,17 +91,19 @@ def test_every_event_that_the_runbook_looks_for_is_one_that_is_logged() -> None:
         assert f'"{event}"' in code, (service, event)
 
 
-async def test_the_deployment_can_be_rehearsed(stack: EmbeddedStack) -> None:
-    said = await ended(".venv/bin/python", "-m", "deploy.local", "rehearse", cwd=ROOT, env=own_state(stack.state))
-    assert "AWS::ECS::Service" in said
-    assert "ConsumerRoleArn = arn:aws:iam::" in said
+async def test_deployment_can_be_rehearsed(stack: EmbeddedStack) -> None:
+    output = await run_command(
+        ".venv/bin/python", "-m", "deploy.local", "rehearse", cwd=ROOT, env=own_state(stack.state)
+    )
+    assert "AWS::ECS::Service" in output
+    assert "ConsumerRoleArn = arn:aws:iam::" in output
 
 
 async def test_the_operators_command_runs_on_the_running_stack(stack: EmbeddedStack, tmp_path: Path) -> None:
     run = (".venv/bin/python", "-m", "deploy.local", "cli")
-    said = await ended(*run, "dlq", "list", "images", "--json", cwd=ROOT, env=own_state(stack.state))
-    assert json.loads(said)["queue"] == "images"
-    assert "--rate" in await ended(*run, "dlq", "redrive", "--help", cwd=ROOT, env=own_state(tmp_path))
+    output = await run_command(*run, "dlq", "list", "images", "--json", cwd=ROOT, env=own_state(stack.state))
+    assert json.loads(output)["queue"] == "images"
+    assert "--rate" in await run_command(*run, "dlq", "redrive", "--help", cwd=ROOT, env=own_state(tmp_path))
     process = await asyncio.create_subprocess_exec(
         *run,
         "dlq",
@@ -136,13 +117,9 @@ async def test_the_operators_command_runs_on_the_running_stack(stack: EmbeddedSt
     assert (process.returncode, b"no stack runs on" in err) == (1, True)
 
 
-def own_state(folder: Path) -> dict[str, str]:
-    return {"MEDIA_LOCAL_STATE": str(folder)}
-
-
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The repository as it is in the working tree (perhaps from an archive), with its environment."""
+    """A copy of the working tree (perhaps from an archive), with its environment."""
     folder = tmp_path / "media"
     made = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", "tests", *made))
@@ -150,8 +127,8 @@ def copy(tmp_path: Path) -> Path:
     return folder
 
 
-def edited(text: str, diff: str) -> str:
-    """`text` with the hunks of `diff`, which are found by their words: the pages name no lines."""
+def apply_diff(text: str, diff: str) -> str:
+    """Apply the hunks of `diff` to `text`. They are found by their content, because the pages give no line numbers."""
     for hunk in re.split(r"(?m)^@@.*\n", diff)[1:]:
         lines = hunk.splitlines(keepends=True)
         before = "".join(line[1:] or "\n" for line in lines if not line.startswith("+"))
@@ -163,45 +140,47 @@ def edited(text: str, diff: str) -> str:
 
 @asynccontextmanager
 async def serving(copy: Path, env: Mapping[str, str]) -> AsyncIterator[None]:
-    """The stack of the copy, until the end of the block."""
+    """Run the stack of the copy until the end of the block."""
     argv = [".venv/bin/python", "-P", "-m", "deploy.local"]
     program = child.Program("copy", argv, {**child.inherited(), "PYTHONPATH": str(copy), **env}, copy)
     started = await child.start(program, copy.parent)
     try:
-        await started.until_ready(lambda: says_ready(started.log), DEADLINE)
+        await started.until_ready(lambda: has_started(started.log), DEADLINE)
         yield
     finally:
         await started.stop()
 
 
-async def says_ready(log: Path) -> bool:
+async def has_started(log: Path) -> bool:
     return "ready after" in await asyncio.to_thread(log.read_text)
 
 
 @pytest.mark.timeout(300)
-async def test_a_handler_is_added_as_the_page_says(copy: Path) -> None:
+async def test_handler_is_added_as_the_page_says(copy: Path) -> None:
     [code] = blocks(PAGE, "python")
     (copy / "consumer" / "notes.py").write_text(code)
     for diff in blocks(PAGE, "diff"):
         path = copy / re.findall(r"(?m)^\+\+\+ b/(.*)$", diff)[0]
-        path.write_text(edited(path.read_text(), diff))
-    assert unguarded(copy / "deploy" / "cloudformation" / "media.yaml") == []
+        path.write_text(apply_diff(path.read_text(), diff))
+    assert unprotected_queues(copy / "deploy" / "cloudformation" / "media.yaml") == []
     env = {"MEDIA_API_PORT": str(ports.free_port()), "MEDIA_LOCAL_STATE": str(copy / ".local")}
     for name in ("CONSUMER", "LOCAL_EMULATOR", "LOCAL_MEDIACONVERT", "LOCAL_POSTGRES"):
         env[f"MEDIA_{name}_PORT"] = str(ports.free_port())
     async with serving(copy, env):
         [script] = blocks(PAGE, "sh")
         sending, _, looking = script.partition("curl ")
-        await ended("bash", "-eu", "-c", sending, cwd=copy, env={"PYTHONPATH": str(copy)})
-        await counted(env["MEDIA_CONSUMER_PORT"])
+        await run_command("bash", "-eu", "-c", sending, cwd=copy, env={"PYTHONPATH": str(copy)})
+        await wait_until_processed(env["MEDIA_CONSUMER_PORT"])
         load = "set -a; . .local/settings.env; set +a; "
-        said = await ended("bash", "-eu", "-c", f"{load}curl {looking}", cwd=copy, env={"PYTHONPATH": str(copy)})
-    assert 'handler="note",outcome="success",queue="notes"} 1.0' in said
-    assert "undecodable" in said
+        output = await run_command(
+            "bash", "-eu", "-c", f"{load}curl {looking}", cwd=copy, env={"PYTHONPATH": str(copy)}
+        )
+    assert 'handler="note",outcome="success",queue="notes"} 1.0' in output
+    assert "undecodable" in output
 
 
-def unguarded(template: Path) -> list[str]:
-    """The dead-letter queues that would take anybody's letters, and the queues that may be reached without TLS."""
+def unprotected_queues(template: Path) -> list[str]:
+    """Return the dead-letter queues that take messages of any queue, and the queues that allow requests without TLS."""
     resources = cfn_yaml.load(str(template))["Resources"]
     queues = {name: made["Properties"] for name, made in resources.items() if made["Type"] == "AWS::SQS::Queue"}
     policies = [made["Properties"] for made in resources.values() if made["Type"] == "AWS::SQS::QueuePolicy"]
@@ -213,8 +192,8 @@ def unguarded(template: Path) -> list[str]:
     ]
 
 
-async def counted(port: str) -> None:
-    """Until both notes have been settled."""
+async def wait_until_processed(port: str) -> None:
+    """Wait until both notes are processed."""
     async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
         while True:  # each look is a request: the loop waits by itself
             async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:

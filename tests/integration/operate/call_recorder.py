@@ -1,7 +1,7 @@
-"""`python -m tests.integration.operate.recorded FILE MODULE …`: a service or command that writes down its calls to AWS.
+"""Run `python -m tests.integration.operate.call_recorder FILE MODULE …`: a module that records its calls to AWS.
 
-One JSON object per line: service, operation and the parameters that name a resource. Presigned calls are not among
-them: whoever uses their URLs makes them.
+One JSON object per line: service, operation and the parameters that name a resource. Presigned calls are missing,
+because the users of the URLs make them.
 """
 
 import json
@@ -16,7 +16,7 @@ NAMES = ("Bucket", "Key", "VersionId", "QueueUrl", "CopySource", "Tagging", "Rol
 
 
 def places(settings: Any, name: str) -> list[str]:
-    """Every value of a name in the settings of a job, however deep."""
+    """Return every value of a name in the settings of a job, however deep."""
     if isinstance(settings, dict):
         own = [settings[name]] if name in settings else []
         return own + [place for part in settings.values() for place in places(part, name)]
@@ -24,13 +24,13 @@ def places(settings: Any, name: str) -> list[str]:
 
 
 def record(path: Path) -> None:
-    """From here on, every client tells `path` what it is asked for."""
-    made = Clients._client
+    """Make every client append its calls to `path` from now on."""
+    open_client = Clients._client
 
     async def client(self: Clients, service: str, endpoint: str | None, settings: Any) -> Any:
-        client = await made(self, service, endpoint, settings)
+        client = await open_client(self, service, endpoint, settings)
 
-        def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        def append(params: dict[str, Any], model: Any, **_: Any) -> None:
             named = {name: params[name] for name in NAMES if name in params}
             versions = any("VersionId" in entry for entry in params.get("Delete", {}).get("Objects", ()))
             if "Delete" in params:
@@ -41,10 +41,10 @@ def record(path: Path) -> None:
             with path.open("a") as file:
                 file.write(json.dumps({"service": service, "operation": model.name, "params": named}) + "\n")
 
-        client.meta.events.register(f"provide-client-params.{service}.*", note)
+        client.meta.events.register(f"provide-client-params.{service}.*", append)
         return client
 
-    Clients._client = client  # type: ignore[method-assign] # this process exists to listen in
+    Clients._client = client  # type: ignore[method-assign] # this process exists to record
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A message goes to the dead letters with as much of it as SQS takes."""
+"""Dead letters are cut to SQS's limit, and show why they died."""
 
 from typing import Any, cast
 
@@ -13,22 +13,22 @@ LIMIT = 100_000
 
 
 class Sqs:
-    """Counts attributes too, as SQS does and the emulators do not."""
+    """A stand-in that counts attributes too, as SQS does and the emulators do not."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.taken: list[tuple[str, dict[str, Any]]] = []
 
     async def send_message(self, *, MessageBody: str, MessageAttributes: dict[str, Any], **_more: str) -> None:  # noqa: N803 - AWS's names
-        said = sum(len(name) + len(value["StringValue"]) for name, value in MessageAttributes.items())
-        if len(MessageBody) + said > self.limit:
+        attribute_size = sum(len(name) + len(value["StringValue"]) for name, value in MessageAttributes.items())
+        if len(MessageBody) + attribute_size > self.limit:
             message = "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes."
             raise ClientError({"Error": {"Code": "InvalidParameterValue", "Message": message}}, "SendMessage")
         self.taken.append((MessageBody, MessageAttributes))
 
 
 @pytest.mark.parametrize(("spare", "reason"), [(2000, 1000), (300, SHORT_REASON)])
-async def test_the_reason_is_cut_before_the_body(spare: int, reason: int) -> None:
+async def test_reason_is_cut_before_the_body(spare: int, reason: int) -> None:
     sqs, body = Sqs(LIMIT), "b" * (LIMIT - spare)
     await DeadLetterQueue(cast("Any", sqs), "work", "url").send(body, attributes={"error": "odd", "reason": "r" * 1000})
     [(sent, attributes)] = sqs.taken
@@ -36,7 +36,7 @@ async def test_the_reason_is_cut_before_the_body(spare: int, reason: int) -> Non
     assert len(attributes["reason"]["StringValue"]) == reason
 
 
-def test_what_eventbridge_could_not_deliver_says_why() -> None:
+def test_undelivered_event_has_eventbridges_reason() -> None:
     attributes = {
         name: {"DataType": "String", "StringValue": value}
         for name, value in {"ERROR_CODE": "NO_PERMISSIONS", "ERROR_MESSAGE": "not authorized", "RULE_ARN": "x"}.items()
@@ -46,6 +46,6 @@ def test_what_eventbridge_could_not_deliver_says_why() -> None:
     assert DeadLetter.from_message(Received("1", "receipt", "{}")).error == MOVED_BY_SQS
 
 
-async def test_what_no_cut_makes_small_enough_stays_where_it_is() -> None:
+async def test_message_that_stays_too_large_is_an_error() -> None:
     with pytest.raises(UnavailableError):
         await DeadLetterQueue(cast("Any", Sqs(10)), "work", "url").send("b" * 100)
