@@ -58,7 +58,7 @@ REPAIRED = {
 """Damage that apply repairs, and the parts that are reported. An invalid index must be dropped first."""
 
 
-@pytest.mark.parametrize("harm", REPAIRED)
+@pytest.mark.parametrize("damage", REPAIRED)
 async def test_missing_parts_are_named_and_restored(
     database: "asyncpg.Connection[asyncpg.Record]", dsn: str, damage: str
 ) -> None:
@@ -87,7 +87,7 @@ IRREPARABLE = {
 }
 
 
-@pytest.mark.parametrize("harm", IRREPARABLE)
+@pytest.mark.parametrize("damage", IRREPARABLE)
 async def test_irreparable_parts_are_named_and_nothing_changes(
     database: "asyncpg.Connection[asyncpg.Record]", dsn: str, damage: str
 ) -> None:

@@ -65,9 +65,7 @@ def test_image_is_good_when_ready_within_thirty_seconds(seconds: float, end: Ass
     [(3500, 3600, "good"), (3700, 3600, "bad"), (880, 600, "bad"), (55, 8, "good"), (65, 8, "bad"), (65, None, "bad")],
     ids=["within its length", "longer than its length", "ten minutes", "a clip", "a slow clip", "of unknown length"],
 )
-def test_video_is_good_when_ready_within_its_length_or_a_minute(
-    seconds: float, length: int | None, result: str
-) -> None:
+def test_video_is_good_within_its_length_or_a_minute(seconds: float, length: int | None, result: str) -> None:
     end = AssetEnd(Stage.TRANSCODE, READY, duration_ms=length and length * 1000)
     assert counted(VIDEO, seconds, end) == {("video_ready", result): 1.0}
 
