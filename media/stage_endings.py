@@ -22,7 +22,7 @@ OUTPUT_ROOTS = ("public", "processed", "private")
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """What to do about an attempt that failed.
+    """The consequence of an attempt that failed.
 
     `commit` is None where the stage is released and the same message tries again. `counts` says whether the attempt is
     counted in `media_failures_total`.

@@ -102,7 +102,7 @@ class Metrics:
         self.received = self._counter("messages_received_total", "Messages received.", "queue")
         self.processed = self._counter(
             "messages_processed_total",
-            "Messages settled, by outcome.",
+            "Messages that ended, by outcome.",
             "queue",
             "handler",
             "outcome",
@@ -113,27 +113,27 @@ class Metrics:
             "queue",
             "result",
         )
-        self.lost = self._counter("visibility_lost_total", "Messages that stopped being ours while at work.", "queue")
+        self.lost = self._counter("visibility_lost_total", "Messages that were lost while at work.", "queue")
         self.requests = self._counter("sqs_requests_total", "Requests to SQS.", "queue", "operation", "result")
         self.scans = self._counter("scans_total", "Scans, by verdict.", "verdict")
         self.scanned_bytes = self._counter("scanned_bytes_total", "Bytes sent to the scanner.")
         self.renditions = self._counter("renditions_total", "Renditions made.", "kind")
         self.objectives = self._counter(
             "objective_events_total",
-            "What an objective speaks of, in time or not.",
+            "Events of an objective, good or bad.",
             "slo",
             "result",
         )
         self.ended = self._counter(
             "assets_ended_total",
-            "Assets that ended, with the code that says why.",
+            "Assets that ended, by status and code.",
             "asset_type",
             "status",
             "code",
         )
         self.failures = self._counter(
             "stage_failures_total",
-            "Tries that failed by our fault, by cause.",
+            "Attempts that failed by our fault, by code.",
             "stage",
             "code",
         )
@@ -176,7 +176,7 @@ class Metrics:
         )
         self.dwell = self._histogram(
             "message_dwell_seconds",
-            "From sent to settled.",
+            "From sent to the end of the message.",
             _DWELL_BUCKETS,
             "queue",
         )
@@ -213,7 +213,7 @@ class Metrics:
         self.circuit_open = self._gauge("circuit_open", "1 while a dependency counts as down.", "dependency")
         self.backlog = self._gauge("backlog_messages", "Messages waiting in a queue.", "queue")
         self.dead = self._gauge("dlq_messages", "Messages in a dead-letter queue.", "queue")
-        self.outbox = self._gauge("outbox_pending", "Outbox rows that are due, or were tried in vain.")
+        self.outbox = self._gauge("outbox_pending", "Outbox rows that are due, or have failed.")
         self.oldest = self._gauge("oldest_unfinished_asset_seconds", "Age of the oldest asset still at work.")
         self.database_age = self._gauge("scanner_database_age_seconds", "Age of ClamAV's signature database.")
         self.draining = self._gauge("draining", "1 while the daemon stops.")

@@ -12,7 +12,7 @@ REPORT_INTERVAL = 10.0
 ALIVE_SECONDS = 30.0
 """Seconds without a report after which a consumer counts as dead: three were missed."""
 LISTED_FOR = 900.0
-"""Seconds for which a consumer that stopped reporting stays listed, so that whoever follows up an alert can see it."""
+"""Seconds for which a consumer that stopped reporting stays listed, so that operators find it after an alert."""
 FORGOTTEN_AFTER = 3600.0
 """Seconds after which the row of a consumer is deleted that was killed, and so could not delete it itself."""
 STUCK_SECONDS = 600.0

@@ -1,4 +1,4 @@
-"""service.yaml is created in an emulator, next to media.yaml, and fits it."""
+"""service.yaml can be created in an emulator, next to media.yaml, and fits it."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -16,11 +16,11 @@ from tests.conftest import EmulatedAws
 
 ROOT = SERVICE.parents[2]
 ENGINE = 1400
-"""MiB of one engine with the official signatures, and a little more than today's."""
+"""MiB of one scanner with the official signatures: a little more than today's."""
 SCANS = 1024
-"""MiB for what twelve threads look into."""
+"""MiB for the files that twelve threads scan."""
 RELOAD = 60
-"""Seconds that an engine may take to load, on a machine that does other things too, several times over."""
+"""Seconds that a scanner may take to load: several times what it takes on a busy machine."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def clients(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Asy
         yield client
 
 
-async def test_it_is_created_and_created_anew(emulator: EmulatedAws, clients: Any) -> None:
+async def test_stack_is_created_and_recreated(emulator: EmulatedAws, clients: Any) -> None:
     environment = f"t{uuid4().hex[:8]}"
     first = await rehearse(emulator.url, environment)
     again = await rehearse(emulator.url, environment)
@@ -70,7 +70,7 @@ def test_every_container_is_locked_down(resources: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["consumer", "api", "operator"])
-def test_the_environment_is_what_the_settings_know_and_need(resources: Any, name: str) -> None:
+def test_environment_matches_the_settings(resources: Any, name: str) -> None:
     container = containers(resources)[name]
     secrets = [entry["Fn::If"][1] if "Fn::If" in entry else entry for entry in container["Secrets"]]
     given = {entry["Name"] for entry in [*container["Environment"], *secrets]}
@@ -90,21 +90,21 @@ def test_a_service_starts_after_its_schema(resources: Any, task: str) -> None:
     assert [entry["Name"] for entry in found["schema"]["Secrets"]] == ["MEDIA_DATABASE_URL"]
 
 
-def test_the_drain_ends_before_ecs_loses_patience(resources: Any) -> None:
+def test_drain_ends_before_the_stop_timeout_of_ecs(resources: Any) -> None:
     consumer = containers(resources)["consumer"]
     drain = next(entry["Value"] for entry in consumer["Environment"] if entry["Name"] == "MEDIA_DRAIN_TIMEOUT")
     assert float(drain) < consumer["StopTimeout"] <= 120
 
 
-def test_the_api_serves_until_the_load_balancer_has_let_go_of_it(resources: Any) -> None:
+def test_api_serves_until_the_load_balancer_has_deregistered_it(resources: Any) -> None:
     api, targets = containers(resources)["api"], resources["ApiTargets"]["Properties"]["TargetGroupAttributes"]
     delay = next(float(entry["Value"]) for entry in api["Environment"] if entry["Name"] == "MEDIA_API_DRAIN_DELAY")
-    letting_go = next(float(e["Value"]) for e in targets if e["Key"] == "deregistration_delay.timeout_seconds")
-    assert letting_go <= delay
+    deregistration = next(float(e["Value"]) for e in targets if e["Key"] == "deregistration_delay.timeout_seconds")
+    assert deregistration <= delay
     assert delay + SHUTDOWN_TIMEOUT < api["StopTimeout"]
 
 
-def test_the_consumer_never_takes_dead_letters_and_nobody_has_a_wildcard_action(resources: Any) -> None:
+def test_consumer_cannot_receive_dead_letters_and_no_role_has_a_wildcard_action(resources: Any) -> None:
     for name, part in resources.items():
         if name.startswith("Fn::ForEach") or part["Type"] != "AWS::IAM::Role":
             continue
@@ -126,13 +126,13 @@ def test_cloudfront_has_three_paths_of_which_one_is_open(resources: Any) -> None
     assert "TrustedKeyGroups" not in behaviors["public/*"]
     assert behaviors["processed/*"]["TrustedKeyGroups"] == [{"Ref": "KeyGroup"}]
     assert config["DefaultCacheBehavior"]["TrustedKeyGroups"] == [{"Ref": "KeyGroup"}]
-    # What is signed is refused without TLS: a redirection would come after the signature was sent in the clear.
+    # Signed paths refuse plain HTTP: a redirect would come after the signature was sent in the clear.
     policies = {b["ViewerProtocolPolicy"] for b in [config["DefaultCacheBehavior"], behaviors["processed/*"]]}
     assert policies == {"https-only"}
     assert behaviors["public/*"]["ViewerProtocolPolicy"] == "redirect-to-https"
 
 
-def test_cloudfront_under_a_name_of_ours_wants_todays_tls_and_logs_where_it_is_told(resources: Any) -> None:
+def test_cloudfront_alias_requires_current_tls_and_logs_to_the_named_bucket(resources: Any) -> None:
     config = resources["Distribution"]["Properties"]["DistributionConfig"]
     condition, ours, _ = config["ViewerCertificate"]["Fn::If"]
     assert (condition, ours["MinimumProtocolVersion"]) == ("WithAlias", "TLSv1.2_2021")
@@ -144,7 +144,7 @@ def test_cloudfront_under_a_name_of_ours_wants_todays_tls_and_logs_where_it_is_t
     assert domain["Fn::If"][:2] == ["WithAlias", {"Ref": "CloudFrontAlias"}]
 
 
-def test_limits_are_counted_together_where_there_is_a_redis(resources: Any) -> None:
+def test_rate_limits_are_shared_where_there_is_a_redis(resources: Any) -> None:
     secrets = [entry["Fn::If"] for entry in containers(resources)["api"]["Secrets"] if "Fn::If" in entry]
     counted = {"Name": "REDIS_URL", "ValueFrom": {"Fn::Sub": "${ApiSecretArn}:REDIS_URL::"}}
     assert ["CountsTogether", counted] in [entry[:2] for entry in secrets]
@@ -153,7 +153,7 @@ def test_limits_are_counted_together_where_there_is_a_redis(resources: Any) -> N
     assert ingress["Properties"]["SourceSecurityGroupId"] == {"Ref": "ApiSecurityGroup"}
 
 
-def test_a_scanner_has_room_for_its_signatures_and_is_started_again(resources: Any) -> None:
+def test_scanner_has_memory_for_its_signatures_and_is_restarted(resources: Any) -> None:
     found = {part["Name"]: part for part in resources["ConsumerTask"]["Properties"]["ContainerDefinitions"]}
     limited = [found[name]["Memory"] for name in ("consumer", "clamd", "freshclam")]
     assert sum(limited) <= int(resources["ConsumerTask"]["Properties"]["Memory"])
@@ -168,14 +168,14 @@ def test_a_scanner_has_room_for_its_signatures_and_is_started_again(resources: A
     assert health["Interval"] * health["Retries"] >= RELOAD
 
 
-def test_an_api_that_is_not_there_is_told_of(resources: Any) -> None:
+def test_missing_api_raises_an_alarm(resources: Any) -> None:
     down, errors = resources["NoApiAlarm"]["Properties"], resources["ServerErrorsAlarm"]["Properties"]
     assert (down["MetricName"], down["Threshold"], down["TreatMissingData"]) == ("HealthyHostCount", 1, "breaching")
     counted = {metric["MetricStat"]["Metric"]["MetricName"] for metric in errors["Metrics"] if "MetricStat" in metric}
     assert counted == {"HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count", "RequestCount"}
 
 
-def test_a_key_is_rotated_in_the_other_slot_and_goes_with_its_private_half(resources: Any) -> None:
+def test_key_is_rotated_in_the_other_slot_with_its_private_key(resources: Any) -> None:
     items = resources["KeyGroup"]["Properties"]["KeyGroupConfig"]["Items"]
     assert [entry["Fn::If"][:2] for entry in items] == [
         ["WithFirstKey", {"Ref": "PublicKey"}],
@@ -191,7 +191,7 @@ def test_a_key_is_rotated_in_the_other_slot_and_goes_with_its_private_half(resou
 
 
 @pytest.mark.parametrize(("group", "port"), [("ConsumerSecurityGroup", 8006), ("ApiSecurityGroup", 8005)])
-def test_prometheus_may_read_the_metrics_where_it_is_named(resources: Any, group: str, port: int) -> None:
+def test_named_prometheus_may_read_the_metrics(resources: Any, group: str, port: int) -> None:
     rules = resources[group]["Properties"]["SecurityGroupIngress"]
     (watched,) = [rule["Fn::If"] for rule in rules if "Fn::If" in rule]
     assert watched[0] == "Watched"
