@@ -97,13 +97,13 @@ def decode_reply(line: str) -> Reply:
     answer = json.loads(line)
     fields = answer["fields"]
     match answer["is"]:
-        case "Survey":
+        case Survey.__name__:
             return Survey(memory=int(fields["memory"]))
-        case "Refused":
+        case RefusedPicture.__name__:
             return RefusedPicture(Code(fields["code"]), str(fields["detail"]))
-        case "Unforeseen":
+        case UnforeseenFailure.__name__:
             return UnforeseenFailure(str(fields["trace"]))
-        case "Rendered":
+        case RenderedJob.__name__:
             files, notes = fields["files"], fields["notes"]
             if not isinstance(files, list) or not isinstance(notes, list):
                 raise TypeError("lists are expected")

@@ -1,11 +1,28 @@
+"""The replies of a child process: each survives its encoding, and nothing in them is trusted."""
+
 import pytest
 
-from handlers.image.protocol import RefusedPicture, Survey, UnforeseenFailure, decode_reply, encode_reply
+from handlers.image.protocol import (
+    MadeFile,
+    RefusedPicture,
+    RenderedJob,
+    Reply,
+    Survey,
+    UnforeseenFailure,
+    decode_reply,
+    encode_reply,
+)
 from media.errors import Code
 
+RENDERED = RenderedJob(
+    9, 7, "3OcRJYB4d3h/iIeHeEh3eIhw+j3A", "#aabbcc", "0" * 64, ("a note",), (MadeFile("w150", 9, 7, 40),)
+)
 
-@pytest.mark.parametrize("reply", [Survey(5), RefusedPicture(Code.CORRUPT, "why"), UnforeseenFailure("Traceback")])
-def test_a_reply_survives_the_wire(reply: Survey | RefusedPicture | UnforeseenFailure) -> None:
+
+@pytest.mark.parametrize(
+    "reply", [Survey(5), RENDERED, RefusedPicture(Code.CORRUPT, "why"), UnforeseenFailure("Traceback")]
+)
+def test_reply_survives_encoding(reply: Reply) -> None:
     assert decode_reply(encode_reply(reply)) == reply
 
 
@@ -16,11 +33,11 @@ def test_a_reply_survives_the_wire(reply: Survey | RefusedPicture | UnforeseenFa
         "{}",
         '{"is": "Survey", "fields": {"memory": "much"}}',
         '{"is": "Other", "fields": {}}',
-        '{"is": "Refused", "fields": {"code": "made_up", "detail": ""}}',
-        '{"is": "Rendered", "fields": {"width": -1, "files": [], "notes": []}}',
-        '{"is": "Rendered", "fields": {"width": 1, "height": 1, "placeholder": "<script>", "files": [], "notes": []}}',
+        '{"is": "RefusedPicture", "fields": {"code": "made_up", "detail": ""}}',
+        '{"is": "RenderedJob", "fields": {"width": -1, "files": [], "notes": []}}',
+        '{"is": "RenderedJob", "fields": {"width": 1, "height": 1, "placeholder": "<script>", "files": [], "notes": []}}',
     ],
 )
-def test_what_a_child_says_is_not_taken_for_granted(line: str) -> None:
+def test_malformed_reply_is_refused(line: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         decode_reply(line)

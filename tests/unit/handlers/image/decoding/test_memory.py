@@ -18,9 +18,9 @@ _RENDER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from handlers.image import pipeline, worker
-from handlers.image.protocol import Job
+from handlers.image.protocol import RenderJob
 worker.build()
-job = Job.decode(sys.argv[1])
+job = RenderJob.decode(sys.argv[1])
 print(pipeline.survey(job).memory)
 with ThreadPoolExecutor(worker.ENCODERS) as encoders:
     pipeline.render(job, encoders)
