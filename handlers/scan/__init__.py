@@ -1,1 +1,1 @@
-"""Proves that a file is safe, or says why it is not: no clean verdict, no byte."""
+"""Scans files. Without a clean verdict no byte of a file is served."""

@@ -1,4 +1,4 @@
-"""What an asset type may contain: the content decides, not the name."""
+"""Lists the types of content that each asset type may have. The content decides, not the name."""
 
 from media.asset import AssetType
 from media.errors import Code, RejectedError
@@ -55,20 +55,19 @@ ALLOWED: dict[AssetType, frozenset[str]] = {
     ),
     AssetType.DOCUMENT: frozenset({"application/pdf"}),
 }
-"""By the sniffed type. A container that may hold either is admitted for both; the probe tells what is inside."""
+"""Sniffed types by asset type. A container that may hold audio or video is allowed for both; the probe looks inside."""
 
-_READABLE_ELSEWHERE = frozenset().union(*ALLOWED.values())
+_READ_TYPES = frozenset().union(*ALLOWED.values())
 
 
 def require_allowed_content(asset_type: AssetType, sniffed: str | None) -> None:
-    """Raise RejectedError unless content of this type may be such an asset.
+    """Raise RejectedError unless an asset of this type may have this content.
 
-    `type_mismatch` for content of another kind, or of none that is known; `unsupported` for a known format of the
-    kind that is not read here.
+    The code is `unsupported` for a known format of the right kind that is not read here, else `type_mismatch`.
     """
     if sniffed in ALLOWED[asset_type]:
         return
     kind = "application" if asset_type is AssetType.DOCUMENT else asset_type.value
-    if sniffed and sniffed not in _READABLE_ELSEWHERE and sniffed.split("/")[0] == kind:
+    if sniffed and sniffed not in _READ_TYPES and sniffed.split("/")[0] == kind:
         raise RejectedError(Code.UNSUPPORTED, f"{sniffed} is not read as {asset_type}")
     raise RejectedError(Code.TYPE_MISMATCH, f"announced as {asset_type}, but the content is {sniffed or 'unknown'}")

@@ -1,4 +1,4 @@
-"""The scan stage: streams the bound version past clamd, tags it, and says what follows."""
+"""The scan stage: stream the bound version to clamd, tag it, and choose the next stage."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -35,12 +35,12 @@ from media.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 CACHE = "private, max-age=31536000, immutable"
-"""Every attempt writes under a prefix of its own, so what lies there never changes."""
+"""Cache-Control of a served document. Each attempt writes under its own prefix, so a stored object never changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanPolicy:
-    """What is scanned and what becomes of the rest. Sizes in bytes."""
+    """The limits of a scan, the buckets, and whether unscannable videos are transcoded. Sizes are bytes."""
 
     max_bytes: int
     limits: dict[str, int]
@@ -51,14 +51,14 @@ class ScanPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What was found, and by which engine; none when no scanner saw the file."""
+    """The finding and the engine that made it; no engine when the file was not scanned."""
 
     finding: ScanFinding
     engine: str = ""
 
 
 class ScanHandler:
-    """Scans what a claim names. Raises RejectedError, RetryableError, UnavailableError."""
+    """Scans the file of a claim. Raises RejectedError, RetryableError, UnavailableError."""
 
     def __init__(self, storage: ObjectStorage, scanners: ScannerPool, policy: ScanPolicy, metrics: Metrics) -> None:
         self._storage = storage
@@ -68,7 +68,7 @@ class ScanHandler:
 
     async def __call__(self, claim: Claim) -> Commit:
         asset = claim.asset
-        size = await self._size(asset)
+        size = await self._check_size(asset)
         if size > self._policy.max_bytes:
             return await self._too_large(
                 asset, size, ScanReport(ScanFinding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN))
@@ -82,11 +82,11 @@ class ScanHandler:
         if report.finding.verdict is Verdict.ERROR:
             raise RetryableError(Code.SCANNER_ERROR, report.finding.signature or "the scanner hung up without a reply")
         if report.finding.verdict is Verdict.CLEAN:
-            return await self._clean(claim, inspector, size)
-        return self._refused(asset, report.finding)
+            return await self._accept(claim, inspector, size)
+        return self._reject(asset, report.finding)
 
-    async def _size(self, asset: Asset) -> int:
-        """Bytes of the bound version, which must be there and must not be empty or too large."""
+    async def _check_size(self, asset: Asset) -> int:
+        """Return the bytes of the bound version. Raises when it is missing, empty or too large."""
         found = await require_bound_version(self._storage, asset)
         size = found.size or 0
         if size == 0:
@@ -97,13 +97,13 @@ class ScanHandler:
         return size
 
     async def _scan(self, asset: Asset, size: int, inspector: StreamInspector) -> ScanReport:
-        """What the scanners say about the bound version; a stream that was cut is nothing to judge by."""
+        """Have the bound version scanned. Raises RetryableError for a clean verdict on a stream that was cut off."""
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
             stored = self._storage.stream(asset.source, etag=asset.etag)
-            async with stored as pieces, aclosing(inspector.watch(pieces)) as watched:
-                yield watched
+            async with stored as pieces, aclosing(inspector.inspect(pieces)) as inspected:
+                yield inspected
 
         try:
             with bound_source():
@@ -117,9 +117,9 @@ class ScanHandler:
         return ScanReport(finding, scanned.engine)
 
     async def _record(self, asset: Asset, report: ScanReport) -> None:
-        """Count the verdict and write it on the version itself; a bucket that is not ours is never touched.
+        """Count the verdict and tag the version with it. A bucket of others is never changed.
 
-        An error is written too: a tag that was there before the scan must not outlive it.
+        An error is tagged, too: a tag from before the scan must not survive it.
         """
         self._metrics.scans.labels(report.finding.verdict).inc()
         if asset.bucket != self._policy.own_bucket:
@@ -135,15 +135,18 @@ class ScanHandler:
             await self._storage.tag(asset.source, written, ours="scan-")
 
     async def _too_large(self, asset: Asset, size: int, report: ScanReport) -> Commit:
-        """A video may still be re-encoded, if the operator wants that; its original is never served."""
+        """Transcode a video if the operator allows it; raise RejectedError for every other file.
+
+        The original of such a video is never served.
+        """
         await self._record(asset, report)
         if asset.asset_type is AssetType.VIDEO and self._policy.reencode_unscannable_video:
             note = Note("unscannable", f"{size} bytes: only re-encoded renditions will be served")
             return _proceed(asset, Stage.TRANSCODE, Facts(size=size), [note])
         raise RejectedError(Code.TOO_LARGE_TO_SCAN, f"{size} bytes are more than the scanner takes")
 
-    async def _clean(self, claim: Claim, inspector: StreamInspector, size: int) -> Commit:
-        """The file is safe; now its content must be what it was announced as."""
+    async def _accept(self, claim: Claim, inspector: StreamInspector, size: int) -> Commit:
+        """Check that the content is allowed; commit a document as ready, and send others to their next stage."""
         asset, sniffed = claim.asset, sniff(inspector.head)
         require_allowed_content(asset.asset_type, sniffed)
         inspector.require_harmless()
@@ -152,21 +155,24 @@ class ScanHandler:
             notes.append(Note("content_type", f"announced as {asset.content_type}, is {sniffed}"))
         facts = Facts(content_type=sniffed, size=size, sha256=inspector.sha256)
         stage = NEXT_STAGE[asset.asset_type]
-        if stage is None:
-            return await self._publish(claim, facts, notes)
-        return _proceed(asset, stage, facts, notes)
-
-    async def _publish(self, claim: Claim, facts: Facts, notes: list[Note]) -> Commit:
-        """A document is ready as it is: the scanned version is copied to where it is served from, to be saved only."""
-        asset, content_type = claim.asset, facts.content_type or claim.asset.content_type
+        if stage is not None:
+            return _proceed(asset, stage, facts, notes)
+        # A document has no further stage. Browsers save the copy and never show it.
+        content_type = sniffed or asset.content_type
         key = output_prefix(asset, Stage.SCAN, claim.attempt) + "original.pdf"
         headers = ServedAs(content_type, attachment(asset.original_filename, content_type), CACHE)
         with bound_source():
             await self._storage.publish(asset.source, self._policy.own_bucket, key, headers)
-        original = Rendition("original", key, content_type, facts.size or 0)
+        original = Rendition("original", key, content_type, size)
         return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
 
-    def _refused(self, asset: Asset, finding: ScanFinding) -> Commit:
+    def _reject(self, asset: Asset, finding: ScanFinding) -> Commit:
+        """Reject a file that is infected or cannot be scanned. An infected one of ours goes to quarantine."""
+        effects = []
+        is_ours = asset.bucket == self._policy.own_bucket
+        if finding.verdict is Verdict.INFECTED and is_ours and self._policy.quarantine_bucket:
+            body = {"bucket": asset.bucket, "key": asset.key, "version_id": asset.version_id}
+            effects.append(Effect(EffectKind.QUARANTINE, self._policy.quarantine_bucket, body))
         code = finding.code or Code.UNSCANNABLE
         detail = finding.signature or str(code)
         return Commit(
@@ -175,22 +181,16 @@ class ScanHandler:
             code=code,
             detail=detail,
             notes=[Note(finding.verdict, finding.signature), Note("rejected", f"{code}: {detail}")],
-            effects=self._quarantine(asset) if finding.verdict is Verdict.INFECTED else (),
+            effects=effects,
         )
-
-    def _quarantine(self, asset: Asset) -> list[Effect]:
-        if asset.bucket != self._policy.own_bucket or not self._policy.quarantine_bucket:
-            return []
-        body = {"bucket": asset.bucket, "key": asset.key, "version_id": asset.version_id}
-        return [Effect(EffectKind.QUARANTINE, self._policy.quarantine_bucket, body)]
 
 
 def _proceed(asset: Asset, stage: Stage, facts: Facts, notes: list[Note]) -> Commit:
-    """On to the next stage."""
+    """Commit the scan as done and request the next stage."""
     effects = [request(stage, asset)]
     return Commit(StageState.DONE, Status.PROCESSING, facts=facts, notes=notes, next_stage=stage, effects=effects)
 
 
 def _tag_value(text: str) -> str:
-    """S3 takes letters, digits, spaces and `+ - = . _ : / @` in a tag's value, at most 256."""
+    """Return text that S3 takes as a tag's value: letters, digits, spaces and `+ - = . _ : / @`, at most 256."""
     return "".join(c if c.isalnum() or c in " +-=._:/@" else "_" for c in text)[:256].strip()

@@ -1,10 +1,10 @@
-"""Looks for what a PDF must not bring along, in its bytes as they pass by and in its compressed object streams.
+"""Finds forbidden content of a PDF, in its bytes as they stream by and in its compressed object streams.
 
-It sees names wherever they stand and however they are escaped, and what object streams hold by Flate, the only filter
-that writers use for them. An object stream that it cannot look into makes the document opaque, which is refused. What
-it does not do: follow references, or look into attached files and fonts (clamd does). So an `/OpenAction` or an `/AA`
-alone is no harm: it may set a view, and what would be harm is named in it. Names in plain strings are text: a link to
-`…/JavaScript` runs nothing.
+It finds names anywhere and with any escapes, also in object streams that use Flate, the only filter that writers use
+for them. A document with an object stream that it cannot read is uninspectable, and refused. It does not follow
+references, and does not read attached files and fonts (clamd does). An `/OpenAction` or an `/AA` alone is harmless: it
+may set a view, and a harmful action is named in it. Names in plain strings are text: a link to `…/JavaScript` runs
+nothing.
 """
 
 import re
@@ -24,14 +24,14 @@ _PARTS = {
     # Besides `/JavaScript` the one kind of action that may have a script, whatever its string begins with.
     "rendition": re.compile(rb"/Rendition\b"),
     "script": re.compile(rb"/JS\b"),
-    # What no reader does without, be it only in an object stream.
+    # Every reader needs these, if only in an object stream.
     "object": re.compile(rb"\d[\s\0]++\d++[\s\0]++obj\b"),
     "pages": re.compile(rb"/(?:Catalog|Pages)\b"),
 }
 _STRING = re.compile(rb"(/(?!JS[\s\0]*\()[A-Za-z]{1,32})[\0\t\n\f\r ]{0,8}+\([^()<>\\\0\f\r\n]{0,2000}+\)")
-"""A name and its short, plain string, on one line and without brackets: all readers see a string here, or, within a
-comment or another string, nothing. The name itself stays, and a script's own string. One that a piece's border cuts is
-looked into."""
+"""A name and its short, plain string, on one line and without brackets. All readers see a string here, or nothing when
+it is in a comment or another string. The name itself stays, and so does a script's own string. A string across the
+border of two pieces is inspected."""
 OVERLAP = 128
 """Bytes carried from one piece to the next, so that a name on the border is seen, with every letter escaped too."""
 MOST_EFFORT = 10.0
@@ -39,18 +39,18 @@ MOST_EFFORT = 10.0
 
 
 class PdfWatch:
-    """Fed with a document's bytes as they pass by. CPU-bound: a few milliseconds per MiB."""
+    """Inspects a document's bytes as they stream by. CPU-bound: a few milliseconds per MiB."""
 
     def __init__(self, effort: float = MOST_EFFORT) -> None:
-        self.costly = False
-        """Whether it took more than `effort` seconds of CPU; then the rest was not looked at."""
+        self.timed_out = False
+        """Whether it took more than `effort` seconds of CPU. Then the rest was not inspected."""
         self._tail = b""
         self._seen: set[str] = set()
         self._effort = Effort(effort)
         self._objects = ObjectStreams(self._look, self._effort.check)
 
     def feed(self, piece: bytes) -> None:
-        if self.costly:
+        if self.timed_out:
             return
         self._effort.begin()
         try:
@@ -59,7 +59,7 @@ class PdfWatch:
             self._tail = window[-OVERLAP:]
             self._objects.feed(piece)
         except TooCostlyError:
-            self.costly = True
+            self.timed_out = True
 
     @property
     def encrypted(self) -> bool:
@@ -76,9 +76,9 @@ class PdfWatch:
         return not {"object", "pages"} <= self._seen
 
     @property
-    def opaque(self) -> str:
-        """Why part of it could not be looked into; empty when all could."""
-        return self._objects.opaque
+    def uninspectable(self) -> str:
+        """Why part of it could not be inspected; empty when all could."""
+        return self._objects.uninspectable
 
     def _look(self, window: bytes) -> None:
         self._effort.check()
@@ -87,5 +87,5 @@ class PdfWatch:
 
 
 def _holds(text: bytes, part: re.Pattern[bytes]) -> bool:
-    """Whether it stands there, and not only in strings. These are taken out only where it makes a difference."""
+    """Return whether a part is there, and not only in strings. Strings are removed only after a match."""
     return bool(part.search(text)) and bool(part.search(_STRING.sub(rb"\1 ", text)))

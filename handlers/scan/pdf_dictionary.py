@@ -1,7 +1,7 @@
-"""Tells of each stream of a PDF whether it holds objects, by its dictionary as readers understand it.
+"""Decides by its dictionary, as readers understand it, whether a stream of a PDF holds objects.
 
-Where an object begins is not certain: `obj` may stand in a string, and the bytes before may be of a picture. So every
-`obj` with a dictionary behind it is followed until that dictionary has ended, however far that is.
+The start of an object is not certain: `obj` may stand in a string or in the bytes of a picture. So every `obj` with a
+dictionary behind it is followed to the end of that dictionary, at any distance.
 """
 
 import re
@@ -23,7 +23,7 @@ _FLATE = {b"/FlateDecode", b"/Fl"}
 
 
 class Holds(Enum):
-    """What is behind a dictionary."""
+    """The content of the stream after a dictionary."""
 
     ANYTHING = auto()
     FLATE_OBJECTS = auto()
@@ -32,19 +32,19 @@ class Holds(Enum):
 
 
 class Dictionaries:
-    """Of one document, from its beginning to its end. `check` is called often; what it raises ends the work."""
+    """The dictionaries of one document. `check` is called often; its errors end the work."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
         self._open: list[Reading] = []
         self._read = 0
-        self.opaque = ""
+        self.uninspectable = ""
 
     def feed(self, window: bytes, place: int, fresh: int) -> dict[int, Holds]:
-        """What the streams hold whose keywords stand in `window`, by where these begin in it.
+        """Return the content of streams whose keywords are in `window`, by the keywords' offsets.
 
-        `window` begins at byte `place` of the document; what is before `fresh` in it has been seen. Streams that are
-        not told of hold anything.
+        `window` begins at byte `place` of the document. Its bytes before `fresh` were fed before. Streams that are
+        not in the result may hold anything.
         """
         found: dict[int, Holds] = {}
         for head in _HEAD.finditer(window, max(0, fresh - CARRIED)):
@@ -53,22 +53,22 @@ class Dictionaries:
                 self._open.append(Reading(place + head.end() - 1))
             if len(self._open) >= MOST_READ:
                 self._follow(window, place, found)
-            if self.opaque:
+            if self.uninspectable:
                 return found
         self._follow(window, place, found)
         return found
 
     def _follow(self, window: bytes, place: int, found: dict[int, Holds]) -> None:
-        """Reads on in every dictionary that is open."""
+        """Continue to read every open dictionary."""
         waiting, self._open = self._open, []
-        while waiting and not self.opaque:
+        while waiting and not self.uninspectable:
             self._check()
             one = waiting.pop()
             before = one.place
             try:
                 waiting += one.read(window, place)
             except TangledError as error:
-                self.opaque = str(error)
+                self.uninspectable = str(error)
             self._read += one.place - before
             if one.keyword is not None:
                 start = one.keyword - place
@@ -76,11 +76,11 @@ class Dictionaries:
             elif not one.ended:
                 self._open.append(one)
             if len(self._open) + len(waiting) >= MOST_READ or self._read > MOST_IN_ALL:
-                self.opaque = "too many dictionaries within each other"
+                self.uninspectable = "too many dictionaries within each other"
 
 
 def _is_harmless(window: bytes, at: int) -> bool:
-    """Whether an object from here on is sound, so that all readers agree on it, and is not an object stream."""
+    """Return whether the object here is well-formed, so that all readers agree on it, and is no object stream."""
     sound = SOUND.match(window, at)
     if sound is None:
         return False
@@ -88,7 +88,7 @@ def _is_harmless(window: bytes, at: int) -> bool:
 
 
 def held(dictionary: Dictionary) -> Holds:
-    """What the stream after `dictionary` holds. Readers ask for a `/First` and an `/N`, some for the `/Type`."""
+    """Return the content of the stream after `dictionary`. Readers need `/First` and `/N`, some also `/Type`."""
     named = [value for value in dictionary.of(b"Type") if value[:1] == [b"/ObjStm"]]
     if not named and not (dictionary.of(b"First") and dictionary.of(b"N")):
         return Holds.ANYTHING
@@ -108,7 +108,7 @@ def _is_flate(value: list[bytes]) -> bool:
 
 
 def _is_idle(value: list[bytes]) -> bool:
-    """Whether these parameters of a filter change nothing. What is written elsewhere may do anything."""
+    """Return whether these parameters of a filter change nothing. Parameters by reference may do anything."""
     if set(value) <= {b"[", b"]", b"null"}:
         return True
     if value[:1] != [b"<<"] and value[:2] != [b"[", b"<<"]:

@@ -7,36 +7,36 @@ from collections.abc import Callable, Iterator
 from handlers.scan.pdf_dictionary import CARRIED, Dictionaries, Holds
 
 UNPACKED_LIMIT = 256 * 1024 * 1024
-"""Bytes unpacked of one document, all streams together. A hundred thousand objects fit into a tenth of it."""
+"""Bytes unpacked from one document, all streams together. A hundred thousand objects fit into a tenth of it."""
 ONE_STEP = 256 * 1024
 ONE_LOOK = 4096
-"""Bytes of a stream that tell whether it is worth while."""
+"""Bytes of a stream that show whether it is worth unpacking."""
 MOST_STREAMS = 250_000
 """In one document. An honest one of 100 MB would hold nothing but streams of 400 bytes."""
 MOST_OPEN = 8
-"""Streams unpacked at once; they nest only where somebody hides one in another."""
+"""Streams unpacked at once. They nest only where one is hidden in another."""
 _FIRST = 64
-"""Unpacked bytes that tell how a stream begins."""
+"""Unpacked bytes that show how a stream begins."""
 _OVERLAP = 4096
 """Unpacked bytes that are seen again with those that follow."""
 _SPACE = b"\0\t\n\v\f\r "
 _START = re.compile(rb"stream(?<=[>\s\0]stream)[\s\0()<>\[\]{}/%]")
-"""The keyword, whatever stands between it and the end of its line: readers pass over it."""
+"""The keyword. Readers skip everything between it and the end of its line."""
 _MAYBE_FLATE = re.compile(rb"[\s\0]*+(?:[\x08\x18\x28\x38\x48\x58\x68\x78]|\Z)")
 """Low bits of 8: the only method that there is."""
 _WITHIN = re.compile(rb"(?:>>|[\r\n])[\s\0]*stream[\s\0()<>\[\]{}/%]")
-"""A stream in an object stream. It is not allowed there, and pdf.js reads it all the same."""
+"""A stream in an object stream. It is not allowed there, but pdf.js reads it."""
 _OBJECTS = re.compile(rb"\s*\d+\s+\d+\s")
 """How an object stream begins: pairs of an object's number and its offset."""
 
 Look = Callable[[bytes], None]
-"""Given unpacked bytes, the end of what came before in front of them."""
+"""Called with unpacked bytes, preceded by the end of those before."""
 Check = Callable[[], None]
-"""Called often; what it raises ends the work."""
+"""Called often. Its errors end the work."""
 
 
 class ObjectStreams:
-    """Fed with a document's bytes; hands what its object streams hold to `look`."""
+    """Finds object streams in a document's bytes and passes their content to `look`."""
 
     def __init__(self, look: Look, check: Check) -> None:
         self._look = look
@@ -46,14 +46,14 @@ class ObjectStreams:
         self._open: list[_Unpacking] = []
         self._left = UNPACKED_LIMIT
         self._tried = 0
-        self.opaque = ""
+        self.uninspectable = ""
 
     def feed(self, piece: bytes) -> None:
         for one in self._open:
             self._unpack(one, piece)
         window, seen = self._before + piece, len(self._before)
         told = self._dictionaries.feed(window, self._passed, seen)
-        self.opaque = self.opaque or self._dictionaries.opaque
+        self.uninspectable = self.uninspectable or self._dictionaries.uninspectable
         for start in _START.finditer(window, max(0, seen - CARRIED)):
             if start.end() > seen:
                 self._begin(told.get(start.start(), Holds.ANYTHING), window, start.end() - 1)
@@ -62,14 +62,14 @@ class ObjectStreams:
         self._passed += len(window) - len(self._before)
 
     def _begin(self, what: Holds, window: bytes, at: int) -> None:
-        """At a stream. What is certainly not Flate is not even tried, and little of what is probably not."""
+        """Begin with a stream, unless it is certainly not Flate. Of one that is probably not Flate little is tried."""
         must = what is Holds.FLATE_OBJECTS
         if what is Holds.HIDDEN_OBJECTS:
-            self.opaque = "an object stream that is not plain Flate"
+            self.uninspectable = "an object stream that is not plain Flate"
         elif not must and not _MAYBE_FLATE.match(window, at):
             return
         elif self._tried >= MOST_STREAMS or len([one for one in self._open if not one.done]) >= MOST_OPEN:
-            self.opaque = "too many streams"
+            self.uninspectable = "too many streams"
         else:
             self._tried += 1
             one = _Unpacking(must=must)
@@ -84,17 +84,17 @@ class ObjectStreams:
             self._left -= len(text)
             self._look(text)
             if _holds_a_stream(text):
-                self.opaque = "a stream within an object stream"
+                self.uninspectable = "a stream within an object stream"
             if self._left < 0:
                 one.done = True
-                self.opaque = f"its streams unpack to more than {UNPACKED_LIMIT} bytes"
+                self.uninspectable = f"its streams unpack to more than {UNPACKED_LIMIT} bytes"
                 return
         if one.failed:
-            self.opaque = "an object stream that is not plain Flate"
+            self.uninspectable = "an object stream that is not plain Flate"
 
 
 def _holds_a_stream(text: bytes) -> bool:
-    """Behind a dictionary, or behind a comment: then a line that ends in one, or is too long to tell."""
+    """Return whether a stream follows a dictionary, or a line that ends in a comment or is too long to tell."""
     line, before = 0, 0  # where the match's line begins; nothing is looked through twice
     for match in _WITHIN.finditer(text):
         start = match.start()
@@ -106,7 +106,7 @@ def _holds_a_stream(text: bytes) -> bool:
 
 
 class _Unpacking:
-    """One stream on its way. `must`: its dictionary says that it holds objects, so it has to be readable."""
+    """One stream that is being unpacked. `must`: its dictionary says that it holds objects, so it must be readable."""
 
     def __init__(self, *, must: bool) -> None:
         self._must = must
@@ -117,7 +117,7 @@ class _Unpacking:
         self.failed = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What comes out, step by step, until there is no more or the caller sets `done`."""
+        """Yield the unpacked bytes step by step, until there are no more or the caller sets `done`."""
         if not self._started:
             space, data = data, data.lstrip(_SPACE)  # the keyword's line may end in the next piece
             space = space[: len(space) - len(data)]
@@ -140,7 +140,7 @@ class _Unpacking:
                 self.done = True
 
     def _begins(self, text: bytes, *, last: bool) -> bool:
-        """Whether what came out so far begins as objects do; no more is unpacked when it does not."""
+        """Return whether the unpacked bytes begin like objects. If not, no more is unpacked."""
         self._held += text
         if not self._begun and (len(self._held) >= _FIRST or last):
             self._begun = True

@@ -1,8 +1,8 @@
-"""Reads one dictionary of a PDF word by word, as pdf.js and poppler do, over as many pieces as it takes.
+"""Reads one dictionary of a PDF word by word, as pdf.js and poppler do, over any number of pieces.
 
-They pass over much that is wrong: a key that is no name is skipped; `endobj` is a word like another; a value that is
-missing is the next word, even where this is the `>>` that ends the dictionary. PDFium ends it there all the same: where
-the two part, both ways are followed.
+These readers tolerate many errors. A key that is no name is skipped. `endobj` is a word like any other. A missing value
+is the next word, even the `>>` that ends the dictionary. PDFium ends the dictionary there: where readers differ, both
+ways are followed.
 """
 
 import re
@@ -10,13 +10,13 @@ from copy import deepcopy
 from enum import Enum, auto
 
 DEEPEST = 500
-"""Arrays and dictionaries within each other; poppler gives up there too."""
+"""Arrays and dictionaries within each other. poppler gives up at the same depth."""
 LONGEST_WORD = 200
-"""Bytes of a word that is looked at, no name that matters is longer, with all its letters escaped."""
+"""Bytes of a word that are read. No name that matters is longer, even with every letter escaped."""
 MOST_WORDS = 64
-"""Words of a value that is looked at; those that matter have up to ten."""
+"""Words of a value that are read. Values that matter have up to ten."""
 _DELIMITER = re.compile(rb"[\0\t\n\f\r ()<>\[\]{}/%]")
-"""Not among them: the vertical tab, which Python takes for a space."""
+"""The vertical tab, which Python takes for a space, is no delimiter."""
 _SPACE = re.compile(rb"[\0\t\n\f\r ]*+")
 _REGULAR = rb"[^\0\t\n\f\r ()<>\[\]{}/%]"
 _WORD = re.compile(rb"<<|>>|/?" + _REGULAR + b"{1,%d}|." % LONGEST_WORD, re.DOTALL)
@@ -28,7 +28,7 @@ _TOLD = {b"/Type", b"/First", b"/N", b"/Filter", b"/F", b"/DecodeParms", b"/DP"}
 
 
 def _sound() -> re.Pattern[bytes]:
-    """A dictionary without anything that readers could quarrel over, and the keyword behind it. Never goes back."""
+    """Build a pattern for a dictionary that all readers read alike, and the keyword behind it. It never backtracks."""
     name = b"/" + _REGULAR + b"*+"
     string = rb"\((?:[^()\\]++|\\.|\((?:[^()\\]++|\\.)*+\))*+\)|<[0-9A-Fa-f\s]*+>"
     simple = name + b"|" + string + rb"|[-+.\d]++|true|false|null"
@@ -45,11 +45,11 @@ def _sound() -> re.Pattern[bytes]:
 _S = rb"[\0\t\n\f\r ]*+"
 SOUND = _sound()
 _RUN = re.compile(b"(?:" + _S + rb"(?:[-+.\d]++|R(?!" + _REGULAR + b")))*+")
-"""Elements of an array that change nothing."""
+"""Elements of an array that have no effect."""
 
 
 class TangledError(ValueError):
-    """No telling what readers make of this."""
+    """Readers may differ on this in ways that are not followed."""
 
 
 class _Expects(Enum):
@@ -59,19 +59,19 @@ class _Expects(Enum):
 
 
 def plain_name(word: bytes) -> bytes:
-    """With `#4A` written as the byte it stands for in a name."""
+    """Return a name with escapes such as `#4A` replaced by their bytes."""
     return _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), word) if b"#" in word else word
 
 
 class Dictionary:
-    """The words of those values that tell how a stream is to be read; of one that is there twice, both."""
+    """The words of the values that define how a stream is read. Of a key that is there twice, both values."""
 
     def __init__(self) -> None:
         self._values: list[tuple[bytes, list[bytes]]] = []
         self.telling = False
 
     def of(self, *keys: bytes) -> list[list[bytes]]:
-        """What stands behind these keys, each with all that follows it up to the next key."""
+        """Return the values of these keys, each with all words up to the next key."""
         return [value for key, value in self._values if key[1:] in keys]
 
     def key(self, word: bytes) -> None:
@@ -87,7 +87,7 @@ class Dictionary:
 
 
 class Reading:
-    """One object from behind its `obj` on. `place`: the byte of the document where it will be read on."""
+    """One object, read from the end of its `obj`. `place` is the byte of the document at which reading continues."""
 
     def __init__(self, place: int) -> None:
         self.place = place
@@ -100,10 +100,10 @@ class Reading:
         self._parens = 0
 
     def read(self, window: bytes, place: int) -> "list[Reading]":
-        """Reads on in `window`, which begins at byte `place`, until its end or the dictionary's.
+        """Continue in `window`, which begins at byte `place`, until its end or the dictionary's end.
 
-        Gives the other ways that it may be read from somewhere on. Afterwards `ended` is set when this is no stream's
-        dictionary, and `keyword`, the byte where `stream` begins, when it is one. Raises TangledError.
+        Returns the other ways in which readers may read it from some byte on. Afterwards `ended` is set when this is no
+        stream's dictionary, and `keyword`, the byte at which `stream` begins, when it is one. Raises TangledError.
         """
         others: list[Reading] = []
         at = self.place - place
@@ -124,7 +124,7 @@ class Reading:
         return others
 
     def _leave(self, window: bytes, at: int) -> int:
-        """Where the string, comment or long word ends; -1 when not here."""
+        """Return the end of the string, comment or long word; -1 when it is not in this window."""
         if self._within is _PAREN:
             return self._leave_string(window, at, len(window) - at)
         end = self._within.search(window, at) if self._within else None
@@ -162,7 +162,7 @@ class Reading:
         return self._expected(plain_name(word) if word[:1] == b"/" else word)
 
     def _begin_or_end(self, word: bytes, start: int) -> None:
-        """Outside of the dictionary: before it, or at the word that follows it."""
+        """Handle a word outside the dictionary: before it, or directly after it."""
         if not self._begun and word == b"<<":
             self._begun = True
             self._stack.append(_Expects.KEY)
@@ -205,19 +205,19 @@ class Reading:
                 self.dictionary.value(word)
 
     def _closed(self) -> "Reading":
-        """This one where `>>` is the end, although a value was expected, or another element."""
+        """Return a copy that takes `>>` for the end, although a value or an element was expected."""
         other = deepcopy(self)
         other.close()
         return other
 
     def close(self) -> None:
-        """Ends the dictionary that it is in, with all arrays that are open in it."""
+        """End the innermost dictionary and all arrays that are open in it."""
         while self._stack[-1] is _Expects.ELEMENT:
             self._stack.pop()
         self._pop()
 
     def _pop(self) -> None:
-        """At the end of a dictionary."""
+        """Leave a dictionary at its end."""
         self._stack.pop()
         if self._stack:
             self.dictionary.value(b">>")

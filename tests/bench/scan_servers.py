@@ -19,7 +19,7 @@ KIB = 1024
 
 
 async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
-    """What the consumer does with a bound version: S3, witness, clamd."""
+    """What the consumer does with a bound version: S3, inspector, clamd."""
     from handlers.scan.clamd.client import Clamd  # noqa: PLC0415 - not in the memory of the other contenders
     from handlers.scan.clamd.instream import Address  # noqa: PLC0415
     from handlers.scan.clamd.pool import ScannerPool  # noqa: PLC0415
@@ -43,16 +43,16 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
     async def scan(name: str) -> str:
         version = ObjectVersion("bench", name)
         found = await storage.head(version)
-        witness = StreamInspector(AssetType.VIDEO)
+        inspector = StreamInspector(AssetType.VIDEO)
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
             stored = storage.stream(version)
-            async with stored as pieces, aclosing(witness.watch(pieces)) as watched:
-                yield watched
+            async with stored as pieces, aclosing(inspector.inspect(pieces)) as inspected:
+                yield inspected
 
         scanned = await scanners.scan(opened, found.size if found and found.size else 0)
-        await witness.finish()
+        await inspector.finish()
         return scanned.reply.said.rstrip(b"\0").decode()
 
     return scan

@@ -1,4 +1,4 @@
-"""One clamd: what it is sent at once, whether it can be believed, and how long it is left alone when it fails."""
+"""One clamd: the limit of scans at once, the self-test, and the back-off after a failure."""
 
 import asyncio
 import time
@@ -17,20 +17,21 @@ from media.errors import Code, Dependency, UnavailableError
 log = structlog.get_logger(__name__)
 
 SLOWEST = 10 * 1024 * 1024
-"""Bytes per second: what a transfer may take beside the time for the verdict."""
-FIRST_REST = 2.0
-LONGEST_REST = 60.0
-"""Seconds for which a clamd that failed comes after the others; doubles with each failure in a row."""
-PROOF_TIMEOUT = 5.0
-PROBE_PATIENCE = 0.5
-"""Seconds of silence after which clamd has taken a chunk's length; a refusal comes within a millisecond."""
+"""Bytes per second of the slowest transfer that is allowed for, beside the time for the verdict."""
+FIRST_BACKOFF = 2.0
+"""Seconds for which a clamd that failed is tried last. They double with each failure in a row."""
+MAX_BACKOFF = 60.0
+SELF_TEST_TIMEOUT = 5.0
+"""Seconds for an answer or a verdict of the self-test."""
+PROBE_TIMEOUT = 0.5
+"""Seconds of silence after which clamd has accepted a chunk's length. A refusal comes within a millisecond."""
 
 
 class Clamd:
-    """One clamd. `timeout` is seconds for a verdict, beside those for the transfer at `SLOWEST`.
+    """One clamd. `timeout` is seconds for a verdict, in addition to the transfer at `SLOWEST`.
 
-    At most `concurrency` scans run at once (its MaxThreads), of at most `spool` bytes together: it writes all that it
-    is sent to its own disk before it looks.
+    At most `concurrency` scans run at once (its MaxThreads), of at most `spool` bytes together: clamd writes every
+    stream to its own disk before it scans.
     """
 
     def __init__(
@@ -38,44 +39,56 @@ class Clamd:
     ) -> None:
         self.address = address
         self.load = 0
-        """Bytes that are being scanned or wait for it."""
+        """Bytes that are being scanned or wait for a scan."""
         self.engine = ""
-        """What it calls itself: version, database, the database's date."""
+        """clamd's answer to VERSION: version, database, the database's date."""
         self._timeout = timeout
         self._slots = asyncio.Semaphore(concurrency)
         self._spool = ByteBudget(spool)
         self._liveness = Liveness(address)
-        self._believed = False
-        self._proving = asyncio.Lock()
+        self._verified = False
+        self._verifying = asyncio.Lock()
         self._failures = 0
-        self._rests_until = 0.0
+        self._backs_off_until = 0.0
 
     @property
     def backing_off(self) -> bool:
-        """Whether it failed a moment ago."""
-        return time.monotonic() < self._rests_until
+        """Whether it failed a moment ago and is tried after the others."""
+        return time.monotonic() < self._backs_off_until
 
     async def scan(self, source: Source, size: int) -> Reply:
         """Have `size` bytes scanned.
 
-        Raises UnavailableError(clamd) when it cannot be reached or believed, before `source` is opened; TimeoutError
-        past the deadline, or when it stops answering anybody; and whatever `source` raises.
+        Raises UnavailableError(clamd) when clamd cannot be reached or verified, before `source` is opened; TimeoutError
+        past the deadline, or when clamd stops answering PING; and the errors of `source`.
         """
         self.load += size
         try:
             async with self._spool.reserve(size), self._slots:
                 await self.verify()
-                return await self._scan(source, deadline=self._timeout + size / SLOWEST)
+                try:
+                    async with asyncio.timeout(self._timeout + size / SLOWEST):
+                        reply = await self._liveness.guard(instream(self.address, source))
+                except TimeoutError:
+                    self._fail()
+                    raise
+                except UnavailableError as error:
+                    if error.dependency is Dependency.CLAMD:
+                        self._fail()
+                    raise
+                if read_reply(reply).verdict is Verdict.ERROR:
+                    self._fail()
+                return reply
         finally:
             self.load -= size
 
     async def verify(self, *, again: bool = False) -> None:
-        """Returns when it answers and is known to say so when it could not look into everything.
+        """Check that clamd answers, and that it reports files that it could not scan completely.
 
-        Raises UnavailableError. Asked once, and again after each failure.
+        Runs once, and again after each failure. Raises UnavailableError.
         """
-        async with self._proving:
-            if self._believed and not again:
+        async with self._verifying:
+            if self._verified and not again:
                 return
             try:
                 await self.refresh()
@@ -83,12 +96,12 @@ class Clamd:
             except UnavailableError:
                 self._fail()
                 raise
-            self._believed, self._failures, self._rests_until = True, 0, 0.0
+            self._verified, self._failures, self._backs_off_until = True, 0, 0.0
 
     async def refresh(self) -> None:
-        """Ask again what it calls itself. Raises UnavailableError, also when the answer makes no sense."""
+        """Ask for VERSION and keep the answer. Raises UnavailableError, also when the answer makes no sense."""
         try:
-            async with asyncio.timeout(PROOF_TIMEOUT):
+            async with asyncio.timeout(SELF_TEST_TIMEOUT):
                 engine = (await ask(self.address, "VERSION")).decode()
         except TimeoutError as error:
             raise UnavailableError(Dependency.CLAMD, f"{self.address} does not answer") from error
@@ -99,9 +112,9 @@ class Clamd:
         self.engine = engine
 
     def database_date(self) -> datetime | None:
-        """When its signatures were made, as it last said; None when they carry no date.
+        """Return the date of its signatures from its last answer; None when the answer holds none.
 
-        clamd writes its host's local time without a zone; containers run in UTC.
+        clamd writes its host's local time without a zone. Containers run in UTC.
         """
         _, _, date = self.engine.rpartition("/")
         try:
@@ -110,30 +123,16 @@ class Clamd:
             return None
 
     async def accepts(self, size: int) -> bool:
-        """Whether its StreamMaxLength lets `size` bytes in. Raises UnavailableError."""
-        return await accepts(self.address, size, patience=PROBE_PATIENCE)
+        """Return whether its StreamMaxLength admits `size` bytes. Raises UnavailableError."""
+        return await accepts(self.address, size, timeout=PROBE_TIMEOUT)
 
     async def alerts_encrypted(self) -> bool:
-        """Whether it says so when an archive is encrypted. Raises UnavailableError."""
-        return read_reply(await self._try(encrypted())).code is Code.ENCRYPTED
-
-    async def _scan(self, source: Source, *, deadline: float) -> Reply:
-        try:
-            async with asyncio.timeout(deadline):
-                reply = await self._liveness.beside(instream(self.address, source))
-        except TimeoutError:
-            self._fail()
-            raise
-        except UnavailableError as error:
-            if error.dependency is Dependency.CLAMD:
-                self._fail()
-            raise
-        if read_reply(reply).verdict is Verdict.ERROR:
-            self._fail()
-        return reply
+        """Return whether it reports an encrypted archive. Raises UnavailableError."""
+        return read_reply(await self._scan_test_file(encrypted())).code is Code.ENCRYPTED
 
     async def _require_alerts(self) -> None:
-        finding = read_reply(await self._try(too_deep()))
+        """Raise UnavailableError unless clamd reports an archive that is nested too deeply to scan."""
+        finding = read_reply(await self._scan_test_file(too_deep()))
         if finding.verdict is Verdict.CLEAN:
             log.error("clamd.not_verified", clamd=str(self.address), set_in_clamd_conf="AlertExceedsMax yes")
             raise UnavailableError(
@@ -142,15 +141,15 @@ class Clamd:
         if finding.verdict is Verdict.ERROR:
             raise UnavailableError(Dependency.CLAMD, f"{self.address} gave no verdict: {finding.signature!r}")
 
-    async def _try(self, content: bytes) -> Reply:
+    async def _scan_test_file(self, content: bytes) -> Reply:
         try:
-            async with asyncio.timeout(PROOF_TIMEOUT):
+            async with asyncio.timeout(SELF_TEST_TIMEOUT):
                 return await instream(self.address, source_of(content))
         except TimeoutError as error:
             raise UnavailableError(Dependency.CLAMD, f"{self.address} does not answer") from error
 
     def _fail(self) -> None:
-        """It must prove itself again, and until then the others go first."""
-        self._believed = False
-        self._rests_until = time.monotonic() + min(LONGEST_REST, FIRST_REST * 2**self._failures)
+        """Require a new self-test, and try the other scanners first for a while."""
+        self._verified = False
+        self._backs_off_until = time.monotonic() + min(MAX_BACKOFF, FIRST_BACKOFF * 2**self._failures)
         self._failures = min(self._failures + 1, 10)

@@ -1,7 +1,7 @@
-"""INSTREAM over a raw socket: reads while it writes, so that clamd's last word is heard even when it hangs up.
+"""INSTREAM over a raw socket. It reads while it writes, so that clamd's reply is read even when clamd hangs up.
 
-asyncio's streams raise the write error instead and lose what was said; so does the `clamd` package, which also blocks
-and writes 1 KiB chunks.
+asyncio's streams raise the write error instead and lose the reply. So does the `clamd` package, which also blocks and
+writes chunks of 1 KiB.
 """
 
 import asyncio
@@ -16,18 +16,19 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from media.errors import Dependency, UnavailableError
 
 CHUNK = 256 * 1024
-"""Bytes in one chunk of INSTREAM, at most; clamd's protocol allows more, throughput does not grow (facts: ClamAV)."""
+"""Bytes in one chunk of INSTREAM, at most. clamd's protocol allows more, but throughput does not grow."""
 REPLY_LIMIT = 4096
-"""Bytes of a reply; a signature's name is far shorter."""
+"""Bytes of a reply, at most. A signature's name is far shorter."""
 CONNECT_TIMEOUT = 5.0
+"""Seconds."""
 LARGEST_CHUNK = 0xFFFF_FFFF
-"""Bytes: a chunk's length has 32 bits."""
+"""Bytes of a chunk whose length fits into 32 bits."""
 _LENGTH = struct.Struct("!L")
 _SEND_BUFFER = 1024 * 1024
-"""Bytes asked of the kernel, so that clamd finds the next chunk waiting while we fetch the one after it."""
+"""Bytes of the socket's send buffer: the next chunk waits there while the one after it is fetched."""
 
 Source = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-"""Opens the bytes to scan. Called only once clamd is connected, so that a dead one costs no download."""
+"""Opens the bytes to scan. Called after clamd is connected, so that a dead clamd causes no download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """From `tcp://host:port` or `unix:///path`, the path percent-encoded. Raises ValueError for anything else."""
+        """Parse `tcp://host:port` or `unix:///path`, the path percent-encoded. Raises ValueError for others."""
         parts = urlsplit(url)
         if parts.scheme == "unix" and parts.path and not (parts.netloc or parts.query or parts.fragment):
             return cls(path=os.fsdecode(unquote_to_bytes(parts.path)))
@@ -54,9 +55,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """All that clamd said until it hung up.
+    """All bytes that clamd sent until it hung up.
 
-    `complete`: it was sent everything before it said a word, and read all of it, as far as the kernel can tell.
+    `complete`: clamd was sent everything before it replied, and read all of it, as far as the kernel can tell.
     """
 
     said: bytes
@@ -64,9 +65,9 @@ class Reply:
 
 
 async def instream(address: Address, source: Source) -> Reply:
-    """Stream what `source` opens to clamd and hear its reply. The caller sets the deadline.
+    """Stream `source` to clamd and return its reply. The caller sets the deadline.
 
-    Raises UnavailableError(clamd) when it cannot be reached, before `source` is opened; and whatever `source` raises.
+    Raises UnavailableError(clamd) when clamd cannot be reached, before `source` is opened; and the errors of `source`.
     """
     with await connect(address) as connection:
         heard = bytearray()
@@ -80,17 +81,18 @@ async def instream(address: Address, source: Source) -> Reply:
         return Reply(bytes(heard), complete and in_order)
 
 
-async def accepts(address: Address, size: int, *, patience: float) -> bool:
-    """Whether clamd takes a stream of `size` bytes (StreamMaxLength): it judges by a chunk's announced length alone.
+async def accepts(address: Address, size: int, *, timeout: float) -> bool:  # noqa: ASYNC109 - silence is the answer
+    """Return whether clamd accepts a stream of `size` bytes (StreamMaxLength).
 
-    It says nothing to a length that it accepts, so that a yes takes `patience` seconds. Raises UnavailableError.
+    clamd refuses by a chunk's announced length alone. It does not answer a length that it accepts, so that a yes takes
+    `timeout` seconds. Raises UnavailableError.
     """
     if size > LARGEST_CHUNK:
         return False
     loop = asyncio.get_running_loop()
     with await connect(address) as connection:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 await loop.sock_sendall(connection, b"zINSTREAM\0" + _LENGTH.pack(size))
                 await loop.sock_recv(connection, REPLY_LIMIT)
         except TimeoutError:
@@ -101,9 +103,9 @@ async def accepts(address: Address, size: int, *, patience: float) -> bool:
 
 
 async def ask(address: Address, command: str) -> bytes:
-    """All that clamd says to a plain command such as VERSION, less the end of its line. The caller sets the deadline.
+    """Return clamd's answer to a plain command such as VERSION, without its line end. The caller sets the deadline.
 
-    Raises UnavailableError when it cannot be reached, says more than REPLY_LIMIT bytes, or does not hang up in order.
+    Raises UnavailableError when clamd cannot be reached, sends more than REPLY_LIMIT bytes, or hangs up out of order.
     """
     heard = bytearray()
     with await connect(address) as connection:
@@ -118,7 +120,7 @@ async def ask(address: Address, command: str) -> bytes:
 
 
 async def connect(address: Address) -> socket.socket:
-    """A connected, non-blocking socket. Raises UnavailableError(clamd)."""
+    """Return a connected, non-blocking socket. Raises UnavailableError(clamd)."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             if address.path:
@@ -126,7 +128,7 @@ async def connect(address: Address) -> socket.socket:
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
             for family, _, _, _, place in found[:-1]:
-                with suppress(OSError):  # the name has more addresses; the last one's error is the one that is told
+                with suppress(OSError):  # the name has more addresses; the error of the last one is raised
                     return await _dial(family, place)
             return await _dial(found[-1][0], found[-1][4])
     except (OSError, TimeoutError) as error:
@@ -139,7 +141,7 @@ async def _dial(family: int, place: object) -> socket.socket:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         if family != socket.AF_UNIX:
-            # A way that is lost for good ends the wait within half a minute, and not with the scan's deadline.
+            # Keep-alive notices a dead connection within half a minute, long before the scan's deadline.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
                 if (option := getattr(socket, name, None)) is not None:
@@ -154,7 +156,7 @@ async def _dial(family: int, place: object) -> socket.socket:
 async def _send_all(
     connection: socket.socket, pieces: AsyncIterator[bytes], heard: bytearray, listening: "asyncio.Future[bool]"
 ) -> bool:
-    """False when clamd spoke, or hung up, before it was sent everything: a broken pipe's reply is on its way."""
+    """Send all pieces. Returns False when clamd replied or hung up before; its reply is then on its way."""
     loop = asyncio.get_running_loop()
     try:
         await loop.sock_sendall(connection, b"zINSTREAM\0")
@@ -163,7 +165,7 @@ async def _send_all(
                 await _send_chunk(connection, memoryview(piece)[start : start + CHUNK])
             if heard or listening.done():
                 return False
-        if heard or listening.done() or _has_spoken(connection):
+        if heard or listening.done() or _has_reply(connection):
             return False
         await loop.sock_sendall(connection, _LENGTH.pack(0))
     except (BrokenPipeError, ConnectionResetError):
@@ -172,7 +174,7 @@ async def _send_all(
 
 
 async def _send_chunk(connection: socket.socket, chunk: memoryview) -> None:
-    """Length and bytes in one call, without joining them; the rest when there is room for it."""
+    """Send length and bytes in one call, without joining them. The rest follows when there is room for it."""
     loop, head = asyncio.get_running_loop(), _LENGTH.pack(len(chunk))
     try:
         sent = connection.sendmsg([head, chunk])
@@ -185,8 +187,8 @@ async def _send_chunk(connection: socket.socket, chunk: memoryview) -> None:
         await loop.sock_sendall(connection, chunk[sent - len(head) :])
 
 
-def _has_spoken(connection: socket.socket) -> bool:
-    """Whether a reply waits in the kernel that the event loop has not come round to yet."""
+def _has_reply(connection: socket.socket) -> bool:
+    """Return whether the kernel holds a reply that the event loop has not read yet."""
     try:
         connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
@@ -195,9 +197,9 @@ def _has_spoken(connection: socket.socket) -> bool:
 
 
 async def _listen(connection: socket.socket, heard: bytearray) -> bool:
-    """All that clamd says until it hangs up, as it does after each command: what follows a reply spoils it.
+    """Read into `heard` until clamd hangs up, as it does after each command. Bytes after a reply invalidate it.
 
-    False when it did not hang up in order. The kernel resets a connection that is closed before everything was read.
+    Returns False when it did not hang up in order: the kernel resets a connection that is closed before all is read.
     """
     loop = asyncio.get_running_loop()
     while len(heard) <= REPLY_LIMIT:

@@ -1,6 +1,6 @@
-"""Whether a clamd that has been silent for a while still lives: a scan may be long, a lost network never answers.
+"""Checks that a clamd which is silent during a scan is still alive: a scan may be long, a lost network never answers.
 
-clamd answers PING from the thread that accepts connections, at once, however many scans keep its others busy.
+clamd answers PING at once, from the thread that accepts connections, even when scans keep all other threads busy.
 """
 
 import asyncio
@@ -14,30 +14,30 @@ from media.errors import UnavailableError
 INTERVAL = 2.0
 """Seconds of silence before a PING, and between two that are answered."""
 TIMEOUT = 2.0
-"""Seconds for the answer."""
+"""Seconds for the answer to a PING."""
 MAX_MISSES = 2
-"""PINGs in a row without an answer, after which clamd counts as away."""
+"""PINGs in a row without an answer after which clamd counts as dead."""
 
 
 class Liveness:
-    """The pulse of one clamd, felt only while somebody waits for it, and once for all who do."""
+    """Pings one clamd while scans run on it. Scans share their PINGs."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._feeling: asyncio.Task[bool] | None = None
+        self._ping: asyncio.Task[bool] | None = None
 
-    async def beside[T](self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns or raises. Raises TimeoutError, and cancels it, when the pulse is lost.
+    async def guard[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work`, and return or raise its result. When clamd stops answering, cancel it and raise TimeoutError.
 
-        As past a deadline, and not as when clamd is away: the file may be what made it stop.
+        The error is a TimeoutError and no UnavailableError: the file may be what made clamd stop.
         """
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=INTERVAL))[0]:
-                # Felt once for all who ask at the same time.
-                if self._feeling is None or self._feeling.done():
-                    self._feeling = asyncio.create_task(self._feel())
-                if not await asyncio.shield(self._feeling) and not task.done():
+                # Scans that run at the same time share one PING, so that no one of them may cancel it.
+                if self._ping is None or self._ping.done():
+                    self._ping = asyncio.create_task(self._is_alive())
+                if not await asyncio.shield(self._ping) and not task.done():
                     raise TimeoutError(f"{self._address} has stopped answering")
             return task.result()
         finally:
@@ -45,7 +45,7 @@ class Liveness:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _feel(self) -> bool:
+    async def _is_alive(self) -> bool:
         for _ in range(MAX_MISSES):
             with suppress(TimeoutError, UnavailableError):
                 async with asyncio.timeout(TIMEOUT):

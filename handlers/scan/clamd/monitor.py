@@ -1,4 +1,4 @@
-"""Beside the scans: says at start what the scanners will not take, and watches how old their signatures are."""
+"""Logs at start which sizes the scanners refuse, and watches the age of their signatures."""
 
 import asyncio
 import itertools
@@ -17,16 +17,16 @@ from media.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 INTERVAL = 60.0
-"""Seconds between two looks; freshclam brings new signatures a few times a day."""
+"""Seconds between two rounds. freshclam brings new signatures a few times a day."""
 OLD = 3 * 86_400.0
 """Seconds after which signatures count as old; as in deploy/prometheus/alerts.yaml."""
 REMINDER = 60
-"""Looks from one word about old signatures to the next: an hour of them."""
+"""Rounds between two warnings about old signatures: an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScannerMonitor:
-    """`limits` are the largest uploads by asset type, `max_bytes` what is sent to a scanner at all; both bytes."""
+    """Watches the scanners. `limits` are the largest uploads by asset type, `max_bytes` the largest scan; in bytes."""
 
     scanners: ScannerPool
     limits: Mapping[str, int]
@@ -35,42 +35,37 @@ class ScannerMonitor:
     interval: float = INTERVAL
 
     async def run(self) -> None:
-        """For ever; ends by cancellation only. A scanner that is away is looked at again the next time.
-
-        Whatever one answers: to watch is not worth the daemon's life.
-        """
+        """Watch until canceled. A scanner that is away is tried again in the next round."""
         unchecked = list(self.scanners.all)
-        for look in itertools.count():
+        for round_number in itertools.count():
             try:
-                unchecked = await self._look(unchecked)
-            except Exception:
+                away = [one for one in unchecked if not await self._check(one)]
+                for one in self.scanners.all:
+                    try:
+                        await one.refresh()
+                    except UnavailableError as error:
+                        log.warning("scanner.unavailable", clamd=str(one.address), error=str(error))
+                self.metrics.database_age.set(self._age())
+                unchecked = away
+            except Exception:  # an unforeseen answer must not end the daemon
                 log.exception("scanner.unforeseen")
-            # For who watches logs only (service.yaml's alarm): each task's signatures are its own, and may age alone.
-            if look % REMINDER == 0 and (age := self._age()) > OLD:
+            # service.yaml's alarm reads logs only. Each task has its own signatures, which may age alone.
+            if round_number % REMINDER == 0 and (age := self._age()) > OLD:
                 log.warning("scanner.database_old", days=round(age / 86_400, 1))
             await asyncio.sleep(self.interval)
 
-    async def _look(self, unchecked: list[Clamd]) -> list[Clamd]:
-        """One look at all; returns those that are still unchecked."""
-        unchecked = [one for one in unchecked if not await self._check(one)]
-        for one in self.scanners.all:
-            try:
-                await one.refresh()
-            except UnavailableError as error:
-                log.warning("scanner.unavailable", clamd=str(one.address), error=str(error))
-        self.metrics.database_age.set(self._age())
-        return unchecked
-
     async def _check(self, one: Clamd) -> bool:
-        """Log what this scanner will not take; False when it is away."""
+        """Log which sizes and alerts this scanner lacks. Returns False when it is away."""
         try:
-            sizes = {size: await one.accepts(size) for size in {*self._sent().values()}}
+            sizes = {size: await one.accepts(size) for size in {*self._scan_sizes().values()}}
             alerts = await one.alerts_encrypted()
         except UnavailableError as error:
             log.warning("scanner.unchecked", clamd=str(one.address), error=str(error))
             return False
         too_large = {
-            name: size for name, size in self.limits.items() if size > self.max_bytes or not sizes[self._sent()[name]]
+            name: size
+            for name, size in self.limits.items()
+            if size > self.max_bytes or not sizes[self._scan_sizes()[name]]
         }
         if too_large:
             log.warning(
@@ -82,11 +77,11 @@ class ScannerMonitor:
             log.warning("scanner.encrypted_unnoticed", clamd=str(one.address), set_in_clamd_conf="AlertEncrypted yes")
         return True
 
-    def _sent(self) -> dict[str, int]:
-        """The most that is streamed, by asset type."""
+    def _scan_sizes(self) -> dict[str, int]:
+        """Return the bytes of the largest scan, by asset type."""
         return {name: min(size, self.max_bytes) for name, size in self.limits.items()}
 
     def _age(self) -> float:
-        """Seconds; NaN while no scanner has told a date, since 0 would be a lie."""
+        """Return seconds; NaN while no date is known, since 0 would mean fresh signatures."""
         oldest = self.scanners.oldest_database()
         return (datetime.now(UTC) - oldest).total_seconds() if oldest else math.nan

@@ -1,4 +1,4 @@
-"""All clamds together: the one with the least to do goes first, one that fails goes last."""
+"""All clamds together: the least loaded is tried first, one that failed is tried last."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from media.errors import Dependency, UnavailableError
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What one of them replied, and what it calls itself."""
+    """The reply of one clamd, and its version."""
 
     reply: Reply
     engine: str
 
 
 class ScannerPool:
-    """One or several clamds that stand in for each other."""
+    """One or several clamds that replace each other."""
 
     def __init__(self, clamds: Sequence[Clamd]) -> None:
         if not clamds:
@@ -27,11 +27,11 @@ class ScannerPool:
         self.all = tuple(clamds)
 
     async def scan(self, source: Source, size: int) -> ScanResult:
-        """Have `size` bytes scanned by whoever can.
+        """Have `size` bytes scanned by the first clamd that can be reached and verified.
 
-        Raises UnavailableError(clamd) when none can be reached and believed, TimeoutError when the one that took it
-        gave no reply in time, and whatever `source` raises. Once bytes were sent no other one is tried: a file that
-        brings scanners down must not bring down all of them in one go.
+        Raises UnavailableError(clamd) when there is none, TimeoutError when the chosen one gave no reply in time, and
+        the errors of `source`. Once bytes were sent no other clamd is tried: a file that crashes scanners must not
+        crash all of them at once.
         """
         failures: list[str] = []
         for one in sorted(self.all, key=lambda clamd: (clamd.backing_off, clamd.load)):
@@ -46,21 +46,21 @@ class ScannerPool:
         raise UnavailableError(Dependency.CLAMD, "; ".join(failures))
 
     async def ping(self) -> None:
-        """Returns as soon as one proves itself anew. Raises UnavailableError when none does."""
-        proofs = [asyncio.ensure_future(one.verify(again=True)) for one in self.all]
+        """Verify all again, and return as soon as one succeeds. Raises UnavailableError when none does."""
+        checks = [asyncio.ensure_future(one.verify(again=True)) for one in self.all]
         try:
             failures = []
-            for proof in asyncio.as_completed(proofs):
+            for check in asyncio.as_completed(checks):
                 try:
-                    return await proof
+                    return await check
                 except UnavailableError as error:
                     failures.append(error.detail)
             raise UnavailableError(Dependency.CLAMD, "; ".join(failures))
         finally:
-            for one in proofs:
-                one.cancel()
-            await asyncio.gather(*proofs, return_exceptions=True)
+            for check in checks:
+                check.cancel()
+            await asyncio.gather(*checks, return_exceptions=True)
 
     def oldest_database(self) -> datetime | None:
-        """The date of the oldest signatures in use; None when none is known."""
+        """Return the date of the oldest signatures in use; None when no date is known."""
         return min((date for one in self.all if (date := one.database_date())), default=None)

@@ -1,7 +1,7 @@
-"""What clamd must prove before it is believed: that it says so when it has not looked into everything.
+"""Files for the self-test: clamd must report a file that it has not scanned completely.
 
-With `AlertExceedsMax no`, its default, a file beyond one of its limits comes back `OK` although it was not scanned, and
-no command tells its settings. So it is asked to look into something that no configuration lets it finish.
+With `AlertExceedsMax no`, its default, clamd answers `OK` for a file beyond one of its limits, although it did not scan
+it. No command returns its settings. So it gets a file that no configuration lets it scan completely.
 """
 
 from collections.abc import AsyncIterator
@@ -13,31 +13,31 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 from handlers.scan.clamd.instream import Source
 
 LEVELS = 120
-"""Archives within each other; clamd's MaxRecursion can be set to 100 at most."""
+"""Archives nested in each other. clamd's MaxRecursion can be set to 100 at most."""
 _ENCRYPTED = 0x01
 """Bit 0 of a zip entry's flags."""
 
 
 @cache
 def too_deep() -> bytes:
-    """12 KB of archives within archives: `Heuristics.Limits.Exceeded.MaxRecursion`, or clamd hides its limits."""
+    """Return 12 KB of nested archives: clamd finds `Heuristics.Limits.Exceeded.MaxRecursion`, or hides its limits."""
     content = b""
     for _ in range(LEVELS):
-        content = _zipped(content)
+        content = _zip(content)
     return content
 
 
 @cache
 def encrypted() -> bytes:
-    """An archive that says it is encrypted: `Heuristics.Encrypted.Zip` with `AlertEncrypted yes`."""
-    archive = bytearray(_zipped(b"canary"))
+    """Return an archive marked as encrypted: clamd finds `Heuristics.Encrypted.Zip` with `AlertEncrypted yes`."""
+    archive = bytearray(_zip(b"self-test"))
     archive[6] |= _ENCRYPTED  # in the entry's own header
     archive[archive.index(b"PK\1\2") + 8] |= _ENCRYPTED  # and in the directory
     return bytes(archive)
 
 
 def source_of(content: bytes) -> Source:
-    """Bytes that are in memory, as a source to scan."""
+    """Wrap bytes in memory as a source to scan."""
 
     async def pieces() -> AsyncIterator[bytes]:
         yield content
@@ -49,7 +49,7 @@ def source_of(content: bytes) -> Source:
     return opened
 
 
-def _zipped(content: bytes) -> bytes:
+def _zip(content: bytes) -> bytes:
     target = BytesIO()
     with ZipFile(target, "w") as archive:
         archive.writestr(ZipInfo("a"), content, ZIP_DEFLATED)

@@ -1,4 +1,4 @@
-"""What clamd's reply means. Clean is one exact answer; every doubt counts as not clean."""
+"""Reads clamd's reply. One exact answer is clean; anything doubtful is not."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _TOO_LARGE = b"INSTREAM size limit exceeded. ERROR\0"
 
 @dataclass(frozen=True, slots=True)
 class ScanFinding:
-    """A verdict with the signature that led to it, and the code that a user sees when it is not clean."""
+    """A verdict, the signature that led to it, and the code that a user sees when the file is not clean."""
 
     verdict: Verdict
     code: Code | None = None
@@ -22,18 +22,18 @@ class ScanFinding:
 
 
 def read_reply(reply: Reply) -> ScanFinding:
-    """Read a reply, whole and with the NUL that ends it.
+    """Read a complete reply, including the NUL that ends it.
 
-    Cut off, empty, unknown or repeated replies are `error`: the scan has to be done again. So is a clean one that came
-    before all bytes were sent. An infection, or that the file is too large, may be told early.
+    Cut off, empty, unknown or repeated replies are `error`: the scan must be repeated. So is a clean reply that came
+    before all bytes were sent. Only an infection or too large a file may be reported early.
     """
     if reply.said == _CLEAN:
-        return ScanFinding(Verdict.CLEAN) if reply.complete else _doubt(b"OK before all was sent")
+        return ScanFinding(Verdict.CLEAN) if reply.complete else _error(b"OK before all was sent")
     if reply.said == _TOO_LARGE:
         return ScanFinding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)
     found = _FOUND.fullmatch(reply.said)
     if found is None:
-        return _doubt(reply.said)
+        return _error(reply.said)
     signature = found.group(1).decode(errors="replace")
     if signature.startswith("Heuristics.Limits.Exceeded"):
         return ScanFinding(Verdict.UNSCANNABLE, Code.UNSCANNABLE, signature)
@@ -42,5 +42,5 @@ def read_reply(reply: Reply) -> ScanFinding:
     return ScanFinding(Verdict.INFECTED, Code.INFECTED, signature)
 
 
-def _doubt(said: bytes) -> ScanFinding:
+def _error(said: bytes) -> ScanFinding:
     return ScanFinding(Verdict.ERROR, Code.SCANNER_ERROR, said[:200].decode(errors="replace"))

@@ -54,16 +54,16 @@ async def test_text_about_malware_is_clean_but_no_picture(gate: Gate, clamd: Sca
     assert (await gate.tags(asset))["scan-status"] == "CLEAN"
 
 
-@pytest.mark.parametrize("behaviour", BAD)
-async def test_a_scanner_that_fails_lets_nothing_pass(behaviour: str, gate: Gate) -> None:
-    asset = await gate.asset(LARGE if "ok" in behaviour else PICTURE)
-    await gate.forge(asset.source, {"scan-status": "CLEAN", "colour": "blue"})
-    async with fake_clamd(BAD[behaviour]) as fake:
+@pytest.mark.parametrize("behavior", BAD)
+async def test_a_scanner_that_fails_lets_nothing_pass(behavior: str, gate: Gate) -> None:
+    asset = await gate.asset(LARGE if "ok" in behavior else PICTURE)
+    await gate.forge(asset.source, {"scan-status": "CLEAN", "color": "blue"})
+    async with fake_clamd(BAD[behavior]) as fake:
         with pytest.raises(RetryableError) as caught:
             await gate.scan(asset, fake.address, timeout=0.3, max_bytes=1 << 30)
     assert caught.value.code is Code.SCANNER_ERROR
     tags = await gate.tags(asset)
-    assert (tags["scan-status"], tags["colour"]) == ("ERROR", "blue")
+    assert (tags["scan-status"], tags["color"]) == ("ERROR", "blue")
 
 
 @asynccontextmanager

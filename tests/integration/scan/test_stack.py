@@ -93,9 +93,9 @@ async def user(stack: EmbeddedStack) -> AsyncIterator[User]:
         yield User(http, plain, s3, settings["OUTPUT_BUCKET"], settings["MEDIA_QUARANTINE_BUCKET"])
 
 
-def picture(colour: str) -> bytes:
+def picture(color: str) -> bytes:
     target = BytesIO()
-    Image.new("RGB", (400, 300), colour).save(target, "JPEG")
+    Image.new("RGB", (400, 300), color).save(target, "JPEG")
     return target.getvalue()
 
 
@@ -141,8 +141,8 @@ async def test_swapped_after_the_scan(user: User) -> None:
 
 async def test_a_second_version_while_the_first_is_processed(user: User) -> None:
     slot = await user.announce("image", "image/jpeg", "photo.jpg")
-    for colour in ("red", "blue", "blue"):
-        await user.s3.put_object(Bucket=user.bucket, Key=slot["s3_key"], Body=picture(colour))
+    for color in ("red", "blue", "blue"):
+        await user.s3.put_object(Bucket=user.bucket, Key=slot["s3_key"], Body=picture(color))
     ended = await user.end(slot)
     assert ended["status"] == "ready"
     await user.noted(slot, "late_version")

@@ -97,8 +97,8 @@ def test_encryption_is_found(content: bytes) -> None:
         stream(b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(noise_of(1, 9000))[:-20] + b"broken"),
     ],
 )
-def test_what_cannot_be_looked_into_is_opaque(content: bytes) -> None:
-    assert watched(PLAIN + content).opaque
+def test_what_cannot_be_looked_into_is_uninspectable(content: bytes) -> None:
+    assert watched(PLAIN + content).uninspectable
 
 
 @pytest.mark.parametrize("step", [1, 4096])
@@ -119,12 +119,12 @@ def test_what_cannot_be_looked_into_is_opaque(content: bytes) -> None:
         HEX.replace(b"/Filter", b"/F"),
     ],
 )
-def test_scripts_in_an_object_stream_in_disguise_are_opaque(dictionary: bytes, step: int) -> None:
+def test_scripts_in_an_object_stream_in_disguise_are_uninspectable(dictionary: bytes, step: int) -> None:
     noise = stream(b"/Filter /DCTDecode", b"\xff\xd8 ( % obj < ( << " + noise_of(5, 300))
     content = PLAIN + noise + stream(dictionary, (b"1 0 " + SCRIPT).hex().encode() + b">")
     if len(content) > 50_000:
         step = 4096
-    assert watched(content, step).opaque
+    assert watched(content, step).uninspectable
 
 
 FAR = b"/P (" + b"x" * 70_000 + b" 5 0 obj << /A 1 >> endobj) "
@@ -150,14 +150,14 @@ FAR = b"/P (" + b"x" * 70_000 + b" 5 0 obj << /A 1 >> endobj) "
         pytest.param(b"/N 1 /First 4", id="no filter"),
     ],
 )
-def test_what_only_lenient_readers_take_for_objects_is_opaque(dictionary: bytes, step: int) -> None:
-    assert watched(PLAIN + stream(dictionary, (b"1 0 " + SCRIPT).hex().encode() + b">"), step).opaque
+def test_what_only_lenient_readers_take_for_objects_is_uninspectable(dictionary: bytes, step: int) -> None:
+    assert watched(PLAIN + stream(dictionary, (b"1 0 " + SCRIPT).hex().encode() + b">"), step).uninspectable
 
 
 @pytest.mark.parametrize("between", [b" ", b"", b" %" + b"x" * 9000 + b"\r", b" % a\n % b\n\0"])
-def test_a_stream_in_an_object_stream_is_opaque(between: bytes) -> None:
+def test_a_stream_in_an_object_stream_is_uninspectable(between: bytes) -> None:
     inner = b"1 0 << /N 1 /First 4 /Filter /ASCIIHexDecode >>" + between + b"stream\n31>"
-    assert watched(PLAIN + stream(FLATE, zlib.compress(inner))).opaque
+    assert watched(PLAIN + stream(FLATE, zlib.compress(inner))).uninspectable
 
 
 @pytest.mark.parametrize(
@@ -170,30 +170,32 @@ def test_a_stream_in_an_object_stream_is_opaque(between: bytes) -> None:
         b"%PDF-1.4\n" + b"obj<<" * 100_000,
     ],
 )
-def test_what_would_take_too_long_is_opaque(content: bytes) -> None:
-    assert watched(content).opaque
+def test_what_would_take_too_long_is_uninspectable(content: bytes) -> None:
+    assert watched(content).uninspectable
 
 
 def test_the_work_for_a_document_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf_dictionary, "MOST_IN_ALL", 1 << 16)
-    assert watched(PLAIN + b"1 0 obj << " + b"/A 1 " * 50_000).opaque
+    assert watched(PLAIN + b"1 0 obj << " + b"/A 1 " * 50_000).uninspectable
     monkeypatch.setattr(pdf_objects, "MOST_STREAMS", 100)
-    assert watched(PLAIN + b" stream\n x\x9c" * 200).opaque
+    assert watched(PLAIN + b" stream\n x\x9c" * 200).uninspectable
 
 
-def test_a_stream_that_begins_in_two_ways_is_opaque() -> None:
+def test_a_stream_that_begins_in_two_ways_is_uninspectable() -> None:
     both = zlib.compress(b"1 0 <<>>") + b"\n" + zlib.compress(b"1 0 " + SCRIPT)
-    assert watched(PLAIN + stream(FLATE, both, b" ")).opaque
+    assert watched(PLAIN + stream(FLATE, both, b" ")).uninspectable
 
 
 def test_a_bomb_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf_objects, "UNPACKED_LIMIT", 1 << 20)
-    assert "unpack" in watched(objects(bytes(32 << 20))).opaque
+    assert "unpack" in watched(objects(bytes(32 << 20))).uninspectable
 
 
-def test_too_many_within_each_other_are_opaque() -> None:
+def test_too_many_within_each_other_are_uninspectable() -> None:
     begun = zlib.compress(b"1 0 " + noise_of(2, 500_000))[:40]
-    assert watched(PLAIN + b"".join(b"1 0 obj << /ObjStm /Filter /Fl >>\nstream\n" + begun for _ in range(20))).opaque
+    assert watched(
+        PLAIN + b"".join(b"1 0 obj << /ObjStm /Filter /Fl >>\nstream\n" + begun for _ in range(20))
+    ).uninspectable
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ def test_too_many_within_each_other_are_opaque() -> None:
 )
 def test_nothing_is_seen_that_is_not_there(content: bytes) -> None:
     watch = watched(content, 5000)
-    assert (watch.active, watch.encrypted, watch.opaque) == (False, False, "")
+    assert (watch.active, watch.encrypted, watch.uninspectable) == (False, False, "")
 
 
 def test_compressed_pictures_are_not_scripts() -> None:

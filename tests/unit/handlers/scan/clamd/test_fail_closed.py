@@ -24,12 +24,12 @@ SHORT = 0.4
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
-@pytest.mark.parametrize("behaviour", BAD)
-async def test_never_clean(behaviour: str, kind: str, tmp_path: Path) -> None:
-    async with fake_clamd(BAD[behaviour], tmp_path if kind == "unix" else None) as fake:
+@pytest.mark.parametrize("behavior", BAD)
+async def test_never_clean(behavior: str, kind: str, tmp_path: Path) -> None:
+    async with fake_clamd(BAD[behavior], tmp_path if kind == "unix" else None) as fake:
         clamd = Clamd(fake.address, timeout=SHORT)
         try:
-            content = LARGE if "ok" in behaviour else CONTENT
+            content = LARGE if "ok" in behavior else CONTENT
             finding = read_reply(await clamd.scan(source_of(content), len(content)))
         except TimeoutError:
             return

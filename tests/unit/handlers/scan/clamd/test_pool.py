@@ -122,7 +122,7 @@ async def test_the_one_with_less_to_do_goes_first() -> None:
     assert (one.asked, other.asked) == (3, 3)
 
 
-async def test_a_scan_that_is_cancelled_leaves_its_place() -> None:
+async def test_a_scan_that_is_canceled_leaves_its_place() -> None:
     gate = Gate()
     async with fake_clamd(gate.behave) as fake:
         clamd = Clamd(fake.address, concurrency=1, spool=1)
