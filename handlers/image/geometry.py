@@ -11,17 +11,17 @@ type Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One rendition to be made."""
+    """One rendition to be made. `size` is pixels."""
 
     name: str
     size: Size
 
 
 def targets(width: int, height: int) -> tuple[Target, ...]:
-    """The renditions of an upright picture, smallest first. Nothing is enlarged.
+    """List the renditions of an upright picture, smallest first. Nothing is enlarged.
 
-    The smallest name at or above the source's width is made at the source's width; larger names are not made. A
-    picture too tall for WebP counts as the largest one of its shape that fits.
+    The first name that is not narrower than the source is made at the source's width. Wider names are not made. A
+    picture too tall for WebP is treated as the largest one of its shape that fits.
     """
     widest = width if height <= WEBP_SIDE else max(1, width * WEBP_SIDE // height)
     chosen = []
@@ -34,5 +34,5 @@ def targets(width: int, height: int) -> tuple[Target, ...]:
 
 
 def turned(size: Size, orientation: int) -> Size:
-    """A size as it is after (or before) the turn that an EXIF orientation asks for."""
+    """Return a size as it is after (or before) the turn that an EXIF orientation asks for."""
     return (size[1], size[0]) if orientation >= 5 else size  # 5 to 8 swap the axes

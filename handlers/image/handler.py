@@ -1,4 +1,4 @@
-"""The image stage: fetches the bound version, has it rendered in a child process, stores the renditions."""
+"""The image stage: fetch the bound version, render it in a child process, store the renditions."""
 
 import asyncio
 from pathlib import Path
@@ -16,13 +16,13 @@ from media.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 CACHE = "public, max-age=31536000, immutable"
-"""Every attempt writes under a prefix of its own, so what lies there never changes."""
+"""Cache-Control of a rendition. Each attempt writes under its own prefix, so a stored object never changes."""
 RENDITIONS = 48 * 1024 * 1024
-"""Bytes on the disk that all renditions of a picture take: 42 MB for the worst of animations."""
+"""Bytes of disk reserved for all renditions of a picture. The worst animation takes 42 MB."""
 
 
 class ImageHandler:
-    """Renders what a claim names. Raises RejectedError, RetryableError, UnavailableError."""
+    """Renders the picture of a claim. Raises RejectedError, RetryableError, UnavailableError."""
 
     def __init__(
         self, storage: ObjectStorage, renderer: ImageRenderer, metrics: Metrics, *, bucket: str, scratch: Path
@@ -37,16 +37,13 @@ class ImageHandler:
         async with scratch_folder("image-", self._scratch, room=(claim.asset.size or 0) + RENDITIONS) as folder:
             source, outputs = folder / "source", folder / "out"
             await asyncio.to_thread(outputs.mkdir)
-            await self._fetch(claim.asset, source)
+            with bound_source():
+                await self._storage.download(claim.asset.source, source)
             image = await self._renderer.render(source, outputs)
             prefix = output_prefix(claim.asset, Stage.IMAGE, claim.attempt)
             renditions = await asyncio.gather(*(self._store(prefix, file) for file in image.files))
         self._metrics.renditions.labels("image").inc(len(renditions))
         return _commit(claim.asset, image, renditions)
-
-    async def _fetch(self, asset: Asset, source: Path) -> None:
-        with bound_source():
-            await self._storage.download(asset.source, source)
 
     async def _store(self, prefix: str, file: RenderedFile) -> Rendition:
         key = f"{prefix}{file.name}.webp"
@@ -55,6 +52,7 @@ class ImageHandler:
 
 
 def _commit(asset: Asset, image: RenderedImage, renditions: list[Rendition]) -> Commit:
+    """List the facts, renditions and notes to commit. Raises when the source is not the file that was scanned."""
     if asset.sha256 and image.sha256 != asset.sha256:
         raise_changed()
     facts = Facts(

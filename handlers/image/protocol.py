@@ -1,4 +1,4 @@
-"""What the renderer and its child processes say to each other: one line of JSON each way."""
+"""The messages between the renderer and its child processes: one line of JSON each way."""
 
 import json
 import re
@@ -13,13 +13,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class JobKind(StrEnum):
+    """Whether a picture is only measured, or rendered."""
+
     SURVEY = "survey"
     RENDER = "render"
 
 
 @dataclass(frozen=True, slots=True)
 class RenderJob:
-    """One picture to look at or to render. Limits are pixels."""
+    """One picture to measure or to render. Limits are pixels."""
 
     kind: JobKind
     source: str
@@ -39,7 +41,7 @@ class RenderJob:
 
 @dataclass(frozen=True, slots=True)
 class MadeFile:
-    """One file that was written: `{name}.webp` in the job's folder."""
+    """One rendition that was written: `{name}.webp` in the job's folder. Sizes are pixels and bytes."""
 
     name: str
     width: int
@@ -49,14 +51,14 @@ class MadeFile:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the header says: bytes that rendering will need at its peak."""
+    """The estimate from the header: bytes of memory that rendering needs at its peak."""
 
     memory: int
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedJob:
-    """What became of a picture; sizes are those of the upright source."""
+    """A rendered picture. Sizes are those of the upright source, in pixels."""
 
     width: int
     height: int
@@ -69,7 +71,7 @@ class RenderedJob:
 
 @dataclass(frozen=True, slots=True)
 class RefusedPicture:
-    """The picture's own fault: a `Code` and a detail."""
+    """A picture that is refused for its own fault: a `Code` and a detail."""
 
     code: Code
     detail: str
@@ -77,7 +79,7 @@ class RefusedPicture:
 
 @dataclass(frozen=True, slots=True)
 class UnforeseenFailure:
-    """An error that nobody foresaw, by its traceback. What a child does depends on nothing but the file."""
+    """An unforeseen error, by its traceback. A child's work depends on the file alone, so a retry may meet it again."""
 
     trace: str
 
@@ -90,13 +92,13 @@ def encode_reply(reply: Reply) -> str:
 
 
 def decode_reply(line: str) -> Reply:
-    """Checks everything, since a child that was taken over may say anything.
+    """Decode a reply and check every field: a compromised child may send anything.
 
     Raises ValueError, KeyError or TypeError when the line is not a reply.
     """
-    answer = json.loads(line)
-    fields = answer["fields"]
-    match answer["is"]:
+    message = json.loads(line)
+    fields = message["fields"]
+    match message["is"]:
         case Survey.__name__:
             return Survey(memory=int(fields["memory"]))
         case RefusedPicture.__name__:
@@ -110,9 +112,9 @@ def decode_reply(line: str) -> Reply:
             return RenderedJob(
                 width=_count(fields["width"]),
                 height=_count(fields["height"]),
-                placeholder=_like(_BASE64, fields["placeholder"]),
-                dominant_color=_like(_COLOR, fields["dominant_color"]),
-                sha256=_like(_SHA256, fields["sha256"]),
+                placeholder=_matching(_BASE64, fields["placeholder"]),
+                dominant_color=_matching(_COLOR, fields["dominant_color"]),
+                sha256=_matching(_SHA256, fields["sha256"]),
                 notes=tuple(str(note) for note in notes),
                 files=tuple(
                     MadeFile(str(file["name"]), *(_count(file[name]) for name in ("width", "height", "bytes")))
@@ -122,7 +124,7 @@ def decode_reply(line: str) -> Reply:
     raise ValueError("no such reply")
 
 
-def _like(pattern: re.Pattern[str], value: object) -> str:
+def _matching(pattern: re.Pattern[str], value: object) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ValueError(f"not like {pattern.pattern}")
     return value

@@ -1,4 +1,4 @@
-"""Renders pictures in isolated child processes. The door that the image handler uses."""
+"""Renders pictures in isolated child processes. The image handler uses only this module."""
 
 import asyncio
 import stat
@@ -10,7 +10,7 @@ from typing import Self
 
 import structlog
 
-from handlers.image.decoding.formats import recognise
+from handlers.image.decoding.formats import recognize
 from handlers.image.geometry import WIDTHS
 from handlers.image.protocol import (
     JobKind,
@@ -40,13 +40,13 @@ log = structlog.get_logger(__name__)
 CONTENT_TYPE = "image/webp"
 FILE_LIMIT = 64 * 1024 * 1024
 """Bytes of one file that a child may write, far above any rendition."""
-_TARGET = "handlers.image.worker:build"
+_WORKER = "handlers.image.worker:build"
 _NAMES = frozenset(f"w{width}" for width in WIDTHS)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What pictures may cost.
+    """The limits on a picture and on the children.
 
     `max_bytes` of the file, `max_pixels` of one frame, `max_total_pixels` of all frames; `memory`, the bytes of address
     space of one child; `timeout`, the seconds of one job; `workers`, the children; `budget`, the bytes that all
@@ -79,7 +79,7 @@ class RenderedImage:
     """A picture and its renditions, smallest first.
 
     `width` and `height` are the upright source's, `content_type` its true type; `placeholder` is a ThumbHash in base64,
-    `dominant_color` `#rrggbb`, `sha256` the hex digest of the source; `notes` say what was not kept as it was.
+    `dominant_color` `#rrggbb`, `sha256` the hex digest of the source; `notes` say how the renditions differ from it.
     """
 
     width: int
@@ -96,11 +96,11 @@ class ImageRenderer:
     """Owns the pool of children. An async context manager."""
 
     def __init__(self, limits: ImageLimits, folder: Path | None = None) -> None:
-        """Sources and outputs lie below `folder`, and children see no other files of the machine; None: anywhere."""
+        """Let children see `folder`, where sources and outputs lie, and no other files; None: every file."""
         self._limits = limits
         self._budget = ByteBudget(limits.budget)
         self._pool = WorkerPool(
-            _TARGET,
+            _WORKER,
             workers=limits.workers,
             memory=limits.memory,
             file_bytes=FILE_LIMIT,
@@ -119,21 +119,21 @@ class ImageRenderer:
         await self._stack.aclose()
 
     async def render(self, source: Path, out_dir: Path) -> RenderedImage:
-        """Writes `w150.webp` … `w1920.webp` of a picture into `out_dir`, once memory and a child are free.
+        """Write `w150.webp` … `w1920.webp` of a picture into `out_dir`, once memory and a child are free.
 
         Raises RejectedError: `empty`, `too_large`, `type_mismatch`, `unsupported`, `corrupt`, `too_many_pixels`,
-        `resource_limit`; RetryableError `worker_crashed` when no child could be started or the disk is full, and
-        `unforeseen`, `corrupt` at last, when a child met an error that nobody has a name for. After any error,
-        cancellation included, `out_dir`, which must exist, holds none of the files.
+        `resource_limit`; RetryableError `worker_crashed` when no child could be started or the disk is full;
+        RetryableError `unforeseen` (`corrupt` when the attempts are exhausted) when a child met an unforeseen error.
+        `out_dir` must exist. After any error, cancellation included, it holds none of the files.
         """
-        content_type = await asyncio.to_thread(_recognise, source, self._limits.max_bytes)
+        content_type = await asyncio.to_thread(_check_source, source, self._limits.max_bytes)
         try:
             survey = await self._ask(self._job(JobKind.SURVEY, source, content_type, out_dir))
             needed = survey.memory if isinstance(survey, Survey) else self._limits.memory
             # A child cannot need more than it may have.
             async with self._budget.reserve(min(needed, self._limits.memory)):
                 rendered = await self._ask(self._job(JobKind.RENDER, source, content_type, out_dir))
-            return await asyncio.to_thread(_image, rendered, content_type, out_dir)
+            return await asyncio.to_thread(_check_outputs, rendered, content_type, out_dir)
         except BaseException:
             for name in _NAMES:
                 (out_dir / f"{name}.webp").unlink(missing_ok=True)
@@ -150,13 +150,13 @@ class ImageRenderer:
         )
 
     async def _ask(self, job: RenderJob) -> Survey | RenderedJob:
-        """The child's reply. Names what went wrong in the words of the service."""
+        """Return the child's reply. Errors of the sandbox become the service's errors."""
         try:
             reply = await self._run(job.encode())
         except ChildStartError as error:
             raise RetryableError(Code.WORKER_CRASHED, str(error)) from error
         except ChildDiskFullError as error:
-            # Only where it can be seen: a child that was taken over may say so for ever.
+            # A compromised child may always claim this: believe it only when the disk is seen to be full.
             if await asyncio.to_thread(is_full, Path(job.out_dir)):
                 raise no_room() from error
             raise RetryableError(Code.WORKER_CRASHED, "the disk was full for a moment") from error
@@ -175,33 +175,38 @@ class ImageRenderer:
         return reply
 
     async def _run(self, line: str) -> Reply:
-        """A death has other causes too, such as a machine short of memory: a file is blamed when it kills twice."""
+        """Run one job, twice if the child crashes.
+
+        A crash has other causes too, such as a machine short of memory. The file is blamed after the second one.
+        """
         try:
-            answer = await self._pool.run(line)
+            reply = await self._pool.run(line)
         except ChildCrashedError as error:
             log.warning("image.child_crashed", error=str(error))
-            answer = await self._pool.run(line)
+            reply = await self._pool.run(line)
         try:
-            return decode_reply(answer)
+            return decode_reply(reply)
         except (ValueError, KeyError, TypeError) as error:
             raise ChildCrashedError(f"the child's reply makes no sense: {error}") from error
 
 
-def _recognise(source: Path, max_bytes: int) -> str:
+def _check_source(source: Path, max_bytes: int) -> str:
+    """Return the true type of a file. Raises RejectedError for its size or type."""
     size = source.stat().st_size
     if size > max_bytes:
         raise RejectedError(Code.TOO_LARGE, f"{size} bytes; at most {max_bytes} are read")
     with source.open("rb") as file:
-        return recognise(file.read(HEAD_BYTES))
+        return recognize(file.read(HEAD_BYTES))
 
 
-def _image(reply: Survey | RenderedJob, content_type: str, out_dir: Path) -> RenderedImage:
+def _check_outputs(reply: Survey | RenderedJob, content_type: str, out_dir: Path) -> RenderedImage:
+    """Describe the files that a child wrote. Raises RejectedError for one that is no rendition."""
     if not isinstance(reply, RenderedJob):
         raise RejectedError(Code.RESOURCE_LIMIT, "the child answered another question")
     files = []
     for made in reply.files:
         path = out_dir / f"{made.name}.webp"
-        # A child that was taken over may name or leave anything: only a plain file under one of our names is taken.
+        # A compromised child may name or write anything: accept only a plain file under one of our names.
         if made.name not in _NAMES or not stat.S_ISREG(path.lstat().st_mode):
             raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a rendition")
         files.append(RenderedFile(made.name, path, CONTENT_TYPE, made.width, made.height, path.lstat().st_size))

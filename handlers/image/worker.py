@@ -1,4 +1,4 @@
-"""What runs in the child processes: jobs in, replies out, as strings of JSON."""
+"""The code that child processes run: it turns jobs into replies, both as strings of JSON."""
 
 import traceback
 from collections.abc import Callable
@@ -11,30 +11,30 @@ from handlers.image.rendering import resampling
 from media.errors import RejectedError
 
 ENCODERS = 2
-"""Threads; Pillow's encoder leaves the interpreter free meanwhile. More need more address space than they save time."""
+"""Threads that encode; Pillow's encoder releases the GIL. More threads cost address space and save little time."""
 
 
 def build() -> Callable[[str], str]:
-    """Called once per child, by the sandbox's entry."""
+    """Prepare the libraries and return the worker. The sandbox calls this once per child."""
     prepare_decoders()
     resampling.load()
     return work
 
 
 def work(line: str) -> str:
-    """Do one job, whose errors are replies, too: all but those that the sandbox's entry has a name for."""
+    """Do one job. Errors become replies, except those that the sandbox itself reports."""
     job = RenderJob.decode(line)
     reply: Reply
     try:
         if job.kind is JobKind.SURVEY:
             reply = pipeline.survey(job)
         else:
-            # Leaving waits for the encoders: when the reply is out, nobody writes any more.
+            # Leaving the block waits for the encoders: nothing is written after the reply is sent.
             with ThreadPoolExecutor(ENCODERS) as encoders:
                 reply = pipeline.render(job, encoders)
     except RejectedError as error:
         reply = RefusedPicture(error.code, error.detail[:500])
-    except MemoryError:  # a limit's
+    except MemoryError:  # the limit of address space; the sandbox reports it
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the machine's; Pillow's own have no number

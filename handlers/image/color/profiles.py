@@ -1,4 +1,4 @@
-"""Writes ICC profiles for colours that a file describes in words: primaries and a curve."""
+"""Writes ICC profiles for colors that a file describes by primaries and a curve."""
 
 import struct
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Primaries:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How a number becomes light: a power, behind which a straight piece may stand near black (ICC's type 3)."""
+    """A transfer curve: a power, with a linear part near black where `slope` gives one (ICC's parametric type 3)."""
 
     power: float
     slope: tuple[float, float, float, float] | None = None
@@ -34,11 +34,11 @@ SRGB = Primaries((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
 SRGB_CURVE = Curve(2.4, (1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
 
 
-def profile_of(primaries: Primaries, curve: Curve, *, grey: bool) -> bytes:
-    """An ICC profile (version 4) of a screen. Raises ZeroDivisionError, struct.error for colours that cannot be."""
+def profile_of(primaries: Primaries, curve: Curve, *, gray: bool) -> bytes:
+    """Return an ICC profile (version 4) of a display. Raises ZeroDivisionError, struct.error for impossible colors."""
     kind = struct.pack(">HH", 0 if curve.slope is None else 3, 0)
     light = b"para\0\0\0\0" + kind + _fixed(curve.power, *(curve.slope or ()))
-    if grey:
+    if gray:
         return _profile(b"GRAY", [(b"wtpt", _xyz(_D50)), (b"kTRC", light)])
     names = (b"rXYZ", b"gXYZ", b"bXYZ")
     columns = [(name, _xyz(column)) for name, column in zip(names, _colorants(primaries), strict=True)]
@@ -48,7 +48,7 @@ def profile_of(primaries: Primaries, curve: Curve, *, grey: bool) -> bytes:
 
 
 def _colorants(primaries: Primaries) -> Matrix:
-    """XYZ of each primary at full strength, as seen where white is D50 (Bradford)."""
+    """Return the XYZ of each primary at full strength, adapted to a white of D50 (Bradford)."""
     corners = _columns(_light(primaries.red), _light(primaries.green), _light(primaries.blue))
     white = _light(primaries.white)
     strengths = _times(_inverse(corners), white)
@@ -100,6 +100,6 @@ def _profile(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
     for name, content in tags:
         table += name + struct.pack(">2I", start + len(data), len(content))
         data += content
-    made = struct.pack(">6H", 2024, 1, 1, 0, 0, 0)
-    head = struct.pack(">I4sI4s4s4s", start + len(data), b"", 0x04200000, b"mntr", space, b"XYZ ") + made + b"acsp"
+    created = struct.pack(">6H", 2024, 1, 1, 0, 0, 0)
+    head = struct.pack(">I4sI4s4s4s", start + len(data), b"", 0x04200000, b"mntr", space, b"XYZ ") + created + b"acsp"
     return head.ljust(68, b"\0") + _fixed(*_D50).ljust(60, b"\0") + table + data

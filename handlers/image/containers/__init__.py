@@ -1,1 +1,1 @@
-"""Read the structure of a file, one module a format. They know nothing of pictures, limits or errors of the service."""
+"""Read the structure of a file, one module a format. They know no pictures, limits or errors of the service."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _HEAD, _LONG_HEAD = 8, 16
-"""Bytes of a box before its content: size and name; where the size is 1, a size of 64 bits, too."""
+"""Bytes of a box before its content: size and name, and a size of 64 bits where the first size is 1."""
 _TO_THE_END, _LONG = 0, 1
-"""Sizes that are none."""
+"""Values of the size field with a special meaning."""
 _PARENTS = {
     b"meta": 4,
     b"iinf": 6,
@@ -22,12 +22,12 @@ _PARENTS = {
     b"stsd": 8,
     b"av01": 78,
 }
-"""Bytes of a box's own before the boxes that it holds; `iinf` has two more from its version 1 on."""
+"""Bytes of a box's own fields before its child boxes. `iinf` has two more from version 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box: its name, where its content begins in the file, and where it ends, at the latest with its parent."""
+    """One box: its name and the offsets of its content in the file. A box ends with its parent at the latest."""
 
     name: bytes
     start: int
@@ -35,19 +35,19 @@ class Box:
 
     @property
     def length(self) -> int:
-        """Bytes of its content."""
+        """Return the bytes of its content."""
         return self.end - self.start
 
 
 def boxes(file: BinaryIO) -> Iterator[Box]:
-    """Yield every box in the order of the file, one that holds others before these.
+    """Yield every box in the order of the file, a parent before its children.
 
-    The file stands at the box's content then, and may be read. Where a box makes no sense, what is left of its parent
-    is passed over.
+    The file is positioned at the box's content, and may be read. After a malformed box the rest of its parent is
+    skipped.
     """
     at, ends = 0, [file.seek(0, os.SEEK_END)]
     while ends:
-        box = _read(file, at, ends[-1])
+        box = _read_head(file, at, ends[-1])
         if box is None:
             at = ends.pop()
             continue
@@ -62,8 +62,8 @@ def boxes(file: BinaryIO) -> Iterator[Box]:
         ends.append(box.end)
 
 
-def _read(file: BinaryIO, at: int, end: int) -> Box | None:
-    """Read the head of the box that begins at `at`, if a whole one does before `end`."""
+def _read_head(file: BinaryIO, at: int, end: int) -> Box | None:
+    """Read the head of the box at offset `at`; None when no whole head fits before `end`."""
     file.seek(at)
     head = file.read(min(_LONG_HEAD, max(0, end - at)))
     if len(head) < _HEAD:

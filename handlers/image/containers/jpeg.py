@@ -1,4 +1,4 @@
-"""Read the segments of a JPEG (ITU-T T.81, annex B) as libjpeg meets them."""
+"""Read the segments of a JPEG (ITU-T T.81, annex B) as libjpeg does."""
 
 import mmap
 import re
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 SCAN = 0xDA
 """The marker before a scan's data."""
 _END = 0xD9
-# Everywhere libjpeg passes over what is none of these: zeros stuffed in, restart markers, filling.
+# libjpeg skips everything else wherever it stands: stuffed zeros, restart markers, fill bytes.
 _MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 _WITH_LENGTH = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
 
 
 @dataclass(frozen=True, slots=True)
 class JpegSegment:
-    """One segment: its marker, where that begins, and where the segment ends. A scan's data follow behind its end."""
+    """One segment: its marker, where the marker begins, and where the segment ends. A scan's data follow the end."""
 
     marker: int
     start: int
@@ -23,10 +23,9 @@ class JpegSegment:
 
 
 def segments(content: bytes | bytearray | mmap.mmap) -> Iterator[JpegSegment]:
-    """Yield the segments until the end of the picture, or of the bytes. Each byte is looked at once.
+    """Yield the segments until the end of the picture, or of the bytes. Each byte is read once.
 
-    The last one may end behind the bytes. Where one does not begin at the end of the one before, something lies
-    between: a scan's data, or what libjpeg passes over.
+    The last segment may end beyond the bytes. A gap between two segments is a scan's data, or bytes that libjpeg skips.
     """
     at = 2
     while found := _MARKER.search(content, at):

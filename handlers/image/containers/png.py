@@ -1,4 +1,4 @@
-"""Read the chunks of a PNG (ISO/IEC 15948), and count the rows that its data unpack to."""
+"""Read the chunks of a PNG (ISO/IEC 15948), and count the rows that its data hold."""
 
 import struct
 import zlib
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 STEP = 256 * 1024
-"""Bytes read, and unpacked, at once."""
+"""Bytes that are read or unpacked at once."""
 _SIGNATURE = 8
 _HEAD = 8
 """Bytes of a chunk before its content: the length and the name."""
 _CHECKSUM = 4
 _HEADER = 16
-"""Where the content of IHDR, the first chunk, begins."""
+"""Offset of the content of IHDR, the first chunk."""
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""In a pixel, by color type."""
+"""Samples of a pixel, by color type."""
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""Of Adam7: first column and row, and the steps to the next ones."""
+"""The passes of Adam7: first column and row, and the steps to the next ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chunk: its name, where its content begins in the file, and how many bytes it claims to have."""
+    """One chunk: its name, the offset of its content in the file, and the length that it claims to have."""
 
     name: bytes
     start: int
@@ -30,9 +30,9 @@ class Chunk:
 
 
 def chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield every chunk in the order of the file, until one has no whole head.
+    """Yield every chunk in the order of the file, until a head is cut off.
 
-    The file stands at the chunk's content then, and may be read. A content that is cut is no error.
+    The file is positioned at the chunk's content, and may be read. A content that is cut off is no error.
     """
     at = _SIGNATURE
     file.seek(at)
@@ -50,9 +50,9 @@ def is_interlaced(file: BinaryIO) -> bool:
 
 
 def has_all_rows(file: BinaryIO) -> bool:
-    """Unpack the data of a PNG that a decoder has accepted; return whether they hold as many bytes as its rows take.
+    """Unpack the data of a PNG that a decoder has accepted, and return whether no row is missing.
 
-    About 3 ms per MiB. Raises OSError, zlib.error, struct.error, KeyError for what is no PNG.
+    Takes about 3 ms per MiB. Raises OSError, zlib.error, struct.error or KeyError when the file is no PNG.
     """
     file.seek(_HEADER)
     width, height, depth, color, _, _, interlaced = struct.unpack(">2I5B", file.read(13))
@@ -62,7 +62,7 @@ def has_all_rows(file: BinaryIO) -> bool:
         bits = columns * depth * _SAMPLES[color]
         missing += rows * (1 + (bits + 7) // 8) if columns else 0  # a byte before each row names its filter
     inflate = zlib.decompressobj()
-    for piece in _data(file):
+    for piece in _read_data(file):
         left = piece
         while left and missing > 0 and not inflate.eof:
             missing -= len(inflate.decompress(left, STEP))
@@ -72,8 +72,8 @@ def has_all_rows(file: BinaryIO) -> bool:
     return missing <= len(inflate.flush())
 
 
-def _data(file: BinaryIO) -> Iterator[bytes]:
-    """Yield what the IDAT chunks hold, in pieces."""
+def _read_data(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the content of the IDAT chunks in pieces."""
     for chunk in chunks(file):
         if chunk.name == b"IEND":
             return

@@ -1,10 +1,10 @@
-"""The allow-list: which true types are read, and by which of Pillow's decoders."""
+"""The types of pictures that are read, and the Pillow decoders for each."""
 
 from handlers.sniff import sniff
 from media.errors import Code, RejectedError
 
 DECODERS: dict[str, tuple[str, ...]] = {
-    "image/jpeg": ("JPEG",),  # opens an MPO as what it is, too
+    "image/jpeg": ("JPEG",),  # opens an MPO as an MPO, too
     "image/png": ("PNG",),
     "image/webp": ("WEBP",),
     "image/gif": ("GIF",),
@@ -13,11 +13,11 @@ DECODERS: dict[str, tuple[str, ...]] = {
     "image/heic": ("HEIF",),
     "image/heif": ("HEIF",),
 }
-"""No format that fetches, executes or delegates: SVG, EPS and PDF stay out."""
+"""Decoders by true type. Formats that fetch, execute or delegate stay out: SVG, EPS, PDF."""
 
 
-def recognise(head: bytes) -> str:
-    """The true type of a picture by its first 4 KiB.
+def recognize(head: bytes) -> str:
+    """Return the true type of a picture by its first 4 KiB.
 
     Raises RejectedError: `empty`; `unsupported` for a picture or document of another format; `type_mismatch` for
     anything else.

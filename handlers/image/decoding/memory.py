@@ -1,7 +1,7 @@
-"""Estimates what rendering a picture takes at its peak, from its header alone: admission depends on it.
+"""Estimates the peak memory of rendering a picture from its header alone. The renderer reserves as much.
 
-The numbers are measured, at 12, 48 and 98 megapixels, as the largest resident size of a child, and rounded up by less
-than a tenth.
+The numbers are the largest resident size of a child, measured at 12, 48 and 98 megapixels and rounded up by less than
+a tenth.
 """
 
 import os
@@ -14,7 +14,7 @@ from handlers.image.decoding.source import HEADROOM, JPEGS
 from handlers.image.geometry import Size
 
 BASE = 96 * 1024 * 1024
-"""The interpreter, the decoders, libvips, small buffers."""
+"""Bytes of the interpreter, the decoders, libvips and small buffers."""
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 """Bytes of a pixel as Pillow holds it; four in every other mode."""
 _CONVERTED = {
@@ -34,23 +34,23 @@ _CONVERTED = {
     "I": 13.2,
     "F": 9.2,
 }
-"""Bytes of a pixel while it is brought to what libvips takes, the stored ones included."""
+"""Bytes of a pixel, stored ones included, while the picture is converted to a mode that libvips takes."""
 _KEYED, _KEYED_PALETTE = 19.0, 5.6
-"""As above, where one value stands for transparent."""
+"""As above, where one value means transparent."""
 _WEBP, _HEIF_DEPTH = 12.5, 8
 _MOVING = 27
-"""Bytes of a pixel of an animation's frame: canvases, the frame before, conversions."""
+"""Bytes of a pixel of an animation's frame: canvases, the previous frame, conversions."""
 _OPAQUE, _WITH_ALPHA = 16, 36
 """Bytes of a pixel of the largest rendition while it and the next are encoded."""
 _DEEP, _SAMPLING = 0x40, 0x0C
-_COLOURS = {0x00: 2.0, 0x04: 1.0, 0x08: 1.0, 0x0C: 0.5}
-"""Samples of a pixel beside its luma, by the bits that say which sides are halved."""
+_CHROMA = {0x00: 2.0, 0x04: 1.0, 0x08: 1.0, 0x0C: 0.5}
+"""Chroma samples of a pixel, by the bits that tell which sides are halved."""
 _AV1 = b"\x81"
-"""What a decoder's configuration begins with."""
+"""First byte of a decoder configuration."""
 
 
 def peak_memory(image: ImageFile.ImageFile, largest: Size, *, moving: int = 0, scans: int = 1) -> int:
-    """Bytes. `moving` is the number of frames of what stays an animation, `scans` that of a JPEG.
+    """Return bytes. `moving` is the number of frames if the animation is kept, `scans` the number of scans of a JPEG.
 
     The file itself, which some decoders hold, is not counted.
     """
@@ -59,41 +59,41 @@ def peak_memory(image: ImageFile.ImageFile, largest: Size, *, moving: int = 0, s
         return BASE + _MOVING * pixels + (13 * moving + 50) * area
     encoding = (_WITH_ALPHA if _has_alpha(image) else _OPAQUE) * area
     if image.format in JPEGS:
-        return BASE + _jpeg(image, largest, scans) + encoding
+        return BASE + _held_for_jpeg(image, largest, scans) + encoding
     stored = _STORED.get(image.mode, 4)
-    return BASE + max(round(_decoding(image, stored) * pixels), stored * pixels + encoding)
+    return BASE + max(round(_bytes_per_pixel(image, stored) * pixels), stored * pixels + encoding)
 
 
 def _has_alpha(image: ImageFile.ImageFile) -> bool:
     return image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info
 
 
-def _decoding(image: ImageFile.ImageFile, stored: int) -> float:
-    """Bytes of a pixel while a picture is decoded and converted."""
+def _bytes_per_pixel(image: ImageFile.ImageFile, stored: int) -> float:
+    """Return the bytes of a pixel while a picture is decoded and converted."""
     alpha = _has_alpha(image)
     match image.format:
         case "WEBP":
             return _WEBP
         case "AVIF":
-            # The decoder's own planes are counted by the largest configuration that the boxes name.
+            # The largest configuration in the boxes gives the size of the decoder's own planes.
             with Path(os.fsdecode(image.filename)).open("rb") as file:
-                told = [file.read(min(box.length, 3)) for box in isobmff.boxes(file) if box.name == b"av1C"]
-            flags = [one[2] for one in told if one[:1] == _AV1 and len(one) == 3] or [_DEEP]
+                configurations = [file.read(min(box.length, 3)) for box in isobmff.boxes(file) if box.name == b"av1C"]
+            flags = [c[2] for c in configurations if c[:1] == _AV1 and len(c) == 3] or [_DEEP]
             depth = 2 if any(flag & _DEEP for flag in flags) else 1
-            colours = max(_COLOURS[flag & _SAMPLING] for flag in flags)
-            return 2 * stored + 2 * alpha + depth * (1 + colours + alpha)
+            chroma = max(_CHROMA[flag & _SAMPLING] for flag in flags)
+            return 2 * stored + 2 * alpha + depth * (1 + chroma + alpha)
         case "HEIF":
             deep = image.info.get("bit_depth", _HEIF_DEPTH) != _HEIF_DEPTH
             return 2.0 * stored + (2.5 if alpha else 0.5) + (2 if deep else 0)
     if alpha and image.mode in {"L", "I;16", "I;16B", "RGB"}:
         return _KEYED
     needed = _KEYED_PALETTE if alpha and image.mode == "P" else _CONVERTED.get(image.mode, _KEYED)
-    # A TIFF's strip may be all of it, and it is turned while it is decoded.
+    # One strip of a TIFF may hold the whole picture, and Pillow turns it while decoding.
     return max(needed, 2 * stored + 0.5) if image.format == "TIFF" else needed
 
 
-def _jpeg(image: ImageFile.ImageFile, largest: Size, scans: int) -> int:
-    """What the decoder holds: all coefficients unless they come in one scan, and the pixels at its scale.
+def _held_for_jpeg(image: ImageFile.ImageFile, largest: Size, scans: int) -> int:
+    """Return the bytes of the pixels at the decoder's scale, and of all coefficients unless there is one scan.
 
     CMYK is converted, too.
     """

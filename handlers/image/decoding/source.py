@@ -29,9 +29,9 @@ from handlers.image.geometry import Size
 from media.errors import Code, RejectedError
 
 HEADROOM = 1.5
-"""A reduced decode leaves this many times the largest rendition: less costs sharpness, more costs time."""
+"""A reduced decode keeps the sides this many times the largest rendition's. Less costs sharpness, more costs time."""
 TEXT_CHUNK = 8 * 1024 * 1024
-"""Bytes of one inflated PNG text chunk: Photoshop's XMP fits, a zip bomb does not."""
+"""Bytes of one inflated PNG text chunk, at most. Photoshop's XMP fits, a zip bomb does not."""
 JPEGS = frozenset({"JPEG", "MPO"})
 
 _PLUGINS = (
@@ -43,17 +43,17 @@ _PLUGINS = (
     TiffImagePlugin,
     WebPImagePlugin,
 )
-"""Imported by name: Pillow itself imports all it has at the first need, in whichever thread, and skips failures."""
-_OURS = frozenset(
+"""Imported by name. Otherwise Pillow imports all plugins at the first need, in any thread, and skips failures."""
+_MACHINE_ERRORS = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
 )
-"""Errors of the machine. Others, such as a seek to a place the file names, are the file's."""
+"""Errors of the machine. Others are the file's, such as a seek to an offset that it names."""
 
 type Box = tuple[float, float, float, float]
 
 
 def prepare_decoders() -> None:
-    """Sets Pillow up for a child process: one decoding thread each, bombs are errors, a truncated file stays one."""
+    """Set Pillow up for a child process: one decoding thread, and bombs and truncated files are errors."""
     Image.preinit()
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -65,10 +65,10 @@ def prepare_decoders() -> None:
 
 @contextmanager
 def opened(path: Path, content_type: str, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """The picture, opened by the decoder of its true type and no other. Raises as `decoding` does."""
+    """Open a picture with the decoder of its true type and no other. Raises the errors of `decoding`."""
     if content_type == "image/webp":
         _check_canvas(path, max_pixels)
-    Image.MAX_IMAGE_PIXELS = max_pixels  # holds for every frame and tile that Pillow meets, not only for the first
+    Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow checks every frame and tile, not only the first
     with decoding():
         image = Image.open(path, formats=DECODERS[content_type])
     with image:
@@ -76,7 +76,7 @@ def opened(path: Path, content_type: str, max_pixels: int) -> Iterator[ImageFile
 
 
 def _check_canvas(path: Path, max_pixels: int) -> None:
-    """WebP's decoder takes memory for its whole canvas while the file is opened: so the header is looked at before."""
+    """Check the header of a WebP. Its decoder allocates the whole canvas while it opens the file."""
     with path.open("rb") as file:
         head = file.read(30)
     sides = {
@@ -91,9 +91,9 @@ def _check_canvas(path: Path, max_pixels: int) -> None:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Names the failures of decoders.
+    """Translate the errors of decoders.
 
-    Raises RejectedError; MemoryError when the limit of address space was met; OSError for the machine's fault.
+    Raises RejectedError; MemoryError at the limit of address space; OSError for the machine's fault.
     """
     try:
         yield
@@ -104,9 +104,9 @@ def decoding() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise RejectedError(Code.CORRUPT, "the content begins like its type but is not of it") from error
     except Exception as error:
-        # On untrusted bytes decoders raise whatever their authors did not foresee; all of it means one thing.
+        # On untrusted bytes decoders raise any exception. All of them mean that the file is damaged.
         text = f"{type(error).__name__}: {error}"
-        if isinstance(error, OSError) and error.errno in _OURS:
+        if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
             raise
         if "memory" in text.lower() or getattr(error, "errno", None) == errno.ENOMEM:
             raise MemoryError(text) from error
@@ -115,7 +115,7 @@ def decoding() -> Iterator[None]:
 
 
 def check_limits(image: ImageFile.ImageFile, max_pixels: int, max_total_pixels: int) -> int:
-    """The number of frames, once the picture is known to be within the limits. Raises RejectedError."""
+    """Return the number of frames of a picture within the limits. Raises RejectedError for any other."""
     width, height = image.size
     if width < 1 or height < 1:
         raise RejectedError(Code.CORRUPT, f"{width}×{height} pixels")
@@ -129,7 +129,7 @@ def check_limits(image: ImageFile.ImageFile, max_pixels: int, max_total_pixels: 
 
 
 def count_frames(image: ImageFile.ImageFile) -> int:
-    """Frames of an animation; 1 for everything else, further pages of a TIFF or pictures of an MPO included."""
+    """Return the frames of an animation; 1 for everything else, a TIFF of several pages and an MPO included."""
     if image.format not in {"GIF", "WEBP", "PNG", "AVIF"}:
         return 1
     with decoding():
@@ -137,13 +137,17 @@ def count_frames(image: ImageFile.ImageFile) -> int:
 
 
 def reduced_scale(size: Size, largest: Size) -> int:
-    """The largest of 1, 2, 4 and 8 by which a JPEG's decoder may divide `size`, leaving enough for `largest`."""
+    """Return the largest of 1, 2, 4 and 8 by which a JPEG's decoder may divide `size` and keep enough for `largest`."""
     room = min(size[0] // math.ceil(largest[0] * HEADROOM), size[1] // math.ceil(largest[1] * HEADROOM))
     return max((scale for scale in (2, 4, 8) if scale <= room), default=1)
 
 
 def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
-    """Decodes the first frame, JPEG at a reduced scale where that is enough; gives the part of it that is picture."""
+    """Decode the first frame and return the part of it that is picture.
+
+    A JPEG is decoded at a reduced scale where that is enough. Raises RejectedError `corrupt` when a PNG's data end in
+    good order before its last row.
+    """
     box: Box | None = None
     if image.format in JPEGS:
         reduced = image.draft(None, (math.ceil(largest[0] * HEADROOM), math.ceil(largest[1] * HEADROOM)))
@@ -153,12 +157,17 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
     with decoding():
         image.load()
         if image.format == "PNG":
-            _require_all_rows(image)
+            # Pillow leaves missing rows empty. To count the rows they must be unpacked again.
+            last = image.crop((0, image.height - 1, *image.size)).tobytes()
+            with Path(os.fsdecode(image.filename)).open("rb") as file:
+                may_lack_rows = not any(last) or png.is_interlaced(file)
+                if may_lack_rows and not png.has_all_rows(file):
+                    raise RejectedError(Code.CORRUPT, "the data end before the last row")
     return box or (0, 0, *image.size)
 
 
 class _LastFrame:
-    """Stands in for the decoder of a WebP or AVIF, and lets go of it and its canvases, twice the picture, at once."""
+    """Wraps the decoder of a WebP or AVIF and frees it, and canvases of twice the picture's size, after one frame."""
 
     def __init__(self, decoder: Any) -> None:
         self._decoders = [decoder]
@@ -168,13 +177,3 @@ class _LastFrame:
 
     def get_frame(self, number: int) -> Any:
         return self._decoders.pop().get_frame(number)
-
-
-def _require_all_rows(image: ImageFile.ImageFile) -> None:
-    """Raise RejectedError `corrupt` when a PNG's data end in good order before its last row."""
-    last = image.crop((0, image.height - 1, *image.size)).tobytes()
-    with Path(os.fsdecode(image.filename)).open("rb") as file:
-        # Pillow leaves missing rows empty. To count the rows means to unpack them once more.
-        may_lack_rows = not any(last) or png.is_interlaced(file)
-        if may_lack_rows and not png.has_all_rows(file):
-            raise RejectedError(Code.CORRUPT, "the data end before the last row")

@@ -1,4 +1,4 @@
-"""Counts the parts of a file where decoders take long for many that are tiny, before any decoder looks at it."""
+"""Limits the parts of a file before a decoder opens it: decoders take long for many tiny parts."""
 
 import mmap
 from pathlib import Path
@@ -7,22 +7,22 @@ from handlers.image.containers import isobmff, jpeg, png
 from media.errors import Code, RejectedError
 
 MAX_SCANS = 500
-"""Of a progressive JPEG; each goes over all of it. Encoders make about ten; libjpeg's own tests stop here, too."""
+"""Scans of a progressive JPEG; each covers the whole picture. Encoders write about ten. libjpeg's tests stop here."""
 MAX_SCANNED_BYTES = 5_000_000_000
-"""Pixels of all scans of a JPEG: eight seconds. Encoders stay at a third, even for 100 megapixels."""
+"""Pixels of all scans of a JPEG: eight seconds. Encoders need a third of it for 100 megapixels."""
 MAX_SEGMENTS = 100_000
-"""Of a JPEG, headers and scans; 50 MB of metadata in segments of 64 KiB are 800."""
+"""Segments of a JPEG, headers and scans. 50 MB of metadata in segments of 64 KiB are 800."""
 MAX_ITEMS = 5_000
-"""Of an AVIF or HEIC, whose readers compare each with each. A hundred megapixels in tiles of 512 are 400."""
+"""Items of an AVIF or HEIC; readers compare every pair. A hundred megapixels in tiles of 512 pixels are 400."""
 MAX_CHUNKS = 100_000
-"""Of a PNG; 50 MB in chunks of 8 KiB, as usual, are 6,400."""
-MOST_BOXES = 100_000
-"""Of an AVIF or HEIC, items included."""
+"""Chunks of a PNG. 50 MB in chunks of 8 KiB, the usual size, are 6,400."""
+MAX_BOXES = 100_000
+"""Boxes of an AVIF or HEIC, items included."""
 _HEIF = frozenset({"image/avif", "image/heic", "image/heif"})
 
 
 def check_structure(path: Path, content_type: str) -> int:
-    """Count the parts of a file; return the number of scans of a JPEG. A large JPEG takes some ms for 10 MB.
+    """Count the parts of a file; return the number of scans of a JPEG. Takes some ms for 10 MB of JPEG.
 
     Raises RejectedError `resource_limit` for too many.
     """
@@ -32,7 +32,7 @@ def check_structure(path: Path, content_type: str) -> int:
             for number, _ in enumerate(png.chunks(file), 1):
                 _require_within(number, MAX_CHUNKS, "chunks")
         elif content_type == "image/jpeg":
-            # Of its first picture, the only one that is decoded: a phone's film behind it counts nothing.
+            # Only the first picture is decoded, so the count ends there: a phone may append a film.
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 for number, segment in enumerate(jpeg.segments(content), 1):
                     _require_within(number, MAX_SEGMENTS, "segments")
@@ -42,12 +42,12 @@ def check_structure(path: Path, content_type: str) -> int:
             for number, box in enumerate(isobmff.boxes(file), 1):
                 items += box.name == b"infe"
                 _require_within(items, MAX_ITEMS, "items")
-                _require_within(number, MOST_BOXES, "boxes")
+                _require_within(number, MAX_BOXES, "boxes")
     return scans
 
 
 def check_scans(scans: int, pixels: int) -> None:
-    """Raise RejectedError `resource_limit` for a JPEG that goes over its pixels too often."""
+    """Raise RejectedError `resource_limit` for a JPEG whose scans cover too many pixels."""
     if scans * pixels > MAX_SCANNED_BYTES:
         raise RejectedError(Code.RESOURCE_LIMIT, f"{scans} scans of {pixels} pixels")
 

@@ -1,6 +1,6 @@
-"""What a TIFF says about its samples, and which TIFFs Pillow would show wrongly without a word.
+"""Reads how a TIFF stores its samples, and refuses TIFFs that Pillow would silently show wrongly.
 
-The lists here were found by rendering a ramp in every layout that Pillow opens, and comparing.
+The lists here were found by rendering a ramp in every layout that Pillow opens, and comparing the results.
 """
 
 from dataclasses import dataclass
@@ -34,13 +34,13 @@ _SEPARATE = 2
 _REVERSED = 2
 _BYTE = 8
 _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
-"""libtiff gives samples in the machine's order; for these Pillow takes them to be in the file's."""
+"""Raw modes to replace. libtiff returns samples in the machine's byte order; here Pillow assumes the file's."""
 _HEADER, _BIG_HEADER, _BIG = 8, 16, 43
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """How numbers stand for greys: bits of one, whether it has a sign, whether the least is white."""
+    """The format of gray samples: bits of one, whether it has a sign, whether zero is white."""
 
     bits: int = 16
     signed: bool = False
@@ -48,7 +48,7 @@ class Samples:
 
 
 def samples_of(image: Image.Image) -> Samples:
-    """As the TIFF says; plain 16 bits for every other format."""
+    """Return the format that a TIFF declares; plain 16 bits for every other format."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return Samples()
     tags = image.tag_v2
@@ -60,13 +60,13 @@ def samples_of(image: Image.Image) -> Samples:
 
 
 def prepare(image: Image.Image) -> None:
-    """Sees to it that an opened TIFF is decoded as it is meant. Raises RejectedError `unsupported` where it cannot be.
+    """Make Pillow decode an opened TIFF correctly. Raises RejectedError `unsupported` where it cannot.
 
     Does nothing to other formats.
     """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
-    if reason := _misread(image):
+    if reason := _why_misread(image):
         raise RejectedError(Code.UNSUPPORTED, f"a TIFF {reason}")
     tile = image.tile[0]
     if tile.codec_name == "libtiff" and isinstance(tile.args, tuple):
@@ -74,7 +74,8 @@ def prepare(image: Image.Image) -> None:
         image.tile = [tile._replace(args=(_NATIVE.get(raw, raw), *others))]
 
 
-def _misread(image: TiffImagePlugin.TiffImageFile) -> str:
+def _why_misread(image: TiffImagePlugin.TiffImageFile) -> str:
+    """Return why Pillow would show this TIFF wrongly; empty when it would not."""
     tags, compression = image.tag_v2, image.info["compression"]
     bits, photometric = tags.get(BITSPERSAMPLE, (1,)), tags.get(PHOTOMETRIC_INTERPRETATION, _WHITE_IS_ZERO)
     several = len(bits) > 1
@@ -90,7 +91,7 @@ def _misread(image: TiffImagePlugin.TiffImageFile) -> str:
 
 
 def refusal(path: Path, error: RejectedError) -> RejectedError:
-    """Why a TIFF that Pillow did not open is refused: `unsupported` when only its layout is at fault."""
+    """Return the error for a TIFF that Pillow did not open: `unsupported` when only its layout is at fault."""
     with path.open("rb") as file, decoding():
         header = file.read(_HEADER)
         header += file.read(_BIG_HEADER - _HEADER) if header[2] == _BIG else b""
@@ -98,8 +99,8 @@ def refusal(path: Path, error: RejectedError) -> RejectedError:
         file.seek(tags.next)
         tags.load(file)
         sides = tags.get(IMAGEWIDTH), tags.get(IMAGELENGTH)
-        sound = all(isinstance(side, int) and side > 0 for side in sides)
-        if not sound or not (STRIPOFFSETS in tags or TILEOFFSETS in tags):
+        has_size = all(isinstance(side, int) and side > 0 for side in sides)
+        if not has_size or not (STRIPOFFSETS in tags or TILEOFFSETS in tags):
             return error
         bits, sample = tags.get(BITSPERSAMPLE, (1,)), tags.get(SAMPLEFORMAT, (1,))
         photometric, compression = tags.get(PHOTOMETRIC_INTERPRETATION, _WHITE_IS_ZERO), tags.get(COMPRESSION, 1)
@@ -107,5 +108,5 @@ def refusal(path: Path, error: RejectedError) -> RejectedError:
     known = {(order, photo, form, widths, extra) for order, photo, form, _, widths, extra in OPEN_INFO}
     if layout in known and compression in COMPRESSION_INFO:
         return error
-    told = f"of {bits} bits, sample format {sample}, photometric {photometric}, compression {compression}"
-    return RejectedError(Code.UNSUPPORTED, f"a TIFF {told}"[:200])
+    text = f"of {bits} bits, sample format {sample}, photometric {photometric}, compression {compression}"
+    return RejectedError(Code.UNSUPPORTED, f"a TIFF {text}"[:200])

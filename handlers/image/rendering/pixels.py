@@ -1,4 +1,4 @@
-"""Pure steps from decoded pixels to upright 8-bit sRGB, in the order that costs least."""
+"""Pure functions on pixels: conversion to 8 bits, scaling, turning, and removal of unused alpha."""
 
 from PIL import Image
 
@@ -25,22 +25,22 @@ _DIRECT = {"RGB", "CMYK", "LAB"}
 
 
 def to_eight_bits(image: Picture) -> tuple[Picture, str]:
-    """L, RGB, RGBA, CMYK or LAB of 8 bits, what can be resized and has a colour meaning; and a note or nothing.
+    """Convert to L, RGB, RGBA, CMYK or LAB of 8 bits, which can be resized; return a note, too, which may be empty.
 
-    Deep greys are scaled by their range; converted as they are they would clip to white.
+    Deep grays are scaled by their range. A plain conversion would clip them to white.
     """
     if not isinstance(image.info.get("transparency"), int | tuple | bytes):
-        image.info.pop("transparency", None)  # a text of the file may stand under this name
+        image.info.pop("transparency", None)  # a text chunk of the file may use this name
     if image.mode.startswith("I;16") and isinstance(key := image.info.get("transparency"), int):
-        grey, note = levels.to_grey(image)
+        gray, note = levels.to_gray(image)
         opaque = [_EIGHT_BIT] * (_SIXTEEN_BIT + 1)
         opaque[key & _SIXTEEN_BIT] = 0
-        grey.putalpha(image.convert("I").point(opaque, "L"))
-        return grey.convert("RGBA"), note
+        gray.putalpha(image.convert("I").point(opaque, "L"))
+        return gray.convert("RGBA"), note
     if image.mode.startswith("I") or image.mode == "F":
-        return levels.to_grey(image)
+        return levels.to_gray(image)
     if image.has_transparency_data:
-        # Of colours of 16 bits Pillow keeps the upper half, but of the one that stands for transparent it keeps all.
+        # Pillow keeps the upper byte of 16-bit colors, but both bytes of the transparent one.
         if isinstance(key := image.info.get("transparency"), tuple) and max(key) > _EIGHT_BIT:
             image.info["transparency"] = tuple(value >> 8 for value in key)
         return image.convert("RGBA"), ""
@@ -52,9 +52,9 @@ def to_eight_bits(image: Picture) -> tuple[Picture, str]:
 
 
 def shrink(image: Picture, size: Size, box: Box | None = None) -> Picture:
-    """Lanczos to `size`, of `box` when given. Alpha is premultiplied, so that hidden colours do not bleed.
+    """Resample a picture, or its `box`, to `size` with Lanczos.
 
-    The result of a picture with alpha stays premultiplied (`RGBa`) for the next step down.
+    Alpha is premultiplied, so that hidden colors do not bleed. It stays so (`RGBa`) for the next smaller rendition.
     """
     if image.mode == "RGBA":
         image = image.convert("RGBa")
@@ -63,13 +63,16 @@ def shrink(image: Picture, size: Size, box: Box | None = None) -> Picture:
 
 
 def upright(image: Picture, orientation: int) -> Picture:
-    """Turned and mirrored as EXIF asks."""
+    """Turn and mirror a picture as EXIF asks."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
-def without_idle_alpha(image: Picture) -> Picture:
-    """RGB when every pixel is opaque, else premultiplied RGBA: an idle channel costs bytes and time again and again."""
+def without_unused_alpha(image: Picture) -> Picture:
+    """Return RGB when every pixel is opaque, else premultiplied RGBA.
+
+    An unused channel costs bytes and time in every rendition.
+    """
     if image.mode not in {"RGBA", "RGBa"}:
         return image
     if image.getchannel("a" if image.mode == "RGBa" else "A").getextrema() == (_EIGHT_BIT, _EIGHT_BIT):

@@ -1,4 +1,4 @@
-"""What a page shows before the picture comes: a ThumbHash and the dominant colour."""
+"""Computes what a page shows before the picture is loaded: a ThumbHash and the dominant color."""
 
 import base64
 import math
@@ -6,13 +6,15 @@ import math
 from PIL import Image
 
 SIDE = 32
-"""Pixels: the hash keeps at most seven waves a side, so more detail would only be averaged away."""
+"""Pixels of the longer side that is hashed. The hash keeps at most seven waves a side, so more has no effect."""
 _OPAQUE_ENOUGH = 128
+"""Alpha from which a pixel counts as visible."""
 _PALETTE = 8
+"""Colors among which the dominant one is chosen."""
 
 
 class _Channel:
-    """One channel as ThumbHash stores it: its mean, its waves from 0 to 1, and the strength these are scaled by."""
+    """One channel as ThumbHash stores it: its mean, its waves from 0 to 1, and the strength that scales them."""
 
     def __init__(self, values: list[float], width: int, height: int, waves: tuple[int, int]) -> None:
         across, down = waves
@@ -25,7 +27,7 @@ class _Channel:
 
 
 def _waves(values: list[float], count: int) -> list[float]:
-    """The first `count` terms of the cosine transform."""
+    """Return the first `count` terms of the cosine transform."""
     n = len(values)
     return [
         sum(value * math.cos(math.pi / n * k * (i + 0.5)) for i, value in enumerate(values)) / n for k in range(count)
@@ -33,7 +35,7 @@ def _waves(values: list[float], count: int) -> list[float]:
 
 
 def thumbhash(image: Image.Image) -> str:
-    """Base64 of the ThumbHash (evanw/thumbhash) of an RGB or RGBA picture of any size."""
+    """Return the ThumbHash (evanw/thumbhash) of an RGB or RGBA picture of any size, in base64."""
     small = image.convert("RGBA")
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     (width, height), rgba = small.size, small.tobytes()
@@ -59,7 +61,7 @@ def thumbhash(image: Image.Image) -> str:
 
 
 def _over_average(band: bytes, alpha: list[float]) -> list[float]:
-    """A colour band, 0 to 1, laid over its own mean where it is transparent."""
+    """Return a color band, 0 to 1, blended with its own mean where it is transparent."""
     weight = sum(alpha)
     mean = sum(a * value / 255 for a, value in zip(alpha, band, strict=True)) / weight if weight else 0.0
     return [mean * (1 - a) + a * value / 255 for a, value in zip(alpha, band, strict=True)]
@@ -84,7 +86,7 @@ def _round(value: float) -> int:
 
 
 def dominant_color(image: Image.Image) -> str:
-    """`#rrggbb`: the fullest of eight boxes that the visible pixels fall into; white when none is visible."""
+    """Return `#rrggbb`: the most frequent of eight colors of the visible pixels; white when none is visible."""
     small = image.convert("RGBA")
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     raw = small.tobytes()

@@ -1,10 +1,10 @@
-"""Decodes JPEGs and takes every Lanczos step by libvips, several times as fast as Pillow; leaves to Pillow the rest.
+"""Decodes JPEGs and resamples with libvips, several times as fast as Pillow. Pillow does the rest.
 
-What libvips may touch: pixels that Pillow decoded, and plain JPEGs that Pillow has opened, measured and found within
-the limits. All its other loaders and savers are blocked before the first use, and a JPEG reaches it without EXIF, XMP,
-ICC or any other metadata, so that no second parser sees those. It runs in the same child process, behind the same
-limits, as Pillow. What it refuses, Pillow decodes, so Pillow decides what is damaged; but for one thing: data that end
-early, where only libvips passes on libjpeg's warning.
+libvips gets pixels that Pillow decoded, and plain JPEGs that Pillow has opened and found within the limits. All its
+other loaders and savers are blocked before the first use. A JPEG is stripped of EXIF, XMP, ICC and all other metadata,
+so that no second parser reads them. libvips runs in the same child process, within the same limits, as Pillow. Pillow
+decodes every file that libvips refuses, and so decides whether it is damaged. The exception is data that end early:
+only libvips passes on libjpeg's warning.
 """
 
 import functools
@@ -20,26 +20,26 @@ from handlers.image.geometry import Size
 from media.errors import Code, RejectedError
 
 MODES = {"L": 1, "RGB": 3, "RGBa": 4, "CMYK": 4}
-"""Modes whose channels may be resampled one by one, and how many bytes a pixel has."""
+"""Modes whose channels may be resampled one by one, and the bytes of a pixel."""
 WORTHWHILE = 200_000
-"""Pixels: below, handing them over and starting a thread takes longer than Pillow needs."""
+"""Pixels from which libvips is faster. Below, copying them and starting a thread takes longer than Pillow needs."""
 _EIGHT_BIT = 255
 BAND = 1_000_000
 """Pixels that are converted at once."""
 _BY_BANDS = frozenset({"P", "PA", "LA", "RGB", "RGBA"})
 _ALLOWED = "VipsForeignLoadJpegBuffer"
 _CUT = ("premature end of data segment", "found marker 0xd9 instead of RST")
-"""What libjpeg says when a marker, the end for one, comes before the last block: the rest it paints grey."""
+"""libjpeg's warnings when a marker, such as the end, comes before the last block. It paints the rest gray."""
 _LEAST_SCALE = 8
 _METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}
-"""APP1 to APP13, APP15 and comments. APP0 and APP14 (JFIF, Adobe) tell how colours are stored."""
+"""APP1 to APP13, APP15 and comments. APP0 and APP14 (JFIF, Adobe) define how colors are stored, and stay."""
 
 
 @functools.cache
 def load() -> Any:
-    """Load pyvips, once per process, and take from it all that is not needed here. Raises ImportError, OSError.
+    """Load pyvips, once per process, and block all operations that are not needed here. Raises ImportError, OSError.
 
-    The parent never calls this: a library that parses untrusted bytes stays out of the process with the credentials.
+    The parent never calls this: a parser of untrusted bytes stays out of the process with the credentials.
     """
     pyvips = importlib.import_module("pyvips")
     for kind in ("VipsForeignLoad", "VipsForeignSave"):
@@ -52,57 +52,57 @@ def load() -> Any:
 
 
 def decode_shrunk(path: Path, opened: Image.Image, scale: int, size: Size) -> Image.Image | None:
-    """A JPEG that Pillow `opened`, decoded at 1/`scale` and resampled to `size` as its rows come, not turned.
+    """Decode a JPEG that Pillow `opened` at 1/`scale`, and resample it to `size` row by row, without turning it.
 
-    None when libvips will not, or sees another picture than Pillow: then Pillow must decode it. Raises
-    RejectedError `corrupt` when its data end before its last row.
+    Returns None when libvips refuses the file or sees another size than Pillow: then Pillow must decode it. Raises
+    RejectedError `corrupt` when the data end before the last row.
     """
     if opened.mode not in {"L", "RGB"}:
         return None
-    return _read(path, opened, scale, lambda rows: _resampled(rows, opened.mode, size))
+    return _read(path, opened, scale, lambda rows: _resize(rows, opened.mode, size))
 
 
 def check_whole(path: Path, opened: Image.Image) -> None:
     """Raise RejectedError `corrupt` as `decode_shrunk` does, for a JPEG that Pillow will decode.
 
-    Its data are read twice. Where libvips will not, nothing is known and nothing raised.
+    Its data are read twice. When libvips refuses the file, nothing is raised.
     """
     _read(path, opened, _LEAST_SCALE, lambda rows: rows.avg())
 
 
 def _read[Made](path: Path, opened: Image.Image, scale: int, make: Callable[[Any], Made]) -> Made | None:
-    """What `make` makes of a JPEG's rows, decoded at 1/`scale`."""
+    """Return what `make` returns for a JPEG's rows, decoded at 1/`scale`."""
     pyvips, content = load(), bytearray(path.read_bytes())
     if not strip_metadata(content):
         return None
-    _complaints(pyvips)  # about others
+    _take_warnings(pyvips)  # of other files
     try:
         rows = pyvips.Image.jpegload_buffer(content, shrink=scale, access="sequential", fail_on="truncated")
         if (rows.width, rows.height) != (opened.width // scale, opened.height // scale):
             return None  # the limit on pixels was checked on what Pillow saw
-        made, said = make(rows), _complaints(pyvips)
-    except pyvips.Error as error:  # a hundred warnings, among others
-        made, said = None, str(error)
-    if any(words in said for words in _CUT):
+        made, warnings = make(rows), _take_warnings(pyvips)
+    except pyvips.Error as error:  # also after a hundred warnings
+        made, warnings = None, str(error)
+    if any(text in warnings for text in _CUT):
         raise RejectedError(Code.CORRUPT, "the data end before the last row")
     return made
 
 
-def _complaints(pyvips: Any) -> str:
-    """What libvips has said since it was asked last: of libjpeg's warnings the first."""
+def _take_warnings(pyvips: Any) -> str:
+    """Return and clear libvips' messages. Of libjpeg's warnings it keeps the first."""
     return str(pyvips.Error(""))
 
 
 def resample(image: Image.Image, size: Size) -> Image.Image | None:
-    """Lanczos to `size` of a picture in memory. None when that is Pillow's to do."""
+    """Resample a picture in memory to `size` with Lanczos. Returns None when Pillow must do it."""
     return _resample(image, size, image.mode) if image.mode in MODES else None
 
 
 def resample_decoded(image: Image.Image, size: Size) -> Image.Image | None:
-    """As `resample`, of a picture as its decoder left it, to RGB or RGBa: converted a band at a time.
+    """Resample a decoded picture like `resample`, and convert it to RGB or RGBa, a band at a time.
 
-    So the whole is there twice at most, where one conversion after the other takes five times its memory. None also for
-    modes whose numbers want more than that.
+    The picture is held twice at most. Conversions of the whole take five times its memory. Returns None also for modes
+    that need other conversions.
     """
     key = image.info.get("transparency")
     if image.mode not in _BY_BANDS or (isinstance(key, tuple) and max(key) > _EIGHT_BIT):
@@ -113,7 +113,7 @@ def resample_decoded(image: Image.Image, size: Size) -> Image.Image | None:
 def _resample(image: Image.Image, size: Size, mode: str) -> Image.Image | None:
     if image.width * image.height < WORTHWHILE:
         return None
-    # Pillow's own way to the bytes of all pixels joins a list of pieces, and so holds them twice.
+    # Pillow's tobytes() on the whole picture joins a list of pieces, and so holds all bytes twice.
     stride, rows = image.width * MODES[mode], max(1, BAND // image.width)
     flat = bytearray(stride * image.height)
     for top in range(0, image.height, rows):
@@ -125,12 +125,12 @@ def _resample(image: Image.Image, size: Size, mode: str) -> Image.Image | None:
     pyvips = load()
     pixels = pyvips.Image.new_from_memory(flat, *image.size, MODES[mode], "uchar")
     try:
-        return _resampled(pixels, mode, size)
+        return _resize(pixels, mode, size)
     except pyvips.Error as error:  # no file is involved, so only memory can be short
         raise MemoryError(str(error)) from error
 
 
-def _resampled(pixels: Any, mode: str, size: Size) -> Image.Image | None:
+def _resize(pixels: Any, mode: str, size: Size) -> Image.Image | None:
     if pixels.bands != MODES[mode] or pixels.format != "uchar":
         return None
     small = pixels.resize(size[0] / pixels.width, vscale=size[1] / pixels.height, kernel="lanczos3")
@@ -140,7 +140,7 @@ def _resampled(pixels: Any, mode: str, size: Size) -> Image.Image | None:
 
 
 def strip_metadata(content: bytearray) -> bool:
-    """Cuts the segments that only describe it out of a JPEG, in place; whether they could be told apart."""
+    """Cut the metadata segments out of a JPEG, in place. Returns False when the segments cannot be told apart."""
     kept, end = [content[:2]], 2
     for segment in jpeg.segments(content):
         if segment.start != end:

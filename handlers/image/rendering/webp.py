@@ -11,43 +11,44 @@ from handlers.image.protocol import MadeFile
 
 @dataclass(frozen=True, slots=True)
 class EncodingEffort:
-    """How hard libwebp works: `quality` as everywhere, 0 to 100; `method` 0 to 6, dearer and denser."""
+    """libwebp's parameters: `quality` 0 to 100; `method` 0 to 6, from fast to dense."""
 
     quality: float
     method: int
 
 
 THOROUGH = EncodingEffort(quality=80, method=4)
-"""Method 3 costs the same."""
+"""For the largest rendition and for alpha. Method 3 costs the same time."""
 QUICK = EncodingEffort(quality=80.5, method=2)
-"""Half the time of `THOROUGH`; 3 to 6 % more bytes and up to 0.002 less SSIM, by picture. Quality 80 loses 0.004."""
+"""Half the time of `THOROUGH`; 3 to 6 % more bytes, and up to 0.002 less SSIM. Quality 80 would lose 0.004."""
 _OUT_OF_MEMORY = "encoding error 1"
 
 
 def effort_for(image: Image.Image, *, largest: bool) -> EncodingEffort:
-    """Quick where few bytes are at stake; an alpha channel grows by a tenth when it is encoded quickly."""
+    """Choose quick encoding for small renditions. Quick encoding makes an alpha channel larger by a tenth."""
     return THOROUGH if largest or image.mode != "RGB" else QUICK
 
 
 def write_still(image: Image.Image, name: str, folder: Path, effort: EncodingEffort) -> MadeFile:
-    """Encodes one picture. Raises MemoryError when the limit of address space was met."""
+    """Encode one picture. Raises MemoryError at the limit of address space."""
     path = folder / f"{name}.webp"
-    _save(_straight(image), path, effort, save_all=False)
+    _save(_prepare(image), path, effort, save_all=False)
     return MadeFile(name, *image.size, path.stat().st_size)
 
 
 def write_animation(
     frames: Sequence[Image.Image], durations: Sequence[int], loop: int, name: str, folder: Path
 ) -> MadeFile:
-    """Encodes an animation; `durations` are milliseconds, `loop` the number of times it plays, 0 for ever."""
+    """Encode an animation. `durations` are milliseconds, `loop` is the number of plays, 0 for ever."""
     path = folder / f"{name}.webp"
-    first, *rest = (_straight(frame) for frame in frames)
+    first, *rest = (_prepare(frame) for frame in frames)
     shown = {"append_images": rest, "duration": list(durations), "loop": loop, "background": (0, 0, 0, 0)}
     _save(first, path, THOROUGH, save_all=True, **shown)
     return MadeFile(name, *first.size, path.stat().st_size)
 
 
-def _straight(image: Image.Image) -> Image.Image:
+def _prepare(image: Image.Image) -> Image.Image:
+    """Undo premultiplication and drop metadata; the picture itself is not changed."""
     clean = image.convert("RGBA") if image.mode == "RGBa" else image.copy() if image.info else image
     clean.info.clear()
     return clean

@@ -26,7 +26,7 @@ def opened(rendered: RenderedImage, index: int = -1) -> Image.Image:
 
 
 def numbers(image: Image.Image) -> NDArray[np.float64]:
-    """Red, green and blue over black, so that colours which cannot be seen are not compared."""
+    """Red, green and blue over black, so that colors which cannot be seen are not compared."""
     over_black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
     return np.asarray(over_black.convert("RGB"), dtype=np.float64)
 
@@ -39,7 +39,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def quarters(size: tuple[int, int] = (240, 160)) -> Image.Image:
-    """Four corners that no turn or mirroring can confuse: red, green, blue and grey."""
+    """Four corners that no turn or mirroring can confuse: red, green, blue and gray."""
     width, height = size
     image = Image.new("RGB", size, (128, 128, 128))
     image.paste((220, 30, 30), (0, 0, width // 2, height // 2))

@@ -16,7 +16,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PICTURE = quarters((48, 32))
 TURNED = [PICTURE.rotate(90), PICTURE.rotate(180)]
 MOVING = {"save_all": True, "append_images": TURNED, "duration": [40, 90, 2000]}
-LINEAR = profile_of(SRGB, Curve(1.0), grey=False)
+LINEAR = profile_of(SRGB, Curve(1.0), gray=False)
 SEEDS = [
     saved(PICTURE, "JPEG"),
     saved(PICTURE, "JPEG", icc_profile=LINEAR, xmp=b"<x tiff:Orientation='6'/>"),
@@ -35,7 +35,7 @@ SEEDS = [
     apng((20, 20), 3),
 ]
 PNG_PIXELS = [(1, 0), (8, 0), (16, 0), (8, 2), (16, 2), (2, 3), (8, 3), (8, 4), (16, 4), (8, 6)]
-"""Depths and colour types."""
+"""Depths and color types."""
 NUMBERS = [
     b"\0\0\0\0",
     b"\xff\xff\xff\xff",
@@ -59,7 +59,7 @@ MEANINGS: list[tuple[int, int, list[int]]] = [
     (3, 6, []),
     (3, 8, []),
 ]
-"""Samples, what they stand for, and which are no colour."""
+"""Samples, what they stand for, and which are no color."""
 MEANINGLESS = st.tuples(st.integers(1, 5), st.integers(0, 9), st.lists(st.integers(0, 3), max_size=3))
 
 
@@ -106,35 +106,35 @@ def sealed(data: bytes) -> bytes:
 @st.composite
 def strange_png(draw: st.DrawFn) -> bytes:
     """Sound chunks in a PNG, in places and with contents that nobody writes."""
-    depth, colour = draw(st.sampled_from(PNG_PIXELS))
+    depth, color = draw(st.sampled_from(PNG_PIXELS))
     more = b"".join(draw(st.lists(ancillary(), max_size=4)))
-    head = chunk(b"IHDR", struct.pack(">2I5B", 9, 7, depth, colour, 0, 0, 0))
+    head = chunk(b"IHDR", struct.pack(">2I5B", 9, 7, depth, color, 0, 0, 0))
     behind = b"".join(draw(st.lists(ancillary(), max_size=1)))
-    return SIGNATURE + head + more + chunk(b"IDAT", png_rows(depth, colour, 1)) + behind + chunk(b"IEND", b"")
+    return SIGNATURE + head + more + chunk(b"IDAT", png_rows(depth, color, 1)) + behind + chunk(b"IEND", b"")
 
 
 @st.composite
 def strange_apng(draw: st.DrawFn) -> bytes:
     """An animation whose frames last, lie, blend and go as nobody wants it."""
-    depth, colour = draw(st.sampled_from(PNG_PIXELS))
+    depth, color = draw(st.sampled_from(PNG_PIXELS))
     frames = draw(st.integers(1, 4))
     told = draw(st.one_of(st.just(frames), st.sampled_from([1, 200]))), draw(st.integers(0, 2**32 - 1))
-    made = chunk(b"IHDR", struct.pack(">2I5B", 9, 7, depth, colour, 0, 0, 0)) + chunk(b"PLTE", bytes(range(12)))
+    made = chunk(b"IHDR", struct.pack(">2I5B", 9, 7, depth, color, 0, 0, 0)) + chunk(b"PLTE", bytes(range(12)))
     made += chunk(b"acTL", struct.pack(">2I", *told))
     number = 0
     for index in range(frames):
         if index or draw(st.booleans()):
             made += chunk(b"fcTL", struct.pack(">I", number) + draw(frame_control()))
             number += 1
-        rows = png_rows(depth, colour, index)
+        rows = png_rows(depth, color, index)
         made += chunk(b"fdAT", struct.pack(">I", number) + rows) if index else chunk(b"IDAT", rows)
         number += bool(index)
     return SIGNATURE + made + chunk(b"IEND", b"")
 
 
-def png_rows(depth: int, colour: int, filling: int) -> bytes:
+def png_rows(depth: int, color: int, filling: int) -> bytes:
     """Of 9 × 7 pixels."""
-    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     return zlib.compress((b"\0" + bytes([0x5A * filling % 256]) * ((9 * depth * samples + 7) // 8)) * 7)
 
 

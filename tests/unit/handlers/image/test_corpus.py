@@ -63,7 +63,7 @@ async def test_every_orientation_shows_the_same_picture(kind: str, reference: st
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real files is not beside the repository")
 @pytest.mark.parametrize("name", sorted(PLAIN))
-async def test_colours_stay_what_they_were(name: str, render: Render) -> None:
+async def test_colors_stay_what_they_were(name: str, render: Render) -> None:
     rendered = await render(next(CORPUS.glob(f"*/{name}")))
     with Image.open(next(CORPUS.glob(f"*/{name}"))) as source:
         assert difference(opened(rendered), source) < 6

@@ -28,7 +28,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def apng(size: tuple[int, int], frames: int) -> bytes:
-    """Grey frames of one value: large on the screen, tiny as a file."""
+    """Gray frames of one value: large on the screen, tiny as a file."""
     width, height = size
     pixels = zlib.compress(bytes((width + 1) * height), 9)
     control = struct.pack(">5I2H2B", 0, width, height, 0, 0, 1, 10, 0, 0)
@@ -113,7 +113,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("changes", [{"memory": 256 << 20}, {"timeout": 0.5}])
-async def test_a_limit_of_the_child_costs_the_file_and_not_its_neighbour(
+async def test_a_limit_of_the_child_costs_the_file_and_not_its_neighbor(
     changes: dict[str, Any], large: Path, tmp_path: Path
 ) -> None:
     good = tmp_path / "good"
@@ -122,13 +122,13 @@ async def test_a_limit_of_the_child_costs_the_file_and_not_its_neighbour(
     for out in outs:
         out.mkdir()
     async with ImageRenderer(replace(LIMITS, **changes)) as renderer:
-        bad, neighbour = await asyncio.gather(
+        bad, neighbor = await asyncio.gather(
             renderer.render(large, outs[0]), renderer.render(good, outs[1]), return_exceptions=True
         )
         afterwards = await renderer.render(good, outs[2])
     assert isinstance(bad, RejectedError)
     assert bad.code is Code.RESOURCE_LIMIT
-    assert isinstance(neighbour, RenderedImage)
+    assert isinstance(neighbor, RenderedImage)
     assert len(afterwards.files) == 2
     assert not list(outs[0].iterdir())
 
@@ -166,7 +166,7 @@ async def test_a_small_budget_makes_pictures_wait_and_not_fail(tmp_path: Path) -
 async def test_what_nobody_foresaw_is_logged_and_blamed_on_the_file_at_last(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("handlers.image.renderer._TARGET", "tests.unit.handlers.image.children:failing")
+    monkeypatch.setattr("handlers.image.renderer._WORKER", "tests.unit.handlers.image.children:failing")
     source = tmp_path / "source"
     async with ImageRenderer(replace(LIMITS, workers=1)) as renderer:
         source.write_bytes(saved(quarters((77, 50)), "PNG"))

@@ -23,7 +23,7 @@ RESTARTING = saved(noise(), "JPEG", restart_marker_blocks=4)
 WHOLE = {
     "plain": PLAIN,
     "progressive": PROGRESSIVE,
-    "grey": saved(noise("L"), "JPEG"),
+    "gray": saved(noise("L"), "JPEG"),
     "cmyk": saved(noise("CMYK"), "JPEG"),
     "progressive cmyk": saved(noise("CMYK"), "JPEG", progressive=True),
     "restarting": RESTARTING,

@@ -18,7 +18,7 @@ def pool(factory: str) -> WorkerPool:
 
 
 async def test_a_renderer_without_libvips_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handlers.image.renderer._TARGET", f"{CHILDREN}:without_libvips")
+    monkeypatch.setattr("handlers.image.renderer._WORKER", f"{CHILDREN}:without_libvips")
     with pytest.raises(ChildStartError, match="import of pyvips halted"):
         async with ImageRenderer(LIMITS):
             pass

@@ -149,7 +149,7 @@ async def test_a_picture_that_is_cut_is_corrupt_whatever_its_format(kind: str, p
 
 
 def short_png(rows: int, *, filler: int, interlaced: int = 0) -> bytes:
-    """Data that end in good order after some of 100 rows of 100 grey pixels."""
+    """Data that end in good order after some of 100 rows of 100 gray pixels."""
     header = struct.pack(">2I5B", 100, 100, 8, 0, 0, 0, interlaced)
     data = zlib.compress((b"\0" + bytes([filler]) * 100) * rows)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
@@ -175,8 +175,8 @@ async def test_a_png_that_ends_in_black_is_whole(mode: str, render: Render) -> N
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 9), (101, 77)])
 async def test_an_interlaced_png_is_whole(size: tuple[int, int], render: Render) -> None:
     pyvips = pytest.importorskip("pyvips")
-    grey = pyvips.Image.black(*size) + 9
-    assert (await render(grey.cast("uchar").pngsave_buffer(interlace=True))).width == size[0]
+    gray = pyvips.Image.black(*size) + 9
+    assert (await render(gray.cast("uchar").pngsave_buffer(interlace=True))).width == size[0]
 
 
 def many_scans(count: int = 10_000, size: tuple[int, int] = (400, 300)) -> bytes:

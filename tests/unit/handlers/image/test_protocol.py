@@ -35,7 +35,7 @@ def test_reply_survives_encoding(reply: Reply) -> None:
         '{"is": "Other", "fields": {}}',
         '{"is": "RefusedPicture", "fields": {"code": "made_up", "detail": ""}}',
         '{"is": "RenderedJob", "fields": {"width": -1, "files": [], "notes": []}}',
-        '{"is": "RenderedJob", "fields": {"width": 1, "height": 1, "placeholder": "<script>", "files": [], "notes": []}}',
+        '{"is": "RenderedJob", "fields": {"width": 1, "height": 1, "files": [], "notes": [], "placeholder": "<p>"}}',
     ],
 )
 def test_malformed_reply_is_refused(line: str) -> None:

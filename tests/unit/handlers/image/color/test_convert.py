@@ -1,4 +1,4 @@
-"""Colours that are not sRGB's come out as they are meant, compared with what the formulas give."""
+"""Colors that are not sRGB's come out as they are meant, compared with what the formulas give."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import difference, gradient, numbers, opened, quarters, saved
 from tests.unit.handlers.image.test_hostile import chunk
 
-COLOUR = (200, 100, 50)
+COLOR = (200, 100, 50)
 P3 = Primaries((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 P3_TO_SRGB = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
 
@@ -30,13 +30,11 @@ def shown(of_light: NDArray[np.float64]) -> NDArray[np.float64]:
     return 255 * np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)
 
 
-P3_SHOWN = shown(P3_TO_SRGB @ light(np.array(COLOUR, float)))
+P3_SHOWN = shown(P3_TO_SRGB @ light(np.array(COLOR, float)))
 
 
-def png(*chunks: bytes, colour: tuple[int, ...] = COLOUR) -> bytes:
-    data = saved(
-        Image.new("RGB" if len(colour) == 3 else "L", (64, 64), colour if len(colour) == 3 else colour[0]), "PNG"
-    )
+def png(*chunks: bytes, color: tuple[int, ...] = COLOR) -> bytes:
+    data = saved(Image.new("RGB" if len(color) == 3 else "L", (64, 64), color if len(color) == 3 else color[0]), "PNG")
     return data[:33] + b"".join(chunks) + data[33:]
 
 
@@ -45,7 +43,7 @@ def cicp(primaries: int, transfer: int) -> bytes:
 
 
 def nclx(primaries: int, transfer: int) -> bytes:
-    data = bytearray(saved(Image.new("RGB", (64, 64), COLOUR), "AVIF", quality=95, speed=10))
+    data = bytearray(saved(Image.new("RGB", (64, 64), COLOR), "AVIF", quality=95, speed=10))
     at = data.index(b"colrnclx") + 8
     data[at : at + 4] = struct.pack(">2H", primaries, transfer)
     return bytes(data)
@@ -104,10 +102,10 @@ SWAPPED = Primaries(SRGB.green, SRGB.red, SRGB.blue)
 @pytest.mark.parametrize(
     ("profile", "expected"),
     [
-        pytest.param(profile_of(SRGB, LINEAR, grey=False), shown(np.array(COLOUR) / 255), id="linear"),
-        pytest.param(profile_of(SWAPPED, SRGB_CURVE, grey=False), np.array([100, 200, 50]), id="red and green swapped"),
-        pytest.param(profile_of(P3, SRGB_CURVE, grey=False), P3_SHOWN, id="P3"),
-        pytest.param(profile_of(SRGB, SRGB_CURVE, grey=False), np.array(COLOUR), id="sRGB"),
+        pytest.param(profile_of(SRGB, LINEAR, gray=False), shown(np.array(COLOR) / 255), id="linear"),
+        pytest.param(profile_of(SWAPPED, SRGB_CURVE, gray=False), np.array([100, 200, 50]), id="red and green swapped"),
+        pytest.param(profile_of(P3, SRGB_CURVE, gray=False), P3_SHOWN, id="P3"),
+        pytest.param(profile_of(SRGB, SRGB_CURVE, gray=False), np.array(COLOR), id="sRGB"),
     ],
 )
 async def test_a_profile_is_known_by_what_it_does_and_not_by_its_name(
@@ -115,55 +113,55 @@ async def test_a_profile_is_known_by_what_it_does_and_not_by_its_name(
 ) -> None:
     profile = named(profile, "sRGB-elle-V2-g10.icc")
     assert ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip().startswith("sRGB")
-    rendered = await render(saved(Image.new("RGB", (64, 64), COLOUR), "PNG", icc_profile=profile))
+    rendered = await render(saved(Image.new("RGB", (64, 64), COLOR), "PNG", icc_profile=profile))
     assert rendered.notes == ()
     assert np.abs(numbers(opened(rendered))[32, 32] - expected).max() < 5
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
-async def test_a_profile_of_greys_is_applied(mode: str, render: Render) -> None:
+async def test_a_profile_of_grays_is_applied(mode: str, render: Render) -> None:
     unit = gradient((128, 64))
-    grey = Image.fromarray(np.round(unit * 255).astype(np.uint8))
+    gray = Image.fromarray(np.round(unit * 255).astype(np.uint8))
     if mode == "LA":
-        grey.putalpha(Image.new("L", grey.size, 254))
+        gray.putalpha(Image.new("L", gray.size, 254))
     if mode == "I;16":
-        grey = Image.fromarray(np.round(unit * 65535).astype("<u2"))
-    rendered = await render(saved(grey, "PNG", icc_profile=profile_of(SRGB, LINEAR, grey=True)))
+        gray = Image.fromarray(np.round(unit * 65535).astype("<u2"))
+    rendered = await render(saved(gray, "PNG", icc_profile=profile_of(SRGB, LINEAR, gray=True)))
     assert rendered.notes == ()
     seen = np.asarray(opened(rendered).convert("RGBA"), float)
     assert np.abs(seen[:, :, :3] - shown(unit)[:, :, None]).mean() < 3
     assert seen[:, :, 3].min() >= 254
 
 
-async def test_greys_in_a_profile_of_colours_are_converted(render: Render) -> None:
-    source = saved(Image.new("L", (64, 64), 55), "JPEG", icc_profile=profile_of(SRGB, LINEAR, grey=False))
+async def test_grays_in_a_profile_of_colors_are_converted(render: Render) -> None:
+    source = saved(Image.new("L", (64, 64), 55), "JPEG", icc_profile=profile_of(SRGB, LINEAR, gray=False))
     rendered = await render(source)
     assert rendered.notes == ()
     assert np.abs(numbers(opened(rendered))[32, 32] - shown(np.array(55 / 255))).max() < 4
 
 
-async def test_a_profile_of_greys_on_colours_is_ignored_with_a_note(render: Render) -> None:
-    rendered = await render(saved(quarters(), "PNG", icc_profile=profile_of(SRGB, LINEAR, grey=True)))
+async def test_a_profile_of_grays_on_colors_is_ignored_with_a_note(render: Render) -> None:
+    rendered = await render(saved(quarters(), "PNG", icc_profile=profile_of(SRGB, LINEAR, gray=True)))
     assert rendered.notes == ("icc_ignored: a profile of greys, on colours",)
     assert difference(opened(rendered), quarters()) < 6
 
 
 CODED = [
     pytest.param(png(cicp(12, 13)), P3_SHOWN, id="cICP of P3"),
-    pytest.param(png(cicp(1, 8)), shown(np.array(COLOUR) / 255), id="cICP of linear light"),
-    pytest.param(png(cicp(1, 13)), np.array(COLOUR), id="cICP of sRGB"),
+    pytest.param(png(cicp(1, 8)), shown(np.array(COLOR) / 255), id="cICP of linear light"),
+    pytest.param(png(cicp(1, 13)), np.array(COLOR), id="cICP of sRGB"),
     pytest.param(nclx(12, 13), P3_SHOWN, id="nclx of P3"),
-    pytest.param(nclx(1, 13), np.array(COLOUR), id="nclx of sRGB"),
-    pytest.param(nclx(2, 2), np.array(COLOUR), id="nclx that says nothing"),
-    pytest.param(png(chunk(b"gAMA", struct.pack(">I", 100_000))), shown(np.array(COLOUR) / 255), id="gAMA of 1"),
-    pytest.param(png(chunk(b"gAMA", struct.pack(">I", 45_455))), np.array(COLOUR), id="usual gAMA"),
+    pytest.param(nclx(1, 13), np.array(COLOR), id="nclx of sRGB"),
+    pytest.param(nclx(2, 2), np.array(COLOR), id="nclx that says nothing"),
+    pytest.param(png(chunk(b"gAMA", struct.pack(">I", 100_000))), shown(np.array(COLOR) / 255), id="gAMA of 1"),
+    pytest.param(png(chunk(b"gAMA", struct.pack(">I", 45_455))), np.array(COLOR), id="usual gAMA"),
     pytest.param(
-        png(chunk(b"gAMA", struct.pack(">I", 100_000)), colour=(55,)),
+        png(chunk(b"gAMA", struct.pack(">I", 100_000)), color=(55,)),
         shown(np.array([55 / 255] * 3)),
-        id="gAMA of grey",
+        id="gAMA of gray",
     ),
     pytest.param(
-        png(chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"sRGB", b"\0")), np.array(COLOUR), id="sRGB before gAMA"
+        png(chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"sRGB", b"\0")), np.array(COLOR), id="sRGB before gAMA"
     ),
     pytest.param(
         png(chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))),
@@ -171,7 +169,7 @@ CODED = [
         id="cHRM of P3",
     ),
     pytest.param(
-        png(cicp(12, 13), chunk(b"iCCP", b"x\0\0" + zlib.compress(profile_of(SRGB, LINEAR, grey=False)))),
+        png(cicp(12, 13), chunk(b"iCCP", b"x\0\0" + zlib.compress(profile_of(SRGB, LINEAR, gray=False)))),
         P3_SHOWN,
         id="cICP before a profile",
     ),
@@ -179,7 +177,7 @@ CODED = [
 
 
 @pytest.mark.parametrize(("source", "expected"), CODED)
-async def test_colours_told_by_numbers_are_followed(
+async def test_colors_told_by_numbers_are_followed(
     source: bytes, expected: NDArray[np.float64], render: Render
 ) -> None:
     rendered = await render(source)
@@ -196,7 +194,7 @@ async def test_colours_told_by_numbers_are_followed(
         pytest.param(png(chunk(b"cHRM", bytes(32))), id="primaries of nothing"),
     ],
 )
-async def test_colours_that_cannot_be_followed_are_noted(source: bytes, render: Render) -> None:
+async def test_colors_that_cannot_be_followed_are_noted(source: bytes, render: Render) -> None:
     rendered = await render(source)
     assert rendered.notes[0].startswith("colour_ignored: ")
-    assert np.abs(numbers(opened(rendered))[32, 32] - COLOUR).max() < 6
+    assert np.abs(numbers(opened(rendered))[32, 32] - COLOR).max() < 6

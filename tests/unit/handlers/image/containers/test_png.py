@@ -19,8 +19,8 @@ def names(data: bytes) -> list[bytes]:
     return [found.name for found in png.chunks(io.BytesIO(data))]
 
 
-def grey(rows: int, *, pieces: int = 1, interlaced: int = 0) -> bytes:
-    """Some rows of a picture of 10 × 10 grey pixels."""
+def gray(rows: int, *, pieces: int = 1, interlaced: int = 0) -> bytes:
+    """Some rows of a picture of 10 × 10 gray pixels."""
     header = chunk(b"IHDR", struct.pack(">2I5B", 10, 10, 8, 0, 0, 0, interlaced))
     data = zlib.compress(bytes(11) * rows)
     step = -(-len(data) // pieces)
@@ -59,21 +59,21 @@ def test_a_length_beyond_the_file_ends_the_walk() -> None:
 
 @pytest.mark.parametrize("pieces", [1, 3, 1000])
 def test_rows_are_counted_over_all_chunks_of_data(pieces: int) -> None:
-    assert png.has_all_rows(io.BytesIO(grey(10, pieces=pieces)))
-    assert not png.has_all_rows(io.BytesIO(grey(9, pieces=pieces)))
+    assert png.has_all_rows(io.BytesIO(gray(10, pieces=pieces)))
+    assert not png.has_all_rows(io.BytesIO(gray(9, pieces=pieces)))
 
 
 def test_an_interlaced_picture_takes_more_bytes() -> None:
     """A hundred pixels in seven passes have 25 rows, so 125 bytes; 121 would do without passes."""
-    assert not png.is_interlaced(io.BytesIO(grey(10)))
-    assert png.is_interlaced(io.BytesIO(grey(10, interlaced=1)))
-    assert not png.has_all_rows(io.BytesIO(grey(10, interlaced=1)))
-    assert png.has_all_rows(io.BytesIO(grey(12, interlaced=1)))
+    assert not png.is_interlaced(io.BytesIO(gray(10)))
+    assert png.is_interlaced(io.BytesIO(gray(10, interlaced=1)))
+    assert not png.has_all_rows(io.BytesIO(gray(10, interlaced=1)))
+    assert png.has_all_rows(io.BytesIO(gray(12, interlaced=1)))
 
 
 def test_data_behind_the_end_are_not_counted() -> None:
-    behind = grey(10)[33:]
-    assert not png.has_all_rows(io.BytesIO(grey(0)[:-12] + chunk(b"IEND", b"") + behind))
+    behind = gray(10)[33:]
+    assert not png.has_all_rows(io.BytesIO(gray(0)[:-12] + chunk(b"IEND", b"") + behind))
 
 
 @given(st.binary(max_size=200))

@@ -17,7 +17,7 @@ SIZE = 61, 40
 MUST_WORK = {(1, UNSIGNED), (2, UNSIGNED), (4, UNSIGNED), (8, UNSIGNED), (8, SIGNED), (16, UNSIGNED), (16, SIGNED)}
 MUST_WORK |= {(32, UNSIGNED), (32, SIGNED), (32, REAL), (12, UNSIGNED)}
 
-GREYS = [
+GRAYS = [
     Layout(bits, 1, photometric, form, compression, big=big)
     for (bits, form), photometric, compression, big in product(
         [
@@ -30,7 +30,7 @@ GREYS = [
         (False, True),
     )
 ]
-COLOURS = [
+COLORS = [
     Layout(bits, samples, photometric, UNSIGNED, compression, planes, extra, big)
     for (bits, samples, photometric, extra), compression, planes, big in product(
         [
@@ -71,8 +71,8 @@ async def outcome(render: Render, source: bytes) -> RenderedImage | Code:
         return error.code
 
 
-@pytest.mark.parametrize("layout", GREYS, ids=str)
-async def test_a_grey_ramp_is_shown_or_refused(layout: Layout, render: Render) -> None:
+@pytest.mark.parametrize("layout", GRAYS, ids=str)
+async def test_a_gray_ramp_is_shown_or_refused(layout: Layout, render: Render) -> None:
     unit = gradient(SIZE)
     rendered = await outcome(render, tiff_of(spread(unit, layout), layout))
     if isinstance(rendered, Code):
@@ -86,8 +86,8 @@ async def test_a_grey_ramp_is_shown_or_refused(layout: Layout, render: Render) -
     assert np.abs(numbers(opened(rendered))[:, :, 0] - expected * 255).mean() < (12 if layout.bits < 8 else 2)
 
 
-@pytest.mark.parametrize("layout", COLOURS, ids=str)
-async def test_colours_are_shown_or_refused(layout: Layout, render: Render) -> None:
+@pytest.mark.parametrize("layout", COLORS, ids=str)
+async def test_colors_are_shown_or_refused(layout: Layout, render: Render) -> None:
     ramp = gradient(SIZE)
     bands = {1: [ramp], 2: [ramp, ramp[:, ::-1], ramp * 0 + 0.5], 5: [1 - ramp, ramp * 0, ramp * 0, ramp * 0]}
     shown = bands.get(layout.photometric, [ramp, ramp * 0 + 128 / 255, ramp * 0 + 128 / 255])
@@ -109,7 +109,7 @@ async def test_colours_are_shown_or_refused(layout: Layout, render: Render) -> N
 
 
 @pytest.mark.parametrize("outlier", [np.nan, np.inf, -np.inf, 3e38, -3e38])
-async def test_a_pixel_that_is_no_grey_leaves_the_others_alone(outlier: float, render: Render) -> None:
+async def test_a_pixel_that_is_no_gray_leaves_the_others_alone(outlier: float, render: Render) -> None:
     unit = gradient(SIZE)
     unit[0, 0] = outlier
     rendered = await render(tiff_of(unit, Layout(32, sample_format=REAL)))

@@ -12,11 +12,11 @@ from tests.unit.handlers.image.pictures import CORPUS, difference, opened, quart
 from tests.unit.handlers.image.test_hostile import chunk
 
 DURATIONS = [40, 200, 330, 1000]
-COLOURS = ["red", "green", "blue", "white"]
+COLORS = ["red", "green", "blue", "white"]
 
 
 def frames(size: tuple[int, int] = (400, 200)) -> list[Image.Image]:
-    return [Image.new("RGB", size, colour) for colour in COLOURS]
+    return [Image.new("RGB", size, color) for color in COLORS]
 
 
 def moving(image_format: str, loop: int | None, **options: object) -> bytes:
@@ -27,7 +27,7 @@ def moving(image_format: str, loop: int | None, **options: object) -> bytes:
 
 
 def apng_of(durations: list[int]) -> bytes:
-    """Frames of different greys; milliseconds, whole seconds where they are many."""
+    """Frames of different grays; milliseconds, whole seconds where they are many."""
     data, number = b"", 0
     for index, duration in enumerate(durations):
         each = (duration // 1000, 1) if duration % 1000 == 0 else (duration, 1000)
@@ -98,7 +98,7 @@ async def test_a_transparent_animation_stays_transparent(render: Render) -> None
 
 
 async def test_a_long_animation_shows_its_first_frame_and_says_so(render: Render) -> None:
-    first, *rest = [quarters((1200, 800)), *([Image.new("RGB", (1200, 800), c) for c in COLOURS] * 6)]
+    first, *rest = [quarters((1200, 800)), *([Image.new("RGB", (1200, 800), c) for c in COLORS] * 6)]
     assert not animation.is_affordable(25, targets(1200, 800))
     rendered = await render(saved(first, "GIF", save_all=True, append_images=rest, duration=50))
     assert rendered.notes[0].startswith("first_frame")
@@ -140,5 +140,5 @@ async def test_an_avif_whose_frames_last_for_ever_is_shortened(render: Render) -
     at = data.index(b"stts")
     data[at + 12 : at + 20] = struct.pack(">2I", 0xFFFFFFFF, 0xFFFFFFFF)
     rendered = await render(bytes(data))
-    assert max(timing(opened(rendered))) == animation.LONGEST
+    assert max(timing(opened(rendered))) == animation.MAX_DURATION
     assert any(note.startswith("shortened") for note in rendered.notes)

@@ -1,4 +1,4 @@
-"""Generated pictures of every kind of pixel, through the renderer's door, compared by their colours."""
+"""Generated pictures of every kind of pixel, through the renderer's door, compared by their colors."""
 
 import struct
 import zlib
@@ -74,7 +74,7 @@ async def test_a_turned_photo_that_is_decoded_at_reduced_scale_keeps_its_shape(r
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I", "F", "F unit", "float negative"])
-async def test_deep_greys_keep_their_range(mode: str, render: Render) -> None:
+async def test_deep_grays_keep_their_range(mode: str, render: Render) -> None:
     unit = gradient()
     depth = {
         "I;16": (unit * 65535).astype("<u2"),
@@ -94,7 +94,7 @@ async def test_sixteen_bit_png_is_not_white(render: Render) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
-async def test_every_mode_keeps_its_colours(mode: str, render: Render) -> None:
+async def test_every_mode_keeps_its_colors(mode: str, render: Render) -> None:
     source = quarters().quantize(16) if mode == "P" else quarters().convert(mode)
     rendered = await render(saved(source, "TIFF" if mode == "CMYK" else "PNG"))
     assert difference(opened(rendered), source.convert("RGB")) < 6
@@ -109,9 +109,9 @@ async def test_lab_is_converted(render: Render) -> None:
     assert difference(opened(rendered), quarters()) < 8
 
 
-@pytest.mark.parametrize("kind", ["palette", "colour key", "grey and alpha"])
+@pytest.mark.parametrize("kind", ["palette", "color key", "gray and alpha"])
 async def test_transparency_is_kept(kind: str, render: Render) -> None:
-    if kind == "grey and alpha":
+    if kind == "gray and alpha":
         source = saved(
             Image.merge("LA", (Image.new("L", (40, 40), 90), Image.linear_gradient("L").resize((40, 40)))), "PNG"
         )
@@ -126,10 +126,10 @@ async def test_transparency_is_kept(kind: str, render: Render) -> None:
     assert image.getpixel((36, 36))[3] > 220  # type: ignore[index] # as above
 
 
-@pytest.mark.parametrize("colours", ["grey", "colour"])
-async def test_a_colour_key_of_sixteen_bits_is_kept(colours: str, render: Render) -> None:
+@pytest.mark.parametrize("colors", ["gray", "color"])
+async def test_a_color_key_of_sixteen_bits_is_kept(colors: str, render: Render) -> None:
     depth = (gradient((64, 64)) * 65535).astype(">u2")
-    if colours == "grey":
+    if colors == "gray":
         key, stored, kind = struct.pack(">H", 0), depth, 0
     else:
         key = struct.pack(">3H", 0, 30_000, 50_000)
@@ -147,11 +147,11 @@ async def test_a_colour_key_of_sixteen_bits_is_kept(colours: str, render: Render
 async def test_a_text_called_transparency_is_none(mode: str, render: Render) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("transparency", "of the thesis")
-    grey = Image.fromarray((gradient() * 65535).astype("<u2")) if mode == "I;16" else quarters().convert(mode)
-    assert opened(await render(saved(grey, "PNG", pnginfo=text))).mode == "RGB"
+    gray = Image.fromarray((gradient() * 65535).astype("<u2")) if mode == "I;16" else quarters().convert(mode)
+    assert opened(await render(saved(gray, "PNG", pnginfo=text))).mode == "RGB"
 
 
-async def test_hidden_colours_do_not_bleed_into_visible_ones(render: Render) -> None:
+async def test_hidden_colors_do_not_bleed_into_visible_ones(render: Render) -> None:
     """Stripes of opaque green and invisible red: without premultiplication the result is brown."""
     pixels = np.zeros((600, 600, 4), np.uint8)
     pixels[:, ::2] = (0, 200, 0, 255)

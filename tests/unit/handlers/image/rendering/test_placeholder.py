@@ -37,12 +37,12 @@ def test_the_hash_is_the_reference_s(width: int, height: int, paint: Paint, expe
     assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= 1
 
 
-def test_the_dominant_colour_is_that_of_most_visible_pixels() -> None:
+def test_the_dominant_color_is_that_of_most_visible_pixels() -> None:
     image = Image.new("RGBA", (100, 100), (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (0, 0, 100, 30))
     image.paste((0, 200, 0, 255), (0, 30, 100, 50))
     assert dominant_color(image) == "#0000ff"
 
 
-def test_where_nothing_is_visible_the_colour_is_white() -> None:
+def test_where_nothing_is_visible_the_color_is_white() -> None:
     assert dominant_color(Image.new("RGBA", (10, 10))) == "#ffffff"
