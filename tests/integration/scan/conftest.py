@@ -1,4 +1,4 @@
-"""The scan's handler on real parts: S3 by the emulator, clamd itself, and clamds that misbehave."""
+"""The scan handler with an emulated S3, a real clamd, and clamds that misbehave."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ def settings_for(emulator: EmulatedAws, **changes: Any) -> Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class ScanStage:
     """Puts objects into S3 and has them scanned."""
 
     storage: ObjectStorage
@@ -55,7 +55,7 @@ class Gate:
     bucket: str
 
     async def asset(self, content: bytes, asset_type: AssetType = AssetType.IMAGE, bucket: str = "") -> Asset:
-        """An asset bound to a version with this content."""
+        """Store this content, and return an asset that is bound to its version."""
         asset_id, bucket = uuid4(), bucket or self.bucket
         key = f"scanned/{asset_type}/{asset_id}/file"
         put = await self.s3.put_object(Bucket=bucket, Key=key, Body=content)
@@ -77,7 +77,7 @@ class Gate:
         )
 
     async def scan(self, asset: Asset, address: Address, **policy: Any) -> Commit:
-        """What the handler would commit. Raises what it raises."""
+        """Return the handler's commit. Raises its errors."""
         timeout = policy.pop("timeout", 10.0)
         storage = policy.pop("storage", self.storage)
         chosen: dict[str, Any] = {
@@ -94,7 +94,7 @@ class Gate:
         return await self.storage.tags(asset.source)
 
     async def forge(self, version: ObjectVersion, tags: dict[str, str]) -> None:
-        """Tags as whoever may tag would write them."""
+        """Write tags as a foreign party with the right to tag could."""
         entries = [{"Key": key, "Value": value} for key, value in tags.items()]
         await self.s3.put_object_tagging(
             Bucket=version.bucket, Key=version.key, VersionId=version.version_id, Tagging={"TagSet": entries}
@@ -102,9 +102,9 @@ class Gate:
 
 
 @pytest.fixture
-async def gate(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gate]:
+async def scan_stage(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScanStage]:
     for name, value in emulator.client_env.items():
         monkeypatch.setenv(name, value)
     async with AsyncExitStack() as stack:
         s3 = await Clients(settings_for(emulator), stack).s3()
-        yield Gate(ObjectStorage(s3), s3, emulator.topology.output_bucket)
+        yield ScanStage(ObjectStorage(s3), s3, emulator.topology.output_bucket)

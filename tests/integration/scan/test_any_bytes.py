@@ -1,4 +1,4 @@
-"""Whatever bytes come, of whatever type they say they are: they pass, or they end with a code, and clamd lives."""
+"""Any bytes of any announced type pass or end with a code, and clamd survives."""
 
 import os
 
@@ -10,7 +10,7 @@ from media.asset import Asset, AssetType, StageState, Status
 from media.asset_store.stages import Commit
 from media.errors import Code, RejectedError
 from tests.conftest import Scanner
-from tests.integration.scan.conftest import Gate
+from tests.integration.scan.conftest import ScanStage
 
 HEADS = [
     b"",
@@ -32,11 +32,11 @@ HEADS = [
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(head=st.sampled_from(HEADS), tail=st.binary(max_size=2000), asset_type=st.sampled_from(AssetType))
-async def test_whatever_bytes_come_they_pass_or_end_with_a_code(
-    head: bytes, tail: bytes, asset_type: AssetType, gate: Gate, clamd: Scanner
+async def test_any_bytes_pass_or_end_with_a_code(
+    head: bytes, tail: bytes, asset_type: AssetType, scan_stage: ScanStage, clamd: Scanner
 ) -> None:
-    asset = await gate.asset(head + tail, asset_type)
-    ended = await ended_as(gate, asset, clamd)
+    asset = await scan_stage.asset(head + tail, asset_type)
+    ended = await ended_as(scan_stage, asset, clamd)
     if isinstance(ended, Commit):
         passed = (ended.state, ended.code) == (StageState.DONE, None)
         assert passed is (ended.status in {Status.PROCESSING, Status.READY})
@@ -45,9 +45,9 @@ async def test_whatever_bytes_come_they_pass_or_end_with_a_code(
     os.kill(clamd.pid, 0)
 
 
-async def ended_as(gate: Gate, asset: Asset, clamd: Scanner) -> Commit | Code:
-    """What would be committed, or why not. Anything else than a rejection is a failure of ours."""
+async def ended_as(scan_stage: ScanStage, asset: Asset, clamd: Scanner) -> Commit | Code:
+    """Return the commit, or the code of a rejection. Any other error fails the test."""
     try:
-        return await gate.scan(asset, Address.parse(clamd.address))
+        return await scan_stage.scan(asset, Address.parse(clamd.address))
     except RejectedError as error:
         return error.code

@@ -1,4 +1,4 @@
-"""clamd itself: our client agrees with the others, and its death or its defaults are never a clean verdict."""
+"""A real clamd: the client agrees with others, and neither a crash nor clamd's defaults give a clean verdict."""
 
 import asyncio
 import base64
@@ -28,12 +28,12 @@ LARGE = bytes(32 << 20)
 
 
 def files() -> list[Path]:
-    """All of the corpus that is small enough to be scanned three times."""
+    """List the files of the corpus that are small enough to be scanned three times."""
     found = sorted(path for path in CORPUS.glob("*/**/*") if path.is_file() and path.stat().st_size < 1 << 20)
     return found[:: max(1, len(found) // 60)] + sorted((CORPUS / "malware").glob("*"))
 
 
-async def test_we_agree_with_the_package_and_clamdscan(clamd: Scanner, tmp_path: Path) -> None:
+async def test_findings_agree_with_the_clamd_package_and_clamdscan(clamd: Scanner, tmp_path: Path) -> None:
     if not files():
         pytest.skip("the shared corpus is not beside the repository")
     ours, theirs = Clamd(Address.parse(clamd.address)), package.ClamdUnixSocket(clamd.address.removeprefix("unix://"))
@@ -58,7 +58,7 @@ async def test_we_agree_with_the_package_and_clamdscan(clamd: Scanner, tmp_path:
 
 @asynccontextmanager
 async def _own(folder: Path, **options: object) -> AsyncIterator[child.Child]:
-    """A clamd of this test alone, on `folder`/own.sock, as Debian configures it but for these options."""
+    """Run a clamd for one test, on `folder`/own.sock, with Debian's configuration and these options."""
     signatures = clamav.write_test_signatures(folder / "own-signatures")
     chosen = {"Foreground": "yes", "DatabaseDirectory": signatures.folder, "LocalSocket": folder / "own.sock"} | options
     configuration = folder / "own.conf"
@@ -102,8 +102,8 @@ async def test_killed_mid_stream_is_not_clean(tmp_path: Path) -> None:
             await clamd.scan(source_of(b"next"), 4)
 
 
-async def test_clamds_defaults_are_not_believed(tmp_path: Path) -> None:
-    """With `AlertExceedsMax no` it calls clean what it has not looked into."""
+async def test_clamd_with_default_settings_is_not_used(tmp_path: Path) -> None:
+    """With `AlertExceedsMax no` clamd calls a file clean that it has not scanned completely."""
     async with _own(tmp_path):
         clamd = Clamd(Address(path=str(tmp_path / "own.sock")))
         with pytest.raises(UnavailableError, match="AlertExceedsMax yes"):
@@ -111,7 +111,7 @@ async def test_clamds_defaults_are_not_believed(tmp_path: Path) -> None:
         assert not await clamd.alerts_encrypted()
 
 
-async def test_its_stream_limit_is_found_and_its_last_word_heard(tmp_path: Path) -> None:
+async def test_stream_limit_is_found_and_its_reply_read(tmp_path: Path) -> None:
     async with _own(tmp_path, AlertExceedsMax="yes", AlertEncrypted="yes", StreamMaxLength="20M"):
         clamd = Clamd(Address(path=str(tmp_path / "own.sock")))
         assert await clamd.accepts(20 << 20)

@@ -1,4 +1,4 @@
-"""Quarantine on real S3 and Postgres: copied whole, verified, removed, noted once, however often it is repeated."""
+"""Quarantine on a real S3 and Postgres: an object is copied, verified, removed and noted once, also when repeated."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -16,7 +16,7 @@ from media.aws.sqs import MessageQueues
 from media.errors import RetryableError
 from media.outbox import Effect, EffectKind, OutboxRow
 from tests.conftest import Database, EmulatedAws
-from tests.integration.scan.conftest import Gate
+from tests.integration.scan.conftest import ScanStage
 
 CONTENT = bytes(range(256)) * 50_000
 NOT_ASKED = cast("Any", None)
@@ -26,15 +26,19 @@ PART = 5 * 1024 * 1024
 class Moving:
     """An asset whose object has to go to quarantine."""
 
-    def __init__(self, gate: Gate, assets: AssetStore, target: str) -> None:
-        self.gate, self.assets, self.target = gate, assets, target
+    def __init__(self, scan_stage: ScanStage, assets: AssetStore, target: str) -> None:
+        self.scan_stage, self.assets, self.target = scan_stage, assets, target
         self.effects = OutboxEffects(
-            MessageQueues(NOT_ASKED, {}), gate.storage, Transcoder(NOT_ASKED), assets, frozenset({gate.bucket})
+            MessageQueues(NOT_ASKED, {}),
+            scan_stage.storage,
+            Transcoder(NOT_ASKED),
+            assets,
+            frozenset({scan_stage.bucket}),
         )
 
     async def row(self, bucket: str = "") -> OutboxRow:
-        asset = await self.gate.asset(CONTENT, bucket=bucket)
-        await self.gate.forge(asset.source, {"scan-status": "INFECTED", "why": "a & b"})
+        asset = await self.scan_stage.asset(CONTENT, bucket=bucket)
+        await self.scan_stage.forge(asset.source, {"scan-status": "INFECTED", "why": "a & b"})
         new = NewAsset(
             asset.asset_id,
             "tester",
@@ -62,41 +66,41 @@ def source_of(row: OutboxRow) -> ObjectVersion:
 
 
 @pytest.mark.parametrize("part", [PART, 1 << 30])
-async def test_moved_once_whatever_the_size(
-    part: int, gate: Gate, emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
+async def test_object_is_moved_once(
+    part: int, scan_stage: ScanStage, emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3, "COPY_PART", part)
     async with connect(postgres.dsn, application="tests") as database:
-        moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
+        moving = Moving(scan_stage, AssetStore(database), emulator.topology.quarantine_bucket)
         row = await moving.row()
         for _ in range(2):
             await moving.dispatch(row)
             copy = ObjectVersion(moving.target, source_of(row).key)
-            assert await gate.storage.read(copy, limit=1 << 30) == CONTENT
-            assert (await gate.storage.tags(copy))["why"] == "a & b"
-            assert await gate.storage.head(source_of(row)) is None
+            assert await scan_stage.storage.read(copy, limit=1 << 30) == CONTENT
+            assert (await scan_stage.storage.tags(copy))["why"] == "a & b"
+            assert await scan_stage.storage.head(source_of(row)) is None
             assert (await moving.notes(row)).count("quarantined") == 1
 
 
 async def test_nothing_is_removed_unless_its_copy_is_the_same(
-    gate: Gate, emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
+    scan_stage: ScanStage, emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def damaged(self: s3.ObjectStorage, _source: ObjectVersion, bucket: str, key: str) -> None:
         await self.write(bucket, key, CONTENT[:-1] + b"x", "application/octet-stream")
 
     monkeypatch.setattr(s3.ObjectStorage, "copy", damaged)
     async with connect(postgres.dsn, application="tests") as database:
-        moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
+        moving = Moving(scan_stage, AssetStore(database), emulator.topology.quarantine_bucket)
         row = await moving.row()
         with pytest.raises(RetryableError, match="did not arrive"):
             await moving.dispatch(row)
-        assert await gate.storage.head(source_of(row))
+        assert await scan_stage.storage.head(source_of(row))
 
 
-async def test_foreign_buckets_are_left_alone(gate: Gate, emulator: EmulatedAws, postgres: Database) -> None:
+async def test_foreign_buckets_are_left_alone(scan_stage: ScanStage, emulator: EmulatedAws, postgres: Database) -> None:
     async with connect(postgres.dsn, application="tests") as database:
-        moving = Moving(gate, AssetStore(database), emulator.topology.quarantine_bucket)
+        moving = Moving(scan_stage, AssetStore(database), emulator.topology.quarantine_bucket)
         row = await moving.row(bucket=emulator.topology.recordings_bucket)
         with pytest.raises(ValueError, match="not ours"):
             await moving.dispatch(row)
-        assert await gate.storage.head(source_of(row))
+        assert await scan_stage.storage.head(source_of(row))

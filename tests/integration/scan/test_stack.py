@@ -1,4 +1,4 @@
-"""The whole way: uploader, S3, consumer, API. Not one byte is served that was not scanned."""
+"""The embedded stack from upload to API: no byte is served that was not scanned."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ DEADLINE = 60.0
 
 
 class User:
-    """A user of the platform, and what an attacker could do beside it."""
+    """A user of the platform, who may also act as an attacker."""
 
     def __init__(
         self, http: aiohttp.ClientSession, plain: aiohttp.ClientSession, s3: Any, bucket: str, quarantine: str
@@ -48,7 +48,7 @@ class User:
             return await answer.json()
 
     async def until(self, slot: Any, what: str, happened: Callable[[Any], bool]) -> Any:
-        """What the API says once this has happened."""
+        """Return the API's answer once `happened` is true of it."""
         async with asyncio.timeout(DEADLINE):
             while not happened(found := await self.get(slot, what)):  # noqa: ASYNC110 - only the API tells
                 await asyncio.sleep(0.05)
@@ -70,7 +70,7 @@ class User:
         return list(listed.get("Versions", ()))
 
     async def only_version(self, slot: Any) -> None:
-        """Returns when the key has no other versions any more."""
+        """Wait until the key has a single version."""
         async with asyncio.timeout(DEADLINE):
             while len(await self.versions(slot)) != 1:  # noqa: ASYNC110 - only S3 tells
                 await asyncio.sleep(0.05)
@@ -127,7 +127,7 @@ async def test_a_tag_that_the_uploader_forged_is_worth_nothing(user: User) -> No
     assert (await user.end(slot))["code"] == "infected"
 
 
-async def test_swapped_after_the_scan(user: User) -> None:
+async def test_object_swapped_after_the_scan_is_not_served(user: User) -> None:
     slot = await user.upload("document", "application/pdf", PDF)
     assert (await user.end(slot))["status"] == "ready"
     await user.s3.put_object(Bucket=user.bucket, Key=slot["s3_key"], Body=PDF + b"% swapped")
@@ -156,7 +156,7 @@ async def test_a_second_version_while_the_first_is_processed(user: User) -> None
     assert (one[0] > one[2]) == (kept[0] > kept[2]), "what is served was made of the version that was scanned"  # type: ignore[index] # RGB
 
 
-async def test_a_heic_named_jpg_is_what_it_is(user: User) -> None:
+async def test_heic_named_jpg_is_processed_as_heic(user: User) -> None:
     slot = await user.upload("image", "image/jpeg", corpus("images/bad/L_xmp_latin1.heic"))
     await user.noted(slot, "content_type")
     assert (await user.end(slot))["content_type"] in {"image/heic", "image/heif"}

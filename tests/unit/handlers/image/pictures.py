@@ -52,3 +52,10 @@ def gradient(size: tuple[int, int] = (256, 64)) -> NDArray[np.float64]:
     """Black on the left to white on the right, 0 to 1."""
     width, height = size
     return np.tile(np.linspace(0, 1, width), (height, 1))
+
+
+def many_scans(count: int = 10_000, size: tuple[int, int] = (400, 300)) -> bytes:
+    """A progressive JPEG that repeats its last scan."""
+    data = saved(quarters(size), "JPEG", progressive=True)
+    at, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[at:end] * count + data[end:]

@@ -1,4 +1,4 @@
-"""Whatever bytes come, the end is a picture or a code, and nothing is left behind."""
+"""Any bytes end as renditions or a rejection, and leave no files behind."""
 
 import io
 from collections.abc import AsyncIterator
@@ -13,12 +13,12 @@ from PIL import Image
 from handlers.image.renderer import ImageRenderer
 from media.errors import RejectedError
 from tests.unit.handlers.image.conftest import LIMITS
-from tests.unit.handlers.image.strange import KINDS
+from tests.unit.handlers.image.picture_strategies import KINDS
 
 
 @pytest.fixture(scope="module")
 async def small_renderer() -> AsyncIterator[ImageRenderer]:
-    """One that takes no picture which takes long."""
+    """A renderer with low limits, so that no picture takes long."""
     async with ImageRenderer(replace(LIMITS, max_pixels=2_000_000, max_total_pixels=4_000_000, workers=1)) as running:
         yield running
 
@@ -28,7 +28,7 @@ async def small_renderer() -> AsyncIterator[ImageRenderer]:
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=st.data())
-async def test_whatever_bytes_come_the_end_is_a_picture_or_a_code(
+async def test_any_bytes_end_as_renditions_or_a_rejection(
     kind: str, data: st.DataObject, small_renderer: ImageRenderer, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

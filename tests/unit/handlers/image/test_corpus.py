@@ -26,7 +26,7 @@ def cases() -> list[tuple[str, str]]:
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real files is not beside the repository")
 @pytest.mark.parametrize(("name", "expect"), cases())
-async def test_a_picture_of_the_corpus(name: str, expect: str, render: Render) -> None:
+async def test_corpus_picture_ends_as_expected(name: str, expect: str, render: Render) -> None:
     if expect.startswith("reject:"):
         with pytest.raises(RejectedError) as refused:
             await render(CORPUS / name)

@@ -1,7 +1,6 @@
-"""Files made to hurt: each costs only itself, ends with a code, and leaves nothing behind."""
+"""Hostile files: each is rejected with a code, affects no other file, and leaves no files behind."""
 
 import asyncio
-import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -17,31 +16,11 @@ from handlers.sandbox import JobFailedError, WorkerPool
 from media.errors import Code, RejectedError, RetryableError
 from tests.unit.handlers.image.conftest import LIMITS, Render
 from tests.unit.handlers.image.pictures import CORPUS, quarters, saved
+from tests.unit.handlers.image.pngs import apng, chunk
 
 GIF_BOMB = (
     b"GIF89a\xff\xff\xff\xff\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02\x02D\x01\x00;"
 )
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def apng(size: tuple[int, int], frames: int) -> bytes:
-    """Gray frames of one value: large on the screen, tiny as a file."""
-    width, height = size
-    pixels = zlib.compress(bytes((width + 1) * height), 9)
-    control = struct.pack(">5I2H2B", 0, width, height, 0, 0, 1, 10, 0, 0)
-    parts = [
-        chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)),
-        chunk(b"acTL", struct.pack(">2I", frames, 0)),
-        chunk(b"fcTL", control),
-        chunk(b"IDAT", pixels),
-    ]
-    for n in range(1, frames):
-        numbered = struct.pack(">I", 2 * n - 1) + control[4:]
-        parts += [chunk(b"fcTL", numbered), chunk(b"fdAT", struct.pack(">I", 2 * n) + pixels)]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
 
 
 def text_bomb(kind: bytes) -> bytes:
@@ -86,7 +65,7 @@ def many_text_chunks() -> bytes:
         pytest.param(text_bomb(b"zTXt"), Code.RESOURCE_LIMIT, id="text bomb"),
     ],
 )
-async def test_a_bad_file_ends_with_its_code(source: bytes, code: Code, render: Render, tmp_path: Path) -> None:
+async def test_bad_file_is_rejected_with_its_code(source: bytes, code: Code, render: Render, tmp_path: Path) -> None:
     with pytest.raises(RejectedError) as refused:
         await render(source)
     assert refused.value.code is code
@@ -99,7 +78,7 @@ async def test_a_profile_bomb_is_not_inflated(render: Render) -> None:
         await render(text_bomb(b"iCCP"))
 
 
-async def test_a_file_over_the_limit_of_bytes_is_not_even_opened(tmp_path: Path) -> None:
+async def test_file_over_the_byte_limit_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(saved(quarters(), "PNG"))
     with pytest.raises(RejectedError, match="too_large"):
         await ImageRenderer(replace(LIMITS, max_bytes=100)).render(tmp_path / "source", tmp_path)
@@ -113,9 +92,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("changes", [{"memory": 256 << 20}, {"timeout": 0.5}])
-async def test_a_limit_of_the_child_costs_the_file_and_not_its_neighbor(
-    changes: dict[str, Any], large: Path, tmp_path: Path
-) -> None:
+async def test_child_over_a_limit_fails_only_its_own_file(changes: dict[str, Any], large: Path, tmp_path: Path) -> None:
     good = tmp_path / "good"
     good.write_bytes(saved(quarters(), "PNG"))
     outs = [tmp_path / "out1", tmp_path / "out2", tmp_path / "out3"]
@@ -133,13 +110,13 @@ async def test_a_limit_of_the_child_costs_the_file_and_not_its_neighbor(
     assert not list(outs[0].iterdir())
 
 
-async def test_a_source_that_is_gone_is_not_corrupt(renderer: ImageRenderer, tmp_path: Path) -> None:
+async def test_missing_source_is_not_called_corrupt(renderer: ImageRenderer, tmp_path: Path) -> None:
     job = renderer._job(JobKind.SURVEY, tmp_path / "gone", "image/png", tmp_path)
     with pytest.raises(RetryableError, match="No such file"):
         await renderer._ask(job)
 
 
-async def test_cancelling_leaves_no_file(large: Path, renderer: ImageRenderer, tmp_path: Path) -> None:
+async def test_cancellation_leaves_no_file(large: Path, renderer: ImageRenderer, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     job = asyncio.ensure_future(renderer.render(large, out))
@@ -163,10 +140,10 @@ async def test_a_small_budget_makes_pictures_wait_and_not_fail(tmp_path: Path) -
     assert [len(r.files) for r in rendered] == [2] * 6
 
 
-async def test_what_nobody_foresaw_is_logged_and_blamed_on_the_file_at_last(
+async def test_unforeseen_error_is_logged_and_is_corrupt_when_exhausted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("handlers.image.renderer._WORKER", "tests.unit.handlers.image.children:failing")
+    monkeypatch.setattr("handlers.image.renderer._WORKER", "tests.unit.handlers.image.worker_factories:failing")
     source = tmp_path / "source"
     async with ImageRenderer(replace(LIMITS, workers=1)) as renderer:
         source.write_bytes(saved(quarters((77, 50)), "PNG"))
@@ -180,9 +157,7 @@ async def test_what_nobody_foresaw_is_logged_and_blamed_on_the_file_at_last(
         assert (await renderer.render(source, tmp_path)).files, "it costs only itself"
 
 
-async def test_an_error_of_ours_is_not_the_file_s_fault(
-    monkeypatch: pytest.MonkeyPatch, renderer: ImageRenderer, tmp_path: Path
-) -> None:
+async def test_failed_job_is_retried(monkeypatch: pytest.MonkeyPatch, renderer: ImageRenderer, tmp_path: Path) -> None:
     async def fail(_pool: WorkerPool, _job: str) -> str:
         raise JobFailedError("Traceback\nOSError: [Errno 28] No space left on device")
 
@@ -193,7 +168,7 @@ async def test_an_error_of_ours_is_not_the_file_s_fault(
 
 
 @pytest.mark.parametrize("full", [True, False])
-async def test_a_full_disk_under_a_child_is_not_the_file_s_fault(
+async def test_full_disk_is_retried(
     full: bool, monkeypatch: pytest.MonkeyPatch, renderer: ImageRenderer, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

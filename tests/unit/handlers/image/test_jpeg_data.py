@@ -1,4 +1,4 @@
-"""Where a JPEG's data end, and what lies behind."""
+"""The end of a JPEG's data, and bytes after it."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,7 @@ from PIL import Image
 
 from media.errors import RejectedError
 from tests.unit.handlers.image.conftest import Render
-from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
-from tests.unit.handlers.image.test_odd_files import many_scans
+from tests.unit.handlers.image.pictures import difference, many_scans, opened, quarters, saved
 
 END = b"\xff\xd9"
 
@@ -32,13 +31,13 @@ WHOLE = {
 
 @pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.99])
-async def test_data_that_are_cut_and_closed_are_corrupt(kind: str, part: float, render: Render) -> None:
+async def test_jpeg_whose_data_end_early_is_corrupt(kind: str, part: float, render: Render) -> None:
     whole = WHOLE[kind]
     with pytest.raises(RejectedError, match="corrupt"):
         await render(whole[: int(len(whole) * part)] + END)
 
 
-async def test_data_cut_where_they_could_begin_anew_are_corrupt(render: Render) -> None:
+async def test_jpeg_cut_at_a_restart_marker_is_corrupt(render: Render) -> None:
     with pytest.raises(RejectedError, match="corrupt"):
         await render(RESTARTING[: RESTARTING.index(b"\xff\xd3", len(RESTARTING) // 2)] + END)
 
@@ -57,13 +56,13 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("kind", HARMLESS)
-async def test_what_libjpeg_only_warns_of_is_shown(kind: str, render: Render) -> None:
+async def test_jpeg_with_harmless_damage_is_rendered(kind: str, render: Render) -> None:
     rendered = await render(HARMLESS[kind])
     assert (rendered.width, rendered.height) == (402, 301)
 
 
 @pytest.mark.parametrize("kind", ["film", "bomb"])
-async def test_what_lies_behind_the_picture_counts_nothing(kind: str, render: Render) -> None:
+async def test_bytes_after_the_picture_are_ignored(kind: str, render: Render) -> None:
     """A phone's film holds the bytes of a scan's beginning by chance; other pictures may follow, too."""
     picture = quarters((6000, 4000))
     behind = {"film": b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x0c\1" * 200_000, "bomb": many_scans()}

@@ -1,4 +1,4 @@
-"""What libvips is given and what it is not, and that nothing starts without it."""
+"""libvips reads only stripped JPEGs, and the renderer does not start without it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from handlers.sandbox import ChildStartError, WorkerPool
 from tests.unit.handlers.image.conftest import LIMITS, MIB
 from tests.unit.handlers.image.pictures import quarters, saved
 
-CHILDREN = "tests.unit.handlers.image.children"
+CHILDREN = "tests.unit.handlers.image.worker_factories"
 
 
 def pool(factory: str) -> WorkerPool:
@@ -44,7 +44,7 @@ async def test_libvips_decodes_jpegs_of_odd_sizes(mode: str, tmp_path: Path) -> 
         assert await children.run(str(tmp_path / "odd")) == f"libvips {mode} (100, 50)"
 
 
-async def test_what_libvips_cannot_be_trusted_with_is_pillow_s(tmp_path: Path) -> None:
+async def test_pillow_decodes_jpegs_that_libvips_must_not(tmp_path: Path) -> None:
     whole = saved(quarters(), "JPEG")
     frame = whole.index(b"\xff\xc0")
     cases = {

@@ -1,4 +1,4 @@
-"""Files that lie about what they hold, or are broken behind their first picture."""
+"""Files with false headers, and files that are damaged after their first picture."""
 
 import asyncio
 import struct
@@ -12,8 +12,8 @@ from PIL import Image
 
 from media.errors import Code, RejectedError
 from tests.unit.handlers.image.conftest import Render
-from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
-from tests.unit.handlers.image.test_hostile import apng, chunk
+from tests.unit.handlers.image.pictures import difference, many_scans, opened, quarters, saved
+from tests.unit.handlers.image.pngs import apng, chunk
 
 pillow_heif.register_heif_opener()
 MANY = 0x3FFFFFFF
@@ -97,7 +97,7 @@ def vast_webp(*, lossless: bool) -> bytes:
         pytest.param(saved(quarters(), "TIFF", compression="tiff_lzw")[:-900], {Code.CORRUPT}, id="cut LZW TIFF"),
     ],
 )
-async def test_what_lies_about_itself_is_refused(
+async def test_file_with_false_headers_is_rejected(
     source: bytes, codes: set[Code], render: Render, tmp_path: Path
 ) -> None:
     with pytest.raises(RejectedError) as refused:
@@ -177,12 +177,6 @@ async def test_an_interlaced_png_is_whole(size: tuple[int, int], render: Render)
     pyvips = pytest.importorskip("pyvips")
     gray = pyvips.Image.black(*size) + 9
     assert (await render(gray.cast("uchar").pngsave_buffer(interlace=True))).width == size[0]
-
-
-def many_scans(count: int = 10_000, size: tuple[int, int] = (400, 300)) -> bytes:
-    data = saved(quarters(size), "JPEG", progressive=True)
-    at, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    return data[:end] + data[at:end] * count + data[end:]
 
 
 def many_chunks() -> bytes:

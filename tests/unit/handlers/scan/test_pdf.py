@@ -1,4 +1,4 @@
-"""What a PDF must not bring along is found wherever it is written, and nothing is seen that is not there."""
+"""Forbidden content of a PDF is found wherever it is, and harmless content passes."""
 
 import random
 import zlib
@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.scan import pdf_dictionary, pdf_objects
-from handlers.scan.pdf import PdfWatch
+from tests.unit.handlers.scan.documents import PLAIN, inspect, objects, stream
 
 CORPUS = Path(__file__).parents[4] / "../shared/corpus"
-PLAIN = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF\n"
 SCRIPT = b"<< /S /JavaScript /JS (app.alert(1)) >>"
 
 FLATE = b"/Type /ObjStm /N 1 /First 4 /Filter /FlateDecode"
@@ -20,23 +19,8 @@ HEX = b"/N 1 /First 4 /Filter /ASCIIHexDecode"
 
 
 def noise_of(seed: int, size: int) -> bytes:
-    """What compressed pictures look like."""
+    """Random bytes, like those of compressed pictures."""
     return random.Random(seed).randbytes(size)  # noqa: S311 - nothing is kept secret by it
-
-
-def watched(content: bytes, step: int = 256 * 1024) -> PdfWatch:
-    watch = PdfWatch()
-    for start in range(0, len(content), step):
-        watch.feed(content[start : start + step])
-    return watch
-
-
-def stream(dictionary: bytes, data: bytes, line: bytes = b"\n") -> bytes:
-    return b"7 0 obj\n<< %s /Length %d >>\nstream%s%s\nendstream\nendobj\n" % (dictionary, len(data), line, data)
-
-
-def objects(text: bytes, dictionary: bytes = b"/Type /ObjStm /N 1 /First 5 /Filter /FlateDecode") -> bytes:
-    return PLAIN + stream(dictionary, zlib.compress(b"11 0 " + text))
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096])
@@ -68,17 +52,17 @@ def objects(text: bytes, dictionary: bytes = b"/Type /ObjStm /N 1 /First 5 /Filt
     ],
 )
 def test_active_content_is_found(content: bytes, step: int) -> None:
-    assert watched(content, step).active
+    assert inspect(content, step).active
 
 
 def test_an_object_stream_within_a_stored_stream_is_found() -> None:
     inner = stream(b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(b"1 0 " + SCRIPT))
-    assert watched(PLAIN + stream(b"/Filter /FlateDecode", zlib.compress(inner, level=0))).active
+    assert inspect(PLAIN + stream(b"/Filter /FlateDecode", zlib.compress(inner, level=0))).active
 
 
 @pytest.mark.parametrize("content", [b"/Encrypt 5 0 R", b"/Encr#79pt 5 0 R", b"/Encrypt<< /V 4 >>"])
 def test_encryption_is_found(content: bytes) -> None:
-    assert watched(PLAIN + content).encrypted
+    assert inspect(PLAIN + content).encrypted
 
 
 @pytest.mark.parametrize(
@@ -97,8 +81,8 @@ def test_encryption_is_found(content: bytes) -> None:
         stream(b"/Type /ObjStm /Filter /FlateDecode", zlib.compress(noise_of(1, 9000))[:-20] + b"broken"),
     ],
 )
-def test_what_cannot_be_looked_into_is_uninspectable(content: bytes) -> None:
-    assert watched(PLAIN + content).uninspectable
+def test_unreadable_object_stream_is_uninspectable(content: bytes) -> None:
+    assert inspect(PLAIN + content).uninspectable
 
 
 @pytest.mark.parametrize("step", [1, 4096])
@@ -124,7 +108,7 @@ def test_scripts_in_an_object_stream_in_disguise_are_uninspectable(dictionary: b
     content = PLAIN + noise + stream(dictionary, (b"1 0 " + SCRIPT).hex().encode() + b">")
     if len(content) > 50_000:
         step = 4096
-    assert watched(content, step).uninspectable
+    assert inspect(content, step).uninspectable
 
 
 FAR = b"/P (" + b"x" * 70_000 + b" 5 0 obj << /A 1 >> endobj) "
@@ -150,14 +134,14 @@ FAR = b"/P (" + b"x" * 70_000 + b" 5 0 obj << /A 1 >> endobj) "
         pytest.param(b"/N 1 /First 4", id="no filter"),
     ],
 )
-def test_what_only_lenient_readers_take_for_objects_is_uninspectable(dictionary: bytes, step: int) -> None:
-    assert watched(PLAIN + stream(dictionary, (b"1 0 " + SCRIPT).hex().encode() + b">"), step).uninspectable
+def test_objects_of_lenient_readers_are_uninspectable(dictionary: bytes, step: int) -> None:
+    assert inspect(PLAIN + stream(dictionary, (b"1 0 " + SCRIPT).hex().encode() + b">"), step).uninspectable
 
 
 @pytest.mark.parametrize("between", [b" ", b"", b" %" + b"x" * 9000 + b"\r", b" % a\n % b\n\0"])
 def test_a_stream_in_an_object_stream_is_uninspectable(between: bytes) -> None:
     inner = b"1 0 << /N 1 /First 4 /Filter /ASCIIHexDecode >>" + between + b"stream\n31>"
-    assert watched(PLAIN + stream(FLATE, zlib.compress(inner))).uninspectable
+    assert inspect(PLAIN + stream(FLATE, zlib.compress(inner))).uninspectable
 
 
 @pytest.mark.parametrize(
@@ -170,30 +154,30 @@ def test_a_stream_in_an_object_stream_is_uninspectable(between: bytes) -> None:
         b"%PDF-1.4\n" + b"obj<<" * 100_000,
     ],
 )
-def test_what_would_take_too_long_is_uninspectable(content: bytes) -> None:
-    assert watched(content).uninspectable
+def test_endless_structures_are_uninspectable(content: bytes) -> None:
+    assert inspect(content).uninspectable
 
 
 def test_the_work_for_a_document_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf_dictionary, "MOST_IN_ALL", 1 << 16)
-    assert watched(PLAIN + b"1 0 obj << " + b"/A 1 " * 50_000).uninspectable
+    assert inspect(PLAIN + b"1 0 obj << " + b"/A 1 " * 50_000).uninspectable
     monkeypatch.setattr(pdf_objects, "MOST_STREAMS", 100)
-    assert watched(PLAIN + b" stream\n x\x9c" * 200).uninspectable
+    assert inspect(PLAIN + b" stream\n x\x9c" * 200).uninspectable
 
 
 def test_a_stream_that_begins_in_two_ways_is_uninspectable() -> None:
     both = zlib.compress(b"1 0 <<>>") + b"\n" + zlib.compress(b"1 0 " + SCRIPT)
-    assert watched(PLAIN + stream(FLATE, both, b" ")).uninspectable
+    assert inspect(PLAIN + stream(FLATE, both, b" ")).uninspectable
 
 
-def test_a_bomb_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf_objects, "UNPACKED_LIMIT", 1 << 20)
-    assert "unpack" in watched(objects(bytes(32 << 20))).uninspectable
+    assert "unpack" in inspect(objects(bytes(32 << 20))).uninspectable
 
 
-def test_too_many_within_each_other_are_uninspectable() -> None:
+def test_too_many_nested_streams_are_uninspectable() -> None:
     begun = zlib.compress(b"1 0 " + noise_of(2, 500_000))[:40]
-    assert watched(
+    assert inspect(
         PLAIN + b"".join(b"1 0 obj << /ObjStm /Filter /Fl >>\nstream\n" + begun for _ in range(20))
     ).uninspectable
 
@@ -221,8 +205,8 @@ def test_too_many_within_each_other_are_uninspectable() -> None:
         PLAIN + stream(b"/Filter /FlateDecode", zlib.compress(noise_of(3, 300_000))),
     ],
 )
-def test_nothing_is_seen_that_is_not_there(content: bytes) -> None:
-    watch = watched(content, 5000)
+def test_harmless_content_is_not_active(content: bytes) -> None:
+    watch = inspect(content, 5000)
     assert (watch.active, watch.encrypted, watch.uninspectable) == (False, False, "")
 
 
@@ -231,21 +215,21 @@ def test_compressed_pictures_are_not_scripts() -> None:
     noise = bytearray(noise_of(4, 4 << 20))
     for start in range(0, len(noise) - 8, 65_536):
         noise[start : start + 4] = (b"/JS(", b"/JS<", b"/JS ", b"/XFA")[start // 65_536 % 4]
-    assert not watched(PLAIN + stream(b"/Filter /DCTDecode", bytes(noise))).active
+    assert not inspect(PLAIN + stream(b"/Filter /DCTDecode", bytes(noise))).active
 
 
 def test_the_corpus_is_not_active() -> None:
     path = CORPUS / "images/bad/duplicate_xref_entry.pdf"
     if not path.is_file():
         pytest.skip("the shared corpus is not beside the repository")
-    assert not watched(path.read_bytes()).active
+    assert not inspect(path.read_bytes()).active
 
 
 @given(st.binary(max_size=3000), st.integers(1, 500))
-def test_no_bytes_break_it(content: bytes, step: int) -> None:
-    watched(PLAIN + b"1 0 obj << /ObjStm /Filter >> stream\n" + content, step)
+def test_any_bytes_are_inspected(content: bytes, step: int) -> None:
+    inspect(PLAIN + b"1 0 obj << /ObjStm /Filter >> stream\n" + content, step)
 
 
 @given(st.integers(1, 400))
-def test_the_pieces_do_not_matter(step: int) -> None:
-    assert watched(objects(b" " * 300 + SCRIPT), step).active
+def test_pieces_of_any_size_give_the_same_findings(step: int) -> None:
+    assert inspect(objects(b" " * 300 + SCRIPT), step).active

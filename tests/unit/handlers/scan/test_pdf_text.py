@@ -1,9 +1,9 @@
-"""What is text runs nothing, what may be more is looked into, and what no reader could show is no document."""
+"""Text is harmless, doubtful strings are inspected, and a document needs objects and pages."""
 
 import pytest
 
 from handlers.scan.pdf import PdfWatch
-from tests.unit.handlers.scan.test_pdf import PLAIN, objects, watched
+from tests.unit.handlers.scan.documents import PLAIN, inspect, objects
 
 
 @pytest.mark.parametrize(
@@ -14,8 +14,8 @@ from tests.unit.handlers.scan.test_pdf import PLAIN, objects, watched
         b"<< /Title(Product/Launch plan 2026) /Subject (how to /Encrypt a disk) >>",
     ],
 )
-def test_a_word_in_a_plain_string_runs_nothing(content: bytes) -> None:
-    for watch in (watched(PLAIN + content), watched(objects(content))):
+def test_name_in_a_plain_string_is_not_active(content: bytes) -> None:
+    for watch in (inspect(PLAIN + content), inspect(objects(content))):
         assert not watch.active
         assert not watch.encrypted
         assert not watch.empty
@@ -34,8 +34,8 @@ def test_a_word_in_a_plain_string_runs_nothing(content: bytes) -> None:
         b"<< /S /Rendition /J#53(app.alert) >>",
     ],
 )
-def test_what_may_be_no_string_is_looked_into(content: bytes) -> None:
-    assert watched(PLAIN + content).active
+def test_doubtful_strings_are_inspected(content: bytes) -> None:
+    assert inspect(PLAIN + content).active
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_what_may_be_no_string_is_looked_into(content: bytes) -> None:
     ],
 )
 def test_without_objects_and_pages_it_is_empty(content: bytes) -> None:
-    assert watched(content).empty
+    assert inspect(content).empty
 
 
 @pytest.mark.parametrize("content", [PLAIN, objects(b"<< /Type /Catalog >>")])
 def test_pages_are_found_wherever_they_stand(content: bytes) -> None:
-    assert not watched(content).empty
+    assert not inspect(content).empty
 
 
-def test_a_document_may_cost_so_much_and_no_more() -> None:
+def test_costly_document_times_out() -> None:
     lines = objects(b"\nx\nx\nx\nx\nstream " * 400_000)
-    assert not watched(lines).timed_out, "every line is looked at once"
+    assert not inspect(lines).timed_out, "every line is looked at once"
     watch = PdfWatch(effort=0.0)
     watch.feed(PLAIN)
     assert watch.timed_out

@@ -1,4 +1,4 @@
-"""Colors that are not sRGB's come out as they are meant, compared with what the formulas give."""
+"""Colors of other spaces are converted to sRGB as the formulas tell."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from handlers.image.color.profiles import SRGB, SRGB_CURVE, Curve, Primaries, profile_of
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import difference, gradient, numbers, opened, quarters, saved
-from tests.unit.handlers.image.test_hostile import chunk
+from tests.unit.handlers.image.pngs import chunk
 
 COLOR = (200, 100, 50)
 P3 = Primaries((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
@@ -108,7 +108,7 @@ SWAPPED = Primaries(SRGB.green, SRGB.red, SRGB.blue)
         pytest.param(profile_of(SRGB, SRGB_CURVE, gray=False), np.array(COLOR), id="sRGB"),
     ],
 )
-async def test_a_profile_is_known_by_what_it_does_and_not_by_its_name(
+async def test_profile_is_judged_by_its_effect_not_its_name(
     profile: bytes, expected: NDArray[np.float64], render: Render
 ) -> None:
     profile = named(profile, "sRGB-elle-V2-g10.icc")
@@ -177,9 +177,7 @@ CODED = [
 
 
 @pytest.mark.parametrize(("source", "expected"), CODED)
-async def test_colors_told_by_numbers_are_followed(
-    source: bytes, expected: NDArray[np.float64], render: Render
-) -> None:
+async def test_code_points_are_applied(source: bytes, expected: NDArray[np.float64], render: Render) -> None:
     rendered = await render(source)
     assert rendered.notes == ()
     assert np.abs(numbers(opened(rendered))[32, 32] - expected).max() < 6
@@ -194,7 +192,7 @@ async def test_colors_told_by_numbers_are_followed(
         pytest.param(png(chunk(b"cHRM", bytes(32))), id="primaries of nothing"),
     ],
 )
-async def test_colors_that_cannot_be_followed_are_noted(source: bytes, render: Render) -> None:
+async def test_unknown_color_metadata_is_noted(source: bytes, render: Render) -> None:
     rendered = await render(source)
     assert rendered.notes[0].startswith("colour_ignored: ")
     assert np.abs(numbers(opened(rendered))[32, 32] - COLOR).max() < 6

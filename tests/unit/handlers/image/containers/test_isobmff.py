@@ -94,7 +94,7 @@ def test_boxes_nested_without_end_are_walked_in_one_pass() -> None:
     assert len(names(data)) == 50_000
 
 
-def test_what_an_encoder_writes_is_read() -> None:
+def test_boxes_of_an_encoder_are_read() -> None:
     out = io.BytesIO()
     Image.new("RGB", (16, 16)).save(out, "AVIF", speed=10)
     found = names(out.getvalue())

@@ -19,7 +19,7 @@ def markers(data: bytes) -> list[int]:
     return [found.marker for found in jpeg.segments(data)]
 
 
-def test_segments_stand_where_they_stand() -> None:
+def test_segments_have_their_offsets() -> None:
     data = b"\xff\xd8" + segment(0xE1, b"abc") + segment(0xDB, b"")
     assert list(jpeg.segments(data)) == [jpeg.JpegSegment(0xE1, 2, 9), jpeg.JpegSegment(0xDB, 9, 13)]
 
@@ -31,7 +31,7 @@ def test_a_scan_ends_with_its_header_and_its_data_hold_no_segment() -> None:
     assert (second.marker, second.start) == (0xC4, data.index(b"\xff\xc4"))
 
 
-def test_what_lies_behind_the_end_of_the_picture_is_not_read() -> None:
+def test_bytes_after_the_end_marker_are_not_read() -> None:
     assert markers(b"\xff\xd8" + segment(0xE0, b"") + b"\xff\xd9" + segment(0xDA, b"film")) == [0xE0]
 
 

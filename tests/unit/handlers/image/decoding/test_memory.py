@@ -1,4 +1,4 @@
-"""What admission is told before a picture is rendered, against what rendering it took."""
+"""The memory that is estimated before a picture is rendered, compared with the memory that it took."""
 
 import subprocess
 import sys
@@ -24,13 +24,13 @@ job = RenderJob.decode(sys.argv[1])
 print(pipeline.survey(job).memory)
 with ThreadPoolExecutor(worker.ENCODERS) as encoders:
     pipeline.render(job, encoders)
-with open("/proc/self/status") as status:  # what getrusage tells begins with the parent's own
+with open("/proc/self/status") as status:  # getrusage starts from the parent's own peak
     print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024)
 """
 
 
 def clear(size: tuple[int, int] = SIZE) -> Image.Image:
-    """With an alpha channel that is not idle."""
+    """A picture with an alpha channel that is used."""
     picture = quarters(size)
     picture.putalpha(Image.linear_gradient("L").resize(size))
     return picture
@@ -58,7 +58,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rendering_takes_no_more_than_was_said(kind: str, tmp_path: Path) -> None:
+def test_rendering_stays_within_the_estimated_memory(kind: str, tmp_path: Path) -> None:
     content, content_type = KINDS[kind]
     (tmp_path / "source").write_bytes(content)
     job = RenderJob(JobKind.RENDER, str(tmp_path / "source"), content_type, str(tmp_path), 100_000_000, 200_000_000)

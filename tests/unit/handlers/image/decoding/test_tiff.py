@@ -1,4 +1,4 @@
-"""Whatever a TIFF's samples are, they are shown as they are meant or refused as unsupported: never wrongly."""
+"""TIFFs with any kind of samples are shown correctly or refused as unsupported."""
 
 from itertools import product
 
@@ -109,7 +109,7 @@ async def test_colors_are_shown_or_refused(layout: Layout, render: Render) -> No
 
 
 @pytest.mark.parametrize("outlier", [np.nan, np.inf, -np.inf, 3e38, -3e38])
-async def test_a_pixel_that_is_no_gray_leaves_the_others_alone(outlier: float, render: Render) -> None:
+async def test_outlier_does_not_change_the_other_pixels(outlier: float, render: Render) -> None:
     unit = gradient(SIZE)
     unit[0, 0] = outlier
     rendered = await render(tiff_of(unit, Layout(32, sample_format=REAL)))

@@ -9,7 +9,7 @@ from handlers.image.geometry import targets
 from handlers.image.rendering import animation
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import CORPUS, difference, opened, quarters, saved
-from tests.unit.handlers.image.test_hostile import chunk
+from tests.unit.handlers.image.pngs import chunk
 
 DURATIONS = [40, 200, 330, 1000]
 COLORS = ["red", "green", "blue", "white"]

@@ -1,4 +1,4 @@
-"""Generated pictures of every kind of pixel, through the renderer's door, compared by their colors."""
+"""Generated pictures of every mode are rendered, and their colors compared."""
 
 import struct
 import zlib
@@ -9,7 +9,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import difference, gradient, numbers, opened, quarters, saved
-from tests.unit.handlers.image.test_hostile import chunk
+from tests.unit.handlers.image.pngs import chunk
 
 ORIENTATION = 0x0112
 TURNS = [
@@ -144,7 +144,7 @@ async def test_a_color_key_of_sixteen_bits_is_kept(colors: str, render: Render) 
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "I;16"])
-async def test_a_text_called_transparency_is_none(mode: str, render: Render) -> None:
+async def test_text_chunk_named_transparency_is_ignored(mode: str, render: Render) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("transparency", "of the thesis")
     gray = Image.fromarray((gradient() * 65535).astype("<u2")) if mode == "I;16" else quarters().convert(mode)
@@ -163,7 +163,7 @@ async def test_hidden_colors_do_not_bleed_into_visible_ones(render: Render) -> N
     assert 100 < alpha < 156
 
 
-async def test_an_idle_alpha_channel_is_dropped(render: Render) -> None:
+async def test_unused_alpha_channel_is_dropped(render: Render) -> None:
     assert opened(await render(saved(quarters().convert("RGBA"), "PNG"))).mode == "RGB"
 
 

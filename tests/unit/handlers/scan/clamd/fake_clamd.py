@@ -1,4 +1,4 @@
-"""A clamd that behaves itself until it is asked to scan a file, and then as badly as a test wants."""
+"""A fake clamd. It passes the self-test, and handles every other file as a test tells it to."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,14 +14,14 @@ LIMITS = b"stream: Heuristics.Limits.Exceeded.MaxRecursion FOUND\0"
 ENCRYPTED = b"stream: Heuristics.Encrypted.Zip FOUND\0"
 
 Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-"""What happens after `zINSTREAM` and the first four bytes of a file that is no canary."""
+"""Handles a file that is not of the self-test, from the length of its first chunk on."""
 
 
 @dataclass
 class FakeClamd:
-    """`address` leads to it. `busy` and `most` count streams at once, `asked` all of them.
+    """A server that listens on `address`. `busy` and `most` count streams at once, `asked` all of them.
 
-    Unless `alive` it answers no PING. `version` may hold bytes that are no text, as `os.fsdecode` has them.
+    It answers PING only if `alive`. `version` may hold bytes that are no text, as `os.fsdecode` returns them.
     """
 
     behave: Behave
@@ -61,11 +61,11 @@ class FakeClamd:
         self.asked, self.busy = self.asked + 1, self.busy + 1
         self.most = max(self.most, self.busy)
         try:
-            await self._rest(size, reader, writer)
+            await self._behave(size, reader, writer)
         finally:
             self.busy -= 1
 
-    async def _rest(self, size: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _behave(self, size: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         relay = asyncio.StreamReader()
         relay.feed_data(size.to_bytes(4, "big"))
         feeding = asyncio.ensure_future(_relay(reader, relay))
@@ -89,7 +89,7 @@ async def _command(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def fake_clamd(behave: Behave, folder: Path | None = None, **more: object) -> AsyncIterator[FakeClamd]:
-    """Listens on a unix socket in `folder`, else on TCP."""
+    """Run a fake clamd on a unix socket in `folder`, else on TCP."""
     fake = FakeClamd(behave, **more)  # type: ignore[arg-type] # the fields of FakeClamd, by name
     if folder:
         server = await asyncio.start_unix_server(fake.serve, folder / "clamd.sock")
@@ -104,7 +104,7 @@ async def fake_clamd(behave: Behave, folder: Path | None = None, **more: object)
 
 
 async def read_all(reader: asyncio.StreamReader) -> bytes:
-    """Everything up to the chunk of no length that ends a stream."""
+    """Read the stream up to the empty chunk that ends it."""
     content = b""
     while size := int.from_bytes(await reader.readexactly(4), "big"):
         content += await reader.readexactly(size)
@@ -112,7 +112,7 @@ async def read_all(reader: asyncio.StreamReader) -> bytes:
 
 
 def says(reply: bytes) -> Behave:
-    """Hears the whole file, then says this."""
+    """Read the whole file, then send this reply."""
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_all(reader)
@@ -147,7 +147,7 @@ async def reads_nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWr
 
 
 async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The right words, but not their end, before the client gives up."""
+    """Begin a clean reply, and never end it."""
     await read_all(reader)
     writer.write(b"stream: O")
     await reader.read()
@@ -200,4 +200,4 @@ BAD: dict[str, Behave] = {
     "error": says(b"stream: Can't allocate memory ERROR\0"),
     "endless": says(b"A" * 100_000),
 }
-"""Everything that is not a scan's clean end."""
+"""All behavior that must never count as clean."""

@@ -1,4 +1,4 @@
-"""Whatever a scanner does, nothing is clean unless it says exactly that, after it was sent everything."""
+"""A file is clean only by the exact reply, after the scanner was sent every byte."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.unit.handlers.scan.clamd.fake_clamd import BAD, dies_mid_stream, fake
 
 CONTENT = bytes(range(256)) * 8192
 LARGE = bytes(16 << 20)
-"""More than fits into the kernel's buffers: who answers early is caught in the act."""
+"""More than fits into the kernel's buffers, so that an early reply comes before all bytes are sent."""
 SHORT = 0.4
 
 
@@ -43,7 +43,7 @@ async def test_clean_is_clean(kind: str, tmp_path: Path) -> None:
     assert read_reply(reply).verdict is Verdict.CLEAN
 
 
-async def test_the_last_word_is_heard_after_a_broken_pipe() -> None:
+async def test_reply_is_read_after_a_broken_pipe() -> None:
     async def refuses(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"INSTREAM size limit exceeded. ERROR\0")
 
@@ -62,7 +62,7 @@ async def test_an_early_infection_counts() -> None:
     assert read_reply(reply).code is Code.INFECTED
 
 
-async def test_a_source_that_breaks_off_leaves_no_verdict() -> None:
+async def test_source_that_fails_leaves_no_verdict() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield CONTENT
         raise UnavailableError(Dependency.S3, "cut")
@@ -79,7 +79,7 @@ async def test_a_source_that_breaks_off_leaves_no_verdict() -> None:
     assert not clamd.backing_off, "the scanner is not to blame"
 
 
-async def test_a_dead_one_costs_no_download(tmp_path: Path) -> None:
+async def test_source_is_not_opened_when_clamd_is_dead(tmp_path: Path) -> None:
     opened = []
 
     @asynccontextmanager
@@ -96,13 +96,13 @@ async def test_a_dead_one_costs_no_download(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=60) | st.sampled_from([b"stream: OK", b"stream: OK\0"]), st.booleans())
-def test_only_the_exact_words_are_clean(said: bytes, complete: bool) -> None:
+def test_only_the_exact_reply_is_clean(said: bytes, complete: bool) -> None:
     clean = read_reply(Reply(said, complete)).verdict is Verdict.CLEAN
     assert clean == (said == b"stream: OK\0" and complete)
 
 
 @given(st.binary(max_size=12), st.integers(0, 11), st.integers(0, 11))
-def test_a_word_that_was_tampered_with_is_not_clean(junk: bytes, start: int, end: int) -> None:
+def test_altered_reply_is_not_clean(junk: bytes, start: int, end: int) -> None:
     word = b"stream: OK\0"
     said = word[:start] + junk + word[end:]
     assert (read_reply(Reply(said, complete=True)).verdict is Verdict.CLEAN) == (said == word)
@@ -120,6 +120,6 @@ def test_a_word_that_was_tampered_with_is_not_clean(junk: bytes, start: int, end
         (b"stream: A FOUND\0stream: OK\0", Verdict.ERROR, Code.SCANNER_ERROR),
     ],
 )
-def test_what_else_it_says(said: bytes, verdict: Verdict, code: Code) -> None:
+def test_other_replies_have_their_verdict(said: bytes, verdict: Verdict, code: Code) -> None:
     finding = read_reply(Reply(said, complete=True))
     assert (finding.verdict, finding.code) == (verdict, code)

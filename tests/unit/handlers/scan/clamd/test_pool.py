@@ -1,4 +1,4 @@
-"""Several scanners stand in for each other; none is believed unproved, or sent more than it takes."""
+"""Several scanners replace each other. Each is verified before its first scan, and gets no more scans than it takes."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ async def verdict(scanners: ScannerPool) -> Verdict:
     return read_reply((await scanners.scan(source_of(FILE), len(FILE))).reply).verdict
 
 
-async def test_a_dead_one_is_passed_over(tmp_path: Path) -> None:
+async def test_dead_scanner_is_skipped(tmp_path: Path) -> None:
     dead = Clamd(Address(path=str(tmp_path / "nobody.sock")))
     async with fake_clamd(CLEAN) as fake:
         scanners = ScannerPool([dead, Clamd(fake.address)])
@@ -55,14 +55,14 @@ async def test_a_file_that_kills_a_scanner_is_not_given_to_the_next_one() -> Non
         assert await verdict(scanners) is Verdict.CLEAN, "the one that failed goes last"
 
 
-async def test_one_that_hides_its_limits_is_not_believed() -> None:
+async def test_scanner_that_hides_its_limits_is_not_used() -> None:
     async with fake_clamd(CLEAN, alerts=False) as fake:
         with pytest.raises(UnavailableError, match="AlertExceedsMax"):
             await verdict(ScannerPool([Clamd(fake.address)]))
         assert fake.asked == 0
 
 
-async def test_it_comes_back_when_it_is_mended() -> None:
+async def test_repaired_scanner_is_used_again() -> None:
     async with fake_clamd(CLEAN, alerts=False) as fake:
         scanners = ScannerPool([Clamd(fake.address)])
         with pytest.raises(UnavailableError):
@@ -73,7 +73,7 @@ async def test_it_comes_back_when_it_is_mended() -> None:
 
 
 @pytest.mark.parametrize("alive", [True, False])
-async def test_one_that_falls_silent_is_waited_for_only_while_it_answers_others(*, alive: bool) -> None:
+async def test_silent_scan_is_awaited_only_while_clamd_answers_ping(*, alive: bool) -> None:
     async with fake_clamd(is_silent, alive=alive) as fake:
         began = asyncio.get_running_loop().time()
         with pytest.raises(TimeoutError):
@@ -82,73 +82,73 @@ async def test_one_that_falls_silent_is_waited_for_only_while_it_answers_others(
     assert waited >= 5 if alive else waited < 20
 
 
-class Gate:
-    """Scans that hear everything and end when the test says so."""
+class HeldScans:
+    """Scans that read everything and reply when the test releases them."""
 
     def __init__(self) -> None:
-        self.opened = asyncio.Event()
+        self.released = asyncio.Event()
         self.arrived = asyncio.Semaphore(0)
 
     async def behave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.arrived.release()
         await read_all(reader)
-        await self.opened.wait()
+        await self.released.wait()
         writer.write(b"stream: OK\0")
 
 
 @pytest.mark.parametrize(("concurrency", "spool", "at_once"), [(3, 1 << 30, 3), (10, 2 * len(FILE), 2), (10, 1, 1)])
-async def test_no_more_at_once_than_it_takes(concurrency: int, spool: int, at_once: int) -> None:
-    gate = Gate()
-    async with fake_clamd(gate.behave) as fake:
+async def test_scans_at_once_are_limited(concurrency: int, spool: int, at_once: int) -> None:
+    held = HeldScans()
+    async with fake_clamd(held.behave) as fake:
         scanners = ScannerPool([Clamd(fake.address, concurrency=concurrency, spool=spool)])
         scans = [asyncio.ensure_future(verdict(scanners)) for _ in range(8)]
         for _ in range(at_once):
-            await gate.arrived.acquire()
+            await held.arrived.acquire()
         assert fake.busy == at_once
-        gate.opened.set()
+        held.released.set()
         assert await asyncio.gather(*scans) == [Verdict.CLEAN] * 8
         assert fake.most <= at_once
 
 
-async def test_the_one_with_less_to_do_goes_first() -> None:
-    gate = Gate()
-    async with fake_clamd(gate.behave) as one, fake_clamd(gate.behave) as other:
+async def test_least_loaded_scanner_is_tried_first() -> None:
+    held = HeldScans()
+    async with fake_clamd(held.behave) as one, fake_clamd(held.behave) as other:
         scanners = ScannerPool([Clamd(one.address), Clamd(other.address)])
         scans = [asyncio.ensure_future(verdict(scanners)) for _ in range(6)]
         for _ in scans:
-            await gate.arrived.acquire()
-        gate.opened.set()
+            await held.arrived.acquire()
+        held.released.set()
         await asyncio.gather(*scans)
     assert (one.asked, other.asked) == (3, 3)
 
 
-async def test_a_scan_that_is_canceled_leaves_its_place() -> None:
-    gate = Gate()
-    async with fake_clamd(gate.behave) as fake:
+async def test_canceled_scan_frees_its_slot() -> None:
+    held = HeldScans()
+    async with fake_clamd(held.behave) as fake:
         clamd = Clamd(fake.address, concurrency=1, spool=1)
         first = asyncio.ensure_future(clamd.scan(source_of(FILE), len(FILE)))
-        await gate.arrived.acquire()
+        await held.arrived.acquire()
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        gate.opened.set()
+        held.released.set()
         assert read_reply(await clamd.scan(source_of(FILE), len(FILE))).verdict is Verdict.CLEAN
         assert clamd.load == 0
 
 
-def upkeep_of(clamd: Clamd, metrics: Metrics) -> ScannerMonitor:
+def monitor_of(clamd: Clamd, metrics: Metrics) -> ScannerMonitor:
     return ScannerMonitor(ScannerPool([clamd]), {"image": 50, "video": 5000}, 2000, metrics, interval=0.01)
 
 
-async def until(upkeep: ScannerMonitor, event: str) -> list[dict[str, object]]:
-    """What it logs, up to this event."""
+async def logs_until(monitor: ScannerMonitor, event: str) -> list[dict[str, object]]:
+    """Run the monitor until it logs this event, and return its log."""
     with capture_logs() as logs:
-        await _run_until(upkeep, lambda: any(entry["event"] == event for entry in logs))
+        await _run_until(monitor, lambda: any(entry["event"] == event for entry in logs))
     return [dict(entry) for entry in logs]
 
 
-async def _run_until(upkeep: ScannerMonitor, happened: Callable[[], bool]) -> None:
-    running = asyncio.ensure_future(upkeep.run())
+async def _run_until(monitor: ScannerMonitor, happened: Callable[[], bool]) -> None:
+    running = asyncio.ensure_future(monitor.run())
     try:
         async with asyncio.timeout(10):
             while not happened():  # noqa: ASYNC110 - it only logs and sets a gauge: there is no event to wait for
@@ -157,33 +157,33 @@ async def _run_until(upkeep: ScannerMonitor, happened: Callable[[], bool]) -> No
         running.cancel()
 
 
-async def test_it_says_what_will_not_be_scanned() -> None:
+async def test_sizes_that_are_not_scanned_are_logged() -> None:
     async with fake_clamd(CLEAN, stream_limit=100) as fake:
-        logs = await until(upkeep_of(Clamd(fake.address), Metrics()), "scanner.stream_limit")
+        logs = await logs_until(monitor_of(Clamd(fake.address), Metrics()), "scanner.stream_limit")
     (limits,) = [entry for entry in logs if entry["event"] == "scanner.limits"]
     assert limits["not_scannable"] == {"video": 5000}
     (too_low,) = [entry for entry in logs if entry["event"] == "scanner.stream_limit"]
     assert too_low["raise_StreamMaxLength_to"] == 2000
 
 
-async def test_a_scanner_that_is_away_is_looked_at_later(tmp_path: Path) -> None:
-    await until(upkeep_of(Clamd(Address(path=str(tmp_path / "nobody"))), Metrics()), "scanner.unavailable")
+async def test_unavailable_scanner_is_logged(tmp_path: Path) -> None:
+    await logs_until(monitor_of(Clamd(Address(path=str(tmp_path / "nobody"))), Metrics()), "scanner.unavailable")
 
 
 ODD = ["\udcff\udcfe garbage", "", "x" * 100_000, "COMMAND READ TIMED OUT ERROR"]
 
 
 @pytest.mark.parametrize("version", ODD, ids=["no text", "nothing", "endless", "error"])
-async def test_an_odd_answer_is_a_bad_one_and_ends_nothing(version: str) -> None:
+async def test_malformed_version_makes_a_scanner_unavailable(version: str) -> None:
     async with fake_clamd(CLEAN, version=version) as fake:
-        await until(upkeep_of(Clamd(fake.address), Metrics()), "scanner.unavailable")
+        await logs_until(monitor_of(Clamd(fake.address), Metrics()), "scanner.unavailable")
         asked = fake.asked
         with pytest.raises(UnavailableError):
             await verdict(ScannerPool([Clamd(fake.address)]))
         assert fake.asked == asked, "it is sent nothing"
 
 
-async def test_whatever_the_watch_meets_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_monitor_survives_unforeseen_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unforeseen(_clamd: Clamd) -> None:
         monkeypatch.undo()
         raise ZeroDivisionError
@@ -191,7 +191,7 @@ async def test_whatever_the_watch_meets_it_goes_on(monkeypatch: pytest.MonkeyPat
     async with fake_clamd(CLEAN) as fake:
         monkeypatch.setattr(Clamd, "refresh", unforeseen)
         metrics = Metrics()
-        await _run_until(upkeep_of(Clamd(fake.address), metrics), lambda: age_in(metrics) != 0)
+        await _run_until(monitor_of(Clamd(fake.address), metrics), lambda: age_in(metrics) != 0)
 
 
 async def test_the_age_of_the_signatures() -> None:
@@ -208,25 +208,25 @@ def age_in(metrics: Metrics) -> float:
     return metrics.registry.get_sample_value("media_scanner_database_age_seconds") or 0.0
 
 
-async def test_no_date_is_no_age() -> None:
+async def test_age_without_a_date_is_nan() -> None:
     metrics = Metrics()
     metrics.database_age.set(0)
     async with fake_clamd(CLEAN, version="ClamAV 1.4.6") as fake:
-        upkeep = upkeep_of(Clamd(fake.address), metrics)
-        await _run_until(upkeep, lambda: age_in(metrics) != 0)
+        monitor = monitor_of(Clamd(fake.address), metrics)
+        await _run_until(monitor, lambda: age_in(metrics) != 0)
     assert math.isnan(age_in(metrics))
 
 
-async def test_signatures_that_grew_old_are_told_of() -> None:
+async def test_old_signatures_are_logged() -> None:
     async with fake_clamd(CLEAN, version="ClamAV 1.4.6/26000/Sun Nov 15 08:00:00 2020") as fake:
-        logs = await until(upkeep_of(Clamd(fake.address), Metrics()), "scanner.database_old")
-    [told] = [entry for entry in logs if entry["event"] == "scanner.database_old"]
-    assert float(str(told["days"])) > 365
+        logs = await logs_until(monitor_of(Clamd(fake.address), Metrics()), "scanner.database_old")
+    [warning] = [entry for entry in logs if entry["event"] == "scanner.database_old"]
+    assert float(str(warning["days"])) > 365
 
 
-def test_they_are_old_when_the_alert_says_so() -> None:
+def test_old_signatures_have_the_threshold_of_the_alert() -> None:
     rules = (Path(__file__).parents[5] / "deploy" / "prometheus" / "alerts.yaml").read_text()
-    assert f"media_scanner_database_age_seconds) > {OLD / 86_400:.0f} * 86400" in rules
+    assert f"media_scanner_database_age_seconds[30m])) > {OLD / 86_400:.0f} * 86400" in rules
 
 
 def test_addresses() -> None:
@@ -261,7 +261,7 @@ def endless(size: int) -> Source:
     return opened
 
 
-async def test_every_byte_arrives_whatever_the_pieces() -> None:
+async def test_every_byte_arrives_in_pieces_of_any_size() -> None:
     heard = []
 
     async def counts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

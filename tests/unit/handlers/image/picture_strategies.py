@@ -1,4 +1,4 @@
-"""Strategies for pictures that are damaged, lie about themselves, or are sound and strange."""
+"""Hypothesis strategies for pictures that are damaged, have false headers, or are valid and unusual."""
 
 import struct
 import zlib
@@ -9,10 +9,9 @@ from PIL import Image
 
 from handlers.image.color.profiles import SRGB, Curve, profile_of
 from tests.unit.handlers.image.pictures import quarters, saved
-from tests.unit.handlers.image.test_hostile import apng, chunk
+from tests.unit.handlers.image.pngs import SIGNATURE, apng, chunk
 from tests.unit.handlers.image.tiffs import Layout, tiff_of
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PICTURE = quarters((48, 32))
 TURNED = [PICTURE.rotate(90), PICTURE.rotate(180)]
 MOVING = {"save_all": True, "append_images": TURNED, "duration": [40, 90, 2000]}
@@ -46,7 +45,7 @@ NUMBERS = [
     b"\xff\xff\0\0",
 ]
 WORDS = [b"transparency", b"icc_profile", b"duration", b"loop", b"gamma", b"chromaticity", b"xmp", b"exif", b"bbox"]
-"""What Pillow keeps under these names a text of the file may take the place of."""
+"""Names that Pillow uses for metadata; a text chunk of the same name replaces them."""
 
 MEANINGS: list[tuple[int, int, list[int]]] = [
     (1, 0, []),
@@ -59,7 +58,7 @@ MEANINGS: list[tuple[int, int, list[int]]] = [
     (3, 6, []),
     (3, 8, []),
 ]
-"""Samples, what they stand for, and which are no color."""
+"""Samples of a pixel, the photometric interpretation, and the kinds of extra samples."""
 MEANINGLESS = st.tuples(st.integers(1, 5), st.integers(0, 9), st.lists(st.integers(0, 3), max_size=3))
 
 
@@ -92,7 +91,7 @@ def restructured(draw: st.DrawFn) -> bytes:
 
 
 def sealed(data: bytes) -> bytes:
-    """With the checksums that a PNG's chunks ought to have."""
+    """Return a PNG with correct checksums; other data as they are."""
     if not data.startswith(SIGNATURE):
         return data
     made, at = SIGNATURE, 8
@@ -105,7 +104,7 @@ def sealed(data: bytes) -> bytes:
 
 @st.composite
 def strange_png(draw: st.DrawFn) -> bytes:
-    """Sound chunks in a PNG, in places and with contents that nobody writes."""
+    """A PNG of valid chunks in unusual places and with unusual contents."""
     depth, color = draw(st.sampled_from(PNG_PIXELS))
     more = b"".join(draw(st.lists(ancillary(), max_size=4)))
     head = chunk(b"IHDR", struct.pack(">2I5B", 9, 7, depth, color, 0, 0, 0))
@@ -115,7 +114,7 @@ def strange_png(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def strange_apng(draw: st.DrawFn) -> bytes:
-    """An animation whose frames last, lie, blend and go as nobody wants it."""
+    """An animation whose frames have unusual durations, places, blending and disposal."""
     depth, color = draw(st.sampled_from(PNG_PIXELS))
     frames = draw(st.integers(1, 4))
     told = draw(st.one_of(st.just(frames), st.sampled_from([1, 200]))), draw(st.integers(0, 2**32 - 1))
@@ -133,7 +132,7 @@ def strange_apng(draw: st.DrawFn) -> bytes:
 
 
 def png_rows(depth: int, color: int, filling: int) -> bytes:
-    """Of 9 × 7 pixels."""
+    """The compressed rows of 9 × 7 pixels."""
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     return zlib.compress((b"\0" + bytes([0x5A * filling % 256]) * ((9 * depth * samples + 7) // 8)) * 7)
 
@@ -162,7 +161,7 @@ def ancillary() -> st.SearchStrategy[bytes]:
 
 @st.composite
 def strange_tiff(draw: st.DrawFn) -> bytes:
-    """Samples of any size, kind and meaning, which may be no numbers, in a sound directory with odd tags."""
+    """A TIFF with samples of any size, kind and meaning, NaN included, in a valid directory with unusual tags."""
     samples, photometric, extra = draw(st.one_of(st.sampled_from(MEANINGS), MEANINGLESS))
     layout = Layout(
         bits=draw(st.sampled_from([8, 16, 32] if samples == 1 else [8, 16]) | st.sampled_from([1, 4, 12, 64])),
@@ -190,7 +189,7 @@ def strange_tiff(draw: st.DrawFn) -> bytes:
 
 
 def layout_of_bytes(layout: Layout) -> Layout:
-    """Floats of fewer than 16 bits are none."""
+    """Return the layout with bytes for samples: there are no floats of fewer than 16 bits."""
     return Layout(8, layout.samples, layout.photometric, 1, layout.compression, layout.planes, layout.extra, layout.big)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of libvips run in child processes, as the sandbox's entry wants it."""
+"""Factories of workers that the tests run in the sandbox's child processes."""
 
 import sys
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from handlers.image.rendering import placeholder, resampling
 
 
 def without_libvips() -> Callable[[str], str]:
-    """The image worker where importing pyvips fails."""
-    sys.modules["pyvips"] = None  # type: ignore[assignment] # Python's own way to say that a module is not there
+    """Return the image worker in a process that cannot import pyvips."""
+    sys.modules["pyvips"] = None  # type: ignore[assignment] # Python then raises ModuleNotFoundError
     return worker.build()
 
 
 def failing() -> Callable[[str], str]:
-    """The image worker with a bug: a picture 77 pixels wide raises what nobody foresaw."""
+    """Return an image worker with a bug: a picture 77 pixels wide raises an unforeseen error."""
     made = placeholder.thumbhash
 
     def thumbhash(image: Image.Image) -> str:
@@ -31,12 +31,12 @@ def failing() -> Callable[[str], str]:
 
 
 def stripped() -> Callable[[str], str]:
-    """As `loaders`, on what is left of a JPEG without its metadata."""
+    """Return a worker like `loaders` that strips a JPEG of its metadata first."""
     return loaders(strip=True)
 
 
 def loaders(*, strip: bool = False) -> Callable[[str], str]:
-    """A job is `operation path`; the reply says what became of it."""
+    """Return a worker that runs a libvips operation. A job is `operation path`, the reply its result or error."""
     pyvips = resampling.load()
 
     def attempt(line: str) -> str:
@@ -54,7 +54,7 @@ def loaders(*, strip: bool = False) -> Callable[[str], str]:
 
 
 def decoder() -> Callable[[str], str]:
-    """A job is the path of a JPEG; the reply says who would decode it at half its scale."""
+    """Return a worker that replies which library decodes a JPEG at half its scale. A job is the path."""
     worker.build()
 
     def attempt(path: str) -> str:
