@@ -5,9 +5,9 @@ from pathlib import Path
 
 import structlog
 
-from handlers.image.renderer import ImageRenderer, RenderedFile, RenderedImage
+from handlers.image.renderer import ImageRenderer, RenderedFile
 from handlers.scratch import scratch_folder
-from media.asset import Asset, Rendition, Stage, StageState, Status, output_prefix
+from media.asset import Rendition, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.aws.s3 import ObjectStorage
 from media.source_check import bound_source, raise_changed
@@ -43,26 +43,21 @@ class ImageHandler:
             prefix = output_prefix(claim.asset, Stage.IMAGE, claim.attempt)
             renditions = await asyncio.gather(*(self._store(prefix, file) for file in image.files))
         self._metrics.renditions.labels("image").inc(len(renditions))
-        return _commit(claim.asset, image, renditions)
+        if claim.asset.sha256 and image.sha256 != claim.asset.sha256:
+            raise_changed()
+        facts = Facts(
+            content_type=image.content_type,
+            sha256=image.sha256,
+            width=image.width,
+            height=image.height,
+            placeholder=image.placeholder,
+            dominant_color=image.dominant_color,
+        )
+        made = ", ".join(f"{r.name} {r.width}x{r.height}" for r in renditions)
+        notes = [*(Note("note", text) for text in image.notes), Note("rendered", made), Note("ready")]
+        return Commit(StageState.DONE, Status.READY, facts=facts, renditions=renditions, notes=notes)
 
     async def _store(self, prefix: str, file: RenderedFile) -> Rendition:
         key = f"{prefix}{file.name}.webp"
         await self._storage.upload(self._bucket, key, file.path, file.content_type, cache=CACHE)
         return Rendition(file.name, key, file.content_type, file.bytes, file.width, file.height)
-
-
-def _commit(asset: Asset, image: RenderedImage, renditions: list[Rendition]) -> Commit:
-    """List the facts, renditions and notes to commit. Raises when the source is not the file that was scanned."""
-    if asset.sha256 and image.sha256 != asset.sha256:
-        raise_changed()
-    facts = Facts(
-        content_type=image.content_type,
-        sha256=image.sha256,
-        width=image.width,
-        height=image.height,
-        placeholder=image.placeholder,
-        dominant_color=image.dominant_color,
-    )
-    made = ", ".join(f"{r.name} {r.width}x{r.height}" for r in renditions)
-    notes = [*(Note("note", text) for text in image.notes), Note("rendered", made), Note("ready")]
-    return Commit(StageState.DONE, Status.READY, facts=facts, renditions=renditions, notes=notes)

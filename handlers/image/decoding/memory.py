@@ -59,7 +59,13 @@ def peak_memory(image: ImageFile.ImageFile, largest: Size, *, moving: int = 0, s
         return BASE + _MOVING * pixels + (13 * moving + 50) * area
     encoding = (_WITH_ALPHA if _has_alpha(image) else _OPAQUE) * area
     if image.format in JPEGS:
-        return BASE + _held_for_jpeg(image, largest, scans) + encoding
+        # The decoder holds the pixels at its scale, converts CMYK, and keeps all coefficients unless there is one scan.
+        scale = max((s for s in (1, 2, 4, 8) if max(image.size) >= s * HEADROOM * max(largest)), default=1)
+        held = (8.5 if image.mode == "CMYK" else 4.0) * pixels / (scale * scale)
+        if scans > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
+            sampling = [layer[1] * layer[2] for layer in image.layer]
+            held += 2.2 * pixels * sum(sampling) / max(sampling, default=1)
+        return BASE + round(held) + encoding
     stored = _STORED.get(image.mode, 4)
     return BASE + max(round(_bytes_per_pixel(image, stored) * pixels), stored * pixels + encoding)
 
@@ -90,17 +96,3 @@ def _bytes_per_pixel(image: ImageFile.ImageFile, stored: int) -> float:
     needed = _KEYED_PALETTE if alpha and image.mode == "P" else _CONVERTED.get(image.mode, _KEYED)
     # One strip of a TIFF may hold the whole picture, and Pillow turns it while decoding.
     return max(needed, 2 * stored + 0.5) if image.format == "TIFF" else needed
-
-
-def _held_for_jpeg(image: ImageFile.ImageFile, largest: Size, scans: int) -> int:
-    """Return the bytes of the pixels at the decoder's scale, and of all coefficients unless there is one scan.
-
-    CMYK is converted, too.
-    """
-    pixels = image.width * image.height
-    scale = max((s for s in (1, 2, 4, 8) if max(image.size) >= s * HEADROOM * max(largest)), default=1)
-    held = (8.5 if image.mode == "CMYK" else 4.0) * pixels / (scale * scale)
-    if scans > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
-        sampling = [layer[1] * layer[2] for layer in image.layer]
-        held += 2.2 * pixels * sum(sampling) / max(sampling, default=1)
-    return round(held)
