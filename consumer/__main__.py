@@ -13,7 +13,7 @@ import structlog
 from consumer import gc_tuning
 from consumer.wiring import build
 from handlers.sandbox import ChildStartError
-from handlers.sandbox.secrecy import set_undumpable
+from handlers.sandbox.hardening import set_undumpable
 from media.errors import UnavailableError
 from media.schema import apply as schema
 from media.settings import Settings, SettingsError, load

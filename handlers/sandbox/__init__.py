@@ -1,6 +1,6 @@
 """Child processes for risky work: limits on memory, time and files, no credentials, no network where possible."""
 
-from handlers.sandbox.admission import ByteBudget
+from handlers.sandbox.byte_budget import ByteBudget
 from handlers.sandbox.errors import (
     ChildCrashedError,
     ChildDiskFullError,
@@ -12,8 +12,8 @@ from handlers.sandbox.errors import (
     SandboxError,
 )
 from handlers.sandbox.isolation import ChildLimits, FileView, Isolation, probe
-from handlers.sandbox.one_shot import CompletedChild, ending_signal, run_limited
 from handlers.sandbox.pool import WorkerPool
+from handlers.sandbox.run_once import CompletedChild, ending_signal, run_limited
 
 __all__ = [
     "ByteBudget",

@@ -1,12 +1,12 @@
-"""How work in a child process can fail; what that means for a file is the caller's decision."""
+"""Failures of work in a child process. The caller decides what they mean for a file."""
 
 
 class SandboxError(Exception):
-    """Something went wrong with a child process."""
+    """A child process failed."""
 
 
 class ChildStartError(SandboxError):
-    """No child could be started: the machine's or the installation's fault, never the input's."""
+    """No child could be started. The machine or the installation is at fault, never the input."""
 
 
 class ChildCrashedError(SandboxError):
@@ -18,11 +18,11 @@ class ChildTimeoutError(SandboxError):
 
 
 class ChildMemoryError(SandboxError):
-    """The child met its limit of memory."""
+    """The child reached its limit of memory."""
 
 
 class ChildOutputError(SandboxError):
-    """The child met its limit of file size, or said more than was agreed."""
+    """The child reached its limit of file size, or wrote more output than its caller accepts."""
 
 
 class JobFailedError(SandboxError):
@@ -30,4 +30,4 @@ class JobFailedError(SandboxError):
 
 
 class ChildDiskFullError(SandboxError):
-    """The job says that the disk was full. The child lives."""
+    """The job reports a full disk. The child lives on."""

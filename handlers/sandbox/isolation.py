@@ -1,7 +1,7 @@
-"""Puts a command behind the platform's walls: limits, an empty environment, its own session, no network.
+"""Isolation of a command as far as the platform offers it: limits, namespaces, no network, few files.
 
-The tools are util-linux's `setpriv`, `unshare` and `prlimit`. What the platform lacks or forbids is found out once, by
-trying, and logged; only the resource limits are mandatory, and a launcher of ours sets them where `prlimit` is missing.
+The tools are util-linux's `setpriv`, `unshare` and `prlimit`. A probe tries each of them once and logs what is missing
+or forbidden. Only the resource limits are mandatory: `launcher.py` sets them where `prlimit` is missing.
 """
 
 import functools
@@ -23,20 +23,21 @@ SEARCH_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin", "/bin", "/usr/local
 OPEN_FILES = 256
 """Descriptors one child may hold: libraries, its input, a handful of outputs."""
 PROBE_TIMEOUT = 10.0
+"""Seconds for one trial of a tool."""
 GRACE = 1
-"""Seconds of CPU between the signal that says that they are used up (SIGXCPU) and the one that nobody can ignore."""
+"""Seconds of CPU between SIGXCPU, which a child may handle, and SIGKILL."""
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs")
-# With a process namespace whatever a child leaves behind, even in a session of its own, dies with it. With a `/proc` of
-# its own it cannot read the daemon's environment there; where no mount is allowed, the daemon hides that itself.
+# With a process namespace, everything that a child leaves behind dies with it, even in a session of its own. With a
+# `/proc` of its own it cannot read the daemon's environment. Where no mount is allowed, `hardening.py` protects that.
 _AS_ROOT = ("unshare", "--pid", "--fork", "--kill-child")
 _AS_USER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 _OWN_PROC = "--mount-proc"
 _NAMESPACES = ((*_AS_ROOT, _OWN_PROC), (*_AS_USER, _OWN_PROC), _AS_ROOT, _AS_USER)
-# The first process of a namespace ignores the signals of its limits, and what ends it `unshare` cannot pass on when it
-# is SIGKILL. So a shell is the first one; it ends with 128 and the number of the signal that ended the program.
+# The first process of a namespace ignores the signals of its limits, and `unshare` cannot pass on that SIGKILL ended
+# it. So a shell comes first; its status is 128 plus the number of the signal that ended the program.
 _FIRST_PROCESS = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
-_VIEW = Path(__file__).with_name("view.py")
+_ROOTFS = Path(__file__).with_name("rootfs.py")
 _ROOT = Path(__file__).parents[2]
 _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
@@ -44,20 +45,20 @@ _SYSTEM = (
     *("/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs"),
     *(sys.prefix, sys.base_prefix, str(_ROOT / "handlers"), str(_ROOT / "media")),
 )
-"""What every child may read: programs, libraries, how names are found, whom to trust; of ours the code alone."""
+"""Paths that every child may read: programs, libraries, name resolution, certificates, and our code."""
 _FIRST_KERNEL = (5, 14)
-"""Since then RLIMIT_NPROC counts a user namespace's own processes; before, all of the user."""
+"""The first kernel whose RLIMIT_NPROC counts the processes of a user namespace; older ones count all of the user."""
 PROCESSES = 1024
-"""Processes and threads of one child: five encoders on many cores have some hundreds."""
-_PROCESSES_OF_ALL = 8192
-"""The same where all of the user are counted."""
+"""Processes and threads that one child may have: five encoders on many cores have some hundreds."""
+_PROCESSES_OF_USER = 8192
+"""The same limit on kernels that count all processes of the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """What one child may use: bytes of address space, seconds of CPU in its life, bytes of any file it writes.
+    """Limits of one child: bytes of address space, seconds of CPU in its life, bytes of each file that it writes.
 
-    `processes`, threads included, holds for ordinary users only: the kernel exempts root.
+    `processes` includes threads and binds ordinary users only: the kernel exempts root.
     """
 
     memory: int
@@ -68,9 +69,9 @@ class ChildLimits:
 
 @dataclass(frozen=True, slots=True)
 class FileView:
-    """What of the machine's files a child sees beside programs and libraries: what it may read, where it may write.
+    """The files that a child sees beside programs and libraries: `reads` read-only, `writes` for writing too.
 
-    `whole`: all of them, as where the platform has no view to offer.
+    `whole` shows it all files, as on platforms that offer no root of its own.
     """
 
     reads: tuple[Path, ...] = ()
@@ -80,22 +81,22 @@ class FileView:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """The walls this platform offers, as command prefixes; an empty prefix is a missing wall."""
+    """The isolation that this platform offers, as command prefixes. An empty prefix stands for a missing tool."""
 
     die_with_parent: tuple[str, ...]
     namespaces: tuple[str, ...]
     limiter: tuple[str, ...]
-
-    view: bool = False
+    rootfs: bool = False
+    """Whether a child can have a root that holds only the files of its FileView."""
 
     def wrap(
         self, argv: Sequence[str], limits: ChildLimits, *, network: bool, view: FileView | None = None
     ) -> tuple[str, ...]:
-        """`argv`, its program by its full path, behind every wall there is; `network` leaves it the network."""
-        alone = () if network else ("--net",)
+        """Return the command that runs `argv`, its program a full path, isolated. `network` leaves it the network."""
+        no_network = () if network else ("--net",)
         view = view or FileView()
-        seen = _seen(Path(argv[0]), view) if self.view and not view.whole else ()
-        namespaces = (*self.namespaces, *alone, *seen, *_FIRST_PROCESS) if self.namespaces else ()
+        rootfs = _rootfs_command(Path(argv[0]), view) if self.rootfs and not view.whole else ()
+        namespaces = (*self.namespaces, *no_network, *rootfs, *_FIRST_PROCESS) if self.namespaces else ()
         return (*self.die_with_parent, *namespaces, *self.limiter, *self._flags(limits), "--", *argv)
 
     def _flags(self, limits: ChildLimits) -> tuple[str, ...]:
@@ -106,7 +107,7 @@ class Isolation:
             "fsize": limits.file_bytes,
             "core": 0,
             "nofile": OPEN_FILES,
-            "nproc": limits.processes if counted else max(limits.processes, _PROCESSES_OF_ALL),
+            "nproc": limits.processes if counted else max(limits.processes, _PROCESSES_OF_USER),
         }
         soft, hard = within_hard_limit("cpu", limits.cpu_seconds), within_hard_limit("cpu", limits.cpu_seconds + GRACE)
         possible = {name: within_hard_limit(name, value) for name, value in values.items()}
@@ -114,26 +115,27 @@ class Isolation:
 
 
 def within_hard_limit(name: str, wanted: int) -> int:
-    """The limit that is wanted, or our own hard one where that is lower: without privileges nobody may raise it."""
+    """Return `wanted`, or our own hard limit where that is lower: no process without privileges may raise it."""
     _, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
-def _seen(program: Path, view: FileView) -> tuple[str, ...]:
-    """The program that shows the rest only these files. Where a program lies outside the system, its folder is seen."""
+def _rootfs_command(program: Path, view: FileView) -> tuple[str, ...]:
+    """Return the prefix that gives a command a root of these files and, where it lies elsewhere, its own folder."""
     programs = {str(path.parent) for path in (program, program.resolve())} - {"/"}
     reads = (*_SYSTEM, *programs, *map(str, view.reads))
-    return (sys.executable, "-I", "-S", str(_VIEW), *reads, "--write", *map(str, view.writes), "--")
+    return (sys.executable, "-I", "-S", str(_ROOTFS), *reads, "--write", *map(str, view.writes), "--")
 
 
 @functools.cache
 def probe() -> Isolation:
-    """Finds out, once per process, which walls stand here. Blocks for some milliseconds: call it in a thread."""
+    """Find out, once per process, which isolation works here. Blocks for some milliseconds: call it in a thread."""
     namespaces = next((flags for flags in _NAMESPACES if _works((*flags, "--net"))), ())
     isolation = Isolation(
         die_with_parent=_DIE_WITH_PARENT if _works(_DIE_WITH_PARENT) else (),
         namespaces=namespaces,
-        view=_OWN_PROC in namespaces and _works((*namespaces, *_seen(Path("/bin/sh"), FileView()), *_FIRST_PROCESS)),
+        rootfs=_OWN_PROC in namespaces
+        and _works((*namespaces, *_rootfs_command(Path("/bin/sh"), FileView()), *_FIRST_PROCESS)),
         limiter=("prlimit",) if _works(("prlimit", "--core=0:0")) else (sys.executable, "-I", "-S", str(_LAUNCHER)),
     )
     _report(isolation)
@@ -141,15 +143,15 @@ def probe() -> Isolation:
 
 
 def child_environment() -> dict[str, str]:
-    """All that a child may see of the environment: nothing of AWS, nothing of ours.
+    """Return the whole environment of a child: nothing of AWS, nothing of ours.
 
-    One thread for OpenMP and two malloc arenas, since each reserves address space that the limit counts.
+    OpenMP gets one thread and malloc two arenas, since each reserves address space that the limit counts.
     """
     return {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
 def find_program(name: str) -> str | None:
-    """The full path of a program: a path as it is, a name by the children's search path, then by ours."""
+    """Find the full path of a program: a path as it is, a name by the children's search path, then by ours."""
     return shutil.which(name, path=SEARCH_PATH) or shutil.which(name)
 
 
@@ -176,7 +178,7 @@ def _report(isolation: Isolation) -> None:
         no_network=bool(isolation.namespaces),
         own_processes=bool(isolation.namespaces),
         own_proc=_OWN_PROC in isolation.namespaces,
-        own_files=isolation.view,
+        own_files=isolation.rootfs,
         limits=isolation.limiter[0],
     )
     if not isolation.die_with_parent:
@@ -185,7 +187,7 @@ def _report(isolation: Isolation) -> None:
         )
     if not isolation.namespaces:
         log.warning("sandbox.wall_missing", wall="children can reach the network", tool="unshare")
-    if not isolation.view:
+    if not isolation.rootfs:
         log.warning("sandbox.wall_missing", wall="children see the machine's files and sockets", tool="pivot_root")
     if _OWN_PROC not in isolation.namespaces:
         log.warning("sandbox.wall_missing", wall="children see other processes in /proc", tool="unshare --mount-proc")

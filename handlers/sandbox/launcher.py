@@ -1,4 +1,4 @@
-"""Stands in for `prlimit` where it is missing: sets the limits named by its flags, then becomes the command.
+"""A replacement for `prlimit` where that is missing: it sets the limits of its flags, then executes the command.
 
 Run by path, with `python -I -S`; it imports nothing of ours.
 """
@@ -18,7 +18,7 @@ LIMITS = {
 
 
 def main(arguments: list[str]) -> None:
-    """`--as=SOFT:HARD … -- COMMAND …`. Raises ValueError when a limit is above the one already set."""
+    """Run `--as=SOFT:HARD … -- COMMAND …`. Raises ValueError for a limit above the one already set."""
     end = arguments.index("--")
     for flag in arguments[:end]:
         name, _, values = flag.partition("=")

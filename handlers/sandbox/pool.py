@@ -1,4 +1,4 @@
-"""A warm pool of long-lived children, each given one job at a time and replaced when it fails or has done its share."""
+"""A pool of long-lived children. Each runs one job at a time and is replaced after a failure or its share of jobs."""
 
 import asyncio
 import json
@@ -27,16 +27,18 @@ log = structlog.get_logger(__name__)
 
 ROOT = Path(__file__).parents[2]
 JOBS_PER_CHILD = 200
-"""After so many jobs a child is replaced: a slow leak in a decoder never adds up."""
+"""Jobs after which a child is replaced, so that a slow leak in a decoder never adds up."""
 START_TIMEOUT = 30.0
+"""Seconds until a new child must be ready."""
 STDERR_TAIL = 4096
+"""Bytes kept of a child's standard error."""
 PROCESSES = 64
-"""Of one child, threads included: a handful of encoders."""
-_ENTRY = Path(__file__).with_name("entry.py")
+"""Processes of one child, threads included: a handful of encoders."""
+_WORKER_MAIN = Path(__file__).with_name("worker_main.py")
 
 
 class Child:
-    """One running child. Whoever holds it talks to it alone."""
+    """One running child. Its holder is the only one to talk to it."""
 
     def __init__(self, process: Process) -> None:
         if process.stdin is None or process.stdout is None or process.stderr is None:
@@ -44,24 +46,24 @@ class Child:
         self._process = process
         self._stdin = process.stdin
         self._stdout = process.stdout
-        self._complaints = asyncio.ensure_future(read_tail(process.stderr, STDERR_TAIL))
+        self._stderr = asyncio.ensure_future(read_tail(process.stderr, STDERR_TAIL))
         self.jobs = 0
-        self.sound = True
+        self.healthy = True
 
     @classmethod
     async def launch(cls, target: str, limits: ChildLimits, cpu_seconds: int, folders: tuple[Path, ...] | None) -> Self:
-        """Starts a child and waits until it is ready for work. Raises ChildStartError."""
-        argv = (sys.executable, "-I", str(_ENTRY), str(ROOT), target, str(cpu_seconds))
+        """Start a child and wait until it is ready for work. Raises ChildStartError."""
+        argv = (sys.executable, "-I", str(_WORKER_MAIN), str(ROOT), target, str(cpu_seconds))
         code = ROOT / target.partition(".")[0]
         view = FileView(whole=True) if folders is None else FileView(reads=(code,), writes=folders)
         process = await start(argv, limits, cwd=Path("/"), view=view)
         child = cls(process)
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                await child._answer()
+                await child._read_reply()
         except (SandboxError, TimeoutError) as error:
-            complaint = await child.close()
-            raise ChildStartError(f"a child for {target} did not become ready: {error} {complaint}") from error
+            stderr = await child.close()
+            raise ChildStartError(f"a child for {target} did not become ready: {error} {stderr}") from error
         except BaseException:
             await child.close()
             raise
@@ -69,42 +71,42 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        return self.sound and self._process.returncode is None
+        return self.healthy and self._process.returncode is None
 
     async def ask(self, job: str, timeout: float) -> str:  # noqa: ASYNC109 - the child does not survive it
-        """Gives the child one job. Raises SandboxError.
+        """Give the child one job and return its reply. Raises SandboxError.
 
-        After any other end than a reply, a JobFailedError or a ChildDiskFullError, cancellation included, the child is
-        gone.
+        The child survives a reply, a JobFailedError and a ChildDiskFullError. After any other end, cancellation
+        included, it is gone.
         """
         self.jobs += 1
-        self.sound = False
+        self.healthy = False
         try:
             async with asyncio.timeout(timeout):
                 self._stdin.write(json.dumps(job).encode() + b"\n")
                 await self._stdin.drain()
-                reply = await self._answer()
-            self.sound = True
+                reply = await self._read_reply()
+            self.healthy = True
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ChildCrashedError(f"the child went away: {error}") from error
         except TimeoutError as error:
             raise ChildTimeoutError(f"no answer within {timeout:g} s") from error
         except (JobFailedError, ChildDiskFullError):
-            self.sound = True
+            self.healthy = True
             raise
         finally:
-            if not self.sound:
+            if not self.healthy:
                 await end_shielded(self._process)
         return reply
 
-    async def _answer(self) -> str:
+    async def _read_reply(self) -> str:
         try:
             line = await self._stdout.readline()
-        except ValueError as error:  # asyncio's word for a line past the limit
+        except ValueError as error:  # asyncio raises it for a line past the limit
             raise ChildOutputError("the answer is too long") from error
         if not line.endswith(b"\n"):
             raise ChildCrashedError("the child died")
-        # The child may have been taken over: nothing about the line is taken for granted.
+        # Hostile input may have taken over the child: the line can be anything.
         try:
             answer = json.loads(line)
         except ValueError as error:
@@ -123,49 +125,49 @@ class Child:
         raise ChildCrashedError("the answer has no known form")
 
     async def close(self) -> str:
-        """Ends the child; gives the last words on its standard error."""
-        self.sound = False
+        """End the child and return the end of its standard error."""
+        self.healthy = False
         await end_shielded(self._process)
-        self._complaints.cancel()
-        (words,) = await asyncio.gather(self._complaints, return_exceptions=True)
-        return words.decode(errors="replace").strip() if isinstance(words, bytes) else ""
+        self._stderr.cancel()
+        (tail,) = await asyncio.gather(self._stderr, return_exceptions=True)
+        return tail.decode(errors="replace").strip() if isinstance(tail, bytes) else ""
 
 
 class _Slot:
-    """The place of one child: it always has one, or one on its way."""
+    """The place of one child: it always holds one that runs or one that starts."""
 
     def __init__(self, pool: "WorkerPool") -> None:
         self._pool = pool
-        self._coming = asyncio.ensure_future(pool.launch())
+        self._starting = asyncio.ensure_future(pool.launch())
 
     async def child(self) -> Child:
-        """The child, alive. Raises ChildStartError; the next caller tries anew."""
-        if self._coming.done() and (self._coming.exception() or not self._coming.result().alive):
+        """Return the child, alive. Raises ChildStartError; the next call starts another one."""
+        if self._starting.done() and (self._starting.exception() or not self._starting.result().alive):
             self.renew()
-        return await asyncio.shield(self._coming)
+        return await asyncio.shield(self._starting)
 
     def renew(self) -> None:
-        """Replaces the child in the background: first the old one goes, so that never two hold memory."""
-        self._coming = asyncio.ensure_future(self._replace(self._coming))
+        """Replace the child in the background. The old one ends first, so that never two hold memory."""
+        self._starting = asyncio.ensure_future(self._replace(self._starting))
 
     async def _replace(self, old: "asyncio.Future[Child]") -> Child:
         if not old.exception():
-            complaint = await old.result().close()
-            log.debug("sandbox.child_replaced", jobs=old.result().jobs, last_words=complaint)
+            stderr = await old.result().close()
+            log.debug("sandbox.child_replaced", jobs=old.result().jobs, last_words=stderr)
         return await self._pool.launch()
 
     async def close(self) -> None:
-        if not self._coming.done():
-            self._coming.cancel()
-        (child,) = await asyncio.gather(self._coming, return_exceptions=True)
+        if not self._starting.done():
+            self._starting.cancel()
+        (child,) = await asyncio.gather(self._starting, return_exceptions=True)
         if isinstance(child, Child):
             await child.close()
 
 
 class WorkerPool:
-    """Owns `workers` children that run `target` (`module:factory`, see entry.py). An async context manager.
+    """Owns `workers` children that run `target` (`module:factory`, see worker_main.py). An async context manager.
 
-    Jobs find their files in `folders`, which must exist, and see no others; None: wherever they like.
+    Jobs see the files in `folders`, which must exist, and no others; with None they see all files.
     `memory` and `file_bytes` bound one child, `timeout` (seconds) one job; a job's CPU is bounded by the same number of
     seconds on every core.
     """
@@ -208,7 +210,7 @@ class WorkerPool:
         await self._close()
 
     async def run(self, job: str) -> str:
-        """Runs one job in a child, waiting for a free one. Cancelling it kills that child.
+        """Run one job in a child, waiting for a free one, and return its reply. Cancellation kills that child.
 
         Raises every SandboxError; only JobFailedError and ChildDiskFullError leave the child alive.
         """
@@ -224,7 +226,7 @@ class WorkerPool:
             self._idle.put_nowait(slot)
 
     async def launch(self) -> Child:
-        """Starts one more child as this pool wants them. Raises ChildStartError."""
+        """Start one more child with the limits of this pool. Raises ChildStartError."""
         return await Child.launch(self._target, self._limits, self._cpu_seconds, self._folders)
 
     async def _close(self) -> None:

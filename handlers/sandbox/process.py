@@ -1,4 +1,4 @@
-"""Starts and ends one isolated child process, and reads what it says within bounds."""
+"""Start and end of one isolated child process, and bounded reads of its output."""
 
 import asyncio
 import os
@@ -20,6 +20,7 @@ LINE_LIMIT = 256 * 1024
 END_TIMEOUT = 5.0
 """Seconds a killed child may take to disappear; longer means it sits in the kernel, and is logged."""
 _CHUNK = 64 * 1024
+"""Bytes of one read from a pipe."""
 
 
 async def start(
@@ -28,24 +29,24 @@ async def start(
     *,
     cwd: Path,
     network: bool = False,
-    speaks: bool = True,
+    has_stdin: bool = True,
     env: Mapping[str, str] | None = None,
     view: FileView | None = None,
 ) -> Process:
-    """Starts `argv` behind the walls, in a session of its own. `speaks` opens its standard input.
+    """Start `argv` isolated, in a session of its own. `has_stdin` opens a pipe to its standard input.
 
-    Unless `view` says otherwise, it sees and may write to `cwd` alone, the root excepted. `env` is added to the little
-    that children see. Raises ChildStartError.
+    Without a `view` it sees and may write `cwd` alone, or no folder where that is the root. `env` is added to the
+    children's small environment. Raises ChildStartError.
     """
     isolation = await asyncio.to_thread(probe)
     program = find_program(argv[0])
     if program is None:
         raise ChildStartError(f"there is no program {argv[0]!r}")
-    command = isolation.wrap((program, *argv[1:]), limits, network=network, view=view or _of(cwd))
+    command = isolation.wrap((program, *argv[1:]), limits, network=network, view=view or _folder_view(cwd))
     try:
         return await asyncio.create_subprocess_exec(
             *command,
-            stdin=PIPE if speaks else DEVNULL,
+            stdin=PIPE if has_stdin else DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
             cwd=cwd,
@@ -57,14 +58,14 @@ async def start(
         raise ChildStartError(f"{argv[0]} did not start: {error}") from error
 
 
-def _of(cwd: Path) -> FileView:
+def _folder_view(cwd: Path) -> FileView:
     return FileView(writes=(cwd.absolute(),)) if cwd.absolute() != Path("/") else FileView()
 
 
 async def end(process: Process) -> None:
-    """Kills the child and everything in its session, and waits until it is gone; harmless when it is gone already.
+    """Kill the child and its session, and wait until they are gone. Does nothing for a child that has ended.
 
-    Where process namespaces are missing, a grandchild that opened a session of its own outlives this.
+    Without process namespaces, a grandchild that opened a session of its own survives.
     """
     if process.stdin is not None:
         process.stdin.close()
@@ -74,7 +75,7 @@ async def end(process: Process) -> None:
     try:
         async with asyncio.timeout(END_TIMEOUT):
             await process.wait()
-            # The pipe closes only when nobody is left who could still write.
+            # The pipe closes only when no process is left that could still write to it.
             while process.stdout and await process.stdout.read(_CHUNK):
                 pass
     except TimeoutError:
@@ -82,13 +83,13 @@ async def end(process: Process) -> None:
 
 
 async def _end_namespace(process: Process) -> None:
-    """Kills the first process of the child's namespace, and so all of it, and lets `unshare` reap it.
+    """Kill the first process of the child's namespace, and so all of it, and let `unshare` reap it.
 
-    Killed together with `unshare` it would be ours to reap where the daemon is a container's first process.
+    If `unshare` were killed with it, a daemon that is the first process of a container would have to reap it.
     """
     if process.returncode is not None or not probe().namespaces:
         return
-    children = _children(process.pid)
+    children = _child_pids(process.pid)
     for child in children:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
@@ -98,7 +99,7 @@ async def _end_namespace(process: Process) -> None:
                 await process.wait()
 
 
-def _children(pid: int) -> list[int]:
+def _child_pids(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
     except OSError:
@@ -106,7 +107,7 @@ def _children(pid: int) -> list[int]:
 
 
 async def end_shielded(process: Process) -> None:
-    """As `end`, finished even when the caller is cancelled meanwhile."""
+    """Do the same as `end`, and finish it even when the caller is canceled meanwhile."""
     task = asyncio.ensure_future(end(process))
     try:
         await asyncio.shield(task)
@@ -116,7 +117,7 @@ async def end_shielded(process: Process) -> None:
 
 
 async def read_all(stream: asyncio.StreamReader, limit: int) -> bytes:
-    """Everything until the end. Raises ChildOutputError past `limit` bytes."""
+    """Read until the end. Raises ChildOutputError past `limit` bytes."""
     parts: list[bytes] = []
     size = 0
     while chunk := await stream.read(_CHUNK):
@@ -128,7 +129,7 @@ async def read_all(stream: asyncio.StreamReader, limit: int) -> bytes:
 
 
 async def read_tail(stream: asyncio.StreamReader, limit: int) -> bytes:
-    """Reads until the end and gives the last `limit` bytes: complaints may be long, their end matters."""
+    """Read until the end and return the last `limit` bytes: of a long error output the end matters."""
     tail = b""
     while chunk := await stream.read(_CHUNK):
         tail = (tail + chunk)[-limit:]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from handlers.sandbox.admission import ByteBudget
+from handlers.sandbox.byte_budget import ByteBudget
 from handlers.scan.clamd.instream import Address, Reply, Source, accepts, ask, instream
 from handlers.scan.clamd.liveness import Liveness
 from handlers.scan.clamd.self_test import encrypted, source_of, too_deep

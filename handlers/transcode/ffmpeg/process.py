@@ -40,7 +40,7 @@ async def run(argv: Sequence[str], *, folder: Path, file_bytes: int, watch: Watc
     """
     limits = ChildLimits(MEMORY, round(DEADLINE) * (os.cpu_count() or 1), file_bytes)
     try:
-        process = await start(argv, limits, cwd=folder, network=True, speaks=False)
+        process = await start(argv, limits, cwd=folder, network=True, has_stdin=False)
     except ChildStartError as error:
         raise RetryableError(Code.WORKER_CRASHED, f"ffmpeg did not start: {error}") from error
     if process.stdout is None or process.stderr is None:

@@ -12,8 +12,8 @@ PREFIX = "media-consumer-"
 _OWNER = """
 import subprocess, sys
 from pathlib import Path
-from handlers.process_tempdir import own_folder
-with own_folder(sys.argv[1], Path(sys.argv[2])) as folder:
+from handlers.process_tempdir import process_tempdir
+with process_tempdir(sys.argv[1], Path(sys.argv[2])) as folder:
     (folder / "image-1").mkdir()
     (folder / "image-1/source").write_bytes(b"an original")
     print(folder, flush=True)

@@ -1,15 +1,11 @@
-"""Pools and programs for the tests, and looks at the processes they leave."""
+"""Pools and programs for the tests, and searches for the processes that they leave."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from handlers.sandbox import (
-    CompletedChild,
-    WorkerPool,
-    run_limited,
-)
+from handlers.sandbox import CompletedChild, WorkerPool, run_limited
 
 MIB = 1024 * 1024
 PATIENCE = 10.0
@@ -58,7 +54,7 @@ def exists(pid: str) -> bool:
     return state not in {"Z", "X"}  # dead, and only waiting to be reaped
 
 
-def processes_that_say(marker: str) -> list[str]:
+def processes_with(marker: str) -> list[str]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended while we looked
@@ -73,11 +69,11 @@ async def becomes(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def run_once(
+async def run_program(
     argv: list[str],
     *,
     cwd: Path,
-    timeout: float = PATIENCE,  # noqa: ASYNC109 - handed on
+    timeout: float = PATIENCE,  # noqa: ASYNC109 - passed on
     stdin: bytes | None = None,
     network: bool = False,
     stdout_limit: int = MIB,

@@ -1,4 +1,4 @@
-"""The pool against children that crash, hang, eat, write, fork and lie."""
+"""The pool with children that crash, hang, use up memory, write, fork and forge replies."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ from tests.unit.handlers.sandbox.children import (
     exists,
     pid_of,
     pool_of,
-    processes_that_say,
+    processes_with,
 )
 
 
@@ -84,11 +84,11 @@ async def test_a_hanging_child_is_killed_with_all_it_started() -> None:
         with pytest.raises(ChildTimeoutError):
             await pool.run(f"family {marker}")
         if probe().namespaces:
-            await becomes(lambda: not processes_that_say(marker))
+            await becomes(lambda: not processes_with(marker))
         assert await pool.run("echo on") == "on"
 
 
-async def test_a_busy_loop_meets_its_cpu_limit_before_a_long_deadline() -> None:
+async def test_the_cpu_limit_ends_a_busy_loop_before_a_long_deadline() -> None:
     pool = WorkerPool(TARGET, workers=1, memory=512 * MIB, file_bytes=MIB, timeout=60)
     pool._cpu_seconds = 1
     async with pool:
@@ -98,7 +98,7 @@ async def test_a_busy_loop_meets_its_cpu_limit_before_a_long_deadline() -> None:
         assert time.monotonic() - before < 30
 
 
-async def test_cancelling_a_job_kills_its_child(tmp_path: Path) -> None:
+async def test_canceling_a_job_kills_its_child(tmp_path: Path) -> None:
     async with pool_of() as pool:
         pid = await pid_of(pool)
         job = asyncio.ensure_future(pool.run(f"hang {tmp_path / 'started'}"))
@@ -110,11 +110,11 @@ async def test_cancelling_a_job_kills_its_child(tmp_path: Path) -> None:
         assert await pool.run("echo on") == "on"
 
 
-async def test_a_child_that_dies_idle_is_not_noticed_by_the_next_job() -> None:
+async def test_a_child_that_died_idle_is_replaced_before_the_next_job() -> None:
     async with pool_of() as pool:
         pid = await pid_of(pool)
         os.kill(int(pid), signal.SIGKILL)
-        await becomes(lambda: not pool._slots[0]._coming.result().alive)
+        await becomes(lambda: not pool._slots[0]._starting.result().alive)
         assert await pool.run("echo on") == "on"
 
 
@@ -124,7 +124,7 @@ async def test_a_child_is_replaced_after_its_share_of_jobs() -> None:
     assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
-async def test_one_bad_job_does_not_disturb_its_neighbours() -> None:
+async def test_one_bad_job_does_not_disturb_others() -> None:
     async with pool_of(2, timeout=3.0) as pool:
         jobs = [
             pool.run(job) for job in ("abort", "echo 1", "devour", "echo 2", "hang ", "echo 3", "segfault", "echo 4")

@@ -1,4 +1,4 @@
-"""Runs a foreign program once, on untrusted input, within limits."""
+"""One run of a foreign program on untrusted input, within limits."""
 
 import asyncio
 import signal
@@ -13,13 +13,14 @@ from handlers.sandbox.isolation import ChildLimits, FileView
 from handlers.sandbox.process import end_shielded, read_all, read_tail, start
 
 STDOUT_LIMIT = 4 * 1024 * 1024
-"""Bytes; ffprobe's JSON for a file of many streams stays far below."""
+"""Bytes of standard output. ffprobe's JSON for a file of many streams stays far below."""
 STDERR_LIMIT = 64 * 1024
+"""Bytes kept of standard error: its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedChild:
-    """What a program did. `stderr` is its last 64 KiB.
+    """The result of a program that ended. `stderr` is its last 64 KiB.
 
     `returncode` is never 0 when a signal or a limit ended it; `signal` tells which.
     """
@@ -30,14 +31,14 @@ class CompletedChild:
 
     @property
     def signal(self) -> int | None:
-        """The number of the signal that ended it: SIGXCPU for its limit of CPU."""
+        """The number of the signal that ended the program: SIGXCPU for its limit of CPU."""
         return ending_signal(self.returncode)
 
 
 def ending_signal(returncode: int) -> int | None:
-    """The number of the signal that ended a child, whatever walls stand here; None when it ended by itself.
+    """Return the number of the signal that ended a child, with or without namespaces; None if it ended by itself.
 
-    Without namespaces the program is our own child, with them it is that of a shell, which adds 128.
+    Without namespaces the program is our own child. With them it is the child of a shell, which adds 128.
     """
     number = -returncode if returncode < 0 else returncode - 128
     return number if 0 < number < signal.NSIG else None
@@ -57,42 +58,41 @@ async def run_limited(
     stdout_limit: int = STDOUT_LIMIT,
     view: FileView | None = None,
 ) -> CompletedChild:
-    """Runs `argv` to its end. Seconds and bytes; `env` is added to a minimal environment, never to ours.
+    """Run `argv` to its end. Seconds and bytes; `env` is added to a minimal environment, never to ours.
 
     Raises ChildStartError, ChildTimeoutError, and ChildOutputError when it writes more than `stdout_limit` to standard
-    output. Whatever happens, cancellation included, the program and its children are gone afterwards.
+    output. In every case, cancellation included, the program and its children are gone afterwards.
     """
     limits = ChildLimits(memory, cpu_seconds, file_bytes)
-    process = await start(argv, limits, cwd=cwd, network=network, speaks=stdin is not None, env=env, view=view)
+    process = await start(argv, limits, cwd=cwd, network=network, has_stdin=stdin is not None, env=env, view=view)
     try:
         async with asyncio.timeout(timeout):
-            return await _converse(process, stdin, stdout_limit)
+            return await _communicate(process, stdin, stdout_limit)
     except TimeoutError as error:
         raise ChildTimeoutError(f"{argv[0]} did not end within {timeout:g} s") from error
     finally:
         await end_shielded(process)
 
 
-async def _converse(process: Process, stdin: bytes | None, stdout_limit: int) -> CompletedChild:
+async def _communicate(process: Process, stdin: bytes | None, stdout_limit: int) -> CompletedChild:
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("children are started with pipes")
-    said = asyncio.ensure_future(read_all(process.stdout, stdout_limit))
-    complained = asyncio.ensure_future(read_tail(process.stderr, STDERR_LIMIT))
-    told = asyncio.ensure_future(_tell(process, stdin))
-    parts = (said, complained, told)
+    stdout = asyncio.ensure_future(read_all(process.stdout, stdout_limit))
+    stderr = asyncio.ensure_future(read_tail(process.stderr, STDERR_LIMIT))
+    tasks = (stdout, stderr, asyncio.ensure_future(_feed(process, stdin)))
     try:
-        await asyncio.gather(*parts)
-        return CompletedChild(await process.wait(), said.result(), complained.result())
+        await asyncio.gather(*tasks)
+        return CompletedChild(await process.wait(), stdout.result(), stderr.result())
     finally:
-        for part in parts:
-            part.cancel()
-        await asyncio.gather(*parts, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _tell(process: Process, stdin: bytes | None) -> None:
+async def _feed(process: Process, stdin: bytes | None) -> None:
     if process.stdin is None or stdin is None:
         return
-    # A program may end, or close its input, before it has read everything; its exit status tells the rest.
+    # A program may end, or close its input, before it has read everything. Its exit status tells the rest.
     with suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(stdin)
         await process.stdin.drain()

@@ -16,55 +16,55 @@ from handlers.sandbox import (
     probe,
     run_limited,
 )
-from tests.unit.handlers.sandbox.children import MIB, PATIENCE, becomes, processes_that_say, run_once
+from tests.unit.handlers.sandbox.children import MIB, PATIENCE, becomes, processes_with, run_program
 
 
 async def test_a_program_runs_to_its_end(tmp_path: Path) -> None:
-    done = await run_once(["sh", "-c", "cat; echo oops >&2; exit 3"], cwd=tmp_path, stdin=b"in" * 100_000)
+    done = await run_program(["sh", "-c", "cat; echo oops >&2; exit 3"], cwd=tmp_path, stdin=b"in" * 100_000)
     assert done == CompletedChild(3, b"in" * 100_000, b"oops\n")
 
 
 async def test_a_program_that_does_not_read_its_input_is_no_error(tmp_path: Path) -> None:
-    assert (await run_once(["true"], cwd=tmp_path, stdin=bytes(MIB))).returncode == 0
+    assert (await run_program(["true"], cwd=tmp_path, stdin=bytes(MIB))).returncode == 0
 
 
 async def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     marker = f"sleeper-{time.monotonic_ns()}"
     script = f"{sys.executable} -I -c 'import time; \"{marker}\"; time.sleep(3600)' & wait"
     with pytest.raises(ChildTimeoutError):
-        await run_once(["sh", "-c", script], cwd=tmp_path, timeout=1.0)
-    await becomes(lambda: not processes_that_say(marker))
+        await run_program(["sh", "-c", script], cwd=tmp_path, timeout=1.0)
+    await becomes(lambda: not processes_with(marker))
 
 
-async def test_a_program_that_says_too_much_is_stopped(tmp_path: Path) -> None:
+async def test_too_much_output_stops_a_program(tmp_path: Path) -> None:
     with pytest.raises(ChildOutputError):
-        await run_once(["cat", "/dev/zero"], cwd=tmp_path, stdout_limit=100_000)
+        await run_program(["cat", "/dev/zero"], cwd=tmp_path, stdout_limit=100_000)
 
 
-async def test_complaints_are_cut_to_their_end(tmp_path: Path) -> None:
-    done = await run_once(["sh", "-c", "head -c 1000000 /dev/zero >&2; echo last >&2"], cwd=tmp_path)
+async def test_only_the_end_of_standard_error_is_kept(tmp_path: Path) -> None:
+    done = await run_program(["sh", "-c", "head -c 1000000 /dev/zero >&2; echo last >&2"], cwd=tmp_path)
     assert len(done.stderr) == 64 * 1024
     assert done.stderr.endswith(b"last\n")
 
 
-async def test_a_program_that_uses_up_its_cpu_says_so(tmp_path: Path) -> None:
+async def test_a_used_up_cpu_limit_is_reported_as_its_signal(tmp_path: Path) -> None:
     limits = {"memory": 512 * MIB, "cpu_seconds": 1, "file_bytes": MIB, "timeout": PATIENCE}
     done = await run_limited(["sh", "-c", "while :; do :; done"], cwd=tmp_path, **limits)  # type: ignore[arg-type] # seconds and bytes
     assert done.signal == signal.SIGXCPU
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-@pytest.mark.parametrize("walled", [True, False])
+@pytest.mark.parametrize("isolated", [True, False])
 async def test_the_signal_that_ended_a_program_is_known(
-    number: signal.Signals, walled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, isolated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not walled:
-        bare = replace(probe(), namespaces=())
-        monkeypatch.setattr("handlers.sandbox.process.probe", lambda: bare)
-    assert (await run_once(["sh", "-c", f"kill -{number} $$"], cwd=tmp_path)).signal == number
-    assert (await run_once(["sh", "-c", "exit 3"], cwd=tmp_path)).signal is None
+    if not isolated:
+        without_namespaces = replace(probe(), namespaces=())
+        monkeypatch.setattr("handlers.sandbox.process.probe", lambda: without_namespaces)
+    assert (await run_program(["sh", "-c", f"kill -{number} $$"], cwd=tmp_path)).signal == number
+    assert (await run_program(["sh", "-c", "exit 3"], cwd=tmp_path)).signal is None
 
 
 async def test_a_missing_program_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ChildStartError, match="no program"):
-        await run_once(["no-such-program"], cwd=tmp_path)
+        await run_program(["no-such-program"], cwd=tmp_path)

@@ -1,7 +1,7 @@
-"""What a pooled child runs: takes one job a line, answers one line, until its input ends.
+"""The program of a pooled child: it reads one job a line and answers with one line, until its input ends.
 
-Run by path with `python -I`: ROOT MODULE:FACTORY CPU_SECONDS. FACTORY is called once and gives the function that turns
-a job into a reply, both strings. The answers are `{"ok": …}`, `{"memory": …}`, `{"output": …}`,
+Run by path with `python -I`: ROOT MODULE:FACTORY CPU_SECONDS. FACTORY is called once and returns the function that
+turns a job into a reply, both strings. The answers are `{"ok": …}`, `{"memory": …}`, `{"output": …}`,
 `{"full": …}` and `{"failed": traceback}`.
 """
 
@@ -14,27 +14,30 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import BinaryIO
 
 type Work = Callable[[str], str]
 
 CPU_EXIT = 128 + signal.SIGXCPU
+"""Exit status of a child that used up its CPU."""
 _KINDS = {errno.EFBIG: "output", errno.ENOSPC: "full", errno.EDQUOT: "full"}
 
 
 def main(root: str, target: str, cpu_seconds: int) -> None:
-    # Keeps the reply pipe for us; whatever a library prints goes to standard error.
+    """Serve jobs from standard input until it ends."""
+    # Keep the reply pipe for replies: what a library prints goes to standard error.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    signal.signal(signal.SIGXCPU, _give_up)
+    # The first process of a namespace ignores this signal by default, so it is handled here, between two calls into C.
+    # The parent's deadline ends a hang inside one call.
+    signal.signal(signal.SIGXCPU, lambda _signal, _frame: os._exit(CPU_EXIT))
     sys.path.insert(0, root)
     module, _, factory = target.partition(":")
     work: Work = getattr(importlib.import_module(module), factory)()
-    _say(replies, {"ok": "ready"})
+    _send(replies, {"ok": "ready"})
     for line in sys.stdin.buffer:
         _renew_cpu(cpu_seconds)
-        _say(replies, _answer(work, json.loads(line)))
+        _send(replies, _answer(work, json.loads(line)))
 
 
 def _answer(work: Work, job: str) -> dict[str, str]:
@@ -49,22 +52,14 @@ def _answer(work: Work, job: str) -> dict[str, str]:
 
 
 def _renew_cpu(seconds: int) -> None:
-    """Gives this job its own share of CPU; the hard limit bounds the child's whole life."""
+    """Give this job its own share of CPU. The hard limit bounds the child's whole life."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (min(soft, hard), hard))
 
 
-def _give_up(_signal: int, _frame: FrameType | None) -> None:
-    """The first process of a namespace ignores this signal by default, so it is met here, between two calls into C.
-
-    A hang inside one call is ended by the parent's deadline.
-    """
-    os._exit(CPU_EXIT)
-
-
-def _say(replies: BinaryIO, answer: dict[str, str]) -> None:
+def _send(replies: BinaryIO, answer: dict[str, str]) -> None:
     replies.write(json.dumps(answer).encode() + b"\n")
     replies.flush()
 

@@ -1,13 +1,9 @@
-"""Admission by memory."""
+"""The budget of bytes."""
 
 import asyncio
 
-from handlers.sandbox import (
-    ByteBudget,
-)
-from tests.unit.handlers.sandbox.children import (
-    becomes,
-)
+from handlers.sandbox import ByteBudget
+from tests.unit.handlers.sandbox.children import becomes
 
 
 async def test_a_budget_admits_in_order_and_never_more_than_it_has() -> None:

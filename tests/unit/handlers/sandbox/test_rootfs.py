@@ -1,4 +1,4 @@
-"""What a child sees of the machine's files, and how many of it there may be."""
+"""A child's root: which of the machine's files it sees; and how many processes it may have."""
 
 import asyncio
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from handlers.sandbox import FileView, isolation, probe, run_limited
-from tests.unit.handlers.sandbox.children import MIB, PATIENCE, pool_of, run_once
+from tests.unit.handlers.sandbox.children import MIB, PATIENCE, pool_of, run_program
 
 ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(autouse=True)
-def _view() -> None:
-    if not probe().view:
+def _needs_rootfs() -> None:
+    if not probe().rootfs:
         pytest.skip("this platform lets no process have files of its own")
 
 
@@ -33,7 +33,7 @@ async def test_a_pooled_child_sees_its_folder_and_no_other(tmp_path: Path) -> No
         assert not {"home", "run", "var", "sys"} & set((await pool.run("look /")).split())
 
 
-async def test_of_the_project_a_child_sees_the_code_alone(tmp_path: Path) -> None:
+async def test_a_child_sees_only_the_code_of_the_project(tmp_path: Path) -> None:
     async with pool_of(folders=(tmp_path,)) as pool:
         assert not set((await pool.run(f"look {ROOT}")).split()) - {"handlers", "media", "tests", ".venv"}
 
@@ -47,7 +47,7 @@ async def test_sockets_are_out_of_reach(tmp_path: Path) -> None:
         assert (await pool.run(f"knock {path}")).startswith("refused")
 
 
-async def test_a_program_sees_where_it_works_and_what_it_is_shown(tmp_path: Path) -> None:
+async def test_a_program_sees_its_folder_and_the_files_of_its_view(tmp_path: Path) -> None:
     folder, source, other = tmp_path / "folder", tmp_path / "source", tmp_path / "other"
     folder.mkdir()
     source.write_text("shown", encoding="utf-8")
@@ -68,28 +68,30 @@ async def test_a_program_sees_where_it_works_and_what_it_is_shown(tmp_path: Path
     assert b"Read-only" in done.stderr
 
 
-async def test_a_program_of_a_place_of_its_own_runs(tmp_path: Path) -> None:
+async def test_a_program_outside_the_system_folders_runs(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/own"
     program.write_text("#!/bin/sh\necho ran\n", encoding="utf-8")
     program.chmod(0o755)
     (tmp_path / "work").mkdir()
-    assert (await run_once([str(program)], cwd=tmp_path / "work")).stdout == b"ran\n"
+    assert (await run_program([str(program)], cwd=tmp_path / "work")).stdout == b"ran\n"
 
 
-async def test_what_a_child_writes_beside_its_folder_is_little(tmp_path: Path) -> None:
+async def test_a_child_can_write_little_beside_its_folder(tmp_path: Path) -> None:
     script = "for n in 1 2 3 4 5 6 7 8; do head -c 900000 /dev/zero > /tmp/$n || exit 9; done"
-    assert (await run_once(["sh", "-c", script], cwd=tmp_path)).returncode == 9
+    assert (await run_program(["sh", "-c", script], cwd=tmp_path)).returncode == 9
 
 
-async def test_where_there_is_no_view_children_work_as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), view=False))
+async def test_children_work_without_a_root_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), rootfs=False))
     (tmp_path / "folder").mkdir()
     async with pool_of(folders=(tmp_path / "folder",)) as pool:
         assert await pool.run(f"look {tmp_path}") == "folder"
 
 
-async def test_an_ordinary_user_has_a_view_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_children_of_an_ordinary_user_have_a_root_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     flags = isolation._NAMESPACES[1]
     if not isolation._works((*flags, "--net")):
         pytest.skip("this platform gives ordinary users no namespaces")
@@ -98,7 +100,7 @@ async def test_an_ordinary_user_has_a_view_too(monkeypatch: pytest.MonkeyPatch, 
         assert await pool.run(f"look {ROOT / 'docs'}") == "nothing"
 
 
-async def test_a_child_has_few_children(tmp_path: Path) -> None:
+async def test_a_child_can_start_few_processes(tmp_path: Path) -> None:
     if os.geteuid() == 0 or "--user" not in probe().namespaces:
         pytest.skip("the kernel exempts root, and counts an ordinary user's own processes in a user namespace only")
     async with pool_of(folders=(tmp_path,)) as pool:
@@ -106,14 +108,14 @@ async def test_a_child_has_few_children(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "kernel", "counted"),
+    ("user", "kernel", "counts_own"),
     [(True, "5.14.0-1-amd64", True), (True, "6.1.0", True), (True, "5.13.19", False), (False, "6.1.0", False)],
 )
-def test_processes_are_counted_where_only_the_child_s_own_are(
-    user: bool, kernel: str, counted: bool, monkeypatch: pytest.MonkeyPatch
+def test_process_limit_is_small_where_the_kernel_counts_per_namespace(
+    user: bool, kernel: str, counts_own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.release", lambda: kernel)
-    walls = replace(probe(), namespaces=isolation._NAMESPACES[1] if user else ())
+    isolated = replace(probe(), namespaces=isolation._NAMESPACES[1] if user else ())
     limits = isolation.ChildLimits(MIB, 1, MIB, processes=64)
-    flags = walls.wrap([sys.executable], limits, network=False)
-    assert ("--nproc=64:64" in flags) == counted
+    flags = isolated.wrap([sys.executable], limits, network=False)
+    assert ("--nproc=64:64" in flags) == counts_own

@@ -1,4 +1,4 @@
-"""What stands between a child and the rest of the machine."""
+"""The isolation of a child from the rest of the machine."""
 
 import asyncio
 import os
@@ -10,19 +10,8 @@ from typing import Any
 
 import pytest
 
-from handlers.sandbox import (
-    ChildLimits,
-    ChildMemoryError,
-    isolation,
-    probe,
-)
-from tests.unit.handlers.sandbox.children import (
-    PATIENCE,
-    becomes,
-    exists,
-    pool_of,
-    run_once,
-)
+from handlers.sandbox import ChildLimits, ChildMemoryError, isolation, probe
+from tests.unit.handlers.sandbox.children import PATIENCE, becomes, exists, pool_of, run_program
 
 
 async def test_no_child_outlives_a_killed_daemon() -> None:
@@ -49,12 +38,12 @@ async def test_no_child_outlives_a_killed_daemon() -> None:
     await becomes(lambda: not exists(pid))
 
 
-async def test_an_ordinary_user_gets_the_same_walls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_children_of_an_ordinary_user_are_isolated_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     flags = isolation._NAMESPACES[1]
     if not isolation._works((*flags, "--net")):
         pytest.skip("this platform gives ordinary users no namespaces")
     monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), namespaces=flags))
-    assert (await run_once(["cat", "/proc/self/net/dev"], cwd=tmp_path)).stdout.count(b":") == 1
+    assert (await run_program(["cat", "/proc/self/net/dev"], cwd=tmp_path)).stdout.count(b":") == 1
     async with pool_of() as pool:
         with pytest.raises(ChildMemoryError):
             await pool.run("devour")
@@ -67,8 +56,8 @@ async def test_children_see_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_
     async with pool_of() as pool:
         names = (await pool.run("environment")).split("\n")
     assert not [name for name in names if name.startswith(("AWS_", "MEDIA_", "PYTHON"))]
-    one_shot = await run_once(["env"], cwd=tmp_path)
-    assert b"secret" not in one_shot.stdout
+    done = await run_program(["env"], cwd=tmp_path)
+    assert b"secret" not in done.stdout
 
 
 _READ_ALL = """
@@ -82,12 +71,12 @@ for path in glob.glob("/proc/[0-9]*/environ"):
 
 
 async def test_children_find_no_credentials_in_proc(tmp_path: Path) -> None:
-    """The daemon that holds them is a process of its own: what it started with stands in its `/proc`."""
+    """Run the daemon as a process of its own: its first environment stands in its `/proc`."""
     script = (
-        "import asyncio, sys\nfrom pathlib import Path\nfrom handlers.sandbox.secrecy import hide_from_own_user\n"
-        "from tests.unit.handlers.sandbox.children import run_once\nassert hide_from_own_user()\n"
+        "import asyncio, sys\nfrom pathlib import Path\nfrom handlers.sandbox.hardening import set_undumpable\n"
+        "from tests.unit.handlers.sandbox.children import run_program\nassert set_undumpable()\n"
         "async def main():\n"
-        "  done = await run_once([sys.executable, '-c', sys.argv[1]], cwd=Path(sys.argv[2]))\n"
+        "  done = await run_program([sys.executable, '-c', sys.argv[1]], cwd=Path(sys.argv[2]))\n"
         "  assert b'LANG=' in done.stdout, done\n"
         "  sys.exit(b'very-secret' in done.stdout)\n"
         "asyncio.run(main())"
@@ -115,24 +104,24 @@ async def test_pooled_children_have_no_network() -> None:
         assert (await pool.run(f"connect {server.sockets[0].getsockname()[1]}")).startswith("refused")
 
 
-async def test_the_network_is_a_matter_of_choice(tmp_path: Path) -> None:
+async def test_a_program_has_the_network_only_if_asked(tmp_path: Path) -> None:
     if not probe().namespaces:
         pytest.skip("this platform lets no process leave the network")
     interfaces = ["cat", "/proc/self/net/dev"]
     ours = len(socket.if_nameindex())
-    assert (await run_once(interfaces, cwd=tmp_path)).stdout.count(b":") == 1
-    assert (await run_once(interfaces, cwd=tmp_path, network=True)).stdout.count(b":") == ours
+    assert (await run_program(interfaces, cwd=tmp_path)).stdout.count(b":") == 1
+    assert (await run_program(interfaces, cwd=tmp_path, network=True)).stdout.count(b":") == ours
 
 
 @pytest.mark.parametrize("lacking", ["die_with_parent", "namespaces", "limiter"])
-async def test_a_missing_tool_costs_its_wall_and_no_other(
+async def test_a_missing_tool_costs_only_its_own_isolation(
     lacking: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     launcher = (sys.executable, "-I", "-S", str(Path(isolation.__file__).with_name("launcher.py")))
-    walls: dict[str, Any] = {"die_with_parent": (), "namespaces": (), "limiter": launcher}
-    poorer = replace(probe(), **{lacking: walls[lacking]})
+    without: dict[str, Any] = {"die_with_parent": (), "namespaces": (), "limiter": launcher}
+    poorer = replace(probe(), **{lacking: without[lacking]})
     monkeypatch.setattr("handlers.sandbox.process.probe", lambda: poorer)
-    done = await run_once(["sh", "-c", "ulimit -v; ulimit -f; ulimit -c"], cwd=tmp_path)
+    done = await run_program(["sh", "-c", "ulimit -v; ulimit -f; ulimit -c"], cwd=tmp_path)
     memory, _, core = done.stdout.split()
     assert (int(memory), int(core)) == (512 * 1024, 0)
     async with pool_of() as pool:
@@ -141,7 +130,7 @@ async def test_a_missing_tool_costs_its_wall_and_no_other(
         assert await pool.run("echo on") == "on"
 
 
-def test_a_tool_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tools_leave_empty_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_works", lambda _: False)
     found = isolation.probe.__wrapped__()
     assert (found.die_with_parent, found.namespaces) == ((), ())

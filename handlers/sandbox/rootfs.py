@@ -1,9 +1,10 @@
-# Pathlib takes long to import, at each start of a child, and /tmp is the view's own:
+# Pathlib takes long to import, at each start of a child, and /tmp belongs to the new root:
 # ruff: noqa: PTH103, PTH109, PTH110, PTH112, PTH114, PTH115, PTH120, PTH211, S108
-"""The first process of a child's namespaces: leaves the machine's files for a view of the few that the child needs.
+"""The first process of a child's namespaces: it changes to a root that holds only the files that the child needs.
 
 Run by path with `python -I -S`: READ-ONLY… --write FOLDER… -- COMMAND …; it imports nothing of ours. Sockets, settings,
-other jobs' folders and all else that is not named are not there: by no path, and in no mount that could be uncovered.
+other jobs' folders and everything else that is not named are out of reach: no path leads to them, and no mount hides
+them that could be removed.
 """
 
 import ctypes
@@ -13,25 +14,29 @@ import sys
 from collections.abc import Iterable
 
 ROOT = "/sys"
-"""Where the view is built: every Linux has it, and nothing that a child needs lies below."""
+"""The folder where the new root is built: every Linux has it, and nothing that a child needs lies below it."""
 SIZE = b"size=1m,mode=755"
-"""Of what the child may write beside its folders: it is memory."""
+"""Options of the new root's file system: the bytes that a child may write beside its folders. They are memory."""
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+"""The number of the system call, by architecture."""
 _BIND, _RECURSIVE, _REMOUNT, _READ_ONLY = 4096, 16384, 32, 1
 _KEPT = 0b1110
-"""nosuid, nodev, noexec: a user namespace may not take them off."""
+"""The mount flags nosuid, nodev and noexec, which a user namespace may not remove."""
 _DETACH = 2
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(arguments: list[str]) -> None:
-    """Raises OSError, KeyError on a machine whose call is not known: then there is no view, and no child."""
+    """Build the root, change to it and execute the command.
+
+    Raises OSError, and KeyError on an architecture whose call is not known: then no child runs.
+    """
     end = arguments.index("--")
     middle = arguments.index("--write")
     here = os.getcwd()
     _build(sorted(arguments[:middle], key=len), arguments[middle + 1 : end])
-    # Makes the view the root, lets go of the old one, and stays in the same folder if it is still there.
+    # Make it the root, detach the old one, and stay in the same folder if it is still there.
     os.chdir(ROOT)
     _check(_libc.syscall(_PIVOT_ROOT[platform.machine()], b".", b"."))
     _check(_libc.umount2(b".", _DETACH))
@@ -50,19 +55,19 @@ def _build(readable: Iterable[str], writable: Iterable[str]) -> None:
         if os.path.islink(path) and os.path.dirname(path) == "/":
             os.symlink(os.readlink(path), ROOT + path)  # such as /bin, which is /usr/bin
         else:
-            _show(path)
-            # Read-only where the platform lets us; else the files' own permissions must do, as without a view.
+            _bind(path)
+            # Read-only where the platform allows it. Elsewhere the files' own permissions hold, as without this root.
             target = os.fsencode(ROOT + path)
             flags = _BIND | _REMOUNT | _READ_ONLY | (os.statvfs(target).f_flag & _KEPT)
             _libc.mount(None, target, None, ctypes.c_ulong(flags), None)
     for path in (*_DEVICES, "/proc", *writable):
-        _show(path)
+        _bind(path)
     os.symlink("/proc/self/fd", f"{ROOT}/dev/fd")
     os.makedirs(f"{ROOT}/tmp", exist_ok=True)
 
 
-def _show(path: str) -> None:
-    """Lets a file or folder be seen."""
+def _bind(path: str) -> None:
+    """Bind a file or folder into the new root."""
     target = ROOT + path
     if os.path.isdir(path):
         os.makedirs(target, exist_ok=True)

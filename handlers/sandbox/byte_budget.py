@@ -1,4 +1,4 @@
-"""Admission by memory: work waits until what it needs fits beside what is already in flight."""
+"""A budget of bytes: work waits until its need fits beside the work already in flight."""
 
 import asyncio
 from collections import deque
@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager
 
 
 class ByteBudget:
-    """Bytes that all holders together may use. First come, first served: a large request is never overtaken."""
+    """Bytes that all holders together may use.
+
+    Requests are served in their order: no small one overtakes a large one.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -16,34 +19,34 @@ class ByteBudget:
 
     @property
     def used(self) -> int:
-        """Bytes promised at this moment."""
+        """Bytes that are reserved now."""
         return self._used
 
     @property
     def total(self) -> int:
-        """Bytes that may be promised."""
+        """Bytes that may be reserved in all."""
         return self._total
 
     def renew(self, total: int) -> None:
-        """Another total, when nobody holds any of it; else it stays."""
+        """Set another total if nothing is reserved; otherwise keep the old one."""
         if not self._used:
             self._total = total
 
     @asynccontextmanager
     async def reserve(self, amount: int) -> AsyncIterator[None]:
-        """Holds `amount` bytes of the budget. One that is larger than the whole budget runs alone."""
+        """Hold `amount` bytes of the budget, waiting for them. A request above the whole budget runs alone."""
         amount = min(amount, self._total)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (amount, turn)
-        self._waiting.append(entry)
+        request = (amount, turn)
+        self._waiting.append(request)
         self._admit()
         try:
             await turn
         except asyncio.CancelledError:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
+            if request in self._waiting:
+                self._waiting.remove(request)
             elif turn.done() and not turn.cancelled():
-                self._used -= amount  # admitted and cancelled in the same turn of the loop
+                self._used -= amount  # admitted and canceled in the same turn of the loop
             self._admit()
             raise
         try:
