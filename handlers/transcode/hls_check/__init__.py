@@ -1,1 +1,1 @@
-"""Checks any HLS against the authoring rules: `python -m handlers.transcode.hls_check [--json] URL|DIR|FILE`."""
+"""A check of any HLS against the authoring rules: `python -m handlers.transcode.hls_check [--json] URL|DIR|FILE`."""

@@ -1,6 +1,6 @@
-"""`python -m handlers.transcode.hls_check [--json] [--sample] [--deadline S] URL|DIR|FILE`.
+"""The command `python -m handlers.transcode.hls_check [--json] [--sample] [--deadline S] URL|DIR|FILE`.
 
-Exits with 0 when clean, 1 when not, 2 for wrong use.
+Its status is 0 for a clean presentation, 1 for one with findings, 2 for wrong use.
 """
 
 import argparse

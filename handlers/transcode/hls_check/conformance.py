@@ -14,56 +14,55 @@ from handlers.transcode.hls_check.rules.tracks import check_alignment, check_len
 from handlers.transcode.hls_check.source import Source, SourceError
 
 DEADLINE = 600.0
-"""Seconds for everything: a folder of an hour's five rungs, read whole, takes some two minutes."""
+"""Seconds for one check: a folder of an hour's five rungs, read whole, takes some two minutes."""
 MAX_PLAYLISTS = 100
-"""That a master may name: the largest ladders have some 30 variants, as many I-frame playlists, and 20 languages."""
+"""Playlists that a master may name: the largest ladders have 30 variants, as many I-frame playlists, 20 languages."""
 
 
 async def check(source: Source, address: str, depth: Depth = FULL, deadline: float = DEADLINE) -> Report:
-    """Reads the master playlist at `address`, measures all it names within `deadline` seconds, reports every breach."""
+    """Read the master playlist at `address`, measure all it names within `deadline` seconds, report every breach."""
     try:
         async with asyncio.timeout(deadline):
-            return await _check(source, address, depth)
+            text = (await source.read(address)).decode("utf-8", errors="replace")
+            master = parse_master(text)
+            named = len(master.variants) + len(master.i_frames) + len(master.alternatives)
+            if not is_master(text):
+                finding = Finding(Rule.VARIANTS, short(address), "it lists no variants")
+            elif named > MAX_PLAYLISTS:
+                finding = Finding(Rule.LIMITS, short(address), f"it names {named} playlists")
+            else:
+                return await _measure_all(source, address, master, depth)
     except TimeoutError:
-        return Report((), (Finding(Rule.LIMITS, short(address), f"not finished within {deadline:.0f} s"),))
-
-
-async def _check(source: Source, address: str, depth: Depth) -> Report:
-    try:
-        text = (await source.read(address)).decode("utf-8", errors="replace")
-        master = parse_master(text)
+        finding = Finding(Rule.LIMITS, short(address), f"not finished within {deadline:.0f} s")
     except (SourceError, PlaylistError) as error:
-        return Report((), (Finding(Rule.READABLE, short(address), str(error)),))
-    if not is_master(text):
-        return Report((), (Finding(Rule.VARIANTS, short(address), "it lists no variants"),))
-    named = len(master.variants) + len(master.i_frames) + len(master.alternatives)
-    if named > MAX_PLAYLISTS:
-        return Report((), (Finding(Rule.LIMITS, short(address), f"it names {named} playlists"),))
-    return await _measured(source, address, master, depth)
+        finding = Finding(Rule.READABLE, short(address), str(error))
+    return Report((), (finding,))
 
 
-async def _measured(source: Source, address: str, master: Master, depth: Depth) -> Report:
-    sounds = await measure_alternate_audio(source, address, master, depth)
-    findings = [*check_master(master, address), *sounds.findings]
+async def _measure_all(source: Source, address: str, master: Master, depth: Depth) -> Report:
+    alternate_audio = await measure_alternate_audio(source, address, master, depth)
+    findings = [*check_master(master, address), *alternate_audio.findings]
     measured: list[Measured] = []
     for variant in {(one.uri, one.groups): one for one in master.variants}.values():
         try:
-            measured.append(sounds.beside(await measure(source, address, variant, depth)))
+            measured.append(alternate_audio.add_to(await measure(source, address, variant, depth)))
         except (SourceError, PlaylistError) as error:
             findings.append(Finding(Rule.READABLE, short(variant.uri), str(error)))
     findings += await check_i_frames(source, address, master.i_frames, measured, depth)
-    return judge(measured, findings, [sound for group in sounds.groups.values() for sound in group])
+    return judge(measured, findings, [track for group in alternate_audio.groups.values() for track in group])
 
 
-def judge(measured: Sequence[Measured], findings: Sequence[Finding] = (), sounds: Sequence[Measured] = ()) -> Report:
-    """The report on variants and sounds that were measured, with the findings on whatever else was looked at."""
+def judge(
+    measured: Sequence[Measured], findings: Sequence[Finding] = (), alternate_audio: Sequence[Measured] = ()
+) -> Report:
+    """Check variants and alternate audio that were measured, and report that together with earlier `findings`."""
     found = [*findings]
-    for sound in sounds:
-        found += [*check_media(sound), *check_length(sound, measured), *check_tracks(sound)]
+    for track in alternate_audio:
+        found += [*check_media(track), *check_length(track, measured), *check_tracks(track)]
     for one in measured:
         found += [*check_media(one), *check_declared(one), *check_tracks(one)]
     found += check_alignment([one for one in measured if not one.variant.audio_only])
-    notes = [note for one in (*measured, *sounds) if (note := _note(one))]
+    notes = [note for one in (*measured, *alternate_audio) if (note := _note(one))]
     return Report(tuple(_report(one) for one in measured), tuple(found), tuple(notes))
 
 
@@ -76,8 +75,8 @@ def _note(one: Measured) -> str:
     if one.examined < count:
         others = len(one.seen) - one.examined
         return f"{where}: {one.examined} of {count} segments were read whole, the beginnings of {others} others"
-    strange = any(inside.picture and not inside.judged for inside in one.seen.values())
-    return f"{where}: its pictures are of a coding that is not looked into" if strange else ""
+    unjudged = any(inside.picture and not inside.judged for inside in one.seen.values())
+    return f"{where}: its pictures are of a coding that is not looked into" if unjudged else ""
 
 
 def _report(one: Measured) -> VariantReport:

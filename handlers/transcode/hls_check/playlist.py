@@ -1,10 +1,11 @@
-"""Reads HLS playlists: master and media, as far as the checks need. Pure."""
+"""A reader of HLS playlists, master and media, as far as the checks need. Pure."""
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 MAX_SEGMENTS = 100_000
-"""Of one playlist: more than a day and a half at a picture a second, which only an I-frame playlist names."""
+"""Segments that one playlist may name: an I-frame playlist of more than a day, at a picture a second."""
 ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 
 
@@ -14,7 +15,7 @@ class PlaylistError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One `EXT-X-STREAM-INF`. Bandwidths are bits per second; what is not declared is None or empty."""
+    """One `EXT-X-STREAM-INF`. Bandwidths are bits per second; an attribute that is not declared is None or empty."""
 
     uri: str
     bandwidth: int | None
@@ -25,7 +26,7 @@ class Variant:
     audio_only: bool
     audio_group: str = ""
     groups: tuple[str, ...] = ()
-    """What may be played with it: sounds, pictures, subtitles, captions. Only by these may an address come twice."""
+    """The groups of audio, video, subtitles and captions. Only with other groups may an address be listed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class IFrames:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One `EXT-X-MEDIA` of type AUDIO. Without `uri` it is what the variants themselves bring along."""
+    """One `EXT-X-MEDIA` of type AUDIO. Without `uri` it stands for the sound in the variants themselves."""
 
     group: str
     name: str
@@ -51,6 +52,8 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Master:
+    """A master playlist."""
+
     variants: tuple[Variant, ...]
     i_frames: tuple[IFrames, ...]
     alternatives: tuple[Alternative, ...] = ()
@@ -70,12 +73,12 @@ class Segment:
     size: int | None = None
     offset: int | None = None
     discontinuity: bool = False
-    """Whether the clock may begin anew with it."""
+    """Whether the clock may restart with this segment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """`version` is what it says of itself, `needed` the least that has all it uses, and `feature` the reason."""
+    """A media playlist. It declares `version` and needs at least version `needed`, because of `feature`."""
 
     target: int | None
     segments: tuple[Segment, ...]
@@ -89,7 +92,7 @@ class Media:
 
     @property
     def opaque(self) -> bool:
-        """Whether its segments are in another container, or encrypted: they are not looked into."""
+        """Whether its segments are encrypted or in another container: they are not looked into."""
         return bool(self.init_uri) or self.encrypted
 
 
@@ -98,26 +101,27 @@ def is_master(text: str) -> bool:
 
 
 def parse_master(text: str) -> Master:
-    """Raises PlaylistError."""
+    """Parse a master playlist. Raises PlaylistError."""
     lines = _lines(text)
-    variants = [
-        _variant(_attributes(line), _next_uri(lines, number))
-        for number, line in enumerate(lines)
-        if line.startswith("#EXT-X-STREAM-INF:")
-    ]
-    i_frames = [_attributes(line) for line in lines if line.startswith("#EXT-X-I-FRAME-STREAM-INF:")]
-    media = [_attributes(line) for line in lines if line.startswith("#EXT-X-MEDIA:")]
-    sounds = [_alternative(attributes) for attributes in media if attributes.get("TYPE") == "AUDIO"]
-    return Master(
-        tuple(variants),
-        tuple(_i_frames(attributes) for attributes in i_frames if attributes.get("URI")),
-        tuple(sounds),
-        _version(lines),
-    )
+    variants: list[Variant] = []
+    i_frames: list[IFrames] = []
+    alternatives: list[Alternative] = []
+    for line, following in pairwise([*lines, "#"]):
+        attributes = _attributes(line) if line.startswith("#EXT-X-") else {}
+        if line.startswith("#EXT-X-STREAM-INF:"):
+            if following.startswith("#"):
+                raise PlaylistError("a #EXT-X-STREAM-INF is followed by no address")
+            variants.append(_variant(attributes, following))
+        elif line.startswith("#EXT-X-I-FRAME-STREAM-INF:") and attributes.get("URI"):
+            bandwidth, average = _optional(attributes.get("BANDWIDTH")), _optional(attributes.get("AVERAGE-BANDWIDTH"))
+            i_frames.append(IFrames(attributes["URI"], bandwidth, average))
+        elif line.startswith("#EXT-X-MEDIA:") and attributes.get("TYPE") == "AUDIO":
+            alternatives.append(_alternative(attributes))
+    return Master(tuple(variants), tuple(i_frames), tuple(alternatives), _version(lines))
 
 
 def parse_media(text: str) -> Media:
-    """Raises PlaylistError."""
+    """Parse a media playlist. Raises PlaylistError."""
     lines = _lines(text)
     target = _tag(lines, "#EXT-X-TARGETDURATION:")
     init = _tag(lines, "#EXT-X-MAP:")
@@ -137,25 +141,25 @@ def parse_media(text: str) -> Media:
 
 
 def _version(lines: list[str]) -> int:
-    """Without the tag it is 1."""
+    # Without the tag it is 1.
     return int(_number(_tag(lines, "#EXT-X-VERSION:") or "1"))
 
 
 def _needed(lines: list[str]) -> tuple[int, str]:
-    """The least version of a media playlist that knows the tags in it, and the tag that asks for most (RFC 8216, 7)."""
+    """Find the lowest version that has all tags in these lines, and the tag that needs it (RFC 8216, 7)."""
     i_frames = "#EXT-X-I-FRAMES-ONLY" in lines
-    asked = [(1, "")]
+    needs = [(1, "")]
     for line in lines:
         tag, _, rest = line.partition(":")
         if tag == "#EXTINF" and "." in rest.partition(",")[0]:
-            asked.append((3, "#EXTINF with a decimal point"))
+            needs.append((3, "#EXTINF with a decimal point"))
         elif tag in {"#EXT-X-BYTERANGE", "#EXT-X-I-FRAMES-ONLY"}:
-            asked.append((4, tag))
+            needs.append((4, tag))
         elif tag == "#EXT-X-MAP":
-            asked.append((5, tag) if i_frames else (6, tag))
+            needs.append((5, tag) if i_frames else (6, tag))
         elif tag == "#EXT-X-KEY":
-            asked.append((5, tag) if "KEYFORMAT" in rest else (2 if ",IV=" in rest else 1, tag))
-    return max(asked)
+            needs.append((5, tag) if "KEYFORMAT" in rest else (2 if ",IV=" in rest else 1, tag))
+    return max(needs)
 
 
 def _lines(text: str) -> list[str]:
@@ -169,10 +173,10 @@ def _segments(lines: list[str]) -> list[Segment]:
     found: list[Segment] = []
     duration: float | None = None
     size = offset = None
-    anew = False
+    discontinuity = False
     for line in lines:
         if line == "#EXT-X-DISCONTINUITY":
-            anew = True
+            discontinuity = True
         elif line.startswith("#EXTINF:"):
             duration = _number(line.removeprefix("#EXTINF:").partition(",")[0])
         elif line.startswith("#EXT-X-BYTERANGE:"):
@@ -184,15 +188,15 @@ def _segments(lines: list[str]) -> list[Segment]:
             if len(found) == MAX_SEGMENTS:
                 raise PlaylistError(f"it names more than {MAX_SEGMENTS} segments")
             if size is not None and offset is None:
-                offset = _after(found, line)
-            found.append(Segment(line, duration, size, offset, anew))
+                offset = _offset_after(found, line)
+            found.append(Segment(line, duration, size, offset, discontinuity))
             duration = size = offset = None
-            anew = False
+            discontinuity = False
     return found
 
 
-def _after(found: list[Segment], uri: str) -> int:
-    """Where a range without an offset begins: behind the one before it, of the same file (RFC 8216, 4.3.2.2)."""
+def _offset_after(found: list[Segment], uri: str) -> int:
+    """Find the offset of a range without one: the end of the range before, of the same file (RFC 8216, 4.3.2.2)."""
     last = found[-1] if found else None
     if last is None or last.uri != uri or last.size is None or last.offset is None:
         raise PlaylistError(f"a range of {uri[:80]} says not where it begins, and follows no other of it")
@@ -215,14 +219,6 @@ def _variant(attributes: dict[str, str], uri: str) -> Variant:
     )
 
 
-def _i_frames(attributes: dict[str, str]) -> IFrames:
-    return IFrames(
-        attributes["URI"],
-        _optional(attributes.get("BANDWIDTH")),
-        _optional(attributes.get("AVERAGE-BANDWIDTH")),
-    )
-
-
 def _alternative(attributes: dict[str, str]) -> Alternative:
     return Alternative(
         group=attributes.get("GROUP-ID", ""),
@@ -240,13 +236,6 @@ def _attributes(line: str) -> dict[str, str]:
 
 def _tag(lines: list[str], name: str) -> str | None:
     return next((line.removeprefix(name) for line in lines if line.startswith(name)), None)
-
-
-def _next_uri(lines: list[str], number: int) -> str:
-    following = lines[number + 1] if number + 1 < len(lines) else "#"
-    if following.startswith("#"):
-        raise PlaylistError("a #EXT-X-STREAM-INF is followed by no address")
-    return following
 
 
 def _optional(text: str | None) -> int | None:

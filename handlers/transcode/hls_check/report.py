@@ -1,4 +1,4 @@
-"""What a check found. Frozen; as text for people, as JSON for programs."""
+"""The result of a check. Frozen; as text for people, as JSON for programs."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 class Rule(StrEnum):
-    """What was broken; stable words."""
+    """The rule that a finding breaks. The values are stable."""
 
     READABLE = "readable"
     VARIANTS = "variants"
@@ -19,7 +19,7 @@ class Rule(StrEnum):
     KEY_FRAMES = "key_frames"
     ALIGNMENT = "alignment"
     DURATIONS = "durations"
-    SOUNDS = "sounds"
+    ALTERNATE_AUDIO = "sounds"
     CODECS = "codecs"
     RESOLUTION = "resolution"
     FRAME_RATE = "frame_rate"
@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VariantReport:
-    """What one variant declares and what was measured, in bits per second and seconds."""
+    """One variant: what it declares and what was measured, in bits per second and seconds."""
 
     uri: str
     resolution: str
@@ -56,7 +56,7 @@ class VariantReport:
     declared_average: int | None
     measured_average: int
     examined: int = 0
-    """Segments that were read from end to end, of all there are."""
+    """How many of the segments were read from end to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Report:
     variants: tuple[VariantReport, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
-    """What was not looked into, and why: nothing is said of that."""
+    """Segments that were not looked into, and why. The findings say nothing about them."""
 
     @property
     def clean(self) -> bool:
@@ -87,5 +87,5 @@ class Report:
 
 
 def short(address: str) -> str:
-    """The last part of an address, without its query: that may hold a signature."""
+    """Return the last part of an address without its query, which may hold a signature."""
     return urlsplit(address).path.rpartition("/")[2] or address[:80]

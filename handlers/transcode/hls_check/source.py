@@ -1,4 +1,4 @@
-"""Where the checked HLS lies: a folder, or anywhere on the web."""
+"""The place of the checked HLS: a folder, or an address on the web."""
 
 import asyncio
 import re
@@ -11,14 +11,15 @@ from urllib.parse import unquote, urljoin, urlsplit
 import aiohttp
 
 PLAYLIST_BYTES = 16 * 1024 * 1024
-"""Of one playlist: the I-frame playlist of 8 h names 14,400 pictures, in some 1.5 MB."""
+"""Bytes of one playlist: the I-frame playlist of 8 h names 14,400 pictures, in some 1.5 MB."""
 MAX_BYTES = 64 * 1024 * 1024
-"""Of a file whose server does not say its length, that are counted and not kept; a 6 s segment has 6 MB."""
+"""Bytes that are counted, not kept, of a file whose server does not say its length; a 6 s segment has 6 MB."""
 PIECE = 256 * 1024
+"""Bytes of one read."""
 PLAIN = {"Accept-Encoding": "identity"}
-"""Lengths and ranges are then of what is looked at."""
+"""Request headers without which lengths and ranges would count compressed bytes."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
-"""Hosts that no proxy is asked for."""
+"""Hosts that are reached without a proxy."""
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=20)
 
 
@@ -27,20 +28,20 @@ class SourceError(Exception):
 
 
 class Source(Protocol):
-    """`resolve` finds what a playlist names, `read` gets its bytes, `look` some of them and how many there are.
+    """Access to the files of one HLS. Its methods raise SourceError."""
 
-    Both raise SourceError. Whoever looks for no bytes wants the size.
-    """
+    def resolve(self, base: str, reference: str) -> str:
+        """Return the address that the playlist at `base` means by `reference`."""
 
-    def resolve(self, base: str, reference: str) -> str: ...
+    async def read(self, address: str) -> bytes:
+        """Return all bytes of a playlist."""
 
-    async def read(self, address: str) -> bytes: ...
-
-    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]: ...
+    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
+        """Return at most `length` bytes from `offset` on, 0 for none of them, and the size of the file."""
 
 
 class FolderSource:
-    """Reads below one folder, and nothing outside it."""
+    """Files below one folder; an address outside it raises SourceError."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
@@ -62,6 +63,8 @@ class FolderSource:
 
 
 class WebSource:
+    """Files behind http(s) addresses."""
+
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
@@ -76,12 +79,15 @@ class WebSource:
         return data
 
     async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
-        """Asks for a range; of a server that knows none it takes no more than that either, and hangs up."""
+        """Ask for a range. From a server without ranges read no more than that either, then close the connection."""
         last = offset + max(length, 1) - 1
         async with self._get(address, {"Range": f"bytes={offset}-{last}"}) as response:
             if response.status != 206:  # HTTP: a part
                 return await _part_of_all(response, offset, length)
-            begin, total = _content_range(response.headers.get("Content-Range", ""))
+            found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", response.headers.get("Content-Range", ""))
+            if not found:
+                raise SourceError("the server does not say how long it is")
+            begin, total = int(found[1]), int(found[2])
             if begin != offset:
                 raise SourceError("the server sends another range than it was asked for")
             return await _some(response.content, min(length, total - offset)), total
@@ -118,7 +124,7 @@ def _look_into(path: Path, offset: int, length: int) -> tuple[bytes, int]:
 
 
 async def _some(content: aiohttp.StreamReader, length: int) -> bytes:
-    """The next bytes, fewer only at the end."""
+    """Read the next `length` bytes; fewer only at the end."""
     data = bytearray()
     while len(data) < length and (piece := await content.read(min(PIECE, length - len(data)))):
         data += piece
@@ -126,7 +132,7 @@ async def _some(content: aiohttp.StreamReader, length: int) -> bytes:
 
 
 async def _part_of_all(response: aiohttp.ClientResponse, offset: int, length: int) -> tuple[bytes, int]:
-    """A part of what comes from its beginning on; to its end only where nothing else tells how long it is."""
+    """Take a part out of the whole file. Read to its end only where no header says how long it is."""
     skipped = await _skip(response.content, offset)
     data = await _some(response.content, length)
     if response.content_length is not None:
@@ -135,7 +141,7 @@ async def _part_of_all(response: aiohttp.ClientResponse, offset: int, length: in
 
 
 async def _skip(content: aiohttp.StreamReader, most: int) -> int:
-    """How many bytes went by. Raises SourceError when there are more than are counted."""
+    """Read up to `most` bytes and return how many. Raises SourceError past MAX_BYTES."""
     skipped = 0
     while piece := await content.read(min(PIECE, most - skipped)):
         skipped += len(piece)
@@ -144,17 +150,12 @@ async def _skip(content: aiohttp.StreamReader, most: int) -> int:
     return skipped
 
 
-def _content_range(header: str) -> tuple[int, int]:
-    """Where a part begins, and how long the whole is."""
-    found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", header)
-    if not found:
-        raise SourceError("the server does not say how long it is")
-    return int(found[1]), int(found[2])
-
-
 @asynccontextmanager
 async def open_source(target: str) -> AsyncIterator[tuple[Source, str]]:
-    """The source of `target` and its master playlist's address. Raises SourceError when a folder has no single one."""
+    """Open the source of `target`; also give its master playlist's address.
+
+    Raises SourceError for a folder with no or several masters.
+    """
     if target.startswith(("http://", "https://")):
         async with aiohttp.ClientSession(timeout=TIMEOUT, trust_env=urlsplit(target).hostname not in LOCAL) as session:
             yield WebSource(session), target
@@ -164,7 +165,7 @@ async def open_source(target: str) -> AsyncIterator[tuple[Source, str]]:
 
 
 def _find_master(target: Path) -> Path:
-    """The file itself, or the only playlist below a folder that lists others."""
+    """Return the file itself, or the only master playlist below a folder. Raises SourceError."""
     folder = target.resolve()
     if not folder.is_dir():
         return folder

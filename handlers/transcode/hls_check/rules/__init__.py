@@ -1,1 +1,1 @@
-"""The authoring rules, each a function that yields findings."""
+"""The authoring rules. Each is a function that yields findings."""

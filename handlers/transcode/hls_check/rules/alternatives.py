@@ -1,4 +1,4 @@
-"""Checks the sounds that a master playlist offers beside its variants (RFC 8216, 4.3.4.1 and 4.3.4.2)."""
+"""Checks of the alternate audio that a master playlist offers with its variants (RFC 8216, 4.3.4.1 and 4.3.4.2)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,51 +12,54 @@ from handlers.transcode.hls_check.source import Source, SourceError
 
 @dataclass(frozen=True, slots=True)
 class AlternateAudio:
-    """What was measured, by group, and what was found on the way."""
+    """The measured tracks by group, and the findings on them."""
 
     groups: dict[str, list[Measured]]
     findings: list[Finding]
 
-    def beside(self, one: Measured) -> Measured:
-        """The variant with the largest sound that may be played with it."""
+    def add_to(self, one: Measured) -> Measured:
+        """Return the variant with the largest track that may be played with it."""
         return with_largest(one, self.groups.get(one.variant.audio_group, []))
 
 
-def with_largest(one: Measured, sounds: Sequence[Measured]) -> Measured:
-    return replace(one, beside=max(sounds, key=lambda sound: sound.peak, default=None))
+def with_largest(one: Measured, tracks: Sequence[Measured]) -> Measured:
+    """Return the variant with the largest of `tracks` as its alternate audio."""
+    return replace(one, alternate_audio=max(tracks, key=lambda track: track.peak, default=None))
 
 
 async def measure_alternate_audio(source: Source, base: str, master: Master, depth: Depth) -> AlternateAudio:
-    """Measure every sound that has a playlist of its own, and check what is said of all of them."""
+    """Measure every track that has a playlist of its own, and check what the master says of all of them."""
     groups: dict[str, list[Measured]] = {}
     findings = [*check_groups(master)]
-    for sound in master.alternatives:
-        if not sound.uri:
+    for track in master.alternatives:
+        if not track.uri:
             continue
         try:
-            groups.setdefault(sound.group, []).append(await measure(source, base, as_variant(sound.uri), depth))
+            groups.setdefault(track.group, []).append(await measure(source, base, as_variant(track.uri), depth))
         except (SourceError, PlaylistError) as error:
-            findings.append(Finding(Rule.READABLE, sound.uri.partition("?")[0], str(error)))
+            findings.append(Finding(Rule.READABLE, track.uri.partition("?")[0], str(error)))
     return AlternateAudio(groups, findings)
 
 
 def as_variant(uri: str) -> Variant:
-    """A sound's playlist is read and measured like a variant's."""
+    """Make the variant that stands for an audio playlist, which is read and measured like one."""
     return Variant(uri, None, None, "", "", None, audio_only=True)
 
 
 def check_groups(master: Master) -> Iterator[Finding]:
-    """Each group that is named is there, its members can be told apart, and at most one is the default."""
+    """Check that each group that is named exists, that its names differ, and that at most one track is the default."""
     groups: dict[str, list[Alternative]] = {}
-    for sound in master.alternatives:
-        groups.setdefault(sound.group, []).append(sound)
+    for track in master.alternatives:
+        groups.setdefault(track.group, []).append(track)
     for name in sorted({variant.audio_group for variant in master.variants} - groups.keys() - {""}):
-        yield Finding(Rule.SOUNDS, name, "a variant names this group, and nothing is in it")
-    for name, sounds in groups.items():
-        if sum(sound.default for sound in sounds) > 1:
-            yield Finding(Rule.SOUNDS, name, "more than one is the default")
-        if any(sound.default and not sound.autoselect for sound in sounds):
-            yield Finding(Rule.SOUNDS, name, "the default is not to be selected automatically")
-        repeated = [word for word, times in Counter(sound.name for sound in sounds).items() if times > 1 or not word]
+        yield Finding(Rule.ALTERNATE_AUDIO, name, "a variant names this group, and nothing is in it")
+    for name, tracks in groups.items():
+        if sum(track.default for track in tracks) > 1:
+            yield Finding(Rule.ALTERNATE_AUDIO, name, "more than one is the default")
+        if any(track.default and not track.autoselect for track in tracks):
+            yield Finding(Rule.ALTERNATE_AUDIO, name, "the default is not to be selected automatically")
+        repeated = [word for word, times in Counter(track.name for track in tracks).items() if times > 1 or not word]
         if repeated:
-            yield Finding(Rule.SOUNDS, name, f"names that do not tell them apart: {', '.join(map(repr, repeated))}")
+            yield Finding(
+                Rule.ALTERNATE_AUDIO, name, f"names that do not tell them apart: {', '.join(map(repr, repeated))}"
+            )

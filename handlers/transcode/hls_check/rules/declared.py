@@ -1,4 +1,4 @@
-"""Compares what the master playlist declares of a variant with what is in its segments."""
+"""Checks of a variant's attributes in the master playlist against the contents of its segments."""
 
 from collections.abc import Iterator
 
@@ -10,23 +10,23 @@ from handlers.transcode.hls_check.stream.parameters import Parameters
 from handlers.transcode.hls_check.stream.segment import Contents
 
 BANDWIDTH_TOLERANCE = 0.10
-"""Apple's authoring rules for VOD: measured bit rates within 10 % of what is declared."""
+"""Share by which a declared bit rate may differ from the measured one: Apple's authoring rules for VOD say 10 %."""
 RATE_TOLERANCE = 0.05
-"""Between a declared frame rate and the measured one: 29.97 may be called 30, and 25 not."""
+"""Share by which a declared frame rate may differ from the measured one: 29.97 may be called 30, 25 may not."""
 PIXELS = 2
-"""Encoders take even sizes, and a width by the sample aspect ratio is rounded."""
-_BESIDE = ("stpp", "wvtt")
-"""Subtitles have playlists of their own."""
-_ALIKE = {"avc3": "avc1", "hev1": "hvc1", "dvhe": "hvc1", "dvh1": "hvc1", "ec+3": "ec-3"}
+"""Pixels that a declared size may differ by: encoders take even sizes, and a display width is rounded."""
+_SUBTITLES = ("stpp", "wvtt")
+"""Codecs of subtitles, which have playlists of their own."""
+_FAMILIES = {"avc3": "avc1", "hev1": "hvc1", "dvhe": "hvc1", "dvh1": "hvc1", "ec+3": "ec-3"}
 
 
 def check_declared(one: Measured) -> Iterator[Finding]:
     yield from _check_attributes(one.variant)
     yield from check_bandwidth(one)
-    if sound := [inside for inside in one.seen.values() if not inside.damage]:
-        yield from _check_codecs(one, sound)
-        yield from _check_resolution(one.variant, sound)
-        yield from _check_frame_rate(one.variant, sound)
+    if intact := [inside for inside in one.seen.values() if not inside.damage]:
+        yield from _check_codecs(one, intact)
+        yield from _check_resolution(one.variant, intact)
+        yield from _check_frame_rate(one.variant, intact)
 
 
 def _check_attributes(variant: Variant) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def _check_attributes(variant: Variant) -> Iterator[Finding]:
 
 
 def check_bandwidth(one: Measured, rule: Rule = Rule.BANDWIDTH) -> Iterator[Finding]:
-    """The peak may be that of the RFC's window, or of the fullest segment, however short: packagers differ."""
+    """Compare both rates. Packagers differ: the peak may be that of the RFC's window or of the fullest segment."""
     checks = (
         ("BANDWIDTH", one.variant.bandwidth, (one.peak, one.fullest)),
         ("AVERAGE-BANDWIDTH", one.variant.average_bandwidth, (one.average,)),
@@ -54,11 +54,11 @@ def check_bandwidth(one: Measured, rule: Rule = Rule.BANDWIDTH) -> Iterator[Find
 
 
 def _check_codecs(one: Measured, segments: list[Contents]) -> Iterator[Finding]:
-    """Each coding inside is declared, and each that is declared is inside, or in a sound that is played with it."""
+    """Check that each coding inside is declared, and that each declared one is inside or in the alternate audio."""
     declared = [codec.strip() for codec in one.variant.codecs.split(",") if codec.strip()]
     if not declared:
         return
-    where, open_ = short(one.variant.uri), [*declared]
+    where, unseen = short(one.variant.uri), [*declared]
     names = {inside.parameters.codec for inside in segments if inside.parameters}
     sounds = {inside.sound.value for inside in segments if inside.sound}
     pictures = {inside.picture.value for inside in segments if inside.picture} if not names else set()
@@ -66,22 +66,25 @@ def _check_codecs(one: Measured, segments: list[Contents]) -> Iterator[Finding]:
         named = [codec for codec in declared if is_declared(codec, name)]
         if not named:
             yield Finding(Rule.CODECS, where, f"inside is {name}, declared {one.variant.codecs}")
-            # A wrong word for a picture is said once.
+            # A wrong name of a coding is reported once, not also as one that is missing.
             named = [codec for codec in declared if _family(codec) == _family(name)]
-        open_ = [codec for codec in open_ if codec not in named]
+        unseen = [codec for codec in unseen if codec not in named]
     unknown = any(inside.unknown or Coding.OTHER in {inside.picture, inside.sound} for inside in segments)
-    empty = [codec for codec in open_ if not codec.startswith(_BESIDE) and not (one.beside and _is_sound(codec))]
-    if empty and not unknown and not (one.variant.audio_group and all(_is_sound(codec) for codec in empty)):
+    has_alternate_audio = bool(one.alternate_audio)
+    empty = [
+        codec for codec in unseen if not codec.startswith(_SUBTITLES) and not (has_alternate_audio and _is_audio(codec))
+    ]
+    if empty and not unknown and not (one.variant.audio_group and all(_is_audio(codec) for codec in empty)):
         yield Finding(Rule.CODECS, where, f"declared {','.join(empty)}, and no segment that was read has it")
 
 
 def is_declared(declared: str, inside: str) -> bool:
-    """By profile and level: which constraints are flagged, packagers write in many ways."""
+    """Compare two codec names by profile and level. Packagers write the constraint flags in many ways."""
     if _family(declared) != _family(inside):
         return False
     mine, theirs = declared.lower().split("."), inside.lower().split(".")
     if _family(inside) == Coding.AVC and len(theirs) > 1:
-        # Once it was written in decimals: avc1.77.30.
+        # An old form is decimal: avc1.77.30.
         plain = f"{int(mine[1]):02x}..{int(mine[2]):02x}" if len(mine) == 3 and _numbers(mine[1:]) else mine[-1]
         return len(plain) == 6 and (plain[:2], plain[4:]) == (theirs[1][:2], theirs[1][4:])  # three bytes
     if _family(inside) == Coding.HEVC and len(theirs) > 1:
@@ -95,15 +98,15 @@ def _numbers(words: list[str]) -> bool:
 
 def _family(codec: str) -> str:
     first = codec.partition(".")[0].lower()
-    return _ALIKE.get(first, first)
+    return _FAMILIES.get(first, first)
 
 
-def _is_sound(codec: str) -> bool:
+def _is_audio(codec: str) -> bool:
     return codec.lower().startswith(("mp4a", "ac-3", "ec-3", "ac-4", "flac", "opus", "alac"))
 
 
 def _check_resolution(variant: Variant, segments: list[Contents]) -> Iterator[Finding]:
-    """The size of the pictures, with or without what their sample aspect ratio makes of the width."""
+    """Compare the declared size with the pictures' own, its width with or without the sample aspect ratio."""
     width, _, height = variant.resolution.lower().partition("x")
     found = {inside.parameters for inside in segments if inside.parameters}
     wrong = [one for one in found if not (_numbers([width[:3], height[:3]]) and _fits(one, int(width), int(height)))]
@@ -117,7 +120,7 @@ def _fits(one: Parameters, width: int, height: int) -> bool:
 
 
 def _check_frame_rate(variant: Variant, segments: list[Contents]) -> Iterator[Finding]:
-    """The declared rate is the highest (RFC 8216, 4.3.4.2); it may be that of all, or of the closest two pictures."""
+    """Compare the frame rates. RFC 8216, 4.3.4.2 wants the highest: the median or that of the closest two pictures."""
     rhythms = [inside.rhythm for inside in segments if inside.rhythm]
     if not (variant.frame_rate and rhythms):
         return

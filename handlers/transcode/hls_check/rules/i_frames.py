@@ -1,4 +1,4 @@
-"""Checks I-frame playlists: every range lies in its file and holds a whole I-frame, and the rates are as declared."""
+"""Checks of I-frame playlists: every range lies in its file and holds a whole I-frame; the rates are as declared."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from handlers.transcode.hls_check.stream.segment import Contents, contents
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The segments of all variants, by their addresses: what they hold, where they were read, and how long they are."""
+    """The segments of all variants by address: the contents of those that were read, and the sizes in bytes."""
 
     inside: Mapping[str, Contents]
     sizes: Mapping[str, int]
@@ -23,9 +23,14 @@ class _Files:
 async def check_i_frames(
     source: Source, base: str, listed: Sequence[IFrames], measured: Sequence[Measured], depth: Depth = FULL
 ) -> list[Finding]:
-    """Of all playlists that are `listed`; what variants were `measured` is not read again."""
+    """Check all playlists that are `listed`. The segments of `measured` variants are not read again."""
     files = _Files(
-        {one.addresses[number]: inside for one in measured for number, inside in _own(one) if inside.whole},
+        {
+            one.addresses[number]: one.seen[number]
+            for one in measured
+            for number in _unranged(one)
+            if number in one.seen and one.seen[number].whole
+        },
         {one.addresses[number]: one.sizes[number] for one in measured for number in _unranged(one)},
     )
     found: list[Finding] = []
@@ -37,12 +42,8 @@ async def check_i_frames(
     return found
 
 
-def _own(one: Measured) -> Iterator[tuple[int, Contents]]:
-    return ((number, one.seen[number]) for number in _unranged(one) if number in one.seen)
-
-
 def _unranged(one: Measured) -> list[int]:
-    """The segments that are files of their own."""
+    """List the segments that are files of their own."""
     return [number for number, segment in enumerate(one.media.segments) if segment.size is None]
 
 
@@ -58,18 +59,17 @@ async def _check(source: Source, base: str, one: IFrames, files: _Files, depth: 
             _, sizes[where] = await source.look(where, offset=0, length=0)
     lengths = [sizes[where] if frame.size is None else frame.size for where, frame in _pairs(addresses, media)]
     found = [*check_version(short(one.uri), media), *_outside(one, media, addresses, sizes)]
-    if not found and _is_transport(media):
+    # A map in front of transport packets names a part of a segment; a map for another container names its own file.
+    is_transport = not media.init_uri or media.init_uri in {frame.uri for frame in media.segments}
+    if not found and is_transport and not media.encrypted:
         found += await _check_ranges(source, one, media, addresses, files, depth)
-    return [*found, *_check_rates(one, media, lengths)]
+    variant = Variant(one.uri, one.bandwidth, one.average_bandwidth, "", "", None, audio_only=False)
+    rates = Measured(variant, media, tuple(lengths), {}, ())
+    return [*found, *check_bandwidth(rates, Rule.I_FRAME_BANDWIDTH)]
 
 
 def _pairs(addresses: list[str], media: Media) -> Iterator[tuple[str, Segment]]:
     return zip(addresses, media.segments, strict=True)
-
-
-def _is_transport(media: Media) -> bool:
-    """A map in front of transport packets names the beginning of a segment; that of another container, its own file."""
-    return not media.encrypted and (not media.init_uri or media.init_uri in {one.uri for one in media.segments})
 
 
 def _outside(one: IFrames, media: Media, addresses: list[str], sizes: Mapping[str, int]) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ def _outside(one: IFrames, media: Media, addresses: list[str], sizes: Mapping[st
 async def _check_ranges(
     source: Source, one: IFrames, media: Media, addresses: list[str], files: _Files, depth: Depth
 ) -> list[Finding]:
-    """By what is known of the segments; ranges of others are read."""
+    """Check that each range holds an I-frame. Ranges of segments that were not read whole are read here."""
     chosen = {*spread(len(addresses), depth.whole)}
     empty: list[int] = []
     for number, (where, frame) in enumerate(_pairs(addresses, media)):
@@ -105,9 +105,3 @@ async def _check_ranges(
         return []
     message = f"{len(empty)} ranges hold no whole I-frame, the first is number {empty[0]}"
     return [Finding(Rule.I_FRAME_RANGES, short(one.uri), message)]
-
-
-def _check_rates(one: IFrames, media: Media, lengths: list[int]) -> Iterator[Finding]:
-    variant = Variant(one.uri, one.bandwidth, one.average_bandwidth, "", "", None, audio_only=False)
-    rates = Measured(variant, media, tuple(lengths), {}, ())
-    yield from check_bandwidth(rates, Rule.I_FRAME_BANDWIDTH)

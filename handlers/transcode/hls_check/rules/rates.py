@@ -1,20 +1,20 @@
-"""Bit rates of a run of segments, as RFC 8216 (4.3.4.2) would have them declared. Pure; bits per second."""
+"""Bit rates of a run of segments, as RFC 8216 (4.3.4.2) wants them declared. Pure; bits per second."""
 
 from collections.abc import Iterable, Iterator
 
 FINEST = 16
-"""Shares of a target duration: what is shorter is taken together with what follows, so that the work stays linear."""
+"""Parts of a target duration. Shorter pieces are merged with the next ones, so that the work stays linear."""
 
 
 def average(pieces: Iterable[tuple[float, int]]) -> float:
-    """Of pieces of so many seconds and bytes; 0 where they last no time."""
+    """Return the mean rate of pieces of (seconds, bytes); 0 where they last no time."""
     listed = [*pieces]
     seconds = sum(duration for duration, _ in listed)
     return sum(size for _, size in listed) * 8 / seconds if seconds else 0.0
 
 
 def peak(pieces: Iterable[tuple[float, int]], target: float) -> float:
-    """The largest of any run of pieces that lasts 0.5 to 1.5 target durations; 0 where none does."""
+    """Return the largest rate of a run of pieces that lasts 0.5 to 1.5 target durations; 0 where none does."""
     if not target:
         return 0.0
     merged = [*_merged(pieces, target / FINEST)]
@@ -31,7 +31,7 @@ def peak(pieces: Iterable[tuple[float, int]], target: float) -> float:
 
 
 def fullest(pieces: Iterable[tuple[float, int]]) -> float:
-    """Of the piece that has most, however short."""
+    """Return the largest rate of a single piece, however short."""
     return max((size * 8 / duration for duration, size in pieces if duration), default=0.0)
 
 

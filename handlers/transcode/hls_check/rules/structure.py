@@ -1,4 +1,4 @@
-"""Checks what playlists say by themselves: that they are whole, list nothing twice, and have the version they need."""
+"""Checks of the playlists alone: they are complete, list nothing twice, and have the version that they need."""
 
 import math
 from collections import Counter
@@ -9,7 +9,7 @@ from handlers.transcode.hls_check.playlist import Master, Media
 from handlers.transcode.hls_check.report import Finding, Rule, short
 
 LARGE_TARGET = 10
-"""Seconds. Above it, a target more than twice the longest segment is taken for wrong: players wait and buffer by it."""
+"""Seconds above which a target of more than twice the longest segment is an error: players wait and buffer by it."""
 
 
 def check_master(master: Master, address: str) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
-"""When the tracks of a segment begin and end, compared with what its playlist says. Pure; in seconds."""
+"""Begin and end of the tracks of a segment, compared with its playlist. Pure; in seconds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -9,14 +9,14 @@ from handlers.transcode.hls_check.stream.packets import CLOCK, StreamKind
 from handlers.transcode.hls_check.stream.segment import Contents
 
 TOLERANCE = 0.5
-"""Packagers put some tenths of a second of sound into one packet, which goes whole into one segment."""
+"""Seconds of drift that pass: packagers put some tenths of a second of sound into one packet of one segment."""
 WRAP = (1 << 33) / CLOCK
-"""Presentation times begin anew after 26.5 hours."""
+"""Seconds after which presentation times restart: 26.5 hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A track that is elsewhere than its playlist says: in which segment, and by how much. Positive is late."""
+    """A track that begins or ends elsewhere than its playlist says, `by` seconds. Positive is late."""
 
     segment: int
     kind: StreamKind
@@ -29,9 +29,9 @@ class Drift:
 
 
 def drifts(media: Media, seen: Mapping[int, Contents]) -> Iterator[Drift]:
-    """The first drift of each track: its beginnings in the segments that were `seen`, its ends in those read whole.
+    """Find the first drift of each track: its begin in the segments that were `seen`, its end in those read whole.
 
-    Nothing is said of a presentation whose clock begins anew somewhere.
+    A presentation whose clock restarts somewhere is not compared.
     """
     first = seen[0].spans if 0 in seen else None
     if not first or any(segment.discontinuity for segment in media.segments):
@@ -39,23 +39,17 @@ def drifts(media: Media, seen: Mapping[int, Contents]) -> Iterator[Drift]:
     base = min(span.begin for span in first.values())
     listed = [*accumulate((segment.duration for segment in media.segments), initial=0.0)]
     for kind in sorted(first):
-        yield from _drifts_of(kind, [*_times(kind, seen)], listed, base)
+        for number, time, what in _times(kind, seen):
+            by = (time - base - listed[number] + WRAP / 2) % WRAP - WRAP / 2
+            if abs(by) > TOLERANCE:
+                yield Drift(number - (what == "ends"), kind, what, by)
+                break
 
 
 def _times(kind: StreamKind, seen: Mapping[int, Contents]) -> Iterator[tuple[int, float, str]]:
-    """Number, time and what it is; an end is told as the next segment's beginning."""
+    """Yield number, time and kind of each edge. The end of a segment has the number of the next one."""
     for number, one in sorted(seen.items()):
         if kind in one.spans:
             yield number, one.spans[kind].begin, "begins"
             if one.whole:
                 yield number + 1, one.spans[kind].end, "ends"
-
-
-def _drifts_of(
-    kind: StreamKind, times: Sequence[tuple[int, float, str]], listed: Sequence[float], base: float
-) -> Iterator[Drift]:
-    for number, time, what in times:
-        by = (time - base - listed[number] + WRAP / 2) % WRAP - WRAP / 2
-        if abs(by) > TOLERANCE:
-            yield Drift(number - (what == "ends"), kind, what, by)
-            return

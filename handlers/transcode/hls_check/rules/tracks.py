@@ -1,4 +1,4 @@
-"""Checks the pictures and the sound inside of segments: damage, key frames, and where the playlist says they are."""
+"""Checks of picture and sound inside the segments: damage, key frames, and times that match the playlist."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
@@ -7,13 +7,13 @@ from handlers.transcode.hls_check.measure import Measured
 from handlers.transcode.hls_check.report import Finding, Rule, short
 from handlers.transcode.hls_check.rules.timing import TOLERANCE, drifts
 from handlers.transcode.hls_check.stream.packets import StreamKind
-from handlers.transcode.hls_check.stream.segment import Contents
 
 FALLBACK_FRAME = 1 / 24
 """Seconds that two variants may differ by where no frame rate is declared."""
 KEY_INTERVAL = 2.0
-"""Seconds between IDR pictures: Apple's authoring rules (they SHOULD be there), and what our own HLS is made by."""
+"""Seconds between IDR pictures: a SHOULD of Apple's authoring rules, and the setting of our own HLS."""
 _SLACK = 0.02
+"""Seconds that an interval may be longer, for rounded time stamps."""
 
 
 def check_tracks(one: Measured) -> Iterator[Finding]:
@@ -48,29 +48,20 @@ def _check_key_frames(one: Measured) -> Iterator[Finding]:
 
 
 def _check_interval(one: Measured) -> Iterator[Finding]:
-    """Within each segment that was read whole, and until its end: the next one begins with an IDR of its own."""
-    widest = {number: _widest(inside) for number, inside in one.seen.items() if _is_sound(inside) and inside.judged}
-    wide = [number for number, (gap, frame) in sorted(widest.items()) if gap > KEY_INTERVAL + frame + _SLACK]
-    if wide:
-        message = f"{_name(one, wide[0])}: {widest[wide[0]][0]:.2f} s from one IDR picture to the next"
-        yield Finding(Rule.KEY_FRAME_INTERVAL, short(one.variant.uri), message)
-
-
-def _is_sound(inside: Contents) -> bool:
-    return inside.whole and not inside.damage
-
-
-def _widest(inside: Contents) -> tuple[float, float]:
-    """The longest time without an IDR, and of one picture."""
-    times = [picture.time for picture in inside.intra if picture.key]
-    if not times or not inside.rhythm:
-        return 0.0, 0.0
-    gaps = [b - a for a, b in pairwise([*times, inside.spans[StreamKind.PICTURE].end])]
-    return max(gaps), min(1.0, inside.rhythm.longest)
+    """Check the interval within each segment that was read whole, up to its end: the next one begins with an IDR."""
+    for number, inside in sorted(one.seen.items()):
+        times = [picture.time for picture in inside.intra if picture.key]
+        if not (inside.whole and inside.judged and inside.rhythm and times) or inside.damage:
+            continue
+        gap = max(b - a for a, b in pairwise([*times, inside.spans[StreamKind.PICTURE].end]))
+        if gap > KEY_INTERVAL + min(1.0, inside.rhythm.longest) + _SLACK:
+            message = f"{_name(one, number)}: {gap:.2f} s from one IDR picture to the next"
+            yield Finding(Rule.KEY_FRAME_INTERVAL, short(one.variant.uri), message)
+            return
 
 
 def _check_durations(one: Measured) -> Iterator[Finding]:
-    """What is in the segments must be where the playlist says, from the beginning of all to the end of all."""
+    """Check that each track lasts as long as the playlist says, without holes."""
     where = short(one.variant.uri)
     seen = {number: inside for number, inside in sorted(one.seen.items()) if not inside.damage}
     for drift in drifts(one.media, seen):
@@ -87,16 +78,16 @@ def _check_durations(one: Measured) -> Iterator[Finding]:
         yield Finding(Rule.DURATIONS, where, f"{_name(one, number)}: its sound pauses for {lasts:.2f} s")
 
 
-def check_length(sound: Measured, variants: Sequence[Measured]) -> Iterator[Finding]:
-    """Played instead of a variant's own, it must not end more than a segment before or after."""
-    longest = max((one.duration for one in variants), default=sound.duration)
-    if abs(sound.duration - longest) > (sound.media.target or 0):
-        message = f"it lasts {sound.duration:.3f} s, the variants {longest:.3f} s"
-        yield Finding(Rule.SOUNDS, short(sound.variant.uri), message)
+def check_length(audio: Measured, variants: Sequence[Measured]) -> Iterator[Finding]:
+    """Check that alternate audio does not end more than a segment before or after the variants."""
+    longest = max((one.duration for one in variants), default=audio.duration)
+    if abs(audio.duration - longest) > (audio.media.target or 0):
+        message = f"it lasts {audio.duration:.3f} s, the variants {longest:.3f} s"
+        yield Finding(Rule.ALTERNATE_AUDIO, short(audio.variant.uri), message)
 
 
 def check_alignment(measured: Sequence[Measured]) -> Iterator[Finding]:
-    """All variants must be cut at the same instants, to within a frame, by playlist and by time stamps."""
+    """Check that all variants are cut at the same times, to within a frame, by playlist and by time stamps."""
     if not measured:
         return
     first = measured[0]
@@ -115,10 +106,10 @@ def check_alignment(measured: Sequence[Measured]) -> Iterator[Finding]:
 
 
 def _starts(one: Measured) -> list[float]:
-    """When each segment begins, in seconds: by its first picture where it was looked into, else by the playlist."""
+    """List when each segment begins, in seconds: by its first picture where that was read, else by the playlist."""
     listed = [*accumulate((segment.duration for segment in one.media.segments), initial=0.0)][:-1]
     if not all(one.pictures.values()):
         return listed
     seen = {number: picture.pts for number, picture in one.pictures.items() if picture}
-    # A stream's clock begins anywhere: what is only listed is counted from the first picture on.
+    # A stream's clock starts anywhere, so times from the playlist are counted from the first picture on.
     return [seen.get(number, time + seen.get(0, 0.0)) for number, time in enumerate(listed)]

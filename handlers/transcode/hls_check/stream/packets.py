@@ -1,6 +1,6 @@
-"""Takes an MPEG transport stream apart (ISO/IEC 13818-1): tracks, where PES packets lie, what is damaged. Pure.
+"""A reader of MPEG transport streams (ISO/IEC 13818-1): tracks, positions of PES packets, damage. Pure.
 
-Packets are gone through once, by their headers alone: what they carry is joined only where it is asked for.
+It goes through the packets once and reads their headers alone. `payload` joins the content of a packet on demand.
 """
 
 from collections.abc import Iterator
@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 PACKET = 188
+"""Bytes of a transport packet."""
 SYNC = 0x47
 CLOCK = 90_000
 """Ticks per second of presentation time stamps."""
 _NULL = 0x1FFF
+"""The PID of padding."""
 _SECTION_HEAD = 3
 _PROGRAMS = 4
-"""Whose maps are read: HLS allows one."""
+"""Programs whose maps are read: HLS allows one."""
 
 
 class StreamKind(StrEnum):
@@ -23,7 +25,7 @@ class StreamKind(StrEnum):
 
 
 class Coding(StrEnum):
-    """What the checks can tell apart; OTHER is known to be there and not looked into."""
+    """Codings that the checks tell apart. OTHER stands for known ones that are not looked into."""
 
     AVC = "avc1"
     HEVC = "hvc1"
@@ -51,6 +53,8 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Track:
+    """One elementary stream."""
+
     pid: int
     kind: StreamKind
     coding: Coding
@@ -67,7 +71,7 @@ class Pes:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """`damage` is empty or says where it cannot be read on; `unknown`, that a track's coding is not in the table."""
+    """A transport stream. `damage` is empty or names the first fault; `unknown` tells of a track of unknown coding."""
 
     tracks: tuple[Track, ...]
     packets: tuple[Pes, ...]
@@ -83,11 +87,11 @@ class Stream:
 
 @dataclass(slots=True)
 class _Walk:
-    """Where each track stands while packets are gone through."""
+    """State of each track during one pass over the packets."""
 
     began: dict[int, int] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
-    """The number of the last packet with a payload, above its continuity counter's four bits."""
+    """The number of the last packet with a payload, shifted by four bits, and its continuity counter in these bits."""
     packets: list[Pes] = field(default_factory=list)
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
@@ -97,9 +101,9 @@ class _Walk:
 
 
 def demux(data: bytes, *, whole: bool = True) -> Stream:
-    """The stream in `data`; where that is not the `whole` of a segment, it may end anywhere."""
-    signs = data[::PACKET]
-    good = len(signs) - len(signs.lstrip(b"G"))
+    """Read the stream in `data`. Data that is not the `whole` of a segment may end anywhere."""
+    sync_bytes = data[::PACKET]
+    good = len(sync_bytes) - len(sync_bytes.lstrip(b"G"))
     count = min(good, len(data) // PACKET)
     walk = _walk(data, count)
     for pid in [*walk.began]:
@@ -126,7 +130,7 @@ def _damage(data: bytes, good: int, gaps: list[tuple[int, int]], whole: bool) ->
 
 
 def _walk(data: bytes, count: int) -> _Walk:
-    """The one loop over every packet of a video: four bytes of each, and nothing that could be left out."""
+    """Go through all packets, four bytes of each. This loop takes most of the time of a check: keep it small."""
     walk = _Walk()
     seen, size = walk.seen, count * PACKET
     for number, (high, low, flags) in enumerate(
@@ -136,7 +140,7 @@ def _walk(data: bytes, count: int) -> _Walk:
             continue
         pid = (high & 0x1F) << 8 | low
         last = seen.get(pid)
-        if last is not None and (last + 1 ^ flags) & 0x0F and _lost(data, number, pid, last, flags):
+        if last is not None and (last + 1 ^ flags) & 0x0F and _is_gap(data, number, pid, last, flags):
             walk.gaps.append((number, pid))
         if high & 0x40:
             walk.end(pid)
@@ -145,15 +149,15 @@ def _walk(data: bytes, count: int) -> _Walk:
     return walk
 
 
-def _lost(data: bytes, number: int, pid: int, last: int, flags: int) -> bool:
-    """Counters may stand still for a repeated packet, and jump where a packet says so."""
+def _is_gap(data: bytes, number: int, pid: int, last: int, flags: int) -> bool:
+    """Tell a lost packet from a repeated one, whose counter stands still, and from a jump that is announced."""
     at = number * PACKET
     announced = flags & 0x20 and data[at + 4] and data[at + 5] & 0x80
     return not (pid == _NULL or announced or (last ^ flags) & 0x0F == 0)
 
 
 def payload(data: bytes, packet: Pes) -> Iterator[bytes]:
-    """What each transport packet of a PES packet carries, the PES header at the first one's beginning."""
+    """Yield the content of each transport packet of a PES packet. The first begins with the PES header."""
     high, low = packet.pid >> 8, packet.pid & 0xFF
     for at in range(packet.begin * PACKET, packet.end * PACKET, PACKET):
         if data[at + 2] == low and data[at + 1] & 0x1F == high and data[at + 3] & 0x10:
@@ -162,7 +166,7 @@ def payload(data: bytes, packet: Pes) -> Iterator[bytes]:
 
 
 def time_of(head: bytes) -> float | None:
-    """When a PES packet is presented, in seconds of the stream's clock; None when it does not say so."""
+    """Return when a PES packet is presented, in seconds of the stream's clock; None when it does not say so."""
     if len(head) < 14 or not head[7] & 0x80:  # a PES header with a time (2.4.3.7)
         return None
     field_ = head[9:14]
@@ -171,15 +175,17 @@ def time_of(head: bytes) -> float | None:
 
 
 def _tracks(data: bytes, packets: list[Pes]) -> tuple[list[Track], bool]:
-    """By the tables; where there are none, by what the packets say of themselves, the pictures taken for H.264."""
-    maps = _map_pids(_section(data, packets, 0))
-    tables = [_section(data, packets, pid) for pid in maps]
-    listed = [entry for table in tables for entry in _entries(table)]
+    """Find the tracks by the tables; without tables by the PES headers, with pictures taken for H.264."""
+    association = _section(data, packets, 0)
+    rows = [association[at : at + 4] for at in range(5, len(association) - 3, 4)]
+    # The PIDs of the programs' maps (2.4.4.3). Program 0 is the network table.
+    maps = [(row[2] & 0x1F) << 8 | row[3] for row in rows if row[0] or row[1]][:_PROGRAMS]
+    listed = [entry for pid in maps for entry in _entries(_section(data, packets, pid))]
     if listed:
         known = [(pid, *_TYPES[stream_type]) for stream_type, pid in listed if stream_type in _TYPES]
         # Timed metadata (0x15) and SCTE-35 (0x86) are tracks of neither kind.
-        strange = any(stream_type not in {*_TYPES, 0x15, 0x86} for stream_type, _ in listed)
-        return [Track(pid, kind, coding) for pid, kind, coding in known], strange
+        unknown = any(stream_type not in {*_TYPES, 0x15, 0x86} for stream_type, _ in listed)
+        return [Track(pid, kind, coding) for pid, kind, coding in known], unknown
     found: dict[int, Track] = {}
     for packet in packets:
         if packet.pid not in found and (track := _self_described(data, packet)):
@@ -197,7 +203,7 @@ def _self_described(data: bytes, packet: Pes) -> Track | None:
 
 
 def _section(data: bytes, packets: list[Pes], pid: int) -> bytes:
-    """A table's body, from its length on; empty when it is not there."""
+    """Return a table's body, from behind its length on; empty when there is no such table."""
     first = next((packet for packet in packets if packet.pid == pid), None)
     body = b"".join(payload(data, first)) if first else b""
     body = body[1 + body[0] :] if body else b""
@@ -205,14 +211,8 @@ def _section(data: bytes, packets: list[Pes], pid: int) -> bytes:
     return body[_SECTION_HEAD : _SECTION_HEAD + max(0, size - 4)]
 
 
-def _map_pids(table: bytes) -> list[int]:
-    """The PIDs of all programs' maps, from an association table (2.4.4.3)."""
-    rows = [table[at : at + 4] for at in range(5, len(table) - 3, 4)]
-    return [(row[2] & 0x1F) << 8 | row[3] for row in rows if row[0] or row[1]][:_PROGRAMS]
-
-
 def _entries(table: bytes) -> Iterator[tuple[int, int]]:
-    """Stream type and PID of each track, from a program's map (2.4.4.8)."""
+    """Yield stream type and PID of each track of a program's map (2.4.4.8)."""
     if len(table) < 9:  # the fixed fields
         return
     at = 9 + ((table[7] & 0x0F) << 8 | table[8])

@@ -1,20 +1,26 @@
-"""Reads sequence parameter sets: what a video codec's name by RFC 6381 and the picture's size really are. Pure."""
+"""A reader of sequence parameter sets: the codec's name by RFC 6381 and the picture's size. Pure."""
 
 from dataclasses import dataclass
 
 _HIGH = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
 """Profiles whose parameters begin with a chroma format (H.264, 7.3.2.1.1)."""
 _RATIOS = (
+    # Sample aspect ratios by their number (H.264, table E-1).
     *((0, 1), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11), (80, 33)),
     *((18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1)),
 )
 _EXTENDED = 255
+"""The number of a ratio that follows in full."""
 _MOST_ZEROS = 32
+"""Leading zeros that an Exp-Golomb number may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`codec` by RFC 6381; pixels after cropping, and `shown` the width they are shown in. `fields`: interlaced."""
+    """A video's parameters: `codec` by RFC 6381, pixels after cropping, `shown` for the display width.
+
+    `fields` tells of interlaced pictures.
+    """
 
     codec: str
     width: int
@@ -54,14 +60,14 @@ class _Bits:
 
 
 def slice_type(unit: bytes) -> int:
-    """Of an H.264 slice, from its NAL header on: 2, 4, 7 and 9 hold no prediction from other pictures."""
+    """Read the type of an H.264 slice, from its NAL header on. 2, 4, 7 and 9 are predicted from no other picture."""
     bits = _Bits(_unescaped(unit[1:16]))
     bits.golomb()
     return bits.golomb()
 
 
 def avc(unit: bytes) -> Parameters:
-    """Of an H.264 sequence parameter set, from its NAL header on (H.264, 7.3.2.1.1). Raises ValueError."""
+    """Read an H.264 sequence parameter set, from its NAL header on (H.264, 7.3.2.1.1). Raises ValueError."""
     body = _unescaped(unit)
     if len(body) < 5:  # header, profile, constraints, level, and something to read
         raise ValueError("the parameters end too early")
@@ -86,7 +92,7 @@ def avc(unit: bytes) -> Parameters:
 
 def _avc_chroma(bits: _Bits) -> int:
     chroma = bits.golomb()
-    if chroma == 3:  # 4:4:4 says whether its planes are apart
+    if chroma == 3:  # 4:4:4 has a flag for separate planes
         bits.take(1)
     bits.skip_golombs(2)
     bits.take(1)
@@ -106,7 +112,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _skip_order(bits: _Bits) -> None:
-    """How pictures are put in order."""
+    """Skip the order of pictures."""
     kind = bits.golomb()
     if kind == 0:
         bits.golomb()
@@ -117,7 +123,7 @@ def _skip_order(bits: _Bits) -> None:
 
 
 def _shown(bits: _Bits, width: int) -> int:
-    """The width for square pixels, by the sample aspect ratio that the usability information may begin with."""
+    """Compute the width for square pixels, by the sample aspect ratio that may begin the usability information."""
     if not (bits.take(1) and bits.take(1)):
         return width
     kind = bits.take(8)
@@ -126,9 +132,9 @@ def _shown(bits: _Bits, width: int) -> int:
 
 
 def hevc(unit: bytes) -> Parameters:
-    """Of an H.265 sequence parameter set, from its NAL header on (H.265, 7.3.2.2). Raises ValueError.
+    """Read an H.265 sequence parameter set, from its NAL header on (H.265, 7.3.2.2). Raises ValueError.
 
-    The sample aspect ratio stands too far in to be read: `shown` is the width.
+    The sample aspect ratio stands too far behind to be read, so `shown` is the width.
     """
     bits = _Bits(_unescaped(unit)[2:])
     bits.take(4)
@@ -142,7 +148,7 @@ def hevc(unit: bytes) -> Parameters:
         bits.take(88 * profile + 8 * level)
     bits.golomb()
     chroma = bits.golomb()
-    if chroma == 3:  # 4:4:4 says whether its planes are apart
+    if chroma == 3:  # 4:4:4 has a flag for separate planes
         bits.take(1)
     width, height = bits.golomb(), bits.golomb()
     crop = [bits.golomb() for _ in range(4)] if bits.take(1) else [0] * 4
@@ -152,7 +158,7 @@ def hevc(unit: bytes) -> Parameters:
 
 
 def _hevc_profile(bits: _Bits) -> str:
-    """ISO/IEC 14496-15, annex E: profile, compatibility (its bits turned round), tier and level."""
+    """Build the name of ISO/IEC 14496-15, annex E: profile, compatibility in reverse bit order, tier and level."""
     space, tier, profile = bits.take(2), bits.take(1), bits.take(5)
     compatible = int(f"{bits.take(32):032b}"[::-1], 2)
     bits.take(48)
@@ -160,5 +166,5 @@ def _hevc_profile(bits: _Bits) -> str:
 
 
 def _unescaped(unit: bytes) -> bytes:
-    """Without the bytes that keep start codes out."""
+    # H.264 and H.265 put a 3 wherever the payload would contain a start code.
     return unit.replace(b"\0\0\3", b"\0\0")

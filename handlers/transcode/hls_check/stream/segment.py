@@ -1,4 +1,4 @@
-"""Looks into an MPEG-TS segment: its pictures and its sound, what they are, and when they are presented. Pure."""
+"""The contents of an MPEG-TS segment: codings, parameters and presentation times of its pictures and sound. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -26,9 +26,11 @@ _HEVC_SPS = 33
 _HEVC_KEYS = range(16, 22)
 """BLA, IDR and CRA: a decoder may begin with any of them."""
 _INTRA = {2, 4, 7, 9}
+"""H.264 slice types that are predicted from no other picture."""
 _SLICE_HEAD = 16
+"""Bytes of a slice that are read."""
 _LARGEST_HEAD = 64 * 1024
-"""Bytes before a picture's first slice that are gone through: parameters, captions, an encoder's options."""
+"""Bytes that are searched for a picture's first slice: parameters, captions and encoder options come before it."""
 _RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000, 7350)
 _FRAME = 1024
 """Samples in one frame of AAC-LC."""
@@ -36,7 +38,7 @@ _FRAME = 1024
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From when to when a track lasts in what was read of a segment."""
+    """Begin and end of a track, in seconds, in the bytes that were read of a segment."""
 
     begin: float
     end: float
@@ -44,7 +46,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class VideoContents:
-    """`time` in seconds; `key`: nothing after it needs what came before (an IDR); `begin` to `end` are bytes."""
+    """An intra picture: `time` in seconds, `begin` to `end` in bytes.
+
+    `key` tells that no later picture needs an earlier one (an IDR).
+    """
 
     time: float
     key: bool
@@ -54,7 +59,7 @@ class VideoContents:
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How pictures follow each other: so many, and the seconds between two of them."""
+    """The number of pictures and the seconds between two of them."""
 
     count: int
     shortest: float
@@ -64,9 +69,9 @@ class Rhythm:
 
 @dataclass(frozen=True, slots=True)
 class FirstPicture:
-    """`pts` is seconds; `idr` whether the first access unit can be decoded without what came before.
+    """The first picture: `pts` in seconds, and whether it is an `idr`, which needs no earlier data.
 
-    `codec` is its name by RFC 6381, when its parameters stand there.
+    `codec` is its name by RFC 6381, if its parameters come with it.
     """
 
     pts: float
@@ -76,11 +81,10 @@ class FirstPicture:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a segment holds, or its beginning, where it was not read `whole`.
+    """The contents of a segment, or of its beginning where it was not read `whole`.
 
-    `picture` and `sound` are codings, None without such a track; `intra` are the pictures that need no other, in the
-    order of decoding. `hole` is the longest time between two packets of sound that no sound fills, in seconds, and when
-    it begins.
+    `picture` and `sound` are codings, None without such a track. `intra` are the pictures that need no other, in the
+    order of decoding. `hole` is the longest silence between two packets of sound, in seconds, and its begin.
     """
 
     whole: bool
@@ -102,7 +106,7 @@ class Contents:
 
 
 def contents(data: bytes, *, whole: bool = True) -> Contents:
-    """Of a segment, or (not `whole`) of its first bytes."""
+    """Read a segment, or its first bytes where `data` is not `whole`."""
     stream = demux(data, whole=whole)
     picture, sound = stream.first(StreamKind.PICTURE), stream.first(StreamKind.SOUND)
     seen = _pictures(data, stream, picture) if picture else _Pictures()
@@ -130,7 +134,7 @@ def contents(data: bytes, *, whole: bool = True) -> Contents:
 
 
 def first_picture(data: bytes) -> FirstPicture | None:
-    """The first picture of a transport stream, or None when there is none (sound only, or no TS at all)."""
+    """Find the first picture of a transport stream; None for sound alone and for data that is no TS."""
     return contents(data, whole=False).first
 
 
@@ -154,7 +158,7 @@ def _pictures(data: bytes, stream: Stream, track: Track) -> _Pictures:
         time = time_of(head)
         if time is None:
             continue
-        units = _units(head[9 + head[8] :])
+        units = [unit for unit in head[9 + head[8] :].split(b"\0\0\1")[1:] if unit]
         seen.parameters = seen.parameters or _parameters(units, track.coding)
         key = _is_key(units, track.coding)
         if key or (track.coding is Coding.AVC and _is_intra(units)):
@@ -166,7 +170,7 @@ def _pictures(data: bytes, stream: Stream, track: Track) -> _Pictures:
 
 
 def _up_to_slice(data: bytes, packet: Pes, coding: Coding) -> bytes:
-    """A PES packet's beginning, as far as the first slice's own."""
+    """Read a PES packet's beginning, up to the header of its first slice."""
     slices = _HEVC_SLICE if coding is Coding.HEVC else _AVC_SLICE
     head, looked = b"", 9
     for part in payload(data, packet):
@@ -180,19 +184,13 @@ def _up_to_slice(data: bytes, packet: Pes, coding: Coding) -> bytes:
     return head
 
 
-def _units(stream: bytes) -> list[bytes]:
-    """The NAL units of a byte stream."""
-    return [unit for unit in stream.split(b"\0\0\1")[1:] if unit]
-
-
 def _parameters(units: list[bytes], coding: Coding) -> Parameters | None:
-    """What cannot be read is as if it were not there: the checks say so."""
     try:
         if coding is Coding.HEVC:
             return next((hevc(unit) for unit in units if unit[0] >> 1 & 0x3F == _HEVC_SPS), None)
         return next((avc(unit) for unit in units if unit[0] & 0x1F == _AVC_SPS), None)
     except ValueError:
-        return None
+        return None  # the checks report missing parameters
 
 
 def _is_key(units: list[bytes], coding: Coding) -> bool:
@@ -209,7 +207,7 @@ def _is_intra(units: list[bytes]) -> bool:
 
 
 def _sounds(data: bytes, stream: Stream, track: Track) -> Iterator[Span]:
-    """Each packet of sound, as long as its frames last."""
+    """Yield the span of each packet of sound, as long as its frames last."""
     for packet in stream.of(track):
         body = b"".join(payload(data, packet))
         time = time_of(body)
@@ -218,12 +216,12 @@ def _sounds(data: bytes, stream: Stream, track: Track) -> Iterator[Span]:
 
 
 def _hole(sounds: list[Span]) -> tuple[float, float]:
-    """The longest, and when it begins."""
+    # The longest one, and its begin.
     return max(((after.begin - one.end, one.end) for one, after in pairwise(sounds)), default=(0.0, 0.0))
 
 
 def _aac_seconds(stream: bytes) -> float:
-    """How long the ADTS frames last that begin a stream (ISO/IEC 13818-7, 6.2); 0 for other codings."""
+    """Sum up the ADTS frames at the beginning of a stream (ISO/IEC 13818-7, 6.2), in seconds; 0 for other codings."""
     at, lasts = 0, 0.0
     while len(stream) - at >= 7 and stream[at] == 0xFF and stream[at + 1] & 0xF6 == 0xF0:  # syncword
         rate = stream[at + 2] >> 2 & 0x0F

@@ -1,4 +1,4 @@
-"""The presentation that conforms: made once, copied for whoever breaks it."""
+"""A presentation that conforms, made once, and copies of it for tests that break them."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.unit.handlers.transcode.hls_check.presentation import SIZES, encode, 
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def conforming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two aligned variants of 14 s by ffmpeg, and a master playlist with measured numbers."""
     folder = tmp_path_factory.mktemp("hls")
     for name, size in SIZES.items():
@@ -19,5 +19,5 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hls(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "hls")
+def hls(conforming: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(conforming, tmp_path / "hls")

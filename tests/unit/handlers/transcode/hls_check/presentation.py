@@ -27,7 +27,7 @@ def encode(
     seconds: tuple[float, float] = (14, 14),
     codec: tuple[str, ...] = AVC,
 ) -> None:
-    """A variant of 25 pictures a second; its pictures and its sound may last differently long."""
+    """Encode a variant of 25 pictures a second. Pictures and sound may differ in length."""
     picture, sound = seconds
     inputs = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d={picture}"]
     inputs += ["-f", "lavfi", "-i", f"sine=d={sound}"] if sound else []
@@ -39,7 +39,7 @@ def encode(
 
 
 def write_i_frames(folder: Path, name: str) -> str:
-    """The I-frame playlist of a variant, and the attributes that a master lists it with."""
+    """Write the I-frame playlist of a variant; return the attributes that a master lists it with."""
     entries: list[PlaylistEntry] = []
     media = parse_media((folder / f"{name}.m3u8").read_text())
     for segment in media.segments:

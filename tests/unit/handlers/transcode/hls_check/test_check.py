@@ -1,4 +1,4 @@
-"""The checker on a presentation that conforms, and on the same one broken in one way at a time."""
+"""The check of a presentation that conforms, and of the same one broken in one way at a time."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from handlers.transcode.hls_check.source import FolderSource, SourceError, open_
 from tests.unit.handlers.transcode.hls_check.presentation import SIZES, edit, encode, report_of, write_master
 
 
-async def test_one_that_conforms(hls: Path) -> None:
+async def test_a_conforming_presentation_is_clean(hls: Path) -> None:
     report = await report_of(hls)
     assert report.findings == ()
     assert [(one.uri, one.segments, one.duration) for one in report.variants] == [
@@ -26,7 +26,7 @@ async def test_one_that_conforms(hls: Path) -> None:
     assert str(report).endswith("clean")
 
 
-SOUNDS = (
+ALTERNATE_AUDIO = (
     '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="s",NAME="English",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES\n'
     '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="s",NAME="Deutsch",LANGUAGE="de",DEFAULT=NO,URI="other.m3u8"\n'
 )
@@ -34,11 +34,11 @@ SOUNDS = (
 
 @pytest.fixture
 def bilingual(hls: Path) -> Path:
-    """The sound of the low variant stands for another language; its rates count with each variant's."""
+    """Add a sound track of another language, whose rates count with each variant's."""
     package = ["-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod", "-hls_segment_filename"]
     argv = ["ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", "-i", "sine=d=14", "-c:a", "aac", *package]
     subprocess.run([*argv, str(hls / "other_%d.ts"), str(hls / "other.m3u8")], check=True, timeout=60)
-    text = (hls / "master.m3u8").read_text().replace("#EXT-X-VERSION:6\n", "#EXT-X-VERSION:6\n" + SOUNDS)
+    text = (hls / "master.m3u8").read_text().replace("#EXT-X-VERSION:6\n", "#EXT-X-VERSION:6\n" + ALTERNATE_AUDIO)
     text = text.replace("FRAME-RATE", 'AUDIO="s",FRAME-RATE')
     (hls / "master.m3u8").write_text(text)
     return hls
@@ -57,7 +57,7 @@ async def test_the_rates_of_another_language_count(bilingual: Path) -> None:
     assert (await report_of(bilingual)).clean
 
 
-UNSOUND = {
+AUDIO_BREACHES = {
     "no such group": ("master.m3u8", r'AUDIO="s"', 'AUDIO="other"'),
     "two defaults": ("master.m3u8", "DEFAULT=NO", "DEFAULT=YES"),
     "a default that is not selected": ("master.m3u8", "AUTOSELECT=YES", "AUTOSELECT=NO"),
@@ -66,11 +66,11 @@ UNSOUND = {
 }
 
 
-@pytest.mark.parametrize("name", UNSOUND)
-async def test_each_breach_of_the_languages_is_found(bilingual: Path, name: str) -> None:
-    file, pattern, replacement = UNSOUND[name]
+@pytest.mark.parametrize("name", AUDIO_BREACHES)
+async def test_each_breach_of_alternate_audio_is_found(bilingual: Path, name: str) -> None:
+    file, pattern, replacement = AUDIO_BREACHES[name]
     edit(bilingual / file, pattern, replacement)
-    assert Rule.SOUNDS in {finding.rule for finding in (await report_of(bilingual)).findings}
+    assert Rule.ALTERNATE_AUDIO in {finding.rule for finding in (await report_of(bilingual)).findings}
 
 
 BREACHES = {
@@ -117,12 +117,12 @@ async def test_each_breach_is_found(hls: Path, name: str) -> None:
     assert rule in {finding.rule for finding in (await report_of(hls)).findings}
 
 
-async def test_variants_cut_at_different_times(hls: Path) -> None:
+async def test_variants_cut_at_different_times_are_found(hls: Path) -> None:
     encode(hls, "low", SIZES["low"], gop=70)
     assert Rule.ALIGNMENT in {finding.rule for finding in (await report_of(hls)).findings}
 
 
-async def test_a_segment_that_begins_in_the_middle(hls: Path) -> None:
+async def test_a_segment_without_a_key_frame_first_is_found(hls: Path) -> None:
     data = (hls / "low_1.ts").read_bytes()
     half = len(data) // 188 // 2 * 188
     (hls / "low_1.ts").write_bytes(data[half:])
@@ -138,7 +138,7 @@ async def test_a_segment_that_begins_in_the_middle(hls: Path) -> None:
         (14, 14.3, []),
     ],
 )
-async def test_tracks_that_do_not_last_as_long_as_the_playlist_says(
+async def test_tracks_of_another_length_than_the_playlist_says_are_found(
     hls: Path, picture: float, sound: float, messages: list[str]
 ) -> None:
     encode(hls, "low", SIZES["low"], seconds=(picture, sound))
@@ -149,7 +149,7 @@ async def test_tracks_that_do_not_last_as_long_as_the_playlist_says(
     assert all(one.startswith(message) for one, message in zip(found, messages, strict=True))
 
 
-async def test_a_playlist_that_is_wrong_about_a_segment_in_the_middle(hls: Path) -> None:
+async def test_a_wrong_duration_in_the_middle_is_found(hls: Path) -> None:
     edit(hls / "low.m3u8", r"#EXTINF:[0-9.]+,\nlow_1.ts", "#EXTINF:4.0,\nlow_1.ts")
     found = [finding.message for finding in (await report_of(hls)).findings if finding.rule is Rule.DURATIONS]
     assert [re.sub(r"[12]\.\d+", "2", one) for one in found] == [
@@ -157,7 +157,7 @@ async def test_a_playlist_that_is_wrong_about_a_segment_in_the_middle(hls: Path)
     ]
 
 
-async def test_nothing_is_said_of_a_clock_that_begins_anew(hls: Path) -> None:
+async def test_durations_are_not_compared_if_the_clock_restarts(hls: Path) -> None:
     edit(hls / "low.m3u8", r"#EXTINF:[0-9.]+,\nlow_1.ts", "#EXT-X-DISCONTINUITY\n#EXTINF:4.0,\nlow_1.ts")
     assert Rule.DURATIONS not in {finding.rule for finding in (await report_of(hls)).findings}
 
@@ -167,7 +167,7 @@ async def test_a_media_playlist_is_no_master(hls: Path) -> None:
     assert [finding.rule for finding in report.findings] == [Rule.VARIANTS]
 
 
-async def test_over_http(hls: Path) -> None:
+async def test_a_web_address_can_be_checked(hls: Path) -> None:
     app = web.Application()
     app.router.add_static("/", hls)
     async with TestServer(app) as server:
@@ -184,7 +184,7 @@ async def test_a_folder_needs_one_master(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("broken", "status"), [(False, 0), (True, 1)])
-def test_the_command(hls: Path, broken: bool, status: int) -> None:
+def test_the_command_exits_with_the_result(hls: Path, broken: bool, status: int) -> None:
     if broken:
         edit(hls / "low.m3u8", "#EXT-X-ENDLIST", "")
     command = [sys.executable, "-m", "handlers.transcode.hls_check", "--json", str(hls)]

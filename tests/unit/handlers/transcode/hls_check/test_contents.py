@@ -1,4 +1,4 @@
-"""The checker on segments that are not what the playlists say, though these agree with each other."""
+"""The check of segments that differ from their playlists, while the playlists agree with each other."""
 
 import random
 import shutil
@@ -27,42 +27,42 @@ async def rules(folder: Path) -> set[Rule]:
     return {finding.rule for finding in (await report_of(folder)).findings}
 
 
-async def test_pictures_of_another_size_than_both_variants_declare(hls: Path) -> None:
+async def test_another_size_than_declared_is_found(hls: Path) -> None:
     for name in SIZES:
         encode(hls, name, "32x18")
     write_master(hls)
     assert await rules(hls) >= {Rule.RESOLUTION}
 
 
-async def test_half_the_frame_rate(hls: Path) -> None:
+async def test_another_frame_rate_than_declared_is_found(hls: Path) -> None:
     for name, size in SIZES.items():
         encode(hls, name, size, gop=20, codec=(*AVC, "-r", "10"))
     write_master(hls)
     assert await rules(hls) == {Rule.FRAME_RATE}
 
 
-async def test_idr_pictures_only_where_segments_begin(hls: Path) -> None:
+async def test_a_long_key_frame_interval_is_found(hls: Path) -> None:
     for name, size in SIZES.items():
         encode(hls, name, size, gop=150)
     write_master(hls)
     assert await rules(hls) == {Rule.KEY_FRAME_INTERVAL}
 
 
-async def test_a_sound_that_is_declared_and_not_there(hls: Path) -> None:
+async def test_a_declared_sound_that_is_missing_is_found(hls: Path) -> None:
     for name, size in SIZES.items():
         encode(hls, name, size, seconds=(14, 0))
     write_master(hls)
     assert await rules(hls) == {Rule.CODECS}
 
 
-async def test_a_sound_that_pauses(hls: Path) -> None:
+async def test_a_hole_in_the_sound_is_found(hls: Path) -> None:
     encode(hls, "low", SIZES["low"], codec=(*AVC, "-af", "aselect='not(between(t,1,3))'"))
     write_master(hls)
     found = [finding.message for finding in (await report_of(hls)).findings if finding.rule is Rule.DURATIONS]
     assert [message[:27] for message in found] == ["low_0.ts: its sound pauses "]
 
 
-async def test_rubbish_in_the_middle(hls: Path) -> None:
+async def test_damaged_packets_are_found(hls: Path) -> None:
     data = bytearray((hls / "low_1.ts").read_bytes())
     data[18_800:28_200] = b"\x5a" * 9400
     (hls / "low_1.ts").write_bytes(data)
@@ -70,7 +70,7 @@ async def test_rubbish_in_the_middle(hls: Path) -> None:
     assert (Rule.DAMAGED, "low_1.ts: no transport packet at byte 18800") in {(one.rule, one.message) for one in found}
 
 
-async def test_packets_that_are_lost(hls: Path) -> None:
+async def test_lost_packets_are_found(hls: Path) -> None:
     data = (hls / "low_1.ts").read_bytes()
     (hls / "low_1.ts").write_bytes(data[:18_800] + data[18_988:])
     found = [one.message for one in (await report_of(hls)).findings if one.rule is Rule.DAMAGED]
@@ -78,8 +78,8 @@ async def test_packets_that_are_lost(hls: Path) -> None:
     assert "are missing before byte" in found[0]
 
 
-async def test_one_file_in_ranges_that_follow_each_other(hls: Path) -> None:
-    """RFC 8216, 4.3.2.2: without an offset a range begins where the one before it ended."""
+async def test_byte_ranges_without_offsets_follow_each_other(hls: Path) -> None:
+    """Cover RFC 8216, 4.3.2.2: without an offset a range begins where the one before it ended."""
     for name in SIZES:
         parts = [hls / f"{name}_{number}.ts" for number in range(3)]
         (hls / f"{name}.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
@@ -90,13 +90,13 @@ async def test_one_file_in_ranges_that_follow_each_other(hls: Path) -> None:
     assert (await report_of(hls)).findings == ()
 
 
-def test_a_range_that_follows_another_file() -> None:
+def test_a_range_without_an_offset_after_another_file_is_refused() -> None:
     text = "#EXTM3U\n#EXTINF:1,\n#EXT-X-BYTERANGE:188@0\na.ts\n#EXTINF:1,\n#EXT-X-BYTERANGE:188\nb.ts\n"
     with pytest.raises(PlaylistError, match=r"b\.ts"):
         parse_media(text)
 
 
-async def test_hevc_by_its_own_key_frames(hls: Path) -> None:
+async def test_hevc_is_checked_by_its_own_key_frames(hls: Path) -> None:
     keys = "keyint=50:min-keyint=50:scenecut=0:open-gop=0:log-level=none"
     for name, size in SIZES.items():
         encode(hls, name, size, codec=("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", keys))
@@ -115,7 +115,7 @@ def to_fragmented_mp4(folder: Path, name: str) -> None:
     shutil.move(folder / f"{name}_f.m3u8", folder / f"{name}.m3u8")
 
 
-async def test_what_was_not_looked_into_is_said(hls: Path) -> None:
+async def test_fragmented_mp4_is_reported_as_not_examined(hls: Path) -> None:
     for name in SIZES:
         to_fragmented_mp4(hls, name)
     report = await report_of(hls)
@@ -133,7 +133,9 @@ async def test_what_was_not_looked_into_is_said(hls: Path) -> None:
         (["-vf", "scale=64:72", "-flags", "+ildct+ilme", "-x264-params", "tff=1"], None),
     ],
 )
-def test_what_the_parameters_say(tmp_path: Path, arguments: list[str], expected: Parameters | None) -> None:
+def test_size_and_codec_are_read_from_the_parameters(
+    tmp_path: Path, arguments: list[str], expected: Parameters | None
+) -> None:
     path = tmp_path / "one.ts"
     source = ["-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=0.2"]
     subprocess.run(["ffmpeg", "-v", "error", *source, *arguments, "-c:v", "libx264", str(path)], check=True, timeout=60)
@@ -146,12 +148,12 @@ def test_what_the_parameters_say(tmp_path: Path, arguments: list[str], expected:
 
 
 @pytest.mark.parametrize("noise", range(40))
-def test_any_bytes_can_be_read(made: Path, noise: int) -> None:
-    """Damaged parameters, tables and headers are as if they were not there."""
-    dice = random.Random(noise)  # noqa: S311 - the same noise every time
-    data = bytearray((made / "low_0.ts").read_bytes()[: dice.randrange(188, 9400)])
+def test_any_bytes_can_be_read(conforming: Path, noise: int) -> None:
+    """Treat damaged parameters, tables and headers like missing ones."""
+    rng = random.Random(noise)  # noqa: S311 - the same noise every time
+    data = bytearray((conforming / "low_0.ts").read_bytes()[: rng.randrange(188, 9400)])
     for _ in range(200):
-        at = dice.randrange(len(data))
+        at = rng.randrange(len(data))
         if at % 188:
-            data[at] = dice.randrange(256)
+            data[at] = rng.randrange(256)
     assert contents(bytes(data), whole=False).damage is not None

@@ -1,4 +1,4 @@
-"""The checker on servers and playlists that would keep it busy without end."""
+"""The check of servers and playlists that would keep it busy without end."""
 
 import asyncio
 from pathlib import Path
@@ -22,7 +22,7 @@ MEDIA = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\none.ts\n#EXT-X-ENDLIST\n"
 
 
 class Endless:
-    """Knows no ranges; says how long a file is, or (`/endless`) sends for as long as anybody listens."""
+    """A server without ranges. `/long` gives the length of its file, `/endless` sends until the client leaves."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -49,29 +49,32 @@ class Endless:
         return response
 
 
-async def test_no_more_is_taken_than_was_asked_for() -> None:
+async def test_a_server_without_ranges_is_read_no_further_than_needed() -> None:
     server = Endless()
-    async with TestServer(server.app()) as door, open_source(str(door.make_url("/long"))) as (source, address):
+    async with TestServer(server.app()) as running, open_source(str(running.make_url("/long"))) as (source, address):
         assert await source.look(address, offset=10, length=100) == (b"G" * 100, 1 << 40)
         assert await source.look(address, offset=0, length=0) == (b"", 1 << 40)
     assert server.sent < MAX_BYTES
 
 
-async def test_what_has_no_end_is_not_waited_for() -> None:
-    async with TestServer(Endless().app()) as door, open_source(str(door.make_url("/endless"))) as (source, address):
+async def test_an_endless_file_is_refused() -> None:
+    async with (
+        TestServer(Endless().app()) as running,
+        open_source(str(running.make_url("/endless"))) as (source, address),
+    ):
         with pytest.raises(SourceError, match=f"larger than {PLAYLIST_BYTES}"):
             await source.read(address)
         with pytest.raises(SourceError, match=f"larger than {MAX_BYTES}"):
             await source.look(address, offset=0, length=1)
 
 
-async def test_another_range_than_the_one_asked_for() -> None:
+async def test_another_range_than_requested_is_refused() -> None:
     async def wrong(_: web.Request) -> web.Response:
         return web.Response(status=206, body=b"GGGG", headers={"Content-Range": "bytes 0-3/8"})
 
     app = web.Application()
     app.router.add_get("/wrong", wrong)
-    async with TestServer(app) as door, open_source(str(door.make_url("/wrong"))) as (source, address):
+    async with TestServer(app) as running, open_source(str(running.make_url("/wrong"))) as (source, address):
         assert await source.look(address, offset=0, length=4) == (b"GGGG", 8)
         with pytest.raises(SourceError, match="another range"):
             await source.look(address, offset=4, length=4)
@@ -88,18 +91,18 @@ async def test_a_check_ends_at_its_deadline() -> None:
     app = web.Application()
     app.router.add_get("/one.ts", never)
     app.router.add_get("/{name}.m3u8", playlist)
-    async with TestServer(app) as door, open_source(str(door.make_url("/master.m3u8"))) as (source, address):
+    async with TestServer(app) as running, open_source(str(running.make_url("/master.m3u8"))) as (source, address):
         report = await check(source, address, SAMPLE, deadline=0.3)
     assert [(one.rule, one.message) for one in report.findings] == [(Rule.LIMITS, "not finished within 0 s")]
 
 
-async def test_a_master_that_names_too_much(hls: Path) -> None:
+async def test_a_master_with_too_many_playlists_is_refused(hls: Path) -> None:
     edit(hls / "master.m3u8", r"\Z", "#EXT-X-STREAM-INF:BANDWIDTH=1\nlow.m3u8\n" * MAX_PLAYLISTS)
     report = await check(FolderSource(hls), str((hls / "master.m3u8").resolve()))
     assert [one.rule for one in report.findings] == [Rule.LIMITS]
 
 
-def test_a_playlist_that_names_too_much() -> None:
+def test_a_playlist_with_too_many_segments_is_refused() -> None:
     with pytest.raises(PlaylistError, match="more than"):
         parse_media("#EXTM3U\n" + "#EXTINF:0,\none.ts\n" * (MAX_SEGMENTS + 1))
 
@@ -118,14 +121,14 @@ async def test_a_segment_that_is_listed_many_times_is_read_once(hls: Path) -> No
     assert looked.count(WHOLE) <= 10
 
 
-async def test_a_sample_says_how_much_it_was(hls: Path) -> None:
+async def test_a_sample_reports_how_much_was_read(hls: Path) -> None:
     report = await check(FolderSource(hls), str((hls / "master.m3u8").resolve()), Depth(whole=2, heads=2))
     assert report.findings == ()
     assert [one.examined for one in report.variants] == [2, 2]
     assert report.notes[0] == "low.m3u8: 2 of 3 segments were read whole, the beginnings of 0 others"
 
 
-async def test_i_frames_are_looked_for_where_no_segment_was_read(hls: Path) -> None:
+async def test_i_frame_ranges_are_read_if_no_segment_was(hls: Path) -> None:
     source, address = FolderSource(hls), str((hls / "master.m3u8").resolve())
     listed = parse_master((hls / "master.m3u8").read_text()).i_frames
     assert await check_i_frames(source, address, listed, []) == []
@@ -134,7 +137,7 @@ async def test_i_frames_are_looked_for_where_no_segment_was_read(hls: Path) -> N
     assert (Rule.I_FRAME_RANGES, "1 ranges hold no whole I-frame,") in {(one.rule, one.message[:31]) for one in found}
 
 
-def test_the_peak_of_many_short_pieces() -> None:
+def test_peak_of_many_short_pieces_is_exact() -> None:
     assert peak([(6.0, 600), (6.0, 1200), (6.0, 600)], 6) == 1600
     assert peak([(0.0, 1)] * 200_000, 6) == 0
     assert peak([(0.00001, 10)] * 400_000 + [(6.0, 60)], 6) == pytest.approx(8_000_000)
@@ -142,5 +145,5 @@ def test_the_peak_of_many_short_pieces() -> None:
 
 
 @pytest.mark.parametrize(("count", "most", "chosen"), [(5, 3, [0, 2, 4]), (3, 5, [0, 1, 2]), (0, 4, []), (4, None, 4)])
-def test_a_sample_has_both_ends(count: int, most: int | None, chosen: list[int] | int) -> None:
+def test_a_sample_holds_the_first_and_the_last(count: int, most: int | None, chosen: list[int] | int) -> None:
     assert spread(count, most) == ([*range(chosen)] if isinstance(chosen, int) else chosen)
