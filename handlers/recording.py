@@ -1,4 +1,4 @@
-"""Registers the webinar service's recordings as assets of their hosts, and asks for their scan."""
+"""Registration of the webinar service's recordings as assets of their hosts."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from media.contracts import WebinarRecording
 from media.errors import Code, RetryableError, UndecodableError
 
 _NAMESPACE = UUID("6b0ff3a4-6d0d-5a58-9d2e-2f0a5e0c7f11")
-"""Asset ids of recordings are made from their recording ids, so that a repeated message means the same asset."""
+"""UUID namespace of asset ids. They derive from recording ids, so that a repeated message means the same asset."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingHandler:
-    """Handles `webinar.recording`. `buckets` are those that the webinar service may name."""
+    """Handler of `webinar.recording`. `buckets` are those that the webinar service may name."""
 
     storage: ObjectStorage
     buckets: Collection[str]
@@ -26,10 +26,10 @@ class RecordingHandler:
     async def __call__(
         self, recording: WebinarRecording, known: Asset | None, trace_id: str, sent_at: float = 0.0
     ) -> Registration | Noted | Repeated:
-        """Return what to write: a registration, once. `known` is the asset that this recording id has already.
+        """Return a registration, the first time. `known` is the asset that this recording id already has.
 
         `sent_at` is Unix seconds. Raises UndecodableError for a bucket that is not allowed, RetryableError while the
-        object is not there.
+        object does not exist.
         """
         if recording.bucket not in self.buckets:
             raise UndecodableError(f"bucket {recording.bucket!r} is not allowed", Code.BUCKET_NOT_ALLOWED)

@@ -1,6 +1,6 @@
-"""What a handler that works without a claim hands back: what is to be written, and by whom it is not written.
+"""Results of handlers that work without a claim.
 
-The consumer writes it (`consumer/stages/`). A handler that works under a claim returns a `Commit` instead.
+The handler writes nothing; the consumer does (`consumer/stages/`). A handler under a claim returns a `Commit` instead.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from media.outbox import Effect
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A job goes on: how far it is, and what is new on the timeline."""
+    """A job is under way: its percentage, and new notes for the timeline."""
 
     percent: int
     notes: Sequence[Note] = ()
@@ -21,7 +21,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Nothing changes but the timeline; `effects` follow from the note."""
+    """Only the timeline changes. `effects` follow from the note."""
 
     note: Note
     effects: Sequence[Effect] = ()
@@ -29,7 +29,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """News of a job that nobody waits for. `orphaned_attempt` is the attempt whose outputs must go, None for none."""
+    """An event of a job that no stage waits for. `orphaned_attempt` is the attempt whose outputs must go, or None."""
 
     job_id: str
     orphaned_attempt: int | None = None
@@ -37,19 +37,19 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """It was done before; what an earlier delivery left in the outbox is still to be sent."""
+    """The message was handled before. Effects of that time that are still in the outbox must be dispatched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """It says nothing to this service."""
+    """The event does not concern this service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """An object that belongs to an asset: `new` where the asset has to be registered first.
+    """An object that belongs to an asset. `new` is the asset to register first, if any.
 
-    `sent_at` is Unix seconds of the message that told of it, 0 where nothing says so.
+    `sent_at` is Unix seconds of the message that announced it, 0 if unknown.
     """
 
     stored: StoredObject

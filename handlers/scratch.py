@@ -1,4 +1,4 @@
-"""Folders to work in that go when the work is done, without holding up the event loop: a film is long to unlink."""
+"""Work folders that are removed afterwards, in threads: to unlink a film would block the event loop."""
 
 import asyncio
 import errno
@@ -13,21 +13,20 @@ from handlers.sandbox import ByteBudget
 from media.errors import Code, RetryableError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-PATIENCE = 30.0
-"""Seconds until work that found the disk full is tried again: others finish, and give their room back."""
-
-
+"""The errors of a full disk."""
+RETRY_AFTER = 30.0
+"""Seconds until work that found the disk full is tried again. Meanwhile other work ends and frees its bytes."""
 LITTLE = 64 * 1024 * 1024
-"""Bytes: with less free, a disk may well have been full a moment ago."""
+"""Free bytes below which a report of a full disk is believed: a moment ago it may have been full."""
 
 
 @asynccontextmanager
 async def scratch_folder(prefix: str, parent: Path | None = None, *, room: int = 0) -> AsyncIterator[Path]:
-    """A new, empty, private folder below `parent` (else where the platform keeps such). Raises OSError.
+    """Make a new, empty, private folder below `parent`, else below the system's, and remove it afterwards.
 
-    Waits until `room` bytes fit beside what others in this process have asked for, first come, first served; what is
-    more than there ever was waits until nobody else works. A disk that is full, now or while the folder is worked in,
-    is not the file's fault: RetryableError, not counted.
+    Waits until `room` bytes are free of reservations in this process, in the order of requests; a request for more
+    than the disk has waits until it is alone. Raises OSError, and for a disk that is full, now or while the folder is
+    in use, RetryableError that counts no attempt: the file is not at fault.
     """
     where = parent or Path(gettempdir())
     room_of(where).renew((await asyncio.to_thread(shutil.disk_usage, where)).free)
@@ -45,18 +44,18 @@ async def scratch_folder(prefix: str, parent: Path | None = None, *, room: int =
 
 
 @cache
-def room_of(parent: Path) -> ByteBudget:  # noqa: ARG001 - one for each, by the cache
-    """What may be promised of the disk below `parent`: what was free when nobody worked there."""
+def room_of(parent: Path) -> ByteBudget:  # noqa: ARG001 - the cache keeps one for each
+    """Return the budget of the disk below `parent`: the bytes that were free when nothing was reserved."""
     return ByteBudget(0)
 
 
 def no_room() -> RetryableError:
-    """The disk is full: it is tried again when others have finished, as often as it takes."""
+    """Make the error for a full disk: the work is tried again, without a limit, when other work has ended."""
     return RetryableError(
-        Code.WORKER_CRASHED, "the disk to work on is full", retry_after=PATIENCE, counts_as_attempt=False
+        Code.WORKER_CRASHED, "the disk to work on is full", retry_after=RETRY_AFTER, counts_as_attempt=False
     )
 
 
 def is_full(folder: Path) -> bool:
-    """Whether so little is left there that who says that it was full may be believed. Raises OSError."""
+    """Tell whether so few bytes are free that a report of a full disk is credible. Raises OSError."""
     return shutil.disk_usage(folder).free < LITTLE

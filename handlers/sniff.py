@@ -1,14 +1,14 @@
-"""Tells what a file is from its first bytes. Pure; knows nothing of names or announced types."""
+"""Detection of a file's type from its first bytes. Pure; it ignores names and announced types."""
 
 import re
 from collections.abc import Callable
 
 HEAD_BYTES = 4096
-"""Bytes of the file's beginning that `sniff` wants to see."""
+"""Bytes of the file's beginning that `sniff` reads."""
 
 _PDF = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?+(?>\x1b%-12345X|@PJL[^\r\n]*+|[\s\0])*+%PDF-")
 """Readers accept any bytes before `%PDF-` (ISO 32000-1, Annex H, note 13); here only white space, a byte order mark and
-what a printer is told: a program or a page with a PDF in it is no document."""
+printer commands: a program or a page with a PDF in it is no document."""
 _TS_PACKET = 188
 _M2TS_PACKET = 192
 
@@ -76,9 +76,9 @@ _SVG = re.compile(
 
 
 def sniff(head: bytes) -> str | None:
-    """The MIME type that the first 4 KiB of a file prove, or None when they prove none."""
+    """Return the MIME type that the first 4 KiB of a file prove; None if they prove none."""
     head = head[:HEAD_BYTES]
-    return next((found for look in _LOOKS if (found := look(head))), None)
+    return next((found for detect in _DETECTORS if (found := detect(head))), None)
 
 
 def _by_magic(head: bytes) -> str | None:
@@ -87,14 +87,11 @@ def _by_magic(head: bytes) -> str | None:
         return "video/webm"
     if found == "audio/ogg" and (b"\x80theora" in head[:128] or b"OVP80" in head[:128]):
         return "video/ogg"
-    return found
-
-
-def _by_container(head: bytes) -> str | None:
-    kind = head[8:12]
     if head.startswith(b"RIFF"):
-        return _RIFF.get(kind)
-    return _IFF.get(kind) if head.startswith(b"FORM") else None
+        return _RIFF.get(head[8:12])
+    if head.startswith(b"FORM"):
+        return _IFF.get(head[8:12])
+    return found
 
 
 def _by_brand(head: bytes) -> str | None:
@@ -103,10 +100,10 @@ def _by_brand(head: bytes) -> str | None:
         return "video/quicktime"
     if box != b"ftyp":
         return None
-    # A damaged file has a type, too, so that it ends as corrupt: a size that makes no sense costs other brands only.
+    # A damaged file has a type, too, so that it ends as corrupt. With a wrong size only the other brands are lost.
     end = min(int.from_bytes(head[:4], "big"), len(head))
     major, compatible = head[8:12], [head[at : at + 4] for at in range(16, end - 3, 4)]
-    if major in {b"mif1", b"msf1"}:  # says only "a picture"; the others say how it is coded
+    if major in {b"mif1", b"msf1"}:  # these mean "a picture"; the other brands name the coding
         return next((_BRANDS[b] for b in compatible if b in _BRANDS and b not in {b"mif1", b"msf1"}), _BRANDS[major])
     if major.startswith((b"3gp", b"3g2")):
         return "video/3gpp"
@@ -130,14 +127,14 @@ def _by_packets(head: bytes) -> str | None:
     if head[1] & 0xF6 == 0xF0:  # layer 0 is ADTS
         return "audio/aac"
     sync = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08  # version 1 is reserved
-    layer = head[1] & 0x06 in {0x02, 0x04}  # III or II; I looks like the byte order mark of UTF-16 and is dead
+    layer = head[1] & 0x06 in {0x02, 0x04}  # III or II; I looks like the byte order mark of UTF-16 and is out of use
     rates = head[2] >> 4 not in {0x0, 0xF} and head[2] & 0x0C != 0x0C  # reserved values
     return "audio/mpeg" if sync and layer and rates else None
 
 
 def _repeats(head: bytes, start: int, packet: int) -> bool:
-    """Whether the transport stream's sync byte comes back three packets long."""
+    """Tell whether three packets in a row begin with the transport stream's sync byte."""
     return len(head) > start + 2 * packet and all(head[start + n * packet] == 0x47 for n in range(3))
 
 
-_LOOKS: tuple[Callable[[bytes], str | None], ...] = (_by_magic, _by_container, _by_brand, _by_content, _by_packets)
+_DETECTORS: tuple[Callable[[bytes], str | None], ...] = (_by_magic, _by_brand, _by_content, _by_packets)

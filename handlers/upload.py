@@ -1,4 +1,4 @@
-"""Read S3's news of an upload: which asset the object belongs to, and what becomes of one that comes too late."""
+"""S3's notice of an upload: the asset that the object belongs to, and the removal of an unwanted object."""
 
 from uuid import UUID
 
@@ -15,7 +15,7 @@ LATE_UPLOAD = "late_upload"
 
 
 def asset_of_upload(stored: StoredObject, bucket: str) -> UUID | None:
-    """Return the id of the asset that an object in our `bucket` was uploaded for; None where its key is no upload's.
+    """Return the id of the asset that an object in our `bucket` was uploaded for; None for a key of another kind.
 
     Raises UndecodableError for an object in another bucket.
     """
@@ -26,9 +26,9 @@ def asset_of_upload(stored: StoredObject, bucket: str) -> UUID | None:
 
 
 def unwanted_upload(stored: StoredObject, binding: Binding) -> Noted | None:
-    """Remove what was uploaded beside the bound version, or after the asset was deleted.
+    """Return a removal for a version that is not the bound one, or that came after the asset was deleted.
 
-    Nothing is removed without a version id: the bound object itself may lie under the key.
+    Returns None without a version id: the object under the key may be the bound one.
     """
     version = stored.version
     if not version.version_id:

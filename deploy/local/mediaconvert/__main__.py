@@ -1,4 +1,4 @@
-"""`python -m deploy.local.mediaconvert --state DIR`: runs the endpoint until SIGTERM or SIGINT."""
+"""The command `python -m deploy.local.mediaconvert --state DIR`: the endpoint, until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ from deploy.local.mediaconvert.transcoder import Transcoder
 
 USAGE_STATUS = 2
 SHUTDOWN_TIMEOUT = 5.0
-"""Seconds that open requests are given at the end."""
+"""Seconds that open requests have at the end."""
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -62,7 +62,7 @@ def _config(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
 
 
 async def serve(config: Config) -> None:
-    """Until a signal. Raises OSError when the address is taken; any part that dies takes the endpoint with it."""
+    """Serve until a signal. Raises OSError when the address is taken. A part that dies ends the whole endpoint."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -77,13 +77,13 @@ async def serve(config: Config) -> None:
         stack.push_async_callback(web_runner.cleanup)
         await web_runner.setup()
         await web.TCPSite(web_runner, config.host, config.port).start()
-        # Only the holder of the port may touch what a former process left.
+        # Only the holder of the port may touch the jobs and folders of an earlier process.
         runner.recover()
         async with asyncio.TaskGroup() as group:
-            side = [group.create_task(sender.run())]
-            side += [group.create_task(runner.work()) for _ in range(config.concurrency)]
+            background_tasks = [group.create_task(sender.run())]
+            background_tasks += [group.create_task(runner.work()) for _ in range(config.concurrency)]
             await stop.wait()
-            for task in side:
+            for task in background_tasks:
                 task.cancel()
 
 

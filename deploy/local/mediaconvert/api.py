@@ -19,10 +19,11 @@ from deploy.local.mediaconvert.validation import from_wire, operation, to_wire, 
 
 VERSION = "/2017-08-29"
 TOKEN_LIFE = 60.0
-"""Seconds that a ClientRequestToken dedupes; the service's documented minute."""
+"""Seconds for which a repeated ClientRequestToken creates no second job; the service's documented minute."""
 BODY_LIMIT = 1024 * 1024
+"""Bytes of a request."""
 PAGE = 20
-"""Jobs of a page unless MaxResults says less; also the service's maximum."""
+"""Jobs of a page unless MaxResults is less; also the service's maximum."""
 INPUT_FILE_LIMIT = 300
 """Characters of SearchJobs' InputFile."""
 
@@ -51,12 +52,12 @@ async def create_job(request: web.Request) -> web.Response:
         body = json.loads(await request.read())
     except ValueError:
         raise errors.bad_request("The request body is not JSON.") from None
-    asked = _checked("CreateJob", body)
+    requested = _parse_job_request(body)
     config, store = request.app[CONFIG], request.app[STORE]
-    if asked.queue not in {None, "Default", config.queue_arn}:
-        raise errors.not_found(f"The queue {asked.queue} does not exist.")
+    if requested.queue not in {None, "Default", config.queue_arn}:
+        raise errors.not_found(f"The queue {requested.queue} does not exist.")
     fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    token = asked.client_request_token
+    token = requested.client_request_token
     job = store.by_token(token, time.time() - TOKEN_LIFE) if token else None
     if job and job.fingerprint != fingerprint:
         raise errors.conflict("The client request token was used less than a minute ago for another request.")
@@ -65,21 +66,21 @@ async def create_job(request: web.Request) -> web.Response:
             job_id=new_job_id(),
             token=token,
             fingerprint=fingerprint,
-            role=asked.role,
-            settings=asked.settings,
-            user_metadata=asked.user_metadata,
-            input_file=asked.job_settings.inputs[0].file_input or "",
+            role=requested.role,
+            settings=requested.settings,
+            user_metadata=requested.user_metadata,
+            input_file=requested.job_settings.inputs[0].file_input or "",
             created_at=time.time(),
-            status_update_interval=asked.status_update_interval,
+            status_update_interval=requested.status_update_interval,
         )
         request.app[RUNNER].submit(job)
-    return _answer("CreateJob", {"Job": job_view(job, config)}, status=201)
+    return _json_response("CreateJob", {"Job": job_view(job, config)}, status=201)
 
 
 @routes.get(f"{VERSION}/jobs/{{id}}")
 async def get_job(request: web.Request) -> web.Response:
     job = request.app[STORE].get(request.match_info["id"])
-    return _answer("GetJob", {"Job": job_view(job, request.app[CONFIG])})
+    return _json_response("GetJob", {"Job": job_view(job, request.app[CONFIG])})
 
 
 @routes.delete(f"{VERSION}/jobs/{{id}}")
@@ -100,19 +101,19 @@ async def search_jobs(request: web.Request) -> web.Response:
 
 @routes.get(f"{VERSION}/queues")
 async def list_queues(request: web.Request) -> web.Response:
-    return _answer("ListQueues", {"Queues": [_queue(request.app)]})
+    return _json_response("ListQueues", {"Queues": [_queue(request.app)]})
 
 
 @routes.get(f"{VERSION}/queues/{{name}}")
 async def get_queue(request: web.Request) -> web.Response:
     if request.match_info["name"] != "Default":
         raise errors.not_found(f"The queue {request.match_info['name']} does not exist.")
-    return _answer("GetQueue", {"Queue": _queue(request.app)})
+    return _json_response("GetQueue", {"Queue": _queue(request.app)})
 
 
 @routes.post(f"{VERSION}/endpoints")
 async def describe_endpoints(request: web.Request) -> web.Response:
-    return _answer("DescribeEndpoints", {"Endpoints": [{"Url": str(request.url.origin())}]})
+    return _json_response("DescribeEndpoints", {"Endpoints": [{"Url": str(request.url.origin())}]})
 
 
 def _jobs(request: web.Request, name: str) -> web.Response:
@@ -131,11 +132,11 @@ def _jobs(request: web.Request, name: str) -> web.Response:
         next_token=query.get("NextToken"),
     )
     page = request.app[STORE].page(wanted)
-    return _answer(name, {"Jobs": [job_view(job, config) for job in page.jobs], "NextToken": page.next_token})
+    return _json_response(name, {"Jobs": [job_view(job, config) for job in page.jobs], "NextToken": page.next_token})
 
 
 def _query(request: web.Request, shape: Shape | None) -> dict[str, Any]:
-    """The query string with boto's names and types. Raises RefusedError for values outside the model."""
+    """Read the query string with boto's names and types. Raises RefusedError for values outside the model."""
     found: dict[str, Any] = {}
     for name, member in getattr(shape, "members", {}).items():
         text = request.query.get(wire_name(name, member))
@@ -146,15 +147,15 @@ def _query(request: web.Request, shape: Shape | None) -> dict[str, Any]:
     return found
 
 
-def _checked(name: str, body: Any) -> JobRequest:
-    """Raises RefusedError with everything that is wrong, in one message."""
-    shape = operation(name).input_shape
+def _parse_job_request(body: Any) -> JobRequest:
+    """Check and parse a CreateJob body. Raises RefusedError that names all faults in one message."""
+    shape = operation("CreateJob").input_shape
     if refused := violations(shape, body, wire=True):
         raise errors.bad_request(" | ".join(refused))
-    asked = JobRequest.model_validate(from_wire(shape, body))
-    if refused := problems(asked):
+    requested = JobRequest.model_validate(from_wire(shape, body))
+    if refused := problems(requested):
         raise errors.bad_request(" | ".join(refused))
-    return asked
+    return requested
 
 
 def _queue(app: web.Application) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _queue(app: web.Application) -> dict[str, Any]:
     }
 
 
-def _answer(name: str, value: Any, status: int = 200) -> web.Response:
+def _json_response(name: str, value: Any, status: int = 200) -> web.Response:
     return web.json_response(to_wire(operation(name).output_shape, value), status=status)
 
 
@@ -179,17 +180,17 @@ async def _error_writer(request: web.Request, handler: Any) -> web.StreamRespons
     try:
         if request.path != "/health":
             _require_signature(request)
-        answer: web.StreamResponse = await handler(request)
+        response: web.StreamResponse = await handler(request)
     except errors.RefusedError as error:
         return web.json_response({"message": str(error)}, status=error.status, headers={"x-amzn-ErrorType": error.kind})
     except web.HTTPNotFound:
         message = f"{request.method} {request.path} is not an operation of this stand-in."
         return web.json_response({"message": message}, status=404, headers={"x-amzn-ErrorType": "NotFoundException"})
-    return answer
+    return response
 
 
 def _require_signature(request: web.Request) -> None:
-    """The stand-in does not verify signatures, but a page in a browser must not be able to start jobs."""
+    """Refuse requests without a signature, so that a page in a browser cannot start jobs. It is not verified."""
     scope = "/mediaconvert/aws4_request"
     authorization = request.headers.get("Authorization", "")
     if not authorization.startswith("AWS4-HMAC-SHA256 ") or scope not in authorization:

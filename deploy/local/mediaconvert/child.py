@@ -1,4 +1,4 @@
-"""Runs ffmpeg and ffprobe: in their own session, under limits, with a deadline, and never left behind."""
+"""Runs of ffmpeg and ffprobe: in a session of their own, under limits, with a deadline, and never left behind."""
 
 import asyncio
 import os
@@ -12,29 +12,30 @@ from pathlib import Path
 from handlers.sandbox.isolation import within_hard_limit
 
 STDERR_TAIL = 64 * 1024
-"""Bytes kept of what a child complains; the rest is read and dropped."""
+"""Bytes kept of a child's standard error: its end."""
 LINE_LIMIT = 256 * 1024
+"""Bytes of one line of output; longer ones are dropped."""
 ADDRESS_SPACE = 8 * 1024**3
-"""Bytes; several encoders at 1080p stay below 3 GiB."""
+"""Bytes that one child may have; several encoders at 1080p stay below 3 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a child ended. `status` is negative for a signal."""
+    """The result of a child. `status` is negative for a signal."""
 
     status: int
     stderr: str
 
 
 class DeadlineError(Exception):
-    """The child ran longer than it may; it and its group are dead."""
+    """The child ran too long. It and its process group are dead."""
 
 
 async def run(argv: Sequence[str], *, cwd: Path, deadline: float, on_line: Callable[[str], None]) -> Finished:
     """Run a program in `cwd` and hand each line of its standard output to `on_line`.
 
-    Raises DeadlineError after `deadline` seconds, OSError when the program cannot be started. When this is cancelled,
-    or `on_line` raises, the whole process group is killed before the error goes on.
+    Raises DeadlineError after `deadline` seconds, OSError when the program cannot be started. On cancellation,
+    or when `on_line` raises, the whole process group is killed before the error goes on.
     """
     process = await asyncio.create_subprocess_exec(
         *_limits(),
@@ -49,21 +50,21 @@ async def run(argv: Sequence[str], *, cwd: Path, deadline: float, on_line: Calla
     )
     try:
         async with asyncio.timeout(deadline), asyncio.TaskGroup() as pumps:
-            complaints = pumps.create_task(_tail(_stream(process.stderr)))
+            stderr = pumps.create_task(_tail(_stream(process.stderr)))
             pumps.create_task(_lines(_stream(process.stdout), on_line))
             pumps.create_task(process.wait())
     except TimeoutError:
         raise DeadlineError(f"{Path(argv[0]).name} took longer than {deadline:.0f} s") from None
     finally:
-        # The group outlives its leader when that one was killed alone, so it is killed either way.
+        # The group survives if its leader alone was killed, so it is killed in every case.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await asyncio.shield(process.wait())
-    return Finished(process.returncode or 0, complaints.result().decode(errors="replace"))
+    return Finished(process.returncode or 0, stderr.result().decode(errors="replace"))
 
 
 def _limits() -> list[str]:
-    """util-linux's wrappers where they exist: the child dies with us, and cannot take all memory."""
+    """Return util-linux's wrappers where they exist: the child dies with us, and its memory is limited."""
     wrapped: list[str] = []
     if setpriv := shutil.which("setpriv"):
         wrapped += [setpriv, "--pdeathsig", "KILL"]
@@ -83,7 +84,7 @@ async def _lines(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -
         try:
             line = await stream.readline()
         except ValueError:
-            continue  # Longer than LINE_LIMIT: readline has dropped it, and so may we.
+            continue  # Longer than LINE_LIMIT, and dropped by readline.
         if not line:
             return
         on_line(line.decode(errors="replace").rstrip("\n"))

@@ -6,45 +6,45 @@ from deploy.local.mediaconvert.planned import Audio, Capture, OutputPlan, Paddin
 from deploy.local.mediaconvert.probe import OPEN, Source
 
 PRESET = "veryfast"
-"""A stand-in is judged by its speed; the bit rates still hold."""
+"""x264's preset: a stand-in must be fast, and the bit rates still hold."""
 FIRST_SEGMENT = 1
 BT2020 = "setparams=color_primaries=bt2020:colorspace=bt2020nc"
-"""What HDR is coded in, whether the source says so or not; zscale finds no way from what it is not told."""
+"""The color space of HDR, set even for sources that name none: zscale cannot convert from an unknown one."""
 TONE_MAPS = {
     "zscale": f"{BT2020},zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
     "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p,",
     "scale": f"{BT2020},scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:"
     "out_range=tv,format=yuv420p,",
 }
-"""HDR to SDR by filter. ffmpeg's own scaler knows transfer functions since 7.1; builds without zscale are that new."""
+"""Conversion from HDR to SDR, by filter. ffmpeg's scaler can do it since 7.1; builds without zscale are that new."""
 ROTATIONS = {0: "", 90: "transpose=clock,", 180: "hflip,vflip,", 270: "transpose=cclock,"}
-"""By degrees, clockwise."""
+"""Filters by degrees of clockwise rotation."""
 LATE = 0.1
-"""Seconds after which sound counts as one that begins late."""
+"""Seconds behind the start of the source from which sound counts as late."""
 APART = 0.25
-"""Seconds that sound may end before its picture and be left so."""
+"""Seconds that sound may end before its picture without being padded."""
 MAX_ERROR_RATE = "0.3"
-"""Of the frames that fail to decode, after which ffmpeg gives up."""
+"""Share of frames that fail to decode from which ffmpeg gives up."""
 
 
 def arguments(ffmpeg: str, input_name: str, plan: Plan, source: Source, *, tone_map: str = "") -> list[str]:
-    """The arguments, to be run in the directory of the input; progress goes to standard output.
+    """Build the command line, to be run in the directory of the input. Progress goes to standard output.
 
     `tone_map` is one of TONE_MAPS' filters where the plan wants one.
     """
     argv = [ffmpeg, "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-nostats", "-progress", "pipe:1"]
     argv += ["-max_error_rate", MAX_ERROR_RATE]
     argv += [*OPEN, "-i", f"file:{input_name}"]
-    pictured = [output for output in plan.outputs if output.video]
-    if pictured:
-        argv += ["-filter_complex", _graph(pictured, plan.turn, tone_map)]
+    with_video = [output for output in plan.outputs if output.video]
+    if with_video:
+        argv += ["-filter_complex", _graph(with_video, plan.turn, tone_map)]
     for output in plan.outputs:
         argv += _output(output, source)
     return argv
 
 
 def _graph(outputs: list[OutputPlan], turn: int, tone_map: str) -> str:
-    """`[0:v:0]` turned upright, split, and each branch brought to its rate and size."""
+    """Build the filter graph: `[0:v:0]` turned upright, split, and each branch brought to its rate and size."""
     ends = "".join(f"[s{number}]" for number, _ in enumerate(outputs))
     # V picks the first stream that is no cover picture.
     branches = [f"[0:V:0]{ROTATIONS[turn]}split={len(outputs)}{ends}"]
@@ -71,7 +71,7 @@ def _branch(output: OutputPlan) -> str:
 
 
 def _padded(padding: Padding | None, *, constant: bool) -> str:
-    """Black before the picture and after it. What is padded must have a constant rate."""
+    """Add black before the picture and after it. A padded output must have a constant rate."""
     if padding is None:
         return ""
     rate = "" if constant else f"fps={padding.rate.numerator}/{padding.rate.denominator},"
@@ -83,7 +83,7 @@ def _scale(picture: Picture, *, full_range: bool) -> str:
     target = f"out_range={'pc' if full_range else 'tv'}"
     if picture.fit == "exact":
         return f"scale={picture.width}:{picture.height}:{target},setsar=1"
-    # Square pixels first, or the aspect that is kept would be the wrong one.
+    # Square pixels first, or the wrong aspect would be kept.
     return (
         f"scale=iw*sar:ih,setsar=1,scale={picture.width}:{picture.height}:{target}"
         ":force_original_aspect_ratio=decrease:force_divisible_by=2,"
@@ -127,16 +127,16 @@ def _aac(audio: Audio, source: Source) -> list[str]:
         rows = ["+".join(f"{10 ** (gain / 20):.5f}*c{channel}" for channel, gain in row) for row in gains]
         filters.append("|".join([f"pan={audio.channels}c", *(f"c{channel}={row}" for channel, row in enumerate(rows))]))
     if source.video is not None:
-        # Gaps become silence, so that sound stays with its picture; so does what is missing before it. That is only
-        # asked for then: where the channels change in the middle, ffmpeg begins all filters anew, and fills up again.
+        # Gaps become silence, so that sound stays with its picture, and so does a late start. `first_pts` is set for a
+        # late start only: if the channels change in the middle, ffmpeg restarts all filters and would fill up again.
         late = source.audio[audio.track].start_time - source.begins > LATE
         filters.append(f"aresample=async=1{':first_pts=0' if late else ''}")
-    # Not filled up without need: where the channels change in the middle, it would be twice.
+    # Padded only if needed: if the channels change in the middle, ffmpeg would pad twice.
     end = source.audio[audio.track].end
     if audio.lasts and (not end or audio.lasts - (end - source.begins) > APART):
         filters.append(f"apad=whole_dur={audio.lasts:.3f}")
     if audio.lasts and source.mov:
-        # Outside MP4 nothing says for certain how long a picture lasts: what there is of sound is kept.
+        # Only MP4 states for certain how long a picture lasts. From other containers all sound is kept.
         filters.append(f"atrim=end={audio.lasts:.3f}")
     return argv + (["-af", ",".join(filters)] if filters else [])
 

@@ -1,4 +1,4 @@
-"""What the endpoint is told at its start."""
+"""The endpoint's configuration and its clients'."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,9 +22,9 @@ class Config:
     account: str = "000000000000"
     concurrency: int = 1
     queue_limit: int = 100
-    """Jobs that wait; past it CreateJob answers 429."""
+    """Jobs that may wait; past it CreateJob answers 429."""
     job_deadline: float = 6 * 3600.0
-    """The longest that one ffmpeg may run."""
+    """Seconds that one ffmpeg may run."""
     ffmpeg: str = "ffmpeg"
     ffprobe: str = "ffprobe"
 
@@ -46,7 +46,7 @@ CLIENT = AioConfig(
 )
 
 EVENTS_CLIENT = AioConfig(connect_timeout=3, read_timeout=15, retries={"mode": "standard", "max_attempts": 1})
-"""No retries of its own: the outbox tries again, and remembers."""
+"""It retries nothing: the stored events are sent again."""
 
 
 def session() -> AioSession:
@@ -55,7 +55,7 @@ def session() -> AioSession:
 
 @asynccontextmanager
 async def s3_client(config: Config) -> AsyncIterator[S3Client]:
-    """An S3 client for the emulator: SigV4, path-style."""
+    """Open an S3 client for the emulator: SigV4, path-style."""
     async with session().create_client(
         "s3", region_name=config.region, endpoint_url=config.endpoint_url, config=CLIENT
     ) as client:

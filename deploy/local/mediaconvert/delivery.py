@@ -1,4 +1,4 @@
-"""Brings events to whoever an EventBridge rule names, in the emulator, which refuses events with a source of AWS.
+"""Delivery of events to the targets of EventBridge rules: the emulator refuses events that name AWS as their source.
 
 Events wait in the job store until they are sent, so that neither an emulator that is away nor a restart loses one.
 """
@@ -21,52 +21,53 @@ from deploy.local.mediaconvert.job_store import JobStore, PendingEvent
 log = structlog.get_logger()
 
 BATCH = 50
+"""Events that are read at a time."""
 BACKOFF = (0.2, 5.0)
-"""Seconds before the second try, doubling up to the longest."""
+"""Seconds before the second attempt, and the longest delay of later ones; each doubles the one before."""
 GIVE_UP = 86_400.0
-"""Seconds; EventBridge, too, tries for a day."""
+"""Seconds after which an event is dropped; EventBridge, too, tries for a day."""
 UNCLAIMED = 60.0
-"""Seconds that an event waits for a rule. EventBridge would drop it at once; here the stack may still be coming up."""
+"""Seconds that an event waits for a rule. EventBridge would drop it at once; here the stack may still be starting."""
 
 
 class UndeliveredError(Exception):
-    """No rule took the event, or not every target did."""
+    """No rule with a queue as its target matches the event."""
 
 
 class Delivery:
-    """Owns the sending of the store's events. `nudge` after new ones were recorded."""
+    """Sender of the store's events. Call `wake` after new ones were recorded."""
 
     def __init__(self, store: JobStore, events: EventBridgeClient, sqs: SQSClient) -> None:
         self._store = store
         self._events = events
         self._sqs = sqs
-        self._nudged = asyncio.Event()
+        self._woken = asyncio.Event()
 
-    def nudge(self) -> None:
-        self._nudged.set()
+    def wake(self) -> None:
+        self._woken.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Send events until canceled."""
         while True:
-            self._nudged.clear()
+            self._woken.clear()
             held: set[str] = set()
             for event in self._store.due_events(BATCH):
-                # After one that could not be sent, the later ones of its job wait, too.
+                # After an event that could not be sent, the later ones of its job wait, too.
                 if event.job_id in held:
                     continue
                 try:
                     await self._send(event)
                 except (BotoCoreError, ClientError, UndeliveredError, OSError) as error:
-                    self._again(event, error)
+                    self._retry_later(event, error)
                     held.add(event.job_id)
                 else:
                     self._store.drop(event)
             due = self._store.next_due()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if due is None else max(0.0, due - time.time())):
-                    await self._nudged.wait()
+                    await self._woken.wait()
 
-    def _again(self, event: PendingEvent, error: Exception) -> None:
+    def _retry_later(self, event: PendingEvent, error: Exception) -> None:
         age = time.time() - event.created_at
         limit = UNCLAIMED if isinstance(error, UndeliveredError) else GIVE_UP
         about = {"job_id": event.job_id, "status": event.envelope["detail"]["status"]}
@@ -98,15 +99,15 @@ class Delivery:
                 pattern = rule.get("EventPattern")
                 if not pattern or rule.get("State") == "DISABLED":
                     continue
-                answer = await self._events.test_event_pattern(EventPattern=pattern, Event=text)
-                if answer["Result"]:
+                result = await self._events.test_event_pattern(EventPattern=pattern, Event=text)
+                if result["Result"]:
                     names.append(rule["Name"])
         return names
 
 
 @asynccontextmanager
 async def delivery(config: Config, store: JobStore) -> AsyncIterator[Delivery]:
-    """A delivery with its clients; whoever opens it runs it. What is unsent at the end is sent after the next start."""
+    """Open a delivery with its clients; the caller runs it. Unsent events are sent after the next start."""
     async with AsyncExitStack() as stack:
         place, url, botocore = config.region, config.endpoint_url, session()
         events = await stack.enter_async_context(

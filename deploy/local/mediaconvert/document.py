@@ -6,18 +6,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
 
 
-class Part(BaseModel):
-    """The document has passed the service model by then, so that what is not read here may stay unread."""
+class _DocumentModel(BaseModel):
+    """A part of the document. It has passed the service model before, so other members can be ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_pascal)
 
 
-class H264QvbrSettings(Part):
+class H264QvbrSettings(_DocumentModel):
     qvbr_quality_level: int = 7
     max_average_bitrate: int | None = None
 
 
-class H264Settings(Part):
+class H264Settings(_DocumentModel):
     rate_control_mode: str | None = None
     bitrate: int | None = None
     max_bitrate: int | None = None
@@ -30,33 +30,33 @@ class H264Settings(Part):
     gop_size_units: str = "AUTO"
 
 
-class FrameCaptureSettings(Part):
+class FrameCaptureSettings(_DocumentModel):
     framerate_numerator: int = 1
     framerate_denominator: int = 1
     max_captures: int = 10_000_000
     quality: int = 80
 
 
-class VideoCodecSettings(Part):
+class VideoCodecSettings(_DocumentModel):
     codec: str | None = None
     h264_settings: H264Settings | None = None
     frame_capture_settings: FrameCaptureSettings | None = None
 
 
-class Deinterlacer(Part):
+class Deinterlacer(_DocumentModel):
     mode: str = "DEINTERLACE"
 
 
-class ColorCorrector(Part):
+class ColorCorrector(_DocumentModel):
     color_space_conversion: str = "NONE"
 
 
-class VideoPreprocessor(Part):
+class VideoPreprocessor(_DocumentModel):
     deinterlacer: Deinterlacer | None = None
     color_corrector: ColorCorrector | None = None
 
 
-class VideoDescription(Part):
+class VideoDescription(_DocumentModel):
     width: int | None = None
     height: int | None = None
     scaling_behavior: str = "DEFAULT"
@@ -64,7 +64,7 @@ class VideoDescription(Part):
     video_preprocessors: VideoPreprocessor | None = None
 
 
-class AacSettings(Part):
+class AacSettings(_DocumentModel):
     bitrate: int | None = None
     sample_rate: int | None = None
     coding_mode: str | None = None
@@ -72,59 +72,59 @@ class AacSettings(Part):
     rate_control_mode: str = "CBR"
 
 
-class AudioCodecSettings(Part):
+class AudioCodecSettings(_DocumentModel):
     codec: str | None = None
     aac_settings: AacSettings | None = None
 
 
-class OutputChannelMapping(Part):
+class OutputChannelMapping(_DocumentModel):
     input_channels: tuple[float, ...] = ()
     input_channels_fine_tune: tuple[float, ...] = ()
 
 
-class ChannelMapping(Part):
+class ChannelMapping(_DocumentModel):
     output_channels: tuple[OutputChannelMapping, ...] = ()
 
 
-class RemixSettings(Part):
+class RemixSettings(_DocumentModel):
     channels_in: int = 0
     channels_out: int = 0
     channel_mapping: ChannelMapping = ChannelMapping()
 
     @property
     def gains(self) -> tuple[tuple[float, ...], ...]:
-        """For each output channel the gain of each input channel, in dB."""
+        """The gains in dB: a row for each output channel, with a value for each input channel."""
         rows = self.channel_mapping.output_channels
         return tuple(row.input_channels_fine_tune or row.input_channels for row in rows)
 
 
-class AudioDescription(Part):
+class AudioDescription(_DocumentModel):
     audio_source_name: str | None = None
     remix_settings: RemixSettings | None = None
     codec_settings: AudioCodecSettings = AudioCodecSettings()
 
 
-class HlsSettings(Part):
+class HlsSettings(_DocumentModel):
     i_frame_only_manifest: str = "EXCLUDE"
 
 
-class OutputSettings(Part):
+class OutputSettings(_DocumentModel):
     hls_settings: HlsSettings = HlsSettings()
 
 
-class SoundLength(Part):
-    """What M3u8Settings and Mp4Settings have in common."""
+class AudioDurationSettings(_DocumentModel):
+    """The members that M3u8Settings and Mp4Settings share."""
 
     audio_duration: str = "DEFAULT_CODEC_DURATION"
 
 
-class ContainerSettings(Part):
+class ContainerSettings(_DocumentModel):
     container: str | None = None
-    m3u8_settings: SoundLength = Field(SoundLength(), alias="M3u8Settings")
-    mp4_settings: SoundLength = SoundLength()
+    m3u8_settings: AudioDurationSettings = Field(AudioDurationSettings(), alias="M3u8Settings")
+    mp4_settings: AudioDurationSettings = AudioDurationSettings()
 
 
-class Output(Part):
+class Output(_DocumentModel):
     name_modifier: str = ""
     extension: str | None = None
     container_settings: ContainerSettings = ContainerSettings()
@@ -134,65 +134,65 @@ class Output(Part):
 
     @property
     def matches_video(self) -> bool:
-        """Whether the sound is to last as long as the picture."""
+        """Whether the sound must last as long as the picture."""
         container = self.container_settings
         settings = container.m3u8_settings if container.container == "M3U8" else container.mp4_settings
         return settings.audio_duration == "MATCH_VIDEO_DURATION"
 
 
-class HlsGroupSettings(Part):
+class HlsGroupSettings(_DocumentModel):
     destination: str | None = None
     segment_length: int | None = None
     min_segment_length: int | None = None
     codec_specification: str = "RFC_4281"
 
 
-class FileGroupSettings(Part):
+class FileGroupSettings(_DocumentModel):
     destination: str | None = None
 
 
-class OutputGroupSettings(Part):
+class OutputGroupSettings(_DocumentModel):
     type: str | None = None
     hls_group_settings: HlsGroupSettings | None = None
     file_group_settings: FileGroupSettings | None = None
 
 
-class OutputGroup(Part):
+class OutputGroup(_DocumentModel):
     output_group_settings: OutputGroupSettings = OutputGroupSettings()
     outputs: tuple[Output, ...] = ()
 
     @property
     def destination(self) -> str | None:
-        """`s3://bucket/…`, of whichever type the group is."""
+        """The address `s3://bucket/…` of a group of either type."""
         settings = self.output_group_settings
         group = settings.hls_group_settings if settings.type == "HLS_GROUP_SETTINGS" else settings.file_group_settings
         return group.destination if group else None
 
 
-class AudioSelector(Part):
+class AudioSelector(_DocumentModel):
     selector_type: str = "TRACK"
     tracks: tuple[int, ...] = ()
     streams: tuple[int, ...] = ()
 
 
-class VideoSelector(Part):
+class VideoSelector(_DocumentModel):
     rotate: str = "DEGREE_0"
     pad_video: str = "DISABLED"
 
 
-class Input(Part):
+class Input(_DocumentModel):
     file_input: str | None = None
     audio_selectors: dict[str, AudioSelector] = Field(default_factory=dict)
     video_selector: VideoSelector = VideoSelector()
 
 
-class JobSettings(Part):
+class JobSettings(_DocumentModel):
     inputs: tuple[Input, ...] = ()
     output_groups: tuple[OutputGroup, ...] = ()
 
 
-class JobRequest(Part):
-    """What CreateJob was asked. `settings` keeps the whole document, for GetJob to give back."""
+class JobRequest(_DocumentModel):
+    """A CreateJob request. `settings` keeps the whole document, which GetJob returns."""
 
     role: str = ""
     client_request_token: str | None = None

@@ -1,4 +1,4 @@
-"""The endpoint's two kinds of error: a request that is refused, and a job that fails."""
+"""The endpoint's two kinds of error: a refused request and a failed job."""
 
 
 class RefusedError(Exception):
@@ -54,5 +54,5 @@ class JobFailedError(Exception):
 
 
 def unopenable(code: int, address: str, reason: str) -> JobFailedError:
-    """In the service's own words. `address` is the input's `s3://…`."""
+    """Make the error for an input that cannot be opened, in the service's wording. `address` is its `s3://…`."""
     return JobFailedError(code, f"Unable to open input file [{address}]: [Failed probe/open: [{reason}]]")

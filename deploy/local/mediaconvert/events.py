@@ -25,7 +25,7 @@ def failed(job: Job, config: Config) -> Envelope:
 
 
 def input_information(job: Job, config: Config, source: Source) -> Envelope:
-    """What probing found."""
+    """Make the event that reports the probed input."""
     video = [_video_input(source.video)] if source.video else []
     audio = [
         {"codec": stream.codec_name.upper(), "sampleRate": stream.sample_rate, "streamId": number}

@@ -1,6 +1,6 @@
-"""Which members of a job's document this stand-in acts on, or may ignore since they change nothing one could see.
+"""The members of a job's document that this stand-in acts on, or can ignore since they have no visible effect.
 
-All others are refused: a job that works here must not surprise in production.
+It refuses all others: a job that works here must not differ in production.
 """
 
 from collections.abc import Iterator, Mapping
@@ -93,7 +93,7 @@ IMPLEMENTED: dict[str, frozenset[str]] = {
     ),
 }
 
-# The only value of these, or the only ones, that the stand-in makes.
+# The only values of these members that the stand-in implements.
 FIXED: dict[str, str | tuple[str, ...]] = {
     "DirectoryStructure": "SINGLE_DIRECTORY",
     "ManifestCompression": "NONE",
@@ -110,12 +110,12 @@ FIXED: dict[str, str | tuple[str, ...]] = {
 
 
 def unimplemented(settings: Mapping[str, Any]) -> Iterator[str]:
-    """The members of the document, which has boto's names, that this stand-in would have to ignore."""
-    yield from _outside(settings, "settings", "")
+    """Yield the members of the document, by boto's names, that this stand-in would have to ignore."""
+    yield from _refused_members(settings, "settings", "")
     for number, source in enumerate(settings.get("Inputs", ())):
-        yield from _outside(source, "input", f"/inputs/{number}")
+        yield from _refused_members(source, "input", f"/inputs/{number}")
         for name, selector in source.get("AudioSelectors", {}).items():
-            yield from _outside(selector, "audioSelector", f"/inputs/{number}/audioSelectors/{name}")
+            yield from _refused_members(selector, "audioSelector", f"/inputs/{number}/audioSelectors/{name}")
             if len(selector.get("Tracks", ())) > 1 or len(selector.get("Streams", ())) > 1:
                 yield f"/inputs/{number}/audioSelectors/{name}: only one track is implemented by the stand-in"
     for number, group in enumerate(settings.get("OutputGroups", ())):
@@ -126,33 +126,31 @@ def _group(group: Mapping[str, Any], path: str) -> Iterator[str]:
     if "AutomatedEncodingSettings" in group:
         yield f"{path}/automatedEncodingSettings: is not implemented by the stand-in"
     hls = group.get("OutputGroupSettings", {}).get("HlsGroupSettings", {})
-    yield from _outside(hls, "hlsGroupSettings", f"{path}/outputGroupSettings/hlsGroupSettings")
+    yield from _refused_members(hls, "hlsGroupSettings", f"{path}/outputGroupSettings/hlsGroupSettings")
     for index, output in enumerate(group.get("Outputs", ())):
         yield from _output(output, f"{path}/outputs/{index}")
 
 
 def _output(output: Mapping[str, Any], path: str) -> Iterator[str]:
-    yield from _outside(output, "output", path)
+    yield from _refused_members(output, "output", path)
     hls = output.get("OutputSettings", {}).get("HlsSettings", {})
-    yield from _outside(hls, "hlsSettings", f"{path}/outputSettings/hlsSettings")
+    yield from _refused_members(hls, "hlsSettings", f"{path}/outputSettings/hlsSettings")
     video = output.get("VideoDescription", {})
-    yield from _outside(video, "videoDescription", f"{path}/videoDescription")
+    yield from _refused_members(video, "videoDescription", f"{path}/videoDescription")
     before = video.get("VideoPreprocessors", {})
-    yield from _outside(before, "videoPreprocessors", f"{path}/videoDescription/videoPreprocessors")
-    colour = before.get("ColorCorrector", {})
-    yield from _outside(colour, "colorCorrector", f"{path}/videoDescription/videoPreprocessors/colorCorrector")
+    yield from _refused_members(before, "videoPreprocessors", f"{path}/videoDescription/videoPreprocessors")
+    color = before.get("ColorCorrector", {})
+    yield from _refused_members(color, "colorCorrector", f"{path}/videoDescription/videoPreprocessors/colorCorrector")
     for number, audio in enumerate(output.get("AudioDescriptions", ())):
-        yield from _outside(audio, "audioDescription", f"{path}/audioDescriptions/{number}")
+        yield from _refused_members(audio, "audioDescription", f"{path}/audioDescriptions/{number}")
 
 
-def _outside(part: Mapping[str, Any], kind: str, path: str) -> Iterator[str]:
+def _refused_members(part: Mapping[str, Any], kind: str, path: str) -> Iterator[str]:
     for name, value in part.items():
         if name not in IMPLEMENTED[kind]:
             yield f"{path}/{name}: is not implemented by the stand-in"
-        elif value not in (allowed := _allowed(name, value)):
+            continue
+        fixed = FIXED.get(name, value)
+        allowed = fixed if isinstance(fixed, tuple) else (fixed,)
+        if value not in allowed:
             yield f"{path}/{name}: only {' and '.join(allowed)} is implemented by the stand-in"
-
-
-def _allowed(name: str, value: Any) -> tuple[Any, ...]:
-    allowed = FIXED.get(name, value)
-    return allowed if isinstance(allowed, tuple) else (allowed,)

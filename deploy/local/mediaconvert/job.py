@@ -1,4 +1,4 @@
-"""A job: what was asked, how far it is, what came of it."""
+"""A job: its request, its progress and its result."""
 
 import secrets
 import string
@@ -33,7 +33,7 @@ class _Frozen(BaseModel):
 
 
 class OutputDetail(_Frozen):
-    """One output as it turned out: addresses `s3://…`, milliseconds, pixels, bits per second."""
+    """One finished output: addresses `s3://…`, milliseconds, pixels, bits per second."""
 
     paths: tuple[str, ...]
     duration_ms: int
@@ -43,25 +43,27 @@ class OutputDetail(_Frozen):
 
 
 class GroupDetail(_Frozen):
+    """One finished output group."""
+
     kind: str
     playlists: tuple[str, ...]
     outputs: tuple[OutputDetail, ...]
 
 
 class Job(_Frozen):
-    """Times are Unix seconds. `settings` is the document as it came, with boto's names, for GetJob to give back."""
+    """A job. Times are Unix seconds. `settings` is the document as it came, with boto's names, which GetJob returns."""
 
     job_id: str
     token: str | None
     fingerprint: str
-    """Of the request, to tell a repeated token from a reused one."""
+    """Hash of the request. It tells a repeated token from a reused one."""
     role: str
     settings: dict[str, Any]
     user_metadata: dict[str, str]
     input_file: str
     created_at: float
     status_update_interval: str = "SECONDS_60"
-    """Only given back; see `runner.UPDATE_INTERVAL`."""
+    """Returned, but without effect; see `runner.UPDATE_INTERVAL`."""
     status: Status = Status.SUBMITTED
     started_at: float | None = None
     finished_at: float | None = None
@@ -74,18 +76,18 @@ class Job(_Frozen):
     groups: tuple[GroupDetail, ...] = Field(default_factory=tuple)
 
     def but(self, **changes: Any) -> "Job":
-        """A copy with `changes`, checked."""
+        """Return a validated copy with `changes`."""
         return Job.model_validate({**dict(self), **changes})
 
 
 def new_job_id() -> str:
-    """Like the service's: milliseconds, a dash, six letters or digits."""
+    """Make an id like the service's: milliseconds, a dash, six letters or digits."""
     alphabet = string.ascii_lowercase + string.digits
     return f"{time.time_ns() // 1_000_000}-{''.join(secrets.choice(alphabet) for _ in range(6))}"
 
 
 def job_view(job: Job, config: Config) -> dict[str, Any]:
-    """The API's `Job`, with boto's names; what is None is left out by `to_wire`."""
+    """Return the API's `Job`, with boto's names; `to_wire` leaves out members that are None."""
     return {
         "Arn": config.job_arn(job.job_id),
         "Id": job.job_id,

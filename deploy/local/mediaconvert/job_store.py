@@ -1,4 +1,4 @@
-"""The jobs and the unsent events, in one small SQLite file: a state and the event that tells of it are one write."""
+"""The jobs and the unsent events, in one small SQLite file: a state and its event are one write."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from deploy.local.mediaconvert.events import Envelope
 from deploy.local.mediaconvert.job import Job, Status
 
 RETENTION = 90 * 86_400
-"""Seconds that a finished job can be asked for; the service keeps them three months."""
+"""Seconds for which a job is kept; the service keeps them three months."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -34,7 +34,7 @@ CREATE INDEX IF NOT EXISTS events_job ON events (job_id, due_at);
 
 @dataclass(frozen=True, slots=True)
 class PendingEvent:
-    """An event not yet sent. Times are Unix seconds."""
+    """An event that is not sent yet. Times are Unix seconds."""
 
     seq: int
     job_id: str
@@ -53,7 +53,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs to list; what is None does not filter. `input_file` may be a part of the address."""
+    """A selection of jobs; None selects all. `input_file` may be a part of the address."""
 
     status: str | None = None
     input_file: str | None = None
@@ -63,7 +63,7 @@ class Filter:
 
 
 class JobStore:
-    """Synchronous: each call is one short transaction on a local file. Close it at the end."""
+    """Storage of jobs and events. It is synchronous: each call is one short transaction on a local file. Close it."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)
@@ -76,7 +76,7 @@ class JobStore:
         self._db.close()
 
     def record(self, job: Job, *events: Envelope) -> bool:
-        """Write the job as it is now, and the events to be sent, together. False, and nothing, for one that is over."""
+        """Write the job and its new events together. Return False, and write nothing, for a job that has ended."""
         now = time.time()
         with self._transaction():
             written = self._db.execute(
@@ -87,7 +87,7 @@ class JobStore:
             )
             if not written.rowcount:
                 return False
-            # Not before those of the same job that wait already: their order is kept.
+            # Not before waiting events of the same job: their order is kept.
             self._db.executemany(
                 "INSERT INTO events (job_id, created_at, due_at, body) VALUES "
                 "(:job, :now, max(:now, coalesce((SELECT max(due_at) FROM events WHERE job_id = :job), 0)), :body)",
@@ -96,34 +96,34 @@ class JobStore:
         return True
 
     def get(self, job_id: str) -> Job:
-        """Raises RefusedError (NotFoundException) for an id that is not ours."""
+        """Return a job. Raises RefusedError (NotFoundException) for an unknown id."""
         row = self._db.execute("SELECT body FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
         if row is None:
             raise not_found(f"The job {job_id} does not exist.")
         return Job.model_validate_json(row[0])
 
     def by_token(self, token: str, since: float) -> Job | None:
-        """The latest job that was created with `token` at or after `since`."""
+        """Return the latest job that was created with `token` at or after `since`."""
         row = self._db.execute(
             "SELECT body FROM jobs WHERE token = ? AND created_at >= ? ORDER BY seq DESC LIMIT 1", (token, since)
         ).fetchone()
         return Job.model_validate_json(row[0]) if row else None
 
     def unfinished(self) -> list[Job]:
-        """Oldest first."""
+        """List the jobs that have not ended, oldest first."""
         rows = self._db.execute("SELECT body FROM jobs WHERE status IN ('SUBMITTED', 'PROGRESSING') ORDER BY seq")
         return [Job.model_validate_json(row[0]) for row in rows]
 
     def count(self, status: Status) -> int:
-        """How many jobs have this status."""
+        """Count the jobs with this status."""
         return int(self._db.execute("SELECT count(*) FROM jobs WHERE status = ?", (status,)).fetchone()[0])
 
     def page(self, wanted: Filter) -> Page:
-        """Raises RefusedError (BadRequestException) for a token that is not ours."""
-        sign, order = (">", "ASC") if wanted.ascending else ("<", "DESC")
+        """Return a page of jobs. Raises RefusedError (BadRequestException) for an invalid token."""
+        comparison, order = (">", "ASC") if wanted.ascending else ("<", "DESC")
         start = _decode(wanted.next_token) if wanted.next_token else (0 if wanted.ascending else 1 << 62)
         rows = self._db.execute(
-            f"SELECT seq, body FROM jobs WHERE seq {sign} ? AND (? IS NULL OR status = ?) "  # noqa: S608 - our words
+            f"SELECT seq, body FROM jobs WHERE seq {comparison} ? AND (? IS NULL OR status = ?) "  # noqa: S608 - no user input
             f"AND (? IS NULL OR instr(input_file, ?) > 0) ORDER BY seq {order} LIMIT ?",
             (start, wanted.status, wanted.status, wanted.input_file, wanted.input_file, wanted.limit + 1),
         ).fetchall()
@@ -140,12 +140,12 @@ class JobStore:
         return [PendingEvent(seq, job, created, tries, json.loads(body)) for seq, job, created, tries, body in rows]
 
     def next_due(self) -> float | None:
-        """When the next event may be tried, as Unix seconds; None when all are sent."""
+        """Return when the next event may be sent, as Unix seconds; None when all are sent."""
         row = self._db.execute("SELECT min(due_at) FROM events").fetchone()
         return None if row[0] is None else float(row[0])
 
     def postpone(self, event: PendingEvent, due_at: float) -> None:
-        """The event, and with it all later ones of its job."""
+        """Postpone the event, and with it all later ones of its job."""
         self._db.execute(
             "UPDATE events SET due_at = ?, tries = tries + (seq = ?) WHERE job_id = ? AND seq >= ?",
             (due_at, event.seq, event.job_id, event.seq),

@@ -14,7 +14,9 @@ from deploy.local.mediaconvert import errors
 from deploy.local.mediaconvert.plan import split_address
 
 CHUNK = 1024 * 1024
+"""Bytes of one read."""
 PARALLEL = 8
+"""Uploads at a time."""
 
 CONTENT_TYPES = {
     "m3u8": "application/vnd.apple.mpegurl",
@@ -40,11 +42,11 @@ class Upload:
 
 
 async def fetch(s3: S3Client, address: str, target: Path) -> None:
-    """Copy the current version of `s3://…` to `target`. Raises JobFailedError when S3 does not give it."""
+    """Copy the current version of `s3://…` to `target`. Raises JobFailedError when S3 refuses."""
     bucket, key = split_address(address)
     try:
-        answer = await s3.get_object(Bucket=bucket, Key=key)
-        async with answer["Body"] as body:
+        response = await s3.get_object(Bucket=bucket, Key=key)
+        async with response["Body"] as body:
             with target.open("wb") as file:
                 async for chunk in body.iter_chunks(CHUNK):
                     file.write(chunk)
@@ -55,20 +57,20 @@ async def fetch(s3: S3Client, address: str, target: Path) -> None:
 
 
 async def put_all(s3: S3Client, stages: Sequence[Sequence[Upload]]) -> None:
-    """Write all of one stage before the next, so that a playlist is never there before what it names.
+    """Write all of one stage before the next, so that no playlist exists before the files it names.
 
     Raises JobFailedError when S3 refuses one.
     """
-    room = asyncio.Semaphore(PARALLEL)
+    slots = asyncio.Semaphore(PARALLEL)
     for stage in stages:
-        results = await asyncio.gather(*(_put(s3, upload, room) for upload in stage), return_exceptions=True)
+        results = await asyncio.gather(*(_put(s3, upload, slots) for upload in stage), return_exceptions=True)
         for failure in results:
             if failure is not None:
                 raise failure
 
 
-async def _put(s3: S3Client, upload: Upload, room: asyncio.Semaphore) -> None:
-    async with room:
+async def _put(s3: S3Client, upload: Upload, slots: asyncio.Semaphore) -> None:
+    async with slots:
         try:
             content = upload.content
             with io.BytesIO(content.encode()) if isinstance(content, str) else content.open("rb") as body:

@@ -1,4 +1,4 @@
-"""Looks at what ffmpeg left in the working directory: what to upload where, and what to tell of it."""
+"""Collection of ffmpeg's files in the working directory: their uploads and the details to report."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from handlers.transcode.hls_check.playlist import PlaylistError
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """Outputs of one job. `uploads` are to be written stage by stage; `duration` is the longest, in seconds."""
+class CollectedOutputs:
+    """Outputs of one job. Write `uploads` stage by stage. `duration` is that of the longest one, in seconds."""
 
     groups: tuple[GroupDetail, ...]
     uploads: tuple[tuple[Upload, ...], ...]
@@ -30,8 +30,8 @@ class _Group:
     masters: list[Upload]
 
 
-async def collect(ffprobe: str, plan: Plan, source: Source, folder: Path) -> Made:
-    """Raises JobFailedError when an output is not there or is not what it should be."""
+async def collect(ffprobe: str, plan: Plan, source: Source, folder: Path) -> CollectedOutputs:
+    """Collect all outputs of a plan. Raises JobFailedError for one that is missing or invalid."""
     found = []
     for group in plan.groups:
         if group.kind == "HLS_GROUP":
@@ -45,7 +45,7 @@ async def collect(ffprobe: str, plan: Plan, source: Source, folder: Path) -> Mad
     )
     details = tuple(group.detail for group in found)
     longest = max((output.duration_ms for group in details for output in group.outputs), default=0)
-    return Made(details, stages, longest / 1000)
+    return CollectedOutputs(details, stages, longest / 1000)
 
 
 def _hls(group: GroupPlan, folder: Path) -> _Group:
@@ -56,14 +56,14 @@ def _hls(group: GroupPlan, folder: Path) -> _Group:
     except (OSError, ValueError, PlaylistError) as error:
         raise errors.JobFailedError(errors.BROKEN_STRUCTURE, f"HLS output failed: {error}") from error
     media = [
-        _upload(group, _beside(rendition.plan, segment.name), segment.path)
+        _upload(group, _in_same_folder(rendition.plan, segment.name), segment.path)
         for rendition in renditions
         for segment in rendition.segments
     ]
     details = tuple(
         _detail(
             rendition.plan,
-            [f"s3://{group.bucket}/{_beside(rendition.plan, rendition.file_name)}"],
+            [f"s3://{group.bucket}/{_in_same_folder(rendition.plan, rendition.file_name)}"],
             rendition.duration,
             rendition.average_bitrate,
         )
@@ -74,10 +74,10 @@ def _hls(group: GroupPlan, folder: Path) -> _Group:
 
 def _playlists(group: GroupPlan, rendition: playlists.Rendition) -> list[Upload]:
     plan = rendition.plan
-    written = [_upload(group, _beside(plan, rendition.file_name), playlists.media_playlist(rendition))]
+    written = [_upload(group, _in_same_folder(plan, rendition.file_name), playlists.media_playlist(rendition))]
     if plan.iframes:
         text = playlists.iframe_playlist(rendition)
-        written.append(_upload(group, _beside(plan, rendition.iframe_file_name), text))
+        written.append(_upload(group, _in_same_folder(plan, rendition.iframe_file_name), text))
     return written
 
 
@@ -129,7 +129,7 @@ def _upload(group: GroupPlan, key: str, content: Path | str, output: OutputPlan 
     return Upload(group.bucket, key, content, kind)
 
 
-def _beside(plan: OutputPlan, file_name: str) -> str:
-    """`file_name` in the folder that the output is written to."""
+def _in_same_folder(plan: OutputPlan, file_name: str) -> str:
+    """Put `file_name` into the folder that the output is written to."""
     folder, slash, _ = plan.name.rpartition("/")
     return f"{folder}{slash}{file_name}"

@@ -1,4 +1,4 @@
-"""From the job's document and the probed source to exact outputs: sizes, rates, names."""
+"""The plan of a job: exact outputs, with sizes, rates and names, from its document and the probed source."""
 
 from fractions import Fraction
 from pathlib import PurePosixPath
@@ -28,21 +28,21 @@ from deploy.local.mediaconvert.probe import HDR, Source, require_known
 from deploy.local.mediaconvert.semantics import CHANNELS
 
 AUTO_GOP = 2.0
-"""Seconds, where the job leaves the length of a GOP to the service."""
+"""Seconds of a GOP whose length the job leaves to the service."""
 
 CRF = {1: 35, 2: 33, 3: 31, 4: 29, 5: 27, 6: 25, 7: 23, 8: 21, 9: 19, 10: 17}
 """x264's constant rate factor that looks about like each QVBR level."""
 
 
 def make_plan(settings: JobSettings, source: Source) -> Plan:
-    """Decide every output. Raises JobFailedError where the source cannot give what the job asks for."""
+    """Decide every output. Raises JobFailedError for an output that the source cannot provide."""
     planner = _Planner(settings.inputs[0], source)
     groups = tuple(planner.group(index, group) for index, group in enumerate(settings.output_groups))
     return Plan(groups, planner.turn, tuple(planner.warnings))
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key`."""
+    """Split `s3://bucket/key` into bucket and key."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     return bucket, key
 
@@ -63,7 +63,7 @@ class _Planner:
     def group(self, index: int, group: OutputGroup) -> GroupPlan:
         bucket, name = split_address(group.destination or "")
         if not name or name.endswith("/"):
-            # Without a file name of its own, an output is called like the input.
+            # Without a file name of its own, an output has that of the input.
             name += PurePosixPath(self.source_input.file_input or "").stem
         hls = group.output_group_settings.type == "HLS_GROUP_SETTINGS"
         settings = group.output_group_settings.hls_group_settings
@@ -184,7 +184,7 @@ class _Planner:
         )
 
     def track(self, selector: AudioSelector) -> int:
-        """Among the sound tracks, from 0. Streams are counted among all tracks, from 1."""
+        """Find the number among the audio tracks, from 0. The selector counts streams among all tracks, from 1."""
         if selector.selector_type != "STREAM":
             return selector.tracks[0] - 1 if selector.tracks else 0
         indices = [stream.index + 1 for stream in self.source.audio]

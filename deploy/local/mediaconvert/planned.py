@@ -1,4 +1,4 @@
-"""What is to be made of one source: exact outputs, with sizes, rates and names. Data only."""
+"""The exact outputs of one source, with sizes, rates and names. Data only."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The size of what is made. `fit` says how the source comes into it: exactly, or with bars around it."""
+    """The size of an output. `fit` says how the source fills it: exactly, or with bars around it."""
 
     width: int
     height: int
@@ -16,7 +16,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """Black pictures: `before` seconds of them, and as many as there must be `until` then."""
+    """Black pictures: `before` seconds of them in front, and more at the end, so that the output lasts `until`."""
 
     before: float
     until: float
@@ -61,9 +61,9 @@ class Audio:
     sample_rate: int
     channels: int
     gains: tuple[tuple[float, ...], ...] = ()
-    """For each channel the gain of each of the source's, in dB; the encoder's own mix when there are none."""
+    """Gains in dB: a row for each channel, with a value for each of the source's. Empty: the encoder's own mix."""
     lasts: float = 0.0
-    """Seconds that the sound is filled up or cut to; 0 when it lasts as long as it does."""
+    """Seconds that the sound is padded or cut to; 0 keeps its own length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ class GroupPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that is made of one source, and what had to be left out."""
+    """All outputs of one source, and warnings about omitted ones."""
 
     groups: tuple[GroupPlan, ...]
     turn: int
-    """Degrees clockwise, beyond what ffmpeg turns by itself. It always does: told not to, 5.1 keeps the matrix."""
+    """Degrees clockwise in addition to ffmpeg's own rotation. That stays on: without it, 5.1 would keep the matrix."""
     warnings: tuple[str, ...]
 
     @property

@@ -1,4 +1,4 @@
-"""Writes what ffmpeg 5.1 leaves out or does not know: I-frame playlists and a master with measured numbers."""
+"""Playlists that ffmpeg 5.1 does not write: I-frame playlists and a master with measured rates."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ AAC_LC = "mp4a.40.2"
 
 @dataclass(frozen=True, slots=True)
 class MediaSegment:
-    """One segment: the file ffmpeg wrote, its public name, seconds, bytes, and what is inside."""
+    """One segment: the file of ffmpeg, its public name, seconds, bytes, and its contents."""
 
     path: Path
     name: str
@@ -26,7 +26,7 @@ class MediaSegment:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """One variant stream as it turned out."""
+    """One variant stream that ffmpeg wrote."""
 
     plan: OutputPlan
     segments: tuple[MediaSegment, ...]
@@ -62,7 +62,7 @@ def read_rendition(plan: OutputPlan, folder: Path) -> Rendition:
 
 
 def media_playlist(rendition: Rendition) -> str:
-    """The variant's playlist, with public names."""
+    """Write the variant's playlist, with public names."""
     lines = _head(3, max(segment.duration for segment in rendition.segments))
     for segment in rendition.segments:
         lines += [f"#EXTINF:{segment.duration:.6f},", quote(segment.name)]
@@ -70,7 +70,7 @@ def media_playlist(rendition: Rendition) -> str:
 
 
 def iframe_playlist(rendition: Rendition) -> str:
-    """Every key frame as a byte range of its segment; a map holds the tables that a decoder needs before it."""
+    """Write every key frame as a byte range of its segment. A map holds the tables that a decoder needs before it."""
     times = _iframe_durations(rendition)
     lines = [*_head(5, max(times)), "#EXT-X-I-FRAMES-ONLY"]
     durations = iter(times)
@@ -84,7 +84,7 @@ def iframe_playlist(rendition: Rendition) -> str:
 
 
 def master_playlist(group: GroupPlan, renditions: Sequence[Rendition]) -> str:
-    """The group's master. BANDWIDTH is the measured peak of any segment, AVERAGE-BANDWIDTH the measured mean."""
+    """Write the group's master. BANDWIDTH is the measured peak of any segment, AVERAGE-BANDWIDTH the measured mean."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:5", "#EXT-X-INDEPENDENT-SEGMENTS"]
     for rendition in renditions:
         lines += [f"#EXT-X-STREAM-INF:{_attributes(rendition)}", quote(rendition.file_name)]
@@ -128,12 +128,12 @@ def _iframe_attributes(rendition: Rendition) -> str:
 
 
 def _iframe_durations(rendition: Rendition) -> list[float]:
-    """Each key frame stands until the next one; the last until the end."""
+    """List the seconds until the next key frame, for the last one until the end."""
     times = [frame.time for segment in rendition.segments for frame in segment.inside.keyframes]
     if not times:
         raise ValueError(f"{rendition.plan.name} has no key frames")
     ends = [*times[1:], times[0] + rendition.duration]
-    # A clip may end within half a frame of its last key frame; a duration of nothing would be no frame.
+    # A clip may end within half a frame of its last key frame, and no frame may have a duration of 0.
     video = rendition.plan.video
     shortest = 1 / float(video.rate) if isinstance(video, Video) else 1.0
     return [max(end - start, shortest) for start, end in zip(times, ends, strict=True)]

@@ -1,4 +1,4 @@
-"""What the input is, as ffprobe sees it."""
+"""The input as ffprobe describes it."""
 
 import json
 from dataclasses import dataclass
@@ -13,15 +13,16 @@ from deploy.local.mediaconvert import child, errors
 DEADLINE = 60.0
 """Seconds for one ffprobe."""
 MAX_OUTPUT = 4 * 1024 * 1024
-"""Characters kept of ffprobe's answer; a longer one is cut and so no JSON any more."""
+"""Characters kept of ffprobe's output. A longer one is cut, so it is no valid JSON."""
 MAX_RATE = Fraction(120)
+"""Frames per second above which a rate is not believed."""
 HDR = frozenset({"smpte2084", "arib-std-b67"})
 """The transfer functions PQ and HLG, in ffprobe's words."""
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,mxf,ogg,wav,mp3,aac,flac,ac3,aiff"
-"""Demuxers that may open an input: containers of media, none that names other files."""
+"""Demuxers that may open an input: media containers, none that refers to other files."""
 OPEN = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
-"""Stands before every `-i`: a playlist or a script in disguise must not make ffmpeg read anything else."""
+"""Options before every `-i`: a playlist or script in disguise must not make ffmpeg read other files."""
 
 
 def _rate(value: object) -> Fraction:
@@ -72,18 +73,18 @@ class Stream(BaseModel):
 
     @property
     def turn(self) -> int:
-        """By how much the display matrix turns the picture: 0, 90, 180 or 270 degrees clockwise."""
+        """The rotation by the display matrix: 0, 90, 180 or 270 degrees clockwise."""
         rotation = next((data.rotation for data in self.side_data_list if data.rotation), 0.0)
         return round(-rotation / 90) * 90 % 360
 
     @property
     def known(self) -> bool:
-        """Whether anybody knows how to decode it."""
+        """Whether ffmpeg has a decoder for it."""
         return self.codec_name not in {"unknown", "none"}
 
     @property
     def end(self) -> float:
-        """Seconds, 0 where the container does not say."""
+        """Seconds until its end, 0 where the container does not say."""
         return self.start_time + self.duration if self.duration else 0.0
 
 
@@ -95,11 +96,11 @@ class _Format(BaseModel):
 
     @property
     def end(self) -> float:
-        """Seconds, 0 where the header does not say. Matroska counts from its clock's zero."""
+        """Seconds until its end, 0 where the header does not say. Matroska counts from its clock's zero."""
         return self.duration and self.duration + (0.0 if "matroska" in self.format_name else self.start_time)
 
 
-class _Answer(BaseModel):
+class _ProbeOutput(BaseModel):
     model_config = ConfigDict(extra="ignore")
     streams: list[Stream] = Field(default_factory=list)
     format: _Format = _Format()
@@ -107,7 +108,7 @@ class _Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The input. `begins` is in seconds, of the container's clock; so is `duration`, 0 when nothing says it."""
+    """The input. `begins` is seconds of the container's clock; `duration` is seconds, 0 if unknown."""
 
     video: Stream | None
     audio: tuple[Stream, ...]
@@ -123,7 +124,7 @@ class Source:
 
     @property
     def shown(self) -> float:
-        """Seconds after which the picture ends: with all the rest, where the container does not say."""
+        """Seconds after which the picture ends; the whole duration where the container does not say."""
         return max(0.0, self.video.end - self.begins) if self.video and self.video.end else self.duration
 
     @property
@@ -145,25 +146,25 @@ class Source:
 
 
 async def probe(ffprobe: str, path: Path, address: str) -> Source:
-    """Read the input at `path`; `address` is what it is called in messages.
+    """Read the input at `path`; `address` is its name in messages.
 
     Raises JobFailedError with the code that MediaConvert gives for such a file.
     """
     argv = [ffprobe, "-v", "error", *OPEN, "-show_streams", "-show_format", "-of", "json", "-i", f"file:{path.name}"]
-    found = await _ask(argv, path.parent, address)
+    found = await _run_ffprobe(argv, path.parent, address)
     video = next((s for s in found.streams if s.codec_type == "video" and not s.disposition.attached_pic), None)
     audio = tuple(s for s in found.streams if s.codec_type == "audio")
     if video is None and not audio:
         raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container")
     ends = [stream.end for stream in (video, *audio) if stream]
-    # A header may announce hours: what its tracks say counts for more.
+    # A header may announce hours, so the tracks' own ends come first.
     end = max(ends) if all(ends) else found.format.end
     begins = found.format.start_time
     return Source(video, audio, begins, max(0.0, end - begins) if end else 0.0, "mp4" in found.format.format_name)
 
 
 def require_known(stream: Stream) -> None:
-    """Raises JobFailedError for a track that is to be used and that nobody can decode."""
+    """Refuse a track that cannot be decoded. Raises JobFailedError."""
     if not stream.known:
         kind = stream.codec_type.capitalize()
         raise errors.JobFailedError(
@@ -173,12 +174,12 @@ def require_known(stream: Stream) -> None:
 
 
 async def duration_of(ffprobe: str, path: Path) -> float:
-    """Seconds of one of our own outputs. Raises JobFailedError when it cannot be read."""
+    """Return the seconds of one of our own outputs. Raises JobFailedError when it cannot be read."""
     argv = [ffprobe, "-v", "error", "-show_format", "-of", "json", "-i", f"file:{path.name}"]
-    return (await _ask(argv, path.parent, path.name)).format.duration
+    return (await _run_ffprobe(argv, path.parent, path.name)).format.duration
 
 
-async def _ask(argv: list[str], folder: Path, address: str) -> _Answer:
+async def _run_ffprobe(argv: list[str], folder: Path, address: str) -> _ProbeOutput:
     lines: list[str] = []
     room = MAX_OUTPUT
 
@@ -199,6 +200,6 @@ async def _ask(argv: list[str], folder: Path, address: str) -> _Answer:
             raise errors.unopenable(errors.BROKEN_STRUCTURE, address, "invalid container headers")
         raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container")
     try:
-        return _Answer.model_validate(json.loads("\n".join(lines)))
+        return _ProbeOutput.model_validate(json.loads("\n".join(lines)))
     except (ValidationError, ValueError):
         raise errors.unopenable(errors.UNREADABLE, address, "No parser found for container") from None

@@ -1,4 +1,4 @@
-"""The queue: takes jobs, runs a few at once, cancels them, and picks up after a restart what was under way."""
+"""The queue of jobs: it runs a few at once, cancels them, and resumes after a restart."""
 
 import asyncio
 import shutil
@@ -22,11 +22,11 @@ log = structlog.get_logger()
 UPDATE_INTERVAL = 1.0
 """Seconds between two STATUS_UPDATE events of one phase. The service's shortest is 10; clips here last less."""
 MAX_RETRIES = 2
-"""Crashes of the endpoint that one job survives; a job that kills it each time must not do so for ever."""
+"""Crashes of the endpoint after which a job is run again, so that one that kills it each time comes to an end."""
 
 
 class Runner:
-    """Owns every job from CreateJob on. Start one `work()` for each job that may run at a time."""
+    """Owner of every job from CreateJob on. Start one `work()` for each job that may run at a time."""
 
     def __init__(self, config: Config, store: JobStore, delivery: Delivery, transcoder: Transcoder) -> None:
         self._store = store
@@ -38,11 +38,11 @@ class Runner:
         self._work = config.state / "work"
 
     def recover(self) -> None:
-        """Queue again what a former process left, and remove what it left on disk. Call before the first `work()`."""
+        """Queue an earlier process's unfinished jobs again and remove its folders. Call before the first `work()`."""
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in self._work.iterdir():
             with suppress(errors.RefusedError):
-                self._store.get(folder.name)  # no job of ours, no folder of ours
+                self._store.get(folder.name)  # a folder without a job is not ours
                 shutil.rmtree(folder, ignore_errors=True)
         for job in self._store.unfinished():
             if job.status is Status.SUBMITTED:
@@ -55,14 +55,14 @@ class Runner:
                 self._waiting.put_nowait(job.job_id)
 
     def submit(self, job: Job) -> None:
-        """Raises RefusedError (TooManyRequestsException) when too many jobs wait already."""
+        """Queue a job. Raises RefusedError (TooManyRequestsException) when too many jobs wait already."""
         if self._waiting.qsize() >= self._config.queue_limit:
             raise errors.too_many_requests("Too many jobs are waiting. Try again later.")
         self._record(job)
         self._waiting.put_nowait(job.job_id)
 
     def cancel(self, job_id: str) -> None:
-        """Raises RefusedError for a job that does not exist or is over."""
+        """Cancel a job. Raises RefusedError for one that does not exist or has ended."""
         job = self._store.get(job_id)
         if job.status not in UNFINISHED:
             raise errors.conflict(f"The job {job_id} cannot be canceled: its status is {job.status}.")
@@ -72,17 +72,17 @@ class Runner:
             task.cancel()
 
     async def work(self) -> None:
-        """Run jobs, one at a time, until cancelled; a job that is then under way is taken up by the next `recover`."""
+        """Run jobs, one at a time, until canceled. The next `recover` resumes a job that is then under way."""
         while True:
             job_id = await self._waiting.get()
             if self._store.get(job_id).status is not Status.SUBMITTED:
-                continue  # Cancelled while it waited.
+                continue  # Canceled while it waited.
             task = asyncio.create_task(self._run(job_id), name=job_id)
             self._running[job_id] = task
             try:
                 await asyncio.wait([task])
             finally:
-                # The job's children are dead and its folder is gone after this; an unforeseen error goes on.
+                # After this the job's children are dead and its folder is gone. An unforeseen error is raised.
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await asyncio.shield(task)
@@ -97,7 +97,7 @@ class Runner:
         try:
             groups = await self._transcoder.run(progress.job, folder, progress)
         except asyncio.CancelledError:
-            # The endpoint stops, which is not the job's fault: it waits again. (A cancelled job is over and stays so.)
+            # The endpoint stops, which is not the job's fault: it waits again. A canceled job has ended and stays so.
             self._record(progress.job.but(status=Status.SUBMITTED, phase=None, percent=None))
             raise
         except errors.JobFailedError as error:
@@ -116,31 +116,31 @@ class Runner:
         over = job.but(status=Status.ERROR, error_code=error.code, error_message=error.message, finished_at=time.time())
         self._record(over, events.failed(over, self._config))
 
-    def _record(self, job: Job, *told: Envelope) -> None:
-        if not self._store.record(job, *told):
-            return  # Over already: cancelled while the last lines of its ffmpeg were read.
-        self._delivery.nudge()
+    def _record(self, job: Job, *new_events: Envelope) -> None:
+        if not self._store.record(job, *new_events):
+            return  # It has ended: canceled while the last lines of its ffmpeg were read.
+        self._delivery.wake()
         log.info("job", job_id=job.job_id, status=job.status, phase=job.phase, percent=job.percent, code=job.error_code)
 
 
 class _Record(Protocol):
-    def __call__(self, job: Job, *told: Envelope) -> None: ...
+    def __call__(self, job: Job, *new_events: Envelope) -> None: ...
 
 
 class _JobProgress:
-    """Writes one job's progress and tells of it, not more often than UPDATE_INTERVAL within a phase."""
+    """Records one job's progress and its events, at most once per UPDATE_INTERVAL within a phase."""
 
     def __init__(self, job: Job, config: Config, record: "_Record") -> None:
         self.job = job
         self._config = config
         self._record = record
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     def phase(self, phase: Phase, percent: int) -> None:
         fresh = phase is not self.job.phase
-        if not fresh and (time.monotonic() - self._told_at < UPDATE_INTERVAL or percent == self.job.percent):
+        if not fresh and (time.monotonic() - self._reported_at < UPDATE_INTERVAL or percent == self.job.percent):
             return
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
         self.job = self.job.but(phase=phase, percent=percent)
         self._record(self.job, events.status_update(self.job, self._config))
 

@@ -1,4 +1,4 @@
-"""What MediaConvert refuses although its service model allows it, and what this stand-in honestly cannot do.
+"""Checks beyond the service model: what MediaConvert refuses, and what this stand-in does not implement.
 
 The wordings follow the service's own where one is known. Paths are those of the REST document.
 """
@@ -25,15 +25,15 @@ ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/.+")
 DESTINATION = re.compile(r"s3://[^/]+/.*", re.DOTALL)
 CONTAINERS = {"HLS_GROUP_SETTINGS": {"M3U8"}, "FILE_GROUP_SETTINGS": {"MP4", "RAW"}}
 MAX_OUTPUTS = 50
-"""One ffmpeg makes them all."""
+"""Outputs of one job: a single ffmpeg makes them all."""
 
 BITRATE_PER_CHANNEL = range(32_000, 288_001)
-"""AAC-LC at 48 kHz, from the service's table of supported bitrates."""
+"""Bits per second of a channel of AAC-LC at 48 kHz, from the service's table of supported bitrates."""
 CHANNELS = {"CODING_MODE_1_0": 1, "CODING_MODE_2_0": 2, "CODING_MODE_5_1": 6}
 
 
 def problems(request: JobRequest) -> list[str]:
-    """All reasons to refuse `request`, which has passed the service model; none when it can be run."""
+    """List all reasons to refuse `request`, which has passed the service model; none when it can be run."""
     return [*_request(request), *unimplemented(request.settings), *_groups(request.job_settings.output_groups)]
 
 

@@ -1,4 +1,4 @@
-"""Runs one job from its input in S3 to its outputs there: fetch, probe, plan, transcode, describe, upload."""
+"""The run of one job from its input in S3 to its outputs there: fetch, probe, plan, transcode, describe, upload."""
 
 import asyncio
 import re
@@ -16,19 +16,19 @@ from deploy.local.mediaconvert.job import GroupDetail, Job, Phase
 from deploy.local.mediaconvert.plan import make_plan
 from deploy.local.mediaconvert.planned import Plan
 from deploy.local.mediaconvert.probe import DEADLINE, Source, probe
-from handlers.transcode.ffmpeg import errors as ffmpeg_fault
+from handlers.transcode.ffmpeg import errors as ffmpeg_errors
 
 INPUT = "input"
-"""The name that the input has in the working directory: nothing of the user's reaches a command line."""
-CUT_SHORT = re.compile(f"{ffmpeg_fault.CUT_SHORT.pattern}|Truncating packet|truncated", re.IGNORECASE)
+"""The input's name in the working directory, so that no name of a user reaches a command line."""
+CUT_SHORT = re.compile(f"{ffmpeg_errors.CUT_SHORT.pattern}|Truncating packet|truncated", re.IGNORECASE)
 LEAST_MADE = 0.5
-"""Of the announced duration; less means that the rest of the file is missing."""
+"""Share of the announced duration below which the rest of the file is taken for missing."""
 PROBED, TRANSCODED = 5, 90
 """Percent of the job that is done after these phases."""
 
 
 class Progress(Protocol):
-    """Who is told how a job goes on."""
+    """The receiver of a job's progress."""
 
     def phase(self, phase: Phase, percent: int) -> None: ...
 
@@ -37,13 +37,13 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transcoder:
-    """One instance serves all jobs. `folder` of a run is private to it and removed by whoever made it."""
+    """Runs jobs; one instance serves them all. The caller makes the private `folder` of a run and removes it."""
 
     config: Config
     s3: S3Client
 
     async def run(self, job: Job, folder: Path, progress: Progress) -> tuple[GroupDetail, ...]:
-        """What was made. Raises JobFailedError with MediaConvert's code when it cannot be."""
+        """Run a job and return its outputs. Raises JobFailedError with MediaConvert's code."""
         progress.phase(Phase.PROBING, 0)
         source_path = folder / INPUT
         await objects.fetch(self.s3, job.input_file, source_path)
@@ -51,10 +51,10 @@ class Transcoder:
         plan = make_plan(JobSettings.model_validate(job.settings), source)
         progress.probed(source, plan.warnings)
         progress.phase(Phase.TRANSCODING, PROBED)
-        complaints = await self._transcode(plan, source, folder, progress)
+        stderr = await self._transcode(plan, source, folder, progress)
         made = await outputs.collect(self.config.ffprobe, plan, source, folder)
         size = (await asyncio.to_thread(source_path.stat)).st_size
-        if made.duration < LEAST_MADE * source.duration or CUT_SHORT.search(complaints):
+        if made.duration < LEAST_MADE * source.duration or CUT_SHORT.search(stderr):
             message = f"Demuxer: [ReadPacketData File read failed - end of file hit at length [{size}]."
             raise errors.JobFailedError(errors.TRUNCATED, f"{message} Is file truncated?]")
         progress.phase(Phase.UPLOADING, TRANSCODED)
@@ -76,7 +76,7 @@ class Transcoder:
         last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
         if CUT_SHORT.search(finished.stderr):
             raise errors.JobFailedError(errors.TRUNCATED, f"Demuxer: [{last}]. Is file truncated?")
-        if ffmpeg_fault.DAMAGED.search(finished.stderr):
+        if ffmpeg_errors.DAMAGED.search(finished.stderr):
             raise errors.JobFailedError(errors.BROKEN_STRUCTURE, f"Demuxer: [{last}]")
         raise errors.JobFailedError(errors.UNKNOWN, f"Unknown error [{finished.status}]: {last}")
 

@@ -1,4 +1,4 @@
-"""Checks a request against botocore's service model, all of it.
+"""A complete check of a request against botocore's service model.
 
 botocore's own validator looks at types and required members only; the service also refuses unknown members, values
 outside an enum, numbers and lengths outside their range, and strings that do not match their pattern.
@@ -16,24 +16,24 @@ from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Sh
 
 @functools.cache
 def service_model() -> ServiceModel:
-    """MediaConvert's, as botocore ships it."""
+    """Load MediaConvert's service model, as botocore ships it."""
     return botocore.session.get_session().get_service_model("mediaconvert")
 
 
 def operation(name: str) -> OperationModel:
-    """Raises OperationNotFoundError for a name that MediaConvert does not have."""
+    """Return an operation's model. Raises OperationNotFoundError for a name that MediaConvert does not have."""
     return service_model().operation_model(name)
 
 
 def wire_name(name: str, member: Shape) -> str:
-    """A member's name in the REST document: `Role` travels as `role`."""
+    """Return a member's name in the REST document: `role` for `Role`."""
     return str(member.serialization.get("name", name))
 
 
 def violations(shape: Shape | None, value: Any, path: str = "", *, wire: bool = False) -> list[str]:
-    """All reasons for which `value` is not of `shape`, each beginning with the path of the culprit; none when it is.
+    """List the reasons why `value` is not of `shape`, each after the path of the member; none when it is.
 
-    `value` uses the names of boto's arguments (`Role`), with `wire` those of the REST document (`role`).
+    `value` has the names of boto's arguments (`Role`), with `wire` those of the REST document (`role`).
     """
     if shape is None:
         return [f"{path or '/'}: this operation takes nothing"] if value else []
@@ -139,12 +139,12 @@ _CHECKS: dict[str, Callable[[Shape, Any, str, bool], list[str]]] = {
 
 
 def from_wire(shape: Shape | None, value: Any) -> Any:
-    """A REST document with boto's names. `value` has passed `violations(…, wire=True)`."""
+    """Convert a REST document to boto's names. `value` has passed `violations(…, wire=True)`."""
     return _renamed(shape, value, read=wire_name, write=_own_name)
 
 
 def to_wire(shape: Shape | None, value: Any) -> Any:
-    """The opposite of `from_wire`; members that are None are left out."""
+    """Convert boto's names to a REST document. Members that are None are left out."""
     return _renamed(shape, value, read=_own_name, write=wire_name)
 
 

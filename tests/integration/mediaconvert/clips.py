@@ -1,4 +1,4 @@
-"""Small clips, made by ffmpeg, and ffprobe's opinion of what came out."""
+"""Small clips, made by ffmpeg, and ffprobe's description of the outputs."""
 
 import asyncio
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT = 60.0
+"""Seconds for one program."""
 
 
 def make(path: Path, *arguments: str) -> Path:
@@ -30,7 +31,7 @@ QUARTER_TURN = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x4000000
 
 
 def turned(source: Path, target: Path) -> Path:
-    """The same clip with a display matrix of 90 degrees in its first track (ISO/IEC 14496-12, 8.3.2)."""
+    """Write the same clip with a display matrix of 90 degrees in its first track (ISO/IEC 14496-12, 8.3.2)."""
     data = source.read_bytes()
     at = data.index(UPRIGHT, data.index(b"tkhd"))
     target.write_bytes(data[:at] + QUARTER_TURN + data[at + len(UPRIGHT) :])
@@ -41,17 +42,17 @@ FAST = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 
 
 async def ffprobe(path: Path, *more: str) -> dict[str, Any]:
-    """What ffprobe says; fails the test when the file does not decode without a complaint."""
+    """Return ffprobe's output. Fails the test when the file does not decode without an error line."""
     process = await asyncio.create_subprocess_exec(
         *("ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_format", "-count_frames", *more, str(path)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(TIMEOUT):
-        out, complaints = await process.communicate()
-    assert process.returncode == 0, complaints.decode()
-    assert not complaints, complaints.decode()
-    return dict(json.loads(out))
+        stdout, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    assert not stderr, stderr.decode()
+    return dict(json.loads(stdout))
 
 
 def stream(probed: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -59,13 +60,13 @@ def stream(probed: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def entries(playlist: str) -> Iterator[tuple[float, tuple[int, int] | None, str]]:
-    """Duration, byte range as (length, offset), and address of each segment of a playlist."""
-    duration, reach = 0.0, None
+    """Yield duration, byte range as (length, offset), and address of each segment of a playlist."""
+    duration, byte_range = 0.0, None
     for line in playlist.splitlines():
         if line.startswith("#EXTINF:"):
             duration = float(line[8:].rstrip(","))
         elif found := re.fullmatch(r"#EXT-X-BYTERANGE:(\d+)@(\d+)", line):
-            reach = int(found[1]), int(found[2])
+            byte_range = int(found[1]), int(found[2])
         elif line and not line.startswith("#"):
-            yield duration, reach, line
-            reach = None
+            yield duration, byte_range, line
+            byte_range = None

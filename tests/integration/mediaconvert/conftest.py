@@ -1,4 +1,4 @@
-"""One emulator for all these tests, an endpoint beside it, and the topology that production has."""
+"""One emulator and one endpoint for all these tests, with the queues and rules of production."""
 
 import json
 from collections.abc import AsyncIterator
@@ -17,8 +17,8 @@ from tests.integration.mediaconvert.servers import CREDENTIALS, REGION, Server
 
 PATTERN = {"source": ["aws.mediaconvert"], "detail-type": ["MediaConvert Job State Change"]}
 CONFIG = AioConfig(signature_version="s3v4", s3={"addressing_style": "path"}, read_timeout=30)
-TRUSTING = AioConfig(parameter_validation=False)
-"""The endpoint, not the client, is to refuse."""
+WITHOUT_VALIDATION = AioConfig(parameter_validation=False)
+"""The endpoint, not the client, must refuse requests."""
 SECRET = {
     "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
     "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
@@ -39,7 +39,7 @@ async def endpoint(tmp_path_factory: pytest.TempPathFactory, emulator: Server) -
 
 
 async def subscribe(sqs: SQSClient, events: EventBridgeClient, name: str) -> str:
-    """A queue that gets MediaConvert's events; its URL."""
+    """Create a queue that gets MediaConvert's events; return its URL."""
     url = (await sqs.create_queue(QueueName=name))["QueueUrl"]
     arn = (await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
     await events.put_rule(Name=name, EventPattern=json.dumps(PATTERN))
@@ -54,7 +54,7 @@ async def world(emulator: Server, endpoint: Server) -> AsyncIterator[World]:
 
 
 async def open_world(stack: AsyncExitStack, emulator_url: str, endpoint_url: str, *, subscribed: bool = True) -> World:
-    """Clients for one pair of servers. They are closed with `stack`."""
+    """Open clients for one pair of servers. They are closed with `stack`."""
     session = get_session()
     session.set_credentials(*SECRET.values())
     session.set_config_variable("region", REGION)
@@ -62,7 +62,7 @@ async def open_world(stack: AsyncExitStack, emulator_url: str, endpoint_url: str
     sqs = await stack.enter_async_context(session.create_client("sqs", endpoint_url=emulator_url, config=CONFIG))
     events = await stack.enter_async_context(session.create_client("events", endpoint_url=emulator_url))
     converter = await stack.enter_async_context(
-        session.create_client("mediaconvert", endpoint_url=endpoint_url, config=TRUSTING)
+        session.create_client("mediaconvert", endpoint_url=endpoint_url, config=WITHOUT_VALIDATION)
     )
     if BUCKET not in [bucket["Name"] for bucket in (await s3.list_buckets())["Buckets"]]:
         await s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
@@ -83,7 +83,7 @@ def landscape(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def portrait(folder: Path, landscape: Path) -> Path:
-    """Stored lying, shown standing, and silent."""
+    """Make a silent clip that is stored in landscape and shown in portrait."""
     plain = clips.make(folder / "lying.mp4", "-i", str(landscape), "-t", "3", "-an", "-c", "copy")
     return clips.turned(plain, folder / "portrait.mp4")
 
@@ -108,5 +108,5 @@ def brief(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def streamed(landscape: Path) -> Path:
-    """With its index in front, so that what is cut off is film."""
+    """Make a clip with its index in front, so that a cut removes pictures only."""
     return clips.make(landscape.with_name("fast.mp4"), "-i", str(landscape), "-c", "copy", "-movflags", "+faststart")

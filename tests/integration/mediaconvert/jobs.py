@@ -1,4 +1,4 @@
-"""CreateJob documents as the service asks for them, and what a test wants to know of their outcome."""
+"""CreateJob documents like those of the service, and their outcomes."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class World:
     seen: list[dict[str, Any]] = field(default_factory=list)
 
     async def event(self, job_id: str, *statuses: str) -> dict[str, Any]:
-        """The detail of the job's first event with one of `statuses`; all that came before is in `seen`."""
+        """Return the detail of the job's first event with one of `statuses`. All earlier events are in `seen`."""
         async with asyncio.timeout(TIMEOUT):
             while True:
                 for event in self.seen:
@@ -37,19 +37,19 @@ class World:
                 await self._receive()
 
     async def _receive(self) -> None:
-        answer = await self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
-        for message in answer.get("Messages", []):
+        response = await self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+        for message in response.get("Messages", []):
             self.seen.append(json.loads(message["Body"]))
             await self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
 
     async def put(self, key: str, body: bytes | Path, share: float = 1.0) -> str:
-        """Upload `body`, or the first `share` of it; its address."""
+        """Upload `body`, or the first `share` of it; return its address."""
         data = await asyncio.to_thread(body.read_bytes) if isinstance(body, Path) else body
         await self.s3.put_object(Bucket=BUCKET, Key=key, Body=data[: int(len(data) * share)])
         return f"s3://{BUCKET}/{key}"
 
-    async def over(self, job_id: str) -> str:
-        """The job's status once it has ended, asked of the API: for when events do not come."""
+    async def final_status(self, job_id: str) -> str:
+        """Return the job's status once it has ended. It polls the API, for tests without events."""
         async with asyncio.timeout(TIMEOUT):
             while True:
                 status = (await self.mediaconvert.get_job(Id=job_id))["Job"]["Status"]
@@ -58,10 +58,10 @@ class World:
                 await asyncio.sleep(0.05)
 
     async def read(self, address: str) -> tuple[bytes, str]:
-        """Content and content type of `s3://…`."""
+        """Return content and content type of `s3://…`."""
         bucket, _, key = address.removeprefix("s3://").partition("/")
-        answer = await self.s3.get_object(Bucket=bucket, Key=key)
-        return await answer["Body"].read(), answer["ContentType"]
+        response = await self.s3.get_object(Bucket=bucket, Key=key)
+        return await response["Body"].read(), response["ContentType"]
 
     async def create(self, document: dict[str, Any]) -> str:
         job = (await self.mediaconvert.create_job(**document))["Job"]
@@ -69,7 +69,7 @@ class World:
         return job["Id"]
 
     async def refusal(self, document: dict[str, Any]) -> tuple[str, str, int]:
-        """Code, message and HTTP status with which CreateJob answers `document`."""
+        """Return code, message and HTTP status of the error that CreateJob answers `document` with."""
         try:
             await self.mediaconvert.create_job(**document)
         except ClientError as error:

@@ -1,4 +1,4 @@
-"""An emulator and an endpoint of these tests' own, as child processes on free ports."""
+"""An emulator and an endpoint for these tests, as child processes on free ports."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ class Server:
             return False
 
     async def encoders(self) -> list[int]:
-        """The process ids of this server's ffmpeg children, once there are some."""
+        """Wait for ffmpeg children of this server; return their process ids."""
         assert self.process is not None
         async with asyncio.timeout(START_TIMEOUT):
             while True:
@@ -112,9 +112,9 @@ def endpoint(folder: Path, emulator_url: str, *more: str) -> Server:
 
 
 async def gone(pids: list[int]) -> None:
-    """Returns once none of these processes runs any more; raises TimeoutError when one goes on."""
+    """Wait until none of these processes runs any more. Raises TimeoutError."""
     async with asyncio.timeout(STOP_TIMEOUT):
-        while any(map(_runs, pids)):  # noqa: ASYNC110 - other people's processes set no event
+        while any(map(_runs, pids)):  # noqa: ASYNC110 - processes that are not our children set no event
             await asyncio.sleep(0.02)
 
 
@@ -123,7 +123,7 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # Orphans of a killed endpoint may wait as zombies for a lazy init.
+    # Orphans of a killed endpoint may stay zombies until init reaps them.
     return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
 
 

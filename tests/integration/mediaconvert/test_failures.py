@@ -122,7 +122,7 @@ async def test_events_wait_for_their_queue_and_survive_a_restart(tmp_path: Path)
         await stack.enter_async_context(servers.running(own))
         early = await open_world(stack, aws.url, own.url, subscribed=False)
         job_id = await early.create(jobs.job(f"s3://{BUCKET}/absent", jobs.file_group(f"{OUT}/x", jobs.m4a())))
-        assert await early.over(job_id) == "ERROR"
+        assert await early.final_status(job_id) == "ERROR"
         await own.stop(signal.SIGKILL)
         await own.start()
         late = World(early.s3, early.sqs, early.mediaconvert, await _subscribed(stack, early, aws))

@@ -1,4 +1,4 @@
-"""A process's folder goes with it: by itself, or when the next one starts."""
+"""A process's folder is removed at its end, or when the next process starts."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from handlers.process_tempdir import process_tempdir
 
 PREFIX = "media-consumer-"
-_OWNER = """
+_HOLDER = """
 import subprocess, sys
 from pathlib import Path
 from handlers.process_tempdir import process_tempdir
@@ -21,18 +21,18 @@ with process_tempdir(sys.argv[1], Path(sys.argv[2])) as folder:
 """
 
 
-def held(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
 @asynccontextmanager
-async def owner(parent: Path) -> AsyncIterator[tuple[Path, asyncio.subprocess.Process]]:
-    """Another process, at work in its folder."""
+async def holder_process(parent: Path) -> AsyncIterator[tuple[Path, asyncio.subprocess.Process]]:
+    """Run another process that works in its folder."""
     root = Path(__file__).parents[3]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        _OWNER,
+        _HOLDER,
         PREFIX,
         str(parent),
         cwd=root,
@@ -49,30 +49,30 @@ async def owner(parent: Path) -> AsyncIterator[tuple[Path, asyncio.subprocess.Pr
         await process.wait()
 
 
-async def test_it_is_private_and_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
+async def test_the_folder_is_private_and_removed_with_its_content(tmp_path: Path) -> None:
     with process_tempdir(PREFIX, tmp_path) as folder:
         assert folder.stat().st_mode & 0o077 == 0
         (folder / "image-1").mkdir()
-    assert not held(tmp_path)
+    assert not entries(tmp_path)
 
 
-async def test_what_a_killed_process_left_goes_when_the_next_one_starts(tmp_path: Path) -> None:
-    async with owner(tmp_path) as (left, process):
+async def test_the_next_process_removes_a_killed_one_s_folder(tmp_path: Path) -> None:
+    async with holder_process(tmp_path) as (left, process):
         process.kill()
         await process.wait()
         assert (left / "image-1/source").exists()
         with process_tempdir(PREFIX, tmp_path) as folder:
-            assert held(tmp_path) == [folder], "even while a child of the killed one lives"
+            assert entries(tmp_path) == [folder], "even while a child of the killed one lives"
 
 
-async def test_what_a_living_process_works_in_stays(tmp_path: Path) -> None:
-    async with owner(tmp_path) as (theirs, _):
+async def test_a_living_process_s_folder_stays(tmp_path: Path) -> None:
+    async with holder_process(tmp_path) as (theirs, _):
         with process_tempdir(PREFIX, tmp_path), process_tempdir(PREFIX, tmp_path):
             assert (theirs / "image-1/source").exists()
-    assert not held(tmp_path)
+    assert not entries(tmp_path)
 
 
-async def test_what_is_not_a_folder_of_ours_stays(tmp_path: Path) -> None:
+async def test_folders_without_our_marker_stay(tmp_path: Path) -> None:
     outside = tmp_path / "elsewhere"
     (outside / "precious").mkdir(parents=True)
     (tmp_path / f"{PREFIX}link").symlink_to(outside)
@@ -87,7 +87,7 @@ async def test_what_is_not_a_folder_of_ours_stays(tmp_path: Path) -> None:
     assert (tmp_path / f"{PREFIX}file").exists()
 
 
-async def test_many_that_start_at_once_never_take_each_other_s(tmp_path: Path) -> None:
+async def test_processes_that_start_together_keep_their_folders(tmp_path: Path) -> None:
     def work() -> None:
         for _ in range(20):
             with process_tempdir(PREFIX, tmp_path) as folder:
@@ -95,4 +95,4 @@ async def test_many_that_start_at_once_never_take_each_other_s(tmp_path: Path) -
                 assert (folder / "file").exists()
 
     await asyncio.gather(*(asyncio.to_thread(work) for _ in range(4)))
-    assert not held(tmp_path)
+    assert not entries(tmp_path)

@@ -1,4 +1,4 @@
-"""Folders to work in: gone afterwards, and a full disk is nobody's fault."""
+"""Work folders: they are removed afterwards, and a full disk counts no attempt."""
 
 import asyncio
 import os
@@ -13,13 +13,13 @@ from media.errors import RetryableError
 async def work(parent: Path, target: str) -> None:
     """Write to the folder and to `target`."""
     async with scratch_folder("work-", parent) as folder:
-        assert folder.stat().st_mode & 0o077 == 0, "nobody else looks in"
+        assert folder.stat().st_mode & 0o077 == 0, "no other user may look in"
         (folder / "deep").mkdir()
         (folder / "deep/file").write_bytes(b"x")
         (folder / target).write_bytes(b"x")
 
 
-async def test_it_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
+async def test_the_folder_is_removed_with_its_content(tmp_path: Path) -> None:
     await work(tmp_path, "file")
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - one look, at once
 
@@ -31,12 +31,12 @@ async def test_a_full_disk_counts_no_attempt(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - one look, at once
 
 
-async def test_any_other_fault_is_told_as_it_is(tmp_path: Path) -> None:
+async def test_any_other_error_is_raised_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await work(tmp_path / "missing", "file")
 
 
-async def test_jobs_in_flight_never_promise_more_than_there_is(tmp_path: Path) -> None:
+async def test_jobs_together_reserve_no_more_than_the_disk_has(tmp_path: Path) -> None:
     await work(tmp_path, "file")
     total = room_of(tmp_path).total
     order: list[str] = []
@@ -53,9 +53,9 @@ async def test_jobs_in_flight_never_promise_more_than_there_is(tmp_path: Path) -
             await asyncio.sleep(0.01)
     large = asyncio.ensure_future(use("large", total // 2))
     small = asyncio.ensure_future(use("small", 1))
-    cancelled = asyncio.ensure_future(use("cancelled", 1))
+    canceled = asyncio.ensure_future(use("canceled", 1))
     await asyncio.sleep(0.05)
-    cancelled.cancel()
+    canceled.cancel()
     assert order == ["first"], "the small one does not overtake the large one"
     may_end.set()
     await asyncio.gather(first, large, small)
