@@ -138,7 +138,24 @@ def probe() -> Isolation:
         and _works((*namespaces, *_rootfs_command(Path("/bin/sh"), FileView()), *_FIRST_PROCESS)),
         limiter=("prlimit",) if _works(("prlimit", "--core=0:0")) else (sys.executable, "-I", "-S", str(_LAUNCHER)),
     )
-    _report(isolation)
+    own_proc = _OWN_PROC in namespaces
+    log.info(
+        "sandbox.isolation",
+        dies_with_parent=bool(isolation.die_with_parent),
+        no_network=bool(namespaces),
+        own_processes=bool(namespaces),
+        own_proc=own_proc,
+        own_files=isolation.rootfs,
+        limits=isolation.limiter[0],
+    )
+    for works, wall, tool in (
+        (isolation.die_with_parent, "children outlive a killed daemon until their job ends", "setpriv"),
+        (namespaces, "children can reach the network", "unshare"),
+        (isolation.rootfs, "children see the machine's files and sockets", "pivot_root"),
+        (own_proc, "children see other processes in /proc", "unshare --mount-proc"),
+    ):
+        if not works:
+            log.warning("sandbox.wall_missing", wall=wall, tool=tool)
     return isolation
 
 
@@ -169,25 +186,3 @@ def _works(prefix: Sequence[str]) -> bool:
         log.debug("sandbox.probe", command=prefix, error=str(error))
         return False
     return done.returncode == 0
-
-
-def _report(isolation: Isolation) -> None:
-    log.info(
-        "sandbox.isolation",
-        dies_with_parent=bool(isolation.die_with_parent),
-        no_network=bool(isolation.namespaces),
-        own_processes=bool(isolation.namespaces),
-        own_proc=_OWN_PROC in isolation.namespaces,
-        own_files=isolation.rootfs,
-        limits=isolation.limiter[0],
-    )
-    if not isolation.die_with_parent:
-        log.warning(
-            "sandbox.wall_missing", wall="children outlive a killed daemon until their job ends", tool="setpriv"
-        )
-    if not isolation.namespaces:
-        log.warning("sandbox.wall_missing", wall="children can reach the network", tool="unshare")
-    if not isolation.rootfs:
-        log.warning("sandbox.wall_missing", wall="children see the machine's files and sockets", tool="pivot_root")
-    if _OWN_PROC not in isolation.namespaces:
-        log.warning("sandbox.wall_missing", wall="children see other processes in /proc", tool="unshare --mount-proc")

@@ -36,7 +36,11 @@ def main(root: str, target: str, cpu_seconds: int) -> None:
     work: Work = getattr(importlib.import_module(module), factory)()
     _send(replies, {"ok": "ready"})
     for line in sys.stdin.buffer:
-        _renew_cpu(cpu_seconds)
+        # Each job has its own share of CPU. The hard limit bounds the child's whole life.
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        soft = int(usage.ru_utime + usage.ru_stime) + 1 + cpu_seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (min(soft, hard), hard))
         _send(replies, _answer(work, json.loads(line)))
 
 
@@ -49,14 +53,6 @@ def _answer(work: Work, job: str) -> dict[str, str]:
         return {_KINDS.get(error.errno or 0, "failed"): traceback.format_exc(limit=-6)}
     except Exception:  # noqa: BLE001 - the parent decides what an undeclared error means, and gets all of it
         return {"failed": traceback.format_exc(limit=-6)}
-
-
-def _renew_cpu(seconds: int) -> None:
-    """Give this job its own share of CPU. The hard limit bounds the child's whole life."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (min(soft, hard), hard))
 
 
 def _send(replies: BinaryIO, answer: dict[str, str]) -> None:

@@ -63,7 +63,23 @@ def judge(
         found += [*check_media(one), *check_declared(one), *check_tracks(one)]
     found += check_alignment([one for one in measured if not one.variant.audio_only])
     notes = [note for one in (*measured, *alternate_audio) if (note := _note(one))]
-    return Report(tuple(_report(one) for one in measured), tuple(found), tuple(notes))
+    variants = (
+        VariantReport(
+            uri=short(one.variant.uri),
+            resolution=one.variant.resolution,
+            codecs=one.variant.codecs,
+            frame_rate=one.variant.frame_rate,
+            segments=len(one.media.segments),
+            duration=round(one.duration, 3),
+            declared_bandwidth=one.variant.bandwidth,
+            measured_bandwidth=one.peak,
+            declared_average=one.variant.average_bandwidth,
+            measured_average=one.average,
+            examined=one.examined,
+        )
+        for one in measured
+    )
+    return Report(tuple(variants), tuple(found), tuple(notes))
 
 
 def _note(one: Measured) -> str:
@@ -77,19 +93,3 @@ def _note(one: Measured) -> str:
         return f"{where}: {one.examined} of {count} segments were read whole, the beginnings of {others} others"
     unjudged = any(inside.picture and not inside.judged for inside in one.seen.values())
     return f"{where}: its pictures are of a coding that is not looked into" if unjudged else ""
-
-
-def _report(one: Measured) -> VariantReport:
-    return VariantReport(
-        uri=short(one.variant.uri),
-        resolution=one.variant.resolution,
-        codecs=one.variant.codecs,
-        frame_rate=one.variant.frame_rate,
-        segments=len(one.media.segments),
-        duration=round(one.duration, 3),
-        declared_bandwidth=one.variant.bandwidth,
-        measured_bandwidth=one.peak,
-        declared_average=one.variant.average_bandwidth,
-        measured_average=one.average,
-        examined=one.examined,
-    )

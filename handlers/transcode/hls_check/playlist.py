@@ -116,7 +116,15 @@ def parse_master(text: str) -> Master:
             bandwidth, average = _optional(attributes.get("BANDWIDTH")), _optional(attributes.get("AVERAGE-BANDWIDTH"))
             i_frames.append(IFrames(attributes["URI"], bandwidth, average))
         elif line.startswith("#EXT-X-MEDIA:") and attributes.get("TYPE") == "AUDIO":
-            alternatives.append(_alternative(attributes))
+            alternative = Alternative(
+                group=attributes.get("GROUP-ID", ""),
+                name=attributes.get("NAME", ""),
+                language=attributes.get("LANGUAGE", ""),
+                default=attributes.get("DEFAULT") == "YES",
+                autoselect=attributes.get("AUTOSELECT") != "NO",
+                uri=attributes.get("URI", ""),
+            )
+            alternatives.append(alternative)
     return Master(tuple(variants), tuple(i_frames), tuple(alternatives), _version(lines))
 
 
@@ -216,17 +224,6 @@ def _variant(attributes: dict[str, str], uri: str) -> Variant:
         audio_only=bool(known) and all(codec.startswith(("mp4a", "ac-3", "ec-3")) for codec in known),
         audio_group=attributes.get("AUDIO", ""),
         groups=tuple(attributes.get(name, "") for name in ("AUDIO", "VIDEO", "SUBTITLES", "CLOSED-CAPTIONS")),
-    )
-
-
-def _alternative(attributes: dict[str, str]) -> Alternative:
-    return Alternative(
-        group=attributes.get("GROUP-ID", ""),
-        name=attributes.get("NAME", ""),
-        language=attributes.get("LANGUAGE", ""),
-        default=attributes.get("DEFAULT") == "YES",
-        autoselect=attributes.get("AUTOSELECT") != "NO",
-        uri=attributes.get("URI", ""),
     )
 
 

@@ -31,7 +31,7 @@ async def test_bytes_that_are_no_media_end_in_1010(world: World) -> None:
     assert f"Unable to open input file [s3://{BUCKET}/uploads/video/o/f/noise.mp4]" in str(detail["errorMessage"])
 
 
-async def test_a_film_whose_index_is_missing_ends_in_1075(world: World, landscape: Path) -> None:
+async def test_a_film_without_its_index_ends_in_1075(world: World, landscape: Path) -> None:
     assert (await outcome(world, "tail.mp4", landscape, 1 / 2))["errorCode"] == 1075
 
 
@@ -41,19 +41,19 @@ async def test_a_missing_object_ends_in_1404(world: World) -> None:
     assert (await world.event(job_id, "ERROR"))["errorCode"] == 1404
 
 
-async def test_sound_where_a_picture_is_asked_for_ends_in_1020(world: World, speech: Path) -> None:
+async def test_a_source_without_a_picture_ends_in_1020(world: World, speech: Path) -> None:
     assert (await outcome(world, "speech.mp3", speech))["errorCode"] == 1020
 
 
 @pytest.mark.parametrize("name", ["read_passwd_bypass.mp4", "bipbop_16x9.m3u8", "chunk_out_of_range.mp4"])
-async def test_a_script_or_wreck_in_disguise_is_not_run(world: World, name: str, corpus: Path) -> None:
+async def test_a_playlist_or_damaged_file_in_disguise_fails(world: World, name: str, corpus: Path) -> None:
     detail = await outcome(world, name, corpus / "media" / name)
     assert detail["errorCode"] in {1010, 1020, 1030, 1075}
 
 
 @pytest.fixture
 async def own(tmp_path: Path, emulator: Server) -> AsyncIterator[Server]:
-    """An endpoint that a test may kill."""
+    """Run an endpoint that a test may kill."""
     server = servers.endpoint(tmp_path, emulator.url)
     async with servers.running(server):
         yield server
@@ -76,40 +76,40 @@ def slow(source: str, name: str) -> dict[str, object]:
 
 async def test_cancel_kills_the_encoder_and_removes_its_folder(own: Server, own_world: World, long: Path) -> None:
     source = await own_world.put("uploads/video/o/f/long.mp4", long)
-    job_id = await own_world.create(slow(source, "cancelled"))
-    waiting = await own_world.create(slow(source, "cancelled-too"))
-    at_work = await own.encoders()
+    job_id = await own_world.create(slow(source, "canceled"))
+    waiting = await own_world.create(slow(source, "canceled-too"))
+    encoders = await own.encoders()
     await own_world.mediaconvert.cancel_job(Id=waiting)
     await own_world.mediaconvert.cancel_job(Id=job_id)
     await own_world.event(job_id, "CANCELED")
     await own_world.event(waiting, "CANCELED")
-    await servers.gone(at_work)
+    await servers.gone(encoders)
     assert (await own_world.mediaconvert.get_job(Id=job_id))["Job"]["Status"] == "CANCELED"
     missing = await own_world.create(jobs.job(f"s3://{BUCKET}/absent", jobs.file_group(f"{OUT}/z", jobs.m4a())))
     await own_world.event(missing, "ERROR")
     assert list((own.log.parent / "state" / "work").iterdir()) == []
-    assert not (await own_world.s3.list_objects_v2(Bucket=BUCKET, Prefix="processed/f/cancelled")).get("Contents")
+    assert not (await own_world.s3.list_objects_v2(Bucket=BUCKET, Prefix="processed/f/canceled")).get("Contents")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_job_in_flight_is_taken_up_after_a_restart(
+async def test_a_job_in_flight_is_resumed_after_a_restart(
     own: Server, own_world: World, long: Path, brief: Path, number: signal.Signals
 ) -> None:
     done = await own_world.create(jobs.job(f"s3://{BUCKET}/absent", jobs.file_group(f"{OUT}/y", jobs.m4a())))
     await own_world.event(done, "ERROR")
     source = await own_world.put(f"uploads/video/o/f/{number.name}.mp4", long)
     job_id = await own_world.create(slow(source, f"restarted-{number.name}"))
-    at_work = await own.encoders()
+    encoders = await own.encoders()
     foreign = own.log.parent / "state" / "work" / "notes"
     foreign.mkdir()
     await own.stop(number)
-    await servers.gone(at_work)
-    # A shorter film, so that the second run is a matter of moments.
+    await servers.gone(encoders)
+    # A shorter film, so that the second run ends soon.
     await own_world.put(f"uploads/video/o/f/{number.name}.mp4", brief)
     await own.start()
     detail = await own_world.event(job_id, "COMPLETE", "ERROR")
     assert detail["status"] == "COMPLETE", detail
-    foreign.rmdir()  # it is no job's, so it stayed
+    foreign.rmdir()  # it belongs to no job, so it stayed
     job = (await own_world.mediaconvert.get_job(Id=job_id))["Job"]
     assert (job["Status"], job["RetryCount"]) == ("COMPLETE", 1 if number is signal.SIGKILL else 0)
     assert (await own_world.mediaconvert.get_job(Id=done))["Job"]["Status"] == "ERROR"
@@ -143,6 +143,6 @@ async def test_a_busy_port_is_a_clear_message(endpoint: Server, tmp_path: Path) 
         sys.executable, *argv, cwd=ROOT, env=endpoint.environment, stderr=subprocess.PIPE
     )
     async with asyncio.timeout(20):
-        _, complaint = await process.communicate()
+        _, stderr = await process.communicate()
     assert process.returncode == 2
-    assert f"cannot listen on 127.0.0.1:{endpoint.port}" in complaint.decode()
+    assert f"cannot listen on 127.0.0.1:{endpoint.port}" in stderr.decode()

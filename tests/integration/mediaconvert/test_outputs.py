@@ -1,4 +1,4 @@
-"""What a job makes, checked by ffprobe."""
+"""The outputs of a job, checked by ffprobe."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ OUT = f"s3://{BUCKET}/processed"
 
 
 async def download(world: World, prefix: str, folder: Path) -> dict[str, Path]:
-    """All objects under `prefix`, by what follows it."""
+    """Download all objects under `prefix`. Return the files by the rest of their keys."""
     found = {}
     listed = await world.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
     for item in listed.get("Contents", []):

@@ -1,4 +1,4 @@
-"""What the API takes, refuses, repeats and lists."""
+"""Requests that the API accepts, refuses, repeats and lists."""
 
 import copy
 from collections.abc import Callable
@@ -74,18 +74,18 @@ async def test_a_wrong_document_is_refused(world: World, what: str) -> None:
     assert reason in message
 
 
-async def test_what_botocore_would_not_send_is_refused_too(endpoint: Server) -> None:
+async def test_documents_that_botocore_would_not_send_are_refused(endpoint: Server) -> None:
     signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/mediaconvert/aws4_request"}
     url = f"{endpoint.url}/2017-08-29/jobs"
     body = {"Role": jobs.ROLE, "settings": {"inputs": "one", "surprise": 1}}
     async with aiohttp.ClientSession() as http:
-        async with http.post(url, json=body, headers=signed) as answer:
-            message = (await answer.json())["message"]
-            assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (400, "BadRequestException")
-        async with http.post(url, data=b"{", headers=signed) as answer:
-            assert answer.status == 400
-        async with http.post(url, json=body) as answer:
-            assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (403, "ForbiddenException")
+        async with http.post(url, json=body, headers=signed) as response:
+            message = (await response.json())["message"]
+            assert (response.status, response.headers["x-amzn-ErrorType"]) == (400, "BadRequestException")
+        async with http.post(url, data=b"{", headers=signed) as response:
+            assert response.status == 400
+        async with http.post(url, json=body) as response:
+            assert (response.status, response.headers["x-amzn-ErrorType"]) == (403, "ForbiddenException")
     assert "/: role is a required property" in message
     assert "/: Role is not a known property" in message
     assert "/settings/inputs: Should be of type array" in message
@@ -93,39 +93,39 @@ async def test_what_botocore_would_not_send_is_refused_too(endpoint: Server) -> 
 
 
 async def test_a_token_dedupes_the_same_request_and_refuses_another(world: World) -> None:
-    asked = document(ClientRequestToken="a" * 64)
-    first = await world.create(asked)
-    again = (await world.mediaconvert.create_job(**asked))["Job"]["Id"]
+    requested = document(ClientRequestToken="a" * 64)
+    first = await world.create(requested)
+    again = (await world.mediaconvert.create_job(**requested))["Job"]["Id"]
     assert again == first
-    code, _, status = await world.refusal({**asked, "UserMetadata": {"attempt": "2"}})
+    code, _, status = await world.refusal({**requested, "UserMetadata": {"attempt": "2"}})
     assert (code, status) == ("ConflictException", 409)
-    other = await world.create({**asked, "ClientRequestToken": "b" * 64})
+    other = await world.create({**requested, "ClientRequestToken": "b" * 64})
     assert other != first
 
 
 async def test_jobs_are_found_by_input_and_status_and_paged(world: World) -> None:
     source = f"s3://{BUCKET}/uploads/video/o/search-me/film.mp4"
-    made = [await world.create(document(source)) for _ in range(3)]
-    for job_id in made:
+    created = [await world.create(document(source)) for _ in range(3)]
+    for job_id in created:
         await world.event(job_id, "ERROR")
     found = await world.mediaconvert.search_jobs(InputFile=source, Status="ERROR", Order="ASCENDING")
-    assert [job["Id"] for job in found["Jobs"]] == made
+    assert [job["Id"] for job in found["Jobs"]] == created
     assert not (await world.mediaconvert.search_jobs(InputFile=source, Status="COMPLETE"))["Jobs"]
     first = await world.mediaconvert.search_jobs(InputFile="search-me", MaxResults=2)
     rest = await world.mediaconvert.search_jobs(InputFile="search-me", MaxResults=2, NextToken=first["NextToken"])
-    assert [job["Id"] for page in (first, rest) for job in page["Jobs"]] == made[::-1]
+    assert [job["Id"] for page in (first, rest) for job in page["Jobs"]] == created[::-1]
     assert "NextToken" not in rest
     listed = await world.mediaconvert.list_jobs(Order="DESCENDING", MaxResults=1)
     assert len(listed["Jobs"]) == 1
 
 
 async def test_a_job_can_be_read_back(world: World) -> None:
-    asked = document()
-    job_id = await world.create(asked)
+    requested = document()
+    job_id = await world.create(requested)
     await world.event(job_id, "ERROR")
     job = (await world.mediaconvert.get_job(Id=job_id))["Job"]
-    assert job["Settings"] == asked["Settings"]
-    assert job["UserMetadata"] == asked["UserMetadata"]
+    assert job["Settings"] == requested["Settings"]
+    assert job["UserMetadata"] == requested["UserMetadata"]
     assert (job["Status"], job["ErrorCode"]) == ("ERROR", 1404)
     assert job["Timing"]["FinishTime"] >= job["Timing"]["SubmitTime"]
     assert job["Arn"].endswith(f":jobs/{job_id}")

@@ -1,4 +1,4 @@
-"""Sources that need more than scaling: surround sound, HDR, interlaced, turned by hand, damaged; by either ffmpeg."""
+"""Sources that need more than scaling: surround sound, HDR, rotation by setting, damage. Both builds of ffmpeg run."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ SIZE: dict[str, Any] = {"Width": 160, "Height": 90, "ScalingBehavior": "STRETCH_
 async def either(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, emulator: Server
 ) -> AsyncIterator[World]:
-    """An endpoint with the system's ffmpeg, then one with that of the wheel."""
+    """Run an endpoint with the system's ffmpeg, then one with that of the wheel."""
     programs = _wheel() if request.param == "wheel" else []
     async with AsyncExitStack() as stack:
         server = servers.endpoint(tmp_path_factory.mktemp("either"), emulator.url, *programs)
@@ -37,8 +37,8 @@ def _wheel() -> list[str]:
     return ["--ffmpeg", binaries.ffmpeg, "--ffprobe", binaries.ffprobe]
 
 
-async def made(world: World, source: Path, folder: Path, change: dict[str, Any], **video: Any) -> dict[str, Any]:
-    """What ffprobe says of the MP4 that the job makes of `source`; `change` goes into its input, `video` likewise."""
+async def convert(world: World, source: Path, folder: Path, change: dict[str, Any], **video: Any) -> dict[str, Any]:
+    """Return ffprobe's output for a job's MP4 of `source`. `change` goes into its input, `video` likewise."""
     output = jobs.mp4(SIZE, 1_000_000, audio="AudioDescriptions" in change)
     output["VideoDescription"] |= video
     output |= {name: value for name, value in change.items() if name in output}
@@ -62,34 +62,34 @@ async def test_surround_sound_is_remixed(either: World, folder: Path, tmp_path: 
     mapping = {"OutputChannels": [{"InputChannelsFineTune": row} for row in rows]}
     remix = {"ChannelsIn": 6, "ChannelsOut": 2, "ChannelMapping": mapping}
     audio = [{"CodecSettings": jobs.AAC, "RemixSettings": remix}]
-    await made(either, clip, tmp_path, {"AudioDescriptions": audio})
+    await convert(either, clip, tmp_path, {"AudioDescriptions": audio})
     assert clips.stream(await clips.ffprobe(tmp_path / "made.mp4"), "audio")["channels"] == 2
 
 
-async def test_hdr_becomes_sdr_where_that_is_asked_for(either: World, folder: Path, tmp_path: Path) -> None:
-    colours = ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"]
+async def test_hdr_becomes_sdr_if_requested(either: World, folder: Path, tmp_path: Path) -> None:
+    colors = ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"]
     codec = ["-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-x265-params", "log-level=none", "-preset", "ultrafast"]
-    clip = clips.make(folder / "hdr.mp4", *clips.picture("160x90", 0.5), *codec, *colours)
+    clip = clips.make(folder / "hdr.mp4", *clips.picture("160x90", 0.5), *codec, *colors)
     before = {"ColorCorrector": {"ColorSpaceConversion": "FORCE_709"}, "Deinterlacer": {"Mode": "ADAPTIVE"}}
-    video = clips.stream(await made(either, clip, tmp_path, {}, VideoPreprocessors=before), "video")
+    video = clips.stream(await convert(either, clip, tmp_path, {}, VideoPreprocessors=before), "video")
     assert (video["color_transfer"], video["pix_fmt"]) == ("bt709", "yuv420p")
 
 
-async def test_a_turn_by_hand_leaves_no_mark(either: World, portrait: Path, tmp_path: Path) -> None:
+async def test_a_rotation_by_setting_leaves_no_display_matrix(either: World, portrait: Path, tmp_path: Path) -> None:
     turned = {"VideoSelector": {"Rotate": "DEGREES_90"}}
-    video = clips.stream(await made(either, portrait, tmp_path, turned, Width=90, Height=160), "video")
+    video = clips.stream(await convert(either, portrait, tmp_path, turned, Width=90, Height=160), "video")
     assert (video["width"], video["height"]) == (90, 160)
     assert "side_data_list" not in video
 
 
-async def test_bars_keep_the_aspect_that_the_size_does_not(either: World, brief: Path, tmp_path: Path) -> None:
+async def test_bars_keep_the_aspect(either: World, brief: Path, tmp_path: Path) -> None:
     video = clips.stream(
-        await made(either, brief, tmp_path, {}, Width=160, Height=160, ScalingBehavior="DEFAULT"), "video"
+        await convert(either, brief, tmp_path, {}, Width=160, Height=160, ScalingBehavior="DEFAULT"), "video"
     )
     assert (video["width"], video["height"], video["sample_aspect_ratio"]) == (160, 160, "1:1")
 
 
-async def test_damage_in_the_middle_is_not_called_complete_in_silence(either: World, landscape: Path) -> None:
+async def test_damage_in_the_middle_fails_the_job(either: World, landscape: Path) -> None:
     body = bytearray(await asyncio.to_thread(landscape.read_bytes))
     start = body.index(b"mdat") + 4000
     body[start : start + len(body) * 3 // 4] = bytes(len(body) * 3 // 4)
@@ -99,7 +99,7 @@ async def test_damage_in_the_middle_is_not_called_complete_in_silence(either: Wo
     assert (detail["status"], detail["errorCode"]) == ("ERROR", 1075)
 
 
-async def test_hls_and_stills_come_from_either(either: World, landscape: Path) -> None:
+async def test_both_builds_make_hls_and_stills(either: World, landscape: Path) -> None:
     source = await either.put("uploads/either.mp4", landscape)
     groups = [
         jobs.hls_group(f"{OUT}/either/index", [jobs.rung("90", {"Height": 90}, 100_000)]),

@@ -58,7 +58,12 @@ async def _check(source: Source, base: str, one: IFrames, files: _Files, depth: 
         if where not in sizes:
             _, sizes[where] = await source.look(where, offset=0, length=0)
     lengths = [sizes[where] if frame.size is None else frame.size for where, frame in _pairs(addresses, media)]
-    found = [*check_version(short(one.uri), media), *_outside(one, media, addresses, sizes)]
+    found = [*check_version(short(one.uri), media)]
+    for number, (where, frame) in enumerate(_pairs(addresses, media)):
+        if frame.size is not None and (frame.offset or 0) + frame.size > sizes[where]:
+            message = f"range {number} lies outside of {short(frame.uri)}"
+            found.append(Finding(Rule.I_FRAME_RANGES, short(one.uri), message))
+            break
     # A map in front of transport packets names a part of a segment; a map for another container names its own file.
     is_transport = not media.init_uri or media.init_uri in {frame.uri for frame in media.segments}
     if not found and is_transport and not media.encrypted:
@@ -70,14 +75,6 @@ async def _check(source: Source, base: str, one: IFrames, files: _Files, depth: 
 
 def _pairs(addresses: list[str], media: Media) -> Iterator[tuple[str, Segment]]:
     return zip(addresses, media.segments, strict=True)
-
-
-def _outside(one: IFrames, media: Media, addresses: list[str], sizes: Mapping[str, int]) -> Iterator[Finding]:
-    for number, (where, frame) in enumerate(_pairs(addresses, media)):
-        if frame.size is not None and (frame.offset or 0) + frame.size > sizes[where]:
-            message = f"range {number} lies outside of {short(frame.uri)}"
-            yield Finding(Rule.I_FRAME_RANGES, short(one.uri), message)
-            return
 
 
 async def _check_ranges(

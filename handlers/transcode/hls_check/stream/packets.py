@@ -108,25 +108,22 @@ def demux(data: bytes, *, whole: bool = True) -> Stream:
     walk = _walk(data, count)
     for pid in [*walk.began]:
         walk.end(pid)
+    damage = ""
+    if good * PACKET < len(data):
+        damage = f"no transport packet at byte {good * PACKET}"
+    elif whole and len(data) % PACKET:
+        damage = f"{len(data)} bytes are no whole number of transport packets"
+    elif walk.gaps:
+        number, pid = walk.gaps[0]
+        damage = f"packets of track {pid} are missing before byte {number * PACKET}"
     tracks, unknown = _tracks(data, walk.packets)
     pids = {track.pid for track in tracks}
     return Stream(
         tuple(tracks),
         tuple(sorted((packet for packet in walk.packets if packet.pid in pids), key=lambda packet: packet.begin)),
-        _damage(data, good, walk.gaps, whole),
+        damage,
         unknown,
     )
-
-
-def _damage(data: bytes, good: int, gaps: list[tuple[int, int]], whole: bool) -> str:
-    if good * PACKET < len(data):
-        return f"no transport packet at byte {good * PACKET}"
-    if whole and len(data) % PACKET:
-        return f"{len(data)} bytes are no whole number of transport packets"
-    if gaps:
-        number, pid = gaps[0]
-        return f"packets of track {pid} are missing before byte {number * PACKET}"
-    return ""
 
 
 def _walk(data: bytes, count: int) -> _Walk:

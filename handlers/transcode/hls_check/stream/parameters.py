@@ -75,7 +75,13 @@ def avc(unit: bytes) -> Parameters:
     bits.golomb()
     chroma = _avc_chroma(bits) if body[1] in _HIGH else 1
     bits.golomb()
-    _skip_order(bits)
+    order = bits.golomb()  # how the order of pictures is coded
+    if order == 0:
+        bits.golomb()
+    elif order == 1:
+        bits.take(1)
+        bits.skip_golombs(2)
+        bits.skip_golombs(min(bits.golomb(), 255))
     bits.golomb()
     bits.take(1)
     across, down = bits.golomb() + 1, bits.golomb() + 1
@@ -109,17 +115,6 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         if following:
             following = (last + bits.signed()) % 256
         last = following or last
-
-
-def _skip_order(bits: _Bits) -> None:
-    """Skip the order of pictures."""
-    kind = bits.golomb()
-    if kind == 0:
-        bits.golomb()
-    elif kind == 1:
-        bits.take(1)
-        bits.skip_golombs(2)
-        bits.skip_golombs(min(bits.golomb(), 255))
 
 
 def _shown(bits: _Bits, width: int) -> int:

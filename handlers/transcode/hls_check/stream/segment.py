@@ -118,6 +118,7 @@ def contents(data: bytes, *, whole: bool = True) -> Contents:
         )
     if sounds:
         spans[StreamKind.SOUND] = Span(min(one.begin for one in sounds), sounds[-1].end)
+    gaps = ((after.begin - one.end, one.end) for one, after in pairwise(sounds))
     return Contents(
         whole,
         stream.damage,
@@ -129,7 +130,7 @@ def contents(data: bytes, *, whole: bool = True) -> Contents:
         tuple(seen.intra),
         seen.rhythm,
         spans,
-        _hole(sounds) if sound and sound.coding is Coding.AAC else (0.0, 0.0),
+        max(gaps, default=(0.0, 0.0)) if sound and sound.coding is Coding.AAC else (0.0, 0.0),
     )
 
 
@@ -213,11 +214,6 @@ def _sounds(data: bytes, stream: Stream, track: Track) -> Iterator[Span]:
         time = time_of(body)
         if time is not None:
             yield Span(time, time + _aac_seconds(body[9 + body[8] :]))
-
-
-def _hole(sounds: list[Span]) -> tuple[float, float]:
-    # The longest one, and its begin.
-    return max(((after.begin - one.end, one.end) for one, after in pairwise(sounds)), default=(0.0, 0.0))
 
 
 def _aac_seconds(stream: bytes) -> float:
