@@ -82,7 +82,7 @@ class WebSource:
         """Ask for a range. From a server without ranges read no more than that either, then close the connection."""
         last = offset + max(length, 1) - 1
         async with self._get(address, {"Range": f"bytes={offset}-{last}"}) as response:
-            if response.status != 206:  # HTTP: a part
+            if response.status != 206:  # partial content
                 return await _part_of_all(response, offset, length)
             found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", response.headers.get("Content-Range", ""))
             if not found:

@@ -8,13 +8,13 @@ from pathlib import Path
 from handlers.sandbox import CompletedChild, WorkerPool, run_limited
 
 MIB = 1024 * 1024
-PATIENCE = 10.0
-"""Seconds that a busy machine may take for what takes milliseconds."""
+TIMEOUT = 10.0
+"""Seconds that a busy machine may take for a job of milliseconds."""
 TARGET = "tests.unit.handlers.sandbox.misbehaving:build"
 
 
 def pool_of(
-    workers: int = 1, *, timeout: float = PATIENCE, jobs_per_child: int = 200, folders: tuple[Path, ...] | None = None
+    workers: int = 1, *, timeout: float = TIMEOUT, jobs_per_child: int = 200, folders: tuple[Path, ...] | None = None
 ) -> WorkerPool:
     return WorkerPool(
         TARGET,
@@ -28,20 +28,20 @@ def pool_of(
 
 
 async def pid_of(pool: WorkerPool) -> str:
-    """The number by which this machine knows the child that takes the next job."""
+    """Return the pid, on this machine, of the child that takes the next job."""
     namespace, number = (await pool.run("pid")).split(" ")
-    return _outside(namespace, number)
+    return _pid_outside(namespace, number)
 
 
-def _outside(namespace: str, number: str) -> str:
+def _pid_outside(namespace: str, number: str) -> str:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended while we looked, or is not ours
-            if str((folder / "ns/pid").readlink()) == namespace and _number_inside(folder) == number:
+            if str((folder / "ns/pid").readlink()) == namespace and _pid_inside(folder) == number:
                 return folder.name
     raise LookupError(f"no process {number} in {namespace}")
 
 
-def _number_inside(folder: Path) -> str:
+def _pid_inside(folder: Path) -> str:
     lines = (folder / "status").read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if line.startswith("NSpid:")).split()[-1]
 
@@ -64,7 +64,7 @@ def processes_with(marker: str) -> list[str]:
 
 
 async def becomes(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - another process's end is not an event of this loop
             await asyncio.sleep(0.01)
 
@@ -73,7 +73,7 @@ async def run_program(
     argv: list[str],
     *,
     cwd: Path,
-    timeout: float = PATIENCE,  # noqa: ASYNC109 - passed on
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 - passed on
     stdin: bytes | None = None,
     network: bool = False,
     stdout_limit: int = MIB,

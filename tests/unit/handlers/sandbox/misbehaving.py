@@ -1,4 +1,4 @@
-"""What a pooled child can do wrong, for the sandbox's tests: each job names one thing."""
+"""A pooled child that misbehaves, for the sandbox's tests: each job names one kind of misbehavior."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ def build() -> Callable[[str], str]:
 
 def work(job: str) -> str:
     verb, _, argument = job.partition(" ")
-    return DEEDS[verb](argument)
+    return JOBS[verb](argument)
 
 
 def _echo(argument: str) -> str:
@@ -44,7 +44,7 @@ def _spin(_: str) -> str:
         pass
 
 
-def _devour(_: str) -> str:
+def _allocate(_: str) -> str:
     return str(len(bytearray(4 << 30)))
 
 
@@ -55,7 +55,7 @@ def _write(path: str) -> str:
 
 
 def _family(marker: str) -> str:
-    """Leaves two grandchildren behind, one of them in a session of its own, and hangs."""
+    """Start two grandchildren, one of them in a session of its own, and hang."""
     for new_session in (False, True):
         subprocess.Popen(
             [sys.executable, "-I", "-c", f"import time; {marker!r}; time.sleep(3600)"], start_new_session=new_session
@@ -64,12 +64,12 @@ def _family(marker: str) -> str:
 
 
 def _noise(_: str) -> str:
-    print("not an answer" * 1000)  # noqa: T201 - the point: it must not reach the reply pipe
+    print("not an answer" * 1000)  # noqa: T201 - it must not reach the reply pipe
     return "quiet"
 
 
 def _forge(_: str) -> str:
-    """Writes to every descriptor it has, as code that took the child over would."""
+    """Write to every open descriptor, as hostile code in the child would."""
     for fd in range(3, 64):
         try:
             os.write(fd, b'["not", "ours"]\n')
@@ -98,7 +98,7 @@ def _connect(port: str) -> str:
     return "connected"
 
 
-def _knock(path: str) -> str:
+def _connect_unix(path: str) -> str:
     try:
         socket.socket(socket.AF_UNIX).connect(path)
     except OSError as error:
@@ -106,35 +106,35 @@ def _knock(path: str) -> str:
     return "connected"
 
 
-def _look(path: str) -> str:
+def _list(path: str) -> str:
     return " ".join(sorted(os.listdir(path))) if Path(path).is_dir() else "nothing"  # noqa: PTH208 - one look
 
 
-def _breed(_: str) -> str:
-    """How many children it can have, two hundred at most."""
-    born = 0
+def _fork(_: str) -> str:
+    """Count how many children it can start, two hundred at most."""
+    started = 0
     try:
         for _n in range(200):
             if not os.fork():
                 time.sleep(3600)
-            born += 1
+            started += 1
     except OSError:
         pass
-    return str(born)
+    return str(started)
 
 
 def _pid(_: str) -> str:
-    # Its namespace and its number there: from these the host finds the number that it knows us by.
+    # The namespace and the pid in it: from these the test finds the pid on the host.
     return os.readlink("/proc/self/ns/pid") + f" {os.getpid()}"  # noqa: PTH115 - a link of procfs, not a path
 
 
-DEEDS: dict[str, Callable[[str], str]] = {
+JOBS: dict[str, Callable[[str], str]] = {
     "echo": _echo,
     "abort": _abort,
     "segfault": _segfault,
     "hang": _hang,
     "spin": _spin,
-    "devour": _devour,
+    "allocate": _allocate,
     "write": _write,
     "family": _family,
     "noise": _noise,
@@ -144,7 +144,7 @@ DEEDS: dict[str, Callable[[str], str]] = {
     "environment": _environment,
     "connect": _connect,
     "pid": _pid,
-    "knock": _knock,
-    "look": _look,
-    "breed": _breed,
+    "connect-unix": _connect_unix,
+    "list": _list,
+    "fork": _fork,
 }

@@ -20,10 +20,10 @@ async def test_a_budget_admits_in_order_and_never_more_than_it_has() -> None:
 
     first = asyncio.ensure_future(use("first", 60, first_may_end))
     await becomes(lambda: order == ["first"])
-    impatient = asyncio.ensure_future(use("impatient", 90))
+    canceled = asyncio.ensure_future(use("canceled", 90))
     rest = [asyncio.ensure_future(use(*job)) for job in (("huge", 5000), ("small", 10))]
     await asyncio.sleep(0)
-    impatient.cancel()
+    canceled.cancel()
     assert order == ["first"]
     first_may_end.set()
     await asyncio.gather(first, *rest)

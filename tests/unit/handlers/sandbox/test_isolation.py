@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handlers.sandbox import ChildLimits, ChildMemoryError, isolation, probe
-from tests.unit.handlers.sandbox.children import PATIENCE, becomes, exists, pool_of, run_program
+from tests.unit.handlers.sandbox.children import TIMEOUT, becomes, exists, pool_of, run_program
 
 
 async def test_no_child_outlives_a_killed_daemon() -> None:
@@ -28,7 +28,7 @@ async def test_no_child_outlives_a_killed_daemon() -> None:
         sys.executable, "-c", script, cwd=root, stdout=asyncio.subprocess.PIPE
     )
     assert daemon.stdout
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         pid = ""
         while not pid.isdigit():  # the daemon's log comes first
             pid = (await daemon.stdout.readline()).decode().strip()
@@ -46,7 +46,7 @@ async def test_children_of_an_ordinary_user_are_isolated_alike(monkeypatch: pyte
     assert (await run_program(["cat", "/proc/self/net/dev"], cwd=tmp_path)).stdout.count(b":") == 1
     async with pool_of() as pool:
         with pytest.raises(ChildMemoryError):
-            await pool.run("devour")
+            await pool.run("allocate")
         assert await pool.run("echo on") == "on"
 
 
@@ -92,7 +92,7 @@ async def test_children_find_no_credentials_in_proc(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[4],
         env={**os.environ, "AWS_SECRET_ACCESS_KEY": "very-secret"},
     )
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await daemon.wait() == 0
 
 
@@ -126,7 +126,7 @@ async def test_a_missing_tool_costs_only_its_own_isolation(
     assert (int(memory), int(core)) == (512 * 1024, 0)
     async with pool_of() as pool:
         with pytest.raises(ChildMemoryError):
-            await pool.run("devour")
+            await pool.run("allocate")
         assert await pool.run("echo on") == "on"
 
 

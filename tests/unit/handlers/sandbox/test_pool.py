@@ -48,7 +48,7 @@ async def test_a_warm_child_answers_job_after_job(pool: WorkerPool) -> None:
     [
         ("abort", ChildCrashedError),
         ("segfault", ChildCrashedError),
-        ("devour", ChildMemoryError),
+        ("allocate", ChildMemoryError),
         ("forge", ChildCrashedError),
         ("flood", ChildOutputError),
     ],
@@ -127,7 +127,7 @@ async def test_a_child_is_replaced_after_its_share_of_jobs() -> None:
 async def test_one_bad_job_does_not_disturb_others() -> None:
     async with pool_of(2, timeout=3.0) as pool:
         jobs = [
-            pool.run(job) for job in ("abort", "echo 1", "devour", "echo 2", "hang ", "echo 3", "segfault", "echo 4")
+            pool.run(job) for job in ("abort", "echo 1", "allocate", "echo 2", "hang ", "echo 3", "segfault", "echo 4")
         ]
         results = await asyncio.gather(*jobs, return_exceptions=True)
     assert [r for r in results if isinstance(r, str)] == ["1", "2", "3", "4"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from handlers.sandbox import FileView, isolation, probe, run_limited
-from tests.unit.handlers.sandbox.children import MIB, PATIENCE, pool_of, run_program
+from tests.unit.handlers.sandbox.children import MIB, TIMEOUT, pool_of, run_program
 
 ROOT = Path(__file__).parents[4]
 
@@ -26,16 +26,16 @@ async def test_a_pooled_child_sees_its_folder_and_no_other(tmp_path: Path) -> No
         folder.mkdir()
         (folder / "source").touch()
     async with pool_of(folders=(mine,)) as pool:
-        assert await pool.run(f"look {mine}") == "source"
-        assert await pool.run(f"look {theirs}") == "nothing"
-        assert await pool.run(f"look {tmp_path}") == "mine"
-        assert await pool.run("look /") == await pool.run("look /.."), "nothing lies beneath"
-        assert not {"home", "run", "var", "sys"} & set((await pool.run("look /")).split())
+        assert await pool.run(f"list {mine}") == "source"
+        assert await pool.run(f"list {theirs}") == "nothing"
+        assert await pool.run(f"list {tmp_path}") == "mine"
+        assert await pool.run("list /") == await pool.run("list /.."), "nothing lies beneath"
+        assert not {"home", "run", "var", "sys"} & set((await pool.run("list /")).split())
 
 
 async def test_a_child_sees_only_the_code_of_the_project(tmp_path: Path) -> None:
     async with pool_of(folders=(tmp_path,)) as pool:
-        assert not set((await pool.run(f"look {ROOT}")).split()) - {"handlers", "media", "tests", ".venv"}
+        assert not set((await pool.run(f"list {ROOT}")).split()) - {"handlers", "media", "tests", ".venv"}
 
 
 async def test_sockets_are_out_of_reach(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ async def test_sockets_are_out_of_reach(tmp_path: Path) -> None:
     path = tmp_path / "clamd.sock"
     server = await asyncio.start_unix_server(lambda _, writer: writer.close(), path)
     async with server, pool_of() as open_pool, pool_of(folders=(tmp_path / "folder",)) as pool:
-        assert await open_pool.run(f"knock {path}") == "connected"
-        assert (await pool.run(f"knock {path}")).startswith("refused")
+        assert await open_pool.run(f"connect-unix {path}") == "connected"
+        assert (await pool.run(f"connect-unix {path}")).startswith("refused")
 
 
 async def test_a_program_sees_its_folder_and_the_files_of_its_view(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ async def test_a_program_sees_its_folder_and_the_files_of_its_view(tmp_path: Pat
     script = f"cat {source}; cat {other}; echo > {source}; echo new > made; pwd; echo > /usr/made"
     done = await run_limited(
         ["sh", "-c", script],
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         memory=512 * MIB,
         cpu_seconds=5,
         file_bytes=MIB,
@@ -86,7 +86,7 @@ async def test_children_work_without_a_root_of_their_own(monkeypatch: pytest.Mon
     monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), rootfs=False))
     (tmp_path / "folder").mkdir()
     async with pool_of(folders=(tmp_path / "folder",)) as pool:
-        assert await pool.run(f"look {tmp_path}") == "folder"
+        assert await pool.run(f"list {tmp_path}") == "folder"
 
 
 async def test_children_of_an_ordinary_user_have_a_root_of_their_own(
@@ -97,14 +97,14 @@ async def test_children_of_an_ordinary_user_have_a_root_of_their_own(
         pytest.skip("this platform gives ordinary users no namespaces")
     monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), namespaces=flags))
     async with pool_of(folders=(tmp_path,)) as pool:
-        assert await pool.run(f"look {ROOT / 'docs'}") == "nothing"
+        assert await pool.run(f"list {ROOT / 'docs'}") == "nothing"
 
 
 async def test_a_child_can_start_few_processes(tmp_path: Path) -> None:
     if os.geteuid() == 0 or "--user" not in probe().namespaces:
         pytest.skip("the kernel exempts root, and counts an ordinary user's own processes in a user namespace only")
     async with pool_of(folders=(tmp_path,)) as pool:
-        assert int(await pool.run("breed")) < 64
+        assert int(await pool.run("fork")) < 64
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from handlers.sandbox import (
     probe,
     run_limited,
 )
-from tests.unit.handlers.sandbox.children import MIB, PATIENCE, becomes, processes_with, run_program
+from tests.unit.handlers.sandbox.children import MIB, TIMEOUT, becomes, processes_with, run_program
 
 
 async def test_a_program_runs_to_its_end(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ async def test_only_the_end_of_standard_error_is_kept(tmp_path: Path) -> None:
 
 
 async def test_a_used_up_cpu_limit_is_reported_as_its_signal(tmp_path: Path) -> None:
-    limits = {"memory": 512 * MIB, "cpu_seconds": 1, "file_bytes": MIB, "timeout": PATIENCE}
+    limits = {"memory": 512 * MIB, "cpu_seconds": 1, "file_bytes": MIB, "timeout": TIMEOUT}
     done = await run_limited(["sh", "-c", "while :; do :; done"], cwd=tmp_path, **limits)  # type: ignore[arg-type] # seconds and bytes
     assert done.signal == signal.SIGXCPU
 
