@@ -1,19 +1,20 @@
-"""Hours in milliseconds: an event loop whose clock jumps to the next thing that is due, and never waits for it."""
+"""An event loop whose clock jumps to the next scheduled call instead of waiting for it: hours pass in milliseconds."""
 
 import asyncio
+import functools
 import selectors
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 from unittest import mock
 
 
 class StuckError(Exception):
-    """Nothing is scheduled and nothing can happen: the coroutine under test waits for ever."""
+    """Nothing is scheduled and nothing is ready: the test would wait for ever."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Finds no time to wait: what the loop would sleep is added to the clock."""
+    """Never waits: adds to the clock what the loop would sleep."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,8 +38,17 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-def run[T](work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in virtual time; `time.monotonic` tells it too. No threads, no sockets: those take real time."""
-    loop = _VirtualLoop()
-    with mock.patch.object(time, "monotonic", loop.time), asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(work)
+def virtual_time[**P](test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test on a loop of its own in virtual time, which `time.monotonic` tells too.
+
+    The test may use no threads and no sockets: those take real time. A decorator and not a fixture, because the loop
+    of pytest-asyncio lives as long as the session's fixtures, and must not change below them.
+    """
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        loop = _VirtualLoop()
+        with mock.patch.object(time, "monotonic", loop.time), asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run

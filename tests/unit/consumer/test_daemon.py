@@ -8,7 +8,7 @@ from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
 from tests.fakes.memory_queue import MemoryQueue, Request
-from tests.fakes.virtual_time import run
+from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness
 
 LANES = 5
@@ -50,32 +50,26 @@ class Scene:
         return task
 
 
-def test_nothing_begins_after_the_signal_and_the_deadline_holds() -> None:
-    async def scenario() -> None:
-        scene = Scene()
-        task = await scene.until_a_heartbeat_hangs()
-        told = time.monotonic()
-        scene.daemon.stop()
-        assert await task
-        assert max(scene.begun) <= told + 0.1
-        assert time.monotonic() - told <= PATIENCE
-        late = [
-            r.at for h in scene.harnesses for r in h.queue.requests if r.operation == "receive" and r.at > told + 0.1
-        ]
-        assert late == []
-
-    run(scenario())
+@virtual_time
+async def test_nothing_begins_after_the_signal_and_the_deadline_holds() -> None:
+    scene = Scene()
+    task = await scene.until_a_heartbeat_hangs()
+    told = time.monotonic()
+    scene.daemon.stop()
+    assert await task
+    assert max(scene.begun) <= told + 0.1
+    assert time.monotonic() - told <= PATIENCE
+    late = [r.at for h in scene.harnesses for r in h.queue.requests if r.operation == "receive" and r.at > told + 0.1]
+    assert late == []
 
 
-def test_a_second_signal_ends_at_once() -> None:
-    async def scenario() -> None:
-        scene = Scene()
-        task = await scene.until_a_heartbeat_hangs()
-        scene.daemon.stop()
-        await asyncio.sleep(1)
-        told = time.monotonic()
-        scene.daemon.stop()
-        assert await task
-        assert time.monotonic() - told <= 0.5
-
-    run(scenario())
+@virtual_time
+async def test_a_second_signal_ends_at_once() -> None:
+    scene = Scene()
+    task = await scene.until_a_heartbeat_hangs()
+    scene.daemon.stop()
+    await asyncio.sleep(1)
+    told = time.monotonic()
+    scene.daemon.stop()
+    assert await task
+    assert time.monotonic() - told <= 0.5

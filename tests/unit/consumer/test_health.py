@@ -14,7 +14,7 @@ from consumer.queue.worker import QueueWorker, WorkerLimits
 from media.errors import Dependency, UnavailableError
 from media.telemetry import Metrics
 from tests.fakes.memory_queue import Request
-from tests.fakes.virtual_time import run
+from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness, nothing
 
 WAIT = 20
@@ -33,52 +33,48 @@ async def running(worker: QueueWorker) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def test_a_receive_that_never_ends_is_noticed_when_its_time_is_over() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=LIMITS)
+@virtual_time
+async def test_a_receive_that_never_ends_is_noticed_when_its_time_is_over() -> None:
+    harness = Harness(limits=LIMITS)
 
-        async def network(request: Request) -> None:
-            if request.operation == "receive":
-                await asyncio.Event().wait()
+    async def network(request: Request) -> None:
+        if request.operation == "receive":
+            await asyncio.Event().wait()
 
-        harness.queue.network = network
-        worker = harness.worker(nothing)
-        health = Health([worker.poller], list, harness.metrics)
-        async with running(worker):
-            await asyncio.sleep(BOUND - 1)
+    harness.queue.network = network
+    worker = harness.worker(nothing)
+    health = Health([worker.poller], list, harness.metrics)
+    async with running(worker):
+        await asyncio.sleep(BOUND - 1)
+        assert health.stuck() == []
+        await asyncio.sleep(2)
+        assert health.stuck() == ["memory"]
+
+
+@virtual_time
+async def test_one_that_is_full_or_paused_or_fails_is_alive() -> None:
+    async def away(_request: Request) -> None:
+        raise UnavailableError(Dependency.SQS, "away")
+
+    async def not_back() -> None:
+        raise UnavailableError(Dependency.S3, "away")
+
+    async def endless(_text: str, _message: object) -> None:
+        await asyncio.sleep(24 * 3600)
+
+    async def paused(_text: str, _message: object) -> None:
+        raise UnavailableError(Dependency.S3, "away")
+
+    full, failing, pausing = Harness(limits=LIMITS), Harness(limits=LIMITS), Harness(limits=LIMITS)
+    failing.queue.network, pausing.probes = away, {Dependency.S3: not_back}
+    for harness in (full, pausing):
+        await harness.send(*(f"m{n}" for n in range(100)))
+    workers = [full.worker(endless), failing.worker(nothing), pausing.worker(paused)]
+    health = Health([worker.poller for worker in workers], list, full.metrics)
+    async with running(workers[0]), running(workers[1]), running(workers[2]):
+        for _ in range(200):
+            await asyncio.sleep(7)
             assert health.stuck() == []
-            await asyncio.sleep(2)
-            assert health.stuck() == ["memory"]
-
-    run(scenario())
-
-
-def test_one_that_is_full_or_paused_or_fails_is_alive() -> None:
-    async def scenario() -> None:
-        async def away(_request: Request) -> None:
-            raise UnavailableError(Dependency.SQS, "away")
-
-        async def not_back() -> None:
-            raise UnavailableError(Dependency.S3, "away")
-
-        async def endless(_text: str, _message: object) -> None:
-            await asyncio.sleep(24 * 3600)
-
-        async def paused(_text: str, _message: object) -> None:
-            raise UnavailableError(Dependency.S3, "away")
-
-        full, failing, pausing = Harness(limits=LIMITS), Harness(limits=LIMITS), Harness(limits=LIMITS)
-        failing.queue.network, pausing.probes = away, {Dependency.S3: not_back}
-        for harness in (full, pausing):
-            await harness.send(*(f"m{n}" for n in range(100)))
-        workers = [full.worker(endless), failing.worker(nothing), pausing.worker(paused)]
-        health = Health([worker.poller for worker in workers], list, full.metrics)
-        async with running(workers[0]), running(workers[1]), running(workers[2]):
-            for _ in range(200):
-                await asyncio.sleep(7)
-                assert health.stuck() == []
-
-    run(scenario())
 
 
 class Loop:

@@ -1,4 +1,4 @@
-"""A sign of life that cannot be given costs nobody's life. In virtual time."""
+"""A consumer that cannot report its presence goes on. In virtual time."""
 
 import asyncio
 from typing import Any, cast
@@ -8,9 +8,9 @@ import pytest
 from consumer.maintenance.presence import Presence
 from media.asset_store.operations import REPORT_INTERVAL, ConsumerStatus, Operations
 from media.errors import Dependency, UnavailableError
-from tests.fakes.virtual_time import run
+from tests.fakes.virtual_time import virtual_time
 
-SIGN = ConsumerStatus("me", "running", [], 0)
+STATUS = ConsumerStatus("me", "running", [], 0)
 
 
 class Failing:
@@ -20,7 +20,7 @@ class Failing:
         self.error = error
         self.asked = 0
 
-    async def beat(self, _sign: ConsumerStatus) -> None:
+    async def report(self, _status: ConsumerStatus) -> None:
         self.asked += 1
         raise self.error
 
@@ -29,14 +29,12 @@ class Failing:
 
 
 @pytest.mark.parametrize("error", [UnavailableError(Dependency.POSTGRES, "away"), ZeroDivisionError()])
-def test_whatever_happens_the_next_sign_is_given(error: Exception) -> None:
-    async def scenario() -> None:
-        operations = Failing(error)
-        task = asyncio.create_task(Presence(cast("Operations", cast("Any", operations)), lambda: SIGN).run())
-        await asyncio.sleep(REPORT_INTERVAL * 2.5)
-        assert operations.asked == 3
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    run(scenario())
+@virtual_time
+async def test_reporting_goes_on_after_any_error(error: Exception) -> None:
+    operations = Failing(error)
+    task = asyncio.create_task(Presence(cast("Operations", cast("Any", operations)), lambda: STATUS).run())
+    await asyncio.sleep(REPORT_INTERVAL * 2.5)
+    assert operations.asked == 3
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -6,109 +6,99 @@ from consumer.queue.executor import GIVE_UP_RECEIVES
 from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.retry import FailureCounts, RetryPolicy
 from media.errors import Code, Dependency, RetryableError, UnavailableError, UndecodableError
-from tests.fakes.virtual_time import run
+from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness, drained, until
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 
 
-def test_parts_go_their_own_ways_with_the_trace_and_their_owner() -> None:
-    async def scenario() -> None:
-        harness = Harness()
-        seen: list[tuple[str, str, str]] = []
-        bound: list[object] = []
+@virtual_time
+async def test_parts_go_their_own_ways_with_the_trace_and_their_owner() -> None:
+    harness = Harness()
+    seen: list[tuple[str, str, str]] = []
+    bound: list[object] = []
 
-        async def work(text: str, message: InFlightMessage) -> None:
-            seen.append((text, message.trace_id, message.received.group_id))
-            bound.append(structlog.contextvars.get_contextvars().get("asset_id"))
-            structlog.contextvars.bind_contextvars(asset_id=text)
-            if text == "ann:bad":
-                raise UndecodableError("bad")
-            if text == "bob:again" and harness.handled.count(text) == 1:
-                raise RetryableError(Code.STORAGE_ERROR)
+    async def work(text: str, message: InFlightMessage) -> None:
+        seen.append((text, message.trace_id, message.received.group_id))
+        bound.append(structlog.contextvars.get_contextvars().get("asset_id"))
+        structlog.contextvars.bind_contextvars(asset_id=text)
+        if text == "ann:bad":
+            raise UndecodableError("bad")
+        if text == "bob:again" and harness.handled.count(text) == 1:
+            raise RetryableError(Code.STORAGE_ERROR)
 
-        await harness.queue.send("bob:again ann:bad bob:good", trace=TRACE)
-        async with harness.running(work):
-            await until(lambda: len(seen) == 4)
-        assert seen[-1] == ("bob:again", TRACE, "bob"), "sent again alone, for whom and in whose trace it was"
-        assert bound == [None] * 4, "no part is told of under another's name"
-        [letter] = await harness.dead.receive(limit=10, wait=0, visibility=10)
-        assert (letter.body, letter.trace) == ("ann:bad", TRACE)
-
-    run(scenario())
+    await harness.queue.send("bob:again ann:bad bob:good", trace=TRACE)
+    async with harness.running(work):
+        await until(lambda: len(seen) == 4)
+    assert seen[-1] == ("bob:again", TRACE, "bob"), "sent again alone, for whom and in whose trace it was"
+    assert bound == [None] * 4, "no part is told of under another's name"
+    [letter] = await harness.dead.receive(limit=10, wait=0, visibility=10)
+    assert (letter.body, letter.trace) == ("ann:bad", TRACE)
 
 
-def test_a_trace_that_is_made_up_is_handed_on_too() -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_a_trace_that_is_made_up_is_handed_on_too() -> None:
+    harness = Harness()
 
-        async def work(text: str, _message: InFlightMessage) -> None:
-            if text == "again" and harness.handled.count(text) == 1:
-                raise RetryableError(Code.STORAGE_ERROR)
+    async def work(text: str, _message: InFlightMessage) -> None:
+        if text == "again" and harness.handled.count(text) == 1:
+            raise RetryableError(Code.STORAGE_ERROR)
 
-        await harness.send("again good")
-        async with harness.running(work):
-            await until(lambda: len(harness.handled) == 3)
-        traces = {message.trace_id for message in harness.messages}
-        assert len(traces) == 1
-        assert traces.pop().startswith("Root=1-")
-
-    run(scenario())
+    await harness.send("again good")
+    async with harness.running(work):
+        await until(lambda: len(harness.handled) == 3)
+    traces = {message.trace_id for message in harness.messages}
+    assert len(traces) == 1
+    assert traces.pop().startswith("Root=1-")
 
 
-def test_once_something_is_away_the_other_parts_wait_for_it_too() -> None:
-    async def scenario() -> None:
-        harness = Harness()
-        away = True
+@virtual_time
+async def test_once_something_is_away_the_other_parts_wait_for_it_too() -> None:
+    harness = Harness()
+    away = True
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            if away:
-                raise UnavailableError(Dependency.S3, "away")
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        if away:
+            raise UnavailableError(Dependency.S3, "away")
 
-        await harness.send(" ".join(f"p{n}" for n in range(50)))
-        async with harness.running(work):
-            await until(lambda: harness.queue.count("change_visibility") == 1)
-            assert harness.handled == ["p0"]
-            away = False
-            await drained(harness)
-        assert harness.queue.count("send") == 1, "put back as it came: nothing of it was done"
-        assert harness.handled == ["p0", *(f"p{n}" for n in range(50))]
-
-    run(scenario())
+    await harness.send(" ".join(f"p{n}" for n in range(50)))
+    async with harness.running(work):
+        await until(lambda: harness.queue.count("change_visibility") == 1)
+        assert harness.handled == ["p0"]
+        away = False
+        await drained(harness)
+    assert harness.queue.count("send") == 1, "put back as it came: nothing of it was done"
+    assert harness.handled == ["p0", *(f"p{n}" for n in range(50))]
 
 
-def test_an_outage_takes_no_try_from_a_message() -> None:
-    async def scenario() -> None:
-        harness = Harness(retry=RetryPolicy(attempts=3))
-        errors = [UnavailableError(Dependency.S3, "away")] * 6 + [RetryableError(Code.STORAGE_ERROR)] * 2
+@virtual_time
+async def test_an_outage_takes_no_try_from_a_message() -> None:
+    harness = Harness(retry=RetryPolicy(attempts=3))
+    errors = [UnavailableError(Dependency.S3, "away")] * 6 + [RetryableError(Code.STORAGE_ERROR)] * 2
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            if errors:
-                raise errors.pop(0)
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        if errors:
+            raise errors.pop(0)
 
-        await harness.send("a")
-        async with harness.running(work):
-            await drained(harness)
-        assert harness.dead.bodies() == []
-
-    run(scenario())
+    await harness.send("a")
+    async with harness.running(work):
+        await drained(harness)
+    assert harness.dead.bodies() == []
 
 
-def test_a_failure_that_comes_late_is_told_before_sqs_sets_the_message_aside_silently() -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_a_failure_that_comes_late_is_told_before_sqs_sets_the_message_aside_silently() -> None:
+    harness = Harness()
 
-        async def work(_text: str, message: InFlightMessage) -> None:
-            if message.received.receive_count < GIVE_UP_RECEIVES:
-                raise UnavailableError(Dependency.S3, "away")
-            raise RetryableError(Code.STORAGE_ERROR, "refused")
+    async def work(_text: str, message: InFlightMessage) -> None:
+        if message.received.receive_count < GIVE_UP_RECEIVES:
+            raise UnavailableError(Dependency.S3, "away")
+        raise RetryableError(Code.STORAGE_ERROR, "refused")
 
-        await harness.send("a")
-        async with harness.running(work):
-            await until(lambda: not harness.queue.bodies(), deadline=40_000)
-        assert [letter["error"] for letter in harness.dead.attributes()] == [Code.STORAGE_ERROR]
-
-    run(scenario())
+    await harness.send("a")
+    async with harness.running(work):
+        await until(lambda: not harness.queue.bodies(), deadline=40_000)
+    assert [letter["error"] for letter in harness.dead.attributes()] == [Code.STORAGE_ERROR]
 
 
 def test_only_so_many_failures_are_remembered() -> None:

@@ -11,100 +11,90 @@ from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import WorkerLimits
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
 from tests.fakes.memory_queue import Request
-from tests.fakes.virtual_time import run
+from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness, drained, nothing, until
 
 
-def test_success_is_deleted_in_batches_of_ten() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=WorkerLimits(concurrency=20, prefetch=20, visibility=60, wait=1))
-        await harness.send(*(f"m{n}" for n in range(1000)))
-        sent = len(harness.queue.requests)
-        async with harness.running(nothing):
-            await drained(harness)
-            asked = len(harness.queue.requests) - sent
-        assert Counter(harness.handled) == {f"m{n}": 1 for n in range(1000)}
-        assert harness.queue.count("delete") <= 110
-        assert asked <= 0.25 * 1000, "receives and all, for each message"
-        assert harness.metric("messages_processed_total", queue="memory", handler="test", outcome="success") == 1000
-
-    run(scenario())
+@virtual_time
+async def test_success_is_deleted_in_batches_of_ten() -> None:
+    harness = Harness(limits=WorkerLimits(concurrency=20, prefetch=20, visibility=60, wait=1))
+    await harness.send(*(f"m{n}" for n in range(1000)))
+    sent = len(harness.queue.requests)
+    async with harness.running(nothing):
+        await drained(harness)
+        asked = len(harness.queue.requests) - sent
+    assert Counter(harness.handled) == {f"m{n}": 1 for n in range(1000)}
+    assert harness.queue.count("delete") <= 110
+    assert asked <= 0.25 * 1000, "receives and all, for each message"
+    assert harness.metric("messages_processed_total", queue="memory", handler="test", outcome="success") == 1000
 
 
-def test_a_lone_message_is_settled_within_fifty_milliseconds() -> None:
-    async def scenario() -> None:
-        harness = Harness()
-        await harness.send("alone")
-        async with harness.running(nothing):
-            await until(lambda: bool(harness.handled))
-            handled = time.monotonic()
-            await drained(harness)
-            assert [r.at - handled <= 0.06 for r in harness.queue.requests if r.operation == "delete"] == [True]
-
-    run(scenario())
+@virtual_time
+async def test_a_lone_message_is_settled_within_fifty_milliseconds() -> None:
+    harness = Harness()
+    await harness.send("alone")
+    async with harness.running(nothing):
+        await until(lambda: bool(harness.handled))
+        handled = time.monotonic()
+        await drained(harness)
+        assert [r.at - handled <= 0.06 for r in harness.queue.requests if r.operation == "delete"] == [True]
 
 
-def test_a_retry_waits_with_jitter_and_the_last_one_goes_to_the_dead_letters() -> None:
-    async def scenario() -> None:
-        harness = Harness(retry=RetryPolicy(base=2, cap=8, attempts=4))
-        tried: list[float] = []
+@virtual_time
+async def test_a_retry_waits_with_jitter_and_the_last_one_goes_to_the_dead_letters() -> None:
+    harness = Harness(retry=RetryPolicy(base=2, cap=8, attempts=4))
+    tried: list[float] = []
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            tried.append(time.monotonic())
-            raise RetryableError(Code.STORAGE_ERROR, "no luck")
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        tried.append(time.monotonic())
+        raise RetryableError(Code.STORAGE_ERROR, "no luck")
 
-        await harness.send("unlucky", group_id="owner")
-        async with harness.running(work):
-            await drained(harness)
-        assert len(tried) == 4
-        pauses = [later - earlier for earlier, later in pairwise(tried)]
-        assert all(pause <= ceiling + 2.5 for pause, ceiling in zip(pauses, [2, 4, 8], strict=True))
-        assert harness.dead.bodies() == ["unlucky"]
-        [attributes] = harness.dead.attributes()
-        assert attributes["error"] == Code.STORAGE_ERROR
-        assert attributes["reason"] == "no luck"
-        assert attributes["source-queue"] == "memory"
-        assert abs(float(attributes["first-received"]) - time.time()) < 60
-
-    run(scenario())
+    await harness.send("unlucky", group_id="owner")
+    async with harness.running(work):
+        await drained(harness)
+    assert len(tried) == 4
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    assert all(pause <= ceiling + 2.5 for pause, ceiling in zip(pauses, [2, 4, 8], strict=True))
+    assert harness.dead.bodies() == ["unlucky"]
+    [attributes] = harness.dead.attributes()
+    assert attributes["error"] == Code.STORAGE_ERROR
+    assert attributes["reason"] == "no luck"
+    assert attributes["source-queue"] == "memory"
+    assert abs(float(attributes["first-received"]) - time.time()) < 60
 
 
-def test_a_delay_that_the_handler_knows_is_kept() -> None:
-    async def scenario() -> None:
-        harness = Harness()
-        tried: list[float] = []
+@virtual_time
+async def test_a_delay_that_the_handler_knows_is_kept() -> None:
+    harness = Harness()
+    tried: list[float] = []
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            tried.append(time.monotonic())
-            if len(tried) == 1:
-                raise RetryableError(Code.STORAGE_ERROR, "slow down", retry_after=90)
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        tried.append(time.monotonic())
+        if len(tried) == 1:
+            raise RetryableError(Code.STORAGE_ERROR, "slow down", retry_after=90)
 
-        await harness.send("later")
-        async with harness.running(work):
-            await drained(harness)
-        assert 90 <= tried[1] - tried[0] <= 92
-
-    run(scenario())
+    await harness.send("later")
+    async with harness.running(work):
+        await drained(harness)
+    assert 90 <= tried[1] - tried[0] <= 92
 
 
-def test_a_wait_that_is_not_counted_goes_on_longer_and_longer_and_never_dies() -> None:
-    async def scenario() -> None:
-        harness = Harness(retry=RetryPolicy(base=2, cap=40, attempts=2))
-        tried: list[float] = []
+@virtual_time
+async def test_a_wait_that_is_not_counted_goes_on_longer_and_longer_and_never_dies() -> None:
+    harness = Harness(retry=RetryPolicy(base=2, cap=40, attempts=2))
+    tried: list[float] = []
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            tried.append(time.monotonic())
-            if len(tried) < 8:
-                raise RetryableError(Code.TRANSCODER_ERROR, "too early", retry_after=3, counts_as_attempt=False)
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        tried.append(time.monotonic())
+        if len(tried) < 8:
+            raise RetryableError(Code.TRANSCODER_ERROR, "too early", retry_after=3, counts_as_attempt=False)
 
-        await harness.send("early")
-        async with harness.running(work):
-            await drained(harness)
-        pauses = [round(later - earlier) for earlier, later in pairwise(tried)]
-        assert [pause // 3 for pause in pauses[:4]] == [1, 2, 4, 8]
-        assert harness.dead.bodies() == []
-
-    run(scenario())
+    await harness.send("early")
+    async with harness.running(work):
+        await drained(harness)
+    pauses = [round(later - earlier) for earlier, later in pairwise(tried)]
+    assert [pause // 3 for pause in pauses[:4]] == [1, 2, 4, 8]
+    assert harness.dead.bodies() == []
 
 
 @pytest.mark.parametrize(
@@ -114,87 +104,77 @@ def test_a_wait_that_is_not_counted_goes_on_longer_and_longer_and_never_dies() -
         (RejectedError(Code.CORRUPT, "broken"), False),
     ],
 )
-def test_what_will_never_work_is_not_tried_again(error: Exception, dead: bool) -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_what_will_never_work_is_not_tried_again(error: Exception, dead: bool) -> None:
+    harness = Harness()
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            raise error
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        raise error
 
-        await harness.send("hopeless")
-        async with harness.running(work):
-            await drained(harness)
-        assert harness.handled == ["hopeless"]
-        assert harness.dead.bodies() == (["hopeless"] if dead else [])
-
-    run(scenario())
+    await harness.send("hopeless")
+    async with harness.running(work):
+        await drained(harness)
+    assert harness.handled == ["hopeless"]
+    assert harness.dead.bodies() == (["hopeless"] if dead else [])
 
 
-def test_an_unforeseen_error_is_tried_again_and_hurts_nobody_else() -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_an_unforeseen_error_is_tried_again_and_hurts_nobody_else() -> None:
+    harness = Harness()
 
-        async def work(text: str, _message: InFlightMessage) -> None:
-            if text == "odd" and harness.handled.count(text) < 3:
-                raise ZeroDivisionError
+    async def work(text: str, _message: InFlightMessage) -> None:
+        if text == "odd" and harness.handled.count(text) < 3:
+            raise ZeroDivisionError
 
-        await harness.send("odd", "fine", "poison")
-        async with harness.running(work):
-            await drained(harness)
-        assert Counter(harness.handled) == {"odd": 3, "fine": 1}
-        assert harness.dead.bodies() == ["poison"]
-
-    run(scenario())
+    await harness.send("odd", "fine", "poison")
+    async with harness.running(work):
+        await drained(harness)
+    assert Counter(harness.handled) == {"odd": 3, "fine": 1}
+    assert harness.dead.bodies() == ["poison"]
 
 
-def test_a_dead_letter_queue_that_is_away_loses_nothing() -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_a_dead_letter_queue_that_is_away_loses_nothing() -> None:
+    harness = Harness()
 
-        async def network(_request: Request) -> None:
-            if len(harness.dead.requests) < 4:
-                raise UnavailableError(Dependency.SQS, "away")
+    async def network(_request: Request) -> None:
+        if len(harness.dead.requests) < 4:
+            raise UnavailableError(Dependency.SQS, "away")
 
-        harness.dead.network = network
-        await harness.send("poison")
-        async with harness.running(nothing):
-            await drained(harness)
-        assert harness.dead.bodies() == ["poison"]
-
-    run(scenario())
+    harness.dead.network = network
+    await harness.send("poison")
+    async with harness.running(nothing):
+        await drained(harness)
+    assert harness.dead.bodies() == ["poison"]
 
 
-def test_one_bad_part_does_not_redo_the_good_ones() -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_one_bad_part_does_not_redo_the_good_ones() -> None:
+    harness = Harness()
 
-        async def work(text: str, _message: InFlightMessage) -> None:
-            if text == "bad":
-                raise UndecodableError("bad")
-            if text == "unlucky" and harness.handled.count(text) < 3:
-                raise RetryableError(Code.STORAGE_ERROR)
+    async def work(text: str, _message: InFlightMessage) -> None:
+        if text == "bad":
+            raise UndecodableError("bad")
+        if text == "unlucky" and harness.handled.count(text) < 3:
+            raise RetryableError(Code.STORAGE_ERROR)
 
-        await harness.send("good bad unlucky better")
-        async with harness.running(work):
-            await drained(harness)
-        assert Counter(harness.handled) == {"good": 1, "bad": 1, "unlucky": 3, "better": 1}
-        assert harness.dead.bodies() == ["bad"]
-
-    run(scenario())
+    await harness.send("good bad unlucky better")
+    async with harness.running(work):
+        await drained(harness)
+    assert Counter(harness.handled) == {"good": 1, "bad": 1, "unlucky": 3, "better": 1}
+    assert harness.dead.bodies() == ["bad"]
 
 
-def test_entries_that_fail_and_requests_that_fail_are_settled_in_the_end() -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_entries_that_fail_and_requests_that_fail_are_settled_in_the_end() -> None:
+    harness = Harness()
 
-        async def network(request: Request) -> None:
-            if request.operation == "delete" and harness.queue.count("delete") < 4:
-                raise UnavailableError(Dependency.SQS, "away")
+    async def network(request: Request) -> None:
+        if request.operation == "delete" and harness.queue.count("delete") < 4:
+            raise UnavailableError(Dependency.SQS, "away")
 
-        harness.queue.network = network
-        await harness.send(*(f"m{n}" for n in range(10)))
-        async with harness.running(nothing):
-            await drained(harness)
-        assert Counter(harness.handled) == {f"m{n}": 1 for n in range(10)}
-
-    run(scenario())
+    harness.queue.network = network
+    await harness.send(*(f"m{n}" for n in range(10)))
+    async with harness.running(nothing):
+        await drained(harness)
+    assert Counter(harness.handled) == {f"m{n}": 1 for n in range(10)}

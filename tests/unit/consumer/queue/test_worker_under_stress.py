@@ -10,193 +10,176 @@ from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
 from tests.fakes.memory_queue import Request
-from tests.fakes.virtual_time import run
+from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness, drained, nothing, until
 
 S3_AWAY = UnavailableError(Dependency.S3, "away")
 
 
-def test_a_dependency_that_is_away_pauses_the_queue_and_counts_nothing() -> None:
-    async def scenario() -> None:
-        harness = Harness(retry=RetryPolicy(attempts=1))
-        back_at = time.monotonic() + 60
+@virtual_time
+async def test_a_dependency_that_is_away_pauses_the_queue_and_counts_nothing() -> None:
+    harness = Harness(retry=RetryPolicy(attempts=1))
+    back_at = time.monotonic() + 60
 
-        async def probe() -> None:
-            if time.monotonic() < back_at:
-                raise S3_AWAY
+    async def probe() -> None:
+        if time.monotonic() < back_at:
+            raise S3_AWAY
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            if time.monotonic() < back_at:
-                raise S3_AWAY
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        if time.monotonic() < back_at:
+            raise S3_AWAY
 
-        harness.probes = {Dependency.S3: probe}
-        await harness.send(*(f"m{n}" for n in range(30)))
-        async with harness.running(work):
-            await until(lambda: time.monotonic() > back_at, deadline=120)
-            assert harness.queue.count("receive") <= 8, "paused, it asks for nothing"
-            assert max(harness.queue.receives(f"m{n}") for n in range(30)) <= 2
-            await drained(harness)
-        assert time.monotonic() - back_at <= 10
-        assert harness.dead.bodies() == []
-
-    run(scenario())
+    harness.probes = {Dependency.S3: probe}
+    await harness.send(*(f"m{n}" for n in range(30)))
+    async with harness.running(work):
+        await until(lambda: time.monotonic() > back_at, deadline=120)
+        assert harness.queue.count("receive") <= 8, "paused, it asks for nothing"
+        assert max(harness.queue.receives(f"m{n}") for n in range(30)) <= 2
+        await drained(harness)
+    assert time.monotonic() - back_at <= 10
+    assert harness.dead.bodies() == []
 
 
-def test_a_probe_that_is_too_kind_does_not_burn_the_receives() -> None:
+@virtual_time
+async def test_a_probe_that_is_too_kind_does_not_burn_the_receives() -> None:
     """The dependency answers its probe and nothing else, for ten minutes; SQS gives up after 20 receives."""
+    harness = Harness()
+    back_at = time.monotonic() + 600
 
-    async def scenario() -> None:
-        harness = Harness()
-        back_at = time.monotonic() + 600
+    async def probe() -> None:
+        pass
 
-        async def probe() -> None:
-            pass
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        if time.monotonic() < back_at:
+            raise S3_AWAY
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            if time.monotonic() < back_at:
-                raise S3_AWAY
-
-        harness.probes = {Dependency.S3: probe}
-        await harness.send("patient")
-        async with harness.running(work):
-            await until(lambda: time.monotonic() > back_at, deadline=700)
-            assert harness.queue.receives("patient") < 18
-            await drained(harness)
-
-    run(scenario())
+    harness.probes = {Dependency.S3: probe}
+    await harness.send("patient")
+    async with harness.running(work):
+        await until(lambda: time.monotonic() > back_at, deadline=700)
+        assert harness.queue.receives("patient") < 18
+        await drained(harness)
 
 
-def test_a_broken_answer_does_not_end_the_polling() -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_a_broken_answer_does_not_end_the_polling() -> None:
+    harness = Harness()
 
-        async def network(request: Request) -> None:
-            if request.operation == "receive" and harness.queue.count("receive") <= 3:
-                raise KeyError("Messages")
+    async def network(request: Request) -> None:
+        if request.operation == "receive" and harness.queue.count("receive") <= 3:
+            raise KeyError("Messages")
 
-        harness.queue.network = network
-        await harness.send("patient")
-        async with harness.running(nothing) as worker:
-            await drained(harness)
-        assert worker._buffer.room == 30, "no place was lost"
-
-    run(scenario())
+    harness.queue.network = network
+    await harness.send("patient")
+    async with harness.running(nothing) as worker:
+        await drained(harness)
+    assert worker._buffer.room == 30, "no place was lost"
 
 
-def test_sqs_away_is_asked_less_and_less() -> None:
-    async def scenario() -> None:
-        harness = Harness()
+@virtual_time
+async def test_sqs_away_is_asked_less_and_less() -> None:
+    harness = Harness()
 
-        async def network(_request: Request) -> None:
-            raise UnavailableError(Dependency.SQS, "away")
+    async def network(_request: Request) -> None:
+        raise UnavailableError(Dependency.SQS, "away")
 
-        harness.queue.network = network
-        async with harness.running(nothing) as worker:
-            asked = []
-            for _ in range(10):
-                before = harness.queue.count("receive")
-                for _second in range(60):
-                    await asyncio.sleep(1)
-                    assert time.monotonic() - worker.poller.turned < worker.poller.allowance
-                asked.append(harness.queue.count("receive") - before)
-            assert asked[0] <= 21, "about six seconds apart, so that the end of a short outage is noticed"
-            assert max(asked[3:]) <= 4, "and twice a minute when it lasts"
-
-    run(scenario())
+    harness.queue.network = network
+    async with harness.running(nothing) as worker:
+        asked = []
+        for _ in range(10):
+            before = harness.queue.count("receive")
+            for _second in range(60):
+                await asyncio.sleep(1)
+                assert time.monotonic() - worker.poller.turned < worker.poller.allowance
+            asked.append(harness.queue.count("receive") - before)
+        assert asked[0] <= 21, "about six seconds apart, so that the end of a short outage is noticed"
+        assert max(asked[3:]) <= 4, "and twice a minute when it lasts"
 
 
-def test_draining_puts_back_what_waits_within_two_seconds_and_lets_the_running_finish() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=WorkerLimits(concurrency=5, prefetch=15, visibility=60, wait=1))
+@virtual_time
+async def test_draining_puts_back_what_waits_within_two_seconds_and_lets_the_running_finish() -> None:
+    harness = Harness(limits=WorkerLimits(concurrency=5, prefetch=15, visibility=60, wait=1))
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            await asyncio.sleep(10)
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        await asyncio.sleep(10)
 
-        await harness.send(*(f"m{n}" for n in range(20)))
-        worker = harness.worker(work)
-        task = asyncio.create_task(worker.run())
-        await until(lambda: len(worker._buffer.held()) == 20)
-        asked = time.monotonic()
-        await worker.drain()
-        await asyncio.sleep(1.9)
-        assert (await harness.queue.depth()).visible == 15
-        await task
-        assert len(harness.queue.bodies()) == 15, "the five that ran are done and deleted"
-        assert time.monotonic() - asked <= 11
-
-    run(scenario())
+    await harness.send(*(f"m{n}" for n in range(20)))
+    worker = harness.worker(work)
+    task = asyncio.create_task(worker.run())
+    await until(lambda: len(worker._buffer.held()) == 20)
+    asked = time.monotonic()
+    await worker.drain()
+    await asyncio.sleep(1.9)
+    assert (await harness.queue.depth()).visible == 15
+    await task
+    assert len(harness.queue.bodies()) == 15, "the five that ran are done and deleted"
+    assert time.monotonic() - asked <= 11
 
 
-def test_what_arrives_after_the_signal_is_put_back() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=WorkerLimits(visibility=600, wait=20))
-        worker = harness.worker(nothing)
-        task = asyncio.create_task(worker.run())
-        await until(lambda: harness.queue.count("receive") == 1)
-        await worker.drain()
-        await harness.send("late", "later")
-        await task
-        assert harness.handled == []
-        assert (await harness.queue.depth()).visible == 2
-
-    run(scenario())
+@virtual_time
+async def test_what_arrives_after_the_signal_is_put_back() -> None:
+    harness = Harness(limits=WorkerLimits(visibility=600, wait=20))
+    worker = harness.worker(nothing)
+    task = asyncio.create_task(worker.run())
+    await until(lambda: harness.queue.count("receive") == 1)
+    await worker.drain()
+    await harness.send("late", "later")
+    await task
+    assert harness.handled == []
+    assert (await harness.queue.depth()).visible == 2
 
 
-def test_interrupted_work_is_put_back_at_once_even_before_its_first_step() -> None:
-    async def scenario() -> None:
-        harness = Harness(limits=WorkerLimits(visibility=600, wait=1))
+@virtual_time
+async def test_interrupted_work_is_put_back_at_once_even_before_its_first_step() -> None:
+    harness = Harness(limits=WorkerLimits(visibility=600, wait=1))
 
-        async def work(_text: str, _message: InFlightMessage) -> None:
-            await asyncio.sleep(3600)
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        await asyncio.sleep(3600)
 
-        await harness.send("a", "b", "c")
-        worker = harness.worker(work)
-        task = asyncio.create_task(worker.run())
-        while not worker._buffer.running():  # noqa: ASYNC110 - the very moment in which its task has not begun
-            await asyncio.sleep(0)
-        await worker.drain()
-        worker.interrupt()
-        await task
-        assert (await harness.queue.depth()).visible == 3
-        assert worker._buffer.held() == []
-
-    run(scenario())
+    await harness.send("a", "b", "c")
+    worker = harness.worker(work)
+    task = asyncio.create_task(worker.run())
+    while not worker._buffer.running():  # noqa: ASYNC110 - the very moment in which its task has not begun
+        await asyncio.sleep(0)
+    await worker.drain()
+    worker.interrupt()
+    await task
+    assert (await harness.queue.depth()).visible == 3
+    assert worker._buffer.held() == []
 
 
-def test_one_owner_holds_at_most_half_of_the_slots_while_others_wait() -> None:
+@virtual_time
+async def test_one_owner_holds_at_most_half_of_the_slots_while_others_wait() -> None:
     """All wait behind a third one's work, the greedy one's first; then slots come free one by one."""
+    harness = Harness(limits=WorkerLimits(concurrency=10, prefetch=40, visibility=60, wait=1))
+    shares: list[Counter[str]] = []
+    go = asyncio.Event()
 
-    async def scenario() -> None:
-        harness = Harness(limits=WorkerLimits(concurrency=10, prefetch=40, visibility=60, wait=1))
-        shares: list[Counter[str]] = []
-        go = asyncio.Event()
+    async def work(text: str, _message: InFlightMessage) -> None:
+        if text.startswith("first:"):
+            await go.wait()
+            await asyncio.sleep(0.1 * int(text.removeprefix("first:")))
+            return
+        if any(waiting.owner == "meek" for waiting in worker._buffer.waiting()):
+            shares.append(Counter(held.owner for held in worker._buffer.running()))
+        await asyncio.sleep(1)
 
-        async def work(text: str, _message: InFlightMessage) -> None:
-            if text.startswith("first:"):
-                await go.wait()
-                await asyncio.sleep(0.1 * int(text.removeprefix("first:")))
-                return
-            if any(waiting.owner == "meek" for waiting in worker._buffer.waiting()):
-                shares.append(Counter(held.owner for held in worker._buffer.running()))
-            await asyncio.sleep(1)
-
-        await harness.send(*(f"first:{n}" for n in range(10)))
-        await harness.send(*(f"greedy:{n}" for n in range(26)), *(f"meek:{n}" for n in range(14)))
-        async with harness.running(work) as worker:
-            await until(lambda: len(worker._buffer.held()) == 50)
-            go.set()
-            await drained(harness)
-        assert len(shares) >= 14
-        assert max(share["greedy"] for share in shares) == 5, "half, and not less for the others' sake"
-        assert max(share["meek"] for share in shares) == 5
-
-    run(scenario())
+    await harness.send(*(f"first:{n}" for n in range(10)))
+    await harness.send(*(f"greedy:{n}" for n in range(26)), *(f"meek:{n}" for n in range(14)))
+    async with harness.running(work) as worker:
+        await until(lambda: len(worker._buffer.held()) == 50)
+        go.set()
+        await drained(harness)
+    assert len(shares) >= 14
+    assert max(share["greedy"] for share in shares) == 5, "half, and not less for the others' sake"
+    assert max(share["meek"] for share in shares) == 5
 
 
-def test_nobody_is_held_up_by_one_slow_message() -> None:
+@virtual_time
+async def test_one_slow_message_does_not_hold_up_the_others() -> None:
     """One of 60 s and 999 of 10 ms, ten at once: the 999 take hardly longer than without it."""
 
-    async def scenario(*, slow: bool) -> float:
+    async def seconds_for_the_others(*, slow: bool) -> float:
         harness = Harness(limits=WorkerLimits(concurrency=10, visibility=60, wait=1))
         go = asyncio.Event()
 
@@ -215,21 +198,19 @@ def test_nobody_is_held_up_by_one_slow_message() -> None:
             go.set()
         return took
 
-    assert run(scenario(slow=True)) / run(scenario(slow=False)) <= 1.3
+    assert await seconds_for_the_others(slow=True) / await seconds_for_the_others(slow=False) <= 1.3
 
 
-def test_a_released_outcome_comes_again_after_its_delay() -> None:
-    async def scenario() -> None:
-        harness = Harness()
-        seen: list[float] = []
+@virtual_time
+async def test_a_released_outcome_comes_again_after_its_delay() -> None:
+    harness = Harness()
+    seen: list[float] = []
 
-        async def work(_text: str, _message: InFlightMessage) -> Outcome | None:
-            seen.append(time.monotonic())
-            return Outcome(OutcomeKind.RELEASED, 20) if len(seen) == 1 else None
+    async def work(_text: str, _message: InFlightMessage) -> Outcome | None:
+        seen.append(time.monotonic())
+        return Outcome(OutcomeKind.RELEASED, 20) if len(seen) == 1 else None
 
-        await harness.send("busy")
-        async with harness.running(work):
-            await drained(harness)
-        assert 20 <= seen[1] - seen[0] <= 22
-
-    run(scenario())
+    await harness.send("busy")
+    async with harness.running(work):
+        await drained(harness)
+    assert 20 <= seen[1] - seen[0] <= 22
