@@ -1,1 +1,1 @@
-"""The daemon: takes messages from SQS, has them handled, and settles each exactly as its outcome says."""
+"""The daemon: receives messages from SQS, handles them, and settles each as its outcome says."""

@@ -1,6 +1,6 @@
-"""`python -m consumer`: drains the queues until SIGTERM.
+"""`python -m consumer`: drain the queues until SIGTERM.
 
-Exit status 0 drained, 1 it could not start or a part died, 2 bad configuration.
+Exit status 0: drained. 1: it could not start, or a part of it died. 2: bad configuration.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 async def run(settings: Settings) -> int:
-    """Serve until a signal; returns the exit status."""
+    """Serve until a signal; return the exit status."""
     try:
         await schema.check(settings.database_url)
     except schema.SchemaError as error:
@@ -39,14 +39,14 @@ async def run(settings: Settings) -> int:
             gc_tuning.relax()
             log.info("consumer.started", queues=list(settings.queues), port=port)
             status = 0 if await daemon.run() else 1
-    if daemon.aborted:  # told twice to end: not even a thread that a silent scanner holds is waited for
+    if daemon.aborted:  # a second signal: do not wait even for a thread that a silent scanner holds
         sys.stdout.flush()
         os._exit(status)
     return status
 
 
 def check(settings: Settings) -> dict[str, str]:
-    """What the consumer needs beyond what every part needs."""
+    """Return the settings that are missing for the consumer alone, each with the reason."""
     converts = settings.transcoder == "mediaconvert" and "transcodes" in settings.queues
     if converts and not settings.mediaconvert_role_arn:
         return {"MEDIACONVERT_ROLE_ARN": "missing; MediaConvert needs it to read and write the bucket"}

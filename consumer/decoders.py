@@ -1,6 +1,6 @@
-"""What comes out of a queue, unwrapped: bare S3, SNS (enveloped or raw), EventBridge, EventBridge in SNS, our own.
+"""Decodes the bodies of messages: bare S3, SNS (enveloped or raw), EventBridge, EventBridge in SNS, and our own.
 
-Every key is decoded exactly once: S3 notifications carry form-encoded keys, EventBridge carries them as they are.
+Every key is decoded exactly once: S3 notifications carry form-encoded keys, EventBridge carries plain ones.
 """
 
 import json
@@ -18,9 +18,9 @@ from media.contracts import ImageRequested, ScanRequested, StageRequested, Trans
 from media.errors import UndecodableError
 
 DEPTH = 3
-"""Envelopes within each other, at most: EventBridge in SNS is two."""
+"""Nested envelopes, at most. EventBridge in SNS is two."""
 MOST_RECORDS = 1000
-"""In one message. S3 sends one; as many as SQS's largest message can hold would hold up the event loop."""
+"""Records in one message. S3 sends one; as many as SQS's largest message can hold would block the event loop."""
 type _Size = Annotated[int | None, Field(ge=0, lt=2**63)]
 
 
@@ -56,7 +56,7 @@ class _CreatedRecord(_Record):
 
 
 class _LoneUpload(_Lenient):
-    """What nearly every message is: S3's own notification of one upload, in no envelope."""
+    """S3's own notification of one upload, without an envelope. Nearly every message is one."""
 
     records: Annotated[tuple[_CreatedRecord], Field(alias="Records")]
     ours: Annotated[None, Field(alias="type")] = None
@@ -78,7 +78,7 @@ class _Detail(_Lenient):
 
 @dataclass(frozen=True, slots=True)
 class ObjectCreated:
-    """S3 says that an object version is there. `body` is this record as a message of its own."""
+    """S3's notification of a new object version. `body` is this record as a message of its own."""
 
     stored: StoredObject
     body: str
@@ -108,7 +108,7 @@ class StageMessage(BaseModel):
 
 
 class RecordingMessage(BaseModel):
-    """What the webinar service announces."""
+    """A recording that the webinar service announces."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -134,38 +134,45 @@ class TranscodeEventMessage(BaseModel):
 
 
 def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage | UndecodableRecord]:
-    """The uploads queue: S3's notifications in any wrapping, and `scan.requested`. Other events yield nothing."""
-    if lone := _lone_upload(body):
-        return [lone]
+    """Decode S3's notifications, in any envelope, and `scan.requested`. Other events yield no record."""
+    try:  # parsed and checked in one go, which is five times as fast as the general way below
+        (lone,) = _LoneUpload.model_validate_json(body).records
+    except ValidationError:
+        pass
+    else:
+        return [ObjectCreated(_stored_of(lone), body)]
     content = _unwrapped(body)
     if content.get("type") == "scan.requested":
         return [StageMessage(request=_checked(ScanRequested, content), body=body)]
     if "Records" in content:
-        return _of_records(content["Records"])
+        return _records(content["Records"])
     if content.get("Event") == "s3:TestEvent":
         return []
     if "detail-type" in content:
-        return _of_eventbridge(content, body)
+        if content.get("source") != "aws.s3" or content["detail-type"] != "Object Created":
+            return []
+        detail = _checked(_Detail, content.get("detail"))
+        return [ObjectCreated(_stored(detail.bucket.name, detail.object.key, detail.object), body)]
     raise UndecodableError("neither an S3 notification nor scan.requested")
 
 
 def decode_image(body: str) -> Sequence[StageMessage]:
-    """The images queue."""
+    """Decode `image.requested`."""
     return [StageMessage(request=_checked(ImageRequested, _unwrapped(body)), body=body)]
 
 
 def decode_transcode(body: str) -> Sequence[StageMessage]:
-    """The transcodes queue."""
+    """Decode `transcode.requested`."""
     return [StageMessage(request=_checked(TranscodeRequested, _unwrapped(body)), body=body)]
 
 
 def decode_recording(body: str) -> Sequence[RecordingMessage]:
-    """The recordings queue."""
+    """Decode `webinar.recording`."""
     return [RecordingMessage(recording=_checked(WebinarRecording, _unwrapped(body)), body=body)]
 
 
 def decode_transcode_event(body: str) -> Sequence[TranscodeEventMessage]:
-    """The transcode-events queue: MediaConvert's job state changes; other events yield nothing."""
+    """Decode MediaConvert's events of jobs. Other events yield no record."""
     content = _unwrapped(body)
     if content.get("source") != "aws.mediaconvert":
         if "detail-type" in content:
@@ -185,71 +192,47 @@ def _owner(key: str) -> str:
     return ""
 
 
-def _lone_upload(body: str) -> ObjectCreated | None:
-    """Parsed and checked in one go, five times as fast as the general way; whatever does not fit takes that one."""
-    try:
-        (record,) = _LoneUpload.model_validate_json(body).records
-    except ValidationError:
-        return None
-    return ObjectCreated(_stored_of(record), body)
-
-
-def _of_records(records: Any) -> Sequence[ObjectCreated | UndecodableRecord]:
-    """Each record has an outcome of its own: one that makes no sense takes none of the others with it."""
+def _records(records: Any) -> Sequence[ObjectCreated | UndecodableRecord]:
+    """Decode each record on its own, so that one that cannot be decoded takes no other with it."""
     if not isinstance(records, list):
         raise UndecodableError("Records is not a list")
     if len(records) > MOST_RECORDS:
         raise UndecodableError(f"{len(records)} records, at most {MOST_RECORDS} are taken")
-    if len(records) == 1:
-        return [created] if (created := _of_record(records[0])) else []
-    return [found for record in records if (found := _tried(record))]
-
-
-def _tried(record: Any) -> ObjectCreated | UndecodableRecord | None:
-    try:
-        return _of_record(record)
-    except UndecodableError as error:
-        return UndecodableRecord(error, json.dumps({"Records": [record]}))
-
-
-def _of_record(record: Any) -> ObjectCreated | None:
-    name = record.get("eventName") if isinstance(record, dict) else None
-    if isinstance(name, str) and not name.removeprefix("s3:").startswith("ObjectCreated:"):
-        return None
-    found = _checked(_Record, record)
-    return ObjectCreated(_stored_of(found), json.dumps({"Records": [record]}))
+    decoded: list[ObjectCreated | UndecodableRecord] = []
+    for record in records:
+        name = record.get("eventName") if isinstance(record, dict) else None
+        if isinstance(name, str) and not name.removeprefix("s3:").startswith("ObjectCreated:"):
+            continue
+        body = json.dumps({"Records": [record]})
+        try:
+            decoded.append(ObjectCreated(_stored_of(_checked(_Record, record)), body))
+        except UndecodableError as error:
+            if len(records) == 1:
+                raise  # the message as a whole cannot be decoded
+            decoded.append(UndecodableRecord(error, body))
+    return decoded
 
 
 def _stored_of(record: _Record) -> StoredObject:
     return _stored(record.s3.bucket.name, unquote_plus(record.s3.object.key), record.s3.object)
 
 
-def _of_eventbridge(content: Mapping[str, Any], body: str) -> Sequence[ObjectCreated]:
-    if content.get("source") != "aws.s3" or content["detail-type"] != "Object Created":
-        return []
-    detail = _checked(_Detail, content.get("detail"))
-    return [ObjectCreated(_stored(detail.bucket.name, detail.object.key, detail.object), body)]
-
-
 def _stored(bucket: str, key: str, found: _Object | _DetailObject) -> StoredObject:
+    """Describe an object. Raises UndecodableError for a NUL or a lone surrogate, which Postgres and S3 refuse."""
     version = "" if found.version_id in {None, "null"} else str(found.version_id)
     etag = found.etag.strip('"') if found.etag else None
     for text in (bucket, key, version, etag or "", found.sequencer or ""):
-        _require_storable(text)
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError as error:
+            raise UndecodableError(f"not text: {error.reason}") from error
+        if b"\0" in encoded:
+            raise UndecodableError("a NUL in a name")
     return StoredObject(ObjectVersion(bucket, key, version), etag, found.size, found.sequencer)
 
 
-def _require_storable(text: str) -> None:
-    """Neither Postgres nor S3 takes a NUL or half of a surrogate pair."""
-    try:
-        if b"\0" not in text.encode():
-            return
-    except UnicodeEncodeError as error:
-        raise UndecodableError(f"not text: {error.reason}") from error
-    raise UndecodableError("a NUL in a name")
-
-
 def _unwrapped(body: str) -> dict[str, Any]:
+    """Parse a body and take off SNS's envelopes."""
     content = _parsed(body)
     for _ in range(DEPTH + 1):
         if content.get("Type") != "Notification" or "Message" not in content:

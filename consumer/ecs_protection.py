@@ -1,7 +1,7 @@
-"""Asks ECS not to stop this task while it does long work of its own.
+"""Asks ECS not to stop this task while it does long work itself.
 
-A protection also holds up deployments, so it is asked for only while such work lasts, for an hour at a time, and
-renewed. It is a courtesy: when the agent does not answer, the work goes on, and a stop only means doing it again.
+A protection also holds up deployments, so it is requested only while such work lasts, for an hour at a time, and
+renewed. It is optional: when the agent does not answer, the work goes on, and a stop only means doing it again.
 """
 
 import asyncio
@@ -17,14 +17,15 @@ log = structlog.get_logger(__name__)
 TIMEOUT = 2.0
 """Seconds for one request."""
 MINUTES = 60
+"""Minutes for which one request protects the task."""
 RENEWAL = 20 * 60.0
-"""Seconds; two renewals may fail before the protection runs out."""
+"""Seconds between two renewals; two may fail before the protection runs out."""
 RETRIES = (1.0, 5.0, 20.0, 60.0)
-"""Seconds before each further try to tell the agent the same; then the next renewal comes, or the protection's end."""
+"""Seconds before each repetition of a request that failed. After the last comes the next renewal, or the expiry."""
 
 
 class ScaleInProtection:
-    """Protects the task for as long as somebody holds it. `agent_uri` is ECS_AGENT_URI; None outside of ECS."""
+    """Protects the task for as long as it is held. `agent_uri` is ECS_AGENT_URI; None outside of ECS."""
 
     def __init__(self, agent_uri: str | None, *, renewal: float = RENEWAL, retries: Sequence[float] = RETRIES) -> None:
         self._uri = agent_uri and f"{agent_uri.rstrip('/')}/task-protection/v1/state"
@@ -36,7 +37,7 @@ class ScaleInProtection:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Protected until left. Never waits for the agent, and never raises by itself."""
+        """Protect the task until the context ends. Never waits for the agent, and raises nothing of its own."""
         if not self._uri:
             yield
             return
@@ -49,7 +50,7 @@ class ScaleInProtection:
             self._wake()
 
     async def settled(self) -> None:
-        """Until the agent was told that nobody holds it any more, or could not be."""
+        """Wait until the agent knows that nothing holds the protection any more, or could not be told."""
         if self._keeper:
             await asyncio.wait({self._keeper})
 
@@ -59,7 +60,7 @@ class ScaleInProtection:
             self._keeper = asyncio.create_task(self._keep(str(self._uri)))
 
     async def _keep(self, uri: str) -> None:
-        """Tell the agent what is wanted, again before it expires, until nobody holds anything any more."""
+        """Send the wanted state, again before it expires, until nothing holds the protection."""
         failures = 0
         while True:
             failures = 0 if self._changed.is_set() else failures
@@ -67,7 +68,7 @@ class ScaleInProtection:
             state: dict[str, object] = {"ProtectionEnabled": bool(self._holders)}
             if self._holders:
                 state["ExpiresInMinutes"] = MINUTES
-            failures = 0 if await _tell(uri, state) else failures + 1
+            failures = 0 if await _put_state(uri, state) else failures + 1
             if 0 < failures <= len(self._retries):
                 await self._changed_within(self._retries[failures - 1])
             elif self._holders:
@@ -84,17 +85,17 @@ class ScaleInProtection:
             log.debug("ecs_protection.renewing")
 
 
-async def _tell(uri: str, state: dict[str, object]) -> bool:
-    """Whether the agent took it."""
+async def _put_state(uri: str, state: dict[str, object]) -> bool:
+    """Send the wanted state to the agent. Return whether it was accepted."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
         # Without `trust_env`: the agent is link-local, and no proxy reaches it.
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.put(uri, json=state) as answer:
-            said = await answer.json()
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.put(uri, json=state) as response:
+            body = await response.json()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         log.warning("ecs_protection.not_reported", error=f"{type(error).__name__}: {error}")
         return False
-    taken = answer.status == HTTPStatus.OK and isinstance(said, dict) and "protection" in said
-    if not taken:
-        log.warning("ecs_protection.refused", status=answer.status, answer=str(said)[:200])
-    return taken
+    accepted = response.status == HTTPStatus.OK and isinstance(body, dict) and "protection" in body
+    if not accepted:
+        log.warning("ecs_protection.refused", status=response.status, answer=str(body)[:200])
+    return accepted

@@ -1,14 +1,16 @@
-"""How often Python looks for garbage that refers to itself. Calls to AWS allocate much and leave none of it."""
+"""Thresholds of Python's garbage collector. Calls to AWS allocate much, and leave no reference cycles."""
 
 import gc
 
 YOUNGEST, MIDDLE, OLDEST = 20_000, 50, 100
-"""Allocations before a look at the youngest, and looks at one generation before one at the next. Python's own 700, 10
-and 10 cost a tenth of a receive loop's time; these hold back a few MB at most."""
+"""Allocations before a collection of the youngest generation, and collections of one before one of the next.
+
+Python's defaults of 700, 10 and 10 cost a tenth of a receive loop's time. These delay the release of a few MB at most.
+"""
 
 
 def relax() -> None:
-    """Leave alone what exists now, for good, and look at the rest less often. Called once everything is wired."""
+    """Never collect what exists now, and the rest less often. To be called once everything is wired."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNGEST, MIDDLE, OLDEST)

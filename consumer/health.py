@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics of a daemon, on a port of its own."""
+"""Serves /livez, /readyz and /metrics of a daemon, on a port of its own."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,7 +13,10 @@ from media.telemetry import Metrics
 
 
 class Health:
-    """Answers for a daemon: alive while every poll loop turns, ready while it takes messages."""
+    """Reports a daemon's health: alive while every poll loop turns, ready while it takes messages.
+
+    `ready` returns the reasons why it is not ready.
+    """
 
     def __init__(self, pollers: Sequence[Poller], ready: Callable[[], list[str]], metrics: Metrics) -> None:
         self._pollers = pollers
@@ -21,13 +24,13 @@ class Health:
         self._metrics = metrics
 
     def stuck(self) -> list[str]:
-        """The queues whose poll loop has not turned in time."""
+        """Return the queues whose poll loop has not turned in time."""
         now = time.monotonic()
         return [p.name for p in self._pollers if not p.ended and now - p.turned > p.allowance]
 
     @asynccontextmanager
     async def serve(self, hosts: str, port: int) -> AsyncIterator[int]:
-        """Serve until the end of the context; yields the port. Raises OSError when the port is taken."""
+        """Serve until the end of the context; yield the port. Raises OSError when the port is taken."""
         app = web.Application()
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)

@@ -1,4 +1,4 @@
-"""The table of routes: which queue is decoded how, handled by whom, and paused by whose absence."""
+"""The table of routes: each queue's decoder and handler, and the dependencies whose absence pauses it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from consumer.decoders import (
     decode_transcode_event,
     decode_upload,
 )
+from consumer.queue.executor import RecordHandler
 from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import Outcome
 from consumer.queue.worker import Route
@@ -26,7 +27,7 @@ from media.errors import Dependency
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Everything that the routes lead to."""
+    """The handlers that the routes lead to. `transcode_needs` are the dependencies of the engine."""
 
     intake: Intake
     image: StageRunner
@@ -39,8 +40,8 @@ class Routes:
         transcode = [postgres, s3, *self.transcode_needs]
         return [
             Route("uploads", "scan", decode_upload, self._upload, [clamd, postgres, s3]),
-            Route("images", "image", decode_image, self._image, [postgres, s3]),
-            Route("transcodes", "transcode", decode_transcode, self._transcode, transcode),
+            Route("images", "image", decode_image, _stage_of(self.image), [postgres, s3]),
+            Route("transcodes", "transcode", decode_transcode, _stage_of(self.transcode), transcode),
             Route("transcode-events", "transcode_event", decode_transcode_event, self._event, [postgres, s3]),
             Route("recordings", "recording", decode_recording, self._recording, [postgres, s3]),
         ]
@@ -48,13 +49,7 @@ class Routes:
     async def _upload(self, record: Record, message: InFlightMessage) -> Outcome:
         if isinstance(record, ObjectCreated):
             return await self.intake.upload(record.stored, message)
-        return await _stage(self.intake.scan, record, message)
-
-    async def _image(self, record: Record, message: InFlightMessage) -> Outcome:
-        return await _stage(self.image, record, message)
-
-    async def _transcode(self, record: Record, message: InFlightMessage) -> Outcome:
-        return await _stage(self.transcode, record, message)
+        return await _stage_of(self.intake.scan)(record, message)
 
     async def _event(self, record: Record, _message: InFlightMessage) -> Outcome:
         if not isinstance(record, TranscodeEventMessage):
@@ -67,7 +62,12 @@ class Routes:
         return await self.intake.announced(record.recording, message)
 
 
-async def _stage(runner: StageRunner, record: Record, message: InFlightMessage) -> Outcome:
-    if not isinstance(record, StageMessage):
-        raise TypeError(type(record))
-    return await runner.run(record.request.asset_id, record.request.version_id, message)
+def _stage_of(runner: StageRunner) -> RecordHandler:
+    """Make a handler of stage requests."""
+
+    async def handle(record: Record, message: InFlightMessage) -> Outcome:
+        if not isinstance(record, StageMessage):
+            raise TypeError(type(record))
+        return await runner.run(record.request.asset_id, record.request.version_id, message)
+
+    return handle

@@ -1,4 +1,4 @@
-"""Builds a daemon out of its settings; the one place that knows every part."""
+"""Builds a daemon from its settings. Only this module knows every part."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
@@ -60,7 +60,7 @@ from media.telemetry import Metrics, watch_loop
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What is opened first and closed last."""
+    """Parts that are opened first and closed last."""
 
     settings: Settings
     metrics: Metrics
@@ -79,7 +79,7 @@ class _Parts:
         return RetryPolicy(base=s.retry_base, cap=s.retry_cap, attempts=s.max_attempts)
 
     @property
-    def completion(self) -> Finalizer:
+    def finalizer(self) -> Finalizer:
         return Finalizer(self.storage, self.transfer, self.metrics, self.settings.output_bucket)
 
     @property
@@ -95,7 +95,7 @@ class _Parts:
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
-    """A daemon, ready to run, and what answers for its health; closed in reverse order."""
+    """Build a daemon that is ready to run, and the server of its health. All is closed in reverse order."""
     async with AsyncExitStack() as stack:
         parts = await _open(settings, stack)
         assets, stages = AssetStore(parts.database), StageStore(parts.database)
@@ -109,22 +109,30 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
             parts.retry,
             lease=float(settings.visibility_timeout),
         )
-        job_events = JobEvents(TranscodeEventHandler(parts.completion, assets.timeline), lifecycle)
+        job_events = JobEvents(TranscodeEventHandler(parts.finalizer, assets.timeline), lifecycle)
         routes = _handlers(parts, lifecycle, job_events).routes()
         workers = _workers(parts, stages, breakers, routes)
         name = consumer_id()
-        pauses = PausedQueues(Operations(parts.database), name, routes, breakers)
-        reconciler = _reconciler(parts, lifecycle, pauses, breakers.trip, job_events)
-        upkeep = ScannerMonitor(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
+        paused = PausedQueues(Operations(parts.database), name, routes, breakers)
+        reconciler = _reconciler(parts, lifecycle, paused, breakers.trip, job_events)
+        scanner_monitor = ScannerMonitor(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
         lag = parts.metrics.loop_lag
-        background_tasks = [breakers.run, reconciler.run, reconciler.sweep, reconciler.gauge, lambda: watch_loop(lag)]
-        background_tasks += [upkeep.run] if "uploads" in settings.queues else []
-        presence = Presence(Operations(parts.database), lambda: _sign(name, daemon, breakers, workers))
-        daemon = Daemon(workers, [*background_tasks, presence.run], parts.metrics, patience=settings.drain_timeout)
-        yield (
-            daemon,
-            Health([worker.poller for worker in workers], lambda: _unready(daemon, breakers, workers), parts.metrics),
-        )
+        background_tasks = [breakers.run, reconciler.run, reconciler.sweep, reconciler.report_depths]
+        background_tasks += [lambda: watch_loop(lag)]
+        background_tasks += [scanner_monitor.run] if "uploads" in settings.queues else []
+
+        def status() -> ConsumerStatus:
+            away, in_flight = breakers.open(list(Dependency)), sum(worker.in_flight for worker in workers)
+            return ConsumerStatus(name, daemon.phase, away, in_flight)
+
+        def reasons_unready() -> list[str]:
+            reasons = [f"{away} is unavailable" for away in breakers.open(list(Dependency))]
+            reasons += [f"{w.route.queue} cannot be received from" for w in workers if w.poller.errors > 1]
+            return reasons if daemon.phase is Phase.RUNNING else [daemon.phase, *reasons]
+
+        presence = Presence(Operations(parts.database), status)
+        daemon = Daemon(workers, [*background_tasks, presence.run], parts.metrics, drain_timeout=settings.drain_timeout)
+        yield daemon, Health([worker.poller for worker in workers], reasons_unready, parts.metrics)
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
@@ -141,6 +149,15 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         workers=settings.image_workers,
         budget=settings.image_budget,
     )
+    scanners = [
+        Clamd(
+            Address.parse(address),
+            timeout=settings.clamd_timeout,
+            concurrency=settings.scan_concurrency,
+            spool=settings.scan_spool_bytes,
+        )
+        for address in settings.clamds()
+    ]
     s3 = await clients.s3()
     return _Parts(
         settings=settings,
@@ -150,23 +167,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         transfer=ObjectTransfer(s3),
         queues=MessageQueues(await clients.sqs(), settings.queue_urls(), metrics),
         transcoder=Transcoder(await clients.mediaconvert()),
-        scanners=_scanners(settings),
+        scanners=ScannerPool(scanners),
         renderer=await stack.enter_async_context(ImageRenderer(limits, scratch)),
         scratch=scratch,
-    )
-
-
-def _scanners(settings: Settings) -> ScannerPool:
-    return ScannerPool(
-        [
-            Clamd(
-                Address.parse(address),
-                timeout=settings.clamd_timeout,
-                concurrency=settings.scan_concurrency,
-                spool=settings.scan_spool_bytes,
-            )
-            for address in settings.clamds()
-        ]
     )
 
 
@@ -201,7 +204,7 @@ def _engine(parts: _Parts) -> Engine:
     settings = parts.settings
     if settings.transcoder == "ffmpeg":
         protection = ScaleInProtection(settings.ecs_agent_uri)
-        return FfmpegEngine(parts.completion, settings.ffmpeg, parts.scratch, protection.held)
+        return FfmpegEngine(parts.finalizer, settings.ffmpeg, parts.scratch, protection.held)
     return MediaConvertEngine(
         parts.storage,
         parts.transcoder,
@@ -212,7 +215,7 @@ def _engine(parts: _Parts) -> Engine:
 
 
 def _limits(settings: Settings, queue: str) -> WorkerLimits:
-    """What a lane takes at once. A video that ffmpeg works on here fills the machine: the next ones are others'."""
+    """Return a queue's limits. Where ffmpeg runs here, one video fills the machine: leave the next ones to others."""
     heavy = queue == "transcodes" and settings.transcoder == "ffmpeg"
     return WorkerLimits(
         concurrency=settings.ffmpeg_jobs if heavy else settings.concurrency,
@@ -258,12 +261,12 @@ def _reconciler(
 
     return Reconciler(
         dsn=parts.settings.database_url,
-        upkeep=StageMaintenance(parts.database),
+        maintenance=StageMaintenance(parts.database),
         assets=lifecycle.assets,
         storage=parts.storage,
         outbox=lifecycle.outbox,
         lifecycle=lifecycle,
-        sweeper=OutputCleanup(OrphanedOutputs(parts.database), lifecycle, parts.settings.expired_retention),
+        output_cleanup=OutputCleanup(OrphanedOutputs(parts.database), lifecycle, parts.settings.expired_retention),
         queues=parts.queues,
         names=parts.settings.queues,
         paused=paused,
@@ -288,15 +291,3 @@ def _probes(parts: _Parts) -> dict[Dependency, Probe]:
         Dependency.S3: s3,
         Dependency.MEDIACONVERT: parts.transcoder.ping,
     }
-
-
-def _unready(daemon: Daemon, breakers: Breakers, workers: list[QueueWorker]) -> list[str]:
-    reasons = [f"{name} is unavailable" for name in breakers.open(list(Dependency))]
-    reasons += [f"{worker.route.queue} cannot be received from" for worker in workers if worker.poller.errors > 1]
-    return reasons if daemon.phase is Phase.RUNNING else [daemon.phase, *reasons]
-
-
-def _sign(name: str, daemon: Daemon, breakers: Breakers, workers: list[QueueWorker]) -> ConsumerStatus:
-    return ConsumerStatus(
-        name, daemon.phase, breakers.open(list(Dependency)), sum(worker.in_flight for worker in workers)
-    )

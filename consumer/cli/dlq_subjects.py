@@ -45,21 +45,23 @@ def subjects_of(queue: str, body: str) -> Subjects:
     if queue not in DECODERS:
         return Subjects()
     try:
-        parts = DECODERS[queue](body)
-        found = [_subject(part) for part in parts]
+        records = DECODERS[queue](body)
+        found = [_subject(record) for record in records]
     except UndecodableError:
         return Subjects()
-    recording = next((part.recording.recording_id for part in parts if isinstance(part, RecordingMessage)), None)
+    recording = next(
+        (record.recording.recording_id for record in records if isinstance(record, RecordingMessage)), None
+    )
     return Subjects([asset_id for asset_id in found if asset_id], recording)
 
 
-def _subject(part: Record) -> UUID | None:
-    match part:
+def _subject(record: Record) -> UUID | None:
+    match record:
         case ObjectCreated():
-            return asset_id_of_key(part.stored.version.key)
+            return asset_id_of_key(record.stored.version.key)
         case StageMessage():
-            return part.request.asset_id
+            return record.request.asset_id
         case TranscodeEventMessage():
-            return parse_event(part.detail).asset_id
+            return parse_event(record.detail).asset_id
         case _:
             return None

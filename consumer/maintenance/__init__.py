@@ -1,1 +1,1 @@
-"""Work beside the queues: stages that stand still, outputs that nobody needs, who is alive."""
+"""Work beside the queues: stages that stand still, orphaned outputs, paused queues, presence."""

@@ -1,4 +1,4 @@
-"""Which queues are paused, by this daemon or another."""
+"""Finds the queues that this daemon or another has paused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from media.errors import Dependency
 
 @dataclass(frozen=True, slots=True)
 class PausedQueues:
-    """What the breakers say, of this daemon (`consumer_id`) and of every other one that lives.
+    """Reads the circuit breakers of this daemon (`consumer_id`) and of every other live one.
 
-    This one may drain few of the `routes`, or have nothing to do and notice nothing. One whose scanner alone is away so
-    holds up the nudges of all: late they do no harm, in vain they count.
+    This daemon's own breakers do not suffice: it may drain few of the `routes`, or be idle and notice nothing. If any
+    live consumer has an open circuit breaker, reminders for its queues are held back everywhere. A late reminder is
+    harmless; a wasted one counts towards failure.
     """
 
     operations: Operations
@@ -23,6 +24,6 @@ class PausedQueues:
     breakers: Breakers
 
     async def __call__(self) -> set[str]:
-        """The queues. Raises UnavailableError when Postgres is away."""
+        """Return the names of the queues. Raises UnavailableError when Postgres is away."""
         away = {*self.breakers.open(list(Dependency)), *await self.operations.away(besides=self.consumer_id)}
         return {route.queue for route in self.routes if away.intersection(route.needs)}

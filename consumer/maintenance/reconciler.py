@@ -1,11 +1,12 @@
-"""Finds what stands still and nudges it: an event that was lost, a lease long over, a job without news.
+"""Finds stages that stand still and reminds them: an event was lost, a lease ran out long ago, a job sends no news.
 
-One daemon at a time does it, under a Postgres advisory lock; every nudge goes through the outbox. It also sweeps the
-outbox, expires uploads that never came, has leftovers cleared up, and reads the depths of the queues.
+One daemon at a time does it, under a Postgres advisory lock. Every reminder goes through the outbox. The reconciler
+also sweeps the outbox, expires uploads that never came, cleans up outputs, and reads the depths of the queues.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,27 +33,32 @@ from media.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 SWEEP_INTERVAL = 5.0
-"""Seconds between two sweeps of the outbox; every daemon sweeps, rows are locked one by one."""
+"""Seconds between two sweeps of the outbox. Every daemon sweeps; rows are locked one by one."""
 
 DEPTH_INTERVAL = 120.0
-"""Seconds between two looks at how full the queues are."""
+"""Seconds between two readings of the queues' depths."""
 
-Work = Callable[[], Awaitable[None]]
+Step = Callable[[], Awaitable[None]]
+"""One step of a round."""
 AskJob = Callable[[Asset, str], Awaitable[None]]
-"""Asks the transcoder how a job stands and applies the answer, as if its event had come."""
+"""Reads a job from the transcoder and applies its state, as if its event had come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """`paused` names the queues that some daemon has paused; `backlog` is how many messages count as a visible one."""
+    """Reconciles the stages in Postgres with what happens to them.
+
+    `paused` returns the queues that some daemon has paused. A queue with more than `backlog` messages gets no
+    reminders. `interval`, `expiry` and `first_reminder` are in seconds.
+    """
 
     dsn: str
-    upkeep: StageMaintenance
+    maintenance: StageMaintenance
     assets: AssetStore
     storage: ObjectStorage
     outbox: Outbox
     lifecycle: StageLifecycle
-    sweeper: OutputCleanup
+    output_cleanup: OutputCleanup
     queues: MessageQueues
     names: tuple[str, ...]
     paused: Callable[[], Awaitable[set[str]]]
@@ -61,103 +67,97 @@ class Reconciler:
     metrics: Metrics
     interval: float = 30.0
     expiry: float = 86_400.0
-    first_nudge: float = FIRST_REMINDER
+    first_reminder: float = FIRST_REMINDER
     backlog: int = 100
 
     async def sweep(self) -> None:
-        """Sweep the outbox, for ever."""
+        """Sweep the outbox until canceled."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
-            await self._tolerant("sweep", self._sweep)
+            with self._log_failure("sweep"):
+                while await self.outbox.sweep():
+                    pass
 
-    async def gauge(self) -> None:
-        """Read the queues' depths, for ever. Seldom: an idle queue may cost four requests a minute, polls included."""
+    async def report_depths(self) -> None:
+        """Read the queues' depths until canceled.
+
+        Rarely: an idle queue may cost four requests a minute, polls included.
+        """
         while True:
-            await self._tolerant("depths", self._depths)
+            for name in self.names:
+                with self._log_failure(f"depth of {name}"):
+                    depth, dead = await self.queues[name].depth(), await self.queues.dead_letters(name).depth()
+                    self.metrics.backlog.labels(name).set(depth.visible)
+                    self.metrics.dead.labels(name).set(dead.visible)
             await asyncio.sleep(DEPTH_INTERVAL)
 
     async def run(self) -> None:
-        """Reconcile, for ever, whenever no other daemon does."""
+        """Reconcile until canceled, whenever no other daemon does."""
         while True:
             await asyncio.sleep(self.interval)
-            await self._tolerant("reconcile", self._round)
+            with self._log_failure("reconcile"):
+                pending = await self.maintenance.pending()
+                self.metrics.outbox.set(pending.outbox)
+                self.metrics.oldest.set(pending.oldest)
+                async with sole_reconciler(self.dsn) as ours:
+                    for name, step in self._steps() if ours else ():
+                        with self._log_failure(name):
+                            await step()
 
-    async def _sweep(self) -> None:
-        while await self.outbox.sweep():
-            pass
-
-    async def _round(self) -> None:
-        pending = await self.upkeep.pending()
-        self.metrics.outbox.set(pending.outbox)
-        self.metrics.oldest.set(pending.oldest)
-        async with sole_reconciler(self.dsn) as ours:
-            if ours:
-                for what, work in self._works():
-                    await self._tolerant(what, work)
-
-    def _works(self) -> Iterator[tuple[str, Work]]:
-        """What a round consists of; what goes wrong in one part keeps none of the others from its turn."""
+    def _steps(self) -> Iterator[tuple[str, Step]]:
+        """List the steps of a round. A failure of one keeps none of the others from its turn."""
         for stage, queue in QUEUE_OF.items():
-            yield f"nudge {stage}", partial(self._nudge, stage, queue)
-        yield "ask for jobs", partial(self._nudge, Stage.TRANSCODE, "transcode-events", waiting=True)
+            yield f"remind {stage}", partial(self._remind, stage, queue)
+        yield "ask for jobs", partial(self._remind, Stage.TRANSCODE, "transcode-events", waiting=True)
         yield "expire", self._expire
-        yield "clear up", self.sweeper.sweep
-        yield "forget", self.sweeper.forget
+        yield "clean up", self.output_cleanup.clean_up
+        yield "purge", self.output_cleanup.purge_expired
 
-    async def _depths(self) -> None:
-        for name in self.names:
-            await self._tolerant(f"depth of {name}", partial(self._depth, name))
-
-    async def _depth(self, name: str) -> None:
-        depth, dead = await self.queues[name].depth(), await self.queues.dead_letters(name).depth()
-        self.metrics.backlog.labels(name).set(depth.visible)
-        self.metrics.dead.labels(name).set(dead.visible)
-
-    async def _nudge(self, stage: Stage, queue: str, *, waiting: bool = False) -> None:
-        """Remind whoever stands still, unless its queue is paused, or `queue`, by which its news comes, is full."""
-        found = await self.upkeep.find_stalled(stage, waiting=waiting, first=self.first_nudge)
-        if not found or {queue, QUEUE_OF[stage]} & await self.paused():
+    async def _remind(self, stage: Stage, queue: str, *, waiting: bool = False) -> None:
+        """Remind every stalled stage, unless its queue is paused, or `queue`, by which its news comes, is full."""
+        stalled = await self.maintenance.find_stalled(stage, waiting=waiting, first=self.first_reminder)
+        if not stalled or {queue, QUEUE_OF[stage]} & await self.paused():
             return
         if (await self.queues[queue].depth()).visible > self.backlog:
             return
-        for still in found:
-            await self._tolerant("nudge", partial(self._nudge_one, still))
+        for one in stalled:
+            with self._log_failure("remind"):
+                await self._remind_one(one)
 
-    async def _nudge_one(self, still: StalledStage) -> None:
-        asset = still.asset
-        if still.nudges >= MAX_REMINDERS:
-            log.error("reconciler.stalled", asset_id=str(asset.asset_id), stage=still.stage)
-            await self.lifecycle.fail_stalled(still)
+    async def _remind_one(self, stalled: StalledStage) -> None:
+        asset = stalled.asset
+        if stalled.nudges >= MAX_REMINDERS:
+            log.error("reconciler.stalled", asset_id=str(asset.asset_id), stage=stalled.stage)
+            await self.lifecycle.fail_stalled(stalled)
             return
-        log.warning("reconciler.reminder", asset_id=str(asset.asset_id), stage=still.stage, state=still.state)
-        await self.upkeep.record_reminder(asset.asset_id, still.stage, first=self.first_nudge)
-        if still.state == StageState.WAITING and still.job_id:
-            await self.ask_job(asset, still.job_id)
+        log.warning("reconciler.reminder", asset_id=str(asset.asset_id), stage=stalled.stage, state=stalled.state)
+        await self.maintenance.record_reminder(asset.asset_id, stalled.stage, first=self.first_reminder)
+        if stalled.state == StageState.WAITING and stalled.job_id:
+            await self.ask_job(asset, stalled.job_id)
             return
-        effects = [request(still.stage, asset)]
-        await self.assets.note(asset.asset_id, "nudged", f"{still.stage} was {still.state}", effects)
+        effects = [request(stalled.stage, asset)]
+        await self.assets.note(asset.asset_id, "nudged", f"{stalled.stage} was {stalled.state}", effects)
 
     async def _expire(self) -> None:
-        """Uploads that never came; if the object is there after all, its event was lost: scan it."""
-        for asset in await self.upkeep.overdue(self.expiry):
-            await self._tolerant("expire", partial(self._expire_one, asset))
+        """Expire uploads that never came. Where the object is there after all, its event was lost: have it scanned."""
+        for asset in await self.maintenance.overdue(self.expiry):
+            with self._log_failure("expire"):
+                stored = await self.storage.head(ObjectVersion(asset.bucket, asset.key))
+                if stored is None:
+                    await self.maintenance.expire(asset.asset_id)
+                    continue
+                scan = [request(Stage.SCAN, asset, version=stored.version)]
+                _, rows = await self.assets.bind(asset.asset_id, stored, effects=scan, note="found by the reconciler")
+                await self.outbox.dispatch(rows)
 
-    async def _expire_one(self, asset: Asset) -> None:
-        stored = await self.storage.head(ObjectVersion(asset.bucket, asset.key))
-        if stored is None:
-            await self.upkeep.expire(asset.asset_id)
-            return
-        effects = [request(Stage.SCAN, asset, version=stored.version)]
-        _, rows = await self.assets.bind(asset.asset_id, stored, effects=effects, note="found by the reconciler")
-        await self.outbox.dispatch(rows)
+    @contextmanager
+    def _log_failure(self, what: str) -> Iterator[None]:
+        """Log a failure and go on with the next asset or the next round. No asset may end the daemon.
 
-    async def _tolerant(self, what: str, work: Work) -> None:
-        """What fails is logged; the next asset, or the next round, comes. No asset may end the daemon.
-
-        A dependency found away trips its breaker here too: an idle daemon has nobody else to notice.
+        A dependency found away trips its breaker here too: an idle daemon has no message that would notice.
         """
         try:
-            await work()
+            yield
         except UnavailableError as error:
             self.trip(error.dependency)
             log.warning("reconciler.failed", what=what, error=str(error))

@@ -1,1 +1,1 @@
-"""Drains one queue: poll, buffer, execute, acknowledge. Knows messages and leases, and no asset."""
+"""Drains one queue: poll, buffer, execute, acknowledge. Knows messages and leases, but no asset."""

@@ -1,6 +1,6 @@
-"""Settles messages: deletes and puts back, in batches of ten or after 50 ms, whichever comes first.
+"""Acknowledges messages: deletes or releases them, in batches of ten or after 50 ms, whichever comes first.
 
-Whoever hands a delivery to the settler gives it up; no heartbeat touches it from then on.
+The caller gives up a message that it hands over; no heartbeat extends it from then on.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from media.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 LINGER = 0.05
-"""Seconds that an incomplete batch waits for company."""
+"""Seconds that an incomplete batch waits for more messages."""
 BACKLOG = 200
-"""Messages handed in and not settled yet, above which nothing more is received."""
+"""Messages handed over and not acknowledged yet, from which on nothing more is received."""
 MAX_BATCHES = 8
-"""Requests under way at once, per queue and kind."""
+"""Concurrent requests, for each queue and operation."""
 RETRY_PAUSE, LONGEST_PAUSE = 1.0, 5.0
-"""Seconds before a batch that failed is sent again; grows with each failure. Meanwhile no other batch is sent."""
+"""Seconds before a failed batch is sent again, growing with each failure. Meanwhile no other batch is sent."""
 MAX_DELAY = 43_200
 """Seconds: SQS's longest visibility timeout."""
 
@@ -35,12 +35,15 @@ MAX_DELAY = 43_200
 @dataclass(frozen=True, slots=True)
 class _Item:
     message: InFlightMessage
-    delay: int
-    since: float
+    delay: int = 0
+
+
+type _Call = Callable[[list[_Item]], Coroutine[Any, Any, list[FailedEntry]]]
+"""Sends one request for a batch; returns the entries that failed."""
 
 
 class _Batcher:
-    """Collects items and sends them ten at a time. `count` is told how many more, or fewer, are not settled yet."""
+    """Collects items and sends them ten at a time. `count` receives each change in the number of unsettled items."""
 
     def __init__(self, send: Callable[[list[_Item]], Coroutine[Any, Any, None]], count: Callable[[int], None]) -> None:
         self._send = send
@@ -57,10 +60,10 @@ class _Batcher:
         if len(self._items) >= BATCH or self._closing.is_set():
             self._flush()
         elif not self._timer:
-            self._timer = asyncio.get_running_loop().call_later(LINGER, self._expire)
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._send_overdue)
 
     async def run(self) -> None:
-        """Until closed and empty."""
+        """Send batches until closed and empty."""
         await self._closing.wait()
         self._flush()
         while self._running:
@@ -69,13 +72,15 @@ class _Batcher:
     def close(self) -> None:
         self._closing.set()
 
-    def _expire(self) -> None:
+    def _send_overdue(self) -> None:
         self._timer, self._overdue = None, True
         self._flush()
 
     def _flush(self) -> None:
-        """Send full batches, and an incomplete one when its time has come, as far as slots are free."""
-        while len(self._running) < MAX_BATCHES and self._is_due():
+        """Send full batches, and an incomplete one that is overdue, as far as slots are free."""
+        while self._items and len(self._running) < MAX_BATCHES:
+            if len(self._items) < BATCH and not self._overdue and not self._closing.is_set():
+                return  # the timer runs
             batch, self._items = self._items[:BATCH], self._items[BATCH:]
             task = asyncio.create_task(self._send(batch))
             self._running.add(task)
@@ -86,9 +91,6 @@ class _Batcher:
                 self._timer.cancel()
                 self._timer = None
 
-    def _is_due(self) -> bool:
-        return len(self._items) >= BATCH or (bool(self._items) and (self._overdue or self._closing.is_set()))
-
     def _finished(self, items: int, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._count(-items)
@@ -98,85 +100,72 @@ class _Batcher:
 
 
 class Acknowledger:
-    """Settles the messages of one queue. `run` ends after `close`, when everything is settled or given up.
+    """Deletes and releases the messages of one queue. `run` ends after `close`, when all are settled or have expired.
 
-    `hold_back` is called with True when `BACKLOG` messages wait to be settled, and with False when fewer do again:
-    else receives would run ahead of deletes without bound.
+    `pause` is called with True when `BACKLOG` messages wait to be settled, and with False when fewer do again. Else
+    receives would run ahead of deletes without bound.
     """
 
     def __init__(self, queue: MessageQueue, metrics: Metrics, pause: Callable[[bool], None]) -> None:
+        async def delete(items: list[_Item]) -> list[FailedEntry]:
+            return await queue.delete([item.message.receipt for item in items])
+
+        async def release(items: list[_Item]) -> list[FailedEntry]:
+            return await queue.change_visibility({item.message.receipt: item.delay for item in items})
+
         self._queue = queue
         self._metrics = metrics
-        self._hold_back = pause
+        self._pause = pause
         self._pending = 0
         self._failures = 0
-        self._alone = asyncio.Lock()
-        self._deletes = _Batcher(self._delete, self._count_pending)
-        self._returns = _Batcher(self._return, self._count_pending)
+        self._probing = asyncio.Lock()
+        self._deletes = _Batcher(partial(self._send_until_settled, "delete", delete), self._count_pending)
+        self._releases = _Batcher(partial(self._send_until_settled, "release", release), self._count_pending)
 
     async def delete(self, message: InFlightMessage) -> None:
-        """The message did what it asked for."""
+        """Delete a message whose work is done."""
         if message.extension:
             await message.quiet()
-        self._deletes.put(_Item(message, 0, time.monotonic()))
+        self._deletes.put(_Item(message))
 
     async def release(self, message: InFlightMessage, delay: float) -> None:
-        """The message becomes visible again in `delay` seconds (rounded up, at most SQS's twelve hours)."""
+        """Make a message visible again in `delay` seconds, rounded up, at most SQS's twelve hours."""
         if message.extension:
             await message.quiet()
-        self._returns.put(_Item(message, min(math.ceil(delay), MAX_DELAY), time.monotonic()))
+        self._releases.put(_Item(message, min(math.ceil(delay), MAX_DELAY)))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._deletes.run())
-            group.create_task(self._returns.run())
+            group.create_task(self._releases.run())
 
     def close(self) -> None:
-        """Settle what is there, then end."""
+        """Let `run` end once everything handed over is settled."""
         self._deletes.close()
-        self._returns.close()
+        self._releases.close()
 
     def _count_pending(self, change: int) -> None:
         was, self._pending = self._pending, self._pending + change
         if (was >= BACKLOG) != (self._pending >= BACKLOG):
-            self._hold_back(self._pending >= BACKLOG)
+            self._pause(self._pending >= BACKLOG)
 
-    async def _delete(self, items: list[_Item]) -> None:
-        async def call(left: list[_Item]) -> list[FailedEntry]:
-            return await self._queue.delete([item.message.receipt for item in left])
-
-        await self._until_settled("delete", items, call)
-
-    async def _return(self, items: list[_Item]) -> None:
-        async def call(left: list[_Item]) -> list[FailedEntry]:
-            return await self._queue.change_visibility({item.message.receipt: item.delay for item in left})
-
-        await self._until_settled("release", items, call)
-
-    async def _until_settled(
-        self,
-        operation: str,
-        items: list[_Item],
-        call: Callable[[list[_Item]], Coroutine[Any, Any, list[FailedEntry]]],
-    ) -> None:
-        """Send the batch, then what failed of it, until nothing is left that is still ours."""
+    async def _send_until_settled(self, operation: str, call: _Call, items: list[_Item]) -> None:
+        """Send a batch, then its failed entries, until all are settled or have expired."""
         left, tries = items, 0
         while left:
             if self._failures:
-                async with self._alone:  # SQS is away: one batch at a time asks whether it is back
-                    left = await self._settled(operation, left, call)
+                async with self._probing:  # SQS is away: one batch at a time asks whether it is back
+                    left = await self._send(operation, call, left)
                     await asyncio.sleep(min(RETRY_PAUSE * self._failures, LONGEST_PAUSE))
             else:
-                left = await self._settled(operation, left, call)
+                left = await self._send(operation, call, left)
             tries += 1
             left = [item for item in left if item.message.expires > time.monotonic()]
             if left and not self._failures:  # SQS answers, and refuses some
                 await asyncio.sleep(min(RETRY_PAUSE * tries, LONGEST_PAUSE))
 
-    async def _settled(
-        self, operation: str, items: list[_Item], call: Callable[[list[_Item]], Coroutine[Any, Any, list[FailedEntry]]]
-    ) -> list[_Item]:
-        """One request; returns what is still to be settled."""
+    async def _send(self, operation: str, call: _Call, items: list[_Item]) -> list[_Item]:
+        """Send one request; return the items that are still to be settled."""
         try:
             failed = {failure.receipt: failure for failure in await call(items)}
         except UnavailableError as error:

@@ -1,7 +1,7 @@
-"""What one queue's workers hold: messages that wait for a slot and messages that run, within a bound.
+"""Holds one queue's messages, those that wait for a slot and those that run, within a bound.
 
-Room is reserved before it is asked for at SQS, so that nothing is ever fetched that cannot be held. Among those that
-wait, an owner who already has half of the slots stands back while another owner waits.
+The poller reserves room before it asks SQS, so that it never fetches a message that cannot be held. An owner who
+already has half of the slots gets no other one while a message of another owner waits.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ class PrefetchBuffer:
         self._running: dict[InFlightMessage, None] = {}
         self._owners: Counter[str] = Counter()
         self._least = min(BATCH, max(1, prefetch))
-        self._held_back = False
-        self._roomy = asyncio.Event()
-        self._roomy.set()
+        self._paused = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         metrics.in_flight.labels(queue, "waiting").set_function(lambda: len(self._waiting))
         metrics.in_flight.labels(queue, "running").set_function(lambda: len(self._running))
 
     @property
     def room(self) -> int:
-        """How many more messages may be fetched."""
+        """Messages that may still be fetched."""
         return self._room
 
     def reserve(self, wanted: int) -> int:
-        """Take up to `wanted` places; returns how many there were."""
+        """Reserve up to `wanted` places; return how many there were."""
         taken = min(wanted, self._room)
         self._room -= taken
         self._signal()
@@ -46,26 +46,28 @@ class PrefetchBuffer:
         self._signal()
 
     def pause(self, on: bool) -> None:
-        """While `on`, nothing more is to be received, whatever the room."""
-        self._held_back = on
+        """Report no room, however much there is, from `on` until `on` is False."""
+        self._paused = on
         self._signal()
 
     def put(self, message: InFlightMessage) -> None:
-        """Take in a message, into a place reserved before."""
+        """Add a message, in a place reserved before."""
         self._waiting.append(message)
 
     def next(self) -> InFlightMessage | None:
-        """The next message to run, now counted as running; None when no slot is free or nothing waits."""
+        """Start the next message and return it; None when no slot is free or nothing waits."""
         if len(self._running) >= self._slots or not self._waiting:
             return None
-        message = self._fairest()
+        half = max(1, self._slots // 2)
+        within_share = (m for m in self._waiting if not m.owner or self._owners[m.owner] < half)
+        message = next(within_share, self._waiting[0])  # the first, where nobody else waits
         self._waiting.remove(message)
         self._running[message] = None
         self._owners[message.owner] += 1
         return message
 
     def done(self, message: InFlightMessage) -> None:
-        """A message is not ours to hold any more: settled, or lost."""
+        """Remove a message that is settled or lost."""
         if message in self._running:
             del self._running[message]
             self._owners[message.owner] -= 1
@@ -86,22 +88,14 @@ class PrefetchBuffer:
 
     @property
     def has_room(self) -> asyncio.Event:
-        """Set while a receive is worth its request: room for a whole batch (or all the prefetch there is).
+        """The event that is set while there is room for a batch, or for all the prefetch; never while paused.
 
-        Never while held back.
+        A receive for fewer messages would not be worth its request.
         """
-        return self._roomy
+        return self._has_room
 
     def _signal(self) -> None:
-        if self._room >= self._least and not self._held_back:
-            self._roomy.set()
+        if self._room >= self._least and not self._paused:
+            self._has_room.set()
         else:
-            self._roomy.clear()
-
-    def _fairest(self) -> InFlightMessage:
-        """The first that waits, unless its owner has half of the slots and somebody else waits too."""
-        half = max(1, self._slots // 2)
-        for message in self._waiting:
-            if not message.owner or self._owners[message.owner] < half:
-                return message
-        return self._waiting[0]
+            self._has_room.clear()

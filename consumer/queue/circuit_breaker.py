@@ -1,4 +1,4 @@
-"""Breakers: a dependency that is down pauses the queues that need it until a probe finds it back."""
+"""Circuit breakers: pause the queues that need a dependency which is down, until a probe succeeds."""
 
 import asyncio
 import math
@@ -15,12 +15,15 @@ log = structlog.get_logger(__name__)
 Probe = Callable[[], Awaitable[None]]
 """Returns when the dependency answers; raises anything when it does not."""
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 5.0
-"""Seconds between two probes; a queue resumes within twice that of the dependency's return."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
+"""Seconds between two probes. A queue resumes within twice the longest after the dependency's return."""
 PROBE_TIMEOUT = 4.0
+"""Seconds for one probe."""
 RELAPSE = 10.0
-"""Seconds after closing within which another trip means that the probe was too kind: the pauses go on growing."""
+"""Seconds after closing within which another trip is a relapse: the probe succeeded, real calls fail.
+
+The pauses between probes then go on growing.
+"""
 
 
 class Breaker:
@@ -42,7 +45,7 @@ class Breaker:
         return not self._closed.is_set()
 
     def trip(self) -> None:
-        """Somebody found the dependency away."""
+        """Open the breaker, because a call found the dependency away."""
         if self._closed.is_set():
             log.warning("breaker.open", dependency=self.dependency)
             self._closed.clear()
@@ -50,30 +53,30 @@ class Breaker:
             self._tripped.set()
 
     async def closed(self) -> None:
-        """Returns as soon as the dependency counts as there."""
+        """Wait until the breaker is closed."""
         await self._closed.wait()
 
     async def run(self) -> None:
-        """Probe whenever tripped; for ever, ends by cancellation only."""
+        """Probe whenever tripped, until canceled."""
         while True:
             await self._tripped.wait()
             if time.monotonic() - self._closed_at > RELAPSE:
                 self._pause = FIRST_PAUSE
-            await self._until_back()
+            await self._probe_until_back()
             self._tripped.clear()
             self._closed.set()
             self._closed_at = time.monotonic()
             self._gauge.set(0)
             log.info("breaker.closed", dependency=self.dependency)
 
-    async def _until_back(self) -> None:
+    async def _probe_until_back(self) -> None:
         while True:
             await asyncio.sleep(self._pause)
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT):
                     await self._probe()
-            except Exception as error:  # noqa: BLE001 - any failure means: not back yet
+            except Exception as error:  # noqa: BLE001 - any failure means that it is not back yet
                 log.info("breaker.still_open", dependency=self.dependency, error=str(error))
             else:
                 return
@@ -86,16 +89,16 @@ class Breakers:
         self._breakers = {name: Breaker(name, probe, metrics) for name, probe in probes.items()}
 
     def trip(self, dependency: Dependency) -> None:
-        """Open a breaker; a dependency without one (SQS: the pollers back off by themselves) is left alone."""
+        """Open the breaker of a dependency. SQS has none: the pollers back off by themselves."""
         if breaker := self._breakers.get(dependency):
             breaker.trip()
 
     def open(self, needed: Iterable[Dependency]) -> list[Dependency]:
-        """Which of these are down."""
+        """Return which of these are down."""
         return [name for name in needed if name in self._breakers and self._breakers[name].open]
 
     async def closed(self, needed: Iterable[Dependency]) -> None:
-        """Returns as soon as none of these is down."""
+        """Wait until none of these is down."""
         while down := self.open(needed):
             await self._breakers[down[0]].closed()
 

@@ -1,6 +1,6 @@
-"""Runs one message: has each part handled, decides what becomes of it, and hands it to the settler.
+"""Runs one message: handles its records, decides its outcome, and hands it to the acknowledger.
 
-This is the edge where every error becomes an outcome; nothing above raises, nothing below decides.
+Every error becomes an outcome here. Callers see no exception, and handlers decide nothing about the queue.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from consumer.queue.acknowledger import Acknowledger
 from consumer.queue.buffer import PrefetchBuffer
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage, Record, UndecodableRecord
-from consumer.queue.outcome import Outcome, OutcomeKind, combined
+from consumer.queue.outcome import Outcome, OutcomeKind, combine
 from consumer.queue.retry import FailureCounts, RetryPolicy, jittered
 from media.aws.sqs import MessageQueue, Received
 from media.errors import Code, RejectedError, RetryableError, UnavailableError, UndecodableError
@@ -21,17 +21,24 @@ from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-LOST_BEFORE_START = Outcome(OutcomeKind.RELEASED, reason="lost before it began")
+LOST_BEFORE_START = Outcome(OutcomeKind.RELEASED, reason="lost before it started")
 
 RecordHandler = Callable[[Record, InFlightMessage], Awaitable[Outcome]]
-"""Handles one part of a message. May raise any error of `media.errors`, or anything unforeseen."""
+"""Handles one record of a message. May raise any error of `media.errors`, or anything unforeseen."""
 
 UNAVAILABLE_DELAY = 2.0
-"""Seconds before a message is visible again that met a dependency that is down; doubles with each of its receives."""
+"""Seconds for which a message is released when a dependency is away; doubles with each receive of it."""
 MAX_UNAVAILABLE_DELAY = 600.0
-"""Else a dependency that answers its probe and nothing else would burn the queue's maxReceiveCount in minutes."""
+"""Seconds for which such a message is released at most.
+
+It is long, because a dependency that answers only its probe would use up the queue's maxReceiveCount in minutes.
+"""
 GIVE_UP_RECEIVES = 18
-"""Of the 20 after which SQS itself sets a message aside, without a word why: a failure so late is the last one."""
+"""Receives of a message, from which on its next failure is the last one.
+
+SQS moves a message to the dead letters after 20 receives and records no reason. Give up before, so that ours is
+recorded.
+"""
 
 
 class Executor:
@@ -56,14 +63,14 @@ class Executor:
         self._buffer = buffer
         self._acknowledger = acknowledger
         self._breakers = breakers
-        self._retry = retry
+        self._policy = retry
         self._failures = FailureCounts()
         self._processed = {kind: metrics.processed.labels(queue.name, handler, kind) for kind in OutcomeKind}
         self._duration = metrics.duration.labels(queue.name, handler)
         self._dwell = metrics.dwell.labels(queue.name)
 
     async def run(self, message: InFlightMessage) -> None:
-        """From held to settled. Cancelled when the message is lost, handed on, or the daemon's patience ends."""
+        """Handle a message and settle it. Canceled when the message is lost or relinquished."""
         structlog.contextvars.bind_contextvars(message_id=message.received.message_id, trace_id=message.trace_id)
         started = time.perf_counter()
         try:
@@ -74,7 +81,7 @@ class Executor:
         await self.settle(message, outcome)
 
     async def settle(self, message: InFlightMessage, outcome: Outcome) -> None:
-        """Give the message up: to the settler, or to nobody when it is lost already."""
+        """Hand a message over to the acknowledger, unless it is lost, and count it."""
         self._buffer.done(message)
         if not outcome.requeues:
             self._failures.forget(message.received.message_id)
@@ -90,27 +97,27 @@ class Executor:
 
     async def _outcome(self, message: InFlightMessage) -> Outcome:
         if message.decode_error:
-            return await self._dead_letter(message, message.received.body, _poisoned(message.decode_error))
+            return await self._dead_letter(message, message.received.body, _undecodable(message.decode_error))
         if len(message.records) > 1:
-            return await self._records(message)
-        outcomes = [await self._record(record, message) for record in message.records]
+            return await self._handle_records(message)
+        outcomes = [await self._handle_record(record, message) for record in message.records]
         if outcomes and outcomes[0].kind is OutcomeKind.DEAD:
             return await self._dead_letter(message, message.received.body, outcomes[0])
-        return combined(outcomes)
+        return combine(outcomes)
 
-    async def _records(self, message: InFlightMessage) -> Outcome:
-        """Each has its own outcome. Once something is found away, those that follow wait for it too."""
+    async def _handle_records(self, message: InFlightMessage) -> Outcome:
+        """Handle several records, each with its own outcome. Once a dependency is away, all that follow wait for it."""
         outcomes: list[Outcome] = []
         for record in message.records:
-            structlog.contextvars.unbind_contextvars("asset_id")  # of the part before
+            structlog.contextvars.unbind_contextvars("asset_id")  # of the record before
             away = outcomes[-1] if outcomes and outcomes[-1].kind is OutcomeKind.RELEASED else None
-            outcomes.append(away or await self._record(record, message))
+            outcomes.append(away or await self._handle_record(record, message))
         if all(outcome.requeues for outcome in outcomes):
-            return combined(outcomes)
-        return await self._split(message, outcomes)
+            return combine(outcomes)
+        return await self._send_leftovers(message, outcomes)
 
-    async def _split(self, message: InFlightMessage, outcomes: list[Outcome]) -> Outcome:
-        """Parts go their own ways: what must be done again is sent on its own, so that the rest is not redone."""
+    async def _send_leftovers(self, message: InFlightMessage, outcomes: list[Outcome]) -> Outcome:
+        """Send each record that must be retried as a message of its own, so that the others are not handled again."""
         try:
             for record, outcome in zip(message.records, outcomes, strict=True):
                 if outcome.kind is OutcomeKind.DEAD:
@@ -118,36 +125,39 @@ class Executor:
                 elif outcome.requeues:
                     owner = record.owner or message.received.group_id
                     await self._queue.send(
-                        record.body, group_id=owner, trace=_header(message), delay=int(outcome.delay)
+                        record.body, group_id=owner, trace=_trace_header(message), delay=int(outcome.delay)
                     )
         except UnavailableError as error:
             return self._unavailable(error, message.received.receive_count)
-        return combined([outcome for outcome in outcomes if not outcome.requeues])
+        return combine([outcome for outcome in outcomes if not outcome.requeues])
 
-    async def _record(self, record: Record, message: InFlightMessage) -> Outcome:
+    async def _handle_record(self, record: Record, message: InFlightMessage) -> Outcome:
+        if isinstance(record, UndecodableRecord):
+            return _undecodable(record.error)
         try:
-            return await self._handle(_sound(record), message)
+            return await self._handle(record, message)
         except UnavailableError as error:
             return self._unavailable(error, message.received.receive_count)
         except UndecodableError as error:
-            return _poisoned(error)
+            return _undecodable(error)
         except RejectedError as error:
             log.info("message.rejected", code=error.code, detail=error.detail)
             return Outcome(OutcomeKind.REJECTED, error=error.code, reason=error.detail)
         except RetryableError as error:
-            return self.retried(error, message.received)
+            failure = error
         except Exception as error:
             log.exception("message.unforeseen")
-            return self.retried(RetryableError(Code.UNFORESEEN, repr(error)), message.received)
+            failure = RetryableError(Code.UNFORESEEN, repr(error))
+        return self.retry_or_give_up(failure, message.received)
 
-    def retried(self, error: RetryableError, received: Received) -> Outcome:
-        """Again later, or never again when this failure was the last one allowed."""
+    def retry_or_give_up(self, error: RetryableError, received: Received) -> Outcome:
+        """Retry later, or give up when this was the last attempt allowed."""
         tries = self._failures.add(received.message_id) if error.counts_as_attempt else received.receive_count
-        if error.counts_as_attempt and (self._retry.exhausted(tries) or received.receive_count >= GIVE_UP_RECEIVES):
+        if error.counts_as_attempt and (self._policy.exhausted(tries) or received.receive_count >= GIVE_UP_RECEIVES):
             return Outcome(OutcomeKind.DEAD, error=error.code, reason=error.detail)
-        delay = error.retry_after if error.retry_after is not None else self._retry.delay(tries)
-        if not error.counts_as_attempt:  # waits longer and longer, or the queue's maxReceiveCount would end the waiting
-            delay = min(self._retry.cap, delay * 2.0 ** min(tries - 1, 16))
+        delay = error.after if error.after is not None else self._policy.delay(tries)
+        if not error.counts_as_attempt:  # growing delays, or the queue's maxReceiveCount would end the waiting
+            delay = min(self._policy.cap, delay * 2.0 ** min(tries - 1, 16))
         log.warning("message.retry", code=error.code, detail=error.detail, tries=tries, delay=round(delay, 1))
         return Outcome(OutcomeKind.RETRY, delay, error=error.code, reason=error.detail)
 
@@ -173,20 +183,15 @@ class Executor:
             "source-queue": self._queue.name,
             "first-received": f"{first:.3f}",
         }
-        await self._dead.send(body, group_id=message.received.group_id, attributes=attributes, trace=_header(message))
+        await self._dead.send(
+            body, group_id=message.received.group_id, attributes=attributes, trace=_trace_header(message)
+        )
 
 
-def _sound(record: Record) -> Record:
-    """Raises what made it undecodable."""
-    if isinstance(record, UndecodableRecord):
-        raise record.error
-    return record
-
-
-def _header(message: InFlightMessage) -> str:
-    """The trace, where it is one that SQS takes as a header: X-Ray's."""
+def _trace_header(message: InFlightMessage) -> str:
+    """Return the trace as SQS takes it, which is X-Ray's form; else nothing."""
     return message.trace_id if message.trace_id.startswith("Root=") else ""
 
 
-def _poisoned(error: UndecodableError) -> Outcome:
+def _undecodable(error: UndecodableError) -> Outcome:
     return Outcome(OutcomeKind.DEAD, error=error.code, reason=error.detail)

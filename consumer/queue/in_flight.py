@@ -1,4 +1,4 @@
-"""A message that we hold: what was received, who works on it, and whether it is still ours."""
+"""In-flight messages: what was received, the task that works on it, and whether it is still ours."""
 
 import asyncio
 from collections.abc import Hashable, Sequence
@@ -9,7 +9,7 @@ from media.aws.sqs import Received
 from media.errors import UndecodableError
 
 HOLD_LIMIT = 12 * 3600 - 300
-"""Seconds that a message is held at most: SQS lets nobody extend beyond twelve hours after the receive."""
+"""Seconds for which a message is held at most. SQS extends none beyond twelve hours after its receive."""
 
 
 class Record(Protocol):
@@ -17,18 +17,18 @@ class Record(Protocol):
 
     @property
     def owner(self) -> str:
-        """The tenant, for fairness; empty where nobody is known."""
+        """The tenant, for fairness; empty where none is known."""
         ...
 
     @property
     def body(self) -> str:
-        """This part as a message of its own, for when it must go another way than the others."""
+        """This record as a message of its own, for when it is retried or dead-lettered without the others."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class UndecodableRecord:
-    """A part that says nothing to us, beside others that do: it alone is set aside."""
+    """A record that cannot be decoded, beside others that can. It alone is dead-lettered."""
 
     error: UndecodableError
     body: str
@@ -37,8 +37,9 @@ class UndecodableRecord:
 
 @dataclass(eq=False, slots=True)
 class InFlightMessage:
-    """One message in our hands. `expires` is when it becomes visible to others, by the loop's monotonic clock.
+    """A message that was received and is not settled yet.
 
+    `expires` is when it becomes visible to others, by the loop's monotonic clock.
     `extension` is set while a heartbeat's request about it is under way. `leases` are whatever its work holds beside
     the message; the heartbeat hands them to its `renew` callback and knows nothing else of them.
     """
@@ -62,18 +63,18 @@ class InFlightMessage:
         return self.received.receipt
 
     async def quiet(self) -> None:
-        """Until no heartbeat's request about it is under way; for whoever has taken it out of what is held."""
+        """Wait until no extension of it is under way. To be called when it is no longer held."""
         if self.extension:
             await self.extension.wait()
 
     def mark_lost(self) -> None:
-        """It is not ours any more: whoever works on it stops, and what they did will not count."""
+        """Record that another worker may have it now, and cancel the work on it, which will not count."""
         self.lost = True
         if self.task:
             self.task.cancel()
 
     def relinquish(self) -> None:
-        """Stop working on it and put it back, although nothing is wrong: another worker goes on."""
+        """Cancel the work on it and release it, although nothing is wrong: another worker goes on."""
         self.relinquished = True
         if self.task:
             self.task.cancel()

@@ -1,4 +1,4 @@
-"""What can become of a message. The core knows queues, messages and outcomes; it knows nothing about media."""
+"""Outcomes of messages. The core knows queues, messages and outcomes; it knows nothing about media."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one part of a message ended. `delay` is seconds until it is visible again, where it goes back."""
+    """How one record, or a message, ended. `delay` is the seconds until it is visible again, where it is requeued."""
 
     kind: OutcomeKind
     delay: float = 0.0
@@ -37,13 +37,13 @@ DUPLICATE = Outcome(OutcomeKind.DUPLICATE)
 STALE = Outcome(OutcomeKind.STALE)
 
 
-def combined(outcomes: list[Outcome]) -> Outcome:
-    """The outcome of a whole message: back in the queue if any part must be, else the gravest of its parts."""
+def combine(outcomes: list[Outcome]) -> Outcome:
+    """Combine the outcomes of a message's records: requeue it if any must be, else take the gravest."""
     if len(outcomes) == 1:
         return outcomes[0]
-    back = [outcome for outcome in outcomes if outcome.requeues]
-    if back:
-        return max(back, key=lambda outcome: outcome.delay)
+    requeued = [outcome for outcome in outcomes if outcome.requeues]
+    if requeued:
+        return max(requeued, key=lambda outcome: outcome.delay)
     order = list(OutcomeKind)
     gravest = [
         OutcomeKind.DEAD,

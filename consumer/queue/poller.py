@@ -1,7 +1,7 @@
-"""Receives: one poller when idle, more while batches come back full, never for more than there is room for.
+"""Receives messages: one poll loop when idle, more while batches come back full, never more than there is room for.
 
-A poll loop never ends because of an error, and never blocks for longer than a poll takes: every turn is noted, so that
-a loop that is stuck can be told from one that waits.
+No error ends a poll loop, and none blocks for longer than a poll takes. The time of each turn is kept, so that a loop
+that is stuck can be told from one that waits.
 """
 
 import asyncio
@@ -21,15 +21,18 @@ from media.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 MAX_BACKOFF = 30.0
-"""Seconds between two receives while SQS goes on failing."""
+"""Seconds between two receives while SQS goes on failing, at most."""
 SHORT_BACKOFF, QUICK_RETRIES = 6.0, 20
-"""Seconds between two receives for the first so many errors: two minutes in which the end is noticed within seconds."""
+"""Seconds between two receives, at most, for the first errors, and their number.
+
+The end of an outage of up to two minutes is so noticed within seconds.
+"""
 TURN_INTERVAL = 20.0
-"""Seconds after which a loop that waits (for room, for a breaker) turns, to show that it lives."""
+"""Seconds after which a loop that waits, for room or for a breaker, turns to show that it lives."""
 
 
 class Poller:
-    """Polls one queue until told to stop. `accept` takes what was received, into places reserved in `inbox`."""
+    """Polls one queue until told to stop. `accept` takes each message, whose place is reserved."""
 
     def __init__(
         self,
@@ -69,14 +72,24 @@ class Poller:
         return self._wait + 50.0
 
     def stop(self) -> None:
-        """No new receives. One under way is left to end: SQS would hide from everybody what it still hands out."""
+        """Begin no receive. One under way may end, else SQS would hide the messages that it still returns."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Until stopped and the last receive has come back."""
+        """Poll until stopped and the last receive has returned."""
         try:
             while not self._stopping.is_set():
-                await self._turn()
+                self.turned = time.monotonic()
+                if not self._buffer.has_room.is_set():
+                    await self._unless_stopped(self._buffer.has_room.wait())
+                elif self._breakers.open(self._needs):
+                    await self._unless_stopped(self._breakers.closed(self._needs))
+                elif (
+                    await self._poll() == BATCH and self._buffer.has_room.is_set() and len(self._extra) < self._most - 1
+                ):
+                    task = asyncio.create_task(self._poll_while_full())
+                    self._extra.add(task)
+                    task.add_done_callback(self._extra.discard)
             if self._extra:
                 await asyncio.wait(self._extra)
         finally:
@@ -84,29 +97,14 @@ class Poller:
             for task in self._extra:
                 task.cancel()
 
-    async def _turn(self) -> None:
-        self.turned = time.monotonic()
-        if not self._buffer.has_room.is_set():
-            await self._unless_stopped(self._buffer.has_room.wait())
-        elif self._breakers.open(self._needs):
-            await self._unless_stopped(self._breakers.closed(self._needs))
-        elif await self._poll() == BATCH:
-            self._widen()
-
-    async def _keep_polling(self) -> None:
-        """An extra poller: lives as long as its batches come back full."""
+    async def _poll_while_full(self) -> None:
+        """Poll beside the main loop for as long as batches come back full."""
         while not self._stopping.is_set() and not self._breakers.open(self._needs):
             if not self._buffer.has_room.is_set() or await self._poll() < BATCH:
                 return
 
-    def _widen(self) -> None:
-        if len(self._extra) < self._most - 1 and self._buffer.has_room.is_set():
-            task = asyncio.create_task(self._keep_polling())
-            self._extra.add(task)
-            task.add_done_callback(self._extra.discard)
-
     async def _poll(self) -> int:
-        """One receive; returns how many messages came, -1 after an error."""
+        """Receive once; return the number of messages, or -1 after an error."""
         places = self._buffer.reserve(BATCH)
         received: list[Received] = []
         try:
@@ -114,23 +112,21 @@ class Poller:
         except asyncio.CancelledError:
             self._buffer.give_up(places)
             raise
-        except Exception as error:  # noqa: BLE001 - an answer that nobody foresaw must not end the polling either
-            await self._failed(error, places)
+        except Exception as error:  # noqa: BLE001 - an unforeseen response must not end the polling either
+            self._buffer.give_up(places)
+            await self._back_off(error)
             return -1
-        self._succeeded()
         self._buffer.give_up(places - len(received))
-        for message in received:
-            self._accept(message)
-        return len(received)
-
-    def _succeeded(self) -> None:
         self.errors = 0
         self._metrics.poll_errors.labels(self._queue.name).set(0)
         self._metrics.last_poll.labels(self._queue.name).set_to_current_time()
         self._metrics.requests.labels(self._queue.name, "receive", "ok").inc()
+        for message in received:
+            self._accept(message)
+        return len(received)
 
-    async def _failed(self, error: Exception, places: int) -> None:
-        self._buffer.give_up(places)
+    async def _back_off(self, error: Exception) -> None:
+        """Count a receive that failed, and wait before the next one."""
         self.errors += 1
         self._metrics.poll_errors.labels(self._queue.name).set(self.errors)
         self._metrics.requests.labels(self._queue.name, "receive", "error").inc()
@@ -146,7 +142,7 @@ class Poller:
         await self._unless_stopped(asyncio.sleep(pause), longest=pause)
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, object], *, longest: float = TURN_INTERVAL) -> None:
-        """Wait for something, for the stop, or for the next turn, whichever comes first."""
+        """Wait for `waiting`, for the stop, or for `longest` seconds, whichever comes first."""
         tasks = {asyncio.ensure_future(waiting), asyncio.ensure_future(self._stopping.wait())}
         try:
             await asyncio.wait(tasks, timeout=longest, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""When to try again."""
+"""Delays between tries, and counts of failures."""
 
 import random
 from collections import OrderedDict
@@ -26,10 +26,10 @@ class RetryPolicy:
 
 
 class FailureCounts:
-    """How often each message has failed here, for work that has no claim to count by.
+    """Counts the failures of each message in this process, for work without a claim that counts them.
 
-    SQS's own count would not do: an outage, a drain or a full daemon raises it too. `most` messages are remembered,
-    the ones that failed last.
+    SQS's own count of receives would not do: an outage, a drain or a full daemon raises it too. Only the `most`
+    messages that failed last are remembered.
     """
 
     def __init__(self, most: int = 10_000) -> None:
@@ -37,17 +37,17 @@ class FailureCounts:
         self._counts: OrderedDict[str, int] = OrderedDict()
 
     def add(self, message_id: str) -> int:
-        """One more; returns how many."""
+        """Count a failure; return how many the message has had."""
         self._counts[message_id] = count = self._counts.pop(message_id, 0) + 1
         if len(self._counts) > self._most:
             self._counts.popitem(last=False)
         return count
 
     def forget(self, message_id: str) -> None:
-        """It is settled for good."""
+        """Forget a message that is settled for good."""
         self._counts.pop(message_id, None)
 
 
 def jittered(seconds: float, *, share: float = 0.2) -> float:
-    """`seconds` and up to `share` of them more, so that those who wait together do not return together."""
+    """Lengthen `seconds` by up to `share` of them, so that messages released together do not return together."""
     return seconds * (1.0 + random.uniform(0.0, share))  # noqa: S311 - as above

@@ -1,4 +1,4 @@
-"""One queue with all that drains it: poller, inbox, executor, heartbeat and settler, started and stopped together."""
+"""Drains one queue: poller, buffer, executor, heartbeat and acknowledger, started and stopped together."""
 
 import asyncio
 import random
@@ -27,12 +27,12 @@ log = structlog.get_logger(__name__)
 DRAINED = Outcome(OutcomeKind.RELEASED, 0.0, reason="draining")
 
 Decode = Callable[[str], Sequence[Record]]
-"""Turns a body into what it asks for (nothing: to be ignored). Raises UndecodableError."""
+"""Turns a body into records; one without records is ignored. Raises UndecodableError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Ties a queue to a decoder and a handler. `needs` are the dependencies without which it must pause."""
+    """Ties a queue to a decoder and a handler. The queue pauses while one of the dependencies in `needs` is away."""
 
     queue: str
     handler: str
@@ -43,10 +43,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """How much of a queue is taken at once. Times in seconds."""
+    """Bounds of a queue worker. `visibility` and `wait`, of a long poll, are in seconds."""
 
     concurrency: int = 10
-    prefetch: int = 20  # two batches: one slow message must not keep the next batch from being fetched in time
+    prefetch: int = 20  # two batches, so that one slow message does not delay the next receive
     pollers: int = 4
     visibility: int = 60
     wait: int = 20
@@ -103,53 +103,54 @@ class QueueWorker:
 
     @property
     def in_flight(self) -> int:
-        """Messages held, waiting or at work."""
+        """Messages held, waiting or running."""
         return len(self._buffer.held())
 
     async def run(self) -> None:
-        """Until `drain` has been carried out."""
+        """Work until drained."""
         structlog.contextvars.bind_contextvars(queue=self.route.queue)  # every message's task begins with a copy
         async with asyncio.TaskGroup() as group:
             group.create_task(self._acknowledger.run())
-            beats = group.create_task(self._heartbeat.run())
+            heartbeat = group.create_task(self._heartbeat.run())
             try:
                 await self.poller.run()
                 while self._tasks:
                     await asyncio.wait(self._tasks)
             finally:
-                self._draining = True  # what a task's end would begin now, nobody would wait for
-                for task in self._tasks:  # only when this lane is cancelled: nothing of it may live on
+                self._draining = True  # nobody would wait for what a task's end starts now
+                for task in self._tasks:  # only when this worker is canceled: none of its tasks may live on
                     task.cancel()
-                beats.cancel()
+                heartbeat.cancel()
                 self._acknowledger.close()
 
     def drain(self) -> "asyncio.Task[None]":
-        """Stop receiving and begin to put back what has not started. What runs goes on; what still arrives goes back.
+        """Stop receiving, and begin to release what waits and what still arrives. What runs goes on.
 
-        From the call on nothing begins. The task is the lane's own: `run` ends after it.
+        From the call on no message is started. `run` waits for the task that is returned.
         """
         self._draining = True
         self.poller.stop()
-        return self._start(self._put_back_waiting())
+        return self._start(self._release_waiting())
 
     def interrupt(self) -> None:
-        """Stop what still runs and put it back."""
+        """Cancel the messages that still run, and release them."""
         for message in self._buffer.running():
             message.relinquish()
 
     def _accept(self, received: Received) -> None:
         self._received.inc()
-        self._buffer.put(self._message(received))
+        self._buffer.put(self._decode(received))
         if self._draining:
-            self._start(self._put_back_waiting())
+            self._start(self._release_waiting())
         else:
             self._dispatch()
 
-    async def _put_back_waiting(self) -> None:
-        while waiting := self._buffer.waiting():  # looked at anew each time: another arrival may have done it meanwhile
+    async def _release_waiting(self) -> None:
+        # Read the buffer anew each time: meanwhile another call may have released the message.
+        while waiting := self._buffer.waiting():
             await self._executor.settle(waiting[0], DRAINED)
 
-    def _message(self, received: Received) -> InFlightMessage:
+    def _decode(self, received: Received) -> InFlightMessage:
         records: Sequence[Record] = ()
         decode_error: UndecodableError | None = None
         now = time.monotonic()
@@ -160,12 +161,16 @@ class QueueWorker:
         except Exception as error:
             log.exception("worker.decoder_failed", queue=self.route.queue)
             decode_error = UndecodableError(f"the decoder failed: {error!r}", Code.UNFORESEEN)
+        carried = (getattr(record, "trace_id", "") for record in records)
+        trace_id = received.trace or next(filter(None, carried), "")
+        if not trace_id:  # a new one in X-Ray's form: unique, and no secret
+            trace_id = f"Root=1-{int(time.time()):08x}-{random.getrandbits(96):024x}"
         return InFlightMessage(
             received=received,
             queue=self.route.queue,
             records=records,
             owner=received.group_id or (records[0].owner if records else ""),
-            trace_id=_trace_of(received, records),
+            trace_id=trace_id,
             taken=now,
             expires=now + self._limits.visibility,
             decode_error=decode_error,
@@ -187,21 +192,9 @@ class QueueWorker:
         if error:
             log.error("worker.task_failed", queue=self.route.queue, error=repr(error))
         if error or task.cancelled():
-            self._settle_unsettled(task)
+            # A task that is canceled before its first step runs none of its code: its message is still held.
+            for message in self._buffer.running():
+                if message.task is task:
+                    outcome = Outcome(OutcomeKind.RELEASED, 0.0, reason="never started")
+                    self._start(self._executor.settle(message, outcome))
         self._dispatch()
-
-    def _settle_unsettled(self, task: "asyncio.Task[None]") -> None:
-        """A task that is cancelled before its first step runs none of its code: its message is still held."""
-        for message in self._buffer.running():
-            if message.task is task:
-                self._start(self._executor.settle(message, Outcome(OutcomeKind.RELEASED, 0.0, reason="never began")))
-
-
-def _trace_of(received: Received, records: Sequence[Record]) -> str:
-    """What the message carries, else one made up as X-Ray writes them: unique, and nothing that must not be guessed."""
-    if received.trace:
-        return received.trace
-    for record in records:
-        if carried := getattr(record, "trace_id", ""):
-            return str(carried)
-    return f"Root=1-{int(time.time()):08x}-{random.getrandbits(96):024x}"

@@ -1,1 +1,1 @@
-"""What becomes of an asset: its stages claimed, run and ended, and what was committed carried out."""
+"""Claims, runs and ends the stages of assets, and dispatches the effects of their commits."""

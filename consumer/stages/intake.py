@@ -1,4 +1,4 @@
-"""Bind objects to their assets, once: uploads that S3 tells of, and recordings that the webinar service announces."""
+"""Binds objects to their assets, once: uploads that S3 announces, and recordings of the webinar service."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from media.stage_requests import request
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Registers and binds. `scan` takes over an upload under the very message that told of it."""
+    """Registers and binds. `scan` scans an upload under the same message that announced it."""
 
     assets: AssetStore
     outbox: Outbox
@@ -53,21 +53,17 @@ class Intake:
         known = await self.assets.get_recording(recording.recording_id)
         result = await self.recording(recording, known, message.trace_id, message.received.sent)
         if isinstance(result, Registration):
-            asset = known or await self._register(result, recording.recording_id)
+            created = await self.assets.create(result.new) if result.new and not known else None
+            # Where it was not created, a duplicate of the message was faster.
+            asset = known or created or await self.assets.get_recording(recording.recording_id)
+            if asset is None:
+                raise RetryableError(Code.UNFORESEEN, f"recording {recording.recording_id} was not registered")
             return await self._bind(asset, result)
         if known:
             await self.outbox.dispatch_pending(known.asset_id)
         if known and isinstance(result, Noted):
             await self.assets.note(known.asset_id, result.note.code, result.note.detail, result.effects)
         return DUPLICATE
-
-    async def _register(self, registration: Registration, recording_id: str) -> Asset:
-        """Register the asset; a duplicate of the message may have been faster."""
-        created = await self.assets.create(registration.new) if registration.new else None
-        asset = created or await self.assets.get_recording(recording_id)
-        if asset is None:
-            raise RetryableError(Code.UNFORESEEN, f"recording {recording_id} was not registered")
-        return asset
 
     async def _bind(self, asset: Asset, registration: Registration) -> Outcome:
         stored = registration.stored

@@ -1,4 +1,4 @@
-"""Apply the events of transcoding jobs to the stages that wait for them."""
+"""Applies the events of transcoding jobs to the stages that wait for them."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobEvents:
-    """Applies events of jobs, whether they came from a queue or the job was asked for them."""
+    """Applies events of jobs, whether they came from a queue or were made from the state of a job."""
 
     handler: TranscodeEventHandler
     lifecycle: StageLifecycle
@@ -44,7 +44,7 @@ class JobEvents:
             result = await self.handler(asset, row, event)
         except (RejectedError, RetryableError, FailedError) as error:
             if row.state is not StageState.WAITING:
-                raise  # nothing has been spent yet: the event itself comes again
+                raise  # the stage does not wait for a job: the event itself is retried
             return _outcome(await self.lifecycle.fail(claim, error))
         match result:
             case Commit():

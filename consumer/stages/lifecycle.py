@@ -1,6 +1,6 @@
-"""Carry out how a stage ends: write the commit, count it, and dispatch what follows from it.
+"""Ends stages: writes the commit, counts it, and dispatches its effects.
 
-What is written is decided in `media/stage_endings.py`. Handlers, job events, the reconciler and the clean-up of old
+`media/stage_endings.py` decides what is written. Handlers, job events, the reconciler and the clean-up of old
 outputs all end their stages here.
 """
 
@@ -100,7 +100,7 @@ class StageLifecycle:
             log.warning("stage.not_released", stage=claim.stage, error=str(error))
 
     async def interrupt(self, claim: Claim) -> None:
-        """Give a claim back within seconds while being canceled, so that the next worker need not wait for its end."""
+        """Release a claim within seconds while being canceled, so that the next worker need not wait."""
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT):
                 await self.stages.release(claim.fence, Note("interrupted"), forgive=True)

@@ -1,4 +1,4 @@
-"""How the outbox's effects are carried out. Each may happen twice, and twice is as good as once."""
+"""Dispatches the outbox's effects. Each may happen twice, and each is idempotent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OutboxEffects:
-    """The carriers, by kind. `own_buckets` are the only ones in which anything is removed."""
+    """The dispatchers, by kind of effect. `own_buckets` are the only ones in which anything is removed."""
 
     queues: MessageQueues
     storage: ObjectStorage
@@ -37,7 +37,7 @@ class OutboxEffects:
         }
 
     async def _quarantine(self, rows: Sequence[OutboxRow]) -> None:
-        """Copy, verify, remove, say so. A version that is gone was moved before."""
+        """Copy, verify and remove an object, and note it. A version that is gone was moved before."""
         for row in rows:
             body = row.effect.body
             source = ObjectVersion(str(body["bucket"]), str(body["key"]), str(body.get("version_id") or ""))
@@ -54,24 +54,22 @@ class OutboxEffects:
                 await self.assets.note(row.asset_id, "quarantined", f"{target.bucket}/{target.key}")
 
     async def _copy(self, original: StoredObject, target: ObjectVersion) -> None:
-        """Raises RetryableError unless the copy is the same, byte for byte.
+        """Copy an object. Raises RetryableError unless the copy is identical.
 
-        Equal ETags say so; a copy made in parts, or under another key, has another one and is read.
+        Equal ETags prove that. A copy made in parts, or under another key, has another ETag: both are read then.
         """
         try:
             await self.storage.copy(original.version, target.bucket, target.key)
             copied = await self.storage.head(target)
-            if copied is None or not await self._same(original, copied):
+            if copied is None or copied.size != original.size:
+                raise RetryableError(Code.STORAGE_ERROR, f"{target.key} did not arrive in {target.bucket}")
+            same = copied.etag == original.etag or (
+                await self.storage.sha256(original.version) == await self.storage.sha256(copied.version)
+            )
+            if not same:
                 raise RetryableError(Code.STORAGE_ERROR, f"{target.key} did not arrive in {target.bucket}")
         except MissingObjectError as error:
             raise RetryableError(Code.STORAGE_ERROR, f"{target.key}: {error}") from error
-
-    async def _same(self, one: StoredObject, other: StoredObject) -> bool:
-        if one.size != other.size:
-            return False
-        if one.etag == other.etag:
-            return True
-        return await self.storage.sha256(one.version) == await self.storage.sha256(other.version)
 
     async def _delete_prefix(self, rows: Sequence[OutboxRow]) -> None:
         for row in rows:

@@ -1,9 +1,8 @@
-"""Claim a stage and have it worked on: messages come at least once, effects happen exactly once."""
+"""Claims stages and runs their handlers: messages come at least once, effects happen exactly once."""
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from consumer.queue.outcome import DUPLICATE, STALE, SUCCESS, Outcome, OutcomeKi
 from consumer.queue.retry import jittered
 from consumer.stages.lifecycle import EndKind, StageEnd, StageLifecycle
 from media.asset import Stage
-from media.asset_store.stages import Claim, Commit, Fence, Note, Refusal, Refused
+from media.asset_store.stages import Claim, Commit, Note, Refusal, Refused
 from media.errors import (
     Code,
     FailedError,
@@ -31,7 +30,7 @@ StageHandler = Callable[[Claim], Awaitable[Commit]]
 """Works on a claimed stage and returns what to commit. Knows no queue and writes nothing."""
 
 CONTENDED_DELAY = 5.0
-"""Seconds to wait where two workers claimed in the same instant and the other one won."""
+"""Seconds for which a message is released when two workers claimed at the same moment and the other one won."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,12 @@ class StageRunner:
         sent = message.received.sent or math.inf
         claim = await stages.claim(asset_id, self.stage, version_id=version_id, lease=lease, asked_at=sent)
         if isinstance(claim, Refused):
-            return await self._refused(asset_id, claim, message)
-        if claim.asset.trace_id:  # its upload's: one trace from the first request to the last rendition
+            return await self._outcome_of_refusal(asset_id, claim, message)
+        if claim.asset.trace_id:  # one trace from the upload's first request to the last rendition
             structlog.contextvars.bind_contextvars(trace_id=claim.asset.trace_id)
         return _outcome(await self._run(claim, message))
 
-    async def _refused(self, asset_id: UUID, refused: Refused, message: InFlightMessage) -> Outcome:
+    async def _outcome_of_refusal(self, asset_id: UUID, refused: Refused, message: InFlightMessage) -> Outcome:
         match refused.reason:
             case Refusal.DONE:
                 await self.lifecycle.outbox.dispatch_pending(asset_id)
@@ -62,7 +61,7 @@ class StageRunner:
             case Refusal.STALE:
                 return STALE
             case Refusal.FAILED if message.received.receive_count > 1:
-                # Most likely the one whose last attempt it was, and its worker died before it was put away.
+                # Most likely this message had the last attempt, and its worker died before it was dead-lettered.
                 return Outcome(OutcomeKind.DEAD, error=Code.ATTEMPTS_EXHAUSTED, reason="the stage has failed")
             case Refusal.FAILED:
                 return DUPLICATE
@@ -76,8 +75,13 @@ class StageRunner:
     async def _run(self, claim: Claim, message: InFlightMessage) -> StageEnd:
         try:
             self.lifecycle.rules.check_attempts(claim)
-            with _holding(message, claim.fence):
+            # The heartbeat renews the lease together with the message, until the end of the stage is about to be
+            # written: a lease that a commit has just ended is not lost.
+            message.leases.add(claim.fence)
+            try:
                 commit = await self.handler(claim)
+            finally:
+                message.leases.discard(claim.fence)
         except (RejectedError, RetryableError, FailedError) as error:
             return await self.lifecycle.fail(claim, error)
         except UnavailableError as error:
@@ -101,22 +105,9 @@ def _outcome(end: StageEnd) -> Outcome:
             return SUCCESS
         case EndKind.REJECTED:
             return Outcome(OutcomeKind.REJECTED, error=end.error)
-        case EndKind.FAILED:  # the message goes where the operator sees it
+        case EndKind.FAILED:  # dead-lettered, where the operator sees it
             return Outcome(OutcomeKind.DEAD, error=end.error, reason=end.reason)
         case EndKind.RETRIED:
             return Outcome(OutcomeKind.RETRY, end.delay, error=end.error, reason=end.reason)
         case EndKind.LOST:
             return Outcome(OutcomeKind.RELEASED, jittered(CONTENDED_DELAY), reason="lease lost")
-
-
-@contextmanager
-def _holding(message: InFlightMessage, fence: Fence) -> Iterator[None]:
-    """Have the heartbeat renew this lease together with the message's visibility.
-
-    Not any more once its end is about to be written: a lease that a commit has just ended is not one that was lost.
-    """
-    message.leases.add(fence)
-    try:
-        yield
-    finally:
-        message.leases.discard(fence)

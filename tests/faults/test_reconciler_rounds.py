@@ -111,7 +111,7 @@ class Bench:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(work()) for work in (self.reconciler.run, self.reconciler.gauge)]
+        tasks = [asyncio.create_task(work()) for work in (self.reconciler.run, self.reconciler.report_depths)]
         try:
             yield
             assert not any(task.done() for task in tasks)
@@ -155,12 +155,12 @@ async def bench(postgres: conftest.Database) -> AsyncIterator[Bench]:
         )
         reconciler = Reconciler(
             dsn=postgres.dsn,
-            upkeep=StageMaintenance(database),
+            maintenance=StageMaintenance(database),
             assets=assets,
             storage=cast("ObjectStorage", cast("Any", storage)),
             outbox=outbox,
             lifecycle=lifecycle,
-            sweeper=OutputCleanup(OrphanedOutputs(database), lifecycle, retention=30 * 86_400),
+            output_cleanup=OutputCleanup(OrphanedOutputs(database), lifecycle, retention=30 * 86_400),
             queues=queues,
             names=QUEUES,
             paused=all_paused,

@@ -12,7 +12,7 @@ from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness
 
 LANES = 5
-PATIENCE = 25.0
+DRAIN_TIMEOUT = 25.0
 
 
 class Scene:
@@ -26,7 +26,7 @@ class Scene:
             harness.queue.network = self.hang
         workers = [harness.worker(self.for_ever) for harness in self.harnesses[:-1]]
         self.daemon = Daemon(
-            [*workers, self.harnesses[-1].worker(self.brief)], [], self.harnesses[0].metrics, patience=PATIENCE
+            [*workers, self.harnesses[-1].worker(self.brief)], [], self.harnesses[0].metrics, drain_timeout=DRAIN_TIMEOUT
         )
 
     async def hang(self, request: Request) -> None:
@@ -58,7 +58,7 @@ async def test_nothing_begins_after_the_signal_and_the_deadline_holds() -> None:
     scene.daemon.stop()
     assert await task
     assert max(scene.begun) <= told + 0.1
-    assert time.monotonic() - told <= PATIENCE
+    assert time.monotonic() - told <= DRAIN_TIMEOUT
     late = [r.at for h in scene.harnesses for r in h.queue.requests if r.operation == "receive" and r.at > told + 0.1]
     assert late == []
 
