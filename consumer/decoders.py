@@ -86,7 +86,7 @@ class ObjectCreated:
 
     @property
     def owner(self) -> str:
-        """The tenant, by the key's third part."""
+        """The tenant, the third segment of the key."""
         return _owner(self.stored.version.key)
 
 

@@ -60,7 +60,7 @@ class PrefetchBuffer:
             return None
         half = max(1, self._slots // 2)
         within_share = (m for m in self._waiting if not m.owner or self._owners[m.owner] < half)
-        message = next(within_share, self._waiting[0])  # the first, where nobody else waits
+        message = next(within_share, self._waiting[0])  # the first of all, where every owner has its share
         self._waiting.remove(message)
         self._running[message] = None
         self._owners[message.owner] += 1

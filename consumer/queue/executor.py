@@ -114,9 +114,9 @@ class Executor:
             outcomes.append(away or await self._handle_record(record, message))
         if all(outcome.requeues for outcome in outcomes):
             return combine(outcomes)
-        return await self._send_leftovers(message, outcomes)
+        return await self._send_retries(message, outcomes)
 
-    async def _send_leftovers(self, message: InFlightMessage, outcomes: list[Outcome]) -> Outcome:
+    async def _send_retries(self, message: InFlightMessage, outcomes: list[Outcome]) -> Outcome:
         """Send each record that must be retried as a message of its own, so that the others are not handled again."""
         try:
             for record, outcome in zip(message.records, outcomes, strict=True):

@@ -32,7 +32,7 @@ TURN_INTERVAL = 20.0
 
 
 class Poller:
-    """Polls one queue until told to stop. `accept` takes each message, whose place is reserved."""
+    """Polls one queue until stopped. `accept` takes each message, whose place is reserved."""
 
     def __init__(
         self,

@@ -117,7 +117,7 @@ class QueueWorker:
                 while self._tasks:
                     await asyncio.wait(self._tasks)
             finally:
-                self._draining = True  # nobody would wait for what a task's end starts now
+                self._draining = True  # no task may be started that nothing would wait for
                 for task in self._tasks:  # only when this worker is canceled: none of its tasks may live on
                     task.cancel()
                 heartbeat.cancel()

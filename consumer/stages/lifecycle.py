@@ -89,13 +89,13 @@ class StageLifecycle:
         log.warning("stage.retry", stage=claim.stage, code=error.code, detail=error.detail, delay=round(delay, 1))
         note = Note("retry", f"{error}; next in {delay:.0f} s")
         forgive = asked is not None and not asked.counts_as_attempt
-        await self._patiently(claim, lambda: self.stages.release(claim.fence, note, forgive=forgive))
+        await self._outlast_postgres(claim, lambda: self.stages.release(claim.fence, note, forgive=forgive))
         return StageEnd(EndKind.RETRIED, delay, error.code, error.detail)
 
     async def release(self, claim: Claim, note: Note) -> None:
         """Give a claim back because something else is away; the attempt does not count."""
         try:
-            await self._patiently(claim, lambda: self.stages.release(claim.fence, note, forgive=True))
+            await self._outlast_postgres(claim, lambda: self.stages.release(claim.fence, note, forgive=True))
         except UnavailableError as error:
             log.warning("stage.not_released", stage=claim.stage, error=str(error))
 
@@ -108,9 +108,9 @@ class StageLifecycle:
             log.warning("stage.not_released", stage=claim.stage, error=str(error))
 
     async def abandon(self, claim: Claim) -> StageEnd:
-        """Clean up after an attempt whose lease was lost; the message stays for whoever holds the stage now.
+        """Clean up after an attempt whose lease was lost; the message stays for the worker that holds the stage now.
 
-        Where nobody does (the lease ran out in an outage), the stage is free at once and the attempt does not count.
+        Where none does (the lease ran out in an outage), the stage is free at once and the attempt does not count.
         """
         log.warning("stage.lease_lost", stage=claim.stage, attempt=claim.attempt)
         if claim.state is StageState.LEASED:
@@ -164,7 +164,7 @@ class StageLifecycle:
         """
         asset_id = claim.asset.asset_id
         try:
-            rows: Sequence[OutboxRow] = await self._patiently(claim, lambda: self.stages.commit(fence, commit))
+            rows: Sequence[OutboxRow] = await self._outlast_postgres(claim, lambda: self.stages.commit(fence, commit))
         except LeaseLostError:
             row = await self.stages.get(asset_id, claim.stage) if claim.state is StageState.LEASED else None
             if fence.lease_over or row is None or (row.attempt, row.state) != (claim.attempt, commit.state):
@@ -178,14 +178,14 @@ class StageLifecycle:
             self.metrics.transcoded.labels(engine, kind).inc(seconds)
         return rows
 
-    async def _patiently[T](self, claim: Claim, call: Callable[[], Awaitable[T]]) -> T:
+    async def _outlast_postgres[T](self, claim: Claim, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat `call` while Postgres is away, for as long as a lease lasts; then raise what it raises.
 
-        To let go at once would leave the lease to run out and cost an attempt that did nothing wrong. Where no lease is
-        held the news comes again, and nothing is gained by waiting.
+        To give up at once would leave the lease to run out, and cost an attempt that did nothing wrong. Where no lease
+        is held the event is delivered again, and waiting gains nothing.
         """
-        patience = self.lease if claim.state is StageState.LEASED else 0.0
-        deadline, pause = time.monotonic() + patience, FIRST_PAUSE
+        longest = self.lease if claim.state is StageState.LEASED else 0.0
+        deadline, pause = time.monotonic() + longest, FIRST_PAUSE
         while True:
             try:
                 return await call()

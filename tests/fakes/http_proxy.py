@@ -1,4 +1,4 @@
-"""A small HTTP proxy: notes what it is asked for, and finds every host at one address."""
+"""A small HTTP proxy: records its requests, and resolves every host to one address."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 @dataclass(slots=True)
 class ForwardProxy:
-    """`upstream` is the port on this machine where every host is; without one it answers 502."""
+    """Forwards every request to `upstream`, a port on this machine; without one it answers 502."""
 
     upstream: int | None = None
     port: int = 0
@@ -45,7 +45,7 @@ class ForwardProxy:
 
 @asynccontextmanager
 async def forward_proxy(upstream: int | None = None) -> AsyncIterator[ForwardProxy]:
-    """A proxy on a free port of this machine."""
+    """Serve a proxy on a free port of this machine."""
     proxy = ForwardProxy(upstream)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

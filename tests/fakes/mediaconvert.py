@@ -1,4 +1,4 @@
-"""A MediaConvert that transcodes nothing: it checks, keeps and tells of jobs as the embedded one does, in no time."""
+"""A MediaConvert that transcodes nothing: it checks and keeps jobs and sends events as the embedded one, at once."""
 
 import asyncio
 import os
@@ -27,13 +27,13 @@ FFMPEG_DEADLINE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """One second of real HLS, made once and given to every job: the service measures what it is given."""
+    """One second of real HLS, made once and returned for every job, because the service measures its outputs."""
 
     playlist: str
     segment: bytes
 
     def of(self, name: str) -> dict[str, bytes]:
-        """The files of the variant of this address."""
+        """Return the files of the variant at this address."""
         segment = f"{name}_00001.ts"
         playlist = self.playlist.replace("stock0.ts", segment.rsplit("/", 1)[-1])
         return {f"{name}.m3u8": playlist.encode(), segment: self.segment}
@@ -77,33 +77,33 @@ class InstantTranscoder(Transcoder):
     async def run(self, job: Job, folder: Path, progress: Progress) -> tuple[GroupDetail, ...]:  # noqa: ARG002 - its door
         progress.phase(Phase.TRANSCODING, 50)
         settings = JobSettings.model_validate(job.settings)
-        groups = [self._made(group) for group in settings.output_groups]
+        groups = [self._outputs_of(group) for group in settings.output_groups]
         for address, content in [file for _, files in groups for file in files.items()]:
             bucket, _, key = address.removeprefix("s3://").partition("/")
             await self.s3.put_object(Bucket=bucket, Key=key, Body=content)
         progress.phase(Phase.UPLOADING, 90)
         return tuple(detail for detail, _ in groups)
 
-    def _made(self, group: OutputGroup) -> tuple[GroupDetail, dict[str, bytes]]:
-        """What is told of a group, and the files that are written for it."""
+    def _outputs_of(self, group: OutputGroup) -> tuple[GroupDetail, dict[str, bytes]]:
+        """Return the detail of a group, and the files that are written for it."""
         base = group.destination or ""
         names = [f"{base}{output.name_modifier or ''}" for output in group.outputs]
         if group.output_group_settings.type == "HLS_GROUP_SETTINGS":
-            told = [OutputDetail(paths=(f"{name}.m3u8",), duration_ms=DURATION_MS) for name in names]
+            details = [OutputDetail(paths=(f"{name}.m3u8",), duration_ms=DURATION_MS) for name in names]
             files = {f"{base}.m3u8": b"#EXTM3U\n"}
             for name in names:
                 files |= self.stock.of(name)
-            return GroupDetail(kind="HLS_GROUP", playlists=(f"{base}.m3u8",), outputs=tuple(told)), files
+            return GroupDetail(kind="HLS_GROUP", playlists=(f"{base}.m3u8",), outputs=tuple(details)), files
         raw = group.outputs[0].container_settings.container == "RAW"
         suffix = ".0000000.jpg" if raw else f".{group.outputs[0].extension or 'mp4'}"
         files = {f"{name}{suffix}": CONTENT for name in names}
-        told = [OutputDetail(paths=(file,), duration_ms=DURATION_MS) for file in files]
-        return GroupDetail(kind="FILE_GROUP", playlists=(), outputs=tuple(told)), files
+        details = [OutputDetail(paths=(file,), duration_ms=DURATION_MS) for file in files]
+        return GroupDetail(kind="FILE_GROUP", playlists=(), outputs=tuple(details)), files
 
 
 @dataclass(frozen=True, slots=True)
 class FakeMediaConvert:
-    """A running one. `jobs` tells every job that was ever taken, with its asset."""
+    """A running fake. `jobs` returns every job that was ever accepted, with its asset."""
 
     url: str
     store: JobStore
@@ -123,7 +123,7 @@ class FakeMediaConvert:
 async def fake_mediaconvert(
     emulator_url: str, client_env: Mapping[str, str], state: Path
 ) -> AsyncIterator[FakeMediaConvert]:
-    """One on a free port, its outputs and events in the emulator. What dies in it is raised at the end."""
+    """Serve a fake on a free port, with outputs and events in the emulator. An error in it is raised at the end."""
     config = Config(state=state, port=0, endpoint_url=emulator_url, queue_limit=10_000)
     async with AsyncExitStack() as stack:
         store = stack.enter_context(closing(JobStore(state / "jobs.sqlite")))

@@ -36,13 +36,13 @@ class Request:
 
 
 async def _at_once(_request: Request) -> None:
-    """The network of a queue that nothing ails."""
+    """Delay nothing and raise nothing."""
 
 
 class MemoryQueue(MessageQueue):
     """`network` is awaited before a request is carried out; it may delay it, or raise UnavailableError.
 
-    A receipt is good until its message is received again or deleted, as SQS's standard queues have it.
+    A receipt is valid until its message is received again or deleted, as in SQS's standard queues.
     """
 
     def __init__(self, name: str = "memory") -> None:
@@ -54,28 +54,28 @@ class MemoryQueue(MessageQueue):
         self._changed = asyncio.Event()
 
     def count(self, operation: str) -> int:
-        """How many requests of a kind there were."""
+        """Count the requests of one operation."""
         return Counter(request.operation for request in self.requests)[operation]
 
     def receives(self, body: str) -> int:
-        """How often the message with this body was handed out; 0 when it is not there any more."""
+        """Count the receives of the message with this body; 0 when it is deleted."""
         return max((stored.receives for stored in self._messages.values() if stored.body == body), default=0)
 
     def bodies(self) -> list[str]:
         return [stored.body for stored in self._messages.values()]
 
     def attributes(self) -> list[dict[str, str]]:
-        """The attributes of every message there is."""
+        """Return the attributes of every message in the queue."""
         return [
             {name: value["StringValue"] for name, value in stored.attributes.items()}
             for stored in self._messages.values()
         ]
 
     def steal(self, receipt: str) -> None:
-        """Hand the message of a receipt to somebody else: the receipt is good for nothing now."""
+        """Let another consumer receive the message of a receipt, which becomes invalid."""
         for stored in self._messages.values():
             if stored.receipt == receipt:
-                stored.receipt, stored.visible_at = "somebody else's", time.monotonic() + 3600
+                stored.receipt, stored.visible_at = "another consumer's", time.monotonic() + 3600
 
     async def receive(self, *, limit: int, wait: int, visibility: int) -> list[Received]:
         await self._request("receive")
@@ -85,7 +85,7 @@ class MemoryQueue(MessageQueue):
         return found
 
     async def _change(self, until: float) -> None:
-        """Until a message may have become visible, or the long poll is over."""
+        """Wait until a message may have become visible, or the long poll is over."""
         self._changed.clear()
         due = min([until, *(stored.visible_at for stored in self._messages.values())])
         try:

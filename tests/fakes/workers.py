@@ -1,4 +1,4 @@
-"""A lane on a queue in memory: what the consumer's core does with messages, without media, network or database."""
+"""A queue worker on a queue in memory: the consumer's core without media, network or database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
@@ -18,12 +18,12 @@ from media.telemetry import Metrics
 from tests.fakes.memory_queue import MemoryQueue
 
 Work = Callable[[str, InFlightMessage], Awaitable[Outcome | None]]
-"""Handles the text of one part; None is success."""
+"""Handles the text of one record; None is success."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A part: a word of a message's body. `owner:word` names its tenant."""
+    """A record: a word of a message's body. `owner:word` names its tenant."""
 
     body: str
 
@@ -33,9 +33,9 @@ class Text:
 
 
 def words(body: str) -> Sequence[Text]:
-    """One part for each word; `poison` cannot be decoded."""
-    if body == "poison":
-        raise UndecodableError("poison")
+    """Decode each word as a record; `undecodable` cannot be decoded."""
+    if body == "undecodable":
+        raise UndecodableError("undecodable")
     return [Text(word) for word in body.split()]
 
 
@@ -45,7 +45,7 @@ async def all_held(_leases: Sequence[Hashable]) -> set[Hashable]:
 
 @dataclass(slots=True)
 class Harness:
-    """A lane's surroundings, and what its handler was given."""
+    """What a queue worker needs, and what its handler was given."""
 
     queue: MemoryQueue = field(default_factory=MemoryQueue)
     dead: MemoryQueue = field(default_factory=lambda: MemoryQueue("memory-dlq"))
@@ -69,7 +69,7 @@ class Harness:
 
     @asynccontextmanager
     async def running(self, work: Work) -> AsyncIterator[QueueWorker]:
-        """The lane at work; at the end it is drained, and everything it started must have ended."""
+        """Run a worker; at the end drain it, and check that everything it started has ended."""
         breakers = Breakers(self.probes, self.metrics)
         worker = self.worker(work, breakers)
         before = asyncio.all_tasks()
@@ -81,7 +81,7 @@ class Harness:
             probing.cancel()
             await asyncio.wait({probing})
             left = asyncio.all_tasks() - before
-            assert not left, f"tasks that nobody waits for: {left}"
+            assert not left, f"tasks left running: {left}"
         finally:
             probing.cancel()
             task.cancel()
@@ -96,16 +96,16 @@ class Harness:
 
 
 async def until(condition: Callable[[], bool], *, deadline: float = 30.0) -> None:
-    """Until it is so. Raises TimeoutError after `deadline` seconds of the loop's clock."""
+    """Wait until the condition is true. Raises TimeoutError after `deadline` seconds of the loop's clock."""
     async with asyncio.timeout(deadline):
-        while not condition():  # noqa: ASYNC110 - the condition is a stranger's state, nobody signals it
+        while not condition():  # noqa: ASYNC110 - the state is not ours, and nothing signals it
             await asyncio.sleep(max(0.01, deadline / 1000))
 
 
 async def nothing(_text: str, _message: InFlightMessage) -> None:
-    """Work that succeeds at once."""
+    """Succeed at once."""
 
 
 async def drained(harness: Harness) -> None:
-    """Until the queue holds nothing any more."""
+    """Wait until the queue is empty."""
     await until(lambda: not harness.queue.bodies(), deadline=7200)

@@ -1,4 +1,4 @@
-"""A daemon of several lanes is told to stop while SQS swallows what is sent to it. In virtual time."""
+"""A daemon of several queue workers is stopped while SQS does not answer. In virtual time."""
 
 import asyncio
 import time
@@ -11,28 +11,31 @@ from tests.fakes.memory_queue import MemoryQueue, Request
 from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness
 
-LANES = 5
+WORKERS = 5
 DRAIN_TIMEOUT = 25.0
 
 
-class Scene:
-    """Four lanes whose heartbeats hang from now on, and one that goes on well; each has more than it can hold."""
+class HangingHeartbeats:
+    """Four workers whose heartbeats hang, and one that works; each queue has more messages than fit."""
 
     def __init__(self) -> None:
         limits = WorkerLimits(concurrency=2, prefetch=10, visibility=60, wait=1)
-        self.harnesses = [Harness(queue=MemoryQueue(f"q{n}"), limits=limits) for n in range(LANES)]
+        self.harnesses = [Harness(queue=MemoryQueue(f"q{n}"), limits=limits) for n in range(WORKERS)]
         self.begun: list[float] = []
         for harness in self.harnesses[:-1]:
             harness.queue.network = self.hang
         workers = [harness.worker(self.for_ever) for harness in self.harnesses[:-1]]
         self.daemon = Daemon(
-            [*workers, self.harnesses[-1].worker(self.brief)], [], self.harnesses[0].metrics, drain_timeout=DRAIN_TIMEOUT
+            [*workers, self.harnesses[-1].worker(self.brief)],
+            [],
+            self.harnesses[0].metrics,
+            drain_timeout=DRAIN_TIMEOUT,
         )
 
     async def hang(self, request: Request) -> None:
         if request.operation == "change_visibility":
             await asyncio.sleep(15)
-            raise UnavailableError(Dependency.SQS, "swallowed")
+            raise UnavailableError(Dependency.SQS, "no answer")
 
     async def for_ever(self, _text: str, _message: InFlightMessage) -> None:
         await asyncio.sleep(3600)
@@ -43,7 +46,7 @@ class Scene:
 
     async def until_a_heartbeat_hangs(self) -> "asyncio.Task[bool]":
         for number, harness in enumerate(self.harnesses):
-            await harness.send(*(f"m{n}" for n in range(12 if number < LANES - 1 else 400)))
+            await harness.send(*(f"m{n}" for n in range(12 if number < WORKERS - 1 else 400)))
         task = asyncio.create_task(self.daemon.run())
         while not self.harnesses[0].queue.count("change_visibility"):  # noqa: ASYNC110 - virtual time passes
             await asyncio.sleep(0.1)
@@ -52,24 +55,26 @@ class Scene:
 
 @virtual_time
 async def test_nothing_begins_after_the_signal_and_the_deadline_holds() -> None:
-    scene = Scene()
-    task = await scene.until_a_heartbeat_hangs()
+    scenario = HangingHeartbeats()
+    task = await scenario.until_a_heartbeat_hangs()
     told = time.monotonic()
-    scene.daemon.stop()
+    scenario.daemon.stop()
     assert await task
-    assert max(scene.begun) <= told + 0.1
+    assert max(scenario.begun) <= told + 0.1
     assert time.monotonic() - told <= DRAIN_TIMEOUT
-    late = [r.at for h in scene.harnesses for r in h.queue.requests if r.operation == "receive" and r.at > told + 0.1]
+    late = [
+        r.at for h in scenario.harnesses for r in h.queue.requests if r.operation == "receive" and r.at > told + 0.1
+    ]
     assert late == []
 
 
 @virtual_time
 async def test_a_second_signal_ends_at_once() -> None:
-    scene = Scene()
-    task = await scene.until_a_heartbeat_hangs()
-    scene.daemon.stop()
+    scenario = HangingHeartbeats()
+    task = await scenario.until_a_heartbeat_hangs()
+    scenario.daemon.stop()
     await asyncio.sleep(1)
     told = time.monotonic()
-    scene.daemon.stop()
+    scenario.daemon.stop()
     assert await task
     assert time.monotonic() - told <= 0.5

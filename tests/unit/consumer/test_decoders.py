@@ -1,4 +1,4 @@
-"""Every event of the shared corpus yields what its MANIFEST states; any other text yields parts or UndecodableError."""
+"""Every event of the shared corpus yields what its MANIFEST states; any other text yields records or UndecodableError."""
 
 import csv
 import json
@@ -19,6 +19,7 @@ from consumer.decoders import (
     decode_transcode_event,
     decode_upload,
 )
+from consumer.queue.in_flight import UndecodableRecord
 from handlers.transcode.mediaconvert.events import JobStatus, parse_event
 from media.errors import UndecodableError
 
@@ -47,7 +48,7 @@ needs_corpus = pytest.mark.skipif(not EVENTS, reason="the shared corpus is not b
 
 
 def bodies(path: str) -> list[str]:
-    """What stands in the queue: a file of Lambda's SQS records holds it one level down."""
+    """Read the bodies in a file; one of Lambda's SQS records holds them one level down."""
     text = (CORPUS / path).read_text()
     records = json.loads(text).get("Records", [])
     inner = [record["body"] for record in records if "body" in record]
@@ -59,7 +60,7 @@ def of(*expected: str) -> list[str]:
 
 
 @needs_corpus
-def test_every_expectation_of_the_manifest_is_looked_at() -> None:
+def test_every_expectation_of_the_manifest_is_known() -> None:
     known = {
         "job:1",
         "ack:ignore",
@@ -76,7 +77,7 @@ def test_every_expectation_of_the_manifest_is_looked_at() -> None:
 
 @needs_corpus
 @pytest.mark.parametrize("path", of("job:1"))
-def test_an_upload_yields_one_job(path: str) -> None:
+def test_an_upload_yields_one_record(path: str) -> None:
     records = [record for body in bodies(path) for record in decode_upload(body)]
     assert len(records) == 1
     assert isinstance(records[0], ObjectCreated)
@@ -93,7 +94,7 @@ def test_other_events_yield_nothing_and_are_acknowledged(path: str) -> None:
 @needs_corpus
 @pytest.mark.parametrize("path", of("ack-or-dlq"))
 @pytest.mark.parametrize("decode", DECODERS)
-def test_what_is_no_event_goes_to_the_dead_letters(path: str, decode: Callable[[str], object]) -> None:
+def test_files_that_are_no_events_are_undecodable(path: str, decode: Callable[[str], object]) -> None:
     for body in bodies(path):
         with pytest.raises(UndecodableError):
             decode(body)
@@ -109,7 +110,7 @@ def test_what_is_no_event_goes_to_the_dead_letters(path: str, decode: Callable[[
         ("mc:progressing", JobStatus.PROGRESSING),
     ],
 )
-def test_a_job_event_is_read(expect: str, status: JobStatus) -> None:
+def test_job_events_are_decoded(expect: str, status: JobStatus) -> None:
     for path in of(expect):
         [record] = decode_transcode_event((CORPUS / path).read_text())
         event = parse_event(record.detail)
@@ -118,8 +119,8 @@ def test_a_job_event_is_read(expect: str, status: JobStatus) -> None:
 
 
 @needs_corpus
-def test_what_the_samples_hold_besides() -> None:
-    """The MANIFEST's prose: the keys, versions, codes and sizes that it names."""
+def test_samples_yield_the_values_that_the_manifest_names() -> None:
+    """Keys, versions, codes and sizes in the MANIFEST's prose."""
     keys = {
         "awsgo-s3-event.json": "Happy Face.jpg",
         "recorded-s3-key-encoding-at-sign.json": "a@b",
@@ -194,7 +195,7 @@ def test_a_key_that_looks_encoded_after_decoding_is_not_decoded_again() -> None:
     assert only_key(eventbridge("a%2Bb+c")) == "a%2Bb+c"
 
 
-def test_every_record_is_a_part_of_its_own_and_a_message_of_its_own() -> None:
+def test_each_record_can_be_sent_as_a_message_of_its_own() -> None:
     body = json.dumps({"Records": [_record("a"), _record("x", "ObjectRemoved:Delete"), _record("b+c")]})
     records = decode_upload(body)
     assert [only_key(record.body) for record in records] == ["a", "b c"]
@@ -213,7 +214,7 @@ def test_unknown_fields_are_tolerated_and_known_ones_are_checked() -> None:
         decode_upload(json.dumps({"Records": [record]}))
 
 
-def test_envelopes_without_end_are_refused() -> None:
+def test_too_many_envelopes_are_refused() -> None:
     body = s3_event("a")
     for _ in range(5):
         body = in_sns(body)
@@ -247,11 +248,11 @@ def test_envelopes_without_end_are_refused() -> None:
         s3_event("%FF%FE%00"),
     ],
 )
-def test_odd_bodies_yield_parts_or_the_one_error(decode: Callable[[str], object], body: str) -> None:
-    yields_parts_or_the_one_error(decode, body)
+def test_odd_bodies_yield_records_or_undecodable_error(decode: Callable[[str], object], body: str) -> None:
+    assert_yields_records_or_undecodable_error(decode, body)
 
 
-def yields_parts_or_the_one_error(decode: Callable[[str], object], body: str) -> None:
+def assert_yields_records_or_undecodable_error(decode: Callable[[str], object], body: str) -> None:
     try:
         records = decode(body)
     except UndecodableError:
@@ -260,6 +261,45 @@ def yields_parts_or_the_one_error(decode: Callable[[str], object], body: str) ->
     for record in records:
         assert isinstance(record.owner, str)
         assert isinstance(record.body, str)
+
+
+BAD_RECORDS: list[Any] = [
+    None,
+    {},
+    {"eventName": "ObjectCreated:Put"},
+    {**_record("x"), "eventVersion": "3.0"},
+    _record(""),
+    _record("uploads/%00"),
+    {**_record("x"), "s3": {"bucket": {"name": "b"}, "object": {"key": "x", "size": 2**63}}},
+    {**_record("x"), "s3": {"bucket": {"name": "b"}, "object": {"key": "x", "versionId": "v\0"}}},
+    {**_record("x"), "s3": {"bucket": {"name": "b"}, "object": {"key": "x", "sequencer": "\ud800"}}},
+]
+
+
+@pytest.mark.parametrize("bad", BAD_RECORDS, ids=range(len(BAD_RECORDS)))
+def test_an_undecodable_record_does_not_affect_the_others(bad: Any) -> None:
+    good, strange, other = decode_upload(json.dumps({"Records": [_record("a"), bad, _record("b")]}))
+    assert isinstance(good, ObjectCreated)
+    assert isinstance(strange, UndecodableRecord)
+    assert isinstance(other, ObjectCreated)
+    assert (good.stored.version.key, other.stored.version.key) == ("a", "b")
+    assert json.loads(strange.body) == {"Records": [bad]}
+    with pytest.raises(UndecodableError):
+        decode_upload(strange.body)
+
+
+def test_too_many_records_are_refused() -> None:
+    with pytest.raises(UndecodableError, match="1001 records"):
+        decode_upload(json.dumps({"Records": [{}] * 1001}))
+
+
+def test_three_envelopes_are_opened_and_a_fourth_is_refused() -> None:
+    body = s3_event("k")
+    for _ in range(3):
+        body = json.dumps({"Type": "Notification", "Message": body})
+    assert only_key(body) == "k"
+    with pytest.raises(UndecodableError, match="more than 3 envelopes"):
+        decode_upload(json.dumps({"Type": "Notification", "Message": body}))
 
 
 json_values = st.recursive(
@@ -321,12 +361,12 @@ shaped = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(body=st.text() | st.dictionaries(names, shaped, max_size=6).map(json.dumps))
-def test_any_text_yields_parts_or_the_one_error(body: str) -> None:
+def test_any_text_yields_records_or_undecodable_error(body: str) -> None:
     for decode in DECODERS:
-        yields_parts_or_the_one_error(decode, body)
+        assert_yields_records_or_undecodable_error(decode, body)
 
 
 @given(key=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=100))
-def test_any_key_comes_out_as_it_went_in(key: str) -> None:
+def test_any_key_is_decoded_to_itself(key: str) -> None:
     assert only_key(s3_event(quote_plus(key))) == key
     assert only_key(eventbridge(key)) == key

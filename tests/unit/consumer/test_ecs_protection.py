@@ -1,4 +1,4 @@
-"""The task asks ECS to be left alone while somebody holds its protection, and is never held up by asking."""
+"""The task asks ECS for protection while it is held, and never waits for the answer."""
 
 import asyncio
 import json
@@ -17,22 +17,22 @@ DEADLINE = 10.0
 
 @dataclass
 class Agent:
-    """ECS's agent: what it was told, and how it answers; `says` are odd answers that come first."""
+    """ECS's agent: the requests it got, and how it answers. `odd_answers` come first."""
 
     url: str = ""
     status: int = 200
-    says: list[str] = field(default_factory=list)
-    told: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
+    odd_answers: list[str] = field(default_factory=list)
+    requests: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.told.put_nowait(json.loads(await request.read()))
-        if self.says:
-            return web.Response(text=self.says.pop(0), content_type="application/json")
+        self.requests.put_nowait(json.loads(await request.read()))
+        if self.odd_answers:
+            return web.Response(text=self.odd_answers.pop(0), content_type="application/json")
         return web.json_response({"protection": {}} if self.status == 200 else {"error": {}}, status=self.status)
 
     async def next(self) -> dict[str, Any]:
         async with asyncio.timeout(DEADLINE):
-            return await self.told.get()
+            return await self.requests.get()
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def agent() -> AsyncIterator[Agent]:
         yield agent
 
 
-async def test_protected_while_held_and_not_after(agent: Agent) -> None:
+async def test_the_task_is_protected_while_held_and_not_after(agent: Agent) -> None:
     protection = ScaleInProtection(agent.url)
     async with protection.held():
         assert await agent.next() == {"ProtectionEnabled": True, "ExpiresInMinutes": 60}
@@ -53,7 +53,7 @@ async def test_protected_while_held_and_not_after(agent: Agent) -> None:
     await protection.settled()
 
 
-async def test_the_last_one_to_leave_gives_it_up(agent: Agent) -> None:
+async def test_the_last_holder_ends_the_protection(agent: Agent) -> None:
     protection = ScaleInProtection(agent.url)
     async with protection.held():
         await agent.next()
@@ -64,7 +64,7 @@ async def test_the_last_one_to_leave_gives_it_up(agent: Agent) -> None:
     await protection.settled()
 
 
-async def test_it_is_renewed(agent: Agent) -> None:
+async def test_the_protection_is_renewed(agent: Agent) -> None:
     protection = ScaleInProtection(agent.url, renewal=0.01)
     async with protection.held():
         assert [(await agent.next())["ProtectionEnabled"] for _ in range(3)] == [True] * 3
@@ -74,29 +74,29 @@ async def test_it_is_renewed(agent: Agent) -> None:
 ODD = ["null", "7", "[]", '"protection"', "no JSON", "{}"]
 
 
-async def test_what_is_not_taken_is_told_again_soon(agent: Agent) -> None:
+async def test_a_request_that_is_not_accepted_is_repeated_soon(agent: Agent) -> None:
     """Whatever the agent answers: to be protected 20 minutes later would be too late."""
-    agent.says = ODD.copy()
+    agent.odd_answers = ODD.copy()
     protection = ScaleInProtection(agent.url, retries=[0.01] * len(ODD))
     async with protection.held():
         assert [(await agent.next())["ProtectionEnabled"] for _ in range(len(ODD) + 1)] == [True] * (len(ODD) + 1)
-        agent.says = ODD.copy()
+        agent.odd_answers = ODD.copy()
     assert [(await agent.next())["ProtectionEnabled"] for _ in range(len(ODD) + 1)] == [False] * (len(ODD) + 1)
     await protection.settled()
-    assert agent.told.empty(), "once it was taken, nothing more is said"
+    assert agent.requests.empty(), "once it was accepted, nothing more is sent"
 
 
-async def test_an_agent_that_never_takes_it_is_left_alone_in_the_end(agent: Agent) -> None:
+async def test_repetitions_end_when_the_agent_never_accepts(agent: Agent) -> None:
     agent.status = 500
     protection = ScaleInProtection(agent.url, retries=[0.01] * 3)
     async with protection.held():
         assert [(await agent.next())["ProtectionEnabled"] for _ in range(4)] == [True] * 4
     assert [(await agent.next())["ProtectionEnabled"] for _ in range(4)] == [False] * 4
     await protection.settled()
-    assert agent.told.empty()
+    assert agent.requests.empty()
 
 
-async def test_who_comes_while_it_is_told_again_is_protected(agent: Agent) -> None:
+async def test_a_holder_that_comes_during_repetitions_is_protected(agent: Agent) -> None:
     agent.status = 500
     protection = ScaleInProtection(agent.url, retries=[30.0])
     async with protection.held():
@@ -118,7 +118,7 @@ async def test_an_agent_that_refuses_or_is_away_changes_nothing(agent: Agent) ->
         await protection.settled()
 
 
-async def test_outside_of_ecs_there_is_nobody_to_tell() -> None:
+async def test_outside_of_ecs_nothing_is_sent() -> None:
     protection = ScaleInProtection(None)
     async with protection.held():
         pass

@@ -1,4 +1,4 @@
-"""A poll loop that hangs is told from one that waits: by its turns, at /livez."""
+"""/livez distinguishes a poll loop that hangs from one that waits."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ async def running(worker: QueueWorker) -> AsyncIterator[None]:
 
 
 @virtual_time
-async def test_a_receive_that_never_ends_is_noticed_when_its_time_is_over() -> None:
+async def test_a_receive_that_never_ends_makes_its_queue_stuck() -> None:
     harness = Harness(limits=LIMITS)
 
     async def network(request: Request) -> None:
@@ -52,7 +52,7 @@ async def test_a_receive_that_never_ends_is_noticed_when_its_time_is_over() -> N
 
 
 @virtual_time
-async def test_one_that_is_full_or_paused_or_fails_is_alive() -> None:
+async def test_a_full_paused_or_failing_queue_is_not_stuck() -> None:
     async def away(_request: Request) -> None:
         raise UnavailableError(Dependency.SQS, "away")
 
@@ -99,4 +99,4 @@ async def test_a_stuck_loop_makes_livez_503() -> None:
             assert (answer.status, await answer.json()) == (503, {"status": "stuck", "stuck": ["images"]})
         loop.ended = True
         async with http.get(url) as answer:
-            assert answer.status == 200, "one that was told to stop is not stuck"
+            assert answer.status == 200, "a loop that was stopped is not stuck"

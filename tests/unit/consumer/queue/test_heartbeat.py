@@ -1,4 +1,4 @@
-"""Messages stay ours while they are worked on, and are let go the moment that they are not. In virtual time."""
+"""Messages stay ours while they are worked on, and lost ones are given up at once. In virtual time."""
 
 import asyncio
 import itertools
@@ -39,7 +39,7 @@ async def test_ten_minutes_of_work_with_two_of_three_extensions_failing_are_not_
 
 @pytest.mark.parametrize(("visibility", "slow"), [(10, 0.0), (12, 1.5), (30, 4.0), (60, 8.5)])
 @virtual_time
-async def test_two_of_three_beats_hang_whatever_the_timeout(visibility: int, slow: float) -> None:
+async def test_a_message_is_kept_while_two_of_three_extensions_hang(visibility: int, slow: float) -> None:
     """The first of three takes its time, the others hang until their deadline."""
     harness, beats = Harness(limits=WorkerLimits(visibility=visibility, wait=1)), itertools.count()
 
@@ -63,7 +63,7 @@ async def test_two_of_three_beats_hang_whatever_the_timeout(visibility: int, slo
 
 @pytest.mark.parametrize("failing", [1, 2])
 @virtual_time
-async def test_a_beat_comes_early_enough_for_another_try(failing: int) -> None:
+async def test_an_extension_that_hangs_is_repeated_in_time(failing: int) -> None:
     """The first `failing` extensions hang until their deadline: the next one still comes in time."""
     harness, beats = Harness(), itertools.count(1)
 
@@ -83,14 +83,14 @@ async def test_a_beat_comes_early_enough_for_another_try(failing: int) -> None:
 
 
 @virtual_time
-async def test_a_lost_receipt_cancels_its_handler_within_a_second_and_nothing_is_settled() -> None:
-    harness, cancelled_at = Harness(), [0.0]
+async def test_a_lost_receipt_cancels_its_handler_within_a_second_and_is_not_settled() -> None:
+    harness, canceled_at = Harness(), [0.0]
 
     async def work(_text: str, _message: InFlightMessage) -> None:
         try:
             await asyncio.sleep(3600)
         finally:
-            cancelled_at[0] = time.monotonic()
+            canceled_at[0] = time.monotonic()
 
     await harness.send("stolen")
     async with harness.running(work):
@@ -98,15 +98,15 @@ async def test_a_lost_receipt_cancels_its_handler_within_a_second_and_nothing_is
         harness.queue.steal(harness.messages[0].receipt)
         await until(lambda: harness.queue.count("change_visibility") == 1, deadline=60)
         known_at = time.monotonic()
-        await until(lambda: cancelled_at[0] > 0, deadline=1)
-    assert cancelled_at[0] - known_at <= 1
+        await until(lambda: canceled_at[0] > 0, deadline=1)
+    assert canceled_at[0] - known_at <= 1
     assert harness.metric("visibility_lost_total", queue="memory") == 1
     assert harness.queue.count("delete") == 0
-    assert harness.queue.count("change_visibility") == 1, "what is lost is neither put back nor extended again"
+    assert harness.queue.count("change_visibility") == 1, "a lost message is neither released nor extended again"
 
 
 @virtual_time
-async def test_a_message_lost_while_it_waits_is_not_begun() -> None:
+async def test_a_message_lost_while_it_waits_is_not_started() -> None:
     harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=9, visibility=60, wait=1))
     go = asyncio.Event()
 
@@ -127,7 +127,7 @@ async def test_a_message_lost_while_it_waits_is_not_begun() -> None:
 async def test_a_lost_lease_cancels_its_handler() -> None:
     harness = Harness()
     lease = object()
-    cancelled = asyncio.Event()
+    canceled = asyncio.Event()
 
     async def renew(leases: Sequence[Hashable]) -> set[Hashable]:
         return set(leases)
@@ -137,16 +137,16 @@ async def test_a_lost_lease_cancels_its_handler() -> None:
         try:
             await asyncio.sleep(3600)
         finally:
-            cancelled.set()
+            canceled.set()
 
     harness.renew = renew
     await harness.send("leased")
     async with harness.running(work):
-        await asyncio.wait_for(cancelled.wait(), 60)
+        await asyncio.wait_for(canceled.wait(), 60)
 
 
 @virtual_time
-async def test_a_renewal_that_fails_oddly_ends_nothing() -> None:
+async def test_an_unforeseen_error_of_the_renewal_does_not_stop_extensions() -> None:
     harness = Harness()
 
     async def renew(_leases: Sequence[Hashable]) -> set[Hashable]:
@@ -186,7 +186,7 @@ async def test_a_hundred_in_flight_cost_ten_requests_an_interval() -> None:
 
 @virtual_time
 async def test_no_heartbeat_touches_a_message_that_is_being_settled() -> None:
-    """Every extension is slow, and messages end at all moments of it: what is put back must stay put back."""
+    """Every extension is slow, and messages end at all moments of it: a released message must stay released."""
     harness = Harness(limits=WorkerLimits(concurrency=20, prefetch=0, visibility=10, wait=1))
     under_way: dict[str, str] = {}
 
@@ -214,7 +214,7 @@ async def test_no_heartbeat_touches_a_message_that_is_being_settled() -> None:
 
 
 @virtual_time
-async def test_what_is_held_for_half_a_day_is_handed_on_before_sqs_takes_it() -> None:
+async def test_a_message_held_for_half_a_day_is_relinquished_before_sqs_refuses() -> None:
     harness = Harness(limits=WorkerLimits(visibility=3600, wait=20))
 
     async def work(_text: str, _message: InFlightMessage) -> None:

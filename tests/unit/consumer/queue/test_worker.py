@@ -1,4 +1,4 @@
-"""One queue's lane: outcomes, batches, drain, breakers, fairness. In virtual time, on a queue in memory."""
+"""A queue worker: outcomes, batches, retries and dead letters. In virtual time, on a queue in memory."""
 
 import time
 from collections import Counter
@@ -41,7 +41,7 @@ async def test_a_lone_message_is_settled_within_fifty_milliseconds() -> None:
 
 
 @virtual_time
-async def test_a_retry_waits_with_jitter_and_the_last_one_goes_to_the_dead_letters() -> None:
+async def test_retries_wait_with_jitter_and_the_last_failure_is_dead_lettered() -> None:
     harness = Harness(retry=RetryPolicy(base=2, cap=8, attempts=4))
     tried: list[float] = []
 
@@ -64,7 +64,7 @@ async def test_a_retry_waits_with_jitter_and_the_last_one_goes_to_the_dead_lette
 
 
 @virtual_time
-async def test_a_delay_that_the_handler_knows_is_kept() -> None:
+async def test_a_retry_waits_for_the_delay_that_the_handler_asks_for() -> None:
     harness = Harness()
     tried: list[float] = []
 
@@ -80,7 +80,7 @@ async def test_a_delay_that_the_handler_knows_is_kept() -> None:
 
 
 @virtual_time
-async def test_a_wait_that_is_not_counted_goes_on_longer_and_longer_and_never_dies() -> None:
+async def test_uncounted_retries_wait_longer_and_longer_and_are_never_dead_lettered() -> None:
     harness = Harness(retry=RetryPolicy(base=2, cap=40, attempts=2))
     tried: list[float] = []
 
@@ -105,7 +105,7 @@ async def test_a_wait_that_is_not_counted_goes_on_longer_and_longer_and_never_di
     ],
 )
 @virtual_time
-async def test_what_will_never_work_is_not_tried_again(error: Exception, dead: bool) -> None:
+async def test_undecodable_and_rejected_messages_are_not_retried(error: Exception, dead: bool) -> None:
     harness = Harness()
 
     async def work(_text: str, _message: InFlightMessage) -> None:
@@ -119,22 +119,22 @@ async def test_what_will_never_work_is_not_tried_again(error: Exception, dead: b
 
 
 @virtual_time
-async def test_an_unforeseen_error_is_tried_again_and_hurts_nobody_else() -> None:
+async def test_an_unforeseen_error_is_retried_and_affects_no_other_message() -> None:
     harness = Harness()
 
     async def work(text: str, _message: InFlightMessage) -> None:
         if text == "odd" and harness.handled.count(text) < 3:
             raise ZeroDivisionError
 
-    await harness.send("odd", "fine", "poison")
+    await harness.send("odd", "fine", "undecodable")
     async with harness.running(work):
         await drained(harness)
     assert Counter(harness.handled) == {"odd": 3, "fine": 1}
-    assert harness.dead.bodies() == ["poison"]
+    assert harness.dead.bodies() == ["undecodable"]
 
 
 @virtual_time
-async def test_a_dead_letter_queue_that_is_away_loses_nothing() -> None:
+async def test_no_message_is_lost_while_the_dead_letter_queue_is_away() -> None:
     harness = Harness()
 
     async def network(_request: Request) -> None:
@@ -142,14 +142,14 @@ async def test_a_dead_letter_queue_that_is_away_loses_nothing() -> None:
             raise UnavailableError(Dependency.SQS, "away")
 
     harness.dead.network = network
-    await harness.send("poison")
+    await harness.send("undecodable")
     async with harness.running(nothing):
         await drained(harness)
-    assert harness.dead.bodies() == ["poison"]
+    assert harness.dead.bodies() == ["undecodable"]
 
 
 @virtual_time
-async def test_one_bad_part_does_not_redo_the_good_ones() -> None:
+async def test_one_bad_record_does_not_repeat_the_good_ones() -> None:
     harness = Harness()
 
     async def work(text: str, _message: InFlightMessage) -> None:
@@ -166,7 +166,7 @@ async def test_one_bad_part_does_not_redo_the_good_ones() -> None:
 
 
 @virtual_time
-async def test_entries_that_fail_and_requests_that_fail_are_settled_in_the_end() -> None:
+async def test_deletes_that_fail_are_repeated_until_they_succeed() -> None:
     harness = Harness()
 
     async def network(request: Request) -> None:

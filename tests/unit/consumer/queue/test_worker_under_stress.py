@@ -1,4 +1,4 @@
-"""One queue's lane when something is away, stops, or is unfair. In virtual time, on a queue in memory."""
+"""A queue worker in outages, while draining, and with unfair owners. In virtual time, on a queue in memory."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ S3_AWAY = UnavailableError(Dependency.S3, "away")
 
 
 @virtual_time
-async def test_a_dependency_that_is_away_pauses_the_queue_and_counts_nothing() -> None:
+async def test_a_dependency_that_is_away_pauses_the_queue_and_costs_no_attempt() -> None:
     harness = Harness(retry=RetryPolicy(attempts=1))
     back_at = time.monotonic() + 60
 
@@ -41,7 +41,7 @@ async def test_a_dependency_that_is_away_pauses_the_queue_and_counts_nothing() -
 
 
 @virtual_time
-async def test_a_probe_that_is_too_kind_does_not_burn_the_receives() -> None:
+async def test_a_dependency_that_answers_only_its_probe_does_not_use_up_the_receives() -> None:
     """The dependency answers its probe and nothing else, for ten minutes; SQS gives up after 20 receives."""
     harness = Harness()
     back_at = time.monotonic() + 600
@@ -62,7 +62,7 @@ async def test_a_probe_that_is_too_kind_does_not_burn_the_receives() -> None:
 
 
 @virtual_time
-async def test_a_broken_answer_does_not_end_the_polling() -> None:
+async def test_an_unforeseen_response_does_not_end_the_polling() -> None:
     harness = Harness()
 
     async def network(request: Request) -> None:
@@ -77,7 +77,7 @@ async def test_a_broken_answer_does_not_end_the_polling() -> None:
 
 
 @virtual_time
-async def test_sqs_away_is_asked_less_and_less() -> None:
+async def test_polling_backs_off_while_sqs_is_away() -> None:
     harness = Harness()
 
     async def network(_request: Request) -> None:
@@ -97,7 +97,7 @@ async def test_sqs_away_is_asked_less_and_less() -> None:
 
 
 @virtual_time
-async def test_draining_puts_back_what_waits_within_two_seconds_and_lets_the_running_finish() -> None:
+async def test_draining_releases_waiting_messages_within_two_seconds_and_lets_running_ones_finish() -> None:
     harness = Harness(limits=WorkerLimits(concurrency=5, prefetch=15, visibility=60, wait=1))
 
     async def work(_text: str, _message: InFlightMessage) -> None:
@@ -117,7 +117,7 @@ async def test_draining_puts_back_what_waits_within_two_seconds_and_lets_the_run
 
 
 @virtual_time
-async def test_what_arrives_after_the_signal_is_put_back() -> None:
+async def test_messages_that_arrive_while_draining_are_released() -> None:
     harness = Harness(limits=WorkerLimits(visibility=600, wait=20))
     worker = harness.worker(nothing)
     task = asyncio.create_task(worker.run())
@@ -130,7 +130,7 @@ async def test_what_arrives_after_the_signal_is_put_back() -> None:
 
 
 @virtual_time
-async def test_interrupted_work_is_put_back_at_once_even_before_its_first_step() -> None:
+async def test_interrupted_work_is_released_at_once_even_before_its_first_step() -> None:
     harness = Harness(limits=WorkerLimits(visibility=600, wait=1))
 
     async def work(_text: str, _message: InFlightMessage) -> None:
@@ -150,7 +150,7 @@ async def test_interrupted_work_is_put_back_at_once_even_before_its_first_step()
 
 @virtual_time
 async def test_one_owner_holds_at_most_half_of_the_slots_while_others_wait() -> None:
-    """All wait behind a third one's work, the greedy one's first; then slots come free one by one."""
+    """All wait behind a third owner's work, the greedy owner's first; then slots come free one by one."""
     harness = Harness(limits=WorkerLimits(concurrency=10, prefetch=40, visibility=60, wait=1))
     shares: list[Counter[str]] = []
     go = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What becomes of a message of several parts, of its trace, and what counts as a failure. In virtual time."""
+"""Messages of several records, their traces, and what counts as a failure. In virtual time."""
 
 import structlog
 
@@ -13,7 +13,7 @@ TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 
 
 @virtual_time
-async def test_parts_go_their_own_ways_with_the_trace_and_their_owner() -> None:
+async def test_each_record_has_its_own_outcome_and_keeps_trace_and_owner() -> None:
     harness = Harness()
     seen: list[tuple[str, str, str]] = []
     bound: list[object] = []
@@ -30,14 +30,14 @@ async def test_parts_go_their_own_ways_with_the_trace_and_their_owner() -> None:
     await harness.queue.send("bob:again ann:bad bob:good", trace=TRACE)
     async with harness.running(work):
         await until(lambda: len(seen) == 4)
-    assert seen[-1] == ("bob:again", TRACE, "bob"), "sent again alone, for whom and in whose trace it was"
-    assert bound == [None] * 4, "no part is told of under another's name"
-    [letter] = await harness.dead.receive(limit=10, wait=0, visibility=10)
-    assert (letter.body, letter.trace) == ("ann:bad", TRACE)
+    assert seen[-1] == ("bob:again", TRACE, "bob"), "sent again alone, with its owner and trace"
+    assert bound == [None] * 4, "no record logs under another's asset"
+    [dead_letter] = await harness.dead.receive(limit=10, wait=0, visibility=10)
+    assert (dead_letter.body, dead_letter.trace) == ("ann:bad", TRACE)
 
 
 @virtual_time
-async def test_a_trace_that_is_made_up_is_handed_on_too() -> None:
+async def test_a_trace_that_is_made_up_is_kept_for_the_retry() -> None:
     harness = Harness()
 
     async def work(text: str, _message: InFlightMessage) -> None:
@@ -53,7 +53,7 @@ async def test_a_trace_that_is_made_up_is_handed_on_too() -> None:
 
 
 @virtual_time
-async def test_once_something_is_away_the_other_parts_wait_for_it_too() -> None:
+async def test_once_a_dependency_is_away_the_other_records_wait_too() -> None:
     harness = Harness()
     away = True
 
@@ -67,12 +67,12 @@ async def test_once_something_is_away_the_other_parts_wait_for_it_too() -> None:
         assert harness.handled == ["p0"]
         away = False
         await drained(harness)
-    assert harness.queue.count("send") == 1, "put back as it came: nothing of it was done"
+    assert harness.queue.count("send") == 1, "released as it came: no record was done"
     assert harness.handled == ["p0", *(f"p{n}" for n in range(50))]
 
 
 @virtual_time
-async def test_an_outage_takes_no_try_from_a_message() -> None:
+async def test_an_outage_costs_a_message_no_attempt() -> None:
     harness = Harness(retry=RetryPolicy(attempts=3))
     errors = [UnavailableError(Dependency.S3, "away")] * 6 + [RetryableError(Code.STORAGE_ERROR)] * 2
 
@@ -87,7 +87,7 @@ async def test_an_outage_takes_no_try_from_a_message() -> None:
 
 
 @virtual_time
-async def test_a_failure_that_comes_late_is_told_before_sqs_sets_the_message_aside_silently() -> None:
+async def test_a_late_failure_is_dead_lettered_with_its_reason_before_sqs_does_it_without() -> None:
     harness = Harness()
 
     async def work(_text: str, message: InFlightMessage) -> None:
@@ -98,7 +98,7 @@ async def test_a_failure_that_comes_late_is_told_before_sqs_sets_the_message_asi
     await harness.send("a")
     async with harness.running(work):
         await until(lambda: not harness.queue.bodies(), deadline=40_000)
-    assert [letter["error"] for letter in harness.dead.attributes()] == [Code.STORAGE_ERROR]
+    assert [attributes["error"] for attributes in harness.dead.attributes()] == [Code.STORAGE_ERROR]
 
 
 def test_only_so_many_failures_are_remembered() -> None:
