@@ -1,4 +1,4 @@
-"""A site for each test on parts that all share: an emulator, a Postgres and a clamd of the fault tests' own."""
+"""Services behind fault proxies for each test, on an emulator, a Postgres and a clamd that the fault tests share."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,8 +10,10 @@ from deploy.local import emulator as emulator_part
 from deploy.local import ports, topology
 from deploy.local.topology import Topology
 from tests.conftest import Database, Scanner
-from tests.faults import uploads
-from tests.faults.site import Site, built
+from tests.faults import sample_uploads
+from tests.faults.proxied_services import ProxiedServices, proxied_services
+from tests.faults.stage_harness import StageHarness
+from tests.faults.stage_harness import stage_harness as make_stage_harness
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ async def own_aws(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Aws
 
 
 @pytest.fixture
-async def site(own_aws: Aws, postgres: Database, clamd: Scanner, tmp_path: Path) -> AsyncIterator[Site]:
-    async with built(
+async def services(own_aws: Aws, postgres: Database, clamd: Scanner, tmp_path: Path) -> AsyncIterator[ProxiedServices]:
+    async with proxied_services(
         own_aws.url, own_aws.client_env, own_aws.topology, postgres.dsn, clamd.address, tmp_path, seed=1
     ) as found:
         await found.purge()
@@ -44,4 +46,10 @@ async def site(own_aws: Aws, postgres: Database, clamd: Scanner, tmp_path: Path)
 
 @pytest.fixture(scope="package")
 async def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return await uploads.clip(tmp_path_factory.mktemp("film"))
+    return await sample_uploads.make_clip(tmp_path_factory.mktemp("film"))
+
+
+@pytest.fixture
+async def stage_harness(postgres: Database) -> AsyncIterator[StageHarness]:
+    async with make_stage_harness(postgres.dsn) as harness:
+        yield harness

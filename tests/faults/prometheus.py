@@ -1,6 +1,6 @@
-"""A real Prometheus with the real rules, on time that runs faster: at sixty times, its five minutes are five seconds.
+"""A real Prometheus with the real rules at a faster pace: at sixty times, its five minutes are five seconds.
 
-Ranges and waits are shortened; expressions and thresholds stay as they are, but for those that are seconds too.
+Ranges and waits are divided. Expressions and thresholds stay as they are, except for thresholds in seconds.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ import yaml  # type: ignore[import-untyped] # ships no types
 
 from deploy.local import child
 from deploy.local.ports import HOST, free_port
-from tests.faults.site import Daemon
+from tests.faults.proxied_services import Daemon
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "prometheus"
 SCRAPES = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "250ms"}
-"""Not faster than a busy machine can answer."""
+"""A busy machine could not answer more often."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?<=\[)(\d+)([smhd])(?=:?\])|(?<=for: )(\d+)([smhd])")
 LOOK_PAUSE = 0.25
@@ -31,14 +31,14 @@ LOOK_PAUSE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many times as fast, and the thresholds that are seconds too: their text in the rules, and what it becomes."""
+    """How many times as fast the rules run, and what the thresholds in seconds, as the rules write them, become."""
 
     times: int
     seconds: Mapping[str, str]
 
 
-def faster(text: str, pace: Pace) -> str:
-    """Rules with every range and wait divided."""
+def speed_up(text: str, pace: Pace) -> str:
+    """Divide every range and wait of the rules."""
     for threshold, changed in pace.seconds.items():
         assert threshold in text or "record:" in text, threshold
         text = text.replace(threshold, changed)
@@ -55,29 +55,29 @@ class Prometheus:
     url: str
     http: aiohttp.ClientSession
     began: float = 0.0
-    """When it had seen all targets: it takes seconds to look for them, and until then they are as good as gone."""
+    """When it had scraped all targets. Until then, for some seconds, they count as down."""
 
     async def query(self, expression: str) -> list[dict[str, str]]:
-        """The labels of what an expression finds."""
+        """Return the labels of each series that an expression finds."""
         async with self.http.get(f"{self.url}/api/v1/query", params={"query": expression}) as answer:
             body: Any = await answer.json()
             assert body["status"] == "success", body
             return [found["metric"] for found in body["data"]["result"]]
 
     async def until(self, expression: str, deadline: float = 30.0) -> None:
-        """Until an expression finds something. Raises TimeoutError."""
+        """Wait until an expression finds something. Raises TimeoutError."""
         async with asyncio.timeout(deadline):
             while not await self.query(expression):  # noqa: ASYNC110 - it is in Prometheus
                 await asyncio.sleep(LOOK_PAUSE)
 
     async def fired(self) -> set[str]:
-        """The alerts that fire, or ever did since it began."""
+        """Return the alerts that have fired since it began."""
         since = max(1, int(time.time() - self.began))
         found = await self.query(f'max_over_time(ALERTS{{alertstate="firing"}}[{since}s])')
         return {labels["alertname"] for labels in found}
 
     async def until_fired(self, *names: str, deadline: float = 60.0) -> None:
-        """Until all of these have fired. Raises AssertionError with those that have not."""
+        """Wait until all of these have fired. Raises AssertionError with those that have not."""
         missing = set(names)
         try:
             async with asyncio.timeout(deadline):
@@ -91,7 +91,7 @@ class Prometheus:
 def _write(folder: Path, targets: Mapping[str, str], pace: Pace) -> Path:
     config = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text())
     for name in config["rule_files"]:
-        (folder / name).write_text(faster((DEPLOYED / name).read_text(), pace))
+        (folder / name).write_text(speed_up((DEPLOYED / name).read_text(), pace))
     config["global"] = SCRAPES
     for job in config["scrape_configs"]:
         job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
@@ -101,8 +101,8 @@ def _write(folder: Path, targets: Mapping[str, str], pace: Pace) -> Path:
 
 
 @asynccontextmanager
-async def watching(folder: Path, consumer: Daemon, api: Daemon, pace: Pace) -> AsyncIterator[Prometheus]:
-    """Prometheus on these two, its time running at this pace."""
+async def running_prometheus(folder: Path, consumer: Daemon, api: Daemon, pace: Pace) -> AsyncIterator[Prometheus]:
+    """Run Prometheus on these two, at this pace."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("prometheus is not installed: apt-get install --no-install-recommends prometheus")
@@ -117,7 +117,7 @@ async def watching(folder: Path, consumer: Daemon, api: Daemon, pace: Pace) -> A
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
             found = Prometheus(f"http://{HOST}:{port}", http)
             await started.until_ready(lambda: _ready(found))
-            # An increase begins with what was seen before it.
+            # An increase is only found after a first value.
             down = 'ALERTS{alertname=~"Media(Consumer|Api)Down",alertstate="firing"}'
             await found.until(f"count(up == 1) == 2 unless count({down}) > 0")
             found.began = time.time()

@@ -1,4 +1,4 @@
-"""Postgres falls silent: connections that never answer again must not be waited for, nor given to anybody."""
+"""Postgres falls silent: a connection that never answers again is neither waited for nor used again."""
 
 import asyncio
 import time
@@ -12,40 +12,42 @@ from media.asset_store import database as database_part
 from media.asset_store.database import Database, connect
 from media.errors import UnavailableError
 from tests import conftest
-from tests.faults.wires import Fault, Wire, wire_to
+from tests.faults.fault_proxies import Fault, TcpProxy, tcp_proxy
 
 CONNECTIONS = 5
 
 
 @pytest.fixture
-async def wired(postgres: conftest.Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Database, Wire]]:
-    """A pool, full and idle, behind a wire."""
+async def proxied(
+    postgres: conftest.Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Database, TcpProxy]]:
+    """Fill a pool of idle connections behind a proxy."""
     monkeypatch.setattr(database_part, "STATEMENT_TIMEOUT", 2.0)
     parts = urlsplit(postgres.dsn)
     async with (
-        wire_to(lambda: asyncio.open_connection(parts.hostname, parts.port)) as (wire, port),
+        tcp_proxy(lambda: asyncio.open_connection(parts.hostname, parts.port)) as (proxy, port),
         connect(postgres.dsn.replace(f":{parts.port}/", f":{port}/"), max_size=CONNECTIONS) as database,
     ):
         await asyncio.gather(*(database.fetchval("SELECT pg_sleep(0.2)") for _ in range(CONNECTIONS)))
-        yield database, wire
+        yield database, proxy
 
 
 @pytest.mark.parametrize("fault", [Fault.BLACK_HOLE, Fault.CUT])
-async def test_after_an_outage_the_whole_pool_serves_again(wired: tuple[Database, Wire], fault: Fault) -> None:
-    database, wire = wired
-    wire.fault = fault
+async def test_after_an_outage_the_whole_pool_serves_again(proxied: tuple[Database, TcpProxy], fault: Fault) -> None:
+    database, proxy = proxied
+    proxy.fault = fault
     began = time.monotonic()
     answers = await asyncio.gather(*(database.fetchval("SELECT 1") for _ in range(2)), return_exceptions=True)
     assert all(isinstance(answer, UnavailableError) for answer in answers)
     assert time.monotonic() - began < 5
-    wire.fault = Fault.NONE
+    proxy.fault = Fault.NONE
     began = time.monotonic()
     assert await asyncio.gather(*(database.fetchval("SELECT 1") for _ in range(4 * CONNECTIONS))) == [1] * 20
     assert time.monotonic() - began < 5
 
 
-async def test_a_statement_that_is_interrupted_leaves_the_pool_whole(wired: tuple[Database, Wire]) -> None:
-    database, _ = wired
+async def test_interrupted_statements_cost_the_pool_no_connection(proxied: tuple[Database, TcpProxy]) -> None:
+    database, _ = proxied
     for _ in range(2 * CONNECTIONS):
         statement = asyncio.create_task(database.fetchval("SELECT pg_sleep(30)"))
         await asyncio.sleep(0)
@@ -56,12 +58,12 @@ async def test_a_statement_that_is_interrupted_leaves_the_pool_whole(wired: tupl
 
 
 @pytest.mark.parametrize("sqlstate", ["58030", "58P01", "XX000", "XX001", "55P03", "53100", "57P03", "40P01"])
-async def test_what_is_no_statements_fault_counts_as_away(wired: tuple[Database, Wire], sqlstate: str) -> None:
-    database, _ = wired
+async def test_errors_of_the_server_count_as_unavailable(proxied: tuple[Database, TcpProxy], sqlstate: str) -> None:
+    database, _ = proxied
     with pytest.raises(UnavailableError):
         await database.execute(f"DO $$ BEGIN RAISE EXCEPTION 'its own fault' USING ERRCODE = '{sqlstate}'; END $$")
 
 
-async def test_a_statements_own_fault_stays_what_it_is(wired: tuple[Database, Wire]) -> None:
+async def test_an_error_of_the_statement_is_raised_unchanged(proxied: tuple[Database, TcpProxy]) -> None:
     with pytest.raises(asyncpg.DataError):
-        await wired[0].execute("SELECT 1 / 0")
+        await proxied[0].execute("SELECT 1 / 0")

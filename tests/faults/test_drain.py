@@ -1,4 +1,4 @@
-"""SIGTERM to a daemon that is busy: what has not begun is visible at once, the deadline is kept, nothing is lost."""
+"""SIGTERM to a busy daemon: messages not started become visible at once, the deadline is kept, nothing is lost."""
 
 import asyncio
 import json
@@ -8,67 +8,62 @@ from collections import Counter
 
 import pytest
 
-from tests.faults.site import Daemon, Site
-from tests.faults.uploads import PDF, all_ended, assert_all_well, send_all
-from tests.faults.wires import Fault
+from tests.faults.fault_proxies import Fault
+from tests.faults.proxied_services import Daemon, ProxiedServices
+from tests.faults.sample_uploads import PDF, assert_consistent, send_all, wait_until_all_ended
 
 UPLOADS = 24
 SLOTS = {"MEDIA_CONCURRENCY": "4"}
 SLOW = 7.0
-"""Seconds for each call to S3, of which a scan makes two before its first byte: as good as without end here."""
+"""Seconds for each call to S3. A scan makes two before its first byte, so it does not end within a test."""
 
 
-async def busy(site: Site, daemon: Daemon) -> None:
-    """Until all slots are taken by scans that will not end, and others wait in the daemon's hands."""
+async def start_until_busy(services: ProxiedServices, daemon: Daemon) -> None:
+    """Start a daemon, and wait until scans that do not end take all slots and other messages are prefetched."""
     await daemon.start()
-    await site.until("count(*) >= 4 FROM stages WHERE state = 'leased'", deadline=30)
+    await services.until("count(*) >= 4 FROM stages WHERE state = 'leased'", deadline=30)
     async with asyncio.timeout(20):
-        while await visible(site) > UPLOADS - 10:  # noqa: ASYNC110 - it is in the emulator
+        while await services.visible_uploads() > UPLOADS - 10:  # noqa: ASYNC110 - it is in the emulator
             await asyncio.sleep(0.05)
 
 
-async def visible(site: Site) -> int:
-    name = "ApproximateNumberOfMessages"
-    url = site.topology.queue_urls["uploads"]
-    answer = await site.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
-    return int(answer["Attributes"][name])
-
-
-async def test_what_has_not_begun_is_visible_within_two_seconds_and_the_deadline_is_kept(site: Site) -> None:
-    site.aws.s3.delay = SLOW
-    uploads = await send_all(site, [PDF] * UPLOADS, duplicates=0, late=0)
-    daemon = site.daemon(**SLOTS)
+async def test_unstarted_messages_are_visible_within_two_seconds_and_the_deadline_is_kept(
+    services: ProxiedServices,
+) -> None:
+    services.aws.s3.delay = SLOW
+    uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0, late=0)
+    daemon = services.daemon(**SLOTS)
     try:
-        await busy(site, daemon)
+        await start_until_busy(services, daemon)
         began = time.monotonic()
         daemon.signal(signal.SIGTERM)
         async with asyncio.timeout(10):
-            while await visible(site) < UPLOADS - 4:  # noqa: ASYNC110 - it is in the emulator
+            while await services.visible_uploads() < UPLOADS - 4:  # noqa: ASYNC110 - it is in the emulator
                 await asyncio.sleep(0.05)
-        put_back = time.monotonic() - began
+        released = time.monotonic() - began
         assert await daemon.get("readyz") == 503
         assert await daemon.ended() == 0
         ended = time.monotonic() - began
-        print(f"visible after {put_back:.1f} s, ended after {ended:.1f} s")  # noqa: T201 - the figures are wanted
-        assert put_back <= 2
+        print(f"visible after {released:.1f} s, ended after {ended:.1f} s")  # noqa: T201 - the figures are wanted
+        assert released <= 2
         assert ended <= 8 + 1, "MEDIA_DRAIN_TIMEOUT"
-        assert await visible(site) == UPLOADS, "the interrupted ones too"
+        assert await services.visible_uploads() == UPLOADS, "the interrupted ones too"
         held = "count(*) = 0 FROM stages WHERE state = 'leased' OR attempt > forgiven"
-        assert await site.db.fetchval(f"SELECT {held}"), "the leases are given back, uncounted"
-        site.aws.s3.delay = 0.0
+        assert await services.db.fetchval(f"SELECT {held}"), "the leases are given back, uncounted"
+        services.aws.s3.delay = 0.0
         await daemon.start()
-        await all_ended(site, 60)
+        await wait_until_all_ended(services, 60)
     finally:
         await daemon.kill()
-    await assert_all_well(site, uploads)
+    await assert_consistent(services, uploads)
 
 
-async def test_a_second_signal_ends_it_at_once(site: Site) -> None:
-    site.aws.s3.delay = SLOW
-    uploads = await send_all(site, [PDF] * UPLOADS, duplicates=0, late=0)
-    daemon = site.daemon(**SLOTS)
+async def test_a_second_signal_ends_the_daemon_at_once(services: ProxiedServices) -> None:
+    services.aws.s3.delay = SLOW
+    uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0, late=0)
+    daemon = services.daemon(**SLOTS)
     try:
-        await busy(site, daemon)
+        await start_until_busy(services, daemon)
         daemon.signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             while await daemon.get("readyz") != 503:  # noqa: ASYNC110 - it is in another process
@@ -77,47 +72,47 @@ async def test_a_second_signal_ends_it_at_once(site: Site) -> None:
         daemon.signal(signal.SIGINT)
         await daemon.ended()
         assert time.monotonic() - began <= 3
-        site.aws.s3.delay = 0.0
+        services.aws.s3.delay = 0.0
         await daemon.start()
-        await all_ended(site, 60)
+        await wait_until_all_ended(services, 60)
     finally:
         await daemon.kill()
-    await assert_all_well(site, uploads)
+    await assert_consistent(services, uploads)
 
 
-async def test_a_message_with_one_bad_record_does_the_good_ones_once(site: Site) -> None:
-    """Three uploads announced in one message, with a record that makes no sense and one of nobody's among them."""
-    daemon = site.daemon()
-    site.clamd.fault = Fault.BLACK_HOLE  # nothing is scanned before the message with all of them is there
-    uploads = await send_all(site, [PDF] * 3, duplicates=0, late=0)
-    await site.purge()
+async def test_a_message_with_bad_records_handles_the_good_ones_once(services: ProxiedServices) -> None:
+    """Three uploads are announced in one message, together with a record of an unknown asset."""
+    daemon = services.daemon()
+    services.clamd.fault = Fault.BLACK_HOLE  # nothing is scanned before the message with all of them is sent
+    uploads = await send_all(services, [PDF] * 3, duplicates=0, late=0)
+    await services.purge()
     records = [record for one in uploads for record in one.notification["Records"]]
-    strange = json.loads(json.dumps(records[0]))
-    strange["s3"]["object"]["key"] = f"uploads/document/owner/{'0' * 8}-0000-4000-8000-{'0' * 12}/x.pdf"
-    site.clamd.fault = Fault.NONE
-    await site.send("uploads", {"Records": [records[0], strange, *records[1:]]})
+    unknown = json.loads(json.dumps(records[0]))
+    unknown["s3"]["object"]["key"] = f"uploads/document/owner/{'0' * 8}-0000-4000-8000-{'0' * 12}/x.pdf"
+    services.clamd.fault = Fault.NONE
+    await services.send("uploads", {"Records": [records[0], unknown, *records[1:]]})
     try:
         await daemon.start()
-        await all_ended(site, 60)
+        await wait_until_all_ended(services, 60)
     finally:
         await daemon.kill()
-    attempts = await site.db.fetch("SELECT attempt FROM stages")
+    attempts = await services.db.fetch("SELECT attempt FROM stages")
     assert [row["attempt"] for row in attempts] == [1, 1, 1]
-    assert (await site.depths("-dlq"))["uploads"] == 1, "the stranger's, alone"
-    await site.purge()
-    await assert_all_well(site, uploads)
+    assert (await services.depths("-dlq"))["uploads"] == 1, "only the unknown one"
+    await services.purge()
+    await assert_consistent(services, uploads)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(200)
-async def test_an_idle_queue_costs_four_requests_a_minute(site: Site) -> None:
-    daemon = site.daemon(MEDIA_RECEIVE_WAIT="20", MEDIA_RECONCILE_INTERVAL="30")
+async def test_an_idle_queue_costs_four_requests_a_minute(services: ProxiedServices) -> None:
+    daemon = services.daemon(MEDIA_RECEIVE_WAIT="20", MEDIA_RECONCILE_INTERVAL="30")
     try:
         await daemon.start()
-        await site.until("pg_sleep(25) IS NOT NULL", deadline=40)  # past the first look at the depths
+        await services.until("pg_sleep(25) IS NOT NULL", deadline=40)  # past the first reading of the depths
         began = time.monotonic()
-        await site.until("pg_sleep(120) IS NOT NULL", deadline=150)
-        seen = Counter(queue.removesuffix("-dlq") for at, queue, _ in site.aws.sqs.times if at >= began)
+        await services.until("pg_sleep(120) IS NOT NULL", deadline=150)
+        seen = Counter(queue.removesuffix("-dlq") for at, queue, _ in services.aws.sqs.times if at >= began)
         print(f"in two minutes: {dict(seen)}")  # noqa: T201 - the figures are wanted
         assert max(seen.values()) <= 8
     finally:

@@ -1,4 +1,4 @@
-"""The consumer where the machine allows a process less than it would like."""
+"""The consumer below low limits on files, memory and processes."""
 
 import asyncio
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.site import ROOT, Site, limited
-from tests.faults.uploads import PDF, PNG, all_ended, send_all
+from tests.faults.proxied_services import ROOT, ProxiedServices, with_limits
+from tests.faults.sample_uploads import PDF, PNG, send_all, wait_until_all_ended
 
 LOW = (
     "--nproc=4096:4096",
@@ -19,20 +19,20 @@ LOW = (
 )
 
 
-async def test_it_works_below_low_limits(site: Site) -> None:
-    daemon = site.daemon()
+async def test_the_consumer_works_below_low_limits(services: ProxiedServices) -> None:
+    daemon = services.daemon()
     daemon.limits = LOW
     try:
         await daemon.start()
-        await send_all(site, [PNG, PDF] * 5, duplicates=0)
-        await all_ended(site, 60)
+        await send_all(services, [PNG, PDF] * 5, duplicates=0)
+        await wait_until_all_ended(services, 60)
     finally:
         await daemon.kill()
     assert "Traceback" not in daemon.log.read_text()
 
 
-async def test_where_it_cannot_start_it_says_why_in_one_line(site: Site) -> None:
-    daemon = site.daemon()
+async def test_a_consumer_that_cannot_start_says_why_in_one_line(services: ProxiedServices) -> None:
+    daemon = services.daemon()
     daemon.limits = ("--nofile=16:16",)
     with pytest.raises(AssertionError, match="it ended"):
         await daemon.start()
@@ -43,14 +43,14 @@ async def test_where_it_cannot_start_it_says_why_in_one_line(site: Site) -> None
     assert "Too many open files" in said.splitlines()[-1]
 
 
-async def test_the_embedded_transcoder_works_below_them_too(tmp_path: Path) -> None:
+async def test_the_embedded_transcoder_works_below_low_limits(tmp_path: Path) -> None:
     script = (
         "import asyncio, pathlib; from deploy.local.mediaconvert import child; said = [];"
         "ended = asyncio.run(child.run(['echo', 'well'], cwd=pathlib.Path(), deadline=10, on_line=said.append));"
         "print(ended.stderr, *said, end='')"
     )
     process = await asyncio.create_subprocess_exec(
-        *limited(LOW), sys.executable, "-c", script, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=PIPE
+        *with_limits(LOW), sys.executable, "-c", script, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=PIPE
     )
     said, _ = await process.communicate()
     assert said == b" well"

@@ -1,4 +1,4 @@
-"""Each dependency goes away for a while under one daemon: it stays up, asks little, resumes soon, counts nothing."""
+"""Each dependency is away for a while: the daemon stays up, polls little, resumes soon, and counts no attempt."""
 
 import asyncio
 import signal
@@ -15,9 +15,9 @@ from media.asset import AssetType
 from media.settings import QUEUES
 from tests.conftest import TEMPLATE, Scanner
 from tests.faults.conftest import Aws
-from tests.faults.site import Daemon, Site, built
-from tests.faults.uploads import JPEG, PDF, PNG, Kind, Upload, all_ended, assert_all_well, send_all
-from tests.faults.wires import Fault, HttpWire, Wire
+from tests.faults.fault_proxies import Fault, HttpFaults, TcpProxy
+from tests.faults.proxied_services import Daemon, ProxiedServices, proxied_services
+from tests.faults.sample_uploads import JPEG, PDF, PNG, Kind, Upload, assert_consistent, send_all, wait_until_all_ended
 
 SHORT, LONG = 5.0, 60.0
 RESUMES = 10.0
@@ -26,23 +26,25 @@ UPLOADS = 12
 
 
 @pytest.fixture(scope="module")
-async def place(
+async def services(
     own_aws: Aws, postgres_server: Postgres, clamd: Scanner, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Site]:
-    """One site for all outages."""
+) -> AsyncIterator[ProxiedServices]:
+    """Share the services among all outages."""
     name = f"outages_{uuid4().hex}"
     await postgres_part.create_database(postgres_server, name, template=TEMPLATE)
     dsn, folder = postgres_server.dsn(name), tmp_path_factory.mktemp("outages")
-    async with built(own_aws.url, own_aws.client_env, own_aws.topology, dsn, clamd.address, folder, seed=2) as site:
-        await site.purge()
-        yield site
+    async with proxied_services(
+        own_aws.url, own_aws.client_env, own_aws.topology, dsn, clamd.address, folder, seed=2
+    ) as services:
+        await services.purge()
+        yield services
     await postgres_part.drop_database(postgres_server, name)
 
 
 @pytest.fixture(scope="module")
-async def daemon(place: Site) -> AsyncIterator[Daemon]:
-    """One daemon that lives through all of them, and still drains in the end."""
-    daemon = place.daemon()
+async def daemon(services: ProxiedServices) -> AsyncIterator[Daemon]:
+    """Run one daemon through all outages; in the end it still drains."""
+    daemon = services.daemon()
     await daemon.start()
     try:
         yield daemon
@@ -53,69 +55,69 @@ async def daemon(place: Site) -> AsyncIterator[Daemon]:
 
 
 @pytest.fixture(scope="module")
-def everything() -> list[Upload]:
-    """All that was uploaded in this module so far."""
+def all_uploads() -> list[Upload]:
+    """Collect all that was uploaded in this module so far."""
     return []
 
 
-def impose(site: Site, dependency: str, fault: Fault) -> None:
-    wires: dict[str, HttpWire | Wire] = {
-        "sqs": site.aws.sqs,
-        "s3": site.aws.s3,
-        "clamd": site.clamd,
-        "postgres": site.postgres,
-        "mediaconvert": site.mediaconvert_wire,
+def set_fault(services: ProxiedServices, dependency: str, fault: Fault) -> None:
+    fault_proxies: dict[str, HttpFaults | TcpProxy] = {
+        "sqs": services.aws.sqs,
+        "s3": services.aws.s3,
+        "clamd": services.clamd,
+        "postgres": services.postgres,
+        "mediaconvert": services.mediaconvert_proxy,
     }
-    wires[dependency].fault = fault
+    fault_proxies[dependency].fault = fault
 
 
-async def last(site: Site, daemon: Daemon, dependency: str, seconds: float) -> Counter[str]:
-    """Let an outage last so long, with the daemon alive at every look; how many requests each queue saw meanwhile.
+async def watch_outage(services: ProxiedServices, daemon: Daemon, dependency: str, seconds: float) -> Counter[str]:
+    """Let an outage last, checking that the daemon is alive; count the requests for each queue meanwhile.
 
-    Receives; of SQS's own outage all: what was at work when it began must be settled and sent too, so twice as many.
+    Receives are counted; in an outage of SQS all requests, as what ran when it began must be settled and sent too.
     """
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         assert await daemon.get("livez") == 200, "a paused or failing queue is alive"
         await asyncio.sleep(0.25)
-    counted = [(queue, operation) for at, queue, operation in site.aws.sqs.times if at >= began]
+    counted = [(queue, operation) for at, queue, operation in services.aws.sqs.times if at >= began]
     return Counter(queue for queue, operation in counted if dependency == "sqs" or operation == "ReceiveMessage")
 
 
-async def suffer(
-    site: Site,
+async def run_outage(
+    services: ProxiedServices,
     daemon: Daemon,
-    everything: list[Upload],
+    all_uploads: list[Upload],
     dependency: str,
     fault: Fault,
     seconds: float,
     kinds: list[Kind],
 ) -> list[UUID]:
-    """An outage amid uploads: some are at work when it begins, some come while it lasts. Returns their assets."""
-    sending = asyncio.create_task(send_all(site, kinds, duplicates=0, late=0))
-    await site.until("count(*) > 0 FROM stages WHERE state = 'leased'", deadline=30)
-    impose(site, dependency, fault)
-    mine = [*await sending, *await send_all(site, kinds, duplicates=0, late=0)]
-    everything += mine
-    requests = await last(site, daemon, dependency, seconds)
-    impose(site, dependency, Fault.NONE)
+    """Run an outage amid uploads, some before it begins and some while it lasts; return their assets."""
+    sending = asyncio.create_task(send_all(services, kinds, duplicates=0, late=0))
+    await services.until("count(*) > 0 FROM stages WHERE state = 'leased'", deadline=30)
+    set_fault(services, dependency, fault)
+    own_assets = [*await sending, *await send_all(services, kinds, duplicates=0, late=0)]
+    all_uploads += own_assets
+    requests = await watch_outage(services, daemon, dependency, seconds)
+    set_fault(services, dependency, Fault.NONE)
     back = time.monotonic()
-    before = await site.db.fetchval("SELECT count(*) FROM assets WHERE status = 'ready'")
-    await site.until("count(*) > $1 FROM assets WHERE status = 'ready'", before, deadline=RESUMES)
+    before = await services.db.fetchval("SELECT count(*) FROM assets WHERE status = 'ready'")
+    await services.until("count(*) > $1 FROM assets WHERE status = 'ready'", before, deadline=RESUMES)
     print(f"{dependency} {fault}: resumed after {time.monotonic() - back:.1f} s; requests {dict(requests)}")  # noqa: T201 - the figures are wanted
     paused = {"clamd": ["uploads"], "mediaconvert": ["transcodes"]}.get(dependency, QUEUES)
     allowed = 2 * (seconds + 2) if dependency == "sqs" else seconds + 2
     for queue in paused:
         assert requests[f"local-media-{queue}"] <= allowed, requests
-    await all_ended(site, 90)
-    await assert_all_well(site, everything)
-    return [one.asset_id for one in mine]
+    await wait_until_all_ended(services, 90)
+    await assert_consistent(services, all_uploads)
+    return [one.asset_id for one in own_assets]
 
 
-async def tries(site: Site, assets: list[UUID]) -> int:
-    """The most attempts of any of their stages that counted against the limit."""
+async def counted_attempts(services: ProxiedServices, assets: list[UUID]) -> int:
+    """Return the most attempts of one of their stages that count against the limit."""
     statement = "SELECT max(attempt - forgiven) FROM stages WHERE asset_id = ANY($1)"
-    return int(await site.db.fetchval(statement, assets))
+    return int(await services.db.fetchval(statement, assets))
 
 
 OUTAGES = [
@@ -130,42 +132,44 @@ OUTAGES = [
     ("postgres", Fault.BLACK_HOLE),
 ]
 OTHERS = [("sqs", Fault.BROKEN), ("s3", Fault.CUT), ("s3", Fault.THROTTLED)]
-"""Of a kind with others; only in the long runs."""
+"""Similar to others; only in the long runs."""
 
 
 @pytest.mark.parametrize(("dependency", "fault"), OUTAGES)
-async def test_five_seconds_without(
-    place: Site, daemon: Daemon, everything: list[Upload], dependency: str, fault: Fault
+async def test_the_daemon_resumes_after_an_outage_of_five_seconds(
+    services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload], dependency: str, fault: Fault
 ) -> None:
-    mine = await suffer(place, daemon, everything, dependency, fault, SHORT, [PDF] * UPLOADS + [PNG, JPEG] * 2)
+    own_assets = await run_outage(
+        services, daemon, all_uploads, dependency, fault, SHORT, [PDF] * UPLOADS + [PNG, JPEG] * 2
+    )
     # A scan that was cut short counts, as it must: the file may have been the reason. And a claim whose answer was lost
     # looks like a worker's death.
-    assert await tries(place, mine) <= (2 if dependency in {"clamd", "postgres"} else 1)
+    assert await counted_attempts(services, own_assets) <= (2 if dependency in {"clamd", "postgres"} else 1)
 
 
-async def test_five_seconds_without_mediaconvert_hold_up_no_picture(
-    place: Site, daemon: Daemon, everything: list[Upload], film: bytes
+async def test_an_outage_of_mediaconvert_does_not_delay_images(
+    services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload], film: bytes
 ) -> None:
     video = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
-    impose(place, "mediaconvert", Fault.BLACK_HOLE)
-    videos = await send_all(place, [video] * 2, duplicates=0, late=0)
-    pictures = await send_all(place, [PNG] * 4, duplicates=0, late=0)
-    everything += videos + pictures
+    set_fault(services, "mediaconvert", Fault.BLACK_HOLE)
+    videos = await send_all(services, [video] * 2, duplicates=0, late=0)
+    pictures = await send_all(services, [PNG] * 4, duplicates=0, late=0)
+    all_uploads += videos + pictures
     ids = [one.asset_id for one in pictures]
-    await place.until("count(*) = 4 FROM assets WHERE status = 'ready' AND asset_id = ANY($1)", ids, deadline=60)
-    requests = await last(place, daemon, "mediaconvert", SHORT)
+    await services.until("count(*) = 4 FROM assets WHERE status = 'ready' AND asset_id = ANY($1)", ids, deadline=60)
+    requests = await watch_outage(services, daemon, "mediaconvert", SHORT)
     assert requests["local-media-transcodes"] <= SHORT + 2
-    impose(place, "mediaconvert", Fault.NONE)
+    set_fault(services, "mediaconvert", Fault.NONE)
     submitted = "count(*) > 0 FROM stages WHERE stage = 'transcode' AND state <> 'queued' AND job_id IS NOT NULL"
-    await place.until(submitted, deadline=RESUMES)
-    await all_ended(place, 90)
-    await assert_all_well(place, everything)
+    await services.until(submitted, deadline=RESUMES)
+    await wait_until_all_ended(services, 90)
+    await assert_consistent(services, all_uploads)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("dependency", "fault"), OUTAGES + OTHERS)
-async def test_a_minute_without(
-    place: Site, daemon: Daemon, everything: list[Upload], dependency: str, fault: Fault
+async def test_the_daemon_resumes_after_an_outage_of_a_minute(
+    services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload], dependency: str, fault: Fault
 ) -> None:
-    await suffer(place, daemon, everything, dependency, fault, LONG, [PDF] * UPLOADS + [PNG, JPEG] * 2)
+    await run_outage(services, daemon, all_uploads, dependency, fault, LONG, [PDF] * UPLOADS + [PNG, JPEG] * 2)

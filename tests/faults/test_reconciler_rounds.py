@@ -1,4 +1,4 @@
-"""A round of the reconciler on a real database and queues in memory: what fails or waits hides nothing else."""
+"""A round of the reconciler on a real database and queues in memory: no failure or full queue delays the others."""
 
 import asyncio
 import json
@@ -48,8 +48,8 @@ class MemoryQueues(MessageQueues):
 
 
 @dataclass
-class Storage:
-    """An S3 that has what it is told to have, and refuses to remove some of it."""
+class FakeStorage:
+    """An S3 with the given objects, which refuses to remove some of them."""
 
     objects: Mapping[str, StoredObject] = field(default_factory=dict)
     refuses: str = "nothing"
@@ -67,13 +67,13 @@ class Storage:
 
 
 @dataclass
-class Bench:
-    """A reconciler, what surrounds it, and the assets that it looks after."""
+class ReconcilerHarness:
+    """A reconciler, its collaborators, and the assets that it reconciles."""
 
     database: Database
     assets: AssetStore
     queues: MemoryQueues
-    storage: Storage
+    storage: FakeStorage
     metrics: Metrics
     reconciler: Reconciler
     paused: set[str]
@@ -95,8 +95,8 @@ class Bench:
         )
         return made
 
-    async def still(self, stage: Stage, age: float, state: str = "queued") -> UUID:
-        """An asset that has stood still in this stage for so many seconds."""
+    async def stalled(self, stage: Stage, age: float, state: str = "queued") -> UUID:
+        """Make an asset that has stood still in this stage for so many seconds."""
         made = await self.asset(status="uploaded" if stage is Stage.SCAN else "processing")
         await self.database.execute(
             "INSERT INTO stages (asset_id, stage, state, job_id, updated_at)"
@@ -110,7 +110,7 @@ class Bench:
         return made.asset_id
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(work()) for work in (self.reconciler.run, self.reconciler.report_depths)]
         try:
             yield
@@ -128,16 +128,16 @@ class Bench:
                     return
                 await asyncio.sleep(0.02)
 
-    async def nudged(self, stage: Stage) -> int:
+    async def reminded(self, stage: Stage) -> int:
         return int(
             await self.database.fetchval("SELECT count(*) FROM stages WHERE stage = $1 AND nudges > 0", stage) or 0
         )
 
 
 @pytest.fixture
-async def bench(postgres: conftest.Database) -> AsyncIterator[Bench]:
+async def harness(postgres: conftest.Database) -> AsyncIterator[ReconcilerHarness]:
     async with connect(postgres.dsn) as database:
-        assets, queues, storage, metrics = AssetStore(database), MemoryQueues(), Storage(), Metrics()
+        assets, queues, storage, metrics = AssetStore(database), MemoryQueues(), FakeStorage(), Metrics()
         dispatchers = {EffectKind.SEND: queues.send_rows, EffectKind.DELETE_PREFIX: storage.delete_prefix}
         outbox = Outbox(database, dispatchers)
 
@@ -169,84 +169,86 @@ async def bench(postgres: conftest.Database) -> AsyncIterator[Bench]:
             metrics=metrics,
             interval=0.05,
         )
-        yield Bench(database, assets, queues, storage, metrics, reconciler, paused, asked)
+        yield ReconcilerHarness(database, assets, queues, storage, metrics, reconciler, paused, asked)
 
 
 async def away(_request: Request) -> None:
     raise UnavailableError(Dependency.SQS, "away")
 
 
-async def test_those_of_a_full_queue_hide_none_of_another(bench: Bench) -> None:
-    """More than one round looks at, and older; neither scans nor jobs that run wait for them."""
+async def test_stages_of_a_full_queue_do_not_hide_those_of_another(harness: ReconcilerHarness) -> None:
+    """There are more and older ones than one round reads; neither scans nor running jobs wait for them."""
     for _ in range(110):
-        await bench.still(Stage.TRANSCODE, 2 * HOUR)
-        await bench.still(Stage.IMAGE, 2 * HOUR)
-    scan, job = await bench.still(Stage.SCAN, HOUR), await bench.still(Stage.TRANSCODE, HOUR, "waiting")
-    bench.paused.add("images")
+        await harness.stalled(Stage.TRANSCODE, 2 * HOUR)
+        await harness.stalled(Stage.IMAGE, 2 * HOUR)
+    scan, job = await harness.stalled(Stage.SCAN, HOUR), await harness.stalled(Stage.TRANSCODE, HOUR, "waiting")
+    harness.paused.add("images")
     for _ in range(101):
-        await bench.queues["transcodes"].send("work")
-    async with bench.at_work():
-        await bench.until(lambda: bool(bench.asked))
-        assert [message["asset_id"] for message in await swept(bench, "uploads")] == [str(scan)]
-        assert bench.asked == [f"job-{job}"]
-        assert await bench.nudged(Stage.IMAGE) == 0
-        assert await bench.nudged(Stage.TRANSCODE) == 1
+        await harness.queues["transcodes"].send("work")
+    async with harness.running():
+        await harness.until(lambda: bool(harness.asked))
+        assert [message["asset_id"] for message in await sent_by_outbox(harness, "uploads")] == [str(scan)]
+        assert harness.asked == [f"job-{job}"]
+        assert await harness.reminded(Stage.IMAGE) == 0
+        assert await harness.reminded(Stage.TRANSCODE) == 1
 
 
-async def swept(bench: Bench, queue: str) -> list[dict[str, Any]]:
-    """What the outbox holds for a queue, sent."""
-    await bench.reconciler.outbox.sweep()
-    return bench.queues.sent(queue)
+async def sent_by_outbox(harness: ReconcilerHarness, queue: str) -> list[dict[str, Any]]:
+    """Send what the outbox holds for a queue; return the messages."""
+    await harness.reconciler.outbox.sweep()
+    return harness.queues.sent(queue)
 
 
-async def test_a_queue_that_cannot_be_looked_at_keeps_nothing_from_being_done(bench: Bench) -> None:
-    scan = await bench.still(Stage.SCAN, HOUR)
-    image = await bench.still(Stage.IMAGE, HOUR)
-    never = await bench.asset()
-    await bench.database.execute("UPDATE assets SET created_at = now() - interval '2 days' WHERE status = 'pending'")
-    bench.queues.by_name["uploads"].network = away
-    await bench.queues["recordings"].send("work")
-    async with bench.at_work():
-        await bench.until(lambda: is_expired(bench, never.asset_id))
-        assert [message["asset_id"] for message in await swept(bench, "images")] == [str(image)]
-        await bench.until(lambda: gauge(bench, "backlog_messages", "recordings") == 1)
-        assert await bench.nudged(Stage.SCAN) == 0, str(scan)
+async def test_a_queue_whose_depth_cannot_be_read_delays_nothing(harness: ReconcilerHarness) -> None:
+    scan = await harness.stalled(Stage.SCAN, HOUR)
+    image = await harness.stalled(Stage.IMAGE, HOUR)
+    never = await harness.asset()
+    await harness.database.execute("UPDATE assets SET created_at = now() - interval '2 days' WHERE status = 'pending'")
+    harness.queues.by_name["uploads"].network = away
+    await harness.queues["recordings"].send("work")
+    async with harness.running():
+        await harness.until(lambda: is_expired(harness, never.asset_id))
+        assert [message["asset_id"] for message in await sent_by_outbox(harness, "images")] == [str(image)]
+        await harness.until(lambda: metric(harness, "backlog_messages", "recordings") == 1)
+        assert await harness.reminded(Stage.SCAN) == 0, str(scan)
 
 
-async def is_expired(bench: Bench, asset_id: UUID) -> bool:
-    return bool(await bench.database.fetchval("SELECT status = 'expired' FROM assets WHERE asset_id = $1", asset_id))
+async def is_expired(harness: ReconcilerHarness, asset_id: UUID) -> bool:
+    return bool(await harness.database.fetchval("SELECT status = 'expired' FROM assets WHERE asset_id = $1", asset_id))
 
 
-def gauge(bench: Bench, name: str, queue: str) -> float | None:
-    return bench.metrics.registry.get_sample_value(f"media_{name}", {"queue": queue})
+def metric(harness: ReconcilerHarness, name: str, queue: str) -> float | None:
+    return harness.metrics.registry.get_sample_value(f"media_{name}", {"queue": queue})
 
 
-async def test_reminders_carry_the_trace_of_their_asset(bench: Bench) -> None:
-    await bench.still(Stage.IMAGE, HOUR)
-    lost = await bench.asset(AssetType.DOCUMENT)
-    await bench.database.execute("UPDATE assets SET created_at = now() - interval '2 days' WHERE status = 'pending'")
-    bench.storage.objects = {lost.key: StoredObject(ObjectVersion("bucket", lost.key, "v"), "etag", 1)}
-    async with bench.at_work():
-        await bench.until(lambda: bool(bench.queues.sent("uploads")))
-        [nudge], [found] = await swept(bench, "images"), bench.queues.sent("uploads")
-    assert nudge["trace_id"] == found["trace_id"] == TRACE
+async def test_reminders_carry_the_trace_of_their_asset(harness: ReconcilerHarness) -> None:
+    await harness.stalled(Stage.IMAGE, HOUR)
+    lost = await harness.asset(AssetType.DOCUMENT)
+    await harness.database.execute("UPDATE assets SET created_at = now() - interval '2 days' WHERE status = 'pending'")
+    harness.storage.objects = {lost.key: StoredObject(ObjectVersion("bucket", lost.key, "v"), "etag", 1)}
+    async with harness.running():
+        await harness.until(lambda: bool(harness.queues.sent("uploads")))
+        [reminder], [found] = await sent_by_outbox(harness, "images"), harness.queues.sent("uploads")
+    assert reminder["trace_id"] == found["trace_id"] == TRACE
 
 
-async def test_what_cannot_be_cleared_up_is_left_to_the_outbox_once_and_holds_up_nothing(bench: Bench) -> None:
-    stubborn, other = await bench.still(Stage.IMAGE, HOUR), await bench.still(Stage.IMAGE, HOUR)
-    await bench.database.execute(
+async def test_outputs_that_cannot_be_removed_are_left_to_the_outbox_once_and_delay_nothing(
+    harness: ReconcilerHarness,
+) -> None:
+    stubborn, other = await harness.stalled(Stage.IMAGE, HOUR), await harness.stalled(Stage.IMAGE, HOUR)
+    await harness.database.execute(
         "UPDATE stages SET state = 'failed', attempt = 3, updated_at = now() - interval '1 day'"
     )
-    bench.storage.refuses = str(stubborn)
-    forgotten = await bench.asset(status="expired")
-    await bench.database.execute("UPDATE assets SET updated_at = now() - interval '60 days' WHERE status = 'expired'")
+    harness.storage.refuses = str(stubborn)
+    forgotten = await harness.asset(status="expired")
+    await harness.database.execute("UPDATE assets SET updated_at = now() - interval '60 days' WHERE status = 'expired'")
 
     async def done() -> bool:
-        gone = await bench.assets.get(forgotten.asset_id) is None
-        return gone and not await bench.database.fetchval("SELECT count(*) FROM stages WHERE swept_at IS NULL")
+        gone = await harness.assets.get(forgotten.asset_id) is None
+        return gone and not await harness.database.fetchval("SELECT count(*) FROM stages WHERE swept_at IS NULL")
 
-    async with bench.at_work():
-        await bench.until(done)
-        await bench.until(lambda: len(bench.storage.removed) >= 3)
-    assert all(str(other) in prefix for prefix in bench.storage.removed)
-    assert await bench.database.fetchval("SELECT count(*) FROM outbox WHERE asset_id = $1", stubborn) == 3
+    async with harness.running():
+        await harness.until(done)
+        await harness.until(lambda: len(harness.storage.removed) >= 3)
+    assert all(str(other) in prefix for prefix in harness.storage.removed)
+    assert await harness.database.fetchval("SELECT count(*) FROM outbox WHERE asset_id = $1", stubborn) == 3

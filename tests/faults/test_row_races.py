@@ -1,4 +1,4 @@
-"""Two workers at one row in the same instant. The row is held until both wait: every run is the bad one."""
+"""Two workers write one row at the same moment. The row is locked until both wait, so that every run is a race."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -21,7 +21,7 @@ BUCKET = "bucket"
 VERSION = "v1"
 
 
-class Store:
+class LockedStores:
     """The stores on one database, and a connection of the test's own that can hold an asset's row."""
 
     def __init__(self, database: Any, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -36,7 +36,7 @@ class Store:
         return StoredObject(ObjectVersion(BUCKET, key, VERSION), etag="e", size=1, sequencer="1")
 
     async def waiting(self) -> UUID:
-        """An asset whose job runs."""
+        """Make an asset whose job runs."""
         stored = await self.pending()
         asset_id = UUID(stored.version.key.split("/")[3])
         await self.assets.bind(asset_id, stored)
@@ -60,7 +60,7 @@ class Store:
             yield
 
     async def blocked[T](self, work: Coroutine[Any, Any, T], *, count: int) -> "asyncio.Task[T]":
-        """Start it, and return when so many statements wait for a lock."""
+        """Start the work, and return when so many statements wait for a lock."""
         task = asyncio.create_task(work)
         async with asyncio.timeout(10):
             while await self._waiting_for_locks() < count:  # noqa: ASYNC110 - the event is in the database
@@ -77,16 +77,16 @@ class Store:
 
 
 @pytest.fixture
-async def store(postgres: Database) -> AsyncIterator[Store]:
+async def store(postgres: Database) -> AsyncIterator[LockedStores]:
     connection = await asyncpg.connect(postgres.dsn)
     try:
         async with connect(postgres.dsn) as database:
-            yield Store(database, connection)
+            yield LockedStores(database, connection)
     finally:
         await connection.close()
 
 
-async def test_the_same_version_announced_twice_at_once_is_never_taken_for_another_one(store: Store) -> None:
+async def test_the_same_version_announced_twice_at_once_is_never_taken_for_another_one(store: LockedStores) -> None:
     stored = await store.pending()
     asset_id = UUID(stored.version.key.split("/")[3])
     async with store.row_held(asset_id):
@@ -96,7 +96,7 @@ async def test_the_same_version_announced_twice_at_once_is_never_taken_for_anoth
     assert sorted(results) == [Binding.BOUND, Binding.SAME]
 
 
-async def test_another_version_announced_at_once_is_told_apart(store: Store) -> None:
+async def test_another_version_announced_at_once_is_recognized(store: LockedStores) -> None:
     stored = await store.pending()
     asset_id = UUID(stored.version.key.split("/")[3])
     other = StoredObject(ObjectVersion(BUCKET, stored.version.key, "v2"), etag="f", size=1, sequencer="2")
@@ -108,7 +108,7 @@ async def test_another_version_announced_at_once_is_told_apart(store: Store) -> 
 
 @pytest.mark.parametrize("order", [("0A", "FF1"), ("FF1", "0A")])
 async def test_the_version_that_is_heard_of_first_stays_whatever_its_sequencer(
-    store: Store, order: tuple[str, str]
+    store: LockedStores, order: tuple[str, str]
 ) -> None:
     """Why: docs/decisions/stages.md, "The first event to arrive binds the version"."""
     key = (await store.pending()).version.key
@@ -117,14 +117,14 @@ async def test_the_version_that_is_heard_of_first_stays_whatever_its_sequencer(
         StoredObject(ObjectVersion(BUCKET, key, f"v{sequencer}"), etag="e", size=1, sequencer=sequencer)
         for sequencer in order
     )
-    said = [(await store.assets.bind(asset_id, stored))[0] for stored in (first, second, second, first)]
-    assert said == [Binding.BOUND, Binding.OTHER, Binding.OTHER, Binding.SAME]
+    bindings = [(await store.assets.bind(asset_id, stored))[0] for stored in (first, second, second, first)]
+    assert bindings == [Binding.BOUND, Binding.OTHER, Binding.OTHER, Binding.SAME]
     asset = await store.assets.get(asset_id)
     assert asset
     assert asset.source == first.version
 
 
-async def test_a_progress_report_and_the_end_of_its_job_at_once_do_not_block_each_other(store: Store) -> None:
+async def test_a_progress_report_and_the_end_of_its_job_at_once_do_not_block_each_other(store: LockedStores) -> None:
     asset_id = await store.waiting()
     row = await store.stages.get(asset_id, Stage.TRANSCODE)
     assert row
@@ -136,7 +136,7 @@ async def test_a_progress_report_and_the_end_of_its_job_at_once_do_not_block_eac
     assert await report is False
 
 
-async def test_giving_up_and_a_commit_at_once_do_not_block_each_other(store: Store) -> None:
+async def test_giving_up_and_a_commit_at_once_do_not_block_each_other(store: LockedStores) -> None:
     asset_id = await store.waiting()
     row = await store.stages.get(asset_id, Stage.TRANSCODE)
     assert row
@@ -153,7 +153,7 @@ async def test_giving_up_and_a_commit_at_once_do_not_block_each_other(store: Sto
     assert asset.status is Status.READY
 
 
-async def test_a_claim_that_had_to_wait_sees_the_plan_as_it_is_now(store: Store) -> None:
+async def test_a_claim_that_had_to_wait_reads_the_current_plan(store: LockedStores) -> None:
     asset_id = await store.waiting()
     await store.connection.execute("UPDATE stages SET state = 'failed' WHERE asset_id = $1", asset_id)
     async with store.row_held(asset_id):
@@ -167,8 +167,8 @@ async def test_a_claim_that_had_to_wait_sees_the_plan_as_it_is_now(store: Store)
 
 
 @pytest.mark.parametrize("state", [StageState.FAILED, StageState.REJECTED])
-async def test_a_stage_that_ended_badly_forgets_its_plan(store: Store, state: StageState) -> None:
-    """Its outputs are swept; were the plan kept, a new round would adopt the job that writes them."""
+async def test_a_stage_that_failed_or_was_rejected_has_no_plan(store: LockedStores, state: StageState) -> None:
+    """Its outputs are cleaned up; if the plan stayed, a new round would adopt the job that writes them."""
     asset_id = await store.waiting()
     row = await store.stages.get(asset_id, Stage.TRANSCODE)
     assert row

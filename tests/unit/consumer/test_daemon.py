@@ -57,13 +57,16 @@ class HangingHeartbeats:
 async def test_nothing_begins_after_the_signal_and_the_deadline_holds() -> None:
     scenario = HangingHeartbeats()
     task = await scenario.until_a_heartbeat_hangs()
-    told = time.monotonic()
+    signaled_at = time.monotonic()
     scenario.daemon.stop()
     assert await task
-    assert max(scenario.begun) <= told + 0.1
-    assert time.monotonic() - told <= DRAIN_TIMEOUT
+    assert max(scenario.begun) <= signaled_at + 0.1
+    assert time.monotonic() - signaled_at <= DRAIN_TIMEOUT
     late = [
-        r.at for h in scenario.harnesses for r in h.queue.requests if r.operation == "receive" and r.at > told + 0.1
+        r.at
+        for h in scenario.harnesses
+        for r in h.queue.requests
+        if r.operation == "receive" and r.at > signaled_at + 0.1
     ]
     assert late == []
 
@@ -74,7 +77,7 @@ async def test_a_second_signal_ends_at_once() -> None:
     task = await scenario.until_a_heartbeat_hangs()
     scenario.daemon.stop()
     await asyncio.sleep(1)
-    told = time.monotonic()
+    signaled_at = time.monotonic()
     scenario.daemon.stop()
     assert await task
-    assert time.monotonic() - told <= 0.5
+    assert time.monotonic() - signaled_at <= 0.5

@@ -1,4 +1,4 @@
-"""Every event of the shared corpus yields what its MANIFEST states; any other text yields records or UndecodableError."""
+"""Every event of the shared corpus yields what its MANIFEST states; any text yields records or UndecodableError."""
 
 import csv
 import json

@@ -150,7 +150,7 @@ async def test_an_unforeseen_error_of_the_renewal_does_not_stop_extensions() -> 
     harness = Harness()
 
     async def renew(_leases: Sequence[Hashable]) -> set[Hashable]:
-        raise RuntimeError("nobody foresaw this")
+        raise RuntimeError("unforeseen")
 
     async def work(_text: str, message: InFlightMessage) -> None:
         message.leases.add(object())

@@ -1,4 +1,4 @@
-"""A load balancer for the tests, and clients behind it who count every request that fails."""
+"""A load balancer, and clients behind it that record every request that fails."""
 
 import asyncio
 import itertools
@@ -11,40 +11,41 @@ from uuid import UUID
 import aiohttp
 
 from deploy.local import tokens
-from tests.faults.site import JWT_SECRET, Daemon
-from tests.faults.uploads import Kind, Upload
+from tests.faults.proxied_services import JWT_SECRET, Daemon
+from tests.faults.sample_uploads import Kind, Upload
 
 PROBE_PAUSE = 0.2
-"""Seconds between two looks at a target. service.yaml's balancer takes ten, and is told of a stop by ECS besides."""
+"""Seconds between two health checks of a target. service.yaml's balancer takes ten; ECS also announces a stop to it."""
 LOOK_PAUSE = 0.1
-"""Seconds between two looks of a client at its upload."""
+"""Seconds between two requests of a client for the status of its upload."""
 UNFINISHED = {"pending", "uploaded", "scanning", "processing"}
 ENDS_WITHIN = 60.0
+"""Seconds for one upload, from its announcement to its end."""
 
 
 @dataclass(slots=True)
-class Balancer:
-    """Round robin over the targets that say of themselves that they are ready, as the one of service.yaml does."""
+class LoadBalancer:
+    """Round robin over the targets whose /readyz says so, like the one of service.yaml."""
 
     targets: list[Daemon] = field(default_factory=list)
     ready: set[str] = field(default_factory=set)
     _turn: Iterator[int] = field(default_factory=itertools.count)
 
     async def watch(self) -> None:
-        """Until it is cancelled."""
+        """Check all targets until canceled."""
         while True:
             for target in list(self.targets):
-                await self.look(target)
+                await self.check(target)
             await asyncio.sleep(PROBE_PAUSE)
 
-    async def look(self, target: Daemon) -> bool:
-        """Whether this target is ready, now and for those who ask next."""
+    async def check(self, target: Daemon) -> bool:
+        """Check whether a target is ready, and remember it."""
         found = await target.get("readyz") == 200
         (self.ready.add if found else self.ready.discard)(target.url)
         return found
 
     def next(self) -> str:
-        """The URL whose turn it is. Raises LookupError when there is none: a client would see 503."""
+        """Return the next URL. Raises LookupError when no target is ready: a client would see 503."""
         urls = [target.url for target in self.targets if target.url in self.ready]
         if not urls:
             raise LookupError("no target is ready")
@@ -52,21 +53,21 @@ class Balancer:
 
 
 @asynccontextmanager
-async def balancing(*targets: Daemon) -> AsyncIterator[Balancer]:
-    balancer = Balancer(list(targets))
-    watching = asyncio.create_task(balancer.watch())
+async def load_balancer(*targets: Daemon) -> AsyncIterator[LoadBalancer]:
+    balancer = LoadBalancer(list(targets))
+    running_prometheus = asyncio.create_task(balancer.watch())
     try:
         yield balancer
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        running_prometheus.cancel()
+        await asyncio.gather(running_prometheus, return_exceptions=True)
 
 
 @dataclass(slots=True)
-class Clients:
-    """People who upload. No request is tried a second time, not even by the HTTP client."""
+class UploadClients:
+    """Clients that upload. No request is repeated, not even by the HTTP client."""
 
-    balancer: Balancer
+    balancer: LoadBalancer
     http: aiohttp.ClientSession
     uploads: list[Upload] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -74,7 +75,7 @@ class Clients:
     turn: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def upload(self, kind: Kind) -> None:
-        """Ask for a slot, PUT, and look until it has ended; whatever fails on the way is written down."""
+        """Announce an upload, PUT it and wait for its end. A failure is recorded in `failed`."""
         try:
             async with asyncio.timeout(ENDS_WITHIN):
                 await self._upload(kind)
@@ -90,13 +91,13 @@ class Clients:
             "original_filename": kind.name,
             "size": len(kind.content),
         }
-        slot = await self._api("POST", "/upload", asked)
-        async with self.http.put(slot["upload_url"], data=kind.content, headers=slot["headers"]) as answer:
+        announced = await self._api("POST", "/upload", asked)
+        async with self.http.put(announced["upload_url"], data=kind.content, headers=announced["headers"]) as answer:
             answer.raise_for_status()
-        path = f"/assets/{slot['asset_id']}"
+        path = f"/assets/{announced['asset_id']}"
         while (await self._api("GET", path))["status"] in UNFINISHED:  # noqa: ASYNC110 - it is in another process
             await asyncio.sleep(LOOK_PAUSE)
-        self.uploads.append(Upload(UUID(slot["asset_id"]), kind, {}))
+        self.uploads.append(Upload(UUID(announced["asset_id"]), kind, {}))
 
     async def _api(self, method: str, path: str, body: Any = None) -> Any:
         self.requests += 1
@@ -109,13 +110,13 @@ class Clients:
             return await answer.json()
 
     async def until(self, count: int) -> None:
-        """Until so many uploads have ended, well or not."""
+        """Wait until so many uploads have ended, or failed."""
         async with self.turn:
             await self.turn.wait_for(lambda: len(self.uploads) + len(self.failed) >= count)
 
 
 @asynccontextmanager
-async def clients_of(balancer: Balancer) -> AsyncIterator[Clients]:
+async def upload_clients(balancer: LoadBalancer) -> AsyncIterator[UploadClients]:
     async with aiohttp.ClientSession() as http:
-        http._retry_connection = False  # as aiohttp's own test client does it: a lost request shall be seen
-        yield Clients(balancer, http)
+        http._retry_connection = False  # as in aiohttp's own test client: a lost request must be noticed
+        yield UploadClients(balancer, http)

@@ -1,4 +1,4 @@
-"""Many small uploads the way clients make them, and what must be true of them at the end."""
+"""Many small uploads as clients make them, and what must be true of them at the end."""
 
 import asyncio
 import random
@@ -18,16 +18,16 @@ from deploy.local.clamav import EICAR
 from media.asset import DEFAULT_DELIVERY, AssetType, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
-from tests.faults.site import Site
+from tests.faults.proxied_services import ProxiedServices
 
-AFTERTHOUGHTS = {"lease_lost", "late_version", "stale_job", "quarantined", "job_warning"}
-"""What may still be noted of an asset that has ended."""
+CODES_AFTER_END = {"lease_lost", "late_version", "stale_job", "quarantined", "job_warning"}
+"""Timeline codes that may still follow after the end of an asset."""
 PARALLEL = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A sort of upload: what is sent, and how it must end."""
+    """A kind of upload: what is sent, and the status that it must end with."""
 
     asset_type: AssetType
     content_type: str
@@ -38,7 +38,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One upload, made: its notification can be sent again."""
+    """An upload that was made, with its notification, which can be sent again."""
 
     asset_id: UUID
     kind: Kind
@@ -55,8 +55,8 @@ def document(number: int = 0) -> bytes:
     return f"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj %{number}\ntrailer<</Root 1 0 R>>\n%%EOF\n".encode()
 
 
-async def clip(folder: Path) -> bytes:
-    """One second of 64 × 48."""
+async def make_clip(folder: Path) -> bytes:
+    """Make a video of one second, 64 × 48."""
     path = folder / "clip.mp4"
     process = await asyncio.create_subprocess_exec(
         programs.ffmpeg(),
@@ -86,7 +86,7 @@ PDF = Kind(AssetType.DOCUMENT, "application/pdf", "d.pdf", document())
 VIRUS = Kind(AssetType.IMAGE, "image/png", "v.png", bytes.fromhex(EICAR), ends="rejected")
 
 
-async def upload(site: Site, store: AssetStore, kind: Kind, owner: str) -> Upload:
+async def upload(services: ProxiedServices, store: AssetStore, kind: Kind, owner: str) -> Upload:
     """Register an asset and PUT its object; the emulator sends the notification."""
     asset_id = uuid4()
     key = upload_key(kind.asset_type, owner, asset_id, kind.name)
@@ -97,11 +97,13 @@ async def upload(site: Site, store: AssetStore, kind: Kind, owner: str) -> Uploa
         DEFAULT_DELIVERY[kind.asset_type],
         kind.content_type,
         kind.name,
-        site.bucket,
+        services.bucket,
         key,
     )
     assert await store.create(new)
-    put = await site.s3.put_object(Bucket=site.bucket, Key=key, Body=kind.content, ContentType=kind.content_type)
+    put = await services.s3.put_object(
+        Bucket=services.bucket, Key=key, Body=kind.content, ContentType=kind.content_type
+    )
     stored = {
         "key": quote_plus(key),
         "size": len(kind.content),
@@ -111,74 +113,76 @@ async def upload(site: Site, store: AssetStore, kind: Kind, owner: str) -> Uploa
     record = {
         "eventVersion": "2.1",
         "eventName": "ObjectCreated:Put",
-        "s3": {"bucket": {"name": site.bucket}, "object": stored},
+        "s3": {"bucket": {"name": services.bucket}, "object": stored},
     }
     return Upload(asset_id, kind, {"Records": [record]})
 
 
-async def send_all(site: Site, kinds: Sequence[Kind], *, duplicates: float = 0.2, late: int = 10) -> list[Upload]:
+async def send_all(
+    services: ProxiedServices, kinds: Sequence[Kind], *, duplicates: float = 0.2, late: int = 10
+) -> list[Upload]:
     """Upload them in random order and announce a share of them again, up to `late` seconds later."""
-    shuffled = site.chance.sample(list(kinds), len(kinds))
+    shuffled = services.chance.sample(list(kinds), len(kinds))
     owners = [f"owner-{n}" for n in range(7)]
     gate = asyncio.Semaphore(PARALLEL)
-    async with connect(site.dsn) as database:
+    async with connect(services.dsn) as database:
         store = AssetStore(database)
 
         async def one(kind: Kind) -> Upload:
             async with gate:
-                made = await upload(site, store, kind, site.chance.choice(owners))
-                if site.chance.random() < duplicates:
-                    await site.send("uploads", made.notification, delay=site.chance.randint(0, late))
+                made = await upload(services, store, kind, services.chance.choice(owners))
+                if services.chance.random() < duplicates:
+                    await services.send("uploads", made.notification, delay=services.chance.randint(0, late))
                 return made
 
         return list(await asyncio.gather(*map(one, shuffled)))
 
 
-async def all_ended(site: Site, deadline: float) -> None:
-    """Until every asset is terminal, every queue empty, and nothing is left in the outbox."""
-    await site.until(
+async def wait_until_all_ended(services: ProxiedServices, deadline: float) -> None:
+    """Wait until every asset is terminal, and every queue and the outbox are empty."""
+    await services.until(
         "count(*) = 0 FROM assets WHERE status IN ('pending', 'uploaded', 'scanning', 'processing')", deadline=deadline
     )
     async with asyncio.timeout(deadline):
-        while any((await site.depths()).values()):  # noqa: ASYNC110 - the event is in the emulator
+        while any((await services.depths()).values()):  # noqa: ASYNC110 - the event is in the emulator
             await asyncio.sleep(0.2)
-    await site.until("count(*) = 0 FROM outbox", deadline=deadline)
+    await services.until("count(*) = 0 FROM outbox", deadline=deadline)
 
 
-async def assert_all_well(site: Site, uploads: Sequence[Upload]) -> None:
-    """Nothing lost, nothing done twice, nothing left lying about."""
-    await _assert_ends(site, uploads)
-    await _assert_served(site, uploads)
-    await _assert_timelines(site)
-    jobs = Counter(job.user_metadata["asset_id"] for job in site.mediaconvert.jobs())
+async def assert_consistent(services: ProxiedServices, uploads: Sequence[Upload]) -> None:
+    """Check that nothing is lost, done twice, or left behind."""
+    await _assert_ends(services, uploads)
+    await _assert_served(services, uploads)
+    await _assert_timelines(services)
+    jobs = Counter(job.user_metadata["asset_id"] for job in services.mediaconvert.jobs())
     videos = {str(one.asset_id): 1 for one in uploads if one.kind.asset_type is AssetType.VIDEO}
     assert jobs == videos, "one job for each video"
-    assert not any((await site.depths("-dlq")).values()), await site.depths("-dlq")
+    assert not any((await services.depths("-dlq")).values()), await services.depths("-dlq")
 
 
-async def _assert_ends(site: Site, uploads: Sequence[Upload]) -> None:
-    rows = await site.db.fetch("SELECT asset_id, status, code, detail FROM assets")
+async def _assert_ends(services: ProxiedServices, uploads: Sequence[Upload]) -> None:
+    rows = await services.db.fetch("SELECT asset_id, status, code, detail FROM assets")
     ended = {row["asset_id"]: row["status"] for row in rows}
-    odd = {one.asset_id: ended.get(one.asset_id) for one in uploads if ended.get(one.asset_id) != one.kind.ends}
-    reasons = [dict(row) for row in rows if row["asset_id"] in odd]
-    assert not odd, reasons
-    unfinished = await site.db.fetch("SELECT * FROM stages WHERE state NOT IN ('done', 'rejected')")
+    unexpected = {one.asset_id: ended.get(one.asset_id) for one in uploads if ended.get(one.asset_id) != one.kind.ends}
+    reasons = [dict(row) for row in rows if row["asset_id"] in unexpected]
+    assert not unexpected, reasons
+    unfinished = await services.db.fetch("SELECT * FROM stages WHERE state NOT IN ('done', 'rejected')")
     assert not unfinished, [dict(row) for row in unfinished]
 
 
-async def _assert_served(site: Site, uploads: Sequence[Upload]) -> None:
-    """What is in the bucket is what the database serves: no rendition missing, no file of another attempt."""
+async def _assert_served(services: ProxiedServices, uploads: Sequence[Upload]) -> None:
+    """Check that the bucket holds what the database serves: every rendition, and no file of another attempt."""
     renditions: dict[UUID, list[Any]] = defaultdict(list)
-    for row in await site.db.fetch("SELECT * FROM renditions"):
+    for row in await services.db.fetch("SELECT * FROM renditions"):
         renditions[row["asset_id"]].append(row)
     ours = {one.asset_id for one in uploads}
-    found = await _versions(site, ours)
+    found = await _versions(services, ours)
     for one in uploads:
         expected = {"image": {"w150"}, "document": {"original"}, "video": {"hls", "mp4", "poster"}}
         names = expected[one.kind.asset_type] if one.kind.ends == "ready" else set()
         rows = renditions[one.asset_id]
         assert {row["name"] for row in rows} == names, one
-        assert len({row["attempt"] for row in rows}) <= 1, "all of the one attempt that won"
+        assert len({row["attempt"] for row in rows}) <= 1, "all of the attempt that won"
         derived = [row["key"] for row in rows if not row["key"].startswith("uploads/")]
         assert set(derived) <= set(found[one.asset_id]), "every rendition is there"
         prefixes = {tuple(key.split("/")[:5]) for key in found[one.asset_id]}
@@ -187,11 +191,13 @@ async def _assert_served(site: Site, uploads: Sequence[Upload]) -> None:
             assert sorted(found[one.asset_id]) == sorted(derived), "each written once"
 
 
-async def _versions(site: Site, ours: set[UUID]) -> dict[UUID, list[str]]:
-    """Every version and delete marker under the outputs' prefixes, by asset."""
+async def _versions(services: ProxiedServices, ours: set[UUID]) -> dict[UUID, list[str]]:
+    """List every version and delete marker under the outputs' prefixes, by asset."""
     found: dict[UUID, list[str]] = defaultdict(list)
     for top in ("public/", "processed/", "private/"):
-        async for page in site.s3.get_paginator("list_object_versions").paginate(Bucket=site.bucket, Prefix=top):
+        async for page in services.s3.get_paginator("list_object_versions").paginate(
+            Bucket=services.bucket, Prefix=top
+        ):
             for entry in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
                 asset_id = UUID(entry["Key"].split("/")[3])
                 if asset_id in ours:
@@ -199,27 +205,27 @@ async def _versions(site: Site, ours: set[UUID]) -> dict[UUID, list[str]]:
     return found
 
 
-async def _assert_timelines(site: Site) -> None:
-    """Told once each: created, uploaded, the end; attempts only grow; after the end only afterthoughts."""
-    stories: dict[UUID, list[Any]] = defaultdict(list)
-    for row in await site.db.fetch("SELECT * FROM timeline ORDER BY id"):
-        stories[row["asset_id"]].append(row)
-    for asset_id, story in stories.items():
-        codes = [row["code"] for row in story]
+async def _assert_timelines(services: ProxiedServices) -> None:
+    """Check that creation, upload and end are noted once, and attempts only grow."""
+    timelines: dict[UUID, list[Any]] = defaultdict(list)
+    for row in await services.db.fetch("SELECT * FROM timeline ORDER BY id"):
+        timelines[row["asset_id"]].append(row)
+    for asset_id, timeline in timelines.items():
+        codes = [row["code"] for row in timeline]
         counted = Counter(codes)
         assert codes[:2] == ["created", "uploaded"], (asset_id, codes)
         assert counted["created"] == counted["uploaded"] == 1, (asset_id, codes)
         assert counted["ready"] + counted["rejected"] == 1, (asset_id, codes)
         assert counted["submitted"] <= 1, (asset_id, codes)
         end = next(n for n, code in enumerate(codes) if code in {"ready", "rejected"})
-        assert set(codes[end + 1 :]) <= AFTERTHOUGHTS, (asset_id, codes)
+        assert set(codes[end + 1 :]) <= CODES_AFTER_END, (asset_id, codes)
         for stage in ("scan", "image", "transcode"):
-            attempts = [row["attempt"] for row in story if row["stage"] == stage]
+            attempts = [row["attempt"] for row in timeline if row["stage"] == stage]
             assert attempts == sorted(attempts), (asset_id, stage, attempts)
 
 
-def mixed(chance: random.Random, count: int, *, pictures: float, videos: int, film: bytes) -> list[Kind]:
-    """So many uploads: documents, a share of pictures, some videos, a virus now and then."""
+def mixed_kinds(chance: random.Random, count: int, *, pictures: float, videos: int, film: bytes) -> list[Kind]:
+    """Choose `count` kinds: a share of pictures, some videos, a virus now and then, and documents."""
     film_kind = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
     kinds = [chance.choice([PNG, JPEG]) for _ in range(int(count * pictures))]
     kinds += [film_kind] * videos + [VIRUS] * max(1, count // 50)

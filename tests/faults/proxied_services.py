@@ -1,4 +1,4 @@
-"""A place for the daemon to be hurt in: emulator, database, clamd and a light MediaConvert, each behind a wire."""
+"""What a daemon depends on, each behind a fault proxy: emulator, database, clamd and a fake MediaConvert."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from deploy.local.ports import free_port
 from deploy.local.topology import Topology
 from media.settings import QUEUES
 from tests.fakes.mediaconvert import FakeMediaConvert, fake_mediaconvert
-from tests.faults.wires import HOST, HttpProxy, Wire, http_proxy, wire_to
+from tests.faults.fault_proxies import HOST, HttpProxy, TcpProxy, http_proxy, tcp_proxy
 
 ROOT = Path(__file__).parents[2]
 JWT_SECRET = "made up for the faults' tests alone"
@@ -37,15 +37,15 @@ START_DEADLINE = 30.0
 STOP_DEADLINE = 30.0
 
 
-def limited(flags: Sequence[str]) -> tuple[str, ...]:
-    """What a command begins with below these limits of `prlimit`; of root it takes the right to go beyond them."""
+def with_limits(flags: Sequence[str]) -> tuple[str, ...]:
+    """Return the words before a command that set limits, by `prlimit`'s flags. Root may not exceed them either."""
     bound = ("setpriv", "--bounding-set=-sys_resource") if os.geteuid() == 0 else ()
     return (*bound, "prlimit", *flags) if flags else ()
 
 
 @dataclass(slots=True)
 class Daemon:
-    """A consumer, or an API, as a child process, started again as often as a test wishes."""
+    """A consumer, or an API, as a child process that may be started again and again."""
 
     env: Mapping[str, str]
     log: Path
@@ -53,15 +53,15 @@ class Daemon:
     port: int = field(default_factory=free_port)
     process: asyncio.subprocess.Process | None = None
     limits: tuple[str, ...] = ()
-    """`prlimit`'s flags, for a machine that allows less."""
+    """`prlimit`'s flags, for a machine with low limits."""
 
     async def start(self) -> None:
-        """Until it is alive."""
+        """Start the process and wait until it is alive."""
         port = {f"MEDIA_{self.module.upper()}_PORT": str(self.port)}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *child.leash(),
-                *limited(self.limits),
+                *with_limits(self.limits),
                 sys.executable,
                 "-m",
                 self.module,
@@ -77,7 +77,7 @@ class Daemon:
                 await asyncio.sleep(0.05)
 
     async def get(self, path: str) -> int | None:
-        """The status of one of its pages; None while nobody answers."""
+        """Return the status of one of its pages; None while it does not answer."""
         timeout = aiohttp.ClientTimeout(total=2)
         try:
             async with (
@@ -97,21 +97,21 @@ class Daemon:
         self.process.send_signal(number)
 
     async def ended(self) -> int:
-        """Its exit status, negative for a signal."""
+        """Wait for its end; return the exit status, negative for a signal."""
         assert self.process
         async with asyncio.timeout(STOP_DEADLINE):
             return await self.process.wait()
 
     async def kill(self) -> None:
-        """Like a power cut; its children go with it, or a test would leave them behind."""
+        """Kill it, with its children, which a test would leave behind otherwise."""
         if self.process and self.process.returncode is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             await self.process.wait()
 
 
 @dataclass(slots=True)
-class Site:
-    """Everything around the daemon, reachable past the wires too."""
+class ProxiedServices:
+    """Everything that a daemon depends on. `s3`, `sqs` and `db` bypass the proxies."""
 
     topology: Topology
     dsn: str
@@ -119,9 +119,9 @@ class Site:
     sqs: Any
     db: "asyncpg.Pool[asyncpg.Record]"
     aws: HttpProxy
-    postgres: Wire
-    clamd: Wire
-    mediaconvert_wire: Wire
+    postgres: TcpProxy
+    clamd: TcpProxy
+    mediaconvert_proxy: TcpProxy
     mediaconvert: FakeMediaConvert
     env: dict[str, str]
     logs: Path
@@ -135,7 +135,7 @@ class Site:
         return Daemon({**self.env, **settings}, self.logs / "consumer.log")
 
     def api(self, **settings: str) -> Daemon:
-        """The API beside the daemon, with `JWT_SECRET` for its tokens."""
+        """Make an API beside the daemon, with `JWT_SECRET` for its tokens."""
         return Daemon({**self.env, **API, **settings}, self.logs / "api.log", "api")
 
     async def send(self, queue: str, body: Mapping[str, Any], *, delay: int = 0, group_id: str = "") -> None:
@@ -144,7 +144,7 @@ class Site:
         await self.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body), DelaySeconds=delay, **extra)
 
     async def depths(self, suffix: str = "") -> dict[str, int]:
-        """Messages in every queue, hidden and delayed ones included; with `-dlq` in its dead letters."""
+        """Count the messages in every queue, hidden and delayed ones included; with `-dlq`, in its dead letters."""
         names = ["", "NotVisible", "Delayed"]
         attributes = [f"ApproximateNumberOfMessages{name}" for name in names]
         found = {}
@@ -154,13 +154,20 @@ class Site:
             found[queue] = sum(int(answer["Attributes"].get(name, 0)) for name in attributes)
         return found
 
+    async def visible_uploads(self) -> int:
+        """Count the messages of the queue `uploads` that may be received now."""
+        name = "ApproximateNumberOfMessages"
+        url = self.topology.queue_urls["uploads"]
+        answer = await self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+        return int(answer["Attributes"][name])
+
     async def purge(self) -> None:
         for url in self.topology.queue_urls.values():
             for suffix in ("", "-dlq"):
                 await self.sqs.purge_queue(QueueUrl=url + suffix)
 
     async def until(self, condition: str, *values: Any, deadline: float = 60.0) -> None:
-        """Until a query of this database is true. Raises TimeoutError."""
+        """Wait until a query of the database is true. Raises TimeoutError."""
         async with asyncio.timeout(deadline):
             while not await self.db.fetchval(f"SELECT {condition}", *values):  # noqa: ASYNC110 - it is in the database
                 await asyncio.sleep(0.05)
@@ -192,41 +199,41 @@ def _environment(
 
 
 @asynccontextmanager
-async def built(
+async def proxied_services(
     emulator_url: str, client_env: Mapping[str, str], topology: Topology, dsn: str, clamd: str, folder: Path, seed: int
-) -> AsyncIterator[Site]:
-    """A site whose parts run already; the wires and MediaConvert are its own."""
+) -> AsyncIterator[ProxiedServices]:
+    """Put proxies before services that run already, and add a fake MediaConvert."""
     async with AsyncExitStack() as stack:
         postgres, clamd_parts = urlsplit(dsn), urlsplit(clamd)
         aws, aws_url = await stack.enter_async_context(http_proxy(emulator_url, seed=seed))
-        wire_p, port_p = await stack.enter_async_context(
-            wire_to(lambda: asyncio.open_connection(postgres.hostname, postgres.port))
+        postgres_proxy, postgres_port = await stack.enter_async_context(
+            tcp_proxy(lambda: asyncio.open_connection(postgres.hostname, postgres.port))
         )
-        wire_c, port_c = await stack.enter_async_context(
-            wire_to(lambda: asyncio.open_unix_connection(clamd_parts.path))
+        clamd_proxy, clamd_port = await stack.enter_async_context(
+            tcp_proxy(lambda: asyncio.open_unix_connection(clamd_parts.path))
         )
         convert = await stack.enter_async_context(fake_mediaconvert(emulator_url, client_env, folder))
-        wire_m, port_m = await stack.enter_async_context(
-            wire_to(lambda: asyncio.open_connection(HOST, urlsplit(convert.url).port))
+        mediaconvert_proxy, mediaconvert_port = await stack.enter_async_context(
+            tcp_proxy(lambda: asyncio.open_connection(HOST, urlsplit(convert.url).port))
         )
         places = {
-            "MEDIA_DATABASE_URL": dsn.replace(f":{postgres.port}/", f":{port_p}/"),
-            "MEDIA_CLAMD": f"tcp://{HOST}:{port_c}",
-            "MEDIACONVERT_ENDPOINT": f"http://{HOST}:{port_m}",
+            "MEDIA_DATABASE_URL": dsn.replace(f":{postgres.port}/", f":{postgres_port}/"),
+            "MEDIA_CLAMD": f"tcp://{HOST}:{clamd_port}",
+            "MEDIACONVERT_ENDPOINT": f"http://{HOST}:{mediaconvert_port}",
         }
         s3, sqs = await _clients(emulator_url, client_env, stack)
         db = await stack.enter_async_context(asyncpg.create_pool(dsn, min_size=1, max_size=4))
         env = _environment(topology, aws_url, client_env, places)
-        yield Site(
+        yield ProxiedServices(
             topology,
             dsn,
             s3,
             sqs,
             db,
             aws,
-            wire_p,
-            wire_c,
-            wire_m,
+            postgres_proxy,
+            clamd_proxy,
+            mediaconvert_proxy,
             convert,
             env,
             folder,
@@ -235,7 +242,7 @@ async def built(
 
 
 async def _clients(url: str, client_env: Mapping[str, str], stack: AsyncExitStack) -> tuple[Any, Any]:
-    """Clients of the test's own, past the wires."""
+    """Make clients that bypass the proxies."""
     session = get_session()
     session.set_credentials(client_env["AWS_ACCESS_KEY_ID"], client_env["AWS_SECRET_ACCESS_KEY"])
     config = AioConfig(signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=30)

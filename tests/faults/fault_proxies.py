@@ -1,4 +1,4 @@
-"""Proxies of ours, to hurt: a TCP relay for Postgres, clamd and MediaConvert; one that reads HTTP for S3 and SQS."""
+"""Proxies that inject faults: a TCP relay for Postgres, clamd and MediaConvert, an HTTP proxy for S3 and SQS."""
 
 import asyncio
 import contextlib
@@ -20,17 +20,17 @@ PIECE = 64 * 1024
 
 
 class Fault(StrEnum):
-    """What a wire does to whatever comes along."""
+    """What a proxy does to connections and requests."""
 
     NONE = "none"
-    CUT = "cut"  # connections are closed, new ones too
-    BLACK_HOLE = "black_hole"  # what is sent is swallowed; a connection that met it stays dead
+    CUT = "cut"  # connections are closed, new ones included
+    BLACK_HOLE = "black_hole"  # data is swallowed; such a connection never works again
     BROKEN = "broken"  # HTTP: 503
     THROTTLED = "throttled"  # HTTP: the service's own refusal for too many requests
 
 
-class Wire:
-    """A TCP relay. A connection that was open while a fault began does not survive it, as with a lost network."""
+class TcpProxy:
+    """A TCP relay. A connection that is open when a fault begins does not survive it, as with a lost network."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
@@ -52,7 +52,7 @@ class Wire:
                 relay.cancel()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Relay one connection."""
         self.connections += 1
         if self._fault is Fault.NONE:
             task = asyncio.create_task(self._relay(reader, writer))
@@ -61,7 +61,7 @@ class Wire:
                 await task
             self._relays.discard(task)
         if self._fault is Fault.BLACK_HOLE:
-            self._holes.append(writer)  # kept, or its garbage collection would close it
+            self._holes.append(writer)  # kept, or garbage collection would close it
         else:
             writer.close()
 
@@ -75,7 +75,7 @@ class Wire:
                 group.create_task(_pump(reader, far_writer))
                 group.create_task(_pump(far_reader, writer))
         except* OSError:
-            pass  # how every relay ends: one of the two sides has hung up
+            pass  # how every relay ends: one of the two sides has closed
         finally:
             far_writer.close()
 
@@ -85,7 +85,7 @@ class Wire:
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One direction; its end ends the other one too, by an error that the relay takes for what it is."""
+    """Relay one direction. Its end raises an error that ends the other direction too."""
     while piece := await reader.read(PIECE):
         writer.write(piece)
         await writer.drain()
@@ -93,63 +93,63 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def wire_to(connect: Callable[[], Any]) -> AsyncIterator[tuple[Wire, int]]:
-    """A relay on a free port; yields it and the port."""
-    wire = Wire(connect)
-    server = await asyncio.start_server(wire.accept, HOST, 0)
+async def tcp_proxy(connect: Callable[[], Any]) -> AsyncIterator[tuple[TcpProxy, int]]:
+    """Serve a relay on a free port; yield it and the port."""
+    proxy = TcpProxy(connect)
+    server = await asyncio.start_server(proxy.accept, HOST, 0)
     try:
-        yield wire, int(server.sockets[0].getsockname()[1])
+        yield proxy, int(server.sockets[0].getsockname()[1])
     finally:
-        wire.fault = Fault.CUT
-        wire.close()
+        proxy.fault = Fault.CUT
+        proxy.close()
         server.close()
         await server.wait_closed()
 
 
 @dataclass(slots=True)
-class HttpWire:
-    """What is done to the requests of one service. Shares are of one; `seen` counts requests by queue and operation."""
+class HttpFaults:
+    """The faults of one HTTP service. Shares are from 0 to 1; `seen` counts requests by queue and operation."""
 
     fault: Fault = Fault.NONE
     delay: float = 0.0
-    duplicate: float = 0.0  # of the sends: carried out twice
-    reorder: float = 0.0  # of the sends: held back for up to a second, so that later ones overtake
-    deaf: float = 0.0  # carried out, and the answer lost
+    duplicate: float = 0.0  # share of the sends that are carried out twice
+    reorder: float = 0.0  # share of the sends that wait for up to a second, so that later ones overtake
+    lose_answer: float = 0.0  # share of the requests that are carried out and whose answer is lost
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     times: list[tuple[float, str, str]] = field(default_factory=list)
 
 
 class HttpProxy:
-    """Stands between the daemon and the emulator; tells SQS from S3 by its target header."""
+    """Stands between the daemon and the emulator, and distinguishes SQS from S3 by its target header."""
 
     def __init__(self, target: str, session: aiohttp.ClientSession, chance: random.Random) -> None:
         self._target = target
         self._session = session
         self._chance = chance
-        self.sqs, self.s3 = HttpWire(), HttpWire()
-        self.released = asyncio.Event()  # set at the end: black holes let go
+        self.sqs, self.s3 = HttpFaults(), HttpFaults()
+        self.released = asyncio.Event()  # set at the end, when black holes end
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         operation = request.headers.get("X-Amz-Target", "").removeprefix("AmazonSQS.")
-        wire = self.sqs if operation else self.s3
+        proxy = self.sqs if operation else self.s3
         queue = body.partition(b'"QueueUrl"')[2].partition(b'"')[2].partition(b'"')[0].decode().rsplit("/", 1)[-1]
-        wire.seen[queue, operation or request.method] += 1
-        wire.times.append((time.monotonic(), queue, operation or request.method))
-        if wire.fault is not Fault.NONE:
-            return await self._hurt(request, wire.fault, sqs=bool(operation))
-        await asyncio.sleep(wire.delay)
+        proxy.seen[queue, operation or request.method] += 1
+        proxy.times.append((time.monotonic(), queue, operation or request.method))
+        if proxy.fault is not Fault.NONE:
+            return await self._fail(request, proxy.fault, sqs=bool(operation))
+        await asyncio.sleep(proxy.delay)
         if operation == "SendMessage":
-            if self._chance.random() < wire.reorder:
+            if self._chance.random() < proxy.reorder:
                 await asyncio.sleep(self._chance.random())
-            if self._chance.random() < wire.duplicate:
+            if self._chance.random() < proxy.duplicate:
                 await self._forward(request, body)
         answer = await self._forward(request, body)
-        if self._chance.random() < wire.deaf:
-            return await self._hurt(request, Fault.CUT, sqs=False)
+        if self._chance.random() < proxy.lose_answer:
+            return await self._fail(request, Fault.CUT, sqs=False)
         return answer
 
-    async def _hurt(self, request: web.Request, fault: Fault, *, sqs: bool) -> web.Response:
+    async def _fail(self, request: web.Request, fault: Fault, *, sqs: bool) -> web.Response:
         if fault is Fault.BLACK_HOLE:
             await self.released.wait()
         if fault is Fault.BROKEN:
@@ -165,7 +165,7 @@ class HttpProxy:
         return web.Response(status=500)
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
-        """As it came, the Host header and the key's encoding included: the signature covers them."""
+        """Forward a request unchanged, with its Host header and the key's encoding, which the signature covers."""
         url = f"{self._target}{request.raw_path}"
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP]
         async with self._session.request(
@@ -185,7 +185,7 @@ _HOP = frozenset({"transfer-encoding", "connection", "keep-alive", "expect"})
 
 @asynccontextmanager
 async def http_proxy(target: str, *, seed: int = 0) -> AsyncIterator[tuple[HttpProxy, str]]:
-    """A proxy on a free port; yields it and its URL."""
+    """Serve a proxy on a free port; yield it and its URL."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         proxy = HttpProxy(target, session, random.Random(seed))  # noqa: S311 - chance in a test, repeatable
