@@ -131,7 +131,7 @@ class Executor:
             return self._unavailable(error, message.received.receive_count)
         return combine([outcome for outcome in outcomes if not outcome.requeues])
 
-    async def _handle_record(self, record: Record, message: InFlightMessage) -> Outcome:
+    async def _handle_record(self, record: Record, message: InFlightMessage) -> Outcome:  # noqa: PLR0911 - one an error
         if isinstance(record, UndecodableRecord):
             return _undecodable(record.error)
         try:
@@ -144,11 +144,10 @@ class Executor:
             log.info("message.rejected", code=error.code, detail=error.detail)
             return Outcome(OutcomeKind.REJECTED, error=error.code, reason=error.detail)
         except RetryableError as error:
-            failure = error
+            return self.retry_or_give_up(error, message.received)
         except Exception as error:
             log.exception("message.unforeseen")
-            failure = RetryableError(Code.UNFORESEEN, repr(error))
-        return self.retry_or_give_up(failure, message.received)
+            return self.retry_or_give_up(RetryableError(Code.UNFORESEEN, repr(error)), message.received)
 
     def retry_or_give_up(self, error: RetryableError, received: Received) -> Outcome:
         """Retry later, or give up when this was the last attempt allowed."""
