@@ -46,7 +46,7 @@ class PrefetchBuffer:
         self._signal()
 
     def pause(self, on: bool) -> None:
-        """Report no room, however much there is, from `on` until `on` is False."""
+        """While `on`, report no room, however much there is."""
         self._paused = on
         self._signal()
 

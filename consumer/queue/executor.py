@@ -131,7 +131,7 @@ class Executor:
             return self._unavailable(error, message.received.receive_count)
         return combine([outcome for outcome in outcomes if not outcome.requeues])
 
-    async def _handle_record(self, record: Record, message: InFlightMessage) -> Outcome:  # noqa: PLR0911 - one an error
+    async def _handle_record(self, record: Record, message: InFlightMessage) -> Outcome:  # noqa: PLR0911 - one for each error
         if isinstance(record, UndecodableRecord):
             return _undecodable(record.error)
         try:
