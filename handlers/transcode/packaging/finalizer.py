@@ -26,7 +26,7 @@ from handlers.transcode.packaging.stored_hls import StoredHls
 from handlers.transcode.planning.names import AUDIO_GROUP, FIRST_VARIANT
 from handlers.transcode.planning.plan import Plan, Rung
 from handlers.transcode.planning.reported_output import OutputGroupDetail
-from handlers.transcode.probing.languages import name_of
+from handlers.transcode.probing.languages import language_name
 from media.asset import Rendition, report_key
 from media.asset_store.stages import Note
 from media.aws.s3 import ObjectStorage, StoredFile
@@ -175,7 +175,7 @@ def _sounds(plan: Plan) -> list[AudioEntry]:
         return []
     files = ["", *(f"{other_name(other)}.m3u8" for other in plan.others)]
     return [
-        AudioEntry(AUDIO_GROUP, name_of(sound.language), sound.language or "und", sound.channels, file)
+        AudioEntry(AUDIO_GROUP, language_name(sound.language), sound.language or "und", sound.channels, file)
         for sound, file in zip([plan.sound, *plan.others], files, strict=True)
     ]
 

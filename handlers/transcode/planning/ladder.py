@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from handlers.transcode.planning.plan import AudioPlan, Plan, Poster, Rung, TrackSpan
 from handlers.transcode.probing.audio_track import AudioTrack, select_audio
-from handlers.transcode.probing.languages import tag_of
+from handlers.transcode.probing.languages import language_tag
 from handlers.transcode.probing.video_track import Probed, VideoTrack
 from media.asset import AssetType
 from media.errors import Code, RejectedError
@@ -190,7 +190,7 @@ def _heard(track: AudioTrack, probed: Probed) -> AudioPlan:
         stream=track.index + 1 if _uncounted_before(track, probed.audio) else None,
         source_channels=track.channels,
         source_layout=track.layout,
-        language=tag_of(track.language),
+        language=language_tag(track.language),
         channels=channels,
         bitrate=MONO_BITRATE if channels == 1 else STEREO_BITRATE,
         late=track.begins > LATE,
@@ -219,7 +219,7 @@ def _sound_notes(probed: Probed, sound: AudioPlan | None, others: tuple[AudioPla
     found = {
         f"{sound.source_channels if sound else 0} channels mixed down to stereo": bool(sound and sound.downmix),
         f"{1 + len(others)} of {len(probed.audio)} sound tracks kept": len(probed.audio) > 1 + len(others),
-        **{f"sound coded as {track.coding} left out": True for track in probed.audio if not track.readable},
+        **{f"sound coded as {track.codec_label} left out": True for track in probed.audio if not track.readable},
         "sound ends before the picture, silence follows": any(one.short for one in (sound, *others) if one),
         f"{len(probed.subtitles)} subtitle tracks left out": bool(probed.subtitles),
     }

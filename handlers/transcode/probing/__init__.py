@@ -1,1 +1,1 @@
-"""Finds out what a source holds, and whether it is allowed."""
+"""Reading a source: its tracks, its duration, and whether it is allowed."""

@@ -1,8 +1,8 @@
-"""Which containers and codecs are taken, by ffprobe's names. What MediaConvert reads decides; all else is refused."""
+"""Containers and codecs that are accepted, by ffprobe's names: those that MediaConvert reads, and no others."""
 
 DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mp3", "aac", "flac", "wav")
-"""For `-format_whitelist`. Real containers only, none of which opens other files: no playlists (HLS, DASH, concat),
-no picture sequences, no raw streams, no subtitles inside AVI; MXF and IMF only appear in studios."""
+"""For `-format_whitelist`. Only containers that open no other file: no playlists (HLS, DASH, concat), no picture
+sequences, no raw streams, no subtitles inside AVI. MXF and IMF are left out, since only studios use them."""
 
 VIDEO_DECODERS: dict[str, tuple[str, ...]] = {
     "h264": ("h264",),
@@ -25,7 +25,7 @@ VIDEO_DECODERS: dict[str, tuple[str, ...]] = {
     "qtrle": ("qtrle",),
     "rawvideo": ("rawvideo",),
 }
-"""Codec name to the decoders that ffmpeg may have for it."""
+"""The decoders that ffmpeg may have for each codec."""
 
 _PCM = ("u8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "alaw", "mulaw")
 
@@ -47,14 +47,14 @@ AUDIO_DECODERS: dict[str, tuple[str, ...]] = {
 }
 
 _SUBTITLES = ("ssa", "ass", "srt", "subrip", "mov_text", "webvtt", "text", "dvbsub", "dvdsub", "pgssub")
-_BESIDE = (*_SUBTITLES, "png", "bmp", "alac")
-"""Subtitles, covers, and the second sound of some recorders: not used, but ffprobe opens no file of which it may not
-open every track."""
+_UNUSED = (*_SUBTITLES, "png", "bmp", "alac")
+"""Decoders of tracks that are not used: subtitles, covers, and the second audio track of some recorders. They are
+allowed because ffprobe opens a file only if it may open each of its tracks."""
 
 FORMAT_WHITELIST = ",".join(DEMUXERS)
 CODEC_WHITELIST = ",".join(
-    (*(name for table in (VIDEO_DECODERS, AUDIO_DECODERS) for names in table.values() for name in names), *_BESIDE)
+    (*(name for table in (VIDEO_DECODERS, AUDIO_DECODERS) for names in table.values() for name in names), *_UNUSED)
 )
 
 ENCRYPTED_TAGS = frozenset({"encv", "enca", "drmi", "drms"})
-"""Sample entries of MP4 that mean protected content."""
+"""MP4 sample entries of encrypted tracks."""

@@ -1,20 +1,20 @@
-"""Which sound tracks a source has, and which of them are heard. Pure."""
+"""A source's audio tracks, and the choice of those that are kept. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handlers.transcode.probing.allowed_formats import AUDIO_DECODERS
-from handlers.transcode.probing.duration import begins
-from handlers.transcode.probing.languages import tag_of
+from handlers.transcode.probing.duration import start_offset
+from handlers.transcode.probing.languages import language_tag
 
 MAX_ALTERNATE_AUDIO = 7
-"""Languages beside the first. Each costs an encoder; more than eight in all are no lecture but an attack."""
+"""Languages kept besides the main one. Each costs an encoder, and no lecture has more than eight."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioTrack:
-    """One sound track. `number` counts the sound tracks from 1, the way MediaConvert does."""
+    """One audio track. `number` counts the audio tracks from 1, as MediaConvert does."""
 
     index: int
     number: int
@@ -25,21 +25,22 @@ class AudioTrack:
     language: str | None
     default: bool
     begins: float = 0.0
-    """Seconds after the first of all tracks."""
+    """Seconds after the first track of the file."""
 
     @property
     def readable(self) -> bool:
-        """By both engines: what MediaConvert does not read, ours leaves out too."""
+        """Whether both engines decode it. The ffmpeg engine leaves out what MediaConvert cannot read."""
         return self.codec in AUDIO_DECODERS
 
     @property
-    def coding(self) -> str:
-        """The codec in words: what has none that ffprobe knows is called `unknown` by it."""
+    def codec_label(self) -> str:
+        """The codec for error messages and notes. ffprobe calls a codec `unknown` that it does not know."""
         return "something unknown" if self.codec in {"", "unknown", "none"} else self.codec
 
 
 def read_audio(streams: Sequence[Mapping[str, Any]]) -> tuple[AudioTrack, ...]:
-    sounds = [stream for stream in streams if stream.get("codec_type") == "audio"]
+    """Return all audio tracks in the order of the file, whether or not they can be decoded."""
+    audio = [stream for stream in streams if stream.get("codec_type") == "audio"]
     return tuple(
         AudioTrack(
             index=int(stream["index"]),
@@ -50,42 +51,46 @@ def read_audio(streams: Sequence[Mapping[str, Any]]) -> tuple[AudioTrack, ...]:
             sample_rate=int(stream.get("sample_rate", 0)),
             language=language_of(stream),
             default=bool(stream.get("disposition", {}).get("default")),
-            begins=begins(stream, streams),
+            begins=start_offset(stream, streams),
         )
-        for number, stream in enumerate(sounds, 1)
+        for number, stream in enumerate(audio, 1)
     )
 
 
 def language_of(stream: Mapping[str, Any]) -> str | None:
-    """As the container says it; None where it says nothing."""
+    """Return the language as the container spells it; None when it names none."""
     language = str(stream.get("tags", {}).get("language", ""))
     return None if language in {"", "und"} else language
 
 
-def plan_audio(tracks: Sequence[AudioTrack]) -> AudioTrack | None:
-    """The track that is heard with the picture: the default one, else the first.
+def choose_main_audio(tracks: Sequence[AudioTrack]) -> AudioTrack | None:
+    """Return the track that plays with the picture: the default one, else the first.
 
-    Where that cannot be read, another one is: of its language, if there is one. What is returned is unreadable only
-    where all are. One without channels is silent, unless it just cannot be read.
+    If that one cannot be decoded, take another, of the same language if possible. The result is unreadable only when
+    all tracks are.
     """
-    sounding = [track for track in tracks if track.channels > 0 or not track.readable]
-    wanted = next((track for track in sounding if track.default), sounding[0] if sounding else None)
+    # ffprobe also reports no channels for a codec that it cannot read: such a track need not be silent.
+    audible = [track for track in tracks if track.channels > 0 or not track.readable]
+    wanted = next((track for track in audible if track.default), audible[0] if audible else None)
     if wanted is None or wanted.readable:
         return wanted
-    readable = [track for track in sounding if track.readable]
-    alike = [track for track in readable if track.language == wanted.language]
-    return next(iter([*alike, *readable]), wanted)
+    readable = [track for track in audible if track.readable]
+    same_language = [track for track in readable if track.language == wanted.language]
+    return next(iter([*same_language, *readable]), wanted)
 
 
 def select_audio(tracks: Sequence[AudioTrack]) -> tuple[AudioTrack, ...]:
-    """The chosen track, then the first of every other language. One without a language is another mix, and left out."""
-    chosen = plan_audio(tracks)
-    if chosen is None or not chosen.readable:
+    """Return the main track, then the first track of each other language.
+
+    A track without a language is taken for another mix of the same recording, and is left out.
+    """
+    main = choose_main_audio(tracks)
+    if main is None or not main.readable:
         return ()
-    spoken = tag_of(chosen.language)
-    found: dict[str, AudioTrack] = {}
+    main_language = language_tag(main.language)
+    alternates: dict[str, AudioTrack] = {}
     for track in tracks:
-        tag = tag_of(track.language) if track.readable and track.channels > 0 else None
-        if spoken and tag and tag != spoken:
-            found.setdefault(tag, track)
-    return (chosen, *[*found.values()][:MAX_ALTERNATE_AUDIO])
+        tag = language_tag(track.language) if track.readable and track.channels > 0 else None
+        if main_language and tag and tag != main_language:
+            alternates.setdefault(tag, track)
+    return (main, *[*alternates.values()][:MAX_ALTERNATE_AUDIO])

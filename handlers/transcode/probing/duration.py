@@ -1,10 +1,10 @@
-"""When tracks begin and end: by the header where it has an index, else by the packets themselves. Pure; in seconds.
+"""When tracks begin and end: from the header's index where there is one, else from the packets. Pure; in seconds.
 
-What a header announces is a hint at best: it may name hours for a few seconds, and tracks end when they like.
+The duration in a header is only a hint: it may claim hours for a few seconds, and each track ends at its own time.
 """
 
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,42 +13,43 @@ from handlers.transcode.probing.ffprobe import ProbeReading
 from media.errors import Code, RejectedError
 
 HEAD_PACKETS = 400
-"""Of all tracks together, read from the beginning: some seconds of frames, enough to tell a variable rate."""
+"""Packets of all tracks read from the beginning: a few seconds of frames, enough to recognize a variable rate."""
 TAIL_SECONDS = 3.0
+"""Seconds before the announced end from which packets are read."""
 TAIL_PACKETS = 6000
-"""Read from the last key frame before the tail on; a bound, since a key frame may be far away."""
+"""Packets read at most from the last key frame before the tail, which may be far away."""
 CUT_SHARE = 0.1
-"""Outside MP4 a header's duration is only a hint; a file that ends this much earlier was cut short."""
+"""Share of the announced duration by which a file other than MP4 may end early before it counts as cut short."""
 LAST_FRAME = 0.25
-"""By how much a header may end after the last packet: how long that one stays is not always said."""
+"""Seconds by which the header may end after the last packet, whose own duration is not always given."""
 LONGEST_GAP = 1.0
-"""For a last packet, where nothing but the others tells how long it stays."""
+"""Seconds that the last packet counts at most when its duration is estimated from the gaps before it."""
 SPAN = 600
-"""Spans of a recording in which there must be something, in half of them at least: slides stand for minutes."""
+"""Seconds. At least half of a recording's spans of this length must contain packets: a slide may stay for minutes."""
 SPARSE = 4000
-"""Bytes per second, fewer than the poorest speech takes together with any picture: such a file is looked through."""
+"""Bytes per second, fewer than the poorest speech with any picture takes. All packets of a sparser file are read."""
 
 type Header = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class PacketSample:
-    """Packets of both ends of a source: presentation times from the beginning, by track, and what was odd."""
+    """Packets of both ends of a source. `times` are presentation times from the beginning, by track."""
 
     times: Mapping[int, Sequence[float]]
     ends: Mapping[int, float]
-    """When the last packet ends that was read of each track."""
+    """When the last packet read of each track ends."""
     tail: frozenset[int]
     """The tracks that have packets near the end."""
     bounded: bool
-    """Whether there was more than we read of the end."""
+    """Whether the end has more packets than were read."""
     encrypted: bool
-    complaint: str
+    stderr: str
 
 
 @dataclass(frozen=True, slots=True)
 class PacketScan:
-    """All packets of a source: when its tracks end, and in how many spans of time anything is at all."""
+    """All packets of a source: when its tracks end, and how many spans of time contain packets."""
 
     ends: Mapping[int, float]
     spans: int
@@ -56,7 +57,7 @@ class PacketScan:
 
 @dataclass(frozen=True, slots=True)
 class TrackTimes:
-    """From when to when a source lasts, and when each track ends: at least, where nothing better is known."""
+    """When a source begins and ends, and when each track ends. A track may end later where its end was not seen."""
 
     begin: float
     end: float
@@ -67,27 +68,29 @@ class TrackTimes:
         return self.end - self.begin
 
     def relative(self) -> dict[int, float]:
-        """The tracks' ends, counted from the beginning."""
+        """Return the tracks' ends, counted from the beginning."""
         return {track: end - self.begin for track, end in self.ends.items()}
 
 
 def announced_end(container: Header, streams: Sequence[Header], used: Collection[int]) -> float | None:
-    """When the tracks in use end by the header; None when it does not say."""
+    """Return when the tracks in use end according to the header; None when it does not say."""
     if indexed := _indexed(container, streams, used):
         return max(indexed.values())
-    # A recorder that was never told the end leaves 0 in the header.
+    # A recorder that was not stopped properly leaves 0 in the header.
     if not (declared := seconds(container.get("duration"))):
         return None
-    # Matroska counts from its clock's zero, wherever the first track begins; others from there.
-    return declared if is_matroska(container) else begin_of(container) + declared
+    # Matroska counts from the zero of its clock, other containers from the start of the first track.
+    is_matroska = str(container.get("format_name", "")).startswith("matroska")
+    return declared if is_matroska else start_time(container) + declared
 
 
-def begin_of(container: Header) -> float:
+def start_time(container: Header) -> float:
+    """Return when the first track begins, on the file's own clock."""
     return seconds(container.get("start_time")) or 0.0
 
 
-def begins(stream: Header, streams: Sequence[Header]) -> float:
-    """How long after the first of all tracks this one begins; 0 where the header does not say."""
+def start_offset(stream: Header, streams: Sequence[Header]) -> float:
+    """Return how long after the first track this one begins; 0 when the header does not say."""
     own = seconds(stream.get("start_time"))
     starts = [start for one in streams if (start := seconds(one.get("start_time"))) is not None]
     return 0.0 if own is None else own - min(starts)
@@ -96,17 +99,17 @@ def begins(stream: Header, streams: Sequence[Header]) -> float:
 def measure_track(
     container: Header, streams: Sequence[Header], used: Collection[int], sample: PacketSample
 ) -> TrackTimes | None:
-    """The extent of the tracks in use; None when all packets must be read to know.
+    """Return when the tracks in use begin and end; None when all packets must be read to know.
 
     Raises RejectedError(corrupt) when the file ends before its header says. An MP4's index names every byte, so its
-    reader notices a single one missing. Elsewhere the header's duration is checked against the last packet.
+    demuxer notices a single missing one. For other containers the header's duration is compared with the last packet.
     """
-    begin, end = begin_of(container), announced_end(container, streams, used)
+    begin, end = start_time(container), announced_end(container, streams, used)
     exact = is_mov(container)
     last = max(sample.ends.values(), default=begin)
     announced = (end or begin) - begin
-    short = not (exact or sample.bounded) and announced + begin - last > TAIL_SECONDS + announced * CUT_SHARE
-    if short or (exact and ffprobe_errors.cut_short(sample.complaint)):
+    is_short = not (exact or sample.bounded) and announced + begin - last > TAIL_SECONDS + announced * CUT_SHARE
+    if is_short or (exact and ffprobe_errors.is_cut_short(sample.stderr)):
         raise RejectedError(Code.CORRUPT, f"the file was cut short: {announced:.1f} s announced, less there")
     if indexed := _indexed(container, streams, used):
         return TrackTimes(begin, max(indexed.values()), indexed)
@@ -115,32 +118,35 @@ def measure_track(
         return None
     last = max(ends.values())
     if exact and end - last > TAIL_SECONDS:
-        return None  # the fragments of an MP4 need not be what its header says
+        return None  # the fragments of an MP4 need not agree with its header
     return TrackTimes(begin, end if 0 <= end - last <= LAST_FRAME else last, ends)
 
 
 def measure_scanned_track(container: Header, used: Collection[int], scan: PacketScan) -> TrackTimes:
-    """Raises RejectedError(corrupt) for a file without any packets of the tracks in use."""
+    """Return when the tracks in use begin and end, from all their packets.
+
+    Raises RejectedError(corrupt) for a file without any packets of the tracks in use.
+    """
     ends = {track: scan.ends[track] for track in used if track in scan.ends}
     if not ends:
         raise RejectedError(Code.CORRUPT, "the file has a header, but no content")
-    return TrackTimes(begin_of(container), max(ends.values()), ends)
+    return TrackTimes(start_time(container), max(ends.values()), ends)
 
 
-def suspicious(container: Header, duration: float) -> bool:
-    """Whether a file is so small for its length that its content must be looked for."""
+def is_sparse(container: Header, duration: float) -> bool:
+    """Tell whether a file is so small for its duration that it may be mostly empty."""
     return duration > 2 * SPAN and (seconds(container.get("size")) or 0.0) < SPARSE * duration
 
 
 def check_filled(scan: PacketScan, duration: float) -> None:
-    """Raises RejectedError(corrupt) when there is nothing in most of what a file claims to last."""
+    """Raise RejectedError(corrupt) when most of the claimed duration contains no packets."""
     if scan.spans * SPAN * 2 < duration:
         raise RejectedError(Code.CORRUPT, f"it claims to last {duration:.0f} s, and there is hardly anything in it")
 
 
 def read_sample(reading: ProbeReading) -> PacketSample:
-    """Raises what `complaints.unreachable` finds."""
-    if error := ffprobe_errors.unreachable(reading.complaint):
+    """Read the packets that ffprobe listed. Raises what `ffprobe_errors.find_storage_error` finds."""
+    if error := ffprobe_errors.find_storage_error(reading.stderr):
         raise error
     packets: list[dict[str, Any]] = reading.document.get("packets", [])
     sides = [side for packet in packets for side in packet.get("side_data_list", ())]
@@ -152,19 +158,21 @@ def read_sample(reading: ProbeReading) -> PacketSample:
         ends=_last(packets),
         tail=frozenset(_last(tail)),
         bounded=len(packets) >= HEAD_PACKETS + TAIL_PACKETS,
-        encrypted=encrypted or ffprobe_errors.protected(reading.complaint),
-        complaint=reading.complaint,
+        encrypted=encrypted or ffprobe_errors.is_encrypted(reading.stderr),
+        stderr=reading.stderr,
     )
 
 
 def read_scan(lines: bytes, used: Collection[int], begin: float) -> PacketScan:
-    """From lines of a track's number and a time. May be millions: not for an event loop's thread."""
+    """Read lines of a track's index and a time. There may be millions, so call it off the event loop's thread."""
     firsts: dict[int, float] = {}
     lasts: dict[int, float] = {}
     counts: dict[int, int] = {}
     spans: set[int] = set()
-    for track, time in _listed(lines):
-        if track not in used:
+    for line in io.BytesIO(lines):
+        index, _, rest = line.partition(b",")
+        time = seconds(rest.partition(b",")[0].strip().decode(errors="replace"))
+        if time is None or not index.isdigit() or (track := int(index)) not in used:
             continue
         firsts[track] = min(firsts.get(track, time), time)
         lasts[track] = max(lasts.get(track, time), time)
@@ -175,15 +183,12 @@ def read_scan(lines: bytes, used: Collection[int], begin: float) -> PacketScan:
 
 
 def is_mov(container: Header) -> bool:
+    """Tell whether it is an MP4 or QuickTime file, which share a demuxer."""
     return str(container.get("format_name", "")).startswith("mov")
 
 
-def is_matroska(container: Header) -> bool:
-    return str(container.get("format_name", "")).startswith("matroska")
-
-
 def seconds(text: object) -> float | None:
-    """Decimal seconds as ffprobe writes them; None for `N/A` and whatever else is no finite number."""
+    """Read ffprobe's decimal seconds; None for `N/A` and everything else that is no finite number."""
     try:
         value = float(str(text))
     except ValueError:
@@ -192,14 +197,14 @@ def seconds(text: object) -> float | None:
 
 
 def _indexed(container: Header, streams: Sequence[Header], used: Collection[int]) -> dict[int, float]:
-    """When tracks end by an MP4's sample tables; empty without one for each (the rest lies in fragments)."""
+    """Return when tracks end by an MP4's sample tables; empty unless each has one (the rest may lie in fragments)."""
     found: dict[int, float] = {}
     for stream in streams:
         start, duration = seconds(stream.get("start_time")), seconds(stream.get("duration"))
         if stream.get("nb_frames", "0") != "0" and start is not None and duration:
             found[int(stream["index"])] = start + duration
-    whole = is_mov(container) and all(track in found for track in used)
-    return {track: found[track] for track in used} if whole else {}
+    is_complete = is_mov(container) and all(track in found for track in used)
+    return {track: found[track] for track in used} if is_complete else {}
 
 
 def _times(packets: Sequence[Mapping[str, Any]], name: str) -> dict[int, list[float]]:
@@ -213,18 +218,10 @@ def _times(packets: Sequence[Mapping[str, Any]], name: str) -> dict[int, list[fl
 def _last(packets: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     found: dict[int, float] = {}
     for packet in packets:
-        # The first packets of a file with reordered pictures may have no time of one kind.
+        # The first packets of a file with reordered pictures may have only one of the two times.
         time = seconds(packet.get("pts_time"))
         time = seconds(packet.get("dts_time")) if time is None else time
         if time is not None:
             track, end = int(packet["stream_index"]), time + (seconds(packet.get("duration_time")) or 0.0)
             found[track] = max(found.get(track, end), end)
     return found
-
-
-def _listed(lines: bytes) -> Iterator[tuple[int, float]]:
-    for line in io.BytesIO(lines):
-        track, _, rest = line.partition(b",")
-        time = seconds(rest.partition(b",")[0].strip().decode(errors="replace"))
-        if time is not None and track.isdigit():
-            yield int(track), time

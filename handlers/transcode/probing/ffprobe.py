@@ -1,4 +1,4 @@
-"""Runs ffprobe on one source, walled in: allow-lists, limits, no credentials, an empty working directory."""
+"""Runs ffprobe on one source, confined by allow-lists, limits, no credentials and an empty working directory."""
 
 import json
 import signal
@@ -23,72 +23,81 @@ from media.errors import Code, RejectedError, RetryableError
 from media.network.proxies import proxy_for
 
 MEMORY = 2 * 1024**3
-"""Bytes of address space: an 8K picture in 16 bits is 200 MB, and decoders hold some of them."""
+"""Bytes of address space. An 8K picture in 16 bits takes 200 MB, and decoders hold several."""
 MAX_PIXELS = 8192 * 8192
-"""Per picture; above it a decoder is not even opened."""
+"""Pixels of one picture. For larger ones no decoder is opened."""
 STDOUT_LIMIT = 64 * 1024 * 1024
-"""Bytes. A time stamp for each of 1.7 million frames (8 h at 60 fps) is 25 MB."""
+"""Bytes. Time stamps of 1.7 million frames (8 h at 60 fps) take 25 MB."""
 SILENCE = 15
 """Seconds without a byte from the storage before ffprobe gives up."""
-
 CPU_SHARE = 0.5
-"""Of the deadline. Reading is cheap: who computes that long has met a bomb, who merely waits, a slow storage."""
+"""CPU time as a share of the timeout. Reading is cheap: more CPU time means a decompression bomb, waiting means slow
+storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReading:
-    """What one ffprobe said: its JSON (empty when it said none), its complaints, and whether it ended well."""
+    """The result of one ffprobe: its JSON (empty when there is none), its stderr, and whether its exit status was 0."""
 
     document: dict[str, Any]
-    complaint: str
+    stderr: str
     ok: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Ffprobe:
-    """The program, its deadline for one run in seconds, and below which folder it runs (None: the platform's).
+    """The program. `timeout` is seconds for one run; working directories lie below `scratch` (None: the platform's).
 
-    `beside` names further decoders that tracks may have which nobody looks into: they are opened, not used.
+    `extra_codecs` names further decoders of tracks that are not used. ffprobe may open them, and does not decode them.
     """
 
     program: str
     timeout: float
     memory: int = MEMORY
     scratch: Path | None = None
-    beside: frozenset[str] = frozenset()
+    extra_codecs: frozenset[str] = frozenset()
 
     async def read(self, url: str, *options: str) -> ProbeReading:
-        """The JSON answer to `options`. Raises as `run` does."""
+        """Return the JSON answer to `options`. Raises as `run` does."""
         child = await self.run(url, ("-of", "json=compact=1", *options))
         try:
             document = json.loads(child.stdout or b"{}")
         except ValueError:
-            # The program died in the middle of a line; the exit status says so too.
-            return ProbeReading({}, _text(child), ok=False)
-        return ProbeReading(document, _text(child), ok=child.returncode == 0)
+            # ffprobe died in the middle of a line. The exit status says so too.
+            return ProbeReading({}, _stderr(child), ok=False)
+        return ProbeReading(document, _stderr(child), ok=child.returncode == 0)
 
     async def run(self, url: str, options: Sequence[str], *, timeout_factor: float = 1) -> CompletedChild:
-        """Runs ffprobe with `options` on `url`, http(s) or an absolute path.
+        """Run ffprobe with `options` on `url`, which is http(s) or an absolute path.
 
-        Raises RejectedError `resource_limit` or `corrupt` when the file made it hit a limit or crash, RetryableError
-        when it could not start or waited for too long; ValueError for an address of another kind.
+        Raises RejectedError `resource_limit` or `corrupt` when the file made it reach a limit or crash, RetryableError
+        when it could not start or waited too long, and ValueError for another kind of address.
         """
+        remote = _is_remote(url)
+        authorities = ssl.get_default_verify_paths().cafile
+        trusted = (Path(authorities),) if authorities else ()
         timeout = self.timeout * timeout_factor
         cpu_seconds = max(1, round(timeout * CPU_SHARE))
-        arguments = [self.program, "-hide_banner", "-v", "error", *_walls(url), *self._opened(), *options]
+        arguments = [self.program, "-hide_banner", "-v", "error", *self._source_options(url), *options]
+        # One variable names ffprobe's proxy for both http and https.
+        proxy = proxy_for(url) if remote else None
         try:
             async with scratch_folder("probe-", self.scratch) as folder:
+                if not remote:
+                    # A name without a suffix: the content alone decides what the file is. A signed address needs no
+                    # such care, since its suffix stands before the query.
+                    (folder / "source").symlink_to(url)
                 child = await run_limited(
-                    [*arguments, "-i", _source(url, folder)],
+                    [*arguments, "-i", url if remote else "file:source"],
                     timeout=timeout,
                     memory=self.memory,
                     cpu_seconds=cpu_seconds,
                     file_bytes=0,
                     cwd=folder,
-                    env=_proxy(url),
-                    network=_remote(url),
+                    env={"http_proxy": proxy} if proxy else {},
+                    network=remote,
                     stdout_limit=STDOUT_LIMIT,
-                    view=FileView(reads=_beside(url), writes=(folder,)),
+                    view=FileView(reads=trusted if remote else (Path(url),), writes=(folder,)),
                 )
         except ChildStartError as error:
             raise RetryableError(Code.WORKER_CRASHED, f"ffprobe did not start: {error}") from error
@@ -99,55 +108,31 @@ class Ffprobe:
         _check_end(child)
         return child
 
-    def _opened(self) -> list[str]:
-        """For one kind of track, the list holds for ffprobe's own decoders alone: what finds out what a file is, and
-        decodes for it, keeps to the strict one.
+    def _source_options(self, url: str) -> list[str]:
+        """Return the options that confine ffprobe to this one source.
+
+        Its exit status and the formats alone prove nothing: a playlist named .mp4 is a valid input, and would open
+        the files that it lists.
         """
-        names = ",".join([CODEC_WHITELIST, *sorted(self.beside)])
-        return [word for kind in "vas" for word in (f"-codec_whitelist:{kind}", names)] if self.beside else []
+        options = ["-format_whitelist", FORMAT_WHITELIST, "-codec_whitelist", CODEC_WHITELIST]
+        options += ["-max_pixels", str(MAX_PIXELS)]
+        if not _is_remote(url):
+            options += ["-protocol_whitelist", "file"]
+        else:
+            options += ["-rw_timeout", str(SILENCE * 1_000_000)]
+            options += ["-protocol_whitelist", "http,tcp" if url.startswith("http://") else "https,tls,tcp,httpproxy"]
+            authorities = ssl.get_default_verify_paths().cafile
+            if url.startswith("https://") and authorities:
+                options += ["-tls_verify", "1", "-ca_file", authorities]
+        if self.extra_codecs:
+            # A list for one kind of track applies to ffprobe's own decoders only. The code that recognizes the file,
+            # and decodes for that, keeps to the strict list.
+            names = ",".join([CODEC_WHITELIST, *sorted(self.extra_codecs)])
+            options += [word for kind in "vas" for word in (f"-codec_whitelist:{kind}", names)]
+        return options
 
 
-def _walls(url: str) -> list[str]:
-    """Options that keep ffprobe on this one source. Exit status and formats alone prove nothing: a playlist named
-    .mp4 is a valid input, and would open what it lists.
-    """
-    options = ["-format_whitelist", FORMAT_WHITELIST, "-codec_whitelist", CODEC_WHITELIST]
-    options += ["-max_pixels", str(MAX_PIXELS)]
-    if not _remote(url):
-        return [*options, "-protocol_whitelist", "file"]
-    options += ["-rw_timeout", str(SILENCE * 1_000_000)]
-    if url.startswith("http://"):
-        return [*options, "-protocol_whitelist", "http,tcp"]
-    authorities = ssl.get_default_verify_paths().cafile
-    trust = ["-tls_verify", "1", "-ca_file", authorities] if authorities else []
-    return [*options, "-protocol_whitelist", "https,tls,tcp,httpproxy", *trust]
-
-
-def _proxy(url: str) -> dict[str, str]:
-    """What tells ffprobe of its proxy: one variable for http and https."""
-    proxy = proxy_for(url) if _remote(url) else None
-    return {"http_proxy": proxy} if proxy else {}
-
-
-def _source(url: str, folder: Path) -> str:
-    """What to open. A local file gets a name without a suffix, so that its content alone decides what it is; behind a
-    signed address's query the suffix counts for nothing either.
-    """
-    if _remote(url):
-        return url
-    (folder / "source").symlink_to(url)
-    return "file:source"
-
-
-def _beside(url: str) -> tuple[Path, ...]:
-    """What it reads outside its folder: the file itself, or whom to trust."""
-    authorities = ssl.get_default_verify_paths().cafile
-    if not _remote(url):
-        return (Path(url),)
-    return (Path(authorities),) if authorities else ()
-
-
-def _remote(url: str) -> bool:
+def _is_remote(url: str) -> bool:
     if url.startswith(("http://", "https://")):
         return True
     if url.startswith("/"):
@@ -156,18 +141,19 @@ def _remote(url: str) -> bool:
 
 
 def _check_end(child: CompletedChild) -> None:
-    """Raises RejectedError when ffprobe met a limit of CPU or memory, or crashed in a parser; RetryableError when
-    somebody else killed it, the kernel for want of memory, say.
+    """Raise RejectedError when ffprobe reached a limit of CPU or memory or crashed; RetryableError when it was killed.
+
+    The kernel kills it when the machine runs out of memory.
     """
     if child.signal == signal.SIGXCPU:
         raise RejectedError(Code.RESOURCE_LIMIT, "reading the file needs more time than allowed")
     if child.signal in {signal.SIGKILL, signal.SIGTERM}:
         raise RetryableError(Code.WORKER_CRASHED, "ffprobe was killed")
-    if ffprobe_errors.out_of_memory(_text(child)):
+    if ffprobe_errors.is_out_of_memory(_stderr(child)):
         raise RejectedError(Code.RESOURCE_LIMIT, "reading the file needs more memory than allowed")
     if child.signal:
         raise RejectedError(Code.CORRUPT, f"the file made its reader crash (signal {child.signal})")
 
 
-def _text(child: CompletedChild) -> str:
+def _stderr(child: CompletedChild) -> str:
     return child.stderr.decode(errors="replace")

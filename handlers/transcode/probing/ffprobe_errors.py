@@ -1,11 +1,11 @@
-"""What ffprobe's complaints mean. Its words are matched, never passed on: they contain the signed address."""
+"""What ffprobe's error output means. It is matched, never passed on, because it contains the signed address."""
 
 import re
 
 from media.errors import Code, MediaError, RejectedError, RetryableError
 
 _DEMUXER = r"^\[(?!http|tcp|tls|file|NULL)[^\]]+ @ 0x[0-9a-f]+\]"
-"""A line spoken by a demuxer: it knew the format, and then gave up."""
+"""A line written by a demuxer, which recognized the format and then gave up."""
 
 _STORAGE = re.compile(
     r"Server returned (?:401|403|4XX|5XX)|Connection (?:refused|reset|timed out)|Failed to resolve|"
@@ -31,44 +31,45 @@ _FAULTS = (
     (_PROTECTED, Code.ENCRYPTED, "the file is protected against copying"),
     (re.compile(_DEMUXER, re.MULTILINE), Code.CORRUPT, "the file's structure is damaged"),
 )
-"""The first that matches is the reason."""
+"""Patterns with the code and detail that they mean. The first that matches counts."""
 
 
-def unreachable(complaint: str) -> MediaError | None:
-    """The error when the storage, not the file, is what ffprobe complains about; else None."""
-    if _MISSING.search(complaint):
+def find_storage_error(stderr: str) -> MediaError | None:
+    """Return the error when the storage failed, rather than the file; else None."""
+    if _MISSING.search(stderr):
         return RetryableError(Code.SOURCE_MISSING, "the storage does not have the file")
-    if _STORAGE.search(complaint):
+    if _STORAGE.search(stderr):
         return RetryableError(Code.STORAGE_ERROR, "the storage did not give the file's bytes")
     return None
 
 
-def cut_short(complaint: str) -> bool:
-    """Whether a reader found the file's end before the end of what its index promises."""
-    return bool(_CUT_SHORT.search(complaint))
+def is_cut_short(stderr: str) -> bool:
+    """Tell whether the file ended before the end that its index promises."""
+    return bool(_CUT_SHORT.search(stderr))
 
 
-def out_of_memory(complaint: str) -> bool:
-    """Whether a reader or decoder met its limit of address space; the exit status may well be 0 then."""
-    return bool(_MEMORY.search(complaint))
+def is_out_of_memory(stderr: str) -> bool:
+    """Tell whether a demuxer or decoder reached its limit of address space. ffprobe may exit with 0 even so."""
+    return bool(_MEMORY.search(stderr))
 
 
-def protected(complaint: str) -> bool:
-    return bool(_PROTECTED.search(complaint))
+def is_encrypted(stderr: str) -> bool:
+    """Tell whether a demuxer found protected content."""
+    return bool(_PROTECTED.search(stderr))
 
 
-def unlisted_codecs(complaint: str) -> frozenset[str]:
-    """The decoders that were wanted and are on no list of ours."""
-    return frozenset(_CODEC.findall(complaint))
+def find_unlisted_codecs(stderr: str) -> frozenset[str]:
+    """Return the decoders that the file needs and that are on none of our lists."""
+    return frozenset(_CODEC.findall(stderr))
 
 
-def unopenable(complaint: str) -> MediaError:
-    """Why ffprobe could not open a file: the storage's fault, or one of the file's many."""
-    if error := unreachable(complaint):
+def explain_failed_open(stderr: str) -> MediaError:
+    """Return the reason why ffprobe could not open a file: the storage or the file."""
+    if error := find_storage_error(stderr):
         return error
-    if codec := _CODEC.search(complaint):
+    if codec := _CODEC.search(stderr):
         return RejectedError(Code.UNSUPPORTED_CODEC, f"a track coded as {codec[1]}")
     for pattern, code, detail in _FAULTS:
-        if pattern.search(complaint):
+        if pattern.search(stderr):
             return RejectedError(code, detail)
     return RejectedError(Code.UNSUPPORTED, "no video or audio container was recognised in the file")

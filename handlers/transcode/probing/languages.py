@@ -1,4 +1,4 @@
-"""What a track's language is called: in a playlist (BCP 47) and to a listener. Pure."""
+"""Language tags for playlists (BCP 47) and language names for a player's menu. Pure."""
 
 _NAMES = {
     "ar": ("العربية", "ara"),
@@ -49,15 +49,15 @@ _NAMES = {
     "vi": ("Tiếng Việt", "vie"),
     "zh": ("中文", "chi", "zho"),
 }
-"""By two-letter code: the language's own name, then its codes in containers (ISO 639-2, B and T)."""
+"""The language's own name, then its codes in containers (ISO 639-2, B and T), by two-letter code."""
 
 _TAGS = {code: tag for tag, (_, *codes) in _NAMES.items() for code in codes}
 
 
-def tag_of(language: str | None) -> str | None:
-    """BCP 47 for what a container says, three letters or a tag already; None when it is no language.
+def language_tag(language: str | None) -> str | None:
+    """Return the BCP 47 tag for a container's language, three letters or a tag already; None when it is no language.
 
-    BCP 47 wants the shortest code that there is; one that is not listed above keeps its three letters.
+    BCP 47 wants the shortest code that exists. A language that is not listed above keeps its three letters.
     """
     primary, _, rest = (language or "").replace("_", "-").partition("-")
     primary = primary.lower()
@@ -67,7 +67,7 @@ def tag_of(language: str | None) -> str | None:
     return _TAGS.get(primary, primary) + (f"-{region.upper()}" if region else "")
 
 
-def name_of(tag: str | None) -> str:
-    """What a player's menu shows for a tag."""
+def language_name(tag: str | None) -> str:
+    """Return the name that a player's menu shows for a tag."""
     known = _NAMES.get((tag or "").partition("-")[0])
     return known[0] if known else (tag or "Original")

@@ -1,4 +1,4 @@
-"""What a source holds, read from ffprobe's JSON: display sizes, rates, colour and subtitles. Pure."""
+"""Reads picture and subtitle tracks from ffprobe's JSON: display sizes, rates and color. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,31 +7,35 @@ from itertools import pairwise
 from typing import Any
 
 from handlers.transcode.probing.audio_track import AudioTrack, language_of
-from handlers.transcode.probing.duration import begins
+from handlers.transcode.probing.duration import start_offset
 
 HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 """PQ and HLG, as ffprobe names them."""
 
 PICTURE_CODECS = {"mjpeg", "png", "bmp"}
+"""Codecs of still pictures: one single frame of them is a cover, even if it is not marked as one."""
 
 MAX_SAMPLE_ASPECT = 10
-"""A pixel more than ten times as wide as high (or the reverse) is a damaged header, not a lens; taken as square."""
+"""Largest ratio of a pixel's width to its height, or the reverse. Beyond it the header is damaged: pixels are taken as
+square."""
 
 COMMON_RATES = tuple(
     Fraction(rate)
     for rate in ("24000/1001", "24", "25", "30000/1001", "30", "48", "50", "60000/1001", "60", "120000/1001", "120")
 )
 RATE_TOLERANCE = Fraction(1, 500)
-"""Half of the gap between 29.97 and 30, and then some: what containers with millisecond ticks are off by."""
+"""Relative error of a rate in containers with millisecond ticks: somewhat more than half of the gap between 29.97 and
+30."""
 
 VARIABLE_TOLERANCE = Fraction(1, 100)
+"""Relative difference from which two rates of one track count as different."""
 TICK = 0.0021
-"""Seconds by which equal gaps may differ in a container with millisecond time stamps (two roundings)."""
+"""Seconds by which equal gaps may differ in a container with millisecond time stamps, after two roundings."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoTrack:
-    """The picture. `width` and `height` are as displayed: upright and in square pixels, not yet made even."""
+    """The picture track. `width` and `height` are as displayed: upright, in square pixels, not yet made even."""
 
     index: int
     codec: str
@@ -41,10 +45,10 @@ class VideoTrack:
     coded_width: int
     coded_height: int
     rotation: int
-    """Degrees clockwise that the player turns the picture: 0, 90, 180 or 270."""
+    """Degrees by which a player turns the picture clockwise: 0, 90, 180 or 270."""
     anamorphic: bool
     begins: float
-    """Seconds after the first of all tracks."""
+    """Seconds after the first track of the file."""
     frame_rate: Fraction
     variable_rate: bool
     interlaced: bool
@@ -64,8 +68,8 @@ class SubtitleTrack:
 class Probed:
     """A source that was opened, read at both ends and decoded in part. `duration` is seconds, always above 0.
 
-    `ends` says when each track in use ends, by its index, in seconds from the beginning: at least then, where nothing
-    of the track was seen near the end.
+    `ends` are the ends of the tracks in use, by their index, in seconds from the beginning. A track may end later when
+    none of its packets were seen near the end.
     """
 
     container: str
@@ -77,15 +81,15 @@ class Probed:
 
 
 def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()) -> VideoTrack | None:
-    """The first moving picture, marked as the default or not, or None. Cover art and thumbnails do not count.
+    """Return the first moving picture, whether or not it is the default track. Cover art and thumbnails do not count.
 
-    `times` are the presentation times of some consecutive frames, in seconds; they tell a variable rate.
+    `times` are the presentation times of some consecutive frames, in seconds. They reveal a variable rate.
     """
-    moving = [stream for stream in streams if stream.get("codec_type") == "video" and not _still(stream)]
+    moving = [stream for stream in streams if stream.get("codec_type") == "video" and not _is_still(stream)]
     if not moving:
         return None
     stream = moving[0]
-    width, height, anamorphic = _square(stream)
+    width, height, anamorphic = _size_in_square_pixels(stream)
     rotation = _rotation(stream)
     if rotation in {90, 270}:
         width, height = height, width
@@ -100,7 +104,7 @@ def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()
         coded_width=int(stream.get("width", 0)),
         coded_height=int(stream.get("height", 0)),
         rotation=rotation,
-        begins=begins(stream, streams),
+        begins=start_offset(stream, streams),
         anamorphic=anamorphic,
         frame_rate=rate,
         variable_rate=variable,
@@ -112,7 +116,7 @@ def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()
 
 
 def first_picture(streams: Sequence[Mapping[str, Any]]) -> int | None:
-    """The index of the track that engines take: the first one with pictures that is not marked as a cover."""
+    """Return the index of the track that engines take: the first with pictures that is not marked as a cover."""
     pictures = (stream for stream in streams if stream.get("codec_type") == "video")
     return next((int(stream["index"]) for stream in pictures if not _disposition(stream, "attached_pic")), None)
 
@@ -125,8 +129,8 @@ def read_subtitles(streams: Sequence[Mapping[str, Any]]) -> tuple[SubtitleTrack,
     )
 
 
-def _still(stream: Mapping[str, Any]) -> bool:
-    """A cover, a preview, or a single picture coded as such that nobody marked as a cover."""
+def _is_still(stream: Mapping[str, Any]) -> bool:
+    """Tell whether a track is a cover, a thumbnail, or a single picture that is not marked as a cover."""
     single = stream.get("codec_name") in PICTURE_CODECS and stream.get("nb_frames") == "1"
     return single or _disposition(stream, "attached_pic") or _disposition(stream, "timed_thumbnails")
 
@@ -135,8 +139,8 @@ def _disposition(stream: Mapping[str, Any], name: str) -> bool:
     return bool(stream.get("disposition", {}).get(name))
 
 
-def _square(stream: Mapping[str, Any]) -> tuple[int, int, bool]:
-    """Width and height in square pixels, and whether they differ from the coded ones."""
+def _size_in_square_pixels(stream: Mapping[str, Any]) -> tuple[int, int, bool]:
+    """Return width and height in square pixels, and whether they differ from the coded ones."""
     width, height = int(stream.get("width", 0)), int(stream.get("height", 0))
     aspect = _ratio(stream.get("sample_aspect_ratio"), ":") or Fraction(1)
     if not Fraction(1, MAX_SAMPLE_ASPECT) <= aspect <= MAX_SAMPLE_ASPECT:
@@ -145,50 +149,47 @@ def _square(stream: Mapping[str, Any]) -> tuple[int, int, bool]:
 
 
 def _rotation(stream: Mapping[str, Any]) -> int:
-    """Degrees clockwise, to the nearest quarter turn: ffprobe's display matrix counts counter-clockwise."""
+    """Return degrees clockwise, to the nearest quarter turn."""
     for side in stream.get("side_data_list", ()):
         if "rotation" in side:
+            # ffprobe's display matrix counts counterclockwise.
             return round(-float(side["rotation"]) / 90) * 90 % 360
     return 0
 
 
 def _frame_rate(stream: Mapping[str, Any], times: Sequence[float]) -> tuple[Fraction, bool]:
-    """The rate at which nothing is lost, and whether the frames come irregularly.
+    """Return the rate at which no frame is lost, and whether the rate is variable.
 
-    `avg_frame_rate` is frames over time; `r_frame_rate` is the lowest rate whose ticks hit every frame seen, so it is
-    what a variable source must be sampled at, unless the ticks are just the container's clock.
+    `avg_frame_rate` is frames over time. `r_frame_rate` is the lowest rate whose ticks hit every frame seen. A variable
+    source must be sampled at the latter, unless its ticks are just the container's clock.
     """
     average = _ratio(stream.get("avg_frame_rate"), "/")
     base = _ratio(stream.get("r_frame_rate"), "/")
-    gaps = _gaps(times)
+    gaps = _sorted_gaps(times)
     typical = Fraction(1 / gaps[len(gaps) // 2]).limit_denominator(1001) if gaps else None
-    variable = _uneven(gaps) or bool(average and typical and _apart(average, typical) and _apart(average, base))
+    variable = _are_uneven(gaps) or bool(average and typical and _differ(average, typical) and _differ(average, base))
     if not variable:
-        return _constant(average or typical or base or Fraction(25), base), False
+        rate = _snap(average or typical or base or Fraction(25))
+        # In a fragmented file the last sample may last longer. That spoils the average of a short clip, not its ticks.
+        return rate if rate in COMMON_RATES or base is None or _differ(rate, base) else _snap(base), False
     rates = [rate for rate in (base, typical, average) if rate and rate <= max(COMMON_RATES)]
     return _snap(rates[0] if rates else Fraction(60)), True
 
 
-def _constant(average: Fraction, base: Fraction | None) -> Fraction:
-    """A last sample that lasts longer, as in fragmented files, spoils the average of a short clip; not its ticks."""
-    rate = _snap(average)
-    return rate if rate in COMMON_RATES or base is None or _apart(rate, base) else _snap(base)
-
-
-def _apart(one: Fraction, other: Fraction | None) -> bool:
+def _differ(one: Fraction, other: Fraction | None) -> bool:
     return other is None or abs(one - other) > one * VARIABLE_TOLERANCE
 
 
-def _gaps(times: Sequence[float]) -> list[float]:
-    """Gaps between frames in display order, sorted. The last frames are left out: their successors in coding order,
-    which may be shown before them, were not read.
-    """
-    ordered = sorted(times)[: -4 or None] if len(times) > 8 else sorted(times)  # a reorder depth, twice
+def _sorted_gaps(times: Sequence[float]) -> list[float]:
+    """Return the gaps between frames in display order, smallest first."""
+    # The last four frames are left out (a reorder depth, twice): the frames that follow them in coding order, and may
+    # be shown before them, were not read.
+    ordered = sorted(times)[:-4] if len(times) > 8 else sorted(times)
     return sorted(b - a for a, b in pairwise(ordered) if b > a)
 
 
-def _uneven(gaps: Sequence[float]) -> bool:
-    """Whether more than one gap in twenty is off: a single dropped frame makes no variable rate."""
+def _are_uneven(gaps: Sequence[float]) -> bool:
+    """Tell whether more than one gap in twenty differs. A single dropped frame makes no variable rate."""
     if len(gaps) < 2:  # one gap has nothing to differ from
         return False
     median = gaps[len(gaps) // 2]
@@ -198,13 +199,13 @@ def _uneven(gaps: Sequence[float]) -> bool:
 
 
 def _snap(rate: Fraction) -> Fraction:
-    """The common rate that `rate` means, or itself in small numbers."""
+    """Return the common rate that `rate` means, else `rate` itself in small numbers."""
     nearest = min(COMMON_RATES, key=lambda common: abs(common - rate))
     return nearest if abs(nearest - rate) <= nearest * RATE_TOLERANCE else rate.limit_denominator(1001)
 
 
 def _ratio(text: object, separator: str) -> Fraction | None:
-    """`num:den` or `num/den`; None when absent, malformed, zero or infinite."""
+    """Read `num:den` or `num/den`; None when absent, malformed, zero or infinite."""
     upper, _, lower = str(text or "").partition(separator)
     if not (upper.isdigit() and lower.isdigit()) or int(upper) == 0 or int(lower) == 0:
         return None

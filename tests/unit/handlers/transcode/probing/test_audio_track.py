@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from handlers.transcode.planning.ladder import plan
-from handlers.transcode.probing.audio_track import AudioTrack, plan_audio, select_audio
+from handlers.transcode.probing.audio_track import AudioTrack, choose_main_audio, select_audio
 from media.asset import AssetType
 from tests.unit.handlers.transcode.sources import STEREO, source
 
@@ -29,15 +29,15 @@ SILENT = replace(STEREO, channels=0, default=True)
     ids=["first", "default", "the readable one", "of the same language", "not the silent one", "a known one"],
 )
 def test_the_one_that_is_heard(tracks: tuple[AudioTrack, ...], number: int) -> None:
-    chosen = plan_audio(tracks)
+    chosen = choose_main_audio(tracks)
     assert chosen is not None
     assert chosen.number == number
 
 
 def test_what_cannot_be_read_is_told_when_there_is_nothing_else() -> None:
-    assert plan_audio([DTS]) == DTS
+    assert choose_main_audio([DTS]) == DTS
     assert select_audio([DTS]) == ()
-    assert plan_audio([SILENT]) is None
+    assert choose_main_audio([SILENT]) is None
 
 
 def test_one_of_each_language_is_kept() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from handlers.transcode.probing.languages import name_of, tag_of
+from handlers.transcode.probing.languages import language_name, language_tag
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ from handlers.transcode.probing.languages import name_of, tag_of
     ],
 )
 def test_a_playlist_names_a_language_by_its_shortest_tag(language: str | None, tag: str | None) -> None:
-    assert tag_of(language) == tag
+    assert language_tag(language) == tag
 
 
 def test_a_menu_shows_the_language_s_own_name() -> None:
-    assert [name_of(tag) for tag in ("de", "pt-BR", "gsw", None)] == ["Deutsch", "Português", "gsw", "Original"]
+    assert [language_name(tag) for tag in ("de", "pt-BR", "gsw", None)] == ["Deutsch", "Português", "gsw", "Original"]

@@ -114,4 +114,4 @@ async def test_private_folders_lie_where_they_are_told_to(clip: Clip, tmp_path: 
     program.write_text("#!/bin/sh\npwd >&2\nexit 1\n")
     program.chmod(0o755)
     reading = await Ffprobe(str(program), 30, scratch=tmp_path).read(str(clip("any.mp4")))
-    assert reading.complaint.startswith(f"{tmp_path}/probe-")
+    assert reading.stderr.startswith(f"{tmp_path}/probe-")
