@@ -1,4 +1,4 @@
-"""What the transcode stage asks of whoever transcodes. The same plan goes in, the same files come out."""
+"""The interface of a transcoding engine. Both engines make the same files from the same plan."""
 
 from typing import Protocol
 
@@ -8,22 +8,22 @@ from media.asset_store.stages import Claim, Commit, FencedRecorder
 
 
 class Engine(Protocol):
-    """Makes below an attempt's prefix what a plan says.
+    """Makes the files of a plan below an attempt's prefix.
 
     Every method raises RejectedError, RetryableError, UnavailableError and LeaseLostError.
     """
 
     async def resume(self, claim: Claim) -> Commit | None:
-        """What an earlier attempt left that need not be done again; None when there is nothing."""
+        """Return the result of an earlier attempt that need not be repeated; None when there is none."""
         ...
 
     async def require_source(self, asset: Asset) -> None:
-        """Make sure that what would be read is the version that was scanned."""
+        """Make sure that the engine would read the version that was scanned."""
         ...
 
     async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
-        """Do it, or have it done: the commit says `done`, or `waiting` for a job whose events will tell.
+        """Transcode, or submit a job: the commit says `done`, or `waiting` for the job's events.
 
-        `recorder` takes the submission, before the first call to whoever transcodes, and the progress.
+        `recorder` takes the submission, before the first call to the transcoder, and the progress.
         """
         ...

@@ -7,20 +7,19 @@ import structlog
 
 from handlers.transcode.engine import Engine
 from handlers.transcode.planning.ladder import plan
-from handlers.transcode.planning.plan import Plan
 from handlers.transcode.probing.prober import Prober
-from media.asset import Asset
 from media.asset_store.stages import Claim, Commit, Fence, FencedRecorder
 from media.aws.s3 import ObjectStorage
 
 log = structlog.get_logger(__name__)
 
 PROBE_URL_SECONDS = 900
+"""Lifetime of the signed address that ffprobe reads from."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranscodeHandler:
-    """Works on what a claim names. Raises RejectedError, RetryableError, UnavailableError, LeaseLostError."""
+    """Transcodes the asset of a claim. Raises RejectedError, RetryableError, UnavailableError, LeaseLostError."""
 
     storage: ObjectStorage
     prober: Prober
@@ -30,12 +29,10 @@ class TranscodeHandler:
     async def __call__(self, claim: Claim) -> Commit:
         if resumed := await self.engine.resume(claim):
             return resumed
-        return await self.engine.make(claim, await self._plan(claim.asset), self.recorder(claim.fence))
-
-    async def _plan(self, asset: Asset) -> Plan:
+        asset = claim.asset
         await self.engine.require_source(asset)
         url = await self.storage.presign(asset.source, seconds=PROBE_URL_SECONDS)
         probed = await self.prober.probe(url, asset_type=asset.asset_type)
         planned = plan(probed, asset.asset_type)
         log.info("transcode.planned", plan=str(planned))
-        return planned
+        return await self.engine.make(claim, planned, self.recorder(claim.fence))

@@ -1,7 +1,7 @@
-"""The engine that transcodes here and now, with one ffmpeg, while the claim is held.
+"""The engine that transcodes on this machine with one ffmpeg, while the claim is held.
 
-The lease is renewed by whoever holds the message. A cancellation, be it a drain, a lost lease or a deleted asset,
-ends ffmpeg and all uploads before it goes on.
+The consumer that holds the message renews the lease. A cancellation, by a drain, a lost lease or a deleted asset, ends
+ffmpeg and all uploads before it propagates.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from handlers.scratch import is_full, scratch_folder
 from handlers.transcode.ffmpeg import process as ffmpeg_process
 from handlers.transcode.ffmpeg.command import arguments, largest_file
 from handlers.transcode.ffmpeg.errors import check_ended
-from handlers.transcode.ffmpeg.filters import tone_map_of
+from handlers.transcode.ffmpeg.filters import find_tone_map
 from handlers.transcode.ffmpeg.segment_uploader import BACKLOG, SegmentUploader
 from handlers.transcode.ffmpeg.source_proxy import ServedObject, SourceProxy
 from handlers.transcode.ffmpeg.upload_outputs import upload_outputs
@@ -35,12 +35,12 @@ from media.source_check import require_bound_version
 log = structlog.get_logger(__name__)
 
 MADE = 95
-"""Percent when ffmpeg has ended; what is left is to upload the MP4 and to measure."""
+"""Percent of progress when ffmpeg has ended. What is left is to upload the MP4 and to measure."""
 PROGRESS_SECONDS = 1.0
-"""Between two notes of progress: those who watch the asset are told of each."""
+"""Seconds between two records of progress, each of which is sent to the clients that watch the asset."""
 
 type Protect = Callable[[], AbstractAsyncContextManager[None]]
-"""Keeps this worker from being chosen when the service shrinks; must not raise or hold anything up."""
+"""Protects this worker from scale-in. It must not raise or block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,17 @@ class FfmpegEngine:
     protect: Protect
 
     async def resume(self, claim: Claim) -> Commit | None:
-        """Nothing: what an interrupted attempt wrote is swept, and the next one begins anew."""
+        """Return None: the files of an interrupted attempt are removed, and the next attempt begins anew."""
         del claim
         return None
 
     async def require_source(self, asset: Asset) -> None:
-        await self._served(asset)
+        """Make sure that the bound version exists, whichever version is current."""
+        await self._find_source(asset)
 
     async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
-        # Written down so that the events of a job which another engine submitted before count as old.
+        """Transcode, upload and measure; the commit says `done`."""
+        # The record makes later events of a job that the other engine submitted count as stale.
         submission = Submission(attempt=claim.attempt, token="", at=time.time(), plan=plan, engine=EngineName.FFMPEG)
         notes = [Note("planned", str(plan)), Note("submitted", "ffmpeg")]
         await recorder.record_submission(submission.as_json(), notes)
@@ -81,18 +83,22 @@ class FfmpegEngine:
 
     async def _transcode(self, asset: Asset, plan: Plan, recorder: FencedRecorder, folder: Path, prefix: str) -> None:
         largest = largest_file(plan)
-        await asyncio.to_thread(_require_room, folder, largest)
+        free = (await asyncio.to_thread(shutil.disk_usage, folder)).free
+        # The estimate is one and a half times what the bit rate allows: the MP4 will hardly take all of that.
+        if free < largest + BACKLOG:
+            # Another worker may have more room.
+            raise RetryableError(Code.TRANSCODER_ERROR, f"needs {largest + BACKLOG} bytes of disk, {free} are free")
         transfer, bucket = self.finalizer.transfer, self.finalizer.bucket
         uploader = SegmentUploader(transfer, folder, bucket, prefix + HLS_FOLDER)
-        report = _Progress(recorder, plan)
+        progress = _Progress(recorder, plan)
 
         async def watch(seconds: float) -> None:
             await uploader.collect()
-            await report(seconds)
+            await progress(seconds)
 
         try:
-            async with SourceProxy(transfer, await self._served(asset)).running() as proxy:
-                tone_map = await tone_map_of(self.ffmpeg, folder) if plan.tone_map else ""
+            async with SourceProxy(transfer, await self._find_source(asset)).running() as proxy:
+                tone_map = await find_tone_map(self.ffmpeg, folder) if plan.tone_map else ""
                 argv = arguments(plan, program=self.ffmpeg, source=proxy.url, tone_map=tone_map)
                 ended = await ffmpeg_process.run(argv, folder=folder, file_bytes=largest, watch=watch)
                 if proxy.failure:
@@ -103,32 +109,24 @@ class FfmpegEngine:
         finally:
             await uploader.abandon()
 
-    async def _served(self, asset: Asset) -> ServedObject:
-        """The bound version, whatever is current. Raises RejectedError(source_missing or source_changed)."""
+    async def _find_source(self, asset: Asset) -> ServedObject:
+        """Return the bound version. Raises RejectedError(source_missing or source_changed)."""
         found = await require_bound_version(self.finalizer.storage, asset)
         return ServedObject(asset.source, found.size or 0, found.etag or "")
 
 
 class _Progress:
-    """Notes how far a claim is, not too often. Raises LeaseLostError."""
+    """Records the progress of a claim, at most every `PROGRESS_SECONDS`. Raises LeaseLostError."""
 
     def __init__(self, recorder: FencedRecorder, plan: Plan) -> None:
         self._recorder = recorder
-        self._whole = plan.duration_ms / 1000
+        self._duration = plan.duration_ms / 1000
         self._percent = 0
         self._next = 0.0
 
     async def __call__(self, seconds: float) -> None:
-        percent = min(MADE, int(seconds / self._whole * MADE))
+        percent = min(MADE, int(seconds / self._duration * MADE))
         now = time.monotonic()
         if percent > self._percent and now >= self._next:
             self._percent, self._next = percent, now + PROGRESS_SECONDS
             await self._recorder.record_progress(percent)
-
-
-def _require_room(folder: Path, largest: int) -> None:
-    """Raises RetryableError when the disk could fill: another worker may have more."""
-    free = shutil.disk_usage(folder).free
-    # The MP4 is reckoned at one and a half times what its bit rate allows; it will hardly take all of that.
-    if free < largest + BACKLOG:
-        raise RetryableError(Code.TRANSCODER_ERROR, f"needs {largest + BACKLOG} bytes of disk, {free} are free")

@@ -1,4 +1,4 @@
-"""Finds out which way of tone mapping an ffmpeg was built with."""
+"""Finds out which tone mapping filters an ffmpeg was built with."""
 
 from pathlib import Path
 
@@ -6,11 +6,13 @@ from handlers.sandbox import SandboxError, run_limited
 from media.errors import Code, RetryableError
 
 TIMEOUT = 20.0
+"""Seconds, of which all may be CPU time."""
 MEMORY = 2 * 1024**3
+"""Bytes of address space."""
 
 
-async def tone_map_of(ffmpeg: str, folder: Path) -> str:
-    """The name in TONE_MAPS of what `ffmpeg` can do. Raises RetryableError when it does not run."""
+async def find_tone_map(ffmpeg: str, folder: Path) -> str:
+    """Return the key of TONE_MAPS that `ffmpeg` supports. Raises RetryableError when it does not run."""
     try:
         child = await run_limited(
             [ffmpeg, "-hide_banner", "-filters"],

@@ -1,4 +1,4 @@
-"""Runs one ffmpeg for as long as it takes: tells how far it is, holds it back, ends it with all that it started."""
+"""Runs one ffmpeg: reports its progress, pauses it while uploads lag behind, and ends its whole process group."""
 
 import asyncio
 import os
@@ -14,29 +14,30 @@ from handlers.sandbox.process import end_shielded, read_tail, start
 from media.errors import Code, RetryableError
 
 STALL = 300.0
-"""Seconds without a frame more. The index of a long MP4 is moved to its front in one go, without a word."""
+"""Seconds without progress. Moving the index of a long MP4 to its front takes a while and reports nothing."""
 DEADLINE = 11 * 3600.0
-"""Seconds. SQS lets nobody hold a message for more than twelve hours."""
+"""Seconds for one ffmpeg. SQS lets nobody hold a message for more than twelve hours."""
 MEMORY = 8 * 1024**3
-"""Bytes of address space: five encoders of a 1080p source reserve some 3 GiB, one of 8K rather more."""
+"""Bytes of address space. Five encoders of a 1080p source reserve about 3 GiB, those of an 8K source more."""
 STDERR_LIMIT = 64 * 1024
+"""Bytes kept of the end of stderr."""
 
 type Watch = Callable[[float], Awaitable[None]]
-"""Told, twice a second, how many seconds are made. ffmpeg stands still while it waits. May raise to end all."""
+"""Called twice a second with the seconds that are done. ffmpeg is paused while it waits. It may raise to end ffmpeg."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedFfmpeg:
-    """How ffmpeg ended. `complaint` is the end of what it said; it may contain the source's address."""
+    """How ffmpeg ended. `stderr` is the end of its error output, which may contain the source's address."""
 
     status: int
-    complaint: str
+    stderr: str
 
 
 async def run(argv: Sequence[str], *, folder: Path, file_bytes: int, watch: Watch) -> CompletedFfmpeg:
-    """Runs `argv` in `folder`; no file there may exceed `file_bytes`. Whatever happens, nothing of it is left running.
+    """Run `argv` in `folder`, where no file may exceed `file_bytes`. No process is left running in any case.
 
-    Raises RetryableError when it does not start, stands still or takes too long, and whatever `watch` raises.
+    Raises RetryableError when it does not start, makes no progress or takes too long, and whatever `watch` raises.
     """
     limits = ChildLimits(MEMORY, round(DEADLINE) * (os.cpu_count() or 1), file_bytes)
     try:
@@ -45,20 +46,20 @@ async def run(argv: Sequence[str], *, folder: Path, file_bytes: int, watch: Watc
         raise RetryableError(Code.WORKER_CRASHED, f"ffmpeg did not start: {error}") from error
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("children are started with pipes")
-    complaint = asyncio.create_task(read_tail(process.stderr, STDERR_LIMIT))
+    stderr = asyncio.create_task(read_tail(process.stderr, STDERR_LIMIT))
     try:
         async with asyncio.timeout(DEADLINE):
-            await _follow(process, process.stdout, watch)
-            return CompletedFfmpeg(await process.wait(), (await complaint).decode(errors="replace"))
+            await _follow_progress(process, process.stdout, watch)
+            return CompletedFfmpeg(await process.wait(), (await stderr).decode(errors="replace"))
     except TimeoutError as error:
         raise RetryableError(Code.RESOURCE_LIMIT, "transcoding took too long") from error
     finally:
-        complaint.cancel()
+        stderr.cancel()
         await end_shielded(process)
 
 
-async def _follow(process: Process, output: asyncio.StreamReader, watch: Watch) -> None:
-    """Hands on what `-progress` says, until ffmpeg has no more to say. Raises TimeoutError when it stands still."""
+async def _follow_progress(process: Process, output: asyncio.StreamReader, watch: Watch) -> None:
+    """Call `watch` with the output of `-progress` until it ends. Raises TimeoutError when there is no progress."""
     made, clock = 0.0, asyncio.get_running_loop()
     due = clock.time() + STALL
     async with asyncio.timeout_at(due) as stall:
@@ -69,13 +70,13 @@ async def _follow(process: Process, output: asyncio.StreamReader, watch: Watch) 
             if name == "progress":
                 stall.reschedule(None)
                 before = clock.time()
-                await _paused(process, watch(made))
-                due += clock.time() - before
+                await _run_paused(process, watch(made))
+                due += clock.time() - before  # ffmpeg may have been paused
             stall.reschedule(due)
 
 
-async def _paused(process: Process, work: Awaitable[None]) -> None:
-    """Lets ffmpeg stand still while `work` goes on, when that takes longer than a moment: the disk must not fill."""
+async def _run_paused(process: Process, work: Awaitable[None]) -> None:
+    """Wait for `work`. Pause ffmpeg when that takes longer than a moment, so that the disk does not fill."""
     task = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=0.2)

@@ -1,4 +1,4 @@
-"""Takes segments from an engine's working directory to S3 as they are finished, and forgets them there."""
+"""Uploads finished segments from ffmpeg's working directory to S3, and deletes them there."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,44 +10,44 @@ from media.aws.s3_transfer import ObjectTransfer
 from media.errors import Code, RetryableError
 
 PARALLEL = 4
-"""Uploads under way at once; each holds one segment in memory, some 6 MB at 1080p."""
+"""Uploads under way at once. Each holds one segment in memory, about 6 MB at 1080p."""
 BACKLOG = 256 * 1024 * 1024
-"""Bytes of finished segments that may wait on the disk: about a hundred seconds of the whole ladder."""
+"""Bytes of finished segments that may wait on the disk, about a hundred seconds of the whole ladder."""
 
 
 @dataclass(frozen=True, slots=True)
-class UploadedSegments:
-    """One segment that was uploaded: its file's name, bytes, and what is inside."""
+class UploadedSegment:
+    """One segment that was uploaded: its file's name, its size in bytes, and its key frames."""
 
     name: str
     size: int
-    inside: transport_stream.WrittenSegment
+    content: transport_stream.WrittenSegment
 
 
 class SegmentUploader:
-    """Uploads what appears in `folder` under `prefix`. An upload that fails is told by the next call."""
+    """Uploads the segments that appear in `folder` to `prefix`. The next call raises the error of a failed upload."""
 
     def __init__(self, transfer: ObjectTransfer, folder: Path, bucket: str, prefix: str) -> None:
         self._transfer = transfer
         self._folder = folder
         self._bucket = bucket
         self._prefix = prefix
-        self._room = asyncio.Semaphore(PARALLEL)
+        self._slots = asyncio.Semaphore(PARALLEL)
         self._under_way: dict[asyncio.Task[None], int] = {}
-        self._taken: set[str] = set()
-        self.uploaded_segments: dict[str, UploadedSegments] = {}
+        self._collected: set[str] = set()
+        self.uploaded_segments: dict[str, UploadedSegment] = {}
 
     async def collect(self) -> None:
-        """Begin to upload what is finished by now; wait while too much of it is still here."""
-        for path, size in await asyncio.to_thread(self._finished):
-            self._taken.add(path.name)
-            self._under_way[asyncio.create_task(self._ship(path, size))] = size
-        await self._settle(BACKLOG)
+        """Begin to upload the segments that are finished. Wait while more than `BACKLOG` bytes are under way."""
+        for path, size in await asyncio.to_thread(self._list_finished):
+            self._collected.add(path.name)
+            self._under_way[asyncio.create_task(self._upload(path, size))] = size
+        await self._drain(BACKLOG)
 
     async def finish(self) -> None:
-        """All that is left."""
+        """Upload all segments that are left."""
         await self.collect()
-        await self._settle(0)
+        await self._drain(0)
 
     async def abandon(self) -> None:
         """Stop all uploads and wait until they have stopped."""
@@ -55,11 +55,11 @@ class SegmentUploader:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    def _finished(self) -> list[tuple[Path, int]]:
-        paths = [path for path in sorted(self._folder.glob("*.ts")) if path.name not in self._taken]
+    def _list_finished(self) -> list[tuple[Path, int]]:
+        paths = [path for path in sorted(self._folder.glob("*.ts")) if path.name not in self._collected]
         return [(path, path.stat().st_size) for path in paths]
 
-    async def _settle(self, backlog: int) -> None:
+    async def _drain(self, backlog: int) -> None:
         """Wait until at most `backlog` bytes are under way. Raises what an upload raised."""
         while self._under_way:
             done = {task for task in self._under_way if task.done()}
@@ -71,17 +71,13 @@ class SegmentUploader:
                 del self._under_way[task]
                 task.result()
 
-    async def _ship(self, path: Path, size: int) -> None:
-        async with self._room:
-            inside = await asyncio.to_thread(_inspect, path)
+    async def _upload(self, path: Path, size: int) -> None:
+        async with self._slots:
+            try:
+                content = await asyncio.to_thread(lambda: transport_stream.inspect(path.read_bytes()))
+            except ValueError as error:
+                # ffmpeg does not report a segment that it could not write whole.
+                raise RetryableError(Code.TRANSCODER_ERROR, f"ffmpeg left no whole {path.name}: {error}") from error
             await self._transfer.upload(self._bucket, self._prefix + path.name, path, SEGMENT_TYPE)
             await asyncio.to_thread(path.unlink)
-        self.uploaded_segments[path.name] = UploadedSegments(path.name, size, inside)
-
-
-def _inspect(path: Path) -> transport_stream.WrittenSegment:
-    """Raises RetryableError for a segment that was not written whole: of that ffmpeg says nothing."""
-    try:
-        return transport_stream.inspect(path.read_bytes())
-    except ValueError as error:
-        raise RetryableError(Code.TRANSCODER_ERROR, f"ffmpeg left no whole {path.name}: {error}") from error
+        self.uploaded_segments[path.name] = UploadedSegment(path.name, size, content)

@@ -1,7 +1,7 @@
-"""Serves one version of one object to one ffmpeg over the loopback, in ranges, and nothing else.
+"""Serves byte ranges of one object version to one ffmpeg over the loopback, and nothing else.
 
-ffmpeg thus needs neither credentials nor an address beyond this machine, and reads what was scanned whatever is
-uploaded meanwhile. It seeks (an MP4's index may be at its end), so a pipe would not do.
+ffmpeg therefore needs neither credentials nor an address beyond this machine, and reads the scanned version whatever
+is uploaded meanwhile. A pipe would not do, since ffmpeg seeks: an MP4's index may be at its end.
 """
 
 import re
@@ -21,15 +21,15 @@ from media.errors import Code, RejectedError, RetryableError, UnavailableError
 log = structlog.get_logger(__name__)
 
 BLOCK = 8 * 1024 * 1024
-"""Bytes asked of S3 at once: a reader that is held up keeps no connection waiting for longer than this takes."""
+"""Bytes of one request to S3. A slow reader keeps a connection waiting no longer than one block takes."""
 TRIES = 3
-"""Per block. What was sent already is not asked for again."""
+"""Requests for one block. A repeated request continues after the bytes that were sent."""
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 
 
 @dataclass(frozen=True, slots=True)
 class ServedObject:
-    """What is served: `size` is bytes, `etag` that of the version."""
+    """The object version that is served. `size` is bytes, `etag` the version's."""
 
     version: ObjectVersion
     size: int
@@ -37,7 +37,7 @@ class ServedObject:
 
 
 class SourceProxy:
-    """Answers ranges of one object. `failure` is why the storage did not give a byte that was asked for."""
+    """Serves ranges of one object. `failure` is the first error of the storage, if any."""
 
     def __init__(self, transfer: ObjectTransfer, served: ServedObject) -> None:
         self._transfer = transfer
@@ -48,10 +48,10 @@ class SourceProxy:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["SourceProxy"]:
-        """Listens on a free loopback port until left; `url` is where."""
+        """Listen on a free loopback port until left. `url` is the address."""
         app = web.Application()
-        app.router.add_get(self._path, self._answer)
-        # Neither the log of requests nor an error page may tell the address.
+        app.router.add_get(self._path, self._serve_range)
+        # Neither an access log nor an error page may reveal the address.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -61,11 +61,11 @@ class SourceProxy:
         finally:
             await runner.cleanup()
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _serve_range(self, request: web.Request) -> web.StreamResponse:
         size = self._served.size
-        asked = _RANGE.fullmatch(request.headers.get("Range", "bytes=0-"))
-        first = int(asked[1]) if asked else size
-        last = min(int(asked[2] or size), size - 1) if asked else 0
+        requested = _RANGE.fullmatch(request.headers.get("Range", "bytes=0-"))
+        first = int(requested[1]) if requested else size
+        last = min(int(requested[2] or size), size - 1) if requested else 0
         if first > last:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
         response = web.StreamResponse(status=206 if "Range" in request.headers else 200)
@@ -83,7 +83,7 @@ class SourceProxy:
             for at in range(first, last + 1, BLOCK):
                 await self._send_block(response, at, min(at + BLOCK - 1, last))
         except ConnectionError:
-            return  # The reader has seen enough: it seeks elsewhere, or has ended.
+            return  # ffmpeg has read enough: it seeks elsewhere, or has ended.
         except (RejectedError, RetryableError, UnavailableError) as error:
             self.failure = self.failure or error
             log.warning("transcode.source_failed", error=str(error))
@@ -92,7 +92,7 @@ class SourceProxy:
 
     async def _send_block(self, response: web.StreamResponse, first: int, last: int) -> None:
         at, served = first, self._served
-        for turn in range(1, TRIES + 1):
+        for attempt in range(1, TRIES + 1):
             try:
                 async with self._transfer.read_range(served.version, at, last, etag=served.etag) as pieces:
                     async for piece in pieces:
@@ -103,7 +103,7 @@ class SourceProxy:
             except ChangedObjectError as error:
                 raise RejectedError(Code.SOURCE_CHANGED, "the object is not the one that was scanned") from error
             except UnavailableError:
-                if turn == TRIES:
+                if attempt == TRIES:
                     raise
             if at > last:
                 return

@@ -11,7 +11,7 @@ AVC_SPS = 7
 
 @dataclass(frozen=True, slots=True)
 class KeyFrame:
-    """Where one key frame lies in its segment, in bytes, and when it is shown, in seconds of the stream's clock."""
+    """One key frame: its place in the segment in bytes, and its presentation time in seconds of the stream's clock."""
 
     offset: int
     size: int
@@ -20,7 +20,7 @@ class KeyFrame:
 
 @dataclass(frozen=True, slots=True)
 class WrittenSegment:
-    """What a player must know of one segment. `header` is the length of the tables before the first frame."""
+    """The key frames of one segment. `header` is the length in bytes of the tables before the first frame."""
 
     header: int
     keyframes: tuple[KeyFrame, ...]
@@ -29,6 +29,8 @@ class WrittenSegment:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
+    """A packet that begins a table or a frame."""
+
     offset: int
     random_access: bool
     payload: bytes
@@ -41,7 +43,8 @@ def inspect(data: bytes) -> WrittenSegment:
     frames: list[KeyFrame] = []
     codec = None
     for index, packet in enumerate(starts):
-        if not (packet.random_access and _is_video(packet)):
+        # Stream ids 0xE0 to 0xEF are video.
+        if not (packet.random_access and _is_pes(packet) and packet.payload[3] & 0xF0 == 0xE0):
             continue
         # ffmpeg writes a frame's packets in one run: the frame ends where anything else begins.
         end = starts[index + 1].offset if index + 1 < len(starts) else len(data)
@@ -59,22 +62,18 @@ def _starts(data: bytes) -> Iterator[_Start]:
             raise ValueError(f"no sync byte at {offset}")
         head = view[offset : offset + 6]
         if not head[1] & 0x40:
-            continue  # The middle of something.
-        adapted = bool(head[3] & 0x20)
-        skip = 4 + (1 + head[4] if adapted else 0)
+            continue  # the middle of a table or frame
+        has_adaptation_field = bool(head[3] & 0x20)
+        skip = 4 + (1 + head[4] if has_adaptation_field else 0)
         yield _Start(
             offset=offset,
-            random_access=adapted and head[4] > 0 and bool(head[5] & 0x40),
+            random_access=has_adaptation_field and head[4] > 0 and bool(head[5] & 0x40),
             payload=bytes(view[offset + skip : offset + PACKET]),
         )
 
 
 def _is_pes(packet: _Start) -> bool:
     return packet.payload[:3] == b"\x00\x00\x01"
-
-
-def _is_video(packet: _Start) -> bool:
-    return _is_pes(packet) and packet.payload[3] & 0xF0 == 0xE0  # stream ids 0xE0 to 0xEF are video
 
 
 def _pts(payload: bytes) -> float:
@@ -86,7 +85,7 @@ def _pts(payload: bytes) -> float:
 
 
 def _avc_codec(payload: bytes) -> str | None:
-    """RFC 6381's name from the parameter set that begins every key frame; None when it is further in."""
+    """Return RFC 6381's codec name from the parameter set of a key frame; None when it is not in the first packet."""
     at = payload.find(b"\x00\x00\x01", 9 + payload[8])
     while 0 <= at < len(payload) - 6:
         if payload[at + 3] & 0x1F == AVC_SPS:

@@ -1,1 +1,1 @@
-"""The engine that hands jobs to AWS Elemental MediaConvert."""
+"""The engine that submits jobs to AWS Elemental MediaConvert."""

@@ -1,9 +1,9 @@
-"""Builds MediaConvert's CreateJob request from a plan. Pure; the settings and their reasons stand here alone."""
+"""Builds MediaConvert's CreateJob request from a plan, with the reason for each setting. Pure."""
 
 from typing import Any
 from uuid import UUID
 
-from handlers.transcode.mediaconvert.job_input import SOURCE_AUDIO, job_input, source_of
+from handlers.transcode.mediaconvert.job_input import SOURCE_AUDIO, job_input, selector_name
 from handlers.transcode.planning.names import (
     AUDIO_GROUP,
     DOWNMIX,
@@ -17,10 +17,10 @@ from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, Audio
 from media.asset import ObjectVersion
 
 TOKEN_LIMIT = 64
-"""Characters of `ClientRequestToken`; the service dedupes by it for one minute only."""
+"""Characters of `ClientRequestToken`, by which MediaConvert deduplicates for one minute only."""
 
 WITH_PICTURE = {"AudioDuration": "MATCH_VIDEO_DURATION"}
-"""Sound is filled up with silence. The service's default, which its guide prefers, is to let it end when it does."""
+"""Fills up audio with silence. By default, which MediaConvert's guide prefers, audio may end before the picture."""
 
 
 def create_job(
@@ -35,9 +35,9 @@ def create_job(
     attempt: int,
     token: str,
 ) -> dict[str, Any]:
-    """The request document for `CreateJob`.
+    """Return the request document for `CreateJob`.
 
-    `output_prefix` ends in a slash. MediaConvert reads the current version of `source`, so the caller checks first
+    `output_prefix` ends in a slash. MediaConvert reads the current version of `source`, so the caller must check first
     that it is the bound one. Raises ValueError for a token that is empty or above 64 characters.
     """
     if not 0 < len(token) <= TOKEN_LIMIT:
@@ -46,9 +46,9 @@ def create_job(
     request: dict[str, Any] = {
         "Role": role_arn,
         "ClientRequestToken": token,
-        # The events' rule in media.yaml asks for the bucket: environments share an account.
+        # The event rule in media.yaml filters by bucket, since environments share an account.
         "UserMetadata": {"asset_id": str(asset_id), "attempt": str(attempt), "bucket": output_bucket},
-        # The shortest interval, so that the person who waits sees progress.
+        # The shortest interval, so that a waiting user sees progress.
         "StatusUpdateInterval": "SECONDS_10",
         "Settings": {
             "TimecodeConfig": {"Source": "ZEROBASED"},
@@ -61,7 +61,12 @@ def create_job(
 
 def _groups(plan: Plan, base: str) -> list[dict[str, Any]]:
     if not plan.rungs:
-        return [_hls_group(plan, base), _file_group("M4A", base + M4A_NAME, _m4a(plan))]
+        m4a = {
+            "Extension": "m4a",
+            "ContainerSettings": {"Container": "MP4", "Mp4Settings": {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"}},
+            **_audio(plan.sound),
+        }
+        return [_hls_group(plan, base), _file_group("M4A", base + M4A_NAME, m4a)]
     return [
         _hls_group(plan, base),
         _file_group("MP4", base + MP4_NAME, _mp4(plan)),
@@ -74,7 +79,7 @@ def _hls_group(plan: Plan, base: str) -> dict[str, Any]:
         "Destination": base + HLS_NAME,
         "SegmentLength": SEGMENT_SECONDS,
         "MinSegmentLength": 0,
-        # Sound alone has no group of pictures to be a multiple of.
+        # Audio alone has no group of pictures to be a multiple of.
         "SegmentLengthControl": "GOP_MULTIPLE" if plan.rungs else "EXACT",
         "SegmentControl": "SEGMENTED_FILES",
         "DirectoryStructure": "SINGLE_DIRECTORY",
@@ -87,8 +92,12 @@ def _hls_group(plan: Plan, base: str) -> dict[str, Any]:
         "TargetDurationCompatibilityMode": "SPEC_COMPLIANT",
         "ClientCache": "ENABLED",
     }
-    outputs = [_variant(plan, rung) for rung in in_playlist_order(plan)] or [_sound_variant(plan)]
-    outputs += [_other_sound(other) for other in plan.others]
+    outputs = [_variant(plan, rung) for rung in in_playlist_order(plan)]
+    if not plan.rungs:
+        outputs = [_audio_output("_audio", plan.sound, {"AudioTrackType": "AUDIO_ONLY_VARIANT_STREAM"})]
+    alternate = {"AudioTrackType": "ALTERNATE_AUDIO_AUTO_SELECT", "AudioGroupId": AUDIO_GROUP}
+    for audio in plan.alternate_audio:
+        outputs.append(_audio_output(f"_sound{audio.number}", audio, alternate, selector_name(audio)))
     return {
         "Name": "HLS",
         "OutputGroupSettings": {"Type": "HLS_GROUP_SETTINGS", "HlsGroupSettings": settings},
@@ -97,13 +106,13 @@ def _hls_group(plan: Plan, base: str) -> dict[str, Any]:
 
 
 def in_playlist_order(plan: Plan) -> list[Rung]:
-    """The rungs as the service lists them: that whose limit is nearest to 2 Mbit/s first, then from small to large."""
+    """Return the rung whose maximum bit rate is nearest to 2 Mbit/s, then the others from small to large."""
     first = min(plan.rungs, key=lambda rung: abs(rung.max_bitrate - FIRST_VARIANT), default=None)
     return sorted(plan.rungs, key=lambda rung: (rung is not first, rung.max_bitrate))
 
 
 def _variant(plan: Plan, rung: Rung) -> dict[str, Any]:
-    groups = {"AudioRenditionSets": AUDIO_GROUP} if plan.others else {}
+    groups = {"AudioRenditionSets": AUDIO_GROUP} if plan.alternate_audio else {}
     return {
         "NameModifier": f"_{rung.name}",
         "ContainerSettings": {"Container": "M3U8"} | ({"M3u8Settings": WITH_PICTURE} if _ends_early(plan) else {}),
@@ -113,29 +122,20 @@ def _variant(plan: Plan, rung: Rung) -> dict[str, Any]:
     }
 
 
-def _sound_variant(plan: Plan) -> dict[str, Any]:
-    return _sound_output("_audio", plan.sound, {"AudioTrackType": "AUDIO_ONLY_VARIANT_STREAM"})
-
-
 def _ends_early(plan: Plan) -> bool:
     return plan.sound is not None and plan.sound.short
 
 
-def _other_sound(other: AudioPlan) -> dict[str, Any]:
-    hls = {"AudioTrackType": "ALTERNATE_AUDIO_AUTO_SELECT", "AudioGroupId": AUDIO_GROUP}
-    return _sound_output(f"_sound{other.number}", other, hls, source_of(other))
-
-
-def _sound_output(
-    modifier: str, sound: AudioPlan | None, hls: dict[str, str], source: str = SOURCE_AUDIO
+def _audio_output(
+    modifier: str, audio: AudioPlan | None, hls: dict[str, str], source: str = SOURCE_AUDIO
 ) -> dict[str, Any]:
-    """Sound alone. Left to itself the service would write raw AAC where the other engine writes transport streams."""
+    # By default MediaConvert writes raw AAC, where the ffmpeg engine writes transport streams.
     settings = {**hls, "IFrameOnlyManifest": "EXCLUDE", "AudioOnlyContainer": "M2TS"}
     return {
         "NameModifier": modifier,
         "ContainerSettings": {"Container": "M3U8"},
         "OutputSettings": {"HlsSettings": settings},
-        **_audio(sound, source),
+        **_audio(audio, source),
     }
 
 
@@ -154,16 +154,8 @@ def _mp4(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _m4a(plan: Plan) -> dict[str, Any]:
-    return {
-        "Extension": "m4a",
-        "ContainerSettings": {"Container": "MP4", "Mp4Settings": {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"}},
-        **_audio(plan.sound),
-    }
-
-
 def _poster(plan: Plan) -> dict[str, Any]:
-    """Frame capture takes the first frame and one every denominator/numerator seconds; the completion keeps one."""
+    """Capture the first frame and one every denominator/numerator seconds. The finalizer keeps one."""
     poster = plan.poster
     rung = plan.rungs[-1]
     at = poster.at if poster else 0
@@ -181,30 +173,24 @@ def _poster(plan: Plan) -> dict[str, Any]:
 
 
 def _picture(plan: Plan, rung: Rung, codec: dict[str, Any]) -> dict[str, Any]:
-    """Both sides, though one would do for most sources: an anamorphic one is stretched to square pixels, and how the
-    service rounds the side left out is not documented, while the plan's sizes are even and promised to the user.
-    STRETCH_TO_OUTPUT, since DEFAULT would letterbox the fraction of a pixel that rounding takes.
-    """
     document: dict[str, Any] = {
+        # Both sides, since MediaConvert does not document how it rounds a side that is left out, and an anamorphic
+        # source must be stretched to square pixels. The plan's sizes are even and promised to the user.
         "Width": rung.width,
         "Height": rung.height,
+        # DEFAULT would letterbox the fraction of a pixel that rounding takes.
         "ScalingBehavior": "STRETCH_TO_OUTPUT",
         "TimecodeInsertion": "DISABLED",
         "ColorMetadata": "INSERT",
         "CodecSettings": codec,
     }
-    preprocessors = _preprocessors(plan)
-    return document | ({"VideoPreprocessors": preprocessors} if preprocessors else {})
-
-
-def _preprocessors(plan: Plan) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    preprocessors: dict[str, Any] = {}
     if plan.deinterlace:
-        # ADAPTIVE leaves the frames alone that a mixed source has progressive.
-        found["Deinterlacer"] = {"Mode": "ADAPTIVE", "Algorithm": "INTERPOLATE", "Control": "NORMAL"}
+        # ADAPTIVE leaves the progressive frames of a mixed source alone.
+        preprocessors["Deinterlacer"] = {"Mode": "ADAPTIVE", "Algorithm": "INTERPOLATE", "Control": "NORMAL"}
     if plan.tone_map:
-        found["ColorCorrector"] = {"ColorSpaceConversion": "FORCE_709"}
-    return found
+        preprocessors["ColorCorrector"] = {"ColorSpaceConversion": "FORCE_709"}
+    return document | ({"VideoPreprocessors": preprocessors} if preprocessors else {})
 
 
 def _h264(plan: Plan, rung: Rung) -> dict[str, Any]:
@@ -219,7 +205,7 @@ def _h264(plan: Plan, rung: Rung) -> dict[str, Any]:
         "GopSize": float(GOP_SECONDS),
         "GopSizeUnits": "SECONDS",
         "GopClosedCadence": 1,
-        # Scene cuts would put IDR pictures of different rungs at different times; segments must align.
+        # Scene cuts would put IDR pictures of different rungs at different times, but segments must align.
         "SceneChangeDetect": "DISABLED",
         "InterlaceMode": "PROGRESSIVE",
         "AdaptiveQuantization": "AUTO",
@@ -233,24 +219,24 @@ def _h264(plan: Plan, rung: Rung) -> dict[str, Any]:
     }
 
 
-def _audio(sound: AudioPlan | None, source: str = SOURCE_AUDIO) -> dict[str, Any]:
-    """The sound of one output, or nothing: an output without a track must not mention one."""
-    if sound is None:
+def _audio(audio: AudioPlan | None, source: str = SOURCE_AUDIO) -> dict[str, Any]:
+    """Return the audio of one output, or nothing: an output without an audio track must not mention one."""
+    if audio is None:
         return {}
     aac = {
         "CodecProfile": "LC",
-        "CodingMode": "CODING_MODE_1_0" if sound.channels == 1 else "CODING_MODE_2_0",
+        "CodingMode": "CODING_MODE_1_0" if audio.channels == 1 else "CODING_MODE_2_0",
         "RateControlMode": "CBR",
-        "Bitrate": sound.bitrate,
-        "SampleRate": sound.sample_rate,
+        "Bitrate": audio.bitrate,
+        "SampleRate": audio.sample_rate,
     }
     description: dict[str, Any] = {
         "AudioSourceName": source,
         "LanguageCodeControl": "FOLLOW_INPUT",
         "CodecSettings": {"Codec": "AAC", "AacSettings": aac},
     }
-    gains = DOWNMIX.get(sound.source_layout)
-    if gains and sound.downmix:
+    gains = DOWNMIX.get(audio.source_layout)
+    if gains and audio.downmix:
         mapping = {"OutputChannels": [{"InputChannelsFineTune": list(side)} for side in gains]}
         description["RemixSettings"] = {"ChannelsIn": len(gains[0]), "ChannelsOut": 2, "ChannelMapping": mapping}
     return {"AudioDescriptions": [description]}

@@ -1,4 +1,4 @@
-"""The engine that submits a job to MediaConvert and lets go of the message; the job's events tell the rest."""
+"""The engine that submits a job to MediaConvert and acknowledges the message. The job's events follow later."""
 
 import time
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from handlers.transcode.planning.plan import Plan
 from handlers.transcode.planning.submission import EngineName, Submission, facts_of
 from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
-from media.aws.mediaconvert import Job, Transcoder
+from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import ObjectStorage
 from media.errors import Code, RetryableError
 from media.source_check import require_bound_is_current
@@ -18,12 +18,13 @@ SAME_TOKEN = 50.0
 ABSENT = 300.0
 """Seconds for which a job may be missing from the search before it counts as never submitted."""
 SEARCH_AGAIN = 60.0
+"""Seconds until a job that was not found is searched for again."""
 _DEAD_JOBS = frozenset({"ERROR", "CANCELED"})
 
 
 @dataclass(frozen=True, slots=True)
 class MediaConvertEngine:
-    """Submits jobs. `queue` is MediaConvert's, None the default one."""
+    """Submits jobs. `queue` is a MediaConvert queue, None the default one."""
 
     storage: ObjectStorage
     transcoder: Transcoder
@@ -32,7 +33,7 @@ class MediaConvertEngine:
     queue: str | None
 
     async def resume(self, claim: Claim) -> Commit | None:
-        """An earlier attempt meant to submit a job and did not say what came of it."""
+        """Find the job of an earlier attempt that recorded a submission, but no job."""
         submission = Submission.model_validate(claim.plan) if claim.plan else None
         if submission is None or submission.engine is not EngineName.MEDIACONVERT:
             return None
@@ -45,13 +46,14 @@ class MediaConvertEngine:
         )
         if job is None and age < ABSENT:
             raise RetryableError(Code.TRANSCODER_ERROR, "the job is not to be found yet", retry_after=SEARCH_AGAIN)
-        return _waiting(submission, job.job_id) if _alive(job) and job else None
+        return _waiting(submission, job.job_id) if job and job.status not in _DEAD_JOBS else None
 
     async def require_source(self, asset: Asset) -> None:
+        """Make sure that the bound version is the current one, which MediaConvert reads."""
         await require_bound_is_current(self.storage, asset, self.bucket)
 
     async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
-        """Write down what is about to be submitted, and submit it."""
+        """Record the submission, then submit the job; the commit says `waiting`."""
         token = f"{claim.asset.asset_id.hex}-{claim.attempt}"
         submission = Submission(attempt=claim.attempt, token=token, at=time.time(), plan=plan)
         await recorder.record_submission(submission.as_json())
@@ -71,10 +73,6 @@ class MediaConvertEngine:
             token=submission.token,
         )
         return await self.transcoder.create(request)
-
-
-def _alive(job: Job | None) -> bool:
-    return job is not None and job.status not in _DEAD_JOBS
 
 
 def _waiting(submission: Submission, job_id: str) -> Commit:

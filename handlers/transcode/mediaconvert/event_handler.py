@@ -1,6 +1,6 @@
-"""What a job's events mean for the asset that waits for it: progress, renditions, a failure, or nothing.
+"""Decides what a job's event means for the asset that waits for the job: progress, renditions, a failure, or nothing.
 
-An event is believed only as far as the stage waits for that very job. What comes late, twice or out of order changes
+An event counts only if the stage waits for that very job. Events that arrive late, twice or out of order change
 nothing.
 """
 
@@ -19,9 +19,9 @@ from media.errors import Code, RejectedError, RetryableError
 from media.source_check import require_bound_is_current, require_undisturbed
 
 WARNING = "job_warning"
-"""Timeline code of a warning of the transcoder."""
+"""Timeline code of a warning by the transcoder."""
 UNRECORDED_DELAY = 3.0
-"""Seconds to wait, first, when a job ends before its submission is recorded: its submitter may have died."""
+"""Seconds before the first retry when a job ended before its submission was recorded: the submitter may have died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class TranscodeEventHandler:
         """Return what one event changes of `asset`, whose transcode stage stands as `stage` says.
 
         Raises RejectedError, RetryableError and FailedError for a job that failed or cannot be used, and
-        RetryableError(counted=False) for one that ended before its submission was recorded.
+        RetryableError(counts_as_attempt=False) for one that ended before its submission was recorded.
         """
         if event.status is JobStatus.UNKNOWN or event.attempt is None:
             return Ignored()
@@ -54,7 +54,11 @@ class TranscodeEventHandler:
         if event.status is JobStatus.COMPLETE:
             return await self._complete(asset, submission, event)
         if event.final:
-            await self._fail(asset, submission, event)
+            error = error_of(event)
+            if isinstance(error, RejectedError):
+                # The input is at fault only if the job read the right one.
+                await self._require_bound(asset, submission)
+            raise error
         return Progress(event.percent or 0, await self._new_warnings(asset, event))
 
     async def _complete(self, asset: Asset, submission: Submission, event: TranscodeEvent) -> Commit:
@@ -70,20 +74,13 @@ class TranscodeEventHandler:
             billed_seconds=billed_seconds(submission),
         )
 
-    async def _fail(self, asset: Asset, submission: Submission, event: TranscodeEvent) -> None:
-        """Raise what the job failed with. The input is at fault only if the job read the right one."""
-        error = error_of(event)
-        if isinstance(error, RejectedError):
-            await self._require_bound(asset, submission)
-        raise error
-
     async def _require_bound(self, asset: Asset, submission: Submission) -> None:
-        """What the job read must have been the bound version."""
+        """Raise an error unless the job read the bound version."""
         await require_bound_is_current(self.finalizer.storage, asset, self.finalizer.bucket)
         require_undisturbed(await self.timeline(asset.asset_id), submission.at)
 
     async def _new_warnings(self, asset: Asset, event: TranscodeEvent) -> list[Note]:
-        """Return each kind of warning once for each job: its events come twice, and count on."""
+        """Return the kinds of warning that the timeline lacks for this job: events arrive twice, with other counts."""
         if not event.warnings:
             return []
         timeline = await self.timeline(asset.asset_id)
@@ -96,6 +93,6 @@ class TranscodeEventHandler:
 
 
 def _stale(event: TranscodeEvent, submission: Submission | None) -> Stale:
-    """An event of a job that nobody waits for. When the job has ended, what it wrote goes."""
+    """Describe an event of a job that no stage waits for. When the job has ended, its outputs are orphaned."""
     orphaned = event.final and (submission is None or submission.attempt != event.attempt)
     return Stale(event.job_id, event.attempt if orphaned else None)

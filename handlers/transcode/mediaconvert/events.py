@@ -1,4 +1,4 @@
-"""Reads MediaConvert's job events, leniently: fields come and go with its versions, only the job must be named."""
+"""Reads MediaConvert's job events leniently: fields change with its versions, so only job and status are required."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ DETAIL_TYPE = "MediaConvert Job State Change"
 MESSAGE_LIMIT = 500
 """Characters kept of the service's error message and of a warning."""
 _COUNTED = " x "
+"""Separator of a warning's code and its count."""
 OPERATOR_DELAY = 300.0
-"""Seconds before a job is tried again that failed for want of a permission or a role: people mend those."""
+"""Seconds before the retry of a job that lacked a permission or a role, which people must grant."""
 
 
 class JobStatus(StrEnum):
@@ -31,7 +32,7 @@ class JobStatus(StrEnum):
     ERROR = "ERROR"
     CANCELED = "CANCELED"
     UNKNOWN = "UNKNOWN"
-    """One that the service has learnt since: nothing is to be done, and it is no reason for a dead letter."""
+    """A status that MediaConvert introduced later. It is ignored, and is no reason for a dead letter."""
 
     @classmethod
     def _missing_(cls, value: object) -> "JobStatus":
@@ -44,7 +45,7 @@ FINAL = frozenset({JobStatus.COMPLETE, JobStatus.ERROR, JobStatus.CANCELED})
 
 @dataclass(frozen=True, slots=True)
 class TranscodeEvent:
-    """What one event says of one job. `asset_id` and `attempt` are None for jobs that are not ours."""
+    """One event of one job. `asset_id` and `attempt` are None for jobs that are not ours."""
 
     job_id: str
     status: JobStatus
@@ -63,23 +64,23 @@ class TranscodeEvent:
         return self.status in FINAL
 
     def outputs(self, kind: str) -> tuple[OutputDetail, ...]:
-        """All outputs in groups of type `kind`."""
+        """Return all outputs in groups of type `kind`."""
         return tuple(output for group in self.groups if group.type == kind for output in group.outputs)
 
 
 def parse_event(detail: Mapping[str, Any]) -> TranscodeEvent:
-    """The event in the `detail` of an EventBridge envelope.
+    """Read the event in the `detail` of an EventBridge envelope.
 
-    Raises UndecodableError when it names no job or no status; whatever else is missing or odd is None or empty, and a
-    status that is not known UNKNOWN.
+    Raises UndecodableError when it names no job or no status. Other fields that are missing or malformed become None or
+    empty. An unknown status becomes UNKNOWN.
     """
     job_id = _text(detail.get("jobId"))
-    said = _text(detail.get("status"))
-    if not job_id or not said:
+    status_text = _text(detail.get("status"))
+    if not job_id or not status_text:
         raise UndecodableError(f"the event names no {'status' if job_id else 'job'}")
-    status = JobStatus(said)
+    status = JobStatus(status_text)
     if status is JobStatus.UNKNOWN:
-        log.warning("transcode.unknown_status", job_id=job_id, status=said[:50])
+        log.warning("transcode.unknown_status", job_id=job_id, status=status_text[:50])
     metadata, progress = _mapping(detail.get("userMetadata")), _mapping(detail.get("jobProgress"))
     percent = _number(progress.get("jobPercentComplete"))
     return TranscodeEvent(
@@ -98,7 +99,7 @@ def parse_event(detail: Mapping[str, Any]) -> TranscodeEvent:
 
 
 class JobFault(StrEnum):
-    """Whose fault a job's error is."""
+    """The side at fault for a job's error."""
 
     INPUT = "input"
     OPERATOR = "operator"
@@ -114,19 +115,18 @@ INPUT_FAULTS: dict[int, Code] = {
     1076: Code.CORRUPT,  # the input ends unexpectedly
 }
 OPERATOR_FAULTS = frozenset({1401, 1404, *range(1430, 1440)})
-"""S3 denied access, bucket or file not found, and trouble with the role."""
+"""Error codes for denied access to S3, a missing bucket or file, and problems with the role."""
 
 
 def fault_of(error_code: int | None) -> JobFault:
-    """By AWS's table of error codes; whatever it does not call the input's or the operator's is worth another try."""
+    """Classify a code by AWS's table. Codes that are not the fault of input or operator are worth another attempt."""
     if error_code in INPUT_FAULTS:
         return JobFault.INPUT
     return JobFault.OPERATOR if error_code in OPERATOR_FAULTS else JobFault.SERVICE
 
 
 def error_of(event: TranscodeEvent) -> MediaError:
-    """What an ERROR or CANCELED event means for the asset: RejectedError, RetryableError, or FailedError for a job that
-    somebody canceled.
+    """Return the error for an ERROR or CANCELED event: RejectedError, RetryableError, or FailedError when canceled.
 
     Raises ValueError for an event of another status.
     """
@@ -148,24 +148,24 @@ def _group(group: Mapping[str, Any]) -> OutputGroupDetail:
     details = [_mapping(item) for item in _list(group.get("outputDetails"))]
     return OutputGroupDetail(
         type=_text(group.get("type")) or "",
-        outputs=tuple(_output(detail, path) for detail in details for path in _paths(detail.get("outputFilePaths"))),
+        outputs=tuple(
+            OutputDetail(
+                path=path,
+                duration_ms=_number(detail.get("durationInMs")),
+                width=_number(video.get("widthInPx")),
+                height=_number(video.get("heightInPx")),
+                average_bitrate=_number(video.get("averageBitrate")),
+            )
+            for detail in details
+            for video in [_mapping(detail.get("videoDetails"))]
+            for path in _paths(detail.get("outputFilePaths"))
+        ),
         playlists=_paths(group.get("playlistFilePaths")),
     )
 
 
-def _output(detail: Mapping[str, Any], path: str) -> OutputDetail:
-    video = _mapping(detail.get("videoDetails"))
-    return OutputDetail(
-        path=path,
-        duration_ms=_number(detail.get("durationInMs")),
-        width=_number(video.get("widthInPx")),
-        height=_number(video.get("heightInPx")),
-        average_bitrate=_number(video.get("averageBitrate")),
-    )
-
-
 def kind_of(warning: str) -> str:
-    """The service's code in one of an event's warnings."""
+    """Return MediaConvert's code in a warning of an event."""
     return warning.partition(_COUNTED)[0]
 
 
@@ -187,13 +187,13 @@ def _list(value: object) -> Sequence[Any]:
 
 
 def _text(value: object) -> str | None:
-    """What Postgres takes of it: no NUL, no half of a surrogate pair."""
+    """Return text that Postgres accepts: no NUL, no lone surrogate, `MESSAGE_LIMIT` characters at most; else None."""
     plain = value[:MESSAGE_LIMIT].replace("\0", "").encode(errors="replace").decode() if isinstance(value, str) else ""
     return plain or None
 
 
 def _number(value: object) -> int | None:
-    """Whole numbers, also as text (`userMetadata` holds nothing else) or with a fraction."""
+    """Read a whole number, also as text (`userMetadata` holds nothing else) or with a fraction."""
     try:
         return int(float(str(value)))
     except (ValueError, OverflowError):

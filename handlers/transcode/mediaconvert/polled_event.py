@@ -1,4 +1,4 @@
-"""A job as GetJob describes it, read as the event that did not come."""
+"""Converts a job as GetJob describes it into the event that was not received."""
 
 from handlers.transcode.mediaconvert.events import TranscodeEvent, parse_event
 from media.asset import Asset
@@ -8,7 +8,7 @@ _STATUS = {"SUBMITTED": "PROGRESSING", "PROGRESSING": "STATUS_UPDATE"}
 
 
 def event_of_job(job: Job, asset: Asset) -> TranscodeEvent:
-    """The event that says what this job document says. Paths are missing in it: the plan knows them.
+    """Return the event for a job document. It has no paths of outputs, which follow from the plan.
 
     Raises UndecodableError for a job without a status.
     """

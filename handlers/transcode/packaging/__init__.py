@@ -1,1 +1,1 @@
-"""Turns what an engine made into what is delivered: playlists, posters, renditions."""
+"""Packaging an engine's files as renditions: playlists, posters, checks."""

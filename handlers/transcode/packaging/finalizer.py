@@ -1,4 +1,4 @@
-"""The end of every job, whichever engine did it: measured, listed in a master playlist of ours, and reported on."""
+"""Finishes a job of either engine: measures its HLS, writes our master playlist and report, chooses the poster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +15,9 @@ from handlers.transcode.hls_check.source import SourceError
 from handlers.transcode.packaging.outputs import (
     HLS_TYPE,
     Output,
+    alternate_audio_name,
     capture_name,
     completed_outputs,
-    other_name,
     variant_name,
 )
 from handlers.transcode.packaging.playlists import AAC_LC, AudioEntry, MasterEntry, Rates, master_playlist
@@ -43,7 +43,7 @@ REPORT_TYPE = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class FinalizedOutputs:
-    """What an asset is given: its renditions, how many milliseconds they last, what its timeline says of them."""
+    """The renditions of an asset, their duration in milliseconds, and notes for its timeline."""
 
     renditions: list[Rendition]
     duration_ms: int
@@ -52,7 +52,7 @@ class FinalizedOutputs:
 
 @dataclass(frozen=True, slots=True)
 class _AssembledOutput:
-    """The HLS as it is: its variants, the text of the master that lists them, and what the checks say."""
+    """The HLS as measured: its variants, the text of the master playlist, and the report of the checks."""
 
     measured: list[Measured]
     master: str
@@ -63,13 +63,13 @@ class _AssembledOutput:
         return round(max(one.duration for one in self.measured) * 1000)
 
     @property
-    def sounding(self) -> bool:
+    def has_audio(self) -> bool:
         return any(one.sounding for one in self.measured)
 
 
 @dataclass(frozen=True, slots=True)
 class Finalizer:
-    """Completes what an engine wrote to `bucket`."""
+    """Finishes the outputs that an engine wrote to `bucket`."""
 
     storage: ObjectStorage
     transfer: ObjectTransfer
@@ -79,12 +79,11 @@ class Finalizer:
     async def finish(self, plan: Plan, prefix: str, reported: Sequence[OutputGroupDetail] = ()) -> FinalizedOutputs:
         """Write master playlist and report below `prefix`, and keep one of the captured frames.
 
-        `reported` is what the engine says of its outputs.
-
-        May be repeated. Raises RetryableError(transcoder_error) when a file is missing or is not what was planned.
+        `reported` is the engine's report on its outputs. It is safe to repeat. Raises RetryableError(transcoder_error)
+        when a file is missing or does not match the plan.
         """
         files = await self.storage.list(self.bucket, prefix, limit=FILE_LIMIT)
-        poster, files = await self._poster(plan, prefix, files)
+        poster, files = await self._choose_poster(plan, prefix, files)
         outputs = completed_outputs(
             plan,
             reported,
@@ -94,49 +93,58 @@ class Finalizer:
         )
         master_key = next(output.key for output in outputs if output.name == "hls")
         try:
-            made = await self._measure(plan, master_key, files)
+            assembled = await self._assemble(plan, master_key, files)
         except (SourceError, PlaylistError) as error:
             raise RetryableError(Code.TRANSCODER_ERROR, f"the job is complete, but its HLS is not: {error}") from error
-        master = made.master.encode()
-        await self.storage.write(self.bucket, report_key(master_key), made.report.to_json().encode(), REPORT_TYPE)
+        master = assembled.master.encode()
+        report = assembled.report.to_json().encode()
+        await self.storage.write(self.bucket, report_key(master_key), report, REPORT_TYPE)
         await self.storage.write(self.bucket, master_key, master, HLS_TYPE)
         files = [*(file for file in files if file.key != master_key), StoredFile(master_key, len(master))]
-        renditions = [_rendition(output, files, made.duration_ms) for output in outputs]
+        renditions = [_rendition(output, files, assembled.duration_ms) for output in outputs]
         self.metrics.renditions.labels("video").inc(len(renditions))
-        notes = [Note("rendered", ", ".join(r.name for r in renditions)), _verdict(made.report)]
-        if plan.sound and not made.sounding:
+        notes = [Note("rendered", ", ".join(r.name for r in renditions)), _conformance_note(assembled.report)]
+        if plan.sound and not assembled.has_audio:
             notes.append(Note("no_sound", "the sound track holds nothing"))
-        if poster and not poster.telling:
+        if poster and not poster.has_content:
             notes.append(Note("dull_poster", "every frame that was looked at is black, white or of one colour"))
-        return FinalizedOutputs(renditions, made.duration_ms, notes)
+        return FinalizedOutputs(renditions, assembled.duration_ms, notes)
 
-    async def _poster(
+    async def _choose_poster(
         self, plan: Plan, prefix: str, files: list[StoredFile]
     ) -> tuple[PosterChoice | None, list[StoredFile]]:
-        """Keep one of the captures and remove the others; which one, and what files are left."""
+        """Keep one of the captures and delete the rest. Returns the choice and the files that are left."""
         if plan.poster is None:
             return None, files
         found = {file.key: file for file in files}
         keys = [prefix + capture_name(number) for number in plan.poster.order]
         choice = await choose_poster(self.storage, self.bucket, [found[key] for key in keys if key in found])
-        for other in choice.others if choice else ():
-            await self.storage.delete_key(self.bucket, other.key)
-            del found[other.key]
+        for capture in choice.rest if choice else ():
+            await self.storage.delete_key(self.bucket, capture.key)
+            del found[capture.key]
         return choice, list(found.values())
 
-    async def _measure(self, plan: Plan, master_key: str, files: list[StoredFile]) -> _AssembledOutput:
+    async def _assemble(self, plan: Plan, master_key: str, files: list[StoredFile]) -> _AssembledOutput:
+        """Measure all variants, list them in a master playlist, and check the whole."""
         source = StoredHls(self.storage, self.transfer, self.bucket, files)
-        sounds = [await measure(source, master_key, as_variant(f"{other_name(one)}.m3u8")) for one in plan.others]
+        names = [f"{alternate_audio_name(one)}.m3u8" for one in plan.alternate_audio]
+        alternates = [await measure(source, master_key, as_variant(name)) for name in names]
         planned: list[Rung | None] = [*plan.rungs] or [None]
-        found = [with_largest(await measure(source, master_key, _provisional(plan, rung)), sounds) for rung in planned]
-        # Of all or none: where one variant alone has lost its sound, the check must find it missing.
-        sound = [AAC_LC] if any(one.sounding for one in found) else []
+        found = [
+            with_largest(await measure(source, master_key, _provisional(plan, rung)), alternates) for rung in planned
+        ]
+        # All variants declare audio or none does: if a single one has lost its audio, the check must find it missing.
+        audio_codecs = [AAC_LC] if any(one.sounding for one in found) else []
         pairs = [
-            (one, await _entry(plan, rung, one, sound, source, master_key, files))
+            (one, await _master_entry(plan, rung, one, audio_codecs, source, master_key, files))
             for rung, one in zip(planned, found, strict=True)
         ]
-        measured, entries = zip(*_in_order(pairs), strict=True)
-        text = master_playlist(entries, _sounds(plan))
+        # The variant measured nearest to 2 Mbit/s comes first, the others by rate. So the first one is never above
+        # 4 Mbit/s, unless all are.
+        first = min((entry for _, entry in pairs), key=lambda entry: abs(entry.rates.declared - FIRST_VARIANT))
+        pairs.sort(key=lambda pair: (pair[1] is not first, pair[1].rates.declared))
+        measured, entries = zip(*pairs, strict=True)
+        text = master_playlist(entries, _audio_entries(plan))
         master = parse_master(text)
         final = [replace(one, variant=variant) for one, variant in zip(measured, master.variants, strict=True)]
         missing = [
@@ -145,19 +153,11 @@ class Finalizer:
             if entry.resolution and not entry.i_frame_rates
         ]
         frames = await check_i_frames(source, master_key, master.i_frames, final, SAMPLE)
-        return _AssembledOutput(final, text, judge(final, [*missing, *frames, *check_groups(master)], sounds))
-
-
-def _in_order(pairs: list[tuple[Measured, MasterEntry]]) -> list[tuple[Measured, MasterEntry]]:
-    """As the master lists them: the one measured nearest to 2 Mbit/s first, then by their rates. So the first one is
-    never above 4 Mbit/s, unless all are.
-    """
-    first = min((entry for _, entry in pairs), key=lambda entry: abs(entry.rates.declared - FIRST_VARIANT))
-    return sorted(pairs, key=lambda pair: (pair[1] is not first, pair[1].rates.declared))
+        return _AssembledOutput(final, text, judge(final, [*missing, *frames, *check_groups(master)], alternates))
 
 
 def _provisional(plan: Plan, rung: Rung | None) -> Variant:
-    """What is known of a variant before it is measured."""
+    """Describe a variant before it is measured."""
     return Variant(
         uri=f"{variant_name(rung)}.m3u8",
         bandwidth=None,
@@ -169,22 +169,22 @@ def _provisional(plan: Plan, rung: Rung | None) -> Variant:
     )
 
 
-def _sounds(plan: Plan) -> list[AudioEntry]:
-    """The languages of a listener's menu; nothing where there is nothing to choose."""
-    if not (plan.sound and plan.others):
+def _audio_entries(plan: Plan) -> list[AudioEntry]:
+    """List the languages of a player's menu; none when there is no choice."""
+    if not (plan.sound and plan.alternate_audio):
         return []
-    files = ["", *(f"{other_name(other)}.m3u8" for other in plan.others)]
+    files = ["", *(f"{alternate_audio_name(one)}.m3u8" for one in plan.alternate_audio)]
     return [
-        AudioEntry(AUDIO_GROUP, language_name(sound.language), sound.language or "und", sound.channels, file)
-        for sound, file in zip([plan.sound, *plan.others], files, strict=True)
+        AudioEntry(AUDIO_GROUP, language_name(audio.language), audio.language or "und", audio.channels, file)
+        for audio, file in zip(plan.audio_tracks, files, strict=True)
     ]
 
 
-async def _entry(
+async def _master_entry(
     plan: Plan,
     rung: Rung | None,
     one: Measured,
-    sound: list[str],
+    audio_codecs: list[str],
     source: StoredHls,
     master_key: str,
     files: list[StoredFile],
@@ -195,27 +195,24 @@ async def _entry(
     codec = next((picture.codec for picture in one.pictures.values() if picture and picture.codec), None)
     if codec is None:
         raise SourceError(f"{one.variant.uri} has no picture parameters")
-    i_frames = _i_frame_name(rung, master_key, files)
+    # Engines end the name of a variant's I-frame playlist in different ways.
+    folder = master_key.rpartition("/")[0] + "/"
+    names = [file.key.removeprefix(folder) for file in files if file.key.endswith(".m3u8")]
+    i_frames = next((name for name in names if name.startswith(f"{variant_name(rung)}_")), "")
     return MasterEntry(
         one.variant.uri,
         rates,
-        [codec, *sound],
+        [codec, *audio_codecs],
         one.variant.resolution,
         one.variant.frame_rate,
         i_frames,
         await _i_frame_rates(source, source.resolve(master_key, i_frames)) if i_frames else None,
-        AUDIO_GROUP if plan.others else "",
+        AUDIO_GROUP if plan.alternate_audio else "",
     )
 
 
-def _i_frame_name(rung: Rung, master_key: str, files: list[StoredFile]) -> str:
-    """The other playlist that begins with a variant's name, by whatever the engine ends it with; empty if none."""
-    folder = master_key.rpartition("/")[0] + "/"
-    names = [file.key.removeprefix(folder) for file in files if file.key.endswith(".m3u8")]
-    return next((name for name in names if name.startswith(f"{variant_name(rung)}_")), "")
-
-
 async def _i_frame_rates(source: StoredHls, key: str) -> Rates | None:
+    """Return the peak and average rate of an I-frame playlist; None when it lists no I-frames."""
     media = parse_media((await source.read(key)).decode("utf-8", errors="replace"))
     frames = [(frame.size * 8, frame.duration) for frame in media.segments if frame.size and frame.duration]
     if not frames or not media.i_frames_only:
@@ -225,7 +222,7 @@ async def _i_frame_rates(source: StoredHls, key: str) -> Rates | None:
 
 
 def _rendition(output: Output, files: list[StoredFile], duration_ms: int) -> Rendition:
-    """With the bytes that S3 has for it; for HLS those of all its files."""
+    """Return the rendition with its size in S3, for HLS that of all its files."""
     folder = output.key.rpartition("/")[0] + "/" if output.name == "hls" else output.key
     mine = [file for file in files if file.key.startswith(folder)]
     if output.key not in {file.key for file in mine}:
@@ -241,9 +238,10 @@ def _rendition(output: Output, files: list[StoredFile], duration_ms: int) -> Ren
     )
 
 
-def _verdict(report: Report) -> Note:
+def _conformance_note(report: Report) -> Note:
+    """Summarize the checks for the timeline. The report has the details."""
     if report.clean:
         return Note("conformance", "clean")
     log.warning("transcode.not_conforming", findings=[str(finding.rule) for finding in report.findings])
-    breaches = "; ".join(f"{one.rule}: {one.where}: {one.message}" for one in report.findings[:5])
-    return Note("conformance", f"{len(report.findings)} findings: {breaches}")
+    findings = "; ".join(f"{one.rule}: {one.where}: {one.message}" for one in report.findings[:5])
+    return Note("conformance", f"{len(report.findings)} findings: {findings}")

@@ -1,4 +1,4 @@
-"""Which files a plan ends in, and what the job's last event says of them. Pure; sizes in bytes are S3's to tell."""
+"""The files that a plan produces, and what the engine reports about them. Pure; their sizes in bytes come from S3."""
 
 import re
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ M4A_TYPE = "audio/mp4"
 JPEG_TYPE = "image/jpeg"
 
 HLS_FOLDER = HLS_NAME.rpartition("/")[0] + "/"
-"""Where the master and all that it names lie, below the attempt's prefix."""
+"""Folder of the master playlist and all files that it names, below the attempt's prefix."""
 POSTER_FILE = re.compile(re.escape(POSTER_NAME) + r"\.(\d{7})\.jpg")
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One rendition's file. Pixels and milliseconds, None when not reported; for `hls` the master playlist's key."""
+    """One rendition's file, for `hls` the master playlist. Pixels and milliseconds are None when not reported."""
 
     name: str
     key: str
@@ -32,22 +32,22 @@ class Output:
 
 
 def variant_name(rung: Rung | None) -> str:
-    """What the files of one HLS variant are called, in the master's folder; None is sound alone."""
+    """Name the files of one HLS variant, in the master's folder. Without a rung it has audio only."""
     return f"{HLS_NAME.rpartition('/')[2]}_{rung.name if rung else 'audio'}"
 
 
-def other_name(sound: AudioPlan) -> str:
-    """What the files of the sound in another language are called, in the master's folder."""
-    return f"{HLS_NAME.rpartition('/')[2]}_sound{sound.number}"
+def alternate_audio_name(audio: AudioPlan) -> str:
+    """Name the files of the audio in another language, in the master's folder."""
+    return f"{HLS_NAME.rpartition('/')[2]}_sound{audio.number}"
 
 
 def capture_name(number: int) -> str:
-    """What a captured frame is called, below the attempt's prefix."""
+    """Name a captured frame, below the attempt's prefix."""
     return f"{POSTER_NAME}.{number:07}.jpg"
 
 
 def expected_outputs(plan: Plan, *, output_prefix: str) -> tuple[Output, ...]:
-    """What the job writes below `output_prefix` (which ends in a slash), in the order of `plan.renditions`."""
+    """List the outputs below `output_prefix` (which ends in a slash), in the order of `plan.renditions`."""
     if plan.best is None:
         return (
             Output("hls", f"{output_prefix}{HLS_NAME}.m3u8", HLS_TYPE),
@@ -70,10 +70,10 @@ def completed_outputs(
     output_prefix: str,
     poster: str = "",
 ) -> tuple[Output, ...]:
-    """The expected outputs, with the sizes and durations that the engine reports for them.
+    """Return the expected outputs, with the sizes and durations that the engine reports for them.
 
-    Paths outside of our prefix are ignored: a report may describe our files, it cannot name others. `poster` is the key
-    of the captured frame that was chosen.
+    Paths outside of the prefix are ignored: a report may describe our files, but not name other files. `poster` is the
+    key of the chosen capture.
     """
     base = f"s3://{output_bucket}/{output_prefix}"
     reported = {
@@ -82,36 +82,28 @@ def completed_outputs(
         for output in group.outputs
         if output.path.startswith(base)
     }
-    return tuple(
-        _poster(expected, reported, poster)
-        if expected.name == "poster"
-        else _completed(expected, reported, output_prefix)
-        for expected in expected_outputs(plan, output_prefix=output_prefix)
-    )
+    outputs = []
+    for expected in expected_outputs(plan, output_prefix=output_prefix):
+        output = expected
+        if detail := _find_detail(expected, reported, output_prefix):
+            output = replace(
+                expected,
+                width=detail.width or expected.width,
+                height=detail.height or expected.height,
+                duration_ms=detail.duration_ms or expected.duration_ms,
+            )
+        if expected.name == "poster":
+            output = replace(output, key=poster or expected.key, duration_ms=None)
+        outputs.append(output)
+    return tuple(outputs)
 
 
-def _completed(expected: Output, reported: dict[str, OutputDetail], prefix: str) -> Output:
-    """With HLS the variants are reported, not the master: the tallest one stands for it."""
+def _find_detail(expected: Output, reported: dict[str, OutputDetail], prefix: str) -> OutputDetail | None:
     if expected.name == "hls":
-        found = [detail for path, detail in reported.items() if path.startswith(HLS_FOLDER)]
-        detail = max(found, key=lambda one: one.height or 0, default=None)
-    else:
-        detail = reported.get(expected.key.removeprefix(prefix))
-    return _merged(expected, detail)
-
-
-def _poster(expected: Output, reported: dict[str, OutputDetail], chosen: str) -> Output:
-    """Events name the last capture only; all have the same size."""
-    detail = next((detail for path, detail in reported.items() if POSTER_FILE.fullmatch(path)), None)
-    return replace(_merged(expected, detail), key=chosen or expected.key, duration_ms=None)
-
-
-def _merged(expected: Output, detail: OutputDetail | None) -> Output:
-    if detail is None:
-        return expected
-    return replace(
-        expected,
-        width=detail.width or expected.width,
-        height=detail.height or expected.height,
-        duration_ms=detail.duration_ms or expected.duration_ms,
-    )
+        # Engines report the variants, not the master: the tallest one stands for it.
+        variants = [detail for path, detail in reported.items() if path.startswith(HLS_FOLDER)]
+        return max(variants, key=lambda one: one.height or 0, default=None)
+    if expected.name == "poster":
+        # Events name the last capture only. All captures have the same size.
+        return next((detail for path, detail in reported.items() if POSTER_FILE.fullmatch(path)), None)
+    return reported.get(expected.key.removeprefix(prefix))

@@ -1,4 +1,4 @@
-"""Writes playlists: of a variant, of its I-frames, and the master with what was measured. Pure."""
+"""Writes playlists: of a variant, of its I-frames, and the master with the measured rates. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 AAC_LC = "mp4a.40.2"
 I_FRAMES = "_I-Frame"
-"""What an I-frame playlist's name ends in, as MediaConvert writes it."""
+"""Ending of an I-frame playlist's name, before the suffix, as MediaConvert writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +18,25 @@ class PlaylistEntry:
     size: int = 0
     offset: int = 0
     header: int = 0
-    """Bytes of the tables before a segment's first frame: what a decoder needs ahead of any of its I-frames."""
+    """Bytes of the tables before a segment's first frame, which a decoder needs ahead of any of its I-frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Bits per second: the peak, and over the whole."""
+    """Bits per second: the peak, and the average over the whole."""
 
     peak: int
     average: int
 
     @property
     def declared(self) -> int:
-        """What BANDWIDTH says."""
+        """The value of BANDWIDTH."""
         return max(self.peak, self.average)
 
 
 @dataclass(frozen=True, slots=True)
 class MasterEntry:
-    """One variant as the master lists it. Sound alone has no resolution, no frame rate, and no I-frames."""
+    """One variant as the master lists it. Audio alone has no resolution, no frame rate, and no I-frames."""
 
     uri: str
     rates: Rates
@@ -50,7 +50,7 @@ class MasterEntry:
 
 @dataclass(frozen=True, slots=True)
 class AudioEntry:
-    """One language as the master lists it. Without `uri` it is the one inside the variants, and the default."""
+    """One language as the master lists it. Without `uri` it is the main audio inside the variants, the default."""
 
     group: str
     name: str
@@ -60,6 +60,7 @@ class AudioEntry:
 
 
 def media_playlist(entries: Sequence[PlaylistEntry]) -> str:
+    """Write the playlist of one variant."""
     lines = _head(6, entries)
     for entry in entries:
         lines += [f"#EXTINF:{entry.duration:.6f},", entry.uri]
@@ -67,7 +68,7 @@ def media_playlist(entries: Sequence[PlaylistEntry]) -> str:
 
 
 def i_frame_playlist(entries: Sequence[PlaylistEntry]) -> str:
-    """Every IDR picture as a byte range of its segment; a map names the tables before it."""
+    """Write every IDR picture as a byte range of its segment. A map names the tables before it."""
     lines = [*_head(6, entries), "#EXT-X-I-FRAMES-ONLY"]
     mapped = ""
     for entry in entries:
@@ -78,21 +79,25 @@ def i_frame_playlist(entries: Sequence[PlaylistEntry]) -> str:
     return _text([*lines, "#EXT-X-ENDLIST"])
 
 
-def master_playlist(entries: Sequence[MasterEntry], sounds: Sequence[AudioEntry] = ()) -> str:
-    """In the order given: players begin with the first."""
+def master_playlist(entries: Sequence[MasterEntry], audio: Sequence[AudioEntry] = ()) -> str:
+    """Write the master playlist in the order given. Players begin with the first variant."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:6", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    lines += [f"#EXT-X-MEDIA:{_sound_attributes(sound)}" for sound in sounds]
+    for one in audio:
+        attributes = ["TYPE=AUDIO", f'GROUP-ID="{one.group}"', f'NAME="{one.name}"', f'LANGUAGE="{one.language}"']
+        attributes += [f"DEFAULT={'NO' if one.uri else 'YES'}", "AUTOSELECT=YES", f'CHANNELS="{one.channels}"']
+        attributes += [f'URI="{one.uri}"'] if one.uri else []
+        lines.append(f"#EXT-X-MEDIA:{','.join(attributes)}")
     for entry in entries:
-        lines += [f"#EXT-X-STREAM-INF:{_attributes(entry)}", entry.uri]
-    lines += [
-        f"#EXT-X-I-FRAME-STREAM-INF:{_i_frame_attributes(entry, entry.i_frame_rates)}"
-        for entry in entries
-        if entry.i_frame_rates
-    ]
+        lines += [f"#EXT-X-STREAM-INF:{_variant_attributes(entry)}", entry.uri]
+    for entry in entries:
+        if entry.i_frame_rates:
+            attributes = [*_rates(entry.i_frame_rates), f'CODECS="{entry.codecs[0]}"', f"RESOLUTION={entry.resolution}"]
+            attributes += ["VIDEO-RANGE=SDR", f'URI="{entry.i_frame_uri}"']
+            lines.append(f"#EXT-X-I-FRAME-STREAM-INF:{','.join(attributes)}")
     return _text(lines)
 
 
-def _attributes(entry: MasterEntry) -> str:
+def _variant_attributes(entry: MasterEntry) -> str:
     parts = [*_rates(entry.rates), f'CODECS="{",".join(entry.codecs)}"']
     if entry.resolution:
         parts += [f"RESOLUTION={entry.resolution}"]
@@ -101,18 +106,6 @@ def _attributes(entry: MasterEntry) -> str:
     if entry.audio_group:
         parts += [f'AUDIO="{entry.audio_group}"']
     return ",".join(parts)
-
-
-def _sound_attributes(sound: AudioEntry) -> str:
-    parts = ["TYPE=AUDIO", f'GROUP-ID="{sound.group}"', f'NAME="{sound.name}"', f'LANGUAGE="{sound.language}"']
-    parts += [f"DEFAULT={'NO' if sound.uri else 'YES'}", "AUTOSELECT=YES"]
-    parts += [f'CHANNELS="{sound.channels}"']
-    return ",".join([*parts, *([f'URI="{sound.uri}"'] if sound.uri else [])])
-
-
-def _i_frame_attributes(entry: MasterEntry, rates: Rates) -> str:
-    parts = [*_rates(rates), f'CODECS="{entry.codecs[0]}"', f"RESOLUTION={entry.resolution}", "VIDEO-RANGE=SDR"]
-    return ",".join([*parts, f'URI="{entry.i_frame_uri}"'])
 
 
 def _rates(rates: Rates) -> list[str]:

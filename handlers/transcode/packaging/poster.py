@@ -1,7 +1,7 @@
-"""Chooses the poster among the frames that an engine captured: films open black, fade, and show empty slides.
+"""Chooses the poster among the frames that an engine captured, since films open black, fade, and show empty slides.
 
-Engines capture by time alone. What is in a frame is found out here, for both alike, in a child process of its own: the
-encoder of these JPEGs is ours, but what they show is not.
+Engines capture by time alone. Frames are measured here, for both engines alike, in a child process: our encoders wrote
+these JPEGs, but users made the pictures.
 """
 
 import sys
@@ -19,16 +19,16 @@ from media.errors import Code, RetryableError
 log = structlog.get_logger(__name__)
 
 DARK, BRIGHT = 20.0, 245.0
-"""Mean luma, of 255: what is beyond looks black, or white, beside others."""
+"""Mean luma, of 255, below which a frame looks black and above which it looks white."""
 FLAT = 4.0
-"""Standard deviation of luma. A slide with two lines of text has some 10, a wall of one colour or a fog below 2."""
+"""Standard deviation of luma of a frame with content. Two lines of text give about 10, one color or fog below 2."""
 STEP = 4.0
-"""Spreads that differ by less count as the same: two encoders never agree to the last bit."""
+"""Difference from which two spreads count as different, since two encoders never agree to the last bit."""
 FILE_LIMIT = 32 * 1024 * 1024
-"""Bytes. A JPEG of 4096 x 4096 pixels of noise has some 20 MB at this quality."""
+"""Bytes of a capture. A JPEG of 4096 x 4096 pixels of noise has about 20 MB at this quality."""
 TIMEOUT = 30.0
 MEMORY = 1024**3
-_PROGRAM = Path(__file__).with_name("luma.py")
+_PROGRAM = Path(__file__).with_name("frame_stats.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +39,19 @@ class FrameStats:
     spread: float
 
     @property
-    def telling(self) -> bool:
-        """Whether one sees something."""
-        return not self.dull and self.spread >= FLAT
-
-    @property
-    def dull(self) -> bool:
+    def is_blank(self) -> bool:
+        """Whether the frame looks black or white."""
         return not DARK <= self.mean <= BRIGHT
 
     @property
+    def has_content(self) -> bool:
+        """Whether the frame shows something."""
+        return not self.is_blank and self.spread >= FLAT
+
+    @property
     def rank(self) -> tuple[int, bool]:
-        """Of those that are not telling: more to see first, then whatever is neither black nor white."""
-        return int(self.spread / STEP), not self.dull
+        """Order among frames without content: first the larger spread, then neither black nor white."""
+        return int(self.spread / STEP), not self.is_blank
 
 
 UNREADABLE = FrameStats(0.0, 0.0)
@@ -58,45 +59,39 @@ UNREADABLE = FrameStats(0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class PosterChoice:
-    """The file chosen, the others that were captured, and whether one sees something on it."""
+    """The chosen file, the other captures, and whether the chosen one shows something."""
 
     chosen: StoredFile
-    others: tuple[StoredFile, ...]
-    telling: bool
+    rest: tuple[StoredFile, ...]
+    has_content: bool
 
 
 async def choose_poster(storage: ObjectStorage, bucket: str, captures: Sequence[StoredFile]) -> PosterChoice | None:
-    """The first of `captures`, in the order of preference, on which one sees something; else the one with most to see.
+    """Return the first of `captures`, in order of preference, that shows something; else the one that shows most.
 
-    None when there are none. What is gone meanwhile was removed by whoever chose another. Raises RetryableError.
+    Returns None when there are no captures. Raises RetryableError when a frame could not be measured.
     """
-    best: tuple[tuple[int, bool], StoredFile] | None = None
+    best: tuple[FrameStats, StoredFile] | None = None
     for capture in captures:
-        look = await _look(storage, bucket, capture)
-        if look and look.telling:
-            return PosterChoice(capture, _without(captures, capture), telling=True)
-        if look and (best is None or look.rank > best[0]):
-            best = look.rank, capture
-    return PosterChoice(best[1], _without(captures, best[1]), telling=False) if best else None
-
-
-def _without(captures: Sequence[StoredFile], chosen: StoredFile) -> tuple[StoredFile, ...]:
-    return tuple(capture for capture in captures if capture is not chosen)
-
-
-async def _look(storage: ObjectStorage, bucket: str, capture: StoredFile) -> FrameStats | None:
-    """None for a file that is not there."""
-    if capture.size > FILE_LIMIT:
-        return UNREADABLE
-    try:
-        jpeg = await storage.read(ObjectVersion(bucket, capture.key), limit=FILE_LIMIT)
-    except MissingObjectError:
+        try:
+            stats = UNREADABLE
+            if capture.size <= FILE_LIMIT:
+                stats = await measure_frame(await storage.read(ObjectVersion(bucket, capture.key), limit=FILE_LIMIT))
+        except MissingObjectError:
+            continue  # Another attempt to finish the job has removed it: it chose another capture.
+        if stats.has_content or best is None or stats.rank > best[0].rank:
+            best = stats, capture
+        if stats.has_content:
+            break
+    if best is None:
         return None
-    return await measure_frame(jpeg)
+    stats, chosen = best
+    rest = tuple(capture for capture in captures if capture is not chosen)
+    return PosterChoice(chosen, rest, has_content=stats.has_content)
 
 
 async def measure_frame(jpeg: bytes) -> FrameStats:
-    """What a JPEG looks like; `UNREADABLE` for what is none. Raises RetryableError when no child could be started."""
+    """Measure a JPEG; `UNREADABLE` when it is none. Raises RetryableError when no child could be started."""
     try:
         child = await run_limited(
             [sys.executable, "-I", str(_PROGRAM)],

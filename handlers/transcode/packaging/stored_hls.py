@@ -1,4 +1,4 @@
-"""HLS as it lies in the bucket, for the checks: sizes from one listing, bytes only where they are looked at."""
+"""Reads HLS from the bucket for the checks: sizes from one listing, bytes only where a check needs them."""
 
 import posixpath
 from urllib.parse import unquote, urlsplit
@@ -9,11 +9,11 @@ from media.aws.s3 import MissingObjectError, ObjectStorage, StoredFile
 from media.aws.s3_transfer import ObjectTransfer
 
 PLAYLIST_LIMIT = 8 * 1024 * 1024
-"""Bytes. The I-frame playlist of 8 h names 14,400 pictures, in some 1.5 MB."""
+"""Bytes of a playlist. The I-frame playlist of 8 h names 14,400 pictures, in about 1.5 MB."""
 
 
 class StoredHls:
-    """A check's source: addresses are keys, and only what was listed below the attempt's prefix exists."""
+    """The source of a check. Addresses are keys, and only files listed below the attempt's prefix exist."""
 
     def __init__(self, storage: ObjectStorage, transfer: ObjectTransfer, bucket: str, files: list[StoredFile]) -> None:
         self._storage = storage
@@ -32,9 +32,10 @@ class StoredHls:
             raise SourceError("it is not there any more") from error
 
     async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
-        """A single byte is not worth a request: whoever asks for it wants the size."""
+        """Return up to `length` bytes from `offset`, and the file's size."""
         size = self._size(address)
         last = min(offset + length, size) - 1
+        # A caller that asks for a single byte wants the size, which needs no request.
         if length <= 1 or last < offset:
             return b"", size
         data = bytearray()

@@ -1,1 +1,1 @@
-"""Decides what is made of a source. Pure."""
+"""Planning the renditions of a source. Pure."""

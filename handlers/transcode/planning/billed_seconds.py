@@ -1,4 +1,4 @@
-"""What a transcoder is paid for: seconds of output, by the classes that MediaConvert's price list knows."""
+"""Counts what a transcoder bills: seconds of output, by the classes of MediaConvert's price list. Pure."""
 
 from collections import defaultdict
 
@@ -9,7 +9,7 @@ HD_FROM = 720
 FAST = 30
 """Frames per second above which an output costs more."""
 LEAST = 10.0
-"""Seconds that each output counts at least."""
+"""Seconds that each output is billed at least."""
 
 
 def billed_seconds(submission: Submission) -> dict[tuple[str, str], float]:
@@ -20,12 +20,13 @@ def billed_seconds(submission: Submission) -> dict[tuple[str, str], float]:
     """
     plan, seconds = submission.plan, defaultdict[tuple[str, str], float](float)
     length = max(LEAST, plan.duration_ms / 1000)
-    pictures = [*plan.rungs, plan.rungs[-1]] if plan.rungs else []
+    picture_outputs = [*plan.rungs, plan.rungs[-1]] if plan.rungs else []
     suffix = "_fast" if plan.fps > FAST else ""
-    for rung in pictures:
+    for rung in picture_outputs:
         kind = ("hd" if min(rung.width, rung.height) >= HD_FROM else "sd") + suffix
         seconds[submission.engine, kind] += length
-    alone = len(plan.others) if pictures else 2
-    if alone:
-        seconds[submission.engine, "audio"] += alone * length
+    # Without a picture, audio is billed twice: for HLS and for the M4A.
+    audio_outputs = len(plan.alternate_audio) if picture_outputs else 2
+    if audio_outputs:
+        seconds[submission.engine, "audio"] += audio_outputs * length
     return seconds

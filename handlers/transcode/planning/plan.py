@@ -7,15 +7,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SEGMENT_SECONDS = 6
 GOP_SECONDS = 2
-"""HLS: an IDR picture every 2 s at the same instants in every rung, so each segment is 3 whole groups of pictures."""
+"""Seconds between IDR pictures, which all rungs have at the same times: each segment is 3 whole groups of pictures."""
 
 
-class TrackSpan(BaseModel):
-    # A worker of the last release may be told of a job that one of this release planned: it skips what is new.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class PlanModel(BaseModel):
+    """Base of the plan and its parts."""
+
+    # During a deployment a worker of the last release may read a plan of this release: it ignores fields that are new.
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
 
-class Rung(TrackSpan):
+class Rung(PlanModel):
     """One picture size. `width` and `height` are even pixels; `qvbr` is MediaConvert's quality, 1 to 10."""
 
     name: str
@@ -25,12 +27,12 @@ class Rung(TrackSpan):
     max_bitrate: int = Field(ge=1000, description="Bits per second, of the picture alone")
 
 
-class AudioPlan(TrackSpan):
-    """AAC-LC made of the source's sound track `number` (from 1).
+class AudioPlan(PlanModel):
+    """AAC-LC made of the source's audio track `number` (from 1).
 
-    `stream` is its number among all tracks (from 1), where one before it may not count as sound for everybody.
-    `language` is a BCP 47 tag, `bitrate` bits per second, `sample_rate` Hz. `late` sound begins after the picture, with
-    silence before it; `short` sound ends before it, with silence after it.
+    `stream` is its number among all tracks (from 1), set only when MediaConvert may not count a track before it as
+    audio. `language` is a BCP 47 tag, `bitrate` bits per second, `sample_rate` Hz. `late` audio begins after the
+    picture and gets silence before it; `short` audio ends before the picture and gets silence after it.
     """
 
     number: int = Field(ge=1)
@@ -49,11 +51,11 @@ class AudioPlan(TrackSpan):
         return self.source_channels > self.channels
 
 
-class Poster(TrackSpan):
-    """JPEGs sized like the largest rung, of which one is kept: of the first frame, and of `candidates` more, one each
-    `at` milliseconds; 0 when there is but one frame.
+class Poster(PlanModel):
+    """JPEGs of the largest rung's size, of which one is kept.
 
-    `preferred` is the number of the first one on which the source's own picture is to be seen.
+    The first frame is captured, and `candidates` more, one every `at` milliseconds. `at` is 0 when the first frame is
+    the only capture. `preferred` is the number of the first capture that shows the source's own picture.
     """
 
     at: int = Field(ge=0)
@@ -64,31 +66,33 @@ class Poster(TrackSpan):
 
     @property
     def captures(self) -> int:
-        """How many frames are captured, the first one included."""
+        """How many frames are captured, including the first."""
         return 1 + self.candidates if self.at else 1
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The numbers of all captures, the best guess first: what fills up a beginning or opens a film comes last."""
-        last = min(self.preferred, self.captures - 1)
-        return (*range(last, self.captures), *range(last))
+        """The numbers of all captures, the best guess first. Those before `preferred` come last."""
+        first = min(self.preferred, self.captures - 1)
+        return (*range(first, self.captures), *range(first))
 
 
-class Plan(TrackSpan):
-    """What to make of one source. `rungs` rise in size; empty means sound only. `duration_ms` is the source's.
+class Plan(PlanModel):
+    """The renditions of one source. `rungs` rise in size; none means audio only. `duration_ms` is the source's.
 
-    `sound` goes with every picture; `others` are the same in other languages, which HLS offers beside it.
+    `sound` is the main audio, which goes with every picture. `alternate_audio` has the other languages, which HLS
+    offers as alternatives.
 
     All outputs last as long as the source: a `late_picture` is filled up from the beginning, a `short_picture` to the
-    end. `black_picture`: so much is missing that it is worth to see black where the other engine repeats a frame.
+    end. With `black_picture` so much is missing that MediaConvert fills up with black, where ffmpeg repeats a frame.
 
-    The times of all segments follow from `fps` and the constants above alone, so a span of the source that begins at a
-    multiple of `SEGMENT_SECONDS` can be made on its own and its segments fit into the whole.
+    The times of all segments follow from `fps` and the constants above alone. A span of the source that begins at a
+    multiple of `SEGMENT_SECONDS` can therefore be made on its own, and its segments fit into the whole.
     """
 
     rungs: tuple[Rung, ...]
     sound: AudioPlan | None
-    others: tuple[AudioPlan, ...] = ()
+    # Stored plans, and workers of other releases, spell it "others".
+    alternate_audio: tuple[AudioPlan, ...] = Field((), validation_alias="others", serialization_alias="others")
     fps_numerator: int = Field(1, ge=1)
     fps_denominator: int = Field(1, ge=1)
     duration_ms: int = Field(ge=1)
@@ -110,12 +114,17 @@ class Plan(TrackSpan):
 
     @property
     def best(self) -> Rung | None:
-        """The largest rung: the MP4 and the poster have its size. None for sound only."""
+        """The largest rung, whose size the MP4 and the poster have. None for audio only."""
         return self.rungs[-1] if self.rungs else None
 
     @property
+    def audio_tracks(self) -> tuple[AudioPlan, ...]:
+        """The main audio, then the other languages."""
+        return (self.sound, *self.alternate_audio) if self.sound else ()
+
+    @property
     def renditions(self) -> tuple[str, ...]:
-        """The names of the renditions that this plan makes."""
+        """The names of this plan's renditions."""
         return ("hls", "mp4", "poster") if self.rungs else ("hls", "m4a")
 
     def to_json(self) -> str:
@@ -123,12 +132,12 @@ class Plan(TrackSpan):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Raises pydantic.ValidationError for anything that `to_json` did not write."""
+        """Read what `to_json` wrote. Raises pydantic.ValidationError for anything else."""
         return cls.model_validate_json(text)
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{rung.width}x{rung.height}" for rung in self.rungs) or "sound only"
         rate = f" at {float(self.fps):.6g} fps" if self.rungs else ""
         sound = f"AAC {self.sound.channels} ch {self.sound.bitrate // 1000} kbit/s" if self.sound else "silent"
-        sound += "".join(f", also in {other.language}" for other in self.others)
+        sound += "".join(f", also in {one.language}" for one in self.alternate_audio)
         return "; ".join([f"{sizes}{rate}", sound, f"{self.duration_ms / 1000:g} s", *self.notes])

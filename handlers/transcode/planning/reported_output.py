@@ -1,11 +1,11 @@
-"""What an engine reports of the outputs that it made."""
+"""The report of an engine on the outputs that it made."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class OutputDetail:
-    """One output as COMPLETE reports it. `path` is `s3://bucket/key`, of the last picture for a frame capture."""
+    """One output in a COMPLETE event. `path` is `s3://bucket/key`; for a frame capture, that of the last picture."""
 
     path: str
     duration_ms: int | None = None
@@ -16,7 +16,7 @@ class OutputDetail:
 
 @dataclass(frozen=True, slots=True)
 class OutputGroupDetail:
-    """`type` is `HLS_GROUP`, `FILE_GROUP`, …; `playlists` are the master playlists, `s3://bucket/key`."""
+    """One output group. `type` is `HLS_GROUP`, `FILE_GROUP`, …; `playlists` are the master playlists, `s3://bucket/key`."""
 
     type: str
     outputs: tuple[OutputDetail, ...] = ()

@@ -1,4 +1,4 @@
-"""What was written down before a plan was carried out, so that a lost answer can be found again."""
+"""The record written before a plan is carried out, so that a job can be found again when its answer was lost."""
 
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,7 @@ class EngineName(StrEnum):
 
 
 class Submission(BaseModel):
-    """What one attempt set out to do. `at` is Unix seconds; `token` is the ClientRequestToken, if a job has one."""
+    """The plan of one attempt. `at` is Unix seconds; `token` is the job's ClientRequestToken, or empty."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,11 +26,12 @@ class Submission(BaseModel):
     engine: EngineName = EngineName.MEDIACONVERT
 
     def as_json(self) -> dict[str, Any]:
+        """Return the document that is stored in `stages.plan`."""
         return self.model_dump(mode="json")
 
 
 def facts_of(plan: Plan) -> Facts:
-    """What is known of an asset once it is planned."""
+    """Return the facts about an asset that its plan reveals."""
     if plan.source_width and plan.source_height:
         return Facts(width=plan.source_width, height=plan.source_height, duration_ms=plan.duration_ms)
     return Facts(duration_ms=plan.duration_ms)

@@ -33,7 +33,7 @@ async def test_the_poster_shows_something(picture: str, number: int, studio: Stu
         folder = await studio.fetch(asset)
         assert poster_of(asset) == f"poster.{number:07}.jpg"
         assert [path.name for path in folder.glob("*.jpg")] == [poster_of(asset)], "the others are gone"
-        assert (await measure_frame((folder / poster_of(asset)).read_bytes())).telling
+        assert (await measure_frame((folder / poster_of(asset)).read_bytes())).has_content
         assert "dull_poster" not in await studio.told(asset)
 
 

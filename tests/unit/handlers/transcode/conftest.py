@@ -28,7 +28,7 @@ def corpus() -> Path:
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    """Makes a clip: its name, a lavfi picture or "", a lavfi sound or "", then ffmpeg's output options."""
+    """Make a clip: its name, a lavfi picture or "", a lavfi sound or "", then ffmpeg's output options."""
     folder = tmp_path_factory.mktemp("clips")
 
     def make(name: str, picture: str = "testsrc2=s=64x48:r=25:d=1", sound: str = "", *options: str) -> Path:
@@ -48,7 +48,7 @@ def prober() -> Prober:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Serves a file over HTTP with ranges, under a query that looks like a signature."""
+    """Serve a file over HTTP with ranges, under a query that looks like a signature."""
     served: dict[str, Path] = {}
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -67,7 +67,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 def turned(path: Path) -> Path:
-    """A copy of an MP4 whose picture track says that it was filmed upright."""
+    """Copy an MP4, marking its picture track as filmed upright."""
     data = bytearray(path.read_bytes())
     # The matrix of a version 0 track header lies 40 bytes behind its name, the last 8 of which we skip over.
     start = data.index(b"tkhd") + 4 + 40

@@ -1,4 +1,4 @@
-"""Probed sources for tests of what is planned from them."""
+"""Probed sources for tests of planning."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -42,5 +42,5 @@ def source(
     return Probed(container=container, duration=duration, video=track, audio=audio, subtitles=())
 
 
-def sound_only(*tracks: AudioTrack) -> Probed:
+def audio_only(*tracks: AudioTrack) -> Probed:
     return Probed(container="mp3", duration=60.0, video=None, audio=tracks or (STEREO,), subtitles=())

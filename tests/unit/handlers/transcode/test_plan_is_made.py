@@ -1,4 +1,4 @@
-"""From odd sources through probe, plan and job document to files: made by the embedded transcoder, then measured."""
+"""Unusual sources are probed, planned and made by the embedded transcoder, and the files are measured."""
 
 import asyncio
 import json
@@ -65,7 +65,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_what_was_planned_is_what_is_made(prober: Prober, clip: Clip, tmp_path: Path, case: Case) -> None:
+async def test_outputs_match_the_plan(prober: Prober, clip: Clip, tmp_path: Path, case: Case) -> None:
     picture = BLACK_START.format(case.size, case.rate) + case.filters
     path = clip(f"made-{case.name}", picture, case.sound, *case.options)
     path = turned(path) if case.upright else path
@@ -89,7 +89,7 @@ async def test_what_was_planned_is_what_is_made(prober: Prober, clip: Clip, tmp_
         assert max(ImageStat.Stat(image).mean) > 40
 
 
-async def test_sound_only_is_made(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+async def test_audio_only_plan_is_made(prober: Prober, clip: Clip, tmp_path: Path) -> None:
     path = clip("made.mp3", "", "sine=d=8,aformat=channel_layouts=stereo", "-c:a", "libmp3lame")
     planned = plan(await prober.probe(str(path), asset_type=AssetType.AUDIO), AssetType.AUDIO)
     folder = await make(planned, path, tmp_path)
@@ -101,7 +101,7 @@ async def test_sound_only_is_made(prober: Prober, clip: Clip, tmp_path: Path) ->
 
 
 async def make(planned: Plan, path: Path, folder: Path) -> Path:
-    """Runs the job document of `planned` on `path`, the way the embedded endpoint does, without its S3."""
+    """Run the job document of `planned` on `path` as the embedded endpoint does, without its S3."""
     (folder / "input").symlink_to(path)
     source = await probe("ffprobe", folder / "input", "s3://in/x/film")
     job = make_plan(JobRequest.model_validate(document(planned)).job_settings, source)

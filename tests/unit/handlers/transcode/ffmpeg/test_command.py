@@ -3,7 +3,7 @@ from dataclasses import replace
 from handlers.transcode.ffmpeg.command import arguments, largest_file
 from handlers.transcode.planning.ladder import plan
 from media.asset import AssetType
-from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO, sound_only, source
+from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO, audio_only, source
 
 URL = "http://127.0.0.1:4711/token"
 
@@ -16,7 +16,7 @@ def after(argv: list[str], option: str) -> list[str]:
     return [argv[at + 1] for at, word in enumerate(argv) if word == option]
 
 
-def test_the_source_is_walled_in_before_it_is_named() -> None:
+def test_source_options_confine_ffmpeg() -> None:
     argv = command()
     walls = argv[: argv.index("-i")]
     assert after(walls, "-protocol_whitelist") == ["http,tcp"]
@@ -25,7 +25,7 @@ def test_the_source_is_walled_in_before_it_is_named() -> None:
     assert after(argv, "-i") == [URL]
 
 
-def test_one_decode_one_encoder_for_each_rung_one_for_the_sound() -> None:
+def test_one_decode_and_one_encoder_for_each_rung_and_the_audio() -> None:
     argv = command()
     assert [argv[at + 1] for at, word in enumerate(argv) if word.startswith("-c:v:")] == ["libx264"] * 5
     assert after(argv, "-c:a:0") == ["aac"]
@@ -67,7 +67,7 @@ def test_only_what_ends_early_is_filled_up_to_the_end() -> None:
     assert after(argv, "-filter:a:0") == ["aresample=async=1,apad=whole_dur=60.000,atrim=end=60.000"]
 
 
-def test_only_sound_that_begins_late_is_filled_up_from_the_start() -> None:
+def test_only_audio_that_begins_late_is_filled_up_from_the_start() -> None:
     assert after(command(audio=(replace(STEREO, begins=1.5),)), "-filter:a:0") == ["aresample=async=1:first_pts=0"]
     assert after(command(), "-filter:a:0") == ["aresample=async=1"]
 
@@ -84,20 +84,20 @@ def test_another_language_is_another_encoder_and_another_playlist() -> None:
     assert [slave for slave in slaves if "a:1" in slave] == [slave for slave in slaves if slave.endswith("sound3.m3u8")]
 
 
-def test_silence_maps_no_sound() -> None:
+def test_silent_source_maps_no_audio() -> None:
     argv = command(audio=())
     assert not [word for word in argv if word.startswith(("-c:a", "0:a"))]
     assert ",a" not in next(word for word in argv if word.startswith("[select="))
 
 
-def test_surround_is_mixed_by_the_same_table_as_at_mediaconvert() -> None:
+def test_surround_is_mixed_by_the_same_table_as_in_mediaconvert() -> None:
     (filters,) = after(command(audio=(SURROUND,)), "-filter:a:0")
     assert filters.startswith("pan=stereo|c0=0.41400*c0+0.00100*c1+0.29275*c2")
     assert after(command(audio=(MONO,)), "-ac:a:0") == ["1"]
 
 
-def test_sound_alone_has_no_graph_and_no_poster() -> None:
-    made = plan(sound_only(), AssetType.AUDIO)
+def test_audio_alone_has_no_graph_and_no_poster() -> None:
+    made = plan(audio_only(), AssetType.AUDIO)
     argv = arguments(made, program="ffmpeg", source=URL)
     assert "-filter_complex" not in argv
     assert "audio.m4a" in argv[-1]

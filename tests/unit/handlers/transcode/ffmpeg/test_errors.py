@@ -8,7 +8,7 @@ from media.errors import Code, MediaError, RejectedError, RetryableError
 
 
 @pytest.mark.parametrize(
-    ("status", "complaint", "kind", "code"),
+    ("status", "stderr", "kind", "code"),
     [
         (0, "[mov] stream 0, offset 0x3a: partial file", RejectedError, Code.CORRUPT),
         (1, "pipe: Invalid data found when processing input", RejectedError, Code.CORRUPT),
@@ -24,24 +24,24 @@ from media.errors import Code, MediaError, RejectedError, RetryableError
         (-signal.SIGXFSZ, "", RejectedError, Code.RESOURCE_LIMIT),
     ],
 )
-def test_whose_fault_it_is(status: int, complaint: str, kind: type[MediaError], code: Code) -> None:
+def test_failures_are_classified(status: int, stderr: str, kind: type[MediaError], code: Code) -> None:
     with pytest.raises(kind) as caught:
-        check_ended(CompletedFfmpeg(status, complaint))
+        check_ended(CompletedFfmpeg(status, stderr))
     assert caught.value.code is code
 
 
-def test_complaints_alone_are_no_fault() -> None:
+def test_stderr_without_a_failure_is_ignored() -> None:
     check_ended(CompletedFfmpeg(0, "[h264] concealing 12 DC errors"))
 
 
-def test_the_sources_address_is_told_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_address_is_neither_logged_nor_raised(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RejectedError) as caught:
         check_ended(CompletedFfmpeg(1, "http://127.0.0.1:4711/s3cr3t: Invalid data found when processing input"))
     assert "s3cr3t" not in str(caught.value) + capsys.readouterr().out
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_a_full_disk_counts_no_attempt_where_it_can_be_seen(full: bool) -> None:
+def test_full_disk_uses_no_attempt_when_it_was_seen(full: bool) -> None:
     with pytest.raises(RetryableError) as caught:
         check_ended(CompletedFfmpeg(1, "av_interleaved_write_frame(): No space left on device"), full=full)
     assert caught.value.counts_as_attempt is not full

@@ -1,4 +1,4 @@
-"""ffmpeg on a disk that is really full: wherever it ends, what came out is not taken for whole."""
+"""ffmpeg on a disk that is really full: wherever it stops, its output is not taken for whole."""
 
 import shlex
 import subprocess
@@ -21,7 +21,7 @@ TIMEOUT = 60
 
 
 def on_a_disk_of(size: int, argv: list[str], folder: Path) -> CompletedFfmpeg:
-    """Runs `argv` on a disk of `size` bytes, which is gone afterwards."""
+    """Run `argv` on a disk of `size` bytes, which is gone afterwards."""
     where = shlex.quote(str(folder))
     script = f"mount -t tmpfs -o size={size} none {where} && cd {where} && exec {shlex.join(argv)}"
     return run([*OWN_MOUNTS, "sh", "-c", script], folder)
@@ -32,7 +32,7 @@ def run(argv: list[str], folder: Path) -> CompletedFfmpeg:
     return CompletedFfmpeg(done.returncode, done.stderr)
 
 
-async def test_what_a_full_disk_cut_off_is_tried_again(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+async def test_output_cut_off_by_a_full_disk_is_retried(prober: Prober, clip: Clip, tmp_path: Path) -> None:
     if on_a_disk_of(PAGE, ["true"], tmp_path).status:
         pytest.skip("no disk of our own may be mounted here")
     film = clip("disk.mp4", "testsrc2=s=160x120:r=25:d=7,noise=alls=30:allf=t", "", "-c:v", "libx264")

@@ -12,7 +12,7 @@ from handlers.transcode.mediaconvert.create_job import create_job
 from handlers.transcode.planning.ladder import plan
 from handlers.transcode.planning.plan import Plan
 from media.asset import AssetType, ObjectVersion
-from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO, sound_only, source
+from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO, audio_only, source
 
 ASSET = UUID("6f1f7a34-4c53-4d6a-9e57-1a1a8f5d0001")
 TWO_LANGUAGES = (STEREO, replace(MONO, number=3, language="ger", default=False))
@@ -47,18 +47,18 @@ PLANS = {
     "turned mkv": plan(source(container=MATROSKA, video=replace(VIDEO, rotation=270)), AssetType.VIDEO),
     "two languages": plan(source(audio=TWO_LANGUAGES), AssetType.VIDEO),
     "uneven": plan(replace(source(audio=(replace(STEREO, codec="dts"), SECOND)), ends={0: 3.0}), AssetType.VIDEO),
-    "sound only": plan(sound_only(), AssetType.AUDIO),
+    "sound only": plan(audio_only(), AssetType.AUDIO),
 }
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_the_request_is_what_the_service_takes(name: str) -> None:
+def test_request_is_valid_for_the_service_model(name: str) -> None:
     request = job(PLANS[name], queue="arn:aws:mediaconvert:eu-central-1:123456789012:queues/Default")
     assert violations(operation("CreateJob").input_shape, request) == []
     assert problems(JobRequest.model_validate(request)) == []
 
 
-def test_names_the_asset_and_the_attempt() -> None:
+def test_request_names_the_asset_and_the_attempt() -> None:
     request = video_job()
     assert request["UserMetadata"] == {"asset_id": str(ASSET), "attempt": "2", "bucket": "out"}
     assert "Queue" not in request
@@ -104,16 +104,16 @@ def test_mp4_and_poster_have_the_best_size() -> None:
     assert (capture["FramerateNumerator"], capture["FramerateDenominator"], capture["MaxCaptures"]) == (1000, 6000, 10)
 
 
-def test_a_source_of_one_frame_gives_that_frame() -> None:
+def test_source_of_one_frame_is_captured_once() -> None:
     capture = groups(job(PLANS["silent, tiny"]))["Poster"]["Outputs"][0]["VideoDescription"]["CodecSettings"]
     assert capture["FrameCaptureSettings"]["MaxCaptures"] == 1
 
 
-def test_silence_is_not_mentioned() -> None:
+def test_silent_source_has_no_audio_settings() -> None:
     assert "Audio" not in str(job(PLANS["silent, tiny"]))
 
 
-def test_sound_of_5_1_is_mixed_and_mono_stays_mono() -> None:
+def test_5_1_audio_is_mixed_down_and_mono_stays_mono() -> None:
     mixed = groups(job(PLANS["portrait, 5.1"]))["MP4"]["Outputs"][0]["AudioDescriptions"][0]
     assert mixed["RemixSettings"]["ChannelsIn"] == 6
     left, right = (side["InputChannelsFineTune"] for side in mixed["RemixSettings"]["ChannelMapping"]["OutputChannels"])
@@ -124,7 +124,7 @@ def test_sound_of_5_1_is_mixed_and_mono_stays_mono() -> None:
     assert mono["CodecSettings"]["AacSettings"]["CodingMode"] == "CODING_MODE_1_0"
 
 
-def test_another_language_is_a_rendition_beside_the_variants() -> None:
+def test_other_language_is_an_alternate_audio_output() -> None:
     request = job(PLANS["two languages"])
     selectors = request["Settings"]["Inputs"][0]["AudioSelectors"]
     assert [selector["Tracks"] for selector in selectors.values()] == [[1], [3]]
@@ -149,7 +149,7 @@ def test_the_picture_is_filled_up_only_where_it_is_missing() -> None:
     assert "PadVideo" not in soon, "no flash of black for a frame or two"
 
 
-def test_only_sound_that_ends_early_is_filled_up() -> None:
+def test_only_audio_that_ends_early_is_filled_up() -> None:
     def lengths(made: Plan) -> set[str | None]:
         document = groups(job(made))
         containers = [one["ContainerSettings"] for one in document["HLS"]["Outputs"] + document["MP4"]["Outputs"]]
@@ -161,18 +161,18 @@ def test_only_sound_that_ends_early_is_filled_up() -> None:
     assert lengths(PLANS["landscape"]) == lengths(PLANS["uneven"]) == {None}
 
 
-def test_after_a_track_that_may_not_count_as_sound_all_tracks_are_counted() -> None:
+def test_track_after_an_unreadable_one_is_selected_by_stream_number() -> None:
     (selector,) = job(PLANS["uneven"])["Settings"]["Inputs"][0]["AudioSelectors"].values()
     assert (selector["SelectorType"], selector["Streams"]) == ("STREAM", [3])
     assert "Tracks" not in selector
 
 
-def test_rotation() -> None:
+def test_rotation_is_automatic_only_for_mp4() -> None:
     assert video_job()["Settings"]["Inputs"][0]["VideoSelector"]["Rotate"] == "AUTO"
     assert job(PLANS["turned mkv"])["Settings"]["Inputs"][0]["VideoSelector"]["Rotate"] == "DEGREES_270"
 
 
-def test_sound_only_has_no_picture_anywhere() -> None:
+def test_audio_only_job_has_no_picture_settings() -> None:
     request = job(PLANS["sound only"])
     assert "Video" not in str(request)
     assert set(groups(request)) == {"HLS", "M4A"}

@@ -78,12 +78,12 @@ def test_percent_is_bounded() -> None:
     assert parse_event(detail(jobProgress={"jobPercentComplete": 140})).percent == 100
 
 
-def test_a_status_that_the_service_learns_later_is_no_reason_for_a_dead_letter() -> None:
+def test_unknown_status_is_decodable() -> None:
     event = parse_event(detail(status="SLEEPING"))
     assert (event.status, event.final) == (JobStatus.UNKNOWN, False)
 
 
-def test_texts_are_such_as_can_be_stored() -> None:
+def test_texts_are_cleaned_for_postgres() -> None:
     event = parse_event(detail(errorMessage="no\0 \ud800!", warnings=[{"code": "2\x00", "count": 3}]))
     assert (event.error_message, event.warnings) == ("no ?!", ("2 x 3",))
 
@@ -100,7 +100,7 @@ def test_without_job_or_status_it_is_undecodable(bad: dict[str, Any]) -> None:
     + [(code, JobFault.OPERATOR) for code in (1401, 1404, 1432, 1433, 1434)]
     + [(code, JobFault.SERVICE) for code in (1550, 1999, 3999, None)],
 )
-def test_faults(code: int | None, fault: JobFault) -> None:
+def test_error_codes_are_classified_by_fault(code: int | None, fault: JobFault) -> None:
     assert fault_of(code) is fault
     error = error_of(parse_event({"jobId": "1-a", "status": "ERROR", "errorCode": code, "errorMessage": "no"}))
     assert isinstance(error, RejectedError if fault is JobFault.INPUT else RetryableError)
@@ -109,7 +109,7 @@ def test_faults(code: int | None, fault: JobFault) -> None:
         assert (error.retry_after is not None) is (fault is JobFault.OPERATOR)
 
 
-def test_cancelled_and_not_failed() -> None:
+def test_canceled_job_is_a_failure_and_complete_is_none() -> None:
     assert error_of(parse_event({"jobId": "1-a", "status": "CANCELED"})).code is Code.JOB_CANCELED
     with pytest.raises(ValueError, match="no failure"):
         error_of(parse_event(detail()))

@@ -5,7 +5,7 @@ from handlers.transcode.mediaconvert.events import parse_event
 from handlers.transcode.packaging.outputs import completed_outputs, expected_outputs
 from handlers.transcode.planning.ladder import plan
 from media.asset import AssetType
-from tests.unit.handlers.transcode.sources import sound_only, source
+from tests.unit.handlers.transcode.sources import audio_only, source
 
 PREFIX = "processed/video/o/a/transcode-1/"
 BASE = f"s3://out/{PREFIX}"
@@ -13,21 +13,21 @@ FILM = plan(source(), AssetType.VIDEO)
 HLS = "application/vnd.apple.mpegurl"
 
 
-def test_a_film() -> None:
+def test_outputs_of_a_video() -> None:
     hls, mp4, poster = expected_outputs(FILM, output_prefix=PREFIX)
     assert astuple(hls) == ("hls", f"{PREFIX}hls/master.m3u8", HLS, 1920, 1080, None)
     assert astuple(mp4) == ("mp4", f"{PREFIX}video.mp4", "video/mp4", 1920, 1080, None)
     assert astuple(poster) == ("poster", f"{PREFIX}poster.0000001.jpg", "image/jpeg", 1920, 1080, None)
 
 
-def test_sound() -> None:
-    hls, m4a = expected_outputs(plan(sound_only(), AssetType.AUDIO), output_prefix=PREFIX)
+def test_outputs_of_a_recording() -> None:
+    hls, m4a = expected_outputs(plan(audio_only(), AssetType.AUDIO), output_prefix=PREFIX)
     assert astuple(hls) == ("hls", f"{PREFIX}hls/master.m3u8", HLS, None, None, None)
     assert astuple(m4a) == ("m4a", f"{PREFIX}audio.m4a", "audio/mp4", None, None, None)
 
 
 def test_names_agree_with_the_plan() -> None:
-    for made in (FILM, plan(sound_only(), AssetType.AUDIO)):
+    for made in (FILM, plan(audio_only(), AssetType.AUDIO)):
         assert tuple(output.name for output in expected_outputs(made, output_prefix=PREFIX)) == made.renditions
 
 
@@ -43,7 +43,7 @@ def complete(*groups: dict[str, Any]) -> dict[str, Any]:
     return {"jobId": "1-a", "status": "COMPLETE", "outputGroupDetails": list(groups)}
 
 
-def test_the_event_tells_sizes() -> None:
+def test_sizes_come_from_the_event() -> None:
     variants = [output(f"{BASE}hls/master_360p.m3u8", 640, 360), output(f"{BASE}hls/master_720p.m3u8", 1280, 718)]
     event = parse_event(
         complete(
@@ -59,7 +59,7 @@ def test_the_event_tells_sizes() -> None:
     assert (poster.key, poster.width, poster.height, poster.duration_ms) == (chosen, 1280, 718, None)
 
 
-def test_an_event_cannot_name_files_that_are_not_ours() -> None:
+def test_event_cannot_name_files_outside_the_prefix() -> None:
     foreign = [
         output("s3://out/processed/video/o/b/transcode-1/poster.0000005.jpg", 1, 1),
         output(f"s3://other/{PREFIX}video.mp4", 1, 1),

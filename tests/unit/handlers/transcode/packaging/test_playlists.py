@@ -18,7 +18,7 @@ FILM = MasterEntry(
 SOUND = MasterEntry("master_audio.m3u8", Rates(70, 64), ["mp4a.40.2"])
 
 
-def test_a_master_says_all_that_was_measured() -> None:
+def test_master_lists_the_measured_rates() -> None:
     master = parse_master(master_playlist([FILM]))
     (variant,) = master.variants
     assert (variant.bandwidth, variant.average_bandwidth, variant.resolution) == (900, 800, "640x360")
@@ -26,7 +26,7 @@ def test_a_master_says_all_that_was_measured() -> None:
     assert master.i_frame_uris == ("frames.m3u8",)
 
 
-def test_languages_are_offered_beside_the_variants() -> None:
+def test_languages_are_offered_as_alternate_audio() -> None:
     sounds = [AudioEntry("sound", "English", "en", 2), AudioEntry("sound", "Deutsch", "de", 1, "master_sound2.m3u8")]
     master = parse_master(master_playlist([replace(FILM, audio_group="sound")], sounds))
     assert [(one.name, one.language, one.default, one.uri) for one in master.alternatives] == [
@@ -37,7 +37,7 @@ def test_languages_are_offered_beside_the_variants() -> None:
     assert [*check_groups(master)] == []
 
 
-def test_sound_alone_has_neither_size_nor_i_frames() -> None:
+def test_audio_alone_has_neither_size_nor_i_frames() -> None:
     text = master_playlist([SOUND])
     assert "RESOLUTION" not in text
     assert parse_master(text).variants[0].audio_only

@@ -1,4 +1,4 @@
-"""What a plan's outputs count as, by the classes of MediaConvert's price list."""
+"""Billed seconds of a plan's outputs, by the classes of MediaConvert's price list."""
 
 from handlers.transcode.planning.billed_seconds import LEAST, billed_seconds
 from handlers.transcode.planning.plan import AudioPlan, Plan, Rung
@@ -37,7 +37,7 @@ def test_more_than_thirty_frames_cost_more() -> None:
     assert output_seconds(planned(SD, HD, fps=60)) == {"sd_fast": 60, "hd_fast": 120}
 
 
-def test_sound_alone_is_hls_and_m4a_and_other_languages_count_beside_a_picture() -> None:
+def test_audio_is_billed_for_hls_and_m4a_and_for_other_languages() -> None:
     assert output_seconds(planned()) == {"audio": 120}
     assert output_seconds(planned(SD, others=2)) == {"sd": 120, "audio": 120}
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ from handlers.transcode.planning.ladder import plan
 from handlers.transcode.planning.plan import Plan
 from media.asset import AssetType
 from media.errors import Code, RejectedError
-from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO, sound_only, source
+from tests.unit.handlers.transcode.sources import MONO, STEREO, SURROUND, VIDEO, audio_only, source
 
 
 def sizes(made: Plan) -> list[tuple[int, int]]:
@@ -59,7 +60,7 @@ def test_every_rung_is_even_and_fits_and_keeps_the_aspect(width: int, height: in
 
 
 @pytest.mark.parametrize("size", [(30, 400), (16, 16), (8000, 40)])
-def test_too_small_to_encode(size: tuple[int, int]) -> None:
+def test_picture_too_small_to_encode_is_rejected(size: tuple[int, int]) -> None:
     with pytest.raises(RejectedError) as caught:
         plan(source(*size), AssetType.VIDEO)
     assert caught.value.code is Code.UNSUPPORTED
@@ -111,7 +112,7 @@ def test_poster_time(duration: float, at: int) -> None:
         (60.0, 55.0, 60.0, (1, 0)),
     ],
 )
-def test_frames_for_the_poster_are_spread_over_the_picture(
+def test_poster_candidates_are_spread_over_the_picture(
     duration: float, begins: float, ends: float, numbers: tuple[int, ...]
 ) -> None:
     video = replace(VIDEO, begins=begins)
@@ -121,7 +122,7 @@ def test_frames_for_the_poster_are_spread_over_the_picture(
     assert all(poster.at * number < ends * 1000 for number in numbers)
 
 
-def test_sound() -> None:
+def test_audio_bitrates_and_channels() -> None:
     assert plan(source(audio=()), AssetType.VIDEO).sound is None
     stereo = plan(source(), AssetType.VIDEO).sound
     assert stereo is not None
@@ -135,13 +136,13 @@ def test_sound() -> None:
     assert "6 channels mixed down to stereo" in surround.notes
 
 
-def test_the_default_sound_track_is_taken() -> None:
+def test_default_audio_track_is_the_main_audio() -> None:
     first = replace(STEREO, default=False, language="fra")
     second = replace(STEREO, number=2, index=2)
     made = plan(source(audio=(first, second)), AssetType.VIDEO)
     assert made.sound is not None
     assert (made.sound.number, made.sound.language) == (2, "en")
-    assert [(other.number, other.language) for other in made.others] == [(1, "fr")]
+    assert [(other.number, other.language) for other in made.alternate_audio] == [(1, "fr")]
     assert "also in fr" in str(made)
     assert not [note for note in made.notes if "kept" in note]
 
@@ -150,56 +151,56 @@ def test_each_language_is_kept_once() -> None:
     languages = ("eng", "ger", "deu", "eng", None, "fre")
     tracks = tuple(replace(STEREO, number=n, language=one, default=n == 1) for n, one in enumerate(languages, 1))
     made = plan(source(audio=tracks), AssetType.VIDEO)
-    assert [(other.number, other.language) for other in made.others] == [(2, "de"), (6, "fr")]
+    assert [(other.number, other.language) for other in made.alternate_audio] == [(2, "de"), (6, "fr")]
     assert "3 of 6 sound tracks kept" in made.notes
     assert Plan.from_json(made.to_json()) == made
 
 
-def test_mixes_of_one_recording_are_no_languages() -> None:
+def test_mixes_of_one_language_are_not_alternate_audio() -> None:
     tracks = tuple(replace(STEREO, number=n, language=None) for n in (1, 2, 3))
     made = plan(source(audio=tracks), AssetType.VIDEO)
-    assert made.others == ()
+    assert made.alternate_audio == ()
     assert "1 of 3 sound tracks kept" in made.notes
 
 
-def test_languages_have_a_limit() -> None:
+def test_number_of_languages_is_limited() -> None:
     codes = ("eng", "ger", "fre", "spa", "ita", "por", "dut", "swe", "fin", "pol", "cze")
     tracks = tuple(replace(STEREO, number=n, language=one, default=n == 1) for n, one in enumerate(codes, 1))
     made = plan(source(audio=tracks), AssetType.VIDEO)
-    assert len(made.others) == 7
+    assert len(made.alternate_audio) == 7
     assert "8 of 11 sound tracks kept" in made.notes
 
 
-def test_sound_that_cannot_be_read_is_left_out() -> None:
+def test_unreadable_audio_is_left_out() -> None:
     french = replace(STEREO, number=2, codec="alac", language="fra", default=False)
     unknown = replace(french, number=3, codec="unknown", channels=0)
     made = plan(source(audio=(STEREO, french, unknown)), AssetType.VIDEO)
     assert made.sound is not None
-    assert (made.sound.number, made.others) == (1, ())
+    assert (made.sound.number, made.alternate_audio) == (1, ())
     assert {"1 of 3 sound tracks kept", "sound coded as alac left out"} <= {*made.notes}
     assert "sound coded as something unknown left out" in made.notes
 
 
-def test_audio_assets() -> None:
-    made = plan(sound_only(), AssetType.AUDIO)
+def test_audio_asset_has_no_rungs() -> None:
+    made = plan(audio_only(), AssetType.AUDIO)
     assert (made.rungs, made.poster, made.renditions) == ((), None, ("hls", "m4a"))
     with pytest.raises(RejectedError) as caught:
-        plan(replace(sound_only(), audio=()), AssetType.AUDIO)
+        plan(replace(audio_only(), audio=()), AssetType.AUDIO)
     assert caught.value.code is Code.NO_AUDIO
 
 
-def test_a_video_needs_a_picture() -> None:
+def test_video_without_a_picture_is_rejected() -> None:
     with pytest.raises(RejectedError) as caught:
-        plan(sound_only(), AssetType.VIDEO)
+        plan(audio_only(), AssetType.VIDEO)
     assert caught.value.code is Code.NO_VIDEO
 
 
-def test_other_types_are_a_mistake_of_ours() -> None:
+def test_other_asset_types_raise_value_error() -> None:
     with pytest.raises(ValueError, match="document"):
         plan(source(), AssetType.DOCUMENT)
 
 
-def test_a_plan_reads_well_and_survives_json() -> None:
+def test_plan_is_printable_and_survives_json() -> None:
     video = replace(VIDEO, rotation=90, variable_rate=True, frame_rate=Fraction(30), hdr=True, interlaced=True)
     made = plan(source(1080, 1920, video=video, audio=(SURROUND,)), AssetType.VIDEO)
     assert Plan.from_json(made.to_json()) == made
@@ -207,3 +208,10 @@ def test_a_plan_reads_well_and_survives_json() -> None:
     assert "HDR mapped to BT.709" in str(made)
     with pytest.raises(ValidationError):
         Plan.from_json("{}")
+
+
+def test_alternate_audio_is_stored_under_its_old_name() -> None:
+    made = plan(source(audio=(STEREO, replace(STEREO, index=2, number=2, language="ger"))), AssetType.VIDEO)
+    stored = json.loads(made.to_json())
+    assert [one["language"] for one in stored["others"]] == ["de"]
+    assert Plan.model_validate(stored) == made

@@ -1,4 +1,4 @@
-"""Whatever bytes come: a plan or a rejection with its code, and nothing left behind."""
+"""Any bytes lead to a plan or a rejection with its code, and leave no files behind."""
 
 import tempfile
 from pathlib import Path
@@ -59,7 +59,7 @@ def damaged(seeds: list[bytes], number: int, changes: list[tuple[float, int]], k
     hurt=st.one_of(damage(), st.binary(max_size=300)),
     asset_type=st.sampled_from([AssetType.VIDEO, AssetType.AUDIO]),
 )
-async def test_whatever_bytes_come_the_end_is_a_plan_or_a_code(
+async def test_any_bytes_lead_to_a_plan_or_a_rejection(
     hurt: tuple[int, list[tuple[float, int]], float, bytes] | bytes,
     asset_type: AssetType,
     seeds: list[bytes],

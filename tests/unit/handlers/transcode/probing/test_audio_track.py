@@ -1,4 +1,4 @@
-"""Which sound tracks are heard."""
+"""The choice of audio tracks."""
 
 from dataclasses import replace
 
@@ -28,24 +28,24 @@ SILENT = replace(STEREO, channels=0, default=True)
     ],
     ids=["first", "default", "the readable one", "of the same language", "not the silent one", "a known one"],
 )
-def test_the_one_that_is_heard(tracks: tuple[AudioTrack, ...], number: int) -> None:
+def test_main_audio_is_the_default_track_that_can_be_decoded(tracks: tuple[AudioTrack, ...], number: int) -> None:
     chosen = choose_main_audio(tracks)
     assert chosen is not None
     assert chosen.number == number
 
 
-def test_what_cannot_be_read_is_told_when_there_is_nothing_else() -> None:
+def test_unreadable_track_is_returned_only_without_a_readable_one() -> None:
     assert choose_main_audio([DTS]) == DTS
     assert select_audio([DTS]) == ()
     assert choose_main_audio([SILENT]) is None
 
 
-def test_one_of_each_language_is_kept() -> None:
+def test_first_track_of_each_language_is_kept() -> None:
     assert select_audio([ENGLISH, GERMAN, AGAIN]) == (ENGLISH, GERMAN)
     assert select_audio([replace(ENGLISH, language=None), GERMAN]) == (replace(ENGLISH, language=None),)
 
 
-def test_numbers_among_all_tracks_are_given_where_those_among_sounds_are_in_doubt() -> None:
+def test_track_after_an_unreadable_one_is_also_numbered_among_all_tracks() -> None:
     doubtful = plan(source(audio=(DTS, GERMAN)), AssetType.VIDEO).sound
     plain = plan(source(audio=(ENGLISH, GERMAN, replace(DTS, number=3))), AssetType.VIDEO).sound
     assert doubtful is not None
@@ -55,13 +55,13 @@ def test_numbers_among_all_tracks_are_given_where_those_among_sounds_are_in_doub
 
 
 @pytest.mark.parametrize(("picture", "sound"), [(60.0, 60.2), (59.8, 60.0), (60.0, 60.0)])
-def test_tracks_that_end_a_little_apart_are_left_so(picture: float, sound: float) -> None:
+def test_tracks_that_end_a_little_apart_are_not_filled_up(picture: float, sound: float) -> None:
     made = plan(replace(source(duration=max(picture, sound)), ends={0: picture, 1: sound}), AssetType.VIDEO)
     assert made.sound is not None
     assert (made.short_picture, made.sound.short) == (False, False)
 
 
-def test_what_ends_first_is_filled_up_and_the_poster_is_of_the_film() -> None:
+def test_shorter_track_is_filled_up_and_the_poster_shows_the_film() -> None:
     tail = plan(replace(source(duration=60.0), ends={0: 3.0, 1: 60.0}), AssetType.VIDEO)
     assert tail.sound is not None
     assert tail.poster is not None

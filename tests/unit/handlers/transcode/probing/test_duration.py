@@ -1,4 +1,4 @@
-"""How long sources last: tracks that end apart, headers that lie, and files with hardly anything in them."""
+"""Durations of sources: tracks that end apart, false headers, and files with hardly any content."""
 
 import struct
 from pathlib import Path
@@ -18,7 +18,7 @@ PICTURE = "testsrc2=s=64x48:r=25:d={}"
 HOURS = 3 * 3600
 
 
-def uneven(clip: Clip, suffix: str, picture: float, sound: float, *options: str) -> Path:
+def uneven_clip(clip: Clip, suffix: str, picture: float, sound: float, *options: str) -> Path:
     name = f"uneven-{picture}-{sound}{'-' * len(options)}.{suffix}"
     return clip(name, PICTURE.format(picture), f"sine=d={sound}", *options)
 
@@ -35,38 +35,36 @@ async def rejected(path: Path) -> RejectedError:
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "flv"])
 @pytest.mark.parametrize(("picture", "sound"), [(2, 8), (8, 2), (4, 4)])
-async def test_tracks_that_end_apart_are_told_apart(clip: Clip, suffix: str, picture: float, sound: float) -> None:
-    made = await planned(uneven(clip, suffix, picture, sound))
+async def test_shorter_track_is_recognized(clip: Clip, suffix: str, picture: float, sound: float) -> None:
+    made = await planned(uneven_clip(clip, suffix, picture, sound))
     assert made.sound is not None
     assert made.duration_ms / 1000 == pytest.approx(max(picture, sound), abs=0.2)
     assert (made.short_picture, made.sound.short) == (picture < sound, sound < picture)
 
 
-async def test_fragments_are_read_for_what_the_header_does_not_say(clip: Clip) -> None:
-    made = await planned(uneven(clip, "mp4", 2, 8, "-movflags", "frag_keyframe+empty_moov"))
+async def test_fragments_are_read_when_the_header_lacks_the_end(clip: Clip) -> None:
+    made = await planned(uneven_clip(clip, "mp4", 2, 8, "-movflags", "frag_keyframe+empty_moov"))
     assert made.duration_ms / 1000 == pytest.approx(8, abs=0.2)
     assert made.short_picture
 
 
-async def test_a_tail_that_is_longer_than_what_is_sampled_is_read_whole(
-    clip: Clip, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_file_whose_tail_exceeds_the_sample_is_read_whole(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duration, "TAIL_PACKETS", 100)
     monkeypatch.setattr("handlers.transcode.probing.prober.TAIL_PACKETS", 100)
-    made = await planned(uneven(clip, "mkv", 2, 30))
+    made = await planned(uneven_clip(clip, "mkv", 2, 30))
     assert made.duration_ms / 1000 == pytest.approx(30, abs=0.2)
     assert made.short_picture
 
 
-async def test_a_track_that_is_left_out_does_not_count(clip: Clip, tmp_path: Path) -> None:
+async def test_unused_track_does_not_count_for_the_duration(clip: Clip, tmp_path: Path) -> None:
     words = tmp_path / "words.srt"
     words.write_text("1\n00:00:00,000 --> 00:00:50,000\nthe longest of all\n")
     path = clip("subtitled.mkv", PICTURE.format(4), "sine=d=4", "-i", str(words), "-map", "0", "-map", "1", "-map", "2")
     assert (await planned(path)).duration_ms / 1000 == pytest.approx(4, abs=0.2)
 
 
-def lied(path: Path, seconds: int, *boxes: bytes) -> Path:
-    """A copy of an MP4 whose headers (each in its own unit of time) claim `seconds`."""
+def with_duration(path: Path, seconds: int, *boxes: bytes) -> Path:
+    """Copy an MP4 whose headers (each in its own unit of time) claim `seconds`."""
     data = bytearray(path.read_bytes())
     for box in boxes:
         at = data.index(box) + 4
@@ -78,15 +76,15 @@ def lied(path: Path, seconds: int, *boxes: bytes) -> Path:
     return copy
 
 
-async def test_a_header_that_claims_hours_is_not_believed(clip: Clip) -> None:
+async def test_false_duration_in_the_header_is_ignored(clip: Clip) -> None:
     path = clip("seconds.mp4", PICTURE.format(3), "sine=d=3")
     for boxes in ([b"mvhd"], [b"mvhd", b"tkhd", b"mdhd"]):
-        assert (await planned(lied(path, HOURS, *boxes))).duration_ms / 1000 == pytest.approx(3, abs=0.1)
-    assert (await planned(lied(path, 20 * 3600, b"mvhd"))).duration_ms / 1000 == pytest.approx(3, abs=0.1)
+        assert (await planned(with_duration(path, HOURS, *boxes))).duration_ms / 1000 == pytest.approx(3, abs=0.1)
+    assert (await planned(with_duration(path, 20 * 3600, b"mvhd"))).duration_ms / 1000 == pytest.approx(3, abs=0.1)
 
 
-def standing(path: Path, seconds: int) -> Path:
-    """A copy of an MP4 of one constant rate whose first picture stays for `seconds`."""
+def with_long_frame(path: Path, seconds: int) -> Path:
+    """Copy an MP4 of one constant rate whose first picture stays for `seconds`."""
     data = bytearray(path.read_bytes())
     (scale,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
     at = data.index(b"stts") + 8
@@ -106,25 +104,25 @@ def standing(path: Path, seconds: int) -> Path:
     return copy
 
 
-async def test_hours_with_hardly_anything_in_them_are_refused(clip: Clip) -> None:
+async def test_hours_with_hardly_any_content_are_rejected(clip: Clip) -> None:
     path = clip("few.mp4", PICTURE.format(3), "", "-bf", "0")
-    error = await rejected(standing(path, HOURS))
+    error = await rejected(with_long_frame(path, HOURS))
     assert (error.code, "hardly anything" in error.detail) == (Code.CORRUPT, True)
-    slide = await planned(standing(path, 900))
+    slide = await planned(with_long_frame(path, 900))
     assert slide.duration_ms / 1000 == pytest.approx(903, abs=1), "a slide may stand for a quarter of an hour"
 
 
-async def test_a_gap_of_hours_is_refused(clip: Clip) -> None:
+async def test_gap_of_hours_is_rejected(clip: Clip) -> None:
     path = clip("gap.mkv", f"{PICTURE.format(4)},setpts='PTS+gte(T,2)*{HOURS}/TB'", "", "-fps_mode", "vfr", "-bf", "0")
     assert (await rejected(path)).code is Code.CORRUPT
 
 
-def test_a_scan_knows_ends_and_what_is_filled() -> None:
+def test_scan_finds_the_ends_and_the_filled_spans() -> None:
     lines = b"0,0.0\n1,0.5\n0,0.04\n2,999.0\n0,N/A\n0,0.08,\n\nx,1\n1,650.0\n"
     scan = read_scan(lines, {0, 1}, 0.0)
     assert scan.ends == {0: pytest.approx(0.12), 1: 651.0}
     assert scan.spans == 2
 
 
-def test_a_scan_of_nothing_is_empty() -> None:
+def test_scan_of_no_packets_is_empty() -> None:
     assert read_scan(b"", {0}, 0.0).ends == {}

@@ -26,5 +26,5 @@ def test_a_playlist_names_a_language_by_its_shortest_tag(language: str | None, t
     assert language_tag(language) == tag
 
 
-def test_a_menu_shows_the_language_s_own_name() -> None:
+def test_menu_shows_the_own_name_of_a_language() -> None:
     assert [language_name(tag) for tag in ("de", "pt-BR", "gsw", None)] == ["Deutsch", "Português", "gsw", "Original"]

@@ -36,14 +36,14 @@ async def test_landscape_with_stereo_sound(prober: Prober, clip: Clip) -> None:
     assert (sound.codec, sound.channels, sound.language, sound.number) == ("aac", 2, "deu", 1)
 
 
-async def test_over_http_with_a_signature(prober: Prober, clip: Clip, serve: Serve) -> None:
+async def test_source_is_read_over_http_with_a_signature(prober: Prober, clip: Clip, serve: Serve) -> None:
     url = await serve(clip("remote.mp4", "testsrc2=s=64x48:r=25:d=1", SINE))
     probed = await prober.probe(url, asset_type=AssetType.VIDEO)
     assert probed.video is not None
     assert (probed.video.width, probed.video.height) == (64, 48)
 
 
-async def test_filmed_upright(prober: Prober, clip: Clip) -> None:
+async def test_rotated_video_has_its_displayed_size(prober: Prober, clip: Clip) -> None:
     path = turned(clip("upright.mp4", "testsrc2=s=128x72:r=25:d=1"))
     probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
     assert probed.video is not None
@@ -51,7 +51,7 @@ async def test_filmed_upright(prober: Prober, clip: Clip) -> None:
     assert (probed.video.coded_width, probed.video.coded_height) == (128, 72)
 
 
-async def test_anamorphic(prober: Prober, clip: Clip) -> None:
+async def test_anamorphic_video_has_its_displayed_size(prober: Prober, clip: Clip) -> None:
     path = clip("anamorphic.mp4", "testsrc2=s=64x48:r=25:d=1,setsar=4/3")
     probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
     assert probed.video is not None
@@ -76,7 +76,7 @@ async def test_webm_without_a_duration_is_measured(prober: Prober, clip: Clip) -
     assert probed.duration == pytest.approx(4.0, abs=0.1)
 
 
-async def test_variable_rate(prober: Prober, clip: Clip) -> None:
+async def test_variable_rate_is_recognized(prober: Prober, clip: Clip) -> None:
     path = clip("screen.mkv", "testsrc2=s=64x48:r=30:d=4,select='lt(n,30)+not(mod(n,5))'")
     probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
     assert probed.video is not None
@@ -123,14 +123,14 @@ async def test_audio_with_cover_art_is_audio(prober: Prober, clip: Clip) -> None
     assert (await rejected(prober, path)).code is Code.NO_VIDEO
 
 
-async def test_wrong_kinds(prober: Prober, clip: Clip) -> None:
+async def test_mismatched_asset_types_are_rejected(prober: Prober, clip: Clip) -> None:
     silent = clip("silent.mp4")
     assert (await rejected(prober, silent, AssetType.AUDIO)).code is Code.NO_AUDIO
     film = clip("film.mp4", "testsrc2=s=64x48:r=25:d=1", SINE)
     assert (await rejected(prober, film, AssetType.AUDIO)).code is Code.TYPE_MISMATCH
 
 
-async def test_too_long(clip: Clip) -> None:
+async def test_too_long_source_is_rejected(clip: Clip) -> None:
     short = Prober(max_duration=2)
     declared = clip("long.mp4", "testsrc2=s=64x48:r=5:d=3")
     assert (await rejected(short, declared)).code is Code.TOO_LONG
@@ -138,35 +138,35 @@ async def test_too_long(clip: Clip) -> None:
     assert (await rejected(short, measured)).code is Code.TOO_LONG
 
 
-async def test_codec_that_the_transcoder_does_not_read(prober: Prober, clip: Clip) -> None:
+async def test_codec_that_mediaconvert_does_not_read_is_rejected(prober: Prober, clip: Clip) -> None:
     path = clip("lossless.mkv", "testsrc2=s=64x48:r=25:d=1", "", "-c:v", "ffv1")
     error = await rejected(prober, path)
     assert error.code is Code.UNSUPPORTED_CODEC
     assert "ffv1" in error.detail
 
 
-async def test_encrypted(prober: Prober, clip: Clip) -> None:
+async def test_encrypted_source_is_rejected(prober: Prober, clip: Clip) -> None:
     key = ["-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb", "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8"]
     path = clip("locked.mp4", "testsrc2=s=64x48:r=25:d=1", "", "-encryption_scheme", "cenc-aes-ctr", *key)
     assert (await rejected(prober, path)).code is Code.ENCRYPTED
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.98])
-async def test_cut_short(prober: Prober, clip: Clip, tmp_path: Path, share: float) -> None:
+async def test_cut_short_source_is_rejected(prober: Prober, clip: Clip, tmp_path: Path, share: float) -> None:
     whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=8", "", "-movflags", "faststart").read_bytes()
     part = tmp_path / "part.mp4"
     part.write_bytes(whole[: int(len(whole) * share)])
     assert (await rejected(prober, part)).code is Code.CORRUPT
 
 
-async def test_cut_short_matroska(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+async def test_cut_short_matroska_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
     whole = clip("whole.mkv", "testsrc2=s=64x48:r=25:d=10").read_bytes()
     part = tmp_path / "part.mkv"
     part.write_bytes(whole[: len(whole) // 2])
     assert (await rejected(prober, part)).code is Code.CORRUPT
 
 
-async def test_without_an_index(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+async def test_mp4_without_an_index_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
     whole = clip("index-last.mp4").read_bytes()
     part = tmp_path / "part.mp4"
     part.write_bytes(whole[: whole.rindex(b"moov") - 4])
@@ -175,7 +175,7 @@ async def test_without_an_index(prober: Prober, clip: Clip, tmp_path: Path) -> N
     assert "moov" in error.detail
 
 
-async def test_content_that_does_not_decode(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+async def test_undecodable_content_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
     data = bytearray(clip("noise.mp4").read_bytes())
     start = data.index(b"mdat") + 4
     data[start : data.index(b"moov") - 4] = bytes(data.index(b"moov") - 4 - start)
@@ -184,7 +184,7 @@ async def test_content_that_does_not_decode(prober: Prober, clip: Clip, tmp_path
     assert (await rejected(prober, path)).code is Code.CORRUPT
 
 
-async def test_storage_troubles_are_not_the_files(prober: Prober, serve: Serve, clip: Clip) -> None:
+async def test_storage_failure_is_not_blamed_on_the_file(prober: Prober, serve: Serve, clip: Clip) -> None:
     url = await serve(clip("there.mp4"))
     for address, code in (
         (url.replace("there", "gone"), Code.SOURCE_MISSING),
@@ -196,7 +196,7 @@ async def test_storage_troubles_are_not_the_files(prober: Prober, serve: Serve, 
         assert "X-Amz" not in caught.value.detail
 
 
-async def test_a_storage_that_fails_between_two_looks_is_not_the_files(clip: Clip, tmp_path: Path) -> None:
+async def test_storage_failure_between_two_reads_is_not_blamed_on_the_file(clip: Clip, tmp_path: Path) -> None:
     program = tmp_path / "ffprobe"
     fails = 'echo "[https @ 0x1] Server returned 5XX Server Error reply" >&2; exit 1'
     program.write_text(f'#!/bin/sh\ncase "$*" in *show_streams*) exec ffprobe "$@";; *) {fails};; esac\n')
@@ -206,12 +206,12 @@ async def test_a_storage_that_fails_between_two_looks_is_not_the_files(clip: Cli
     assert caught.value.code is Code.STORAGE_ERROR
 
 
-async def test_a_missing_program_is_ours(clip: Clip) -> None:
+async def test_missing_program_is_not_blamed_on_the_file(clip: Clip) -> None:
     with pytest.raises(RetryableError):
         await Prober("no-such-ffprobe").probe(str(clip("any.mp4")), asset_type=AssetType.VIDEO)
 
 
-async def test_a_storage_that_never_answers_meets_the_deadline() -> None:
+async def test_unresponsive_storage_ends_at_the_timeout() -> None:
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -223,13 +223,13 @@ async def test_a_storage_that_never_answers_meets_the_deadline() -> None:
             await Prober(timeout=1).probe(f"http://127.0.0.1:{port}/x.mp4", asset_type=AssetType.VIDEO)
 
 
-async def test_addresses_of_other_kinds_are_refused(prober: Prober) -> None:
+async def test_other_kinds_of_addresses_raise_value_error(prober: Prober) -> None:
     for address in ("concat:/etc/passwd", "relative.mp4", "ftp://example.org/x"):
         with pytest.raises(ValueError, match="absolute path"):
             await prober.probe(address, asset_type=AssetType.VIDEO)
 
 
-async def test_a_probe_that_uses_up_its_cpu_is_a_resource_limit(
+async def test_probe_that_uses_up_its_cpu_time_is_rejected(
     clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "ffprobe"
@@ -241,7 +241,7 @@ async def test_a_probe_that_uses_up_its_cpu_is_a_resource_limit(
     assert error.code is Code.RESOURCE_LIMIT
 
 
-async def test_a_probe_that_somebody_killed_is_tried_again(clip: Clip, tmp_path: Path) -> None:
+async def test_killed_probe_is_retried(clip: Clip, tmp_path: Path) -> None:
     program = tmp_path / "ffprobe"
     program.write_text("#!/bin/sh\nkill -KILL $$\n")
     program.chmod(0o755)
@@ -250,7 +250,7 @@ async def test_a_probe_that_somebody_killed_is_tried_again(clip: Clip, tmp_path:
     assert caught.value.code is Code.WORKER_CRASHED
 
 
-async def test_a_picture_that_outgrows_the_memory_is_a_resource_limit(clip: Clip) -> None:
+async def test_picture_that_exceeds_the_memory_is_rejected(clip: Clip) -> None:
     path = clip("vast.avi", "color=s=8192x8192:r=1:d=1", "", "-c:v", "mjpeg", "-pix_fmt", "yuvj444p")
     memory = await enough_to_open(path)
     with pytest.raises(RejectedError) as caught:
@@ -267,21 +267,21 @@ async def enough_to_open(path: Path) -> int:
     raise AssertionError("ffprobe needs a gigabyte for nothing")
 
 
-async def test_a_trimmed_clip_whose_first_second_is_hidden(prober: Prober, clip: Clip) -> None:
+async def test_trimmed_clip_with_a_hidden_first_second_is_accepted(prober: Prober, clip: Clip) -> None:
     whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=3", "", "-g", "100")
     trimmed = clip("trimmed.mp4", "", "", "-ss", "1.2", "-i", str(whole), "-c", "copy")
     probed = await prober.probe(str(trimmed), asset_type=AssetType.VIDEO)
     assert probed.duration == pytest.approx(1.8, abs=0.05)
 
 
-async def test_a_fragmented_clip_keeps_its_rate(prober: Prober, clip: Clip) -> None:
+async def test_fragmented_clip_has_its_rate(prober: Prober, clip: Clip) -> None:
     path = clip("fragments.mp4", "testsrc2=s=64x48:r=25:d=3", SINE, "-movflags", "frag_keyframe+empty_moov")
     probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
     assert probed.video is not None
     assert (probed.video.frame_rate, probed.video.variable_rate) == (Fraction(25), False)
 
 
-async def test_a_header_that_was_never_told_the_end(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+async def test_duration_is_found_when_the_header_says_zero(prober: Prober, clip: Clip, tmp_path: Path) -> None:
     data = bytearray(clip("timed.mp4", "testsrc2=s=64x48:r=25:d=2").read_bytes())
     for box, offset in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):
         at = data.index(box) + 4 + offset
@@ -291,7 +291,7 @@ async def test_a_header_that_was_never_told_the_end(prober: Prober, clip: Clip, 
     assert probed.duration == pytest.approx(2, abs=0.05)
 
 
-async def test_a_picture_that_begins_after_the_sound(prober: Prober, clip: Clip) -> None:
+async def test_picture_may_begin_after_the_audio(prober: Prober, clip: Clip) -> None:
     whole = clip("both.mkv", "testsrc2=s=64x48:r=25:d=2", "sine=d=4")
     late = clip("late.mkv", "", "", "-itsoffset", "1.5", "-i", str(whole), "-i", str(whole), *MIXED)
     probed = await prober.probe(str(late), asset_type=AssetType.VIDEO)

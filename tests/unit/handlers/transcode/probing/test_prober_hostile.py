@@ -24,7 +24,7 @@ WHY = {
     "clusterfuzz-testcase-minimized-mp4-6093954524250112": Code.CORRUPT,
     "read_passwd_bypass.mp4": Code.NO_VIDEO,
 }
-"""What the manifest leaves open: with which code each file that it wants rejected is."""
+"""The code with which each file is rejected, which the manifest leaves open."""
 REJECTIONS = {Code.UNSUPPORTED, Code.NO_VIDEO, Code.CORRUPT}
 
 
@@ -36,7 +36,7 @@ class Listener:
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[Listener]:
-    """A loopback server that notes every connection made to it."""
+    """Run a loopback server that records every connection made to it."""
     listener = Listener()
 
     async def note(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,7 +66,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("remote", [False, True], ids=["path", "http"])
 @pytest.mark.parametrize("kind", SCRIPTS)
-async def test_scripts_named_mp4_reach_nothing(
+async def test_playlists_named_mp4_open_no_other_source(
     prober: Prober, clip: Clip, serve: Serve, tmp_path: Path, kind: str, remote: bool
 ) -> None:
     neighbour = clip("neighbour.mp4")
@@ -81,7 +81,7 @@ async def test_scripts_named_mp4_reach_nothing(
         assert "root:" not in str(caught.value)
 
 
-async def test_a_playlist_inside_a_subtitle_track_reaches_nothing(prober: Prober, corpus: Path) -> None:
+async def test_playlist_inside_a_subtitle_track_opens_no_other_source(prober: Prober, corpus: Path) -> None:
     with pytest.raises(RejectedError) as caught:
         await prober.probe(str((corpus / "media/read_passwd_bypass.mp4").resolve()), asset_type=AssetType.VIDEO)
     assert "root:" not in str(caught.value)
@@ -97,7 +97,7 @@ async def test_an_image_named_mp4_is_not_a_video(prober: Prober, clip: Clip, tmp
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"PK\x03\x04" + b"x" * 400], ids=["empty", "zeros", "zip"])
-async def test_what_is_no_container(prober: Prober, tmp_path: Path, content: bytes) -> None:
+async def test_file_that_is_no_container_is_rejected(prober: Prober, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "nothing.mp4"
     path.write_bytes(content)
     with pytest.raises(RejectedError) as caught:
@@ -105,7 +105,7 @@ async def test_what_is_no_container(prober: Prober, tmp_path: Path, content: byt
     assert caught.value.code in REJECTIONS
 
 
-async def test_the_corpus_ends_as_its_manifest_says(prober: Prober, corpus: Path) -> None:
+async def test_corpus_has_the_results_of_its_manifest(prober: Prober, corpus: Path) -> None:
     with (corpus / "MANIFEST.tsv").open(newline="") as manifest:
         rows = [row for row in csv.DictReader(manifest, delimiter="\t") if row["family"] == "media"]
     assert len(rows) > 10

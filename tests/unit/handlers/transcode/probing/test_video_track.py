@@ -1,4 +1,4 @@
-"""What is read off a track, for the cases that no clip is needed for."""
+"""Reading a picture track, for the cases that need no clip."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ def stream(**changes: Any) -> dict[str, Any]:
     return plain | {"avg_frame_rate": "25/1", "r_frame_rate": "25/1", "nb_frames": "50"} | changes
 
 
-def test_a_single_jpeg_is_a_cover_even_when_nobody_says_so() -> None:
+def test_single_jpeg_is_a_cover_even_without_a_mark() -> None:
     assert read_video([stream(codec_name="mjpeg", nb_frames="1")]) is None
     assert read_video([stream(codec_name="mjpeg", nb_frames="2")]) is not None
     assert read_video([stream(nb_frames="1")]) is not None, "a film of one frame is a film"
@@ -20,14 +20,14 @@ def test_a_single_jpeg_is_a_cover_even_when_nobody_says_so() -> None:
     assert film.index == 2
 
 
-def test_the_first_picture_is_the_film_as_engines_take_it() -> None:
+def test_first_moving_picture_is_the_video_track() -> None:
     tracks = [stream(), stream(index=1, disposition={"default": 1})]
     film = read_video(tracks)
     assert film is not None
     assert film.index == first_picture(tracks) == 0
 
 
-def test_engines_pass_over_nothing_but_marked_covers() -> None:
+def test_engines_skip_only_marked_covers() -> None:
     sound = {"index": 0, "codec_type": "audio"}
     cover = stream(index=1, codec_name="png", nb_frames="1")
     assert first_picture([sound, cover, stream(index=2)]) == 1
@@ -35,7 +35,7 @@ def test_engines_pass_over_nothing_but_marked_covers() -> None:
     assert first_picture([sound]) is None
 
 
-def test_begins_after_the_first_of_all_tracks() -> None:
+def test_start_is_counted_from_the_first_track() -> None:
     sound = {"index": 1, "codec_type": "audio", "start_time": "-0.5"}
     film = read_video([stream(start_time="1.0"), sound])
     assert film is not None
