@@ -1,4 +1,4 @@
-"""The engine that works here: what it makes, what it reads, and what is left when it is stopped."""
+"""The ffmpeg engine: its outputs, its sources, and its behavior when it is stopped."""
 
 import asyncio
 import os
@@ -14,10 +14,10 @@ from handlers.transcode.planning.plan import Plan, Poster, Rung
 from media.asset import Asset, AssetType, Status
 from media.asset_store.stages import Commit
 from media.errors import Code, LeaseLostError, RejectedError, RetryableError
-from tests.integration.transcode.cases import Case, turn
-from tests.integration.transcode.studio import Studio, report_of
+from tests.integration.transcode.engine_harness import Harness, report_of
+from tests.integration.transcode.source_clips import Clip, turn
 
-LONG = Case("long", 640, 360, fps=Fraction(50), seconds=36)
+LONG = Clip("long", 640, 360, fps=Fraction(50), seconds=36)
 RUNG = Rung(name="270p", width=480, height=270, qvbr=7, max_bitrate=400_000)
 CORPUS = Path(__file__).parents[3] / "../shared/corpus/media"
 DEADLINE = 60.0
@@ -25,31 +25,31 @@ DEADLINE = 60.0
 
 @pytest.fixture(scope="session")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough work to be interrupted in."""
+    """Make a clip long enough to interrupt its transcoding."""
     return LONG.make(tmp_path_factory.mktemp("long"))
 
 
-async def test_sound_becomes_hls_and_m4a(studio: Studio, tmp_path: Path) -> None:
+async def test_audio_becomes_hls_and_m4a(harness: Harness, tmp_path: Path) -> None:
     source = tmp_path / "talk.m4a"
-    Case("talk", 64, 64, seconds=8).make(tmp_path)
+    Clip("talk", 64, 64, seconds=8).make(tmp_path)
     await run("ffmpeg", "-v", "error", "-i", str(tmp_path / "talk.mp4"), "-vn", "-c", "copy", str(source))
-    asset = await studio.by_ffmpeg(await studio.asset(source, AssetType.AUDIO))
+    asset = await harness.transcode_with_ffmpeg(await harness.add_asset(source, AssetType.AUDIO))
     assert (asset.status, asset.progress) == (Status.READY, 100)
     assert {(r.name, r.content_type) for r in asset.renditions} == {
         ("hls", "application/vnd.apple.mpegurl"),
         ("m4a", "audio/mp4"),
     }
-    assert (await report_of(await studio.fetch(asset))).clean
-    theirs = await studio.by_mediaconvert(await studio.asset(source, AssetType.AUDIO))
-    assert await studio.keys(asset) == await studio.keys(theirs)
+    assert (await report_of(await harness.fetch_outputs(asset))).clean
+    theirs = await harness.transcode_with_mediaconvert(await harness.add_asset(source, AssetType.AUDIO))
+    assert await harness.output_keys(asset) == await harness.output_keys(theirs)
 
 
-async def test_what_is_written_has_its_content_type(studio: Studio, tmp_path: Path) -> None:
-    asset = await studio.by_ffmpeg(await studio.asset(Case("film", 640, 360).make(tmp_path)))
+async def test_outputs_have_their_content_types(harness: Harness, tmp_path: Path) -> None:
+    asset = await harness.transcode_with_ffmpeg(await harness.add_asset(Clip("film", 640, 360).make(tmp_path)))
     base = next(r.key for r in asset.renditions if r.name == "mp4").removesuffix("video.mp4")
     types = {}
-    for key in await studio.keys(asset):
-        types[key] = (await studio.s3.head_object(Bucket=studio.bucket, Key=base + key))["ContentType"]
+    for key in await harness.output_keys(asset):
+        types[key] = (await harness.s3.head_object(Bucket=harness.bucket, Key=base + key))["ContentType"]
     by_suffix = {key.rpartition(".")[2]: kind for key, kind in types.items()}
     assert by_suffix == {
         "m3u8": "application/vnd.apple.mpegurl",
@@ -58,88 +58,88 @@ async def test_what_is_written_has_its_content_type(studio: Studio, tmp_path: Pa
         "jpg": "image/jpeg",
         "json": "application/json",
     }
-    master = await studio.s3.get_object(Bucket=studio.bucket, Key=base + "hls/master.m3u8")
+    master = await harness.s3.get_object(Bucket=harness.bucket, Key=base + "hls/master.m3u8")
     uris = [line for line in (await master["Body"].read()).decode().splitlines() if not line.startswith("#")]
     assert uris == ["master_360p.m3u8", "master_270p.m3u8"], "the one nearest to 2 Mbit/s comes first"
 
 
-async def test_the_bound_version_is_read_whatever_came_later(studio: Studio, tmp_path: Path) -> None:
-    asset = await studio.asset(Case("first", 180, 320, size="320x180", after=turn).make(tmp_path))
-    await studio.s3.put_object(Bucket=studio.bucket, Key=asset.key, Body=b"#EXTM3U\nfile:///etc/passwd\n")
-    ready = await studio.by_ffmpeg(asset)
+async def test_bound_version_is_read_despite_a_later_one(harness: Harness, tmp_path: Path) -> None:
+    asset = await harness.add_asset(Clip("first", 180, 320, size="320x180", after=turn).make(tmp_path))
+    await harness.s3.put_object(Bucket=harness.bucket, Key=asset.key, Body=b"#EXTM3U\nfile:///etc/passwd\n")
+    ready = await harness.transcode_with_ffmpeg(asset)
     assert ready.status is Status.READY
     assert (ready.width, ready.height) == (180, 320)
 
 
-async def test_an_object_that_is_gone_is_the_reason(studio: Studio, tmp_path: Path) -> None:
-    asset = await studio.asset(Case("first", 320, 180).make(tmp_path))
-    await studio.s3.delete_object(Bucket=studio.bucket, Key=asset.key, VersionId=asset.version_id or "")
+async def test_missing_object_is_reported(harness: Harness, tmp_path: Path) -> None:
+    asset = await harness.add_asset(Clip("first", 320, 180).make(tmp_path))
+    await harness.s3.delete_object(Bucket=harness.bucket, Key=asset.key, VersionId=asset.version_id or "")
     with pytest.raises(RejectedError) as caught:
-        await studio.transcode(asset, studio.ffmpeg_engine())
+        await harness.transcode(asset, harness.ffmpeg_engine())
     assert caught.value.code is Code.SOURCE_MISSING
 
 
 @pytest.mark.parametrize("name", ["read_passwd_bypass.mp4", "bipbop_16x9.m3u8"])
-async def test_what_lists_other_files_opens_none_even_when_the_probe_was_fooled(studio: Studio, name: str) -> None:
+async def test_playlist_that_passed_the_probe_opens_no_files(harness: Harness, name: str) -> None:
     if not (CORPUS / name).exists():
         pytest.skip("the shared corpus does not lie beside the repository")
-    asset = await studio.asset(CORPUS / name)
+    asset = await harness.add_asset(CORPUS / name)
     with pytest.raises(RejectedError):
-        await make(studio, asset, plan_of(1000))
-    assert await studio.keys(asset) == []
+        await make(harness, asset, plan_of(1000))
+    assert await harness.output_keys(asset) == []
 
 
-async def test_a_file_that_ends_early_is_refused(studio: Studio, tmp_path: Path) -> None:
-    source = Case("early", 320, 180, seconds=8, suffix="ts").make(tmp_path)
-    asset = await studio.asset(source.read_bytes()[: source.stat().st_size // 3])
+async def test_truncated_file_is_rejected(harness: Harness, tmp_path: Path) -> None:
+    source = Clip("early", 320, 180, seconds=8, suffix="ts").make(tmp_path)
+    asset = await harness.add_asset(source.read_bytes()[: source.stat().st_size // 3])
     with pytest.raises(RejectedError) as caught:
-        await make(studio, asset, plan_of(8000))
+        await make(harness, asset, plan_of(8000))
     assert caught.value.code is Code.CORRUPT
 
 
-async def test_being_stopped_leaves_nothing_running_and_nothing_on_the_disk(studio: Studio, long: Path) -> None:
-    asset = await studio.asset(long)
+async def test_stopped_engine_leaves_no_process_and_no_files(harness: Harness, long: Path) -> None:
+    asset = await harness.add_asset(long)
     held = asyncio.Event()
-    work = asyncio.create_task(studio.transcode(asset, studio.ffmpeg_engine(holding(held))))
-    pids = await encoders(work)
-    await progress_of(studio, asset, work)
+    work = asyncio.create_task(harness.transcode(asset, harness.ffmpeg_engine(holding(held))))
+    pids = await wait_for_encoders(work)
+    await wait_for_progress(harness, asset, work)
     assert held.is_set()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
     assert not [pid for pid in pids if pid in running()]
-    assert not list(studio.folder.glob("transcode-*"))
+    assert not list(harness.folder.glob("transcode-*"))
     assert not held.is_set()
 
 
-async def test_an_encoder_that_is_killed_is_tried_again(studio: Studio, long: Path) -> None:
-    asset = await studio.asset(long)
-    work = asyncio.create_task(studio.transcode(asset, studio.ffmpeg_engine()))
-    for pid in await encoders(work):
+async def test_killed_encoder_is_retried(harness: Harness, long: Path) -> None:
+    asset = await harness.add_asset(long)
+    work = asyncio.create_task(harness.transcode(asset, harness.ffmpeg_engine()))
+    for pid in await wait_for_encoders(work):
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(RetryableError) as caught:
         await work
     assert caught.value.code is Code.WORKER_CRASHED
 
 
-async def test_who_lost_the_lease_stops(studio: Studio, long: Path) -> None:
-    asset = await studio.asset(long)
-    work = asyncio.create_task(studio.transcode(asset, studio.ffmpeg_engine()))
-    await encoders(work)
-    await studio.assets.delete(asset.asset_id, [])
+async def test_lost_lease_stops_the_engine(harness: Harness, long: Path) -> None:
+    asset = await harness.add_asset(long)
+    work = asyncio.create_task(harness.transcode(asset, harness.ffmpeg_engine()))
+    await wait_for_encoders(work)
+    await harness.assets.delete(asset.asset_id, [])
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(LeaseLostError):
             await work
 
 
-async def test_progress_rises_and_segments_leave_while_it_runs(studio: Studio, long: Path) -> None:
-    asset = await studio.asset(long)
-    work = asyncio.create_task(studio.transcode(asset, studio.ffmpeg_engine()))
+async def test_progress_rises_and_segments_are_uploaded_meanwhile(harness: Harness, long: Path) -> None:
+    asset = await harness.add_asset(long)
+    work = asyncio.create_task(harness.transcode(asset, harness.ffmpeg_engine()))
     seen = [0]
     while not work.done():
         await asyncio.wait({work}, timeout=0.2)
-        seen.append((await studio.now(asset)).progress)
-        if 0 < seen[-1] < 90 and any(key.endswith("00001.ts") for key in await studio.keys(asset)):
+        seen.append((await harness.reload(asset)).progress)
+        if 0 < seen[-1] < 90 and any(key.endswith("00001.ts") for key in await harness.output_keys(asset)):
             break
     else:
         pytest.fail(f"no segment was there before the end; progress was {seen}")
@@ -148,12 +148,12 @@ async def test_progress_rises_and_segments_leave_while_it_runs(studio: Studio, l
     await asyncio.gather(work, return_exceptions=True)
 
 
-async def test_an_ffmpeg_that_is_not_there_is_ours_to_mend(studio: Studio, tmp_path: Path) -> None:
-    asset = await studio.asset(Case("film", 320, 180).make(tmp_path))
-    engine = studio.ffmpeg_engine()
+async def test_missing_ffmpeg_is_retried(harness: Harness, tmp_path: Path) -> None:
+    asset = await harness.add_asset(Clip("film", 320, 180).make(tmp_path))
+    engine = harness.ffmpeg_engine()
     object.__setattr__(engine, "ffmpeg", "no-such-ffmpeg")
     with pytest.raises(RetryableError):
-        await studio.transcode(asset, engine)
+        await harness.transcode(asset, engine)
 
 
 def plan_of(duration_ms: int) -> Plan:
@@ -161,9 +161,9 @@ def plan_of(duration_ms: int) -> Plan:
     return Plan(rungs=(RUNG,), sound=None, fps_numerator=25, duration_ms=duration_ms, poster=poster, container="mov")
 
 
-async def make(studio: Studio, asset: Asset, plan: Plan) -> Commit:
-    claim = await studio.claim(asset)
-    return await studio.ffmpeg_engine().make(claim, plan, studio.stages.recorder(claim.fence))
+async def make(harness: Harness, asset: Asset, plan: Plan) -> Commit:
+    claim = await harness.claim(asset)
+    return await harness.ffmpeg_engine().make(claim, plan, harness.stages.recorder(claim.fence))
 
 
 @asynccontextmanager
@@ -175,16 +175,16 @@ async def holding(held: asyncio.Event) -> AsyncIterator[None]:
         held.clear()
 
 
-async def progress_of(studio: Studio, asset: Asset, work: asyncio.Task[object]) -> int:
-    """Once there is some."""
+async def wait_for_progress(harness: Harness, asset: Asset, work: asyncio.Task[object]) -> int:
+    """Wait for the first progress."""
     async with asyncio.timeout(DEADLINE):
-        while not (progress := (await studio.now(asset)).progress):
+        while not (progress := (await harness.reload(asset)).progress):
             await asyncio.wait({work}, timeout=0.05)
     return progress
 
 
-async def encoders(work: asyncio.Task[object]) -> list[int]:
-    """The process ids of the ffmpeg that works for us, once there is one."""
+async def wait_for_encoders(work: asyncio.Task[object]) -> list[int]:
+    """Wait for our ffmpeg processes. Returns their ids."""
     async with asyncio.timeout(DEADLINE):
         while not work.done():
             if pids := running():
@@ -198,7 +198,7 @@ def running() -> list[int]:
 
 
 def is_ours(cmdline: Path) -> bool:
-    """Whether this is an ffmpeg that tells its progress, below this very process."""
+    """Tell whether this is an ffmpeg of the engine, started below this process."""
     try:
         words = cmdline.read_bytes().split(b"\0")
         return words[0].endswith(b"ffmpeg") and b"-progress" in words and descends(int(cmdline.parent.name))

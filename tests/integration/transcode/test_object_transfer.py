@@ -1,4 +1,4 @@
-"""Large objects go in parts and come in ranges."""
+"""Large objects are uploaded in parts and read in ranges."""
 
 from pathlib import Path
 
@@ -6,28 +6,26 @@ import pytest
 
 from media.asset import ObjectVersion
 from media.aws import s3_transfer
-from tests.integration.transcode.studio import Studio
+from tests.integration.transcode.engine_harness import Harness
 
 MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize("size", [0, 100, 5 * MIB, 11 * MIB + 7])
-async def test_a_file_of_any_size_arrives(
-    studio: Studio, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+async def test_file_of_any_size_is_uploaded(
+    harness: Harness, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_transfer, "PART", 5 * MIB)
     data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     (tmp_path / "file").write_bytes(data)
-    await studio.finalizer.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
-    found = await studio.finalizer.storage.head(ObjectVersion(studio.bucket, "large"))
+    await harness.finalizer.transfer.upload(harness.bucket, "large", tmp_path / "file", "video/mp4")
+    found = await harness.finalizer.storage.head(ObjectVersion(harness.bucket, "large"))
     assert found
     assert (found.size, found.content_type) == (size, "video/mp4")
-    assert await studio.finalizer.storage.read(found.version, limit=size) == data
+    assert await harness.finalizer.storage.read(found.version, limit=size) == data
 
 
-async def test_an_upload_that_fails_leaves_no_parts(
-    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_upload_leaves_no_parts(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_path: Path, _index: int) -> bytes:
         raise OSError("the disk does not answer")
 
@@ -35,6 +33,6 @@ async def test_an_upload_that_fails_leaves_no_parts(
     monkeypatch.setattr(s3_transfer, "_read_part", fail)
     (tmp_path / "file").write_bytes(bytes(6 * MIB))
     with pytest.raises(OSError, match="the disk"):
-        await studio.finalizer.transfer.upload(studio.bucket, "large", tmp_path / "file", "video/mp4")
-    assert await studio.finalizer.storage.head(ObjectVersion(studio.bucket, "large")) is None
-    assert not (await studio.s3.list_multipart_uploads(Bucket=studio.bucket)).get("Uploads")
+        await harness.finalizer.transfer.upload(harness.bucket, "large", tmp_path / "file", "video/mp4")
+    assert await harness.finalizer.storage.head(ObjectVersion(harness.bucket, "large")) is None
+    assert not (await harness.s3.list_multipart_uploads(Bucket=harness.bucket)).get("Uploads")

@@ -1,4 +1,4 @@
-"""The loopback door to one version of one object: ranges of it, to whoever knows its address, and nothing else."""
+"""The loopback proxy serves ranges of one object version to clients that know its address, and nothing else."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -11,19 +11,19 @@ from handlers.transcode.ffmpeg import source_proxy
 from handlers.transcode.ffmpeg.source_proxy import ServedObject, SourceProxy
 from media.asset import ObjectVersion
 from media.errors import Code, RejectedError
-from tests.integration.transcode.studio import Studio
+from tests.integration.transcode.engine_harness import Harness
 
 DATA = bytes(range(256)) * 64
 
 
 @pytest.fixture
-async def proxy(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SourceProxy]:
+async def proxy(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SourceProxy]:
     monkeypatch.setattr(source_proxy, "BLOCK", 1000)
-    put = await studio.s3.put_object(Bucket=studio.bucket, Key="source", Body=DATA)
-    await studio.s3.put_object(Bucket=studio.bucket, Key="source", Body=b"another upload")
-    version = ObjectVersion(studio.bucket, "source", put["VersionId"])
+    put = await harness.s3.put_object(Bucket=harness.bucket, Key="source", Body=DATA)
+    await harness.s3.put_object(Bucket=harness.bucket, Key="source", Body=b"another upload")
+    version = ObjectVersion(harness.bucket, "source", put["VersionId"])
     served = ServedObject(version, len(DATA), put["ETag"].strip('"'))
-    async with SourceProxy(studio.finalizer.transfer, served).running() as running:
+    async with SourceProxy(harness.finalizer.transfer, served).running() as running:
         yield running
 
 
@@ -32,17 +32,17 @@ async def get(url: str, **headers: str) -> tuple[int, bytes, str]:
         return answer.status, await answer.read(), answer.headers.get("Content-Range", "")
 
 
-async def test_it_gives_the_bound_version_whole(proxy: SourceProxy) -> None:
+async def test_bound_version_is_served_whole(proxy: SourceProxy) -> None:
     assert await get(proxy.url) == (200, DATA, f"bytes 0-{len(DATA) - 1}/{len(DATA)}")
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 0), (5, 2004), (999, 1000), (16_000, 16_383)])
-async def test_it_gives_any_part(proxy: SourceProxy, first: int, last: int) -> None:
+async def test_any_range_is_served(proxy: SourceProxy, first: int, last: int) -> None:
     status, body, place = await get(proxy.url, Range=f"bytes={first}-{last}")
     assert (status, body, place) == (206, DATA[first : last + 1], f"bytes {first}-{last}/{len(DATA)}")
 
 
-async def test_it_gives_the_rest_and_nothing_after_it(proxy: SourceProxy) -> None:
+async def test_open_range_ends_with_the_object(proxy: SourceProxy) -> None:
     assert (await get(proxy.url, Range="bytes=16380-"))[:2] == (206, DATA[16380:])
     assert (await get(proxy.url, Range="bytes=16380-99999999"))[1] == DATA[16380:]
     assert (await get(proxy.url, Range=f"bytes={len(DATA)}-"))[0] == 416
@@ -50,7 +50,7 @@ async def test_it_gives_the_rest_and_nothing_after_it(proxy: SourceProxy) -> Non
     assert (await get(proxy.url, Range="bytes=5-2"))[0] == 416
 
 
-async def test_other_addresses_and_methods_lead_nowhere(proxy: SourceProxy) -> None:
+async def test_other_addresses_and_methods_are_refused(proxy: SourceProxy) -> None:
     base = proxy.url.rpartition("/")[0]
     assert [(await get(f"{base}{path}"))[0] for path in ("/", "/source", "/..%2fsource")] == [404, 404, 404]
     async with aiohttp.ClientSession() as session:
@@ -61,7 +61,7 @@ async def test_other_addresses_and_methods_lead_nowhere(proxy: SourceProxy) -> N
             assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(DATA)))
 
 
-async def test_it_listens_on_the_loopback_alone_and_on_nothing_afterwards(proxy: SourceProxy) -> None:
+async def test_proxy_listens_on_the_loopback_only_while_running(proxy: SourceProxy) -> None:
     port = urlsplit(proxy.url).port
     assert urlsplit(proxy.url).hostname == "127.0.0.1"
     assert port
@@ -69,8 +69,8 @@ async def test_it_listens_on_the_loopback_alone_and_on_nothing_afterwards(proxy:
         other.bind(("127.0.0.2", port))
 
 
-async def test_an_object_that_went_away_is_remembered_as_the_reason(proxy: SourceProxy, studio: Studio) -> None:
-    await studio.finalizer.storage.delete_key(studio.bucket, "source")
+async def test_missing_object_is_recorded_as_the_failure(proxy: SourceProxy, harness: Harness) -> None:
+    await harness.finalizer.storage.delete_key(harness.bucket, "source")
     with pytest.raises(aiohttp.ClientError):
         await get(proxy.url)
     assert isinstance(proxy.failure, RejectedError)

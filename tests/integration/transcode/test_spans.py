@@ -1,4 +1,4 @@
-"""A span of a source is a unit of work of its own: made alone, its segments are those of the whole."""
+"""A span of a source that is transcoded alone gives the segments of the whole."""
 
 import math
 import subprocess
@@ -13,7 +13,7 @@ from handlers.transcode.ffmpeg.command import arguments
 from handlers.transcode.hls_check.playlist import parse_media
 from handlers.transcode.hls_check.stream.segment import first_picture
 from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, Plan, Rung
-from tests.integration.transcode.cases import FILM, NTSC, TIMEOUT
+from tests.integration.transcode.source_clips import FILM, NTSC, TIMEOUT
 
 SIZE = (320, 180)
 RUNG = Rung(name="180p", width=SIZE[0], height=SIZE[1], qvbr=7, max_bitrate=400_000)
@@ -26,7 +26,7 @@ def ffmpeg(*arguments: str | Path) -> bytes:
 
 
 def recording(path: Path, fps: Fraction, seconds: int) -> Path:
-    """With an IDR picture every two seconds, as recorders write them."""
+    """Make a source with an IDR picture every two seconds, as recorders write them."""
     picture = f"testsrc2=s={SIZE[0]}x{SIZE[1]}:r={fps}:d={seconds}"
     keys = ["-force_key_frames", f"expr:gte(t,n_forced*{GOP_SECONDS})", "-bf", "0"]
     ffmpeg("-f", "lavfi", "-i", picture, "-c:v", "libx264", "-preset", "ultrafast", *keys, path)
@@ -46,7 +46,7 @@ def plan_of(fps: Fraction, seconds: int) -> Plan:
 
 
 def made(plan: Plan, source: Path, folder: Path) -> list[tuple[float, Path]]:
-    """The segments: seconds and file."""
+    """Return seconds and file of each segment."""
     folder.mkdir()
     argv = arguments(plan, program="ffmpeg", source=str(source))
     subprocess.run(argv, cwd=folder, check=True, timeout=TIMEOUT, capture_output=True)
@@ -55,7 +55,7 @@ def made(plan: Plan, source: Path, folder: Path) -> list[tuple[float, Path]]:
 
 
 @pytest.mark.parametrize("fps", [Fraction(25), NTSC, FILM, Fraction(60)], ids=str)
-def test_when_segments_begin_follows_from_the_plan_alone(fps: Fraction, tmp_path: Path) -> None:
+def test_segment_times_follow_from_the_plan_alone(fps: Fraction, tmp_path: Path) -> None:
     plan = plan_of(fps, 20)
     segments = made(plan, recording(tmp_path / "whole.mp4", fps, 20), tmp_path / "whole")
     begins = [0.0, *accumulate(seconds for seconds, _ in segments)][:-1]
@@ -63,7 +63,7 @@ def test_when_segments_begin_follows_from_the_plan_alone(fps: Fraction, tmp_path
     assert begins == pytest.approx([float(one) for one in expected], abs=1e-4)
 
 
-def test_a_span_cut_out_at_its_key_frames_gives_the_segments_of_the_whole(tmp_path: Path) -> None:
+def test_span_cut_at_key_frames_gives_the_segments_of_the_whole(tmp_path: Path) -> None:
     fps = Fraction(25)
     source = recording(tmp_path / "whole.mp4", fps, 18)
     whole = made(plan_of(fps, 18), source, tmp_path / "whole")
@@ -81,7 +81,7 @@ def test_a_span_cut_out_at_its_key_frames_gives_the_segments_of_the_whole(tmp_pa
         assert np.abs(shown - other).mean() * 3 < np.abs(shown[1:] - other[:-1]).mean()
 
 
-def test_a_plan_says_everything_that_a_worker_elsewhere_must_know(tmp_path: Path) -> None:
+def test_stored_plan_is_enough_for_another_worker(tmp_path: Path) -> None:
     plan = plan_of(NTSC, 7)
     again = Plan.from_json(plan.to_json())
     commands = [arguments(one, program="ffmpeg", source=str(tmp_path / "span.mp4")) for one in (plan, again)]
@@ -90,6 +90,6 @@ def test_a_plan_says_everything_that_a_worker_elsewhere_must_know(tmp_path: Path
 
 
 def pictures(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.int16]]":
-    """The luma of every picture of a segment."""
+    """Decode the luma of every picture of a segment."""
     data = ffmpeg("-i", path, "-vf", "extractplanes=y", "-fps_mode", "passthrough", "-f", "rawvideo", "-")
     return np.frombuffer(data, np.uint8).reshape(-1, SIZE[1], SIZE[0]).astype(np.int16)

@@ -1,4 +1,4 @@
-"""The whole stack with MEDIA_TRANSCODER=ffmpeg: no job is submitted, and a consumer that dies loses nothing."""
+"""The whole stack with MEDIA_TRANSCODER=ffmpeg: no job is submitted, and a killed consumer loses nothing."""
 
 import asyncio
 import os
@@ -12,10 +12,10 @@ import pytest
 
 from tests.acceptance.conftest import process_on
 from tests.conftest import EmbeddedStack, embedded_stack
-from tests.integration.transcode.cases import Case
+from tests.integration.transcode.source_clips import Clip
 
 DEADLINE = 90.0
-FILM = Case("film", 640, 360, seconds=20)
+FILM = Clip("film", 640, 360, seconds=20)
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,7 @@ async def local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Embed
         yield up
 
 
-async def test_a_film_becomes_ready_here_though_the_consumer_is_killed_over_it(
-    local: EmbeddedStack, tmp_path: Path
-) -> None:
+async def test_video_becomes_ready_although_the_consumer_is_killed(local: EmbeddedStack, tmp_path: Path) -> None:
     sending = asyncio.create_task(process_on(local)("--json", "--out", tmp_path / "out", FILM.make(tmp_path)))
     connection = await asyncpg.connect(local.dsn)
     try:
@@ -59,7 +57,7 @@ async def until(connection: "asyncpg.Connection[asyncpg.Record]", query: str) ->
 
 
 async def report_of(stack: EmbeddedStack, asset_id: str) -> dict[str, object]:
-    """Whether the API says that the asset's HLS conforms."""
+    """Tell whether the API reports that the asset's HLS conforms."""
     headers = {"Authorization": f"Bearer {stack.token(role='admin')}"}
     url = f"{stack.api_url}/api/v1/media/assets/{asset_id}/report"
     async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as answer:

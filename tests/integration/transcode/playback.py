@@ -1,21 +1,25 @@
-"""Decodes what was made and finds in it what the sources have: the white picture and the tone, and how long it is."""
+"""Decodes outputs and finds the events of the sources in them: the white picture, the tone, and the end."""
 
 import asyncio
 import math
+import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from tests.integration.transcode.cases import TIMEOUT
+from tests.integration.transcode.source_clips import TIMEOUT
 
 SIDE = 16
+"""Pixels of the square to which frames are scaled."""
+IN_SYNC = 0.04
+"""Seconds by which picture and tone may be apart."""
 HZ = 48_000
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class Playback:
     """One file as it plays. Seconds; `tone` is None without sound."""
 
     frames: int
@@ -25,12 +29,12 @@ class Played:
 
     @property
     def offset(self) -> float:
-        """By how much the tone comes after the picture."""
+        """Seconds by which the tone comes after the picture."""
         return 0.0 if self.tone is None else self.tone - self.white
 
 
-async def play(path: Path, fps: Fraction, folder: Path, *, sound: bool, trusted: bool = True) -> Played:
-    """Decodes a file or playlist to its end; fails when the decoder has anything to say, unless not `trusted`."""
+async def play(path: Path, fps: Fraction, folder: Path, *, sound: bool, trusted: bool = True) -> Playback:
+    """Decode a file or playlist to its end. Fails on any message of the decoder, unless not `trusted`."""
     # What begins late is filled with silence or standing pictures, so that indices are times.
     frames_path, sound_path = folder / "frames", folder / "sound"
     picture = f"fps={fps}:start_time=0,scale={SIDE}:{SIDE}:flags=area,format=gray" if not trusted else ""
@@ -48,11 +52,11 @@ async def play(path: Path, fps: Fraction, folder: Path, *, sound: bool, trusted:
     if sound:
         samples = np.abs(np.frombuffer(sound_path.read_bytes(), np.int16))
         tone = int(np.argmax(samples > 2000)) / HZ
-    return Played(len(frames), len(frames) / float(fps), late + white / float(fps), tone)
+    return Playback(len(frames), len(frames) / float(fps), late + white / float(fps), tone)
 
 
 async def _video_start(path: Path) -> float:
-    """When the picture begins after whatever begins first; ffmpeg counts from there."""
+    """Return how long after the first track the picture begins; ffmpeg counts from there."""
     argv = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_type,start_time:format=start_time"]
     said = (await _run([*argv, "-of", "compact=p=0:nk=1", str(path)], trusted=True)).decode().split()
     starts = [line.split("|") for line in said]
@@ -66,10 +70,15 @@ async def _run(argv: list[str], *, trusted: bool) -> bytes:
         *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     async with asyncio.timeout(TIMEOUT):
-        out, complaints = await process.communicate()
-    assert process.returncode == 0, complaints.decode()
-    assert not trusted or not complaints, complaints.decode()
+        out, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    assert not trusted or not stderr, stderr.decode()
     return out
+
+
+def probe_entries(path: Path, entries: str, streams: str = "v") -> str:
+    argv = ["ffprobe", "-v", "error", "-select_streams", streams, "-show_entries", entries, "-of", "default=nk=1:nw=1"]
+    return subprocess.run([*argv, str(path)], check=True, timeout=TIMEOUT, capture_output=True, text=True).stdout
 
 
 def within_a_frame(seconds: float, expected: float, fps: Fraction) -> bool:

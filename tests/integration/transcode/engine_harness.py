@@ -1,4 +1,4 @@
-"""An asset ready to be transcoded, and both engines to do it: real S3 and Postgres, real ffmpeg, real events."""
+"""Assets to transcode and both engines, on real S3 and Postgres, with real ffmpeg and real events."""
 
 import json
 import time
@@ -54,11 +54,11 @@ from media.stage_endings import EndingRules
 from media.telemetry import Metrics
 
 LEASE = 600.0
-OWNER = "dr-strange"
+OWNER = "dr-house"
 
 
 class SubmittedJobs(Transcoder):
-    """Takes jobs and leaves it to the test when, and whether, they are worked on."""
+    """Accepts jobs. The test decides when, and whether, they run."""
 
     def __init__(self) -> None:
         self.requests: dict[str, Mapping[str, Any]] = {}
@@ -70,8 +70,8 @@ class SubmittedJobs(Transcoder):
 
 
 @dataclass
-class Heard:
-    """What a job told of itself while it ran: the details of its events, in order."""
+class EventCollector:
+    """Collects the details of a job's events, in order."""
 
     job: StandinJob
     config: Config
@@ -87,8 +87,8 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Studio:
-    """The parts that the consumer wires together, on a bucket of this test's own."""
+class Harness:
+    """The objects that the consumer wires together, on a bucket of this test's own."""
 
     s3: S3Client
     bucket: str
@@ -130,8 +130,8 @@ class Studio:
         storage = ObjectStorage(self.s3)
         return MediaConvertEngine(storage, self.jobs, bucket=self.bucket, role_arn="arn:role", queue=None)
 
-    async def asset(self, source: Path | bytes, asset_type: AssetType = AssetType.VIDEO) -> Asset:
-        """Uploaded, bound and scanned: its transcode stage is queued."""
+    async def add_asset(self, source: Path | bytes, asset_type: AssetType = AssetType.VIDEO) -> Asset:
+        """Upload, bind and scan a source: its transcode stage is queued."""
         data = source if isinstance(source, bytes) else source.read_bytes()  # noqa: ASYNC240 - a small test clip
         asset_id = uuid4()
         key = upload_key(asset_type, OWNER, asset_id, "talk.bin")
@@ -146,7 +146,7 @@ class Studio:
         scan = await self.stages.claim(asset_id, Stage.SCAN, version_id=stored.version.version_id, lease=LEASE)
         assert isinstance(scan, Claim)
         await self.stages.commit(scan.fence, Commit(StageState.DONE, Status.PROCESSING, next_stage=Stage.TRANSCODE))
-        return await self.now(scan.asset)
+        return await self.reload(scan.asset)
 
     async def claim(self, asset: Asset) -> Claim:
         claim = await self.stages.claim(asset.asset_id, Stage.TRANSCODE, version_id=asset.version_id or "", lease=LEASE)
@@ -154,19 +154,19 @@ class Studio:
         return claim
 
     async def transcode(self, asset: Asset, engine: Engine) -> list[OutboxRow]:
-        """The stage, once, as the consumer would run it."""
+        """Run the stage once, as the consumer does."""
         claim = await self.claim(asset)
         handler = TranscodeHandler(ObjectStorage(self.s3), Prober(), engine, self.stages.recorder)
         commit = await handler(claim)
         return await self.stages.commit(claim.fence, commit)
 
     async def submit(self, asset: Asset) -> str:
-        """A job that waits to be worked on; its id."""
+        """Submit a job without running it. Returns its id."""
         await self.transcode(asset, self.mediaconvert_engine())
         return list(self.jobs.requests)[-1]
 
-    async def work_on(self, job_id: str) -> list[dict[str, Any]]:
-        """Have the stand-in do a submitted job; the details of all its events."""
+    async def run_job(self, job_id: str) -> list[dict[str, Any]]:
+        """Run a submitted job on the stand-in. Returns the details of all its events."""
         request = self.jobs.requests[job_id]
         settings: dict[str, Any] = json.loads(json.dumps(request["Settings"]))
         job = StandinJob(
@@ -182,48 +182,48 @@ class Studio:
         config = Config(state=self.folder, ffmpeg=self.ffmpeg)
         folder = self.folder / job_id
         folder.mkdir()
-        heard = Heard(job, config)
-        groups = await Standin(config, self.s3).run(job, folder, heard)
-        heard.details.append(standin_events.complete(heard.job.but(groups=groups), config)["detail"])
-        return heard.details
+        events = EventCollector(job, config)
+        groups = await Standin(config, self.s3).run(job, folder, events)
+        events.details.append(standin_events.complete(events.job.but(groups=groups), config)["detail"])
+        return events.details
 
-    async def tell(self, detail: Mapping[str, Any]) -> Outcome:
+    async def apply_event(self, detail: Mapping[str, Any]) -> Outcome:
         return await self.job_events.apply(parse_event(detail))
 
-    async def by_mediaconvert(self, asset: Asset) -> Asset:
-        for detail in await self.work_on(await self.submit(asset)):
-            await self.tell(detail)
-        return await self.now(asset)
+    async def transcode_with_mediaconvert(self, asset: Asset) -> Asset:
+        for detail in await self.run_job(await self.submit(asset)):
+            await self.apply_event(detail)
+        return await self.reload(asset)
 
-    async def by_ffmpeg(self, asset: Asset) -> Asset:
+    async def transcode_with_ffmpeg(self, asset: Asset) -> Asset:
         await self.transcode(asset, self.ffmpeg_engine())
-        return await self.now(asset)
+        return await self.reload(asset)
 
-    async def now(self, asset: Asset) -> Asset:
+    async def reload(self, asset: Asset) -> Asset:
         found = await self.assets.get(asset.asset_id)
         assert found
         return found
 
-    async def row(self, asset: Asset) -> StageRow:
+    async def stage_row(self, asset: Asset) -> StageRow:
         found = await self.stages.get(asset.asset_id, Stage.TRANSCODE)
         assert found
         return found
 
-    async def told(self, asset: Asset) -> list[str]:
-        """The codes on the asset's timeline."""
+    async def timeline_codes(self, asset: Asset) -> list[str]:
+        """Return the codes on the asset's timeline."""
         return [entry.code for entry in await self.assets.timeline(asset.asset_id)]
 
-    async def keys(self, asset: Asset, attempt: int = 1) -> list[str]:
-        """What there is below an attempt's prefix, without it."""
+    async def output_keys(self, asset: Asset, attempt: int = 1) -> list[str]:
+        """List the keys below an attempt's prefix, without it."""
         prefix = output_prefix(asset, Stage.TRANSCODE, attempt)
         files = await ObjectStorage(self.s3).list(self.bucket, prefix)
         return sorted(file.key.removeprefix(prefix) for file in files)
 
-    async def fetch(self, asset: Asset, attempt: int = 1) -> Path:
-        """Everything below an attempt's prefix, in a folder."""
+    async def fetch_outputs(self, asset: Asset, attempt: int = 1) -> Path:
+        """Download everything below an attempt's prefix to a folder."""
         prefix = output_prefix(asset, Stage.TRANSCODE, attempt)
         target = self.folder / f"fetched-{asset.asset_id}"
-        for key in await self.keys(asset, attempt):
+        for key in await self.output_keys(asset, attempt):
             path = target / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(await ObjectStorage(self.s3).read(ObjectVersion(self.bucket, prefix + key), limit=10**8))
@@ -231,12 +231,27 @@ class Studio:
 
 
 async def report_of(folder: Path) -> Report:
-    """What the checker says of fetched HLS, read whole."""
+    """Check downloaded HLS, reading all of it."""
     return await check(FolderSource(folder / "hls"), str((folder / "hls/master.m3u8").resolve()))
 
 
-async def new_studio(s3: S3Client, database: Database, folder: Path, region: Any) -> Studio:
-    bucket = f"studio-{uuid4().hex}"
+async def transcode_with_both(harness: Harness, source: Path) -> list[Asset]:
+    made = [
+        await harness.transcode_with_ffmpeg(await harness.add_asset(source)),
+        await harness.transcode_with_mediaconvert(await harness.add_asset(source)),
+    ]
+    for asset in made:
+        assert asset.status is Status.READY, (asset.code, asset.detail)
+        assert (report := await report_of(await harness.fetch_outputs(asset))).clean, str(report)
+    return made
+
+
+def poster_name(asset: Asset) -> str:
+    return next(one.key for one in asset.renditions if one.name == "poster").rpartition("/")[2]
+
+
+async def new_harness(s3: S3Client, database: Database, folder: Path, region: Any) -> Harness:
+    bucket = f"transcode-{uuid4().hex}"
     await s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
     await s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    return Studio(s3, bucket, folder, database)
+    return Harness(s3, bucket, folder, database)
