@@ -10,7 +10,7 @@ import math
 
 from handlers.transcode.packaging.outputs import alternate_audio_name, variant_name
 from handlers.transcode.planning.names import DOWNMIX, M4A_NAME, MP4_NAME, POSTER_NAME
-from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, AudioPlan, Plan, Poster, Rung
+from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, AudioPlan, Plan, Rung
 from handlers.transcode.probing.allowed_formats import CODEC_WHITELIST, FORMAT_WHITELIST
 
 PRESET = "veryfast"
@@ -103,7 +103,13 @@ def _filter_graph(plan: Plan, tone_map: str) -> str:
         f"[d{number + 1}]{_scale(plan.rungs[number])},{_split(number, poster=False)}"
         for number in reversed(range(last))
     ]
-    return ";".join([*chains, *([_capture(plan.poster)] if plan.poster else [])])
+    if plan.poster:
+        # The first frame, and the first one at or after each multiple of the poster's time. A time in floating point
+        # may fall short of the multiple that it means: a thousandth of a step is added.
+        step = f"floor(%s*1000/{plan.poster.at}+0.001)"
+        later = f"+gt({step % 't'},{step % 'prev_selected_t'})" if plan.poster.at else ""
+        chains.append(f"[p]select='eq(n,0){later}',scale=out_range=pc,format=yuvj420p[poster]")
+    return ";".join(chains)
 
 
 def _duration(plan: Plan) -> str:
@@ -119,14 +125,6 @@ def _split(number: int, *, poster: bool) -> str:
 
 def _scale(rung: Rung) -> str:
     return f"scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1"
-
-
-def _capture(poster: Poster) -> str:
-    """Select the first frame, and the first one at or after each multiple of the poster's time."""
-    # A time in floating point may fall short of the multiple that it stands for: a thousandth of a step is added.
-    step = f"floor(%s*1000/{poster.at}+0.001)"
-    later = f"+gt({step % 't'},{step % 'prev_selected_t'})" if poster.at else ""
-    return f"[p]select='eq(n,0){later}',scale=out_range=pc,format=yuvj420p[poster]"
 
 
 def _h264(number: int, rung: Rung, plan: Plan) -> list[str]:

@@ -53,7 +53,7 @@ class FfmpegEngine:
     protect: Protect
 
     async def resume(self, claim: Claim) -> Commit | None:
-        """Return None: the files of an interrupted attempt are removed, and the next attempt begins anew."""
+        """Return None: the files of an interrupted attempt are removed, and the next attempt starts over."""
         del claim
         return None
 

@@ -28,7 +28,7 @@ type Watch = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class CompletedFfmpeg:
-    """How ffmpeg ended. `stderr` is the end of its error output, which may contain the source's address."""
+    """The result of one ffmpeg. `stderr` is the end of its error output, which may contain the source's address."""
 
     status: int
     stderr: str

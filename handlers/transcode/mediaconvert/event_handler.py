@@ -34,7 +34,7 @@ class TranscodeEventHandler:
     async def __call__(
         self, asset: Asset, stage: StageRow, event: TranscodeEvent
     ) -> Commit | Progress | Stale | Repeated | Ignored:
-        """Return what one event changes of `asset`, whose transcode stage stands as `stage` says.
+        """Return what one event changes of `asset`, whose transcode stage is `stage`.
 
         Raises RejectedError, RetryableError and FailedError for a job that failed or cannot be used, and
         RetryableError(counts_as_attempt=False) for one that ended before its submission was recorded.

@@ -100,7 +100,7 @@ def completed_outputs(
 
 def _find_detail(expected: Output, reported: dict[str, OutputDetail], prefix: str) -> OutputDetail | None:
     if expected.name == "hls":
-        # Engines report the variants, not the master: the tallest one stands for it.
+        # Engines report the variants, not the master: take the tallest one.
         variants = [detail for path, detail in reported.items() if path.startswith(HLS_FOLDER)]
         return max(variants, key=lambda one: one.height or 0, default=None)
     if expected.name == "poster":

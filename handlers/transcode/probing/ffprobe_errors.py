@@ -1,4 +1,4 @@
-"""What ffprobe's error output means. It is matched, never passed on, because it contains the signed address."""
+"""Interprets ffprobe's error output. It is matched, never passed on, because it contains the signed address."""
 
 import re
 

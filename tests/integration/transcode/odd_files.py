@@ -161,7 +161,7 @@ ODD_FILES = [
     OddFile("prores-4444", "mov", coded("-c:v", "prores_ks", "-profile:v", "4", "-pix_fmt", "yuva444p10le", *PCM)),
     OddFile("alpha", "webm", coded("-c:v", "libvpx-vp9", "-deadline", "realtime", "-pix_fmt", "yuva420p")),
     OddFile("palette", "mov", coded("-c:v", "qtrle", "-pix_fmt", "rgb24", *PCM)),
-    OddFile("grey", "mkv", coded("-c:v", "libx264", "-pix_fmt", "gray", "-c:a", "libopus")),
+    OddFile("gray", "mkv", coded("-c:v", "libx264", "-pix_fmt", "gray", "-c:a", "libopus")),
     OddFile("attachments", "mkv", with_files(attached, b"no font at all")),
     OddFile("lost-packets", "ts", changed(coded(*H264, *AAC, "-g", "10"), without_middle), everyday=True),
     OddFile("no-key-frames", "mp4", coded(*H264, "-x264-params", "intra-refresh=1:keyint=999", *AAC)),

@@ -35,7 +35,7 @@ class Playback:
 
 async def play(path: Path, fps: Fraction, folder: Path, *, sound: bool, trusted: bool = True) -> Playback:
     """Decode a file or playlist to its end. Fails on any message of the decoder, unless not `trusted`."""
-    # What begins late is filled with silence or standing pictures, so that indices are times.
+    # A late track is filled with silence or repeated pictures, so that indices are times.
     frames_path, sound_path = folder / "frames", folder / "sound"
     picture = f"fps={fps}:start_time=0,scale={SIDE}:{SIDE}:flags=area,format=gray" if not trusted else ""
     picture = picture or f"scale={SIDE}:{SIDE}:flags=area,format=gray"

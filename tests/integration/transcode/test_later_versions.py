@@ -60,7 +60,9 @@ async def test_no_job_is_submitted_while_another_version_is_current(
     await remove_version(harness, asset, later)
     ready = await harness.transcode_with_mediaconvert(asset)
     assert (ready.status, ready.width) == (Status.READY, 64)
-    assert "retry" not in await harness.timeline_codes(asset), "what came and went before the job disturbed nobody"
+    assert "retry" not in await harness.timeline_codes(asset), (
+        "a version that was removed before the job changes nothing"
+    )
 
 
 async def test_outputs_made_while_another_version_existed_are_made_again(harness: Harness, asset: Asset) -> None:

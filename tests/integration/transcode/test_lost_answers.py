@@ -93,7 +93,7 @@ class Submitter:
     async def wait_for_end(self, job_id: str) -> Job:
         """Return the job's document when the job has ended."""
         async with asyncio.timeout(DEADLINE):
-            while self.service.store.get(job_id).status in UNFINISHED:  # noqa: ASYNC110 - it tells only its queue
+            while self.service.store.get(job_id).status in UNFINISHED:  # noqa: ASYNC110 - it notifies only its queue
                 await asyncio.sleep(0.01)
         return await self.transcoder.real.get(job_id)
 
@@ -186,7 +186,7 @@ async def test_end_without_an_event_is_polled(submitter: Submitter) -> None:
         ({"Status": "CANCELED"}, Status.FAILED, Code.JOB_CANCELED),
         ({"Status": "ERROR", "ErrorCode": 1999}, Status.PROCESSING, None),
     ],
-    ids=["input", "cancelled", "service"],
+    ids=["input", "canceled", "service"],
 )
 async def test_failure_without_an_event_is_polled(
     changes: dict[str, Any], status: Status, code: Code | None, submitter: Submitter

@@ -38,7 +38,7 @@ def seeds(clip: Clip) -> list[bytes]:
 
 @st.composite
 def damage(draw: st.DrawFn) -> tuple[int, list[tuple[float, int]], float, bytes]:
-    """Which seed, bytes to change (by how far into the structure they stand), how much is kept, and what follows."""
+    """Draw a seed, bytes to change (by their place in the structure), the share to keep, and bytes to append."""
     changes = draw(st.lists(st.tuples(st.floats(-1, 1), st.integers(0, 255)), max_size=12))
     kept = draw(st.one_of(st.just(1.0), st.floats(0, 1)))
     return draw(st.integers(0, 7)), changes, kept, draw(st.binary(max_size=40))
@@ -47,7 +47,7 @@ def damage(draw: st.DrawFn) -> tuple[int, list[tuple[float, int]], float, bytes]
 def damaged(seeds: list[bytes], number: int, changes: list[tuple[float, int]], kept: float, tail: bytes) -> bytes:
     data = bytearray(seeds[number])
     for place, value in changes:
-        at = int(place * min(HEADS, len(data) - 1))  # below 0: from the end, where MP4's index stands
+        at = int(place * min(HEADS, len(data) - 1))  # below 0: from the end, where MP4's index lies
         data[at] = value
     return bytes(data[: int(kept * len(data))]) + tail
 

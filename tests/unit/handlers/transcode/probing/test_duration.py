@@ -109,7 +109,7 @@ async def test_hours_with_hardly_any_content_are_rejected(clip: Clip) -> None:
     error = await rejected(with_long_frame(path, HOURS))
     assert (error.code, "hardly anything" in error.detail) == (Code.CORRUPT, True)
     slide = await planned(with_long_frame(path, 900))
-    assert slide.duration_ms / 1000 == pytest.approx(903, abs=1), "a slide may stand for a quarter of an hour"
+    assert slide.duration_ms / 1000 == pytest.approx(903, abs=1), "a slide may stay for a quarter of an hour"
 
 
 async def test_gap_of_hours_is_rejected(clip: Clip) -> None:

@@ -72,7 +72,7 @@ async def test_audio_in_an_unlisted_codec_is_left_out(prober: Prober, clip: Clip
 
 async def test_second_picture_track_may_have_any_codec(prober: Prober, clip: Clip) -> None:
     maps = ("-map", "0:v", "-map", "1:v", "-c:v:0", "libx264", "-c:v:1", "ffv1")
-    path = clip("beside.mkv", PICTURE, "testsrc2=s=128x72:r=25:d=1", *maps)
+    path = clip("second.mkv", PICTURE, "testsrc2=s=128x72:r=25:d=1", *maps)
     probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
     assert probed.video is not None
     assert (probed.video.index, probed.video.codec) == (0, "h264")
