@@ -1,4 +1,4 @@
-"""The API's reference as a page: endpoints, problem codes and models, from what the API itself is made of."""
+"""The reference page of the API: endpoints, problem codes and models, generated from the API's own code."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,29 +18,29 @@ from media.settings import Settings, variable
 _HEAD = """\
 # API reference
 
-Made from the API's routes and models by `python -m deploy.reference`. A running API has the same as `/openapi.json`
-and, to read, as `/docs`. How to use it, with examples: [api.md](api.md).
+Generated from the API's routes and models by `python -m deploy.reference`. A running API serves the same as
+`/openapi.json` and, for people, as `/docs`. How to use it, with examples: [api.md](api.md).
 
 ## Endpoints
-**Who**: *user* is a Bearer token: one sees one's own assets, with the role `service` or `admin` everybody's. *Its
-beginner* is the user who began the upload, whatever the role. *admin* is a token with that role. *signature* is
-`X-Media-Signature`; *token in the URL* the one that a playlist's address carries. **Rate** names the limit that counts
-the request ([limits](#rate-limits)). Each `GET` answers `HEAD` too, streams excepted. † is answered with 304 to an
-`If-None-Match` that carries the last `ETag`.
+**Who**: *user* needs a Bearer token and sees their own assets; the roles `service` and `admin` see all assets.
+*uploader* is the user who began the upload, whatever the role. *admin* needs a token with that role. *signature* is
+`X-Media-Signature`. *token in the URL* is the token in a playlist's address. **Rate** names the limit that counts the
+request ([limits](#rate-limits)). Each `GET` also answers `HEAD`, except for streams. † answers 304 to an
+`If-None-Match` with the last `ETag`.
 
 """
 _LIMITS_HEAD = """
 ## Rate limits
-Requests of one user in a minute, which begins with the clock's; `service` and `admin` have none.
+Requests of one user in a clock minute. `service` and `admin` have no limits.
 """
 _PROBLEMS_HEAD = """
 ## Problem codes
-A refusal is `application/problem+json` ([ProblemOut](#problemout)). Compare `code`: it never changes its meaning.
-`detail` is for people. The codes of *assets*, why a file was rejected or failed, are others: [codes.md](codes.md).
+An error response is `application/problem+json` ([ProblemOut](#problemout)). Compare `code`: its meaning never changes.
+`detail` is for people. The codes of *assets*, which say why a file was rejected or failed, are in [codes.md](codes.md).
 """
 _ALWAYS = """
-Any endpoint may also answer {always}; one that asks for a token {auth}; one that takes a body {body}; any of them, to a
-method that it does not know, {method}, and to a page of another origin {origin}.
+Any endpoint may also answer {always}. One that needs a token may answer {auth}, and one that takes a body {body}. To an
+unknown method each answers {method}, and to a page of another origin {origin}.
 """
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _LIMITS = {
@@ -52,7 +52,7 @@ _LIMITS = {
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = (_endpoints(), _limits(), _problems(), _types(), _deliveries(), _models())
     return _HEAD + "\n".join("\n".join(part) + "\n" for part in parts)
 
@@ -80,7 +80,7 @@ def _who(route: Endpoint) -> str:
     if ProblemCode.ADMIN_ONLY in route.problems:
         return "admin"
     if route.bearer:
-        return "its beginner" if "/multipart/{" in route.path else "user"
+        return "uploader" if "/multipart/{" in route.path else "user"
     if set(CALLBACK) <= set(route.problems):
         return "signature"
     return "token in the URL" if ProblemCode.UNAUTHENTICATED in route.problems else "anybody"
@@ -102,7 +102,7 @@ def _answer(route: Endpoint) -> str:
 
 
 def _codes(route: Endpoint) -> str:
-    """Without what stands in every row."""
+    """List the problem codes of a route without those that apply to every one."""
     common = {*ALWAYS, *(AUTH if route.bearer else ()), *(BODY if route.body else ())}
     return _listed([code for code in dict.fromkeys(route.problems) if code not in common])
 
@@ -113,7 +113,7 @@ def _listed(codes: Sequence[ProblemCode]) -> str:
 
 def _limits() -> Iterator[str]:
     yield _LIMITS_HEAD
-    yield "| rate | by default | setting |\n|---|---|---|"
+    yield "| rate | default | setting |\n|---|---|---|"
     for rate, name in _LIMITS.items():
         yield f"| {rate} | {Settings.model_fields[name].default} | `{variable(name)}` |"
 
@@ -126,8 +126,8 @@ def _problems() -> Iterator[str]:
 
 
 def _types() -> Iterator[str]:
-    yield "\n## Content types\nWhat may be announced; what a file really is, its bytes decide.\n"
-    yield "| asset type | content types | bytes at most | setting |\n|---|---|---|---|"
+    yield "\n## Content types\nWhat an upload may announce. The bytes of a file decide what it is.\n"
+    yield "| asset type | content types | maximum bytes | setting |\n|---|---|---|---|"
     for asset_type in AssetType:
         name = f"{asset_type}_max_bytes"
         types = ", ".join(f"`{one}`" for one in sorted(CONTENT_TYPES[asset_type]))
@@ -135,20 +135,20 @@ def _types() -> Iterator[str]:
 
 
 def _deliveries() -> Iterator[str]:
-    yield "\n## Deliveries\nHow an asset's renditions are handed out. `service` and `admin` may ask for any.\n"
-    yield "| delivery | a URL lives | a user may ask for it with | by default of |\n|---|---|---|---|"
+    yield "\n## Deliveries\nHow the renditions of an asset are handed out. `service` and `admin` may ask for any.\n"
+    yield "| delivery | lifetime of a URL | a user may ask for it with | default of |\n|---|---|---|---|"
     user = Caller("x", Role.USER)
     for delivery, lifetime in LIFETIMES.items():
         minutes = int(lifetime.total_seconds() // 60)
-        lives = "for ever (24 h without CloudFront)" if delivery == "public" else f"{minutes} min"
+        lifetime_text = "unlimited (24 h without CloudFront)" if delivery == "public" else f"{minutes} min"
         allowed = [f"`{one}`" for one in AssetType if may_ask_for(user, one, delivery)]
         default = [f"`{one}`" for one, named in DEFAULT_DELIVERY.items() if named is delivery]
         default += ["recordings"] if delivery == "webinar_vod" else []
-        yield f"| `{delivery}` | {lives} | {', '.join(allowed)} | {', '.join(default)} |"
+        yield f"| `{delivery}` | {lifetime_text} | {', '.join(allowed)} | {', '.join(default)} |"
 
 
 def _models() -> Iterator[str]:
-    yield "\n## Models\nA request with a field that is not named here is refused. Times are RFC 3339, in UTC.\n"
+    yield "\n## Models\nA request with a field that is not listed here is refused. Times are RFC 3339, in UTC.\n"
     for name, schema in sorted(document()["components"]["schemas"].items()):
         yield f"### {name}"
         if text := schema.get("description"):
@@ -170,10 +170,6 @@ def _type(part: Mapping[str, Any]) -> str:
         return _link(ref.rpartition("/")[2])
     if values := part.get("enum") or ([part["const"]] if "const" in part else []):
         return ", ".join(f"`{value}`" for value in values)
-    return _plain(part)
-
-
-def _plain(part: Mapping[str, Any]) -> str:
     match part.get("type", "any"):
         case "array":
             return f"list of {_type(part['items'])}{_range(part, 'minItems', 'maxItems')}"
@@ -184,12 +180,12 @@ def _plain(part: Mapping[str, Any]) -> str:
             return f"{part.get('format', kind)}{bounds}"
 
 
-def _range(part: Mapping[str, Any], least: str, most: str) -> str:
-    if least in part and most in part:
-        return f" ({part[least]:,} to {part[most]:,})"
-    if most in part:
-        return f" (at most {part[most]:,})"
-    return f" (at least {part[least]:,})" if least in part else ""
+def _range(part: Mapping[str, Any], minimum: str, maximum: str) -> str:
+    if minimum in part and maximum in part:
+        return f" ({part[minimum]:,} to {part[maximum]:,})"
+    if maximum in part:
+        return f" (at most {part[maximum]:,})"
+    return f" (at least {part[minimum]:,})" if minimum in part else ""
 
 
 def _link(model: str) -> str:

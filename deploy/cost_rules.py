@@ -1,6 +1,6 @@
-"""What the running service costs an hour, as recording rules: its own counters times the prices of `deploy.prices`.
+"""Recording rules for the hourly cost of the running service: its own counters times the prices of `deploy.prices`.
 
-What AWS bills and nobody counts (storage, delivery, logs, NAT, the database) is not in it.
+Costs that the service does not count (storage, delivery, logs, NAT, the database) are not included.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from handlers.transcode.planning.plan import SEGMENT_SECONDS
 
 FILE = Path(__file__).parent / "prometheus" / "costs.yaml"
 WRITES = "Put.*|Copy.*|Create.*|Complete.*|Upload.*|List.*"
-"""S3's operations at the price of a PUT. Deletions and aborted uploads cost nothing, all others are reads."""
+"""S3 operations at the price of a PUT. All others but those of `FREE` are reads."""
 FREE = "Delete.*|Abort.*"
+"""S3 operations that cost nothing."""
 _HEAD = """\
 # Dollars an hour, made by `python -m deploy.costs --write` from deploy/prices.py. With prices of your own:
 #   python -m deploy.costs hd_minute=0.0135 --rules > deploy/prometheus/costs.yaml
@@ -29,27 +30,26 @@ _RULE = """\
 
 
 def rules(costs: Costs) -> str:
-    """The whole file."""
-    parts = {"compute": _compute(costs), "SQS": _sqs(costs), "S3": _s3(costs), "MediaConvert": _mediaconvert(costs)}
+    """Return the whole rule file."""
+    sqs = _hourly(costs.of("sqs_request") + costs.of("sqs_fair"), "media_sqs_requests_total")
+    parts = {"compute": _compute(costs), "SQS": [sqs], "S3": _s3(costs), "MediaConvert": _mediaconvert(costs)}
     return _HEAD + "".join(
         _RULE.format(part=part, expression="\n          + ".join(terms)) for part, terms in parts.items()
     )
 
 
 def _compute(costs: Costs) -> Iterator[str]:
-    """Tasks that answer; the load balancer is there whether one does or not."""
-    yield _number(costs.of("balancer_hour"))
-    yield f'{_number(costs.consumer_hour)} * (count(up{{job="media-consumer"}} == 1) or vector(0))'
-    yield f'{_number(costs.api_hour)} * (count(up{{job="media-api"}} == 1) or vector(0))'
-
-
-def _sqs(costs: Costs) -> Iterator[str]:
-    price = costs.of("sqs_request") + costs.of("sqs_fair")
-    yield _hourly(price, "media_sqs_requests_total")
+    """Count the tasks that answer; the load balancer costs the same without any."""
+    yield decimal(costs.of("balancer_hour"))
+    yield f'{decimal(costs.consumer_hour)} * (count(up{{job="media-consumer"}} == 1) or vector(0))'
+    yield f'{decimal(costs.api_hour)} * (count(up{{job="media-api"}} == 1) or vector(0))'
 
 
 def _s3(costs: Costs) -> Iterator[str]:
-    """What we ask for, the clients' uploads (one PUT each; one in parts is more), and the segments of MediaConvert."""
+    """Count our requests, one PUT for each upload of a client, and one for each segment that MediaConvert writes.
+
+    An upload in parts needs more than one PUT; the difference is not counted.
+    """
     write, read = costs.of("s3_write"), costs.of("s3_read")
     yield _hourly(write, f'media_aws_requests_total{{service="s3",operation=~"{WRITES}"}}')
     yield _hourly(read, f'media_aws_requests_total{{service="s3",operation!~"{WRITES}|{FREE}"}}')
@@ -71,9 +71,10 @@ def _mediaconvert(costs: Costs) -> Iterator[str]:
 
 
 def _hourly(price: float, counter: str) -> str:
-    """Dollars an hour for what a counter counts; nothing where there is no such counter yet."""
-    return f"{_number(price * HOUR)} * (sum(rate({counter}[1h])) or vector(0))"
+    """Return the dollars an hour for a counter; 0 while the counter does not exist."""
+    return f"{decimal(price * HOUR)} * (sum(rate({counter}[1h])) or vector(0))"
 
 
-def _number(value: float) -> str:
+def decimal(value: float) -> str:
+    """Return the number without an exponent and without trailing zeros."""
     return f"{value:.10f}".rstrip("0").rstrip(".") or "0"

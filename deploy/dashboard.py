@@ -1,11 +1,11 @@
-"""Writes Grafana's dashboard from `deploy.panels`: `python -m deploy.dashboard [--check]`.
+"""Write Grafana's dashboard from `deploy.panels`: `python -m deploy.dashboard [--check]`.
 
-With `--check` nothing is written; exit status 1 says that the file is out of date.
+With `--check` nothing is written; exit status 1 means that the file is out of date.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,11 @@ _RUNBOOK = {
     "query": {"query": "label_values(media:runbook:info, url)", "refId": "runbook"},
     "definition": "label_values(media:runbook:info, url)",
 }
-"""The address that deploy/prometheus/runbook.yaml names."""
+"""A Grafana variable with the runbook's address, as deploy/prometheus/runbook.yaml names it."""
 
 
 def document() -> str:
-    """The whole dashboard, as JSON."""
-    panels = list(_panels())
+    """Return the whole dashboard as JSON."""
     found = {
         "uid": "media",
         "title": "Docfliq media",
@@ -40,7 +39,7 @@ def document() -> str:
         "time": {"from": "now-6h", "to": "now"},
         "links": [{"title": "Runbook", "type": "link", "url": "${runbook}", "targetBlank": True}],
         "templating": {"list": [_RUNBOOK]},
-        "panels": panels,
+        "panels": list(_panels()),
     }
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
@@ -49,37 +48,31 @@ def _panels() -> Iterator[dict[str, Any]]:
     numbers, y = count(1), 0
     for row in ROWS:
         number = next(numbers)
-        inside = list(_inside(row, y + 1, numbers))
+        panels = list(_row_panels(row, y + 1, numbers))
         yield {
             "id": number,
             "type": "row",
             "title": row.title,
             "collapsed": row.folded,
             "gridPos": {"h": 1, "w": COLUMNS, "x": 0, "y": y},
-            "panels": inside if row.folded else [],
+            "panels": panels if row.folded else [],
         }
         if not row.folded:
-            yield from inside
+            yield from panels
         y += 1 + sum(height for height, _ in row.lines)
 
 
-def _inside(row: Row, y: int, numbers: Iterator[int]) -> Iterator[dict[str, Any]]:
+def _row_panels(row: Row, y: int, numbers: Iterator[int]) -> Iterator[dict[str, Any]]:
     for height, panels in row.lines:
-        x = 0
-        for panel, width in zip(panels, _widths(panels), strict=True):
-            place = {"h": height, "w": width, "x": x, "y": y}
-            yield _panel(panel, next(numbers), place)
-            x += width
+        share = COLUMNS // len(panels)
+        for position, panel in enumerate(panels):
+            x = position * share
+            width = share if position < len(panels) - 1 else COLUMNS - x  # the last panel takes the remainder
+            yield _panel(panel, next(numbers), {"h": height, "w": width, "x": x, "y": y})
         y += height
 
 
-def _widths(panels: Sequence[Panel]) -> list[int]:
-    """Equal shares; the last one has what is left."""
-    share = COLUMNS // len(panels)
-    return [share] * (len(panels) - 1) + [COLUMNS - share * (len(panels) - 1)]
-
-
-def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
+def _panel(panel: Panel, number: int, position: dict[str, int]) -> dict[str, Any]:
     targets = [
         {"refId": chr(ord("A") + n), "expr": expression, "legendFormat": legend, "datasource": _SOURCE}
         | ({"instant": True} if panel.kind == "bargauge" else {})
@@ -91,11 +84,16 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
         "title": panel.title,
         "description": panel.help,
         "datasource": _SOURCE,
-        "gridPos": place,
+        "gridPos": position,
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "targets": targets,
     }
-    return found | ({} if panel.kind == "timeseries" else {"options": _options(panel)})
+    reduced = {"reduceOptions": {"calcs": ["lastNotNull"]}}
+    if panel.kind == "bargauge":
+        found["options"] = reduced | {"orientation": "horizontal", "displayMode": "basic"}
+    elif panel.kind == "stat":
+        found["options"] = reduced | {"colorMode": "background" if panel.limit else "value"}
+    return found
 
 
 def _defaults(panel: Panel) -> dict[str, Any]:
@@ -105,31 +103,20 @@ def _defaults(panel: Panel) -> dict[str, Any]:
     if panel.stacked:
         found["custom"] = {"stacking": {"mode": "normal"}, "fillOpacity": 30}
     if panel.kind == "stat":
-        found["noValue"] = "–"  # a night without uploads
-        found["thresholds"] = {"mode": "absolute", "steps": _steps(panel.limit)}
+        found["noValue"] = "–"  # no data, such as in a night without uploads
+        below, above = ("red", "green") if panel.limit < 0 else ("green", "red")
+        steps = [{"color": below, "value": None}, {"color": above, "value": abs(panel.limit)}]
+        found["thresholds"] = {"mode": "absolute", "steps": steps if panel.limit else steps[:1]}
     return found
 
 
-def _steps(limit: float) -> list[dict[str, Any]]:
-    if limit < 0:
-        return [{"color": "red", "value": None}, {"color": "green", "value": -limit}]
-    return [{"color": "green", "value": None}, *([{"color": "red", "value": limit}] if limit else [])]
-
-
-def _options(panel: Panel) -> dict[str, Any]:
-    reduced = {"reduceOptions": {"calcs": ["lastNotNull"]}}
-    if panel.kind == "bargauge":
-        return reduced | {"orientation": "horizontal", "displayMode": "basic"}
-    return reduced | {"colorMode": "background" if panel.limit else "value"}
-
-
 def outdated() -> bool:
-    """Whether the file says something else than the panels."""
+    """Tell whether the file differs from the panels."""
     return not FILE.is_file() or FILE.read_text() != document()
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 written or up to date, 1 out of date, 2 wrong usage."""
+    """Write or check the dashboard; exit status 0 written or up to date, 1 out of date, 2 wrong usage."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write("usage: python -m deploy.dashboard [--check]\n")
         return 2

@@ -1,8 +1,8 @@
-"""Pins the images that ours are built from, and builds ours from exactly those.
+"""Pin the base images by digest, and build our images from exactly those.
 
-`python -m deploy.images pin` asks the registries what the tags of deploy/Dockerfile mean today and writes the digests
-to deploy/bases.json, for a commit. `python -m deploy.images build TARGET TAG` builds from what is written there and
-refuses where nothing is, unless `--unpinned` says that this is wanted. Both need a Docker engine, `pin` a registry too.
+`python -m deploy.images pin` asks the registries for the current digests of the tags in deploy/Dockerfile and writes
+them to deploy/bases.json, which is to be committed. `python -m deploy.images build TARGET TAG` builds from the digests
+in that file. Without the file it refuses, except with `--unpinned`. Both need a Docker engine; `pin` also a registry.
 """
 
 import argparse
@@ -16,41 +16,44 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 PINNED = ROOT / "deploy" / "bases.json"
-"""Digests by tag. Not there until somebody with a registry has asked it."""
-ASK_DEADLINE = 300.0
+"""The file with the digests by tag. It exists once somebody has run `pin`."""
+REGISTRY_DEADLINE = 300.0
+"""Seconds for a registry to answer."""
 BUILD_DEADLINE = 3600.0
+"""Seconds for a build."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class ImageError(Exception):
-    """What the engine refuses, or what is not pinned."""
+    """Docker refused, or a base image is not pinned."""
 
 
 def bases(text: str) -> dict[str, str]:
-    """The tags that a Dockerfile begins with, by the build argument that replaces them."""
+    """Return the tags of a Dockerfile's base images, by the build argument that overrides each."""
     return dict(re.findall(r"(?m)^ARG (\w*BASE)=(\S+)$", text.partition("\nFROM ")[0]))
 
 
 def pinned() -> dict[str, str]:
-    """Digests by tag. Raises ImageError for what is none."""
+    """Read the pinned digests by tag. Raises ImageError for an invalid digest."""
     found: dict[str, str] = json.loads(PINNED.read_text()) if PINNED.is_file() else {}
     for tag, digest in found.items():
         if not _DIGEST.fullmatch(digest):
-            raise ImageError(f"{PINNED.name}: {digest!r} is no digest of {tag}")
+            raise ImageError(f"{PINNED.name}: {digest!r} is not a digest of {tag}")
     return found
 
 
-def asked(tag: str) -> str:
-    """The digest that a registry has for a tag today. Raises ImageError."""
-    said = _docker("buildx", "imagetools", "inspect", tag, "--format", "{{.Manifest.Digest}}", deadline=ASK_DEADLINE)
-    found = _DIGEST.search(said)
+def fetch_digest(tag: str) -> str:
+    """Ask the registry for the current digest of a tag. Raises ImageError."""
+    command = ["buildx", "imagetools", "inspect", tag, "--format", "{{.Manifest.Digest}}"]
+    output = _docker(*command, deadline=REGISTRY_DEADLINE)
+    found = _DIGEST.search(output)
     if found is None:
-        raise ImageError(f"no digest of {tag} in: {said.strip()[:200]}")
+        raise ImageError(f"no digest of {tag} in: {output.strip()[:200]}")
     return found.group()
 
 
-def arguments_of(names: Mapping[str, str], digests: Mapping[str, str]) -> list[str]:
-    """What `docker build` is told, for every base. Raises ImageError for one that is not pinned."""
+def build_arguments(names: Mapping[str, str], digests: Mapping[str, str]) -> list[str]:
+    """Return the `docker build` arguments that pin every base. Raises ImageError for one without a digest."""
     missing = sorted(set(names.values()) - set(digests))
     if missing:
         raise ImageError(f"not pinned: {', '.join(missing)}. Run python -m deploy.images pin, or build with --unpinned")
@@ -60,15 +63,15 @@ def arguments_of(names: Mapping[str, str], digests: Mapping[str, str]) -> list[s
 def build(target: str, tag: str, *, unpinned: bool) -> None:
     """Build one of our images. Raises ImageError."""
     names = bases(DOCKERFILE.read_text())
-    given = [] if unpinned else arguments_of(names, pinned())
+    pins = [] if unpinned else build_arguments(names, pinned())
     _docker(
-        "build", "--file", str(DOCKERFILE), "--target", target, "--tag", tag, *given, str(ROOT), deadline=BUILD_DEADLINE
+        "build", "--file", str(DOCKERFILE), "--target", target, "--tag", tag, *pins, str(ROOT), deadline=BUILD_DEADLINE
     )
 
 
 def pin() -> None:
-    """Write down the digests of today. Raises ImageError; nothing is written then."""
-    digests = {tag: asked(tag) for tag in sorted(set(bases(DOCKERFILE.read_text()).values()))}
+    """Write the current digests. Raises ImageError, and then writes nothing."""
+    digests = {tag: fetch_digest(tag) for tag in sorted(set(bases(DOCKERFILE.read_text()).values()))}
     PINNED.write_text(json.dumps(digests, indent=2) + "\n")
 
 
@@ -76,7 +79,7 @@ def _docker(*arguments: str, deadline: float) -> str:
     try:
         ended = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=deadline)
     except FileNotFoundError as error:
-        raise ImageError("there is no docker") from error
+        raise ImageError("docker is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise ImageError(f"docker {arguments[0]} has not ended within {deadline:.0f} s") from error
     if ended.returncode:
@@ -85,14 +88,14 @@ def _docker(*arguments: str, deadline: float) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 done, 1 refused, 2 wrong usage."""
+    """Pin or build; exit status 0 done, 1 refused, 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m deploy.images", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("pin", help="write the digests of today to deploy/bases.json")
-    building = commands.add_parser("build", help="build one of our images from them")
+    commands.add_parser("pin", help="write the current digests to deploy/bases.json")
+    building = commands.add_parser("build", help="build one of our images from the pinned bases")
     building.add_argument("target", choices=["service", "scanner"])
     building.add_argument("tag")
-    building.add_argument("--unpinned", action="store_true", help="from whatever the tags mean now")
+    building.add_argument("--unpinned", action="store_true", help="use whatever the tags point to now")
     options = parser.parse_args(arguments)
     try:
         if options.command == "pin":

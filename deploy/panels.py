@@ -1,6 +1,6 @@
-"""What stands on the dashboard: three questions, each answered in a row, and a closer look below.
+"""The panels of the dashboard: three rows that answer one question each, and a folded row with details.
 
-A panel is one line here; `deploy.dashboard` makes Grafana's JSON of them.
+`deploy.dashboard` turns them into Grafana's JSON.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Panel:
     """One panel: a `stat`, a `timeseries`, or a `bargauge`. `queries` are pairs of expression and legend.
 
-    `limit` turns a stat red from there on; a negative one, below its absolute value.
+    A stat is red from `limit` upwards, or, with a negative limit, below its absolute value.
     """
 
     title: str
@@ -26,17 +26,17 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Lines of panels, each with its height in Grafana's units; a line's panels share its 24 columns."""
+    """Lines of panels, each with its height in Grafana's units. The panels of a line share its 24 columns."""
 
     title: str
     lines: Sequence[tuple[int, Sequence[Panel]]]
     folded: bool = False
 
 
-def _in_time(slo: str, title: str) -> Panel:
+def _objective(slo: str, title: str) -> Panel:
     expression = f'1 - slo:media_bad:ratio1h{{slo="{slo}"}}'
     return Panel(
-        title, [(expression, "")], "percentunit", "stat", "Share within an hour; 99 % is promised.", -0.99, highest=1
+        title, [(expression, "")], "percentunit", "stat", "Share of the last hour; objective: 99 %.", -0.99, highest=1
     )
 
 
@@ -62,9 +62,9 @@ KEEPING_UP = Row(
         (
             3,
             [
-                _in_time("image_ready", "Images ready in 30 s"),
-                _in_time("scan_done", "Scans done in 10 s"),
-                _in_time("video_ready", "Videos ready in their length"),
+                _objective("image_ready", "Images ready in 30 s"),
+                _objective("scan_done", "Scans done in 10 s"),
+                _objective("video_ready", "Videos ready in their duration"),
                 Panel("Time to drain", [("max(queue:media_drain_seconds)", "")], "s", "stat", "The worst queue.", 600),
                 Panel(
                     "Dead letters",
@@ -83,16 +83,16 @@ KEEPING_UP = Row(
                 Panel("Upload to ready", _quantiles("media_asset_ready_seconds", "asset_type"), "s"),
                 Panel("Upload to verdict", _quantiles("media_scan_done_seconds", ""), "s"),
                 Panel(
-                    "Videos: upload to ready, in lengths of the video",
+                    "Videos: upload to ready, as a multiple of the duration",
                     _quantiles("media_video_ready_ratio", ""),
-                    help="1 is promised; a minute where a video is shorter than that.",
+                    help="The objective is 1, or a minute for shorter videos.",
                 ),
             ],
         ),
     ],
 )
 
-FAILING = Row(
+FAILURES = Row(
     "What fails, and why?",
     [
         (
@@ -102,22 +102,22 @@ FAILING = Row(
                     "Assets that were rejected or failed, by code",
                     [(f"topk(12, {_BY_CODE})", "{{status}}: {{code}}")],
                     kind="bargauge",
-                    help="Within the time chosen above. docs/codes.md says what each code means.",
+                    help="In the selected time range. docs/codes.md explains each code.",
                 ),
                 Panel(
-                    "Tries that failed, by cause",
+                    "Failed attempts, by cause",
                     [("sum by (stage, code) (rate(media_stage_failures_total[5m]))", "{{stage}}: {{code}}")],
                     "ops",
-                    help="Ours, and tried again: what will be `failed` unless it is mended.",
+                    help="Our errors, which are retried. The assets become `failed` unless the cause is fixed.",
                 ),
                 Panel(
-                    "Dependencies away",
+                    "Unavailable dependencies",
                     [("max by (dependency) (media_circuit_open)", "{{dependency}}")],
-                    help="1 while the queues that need it are paused.",
+                    help="1 while the queues that need the dependency are paused.",
                     highest=1,
                 ),
                 Panel(
-                    "API: answers that are no success",
+                    "API: error responses",
                     [('sum by (status) (rate(media_http_requests_total{status=~"[45].."}[5m]))', "{{status}}")],
                     "reqps",
                 ),
@@ -126,25 +126,25 @@ FAILING = Row(
     ],
 )
 
-COSTING = Row(
+COST = Row(
     "What does it cost?",
     [
         (
             6,
             [
                 Panel(
-                    "A month at this rate",
+                    "Cost of a month at this rate",
                     [("sum(part:media_cost_dollars:hourly) * 730", "")],
                     "currencyUSD",
                     "stat",
-                    "What is counted × list prices, see deploy/prometheus/costs.yaml. No storage, delivery, Postgres.",
+                    "Counters × list prices, see deploy/prometheus/costs.yaml. Without storage, delivery, Postgres.",
                 ),
                 Panel(
-                    "1,000 assets ready",
+                    "Cost of 1,000 ready assets",
                     [(f"sum(part:media_cost_dollars:hourly) / ({_READY_HOURLY} > 0) * 1000", "")],
                     "currencyUSD",
                     "stat",
-                    "All costs of the last hour ÷ what became ready in it.",
+                    "All costs of the last hour ÷ the assets that became ready in it.",
                 ),
                 Panel(
                     "Dollars an hour",
@@ -161,7 +161,7 @@ COSTING = Row(
                     "reqps",
                 ),
                 Panel(
-                    "Transcoded, seconds of output a second",
+                    "Transcoded seconds of output per second",
                     [("sum by (engine, kind) (rate(media_transcoded_seconds_total[15m]))", "{{engine}} {{kind}}")],
                 ),
             ],
@@ -169,17 +169,17 @@ COSTING = Row(
     ],
 )
 
-CLOSER = Row(
-    "A closer look",
+DETAILS = Row(
+    "Details",
     [
         (
             7,
             [
                 Panel("Time to drain", [("queue:media_drain_seconds", "{{queue}}")], "s"),
-                Panel("Sent to settled, p99", _p99("media_message_dwell_seconds", "queue"), "s"),
+                Panel("Sent to acknowledged, p99", _p99("media_message_dwell_seconds", "queue"), "s"),
                 Panel("Time in the handler, p99", _p99("media_handler_duration_seconds", "handler"), "s"),
                 Panel(
-                    "Held: running and waiting",
+                    "In-flight messages: running and waiting",
                     [("sum by (queue, state) (media_messages_in_flight)", "{{queue}} {{state}}")],
                 ),
             ],
@@ -192,7 +192,7 @@ CLOSER = Row(
                     [("sum by (outcome) (queue_outcome:media_messages_processed:rate5m)", "{{outcome}}")],
                     "ops",
                 ),
-                Panel("Share of tries that fail", [("queue:media_failures:ratio15m", "{{queue}}")], "percentunit"),
+                Panel("Share of attempts that fail", [("queue:media_failures:ratio15m", "{{queue}}")], "percentunit"),
                 Panel("Verdicts", [("sum by (verdict) (rate(media_scans_total[5m]))", "{{verdict}}")], "ops"),
                 Panel("Outside the objective, 6 h", [("slo:media_bad:ratio6h", "{{slo}}")], "percentunit"),
             ],
@@ -202,10 +202,10 @@ CLOSER = Row(
             [
                 Panel("Dead letters", [("max by (queue) (media_dlq_messages)", "{{queue}}")]),
                 Panel(
-                    "Messages lost while at work",
+                    "Messages lost while running",
                     [("sum by (queue) (increase(media_visibility_lost_total[5m]))", "{{queue}}")],
                 ),
-                Panel("Outbox due", [("max(media_outbox_pending)", "rows")]),
+                Panel("Due outbox effects", [("max(media_outbox_pending)", "rows")]),
                 Panel("Oldest unfinished asset", [("max(media_oldest_unfinished_asset_seconds)", "age")], "s"),
             ],
         ),
@@ -214,10 +214,10 @@ CLOSER = Row(
             [
                 Panel("API latency, p99", _p99("media_http_request_duration_seconds", "route"), "s"),
                 Panel(
-                    "API answers", [("sum by (status) (rate(media_http_requests_total[5m]))", "{{status}}")], "reqps"
+                    "API responses", [("sum by (status) (rate(media_http_requests_total[5m]))", "{{status}}")], "reqps"
                 ),
                 Panel(
-                    "API: refused by a rate limit, and event streams open",
+                    "API: rate-limited requests, and open event streams",
                     [
                         ("sum by (class) (rate(media_http_rate_limited_total[5m]))", "{{class}} refused/s"),
                         ("sum(media_event_streams)", "streams"),
@@ -230,7 +230,7 @@ CLOSER = Row(
             7,
             [
                 Panel(
-                    "Consumers and APIs that answer, and restarts",
+                    "Consumers and APIs that are up, and restarts",
                     [
                         ('sum by (job) (up{job=~"media-.*"})', "{{job}}"),
                         (
@@ -240,7 +240,7 @@ CLOSER = Row(
                     ],
                 ),
                 Panel(
-                    "SQS requests that fail",
+                    "Failed SQS requests",
                     [
                         (
                             'sum by (queue, operation) (rate(media_sqs_requests_total{result="error"}[5m]))',
@@ -249,12 +249,12 @@ CLOSER = Row(
                     ],
                     "ops",
                 ),
-                Panel("Scanned", [("sum(rate(media_scanned_bytes_total[5m]))", "bytes")], "Bps"),
-                Panel("Signatures' age", [("max(media_scanner_database_age_seconds)", "age")], "s"),
+                Panel("Scanned bytes", [("sum(rate(media_scanned_bytes_total[5m]))", "bytes")], "Bps"),
+                Panel("Age of the signatures", [("max(media_scanner_database_age_seconds)", "age")], "s"),
             ],
         ),
     ],
     folded=True,
 )
 
-ROWS = (KEEPING_UP, FAILING, COSTING, CLOSER)
+ROWS = (KEEPING_UP, FAILURES, COST, DETAILS)

