@@ -24,11 +24,14 @@ from media.settings import SettingsError
 USAGE = 2
 FAILED = 1
 INTERRUPTED = 130
-START_PATIENCE = 120.0
-"""Seconds that one command waits for a stack that another one is starting."""
+START_DEADLINE = 120.0
+"""Seconds that a command waits for a stack that another command is starting."""
 
-STOP_PATIENCE = 120.0
-PAUSE = 0.1
+STOP_DEADLINE = 120.0
+"""Seconds that `stop` waits for the stack to end."""
+
+POLL_PAUSE = 0.1
+"""Seconds between two looks at the state folder."""
 
 
 class NoStackError(Exception):
@@ -44,38 +47,40 @@ def show(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError as error:
-        raise OutputError("nobody reads the rest of the results") from error
+        raise OutputError("the output was closed before all results were written") from error
     except OSError as error:
         raise OutputError(f"the results cannot be written: {error.strerror}") from error
 
 
-def _start(state: State, hurry: asyncio.Event) -> AbstractAsyncContextManager[stack.Stack]:
-    """A stack for the block. Raises SettingsError before anything is started."""
+def _start(state: State, skip_drain: asyncio.Event) -> AbstractAsyncContextManager[stack.Stack]:
+    """Return a context manager that runs a stack. Raises SettingsError before anything is started."""
     preflight.check(state.clamav)
-    return stack.running(state.root, say, hurry=hurry)
+    return stack.running(state.root, say, skip_drain=skip_drain)
 
 
-async def serve(state: State, hurry: asyncio.Event) -> int:
-    """The whole stack until Ctrl-C, or until a part of it ends."""
-    begun = time.monotonic()
-    async with _start(state, hurry) as up:
-        say(f"ready after {time.monotonic() - begun:.1f} s: http://localhost:{up.ports.api}/")
+async def serve(state: State, skip_drain: asyncio.Event) -> int:
+    """Run the whole stack until Ctrl-C, or until a part of it ends."""
+    started = time.monotonic()
+    async with _start(state, skip_drain) as up:
+        say(f"ready after {time.monotonic() - started:.1f} s: http://localhost:{up.ports.api}/")
         say(f"  ClamAV has {up.scanner}")
         say(f"  logs: {state.logs}, settings of the services: {state.root / 'settings.env'}, Ctrl-C ends it")
         say(await up.supervisor.failure())
     return FAILED
 
 
-async def process_files(state: State, order: process.Order, hurry: asyncio.Event, *, as_json: bool) -> int:
-    """Send files through the stack that runs, or through one started for this."""
-    progress = report.Progress(len(order.files))
-    async with _any_stack(state, hurry) as running:
+async def process_files(
+    state: State, request: process.ProcessRequest, skip_drain: asyncio.Event, *, as_json: bool
+) -> int:
+    """Send files through the running stack, or through one started for this command."""
+    progress = report.Progress(len(request.files))
+    async with _any_stack(state, skip_drain) as running:
         try:
-            results = await process.process(order, running, state.secrets().jwt_secret, progress)
+            results = await process.process(request, running, state.secrets().jwt_secret, progress)
         finally:
             progress.clear()
         if state.running() is None:
-            say("the stack ended meanwhile: the terminal that it was started in says why")
+            say("the stack ended meanwhile: see the terminal that it was started in")
     if as_json:
         show(json.dumps([result.model_dump(mode="json") for result in results], indent=1))
     else:
@@ -84,55 +89,55 @@ async def process_files(state: State, order: process.Order, hurry: asyncio.Event
 
 
 @asynccontextmanager
-async def _any_stack(state: State, hurry: asyncio.Event) -> AsyncIterator[Running]:
-    """The running stack, else one for the block; it is not stopped while another command still uses it."""
+async def _any_stack(state: State, skip_drain: asyncio.Event) -> AsyncIterator[Running]:
+    """Yield the running stack, or start one for the block. It is not stopped while another command still uses it."""
     async with AsyncExitStack() as exits:
-        with state.used():  # left before the stack is stopped, which waits for the other users
-            yield await _join_or_start(state, exits, hurry)
+        with state.used():  # released before the stack stops, since that waits for all users
+            yield await _join_or_start(state, exits, skip_drain)
 
 
-async def _join_or_start(state: State, exits: AsyncExitStack, hurry: asyncio.Event) -> Running:
-    async with asyncio.timeout(START_PATIENCE):
+async def _join_or_start(state: State, exits: AsyncExitStack, skip_drain: asyncio.Event) -> Running:
+    async with asyncio.timeout(START_DEADLINE):
         while (running := state.running()) is None:
             try:
-                up = await exits.enter_async_context(_start(state, hurry))
-                exits.callback(asyncio.create_task(_tell_of_failure(up), name="tell of failure").cancel)
-                exits.push_async_callback(_until_unused, state, hurry)
-            except StateInUseError:  # one that starts, or stops: see what comes of it
-                await asyncio.sleep(PAUSE)
+                up = await exits.enter_async_context(_start(state, skip_drain))
+                exits.callback(asyncio.create_task(_report_failure(up), name="report failure").cancel)
+                exits.push_async_callback(_until_unused, state, skip_drain)
+            except StateInUseError:  # another command starts or stops a stack: look again
+                await asyncio.sleep(POLL_PAUSE)
     return running
 
 
-async def _tell_of_failure(up: stack.Stack) -> None:
-    """A part that ends for good takes the rest with it; that is told at once, and not by who cannot reach it."""
+async def _report_failure(up: stack.Stack) -> None:
+    """Say at once which part ended for good, before others fail because they cannot reach it."""
     say(await up.supervisor.failure())
 
 
-async def _until_unused(state: State, hurry: asyncio.Event) -> None:
+async def _until_unused(state: State, skip_drain: asyncio.Event) -> None:
     if state.is_used():
         say("another command still uses this stack; waiting for it")
-    while state.is_used() and not hurry.is_set():  # noqa: ASYNC110 - the event is in another process
-        await asyncio.sleep(PAUSE)
+    while state.is_used() and not skip_drain.is_set():  # noqa: ASYNC110 - the event is in another process
+        await asyncio.sleep(POLL_PAUSE)
 
 
 async def print_token(state: State, user: str, role: str) -> int:
-    """A token for the running stack, on standard output."""
+    """Write a token for the running stack to standard output."""
     _require_running(state)
     show(tokens.mint(state.secrets().jwt_secret, user=user, role=role))
     return 0
 
 
 async def rehearse(state: State) -> int:
-    """service.yaml, created in the running stack's emulator; what became of it on standard output."""
+    """Create service.yaml in the running stack's emulator, and list its resources and outputs."""
     settings = _require_running(state).settings
     from deploy.local import rehearsal  # noqa: PLC0415 - cfn-lint takes seconds to load, and only this needs it
 
-    made = await rehearsal.rehearse(settings["AWS_ENDPOINT_URL"], topology.ENVIRONMENT)
-    for kind, count in sorted(made.resources.items()):
+    result = await rehearsal.rehearse(settings["AWS_ENDPOINT_URL"], topology.ENVIRONMENT)
+    for kind, count in sorted(result.resources.items()):
         show(f"{count:3}  {kind}")
-    for name, value in sorted(made.outputs.items()):
+    for name, value in sorted(result.outputs.items()):
         show(f"{name} = {value}")
-    show(f"left out, the emulator does not know them: {', '.join(rehearsal.UNKNOWN)}")
+    show(f"not supported by the emulator: {', '.join(rehearsal.UNSUPPORTED)}")
     return 0
 
 
@@ -141,7 +146,7 @@ def operate(state: State, arguments: list[str]) -> int:
     from consumer.cli.__main__ import main as operator_main  # noqa: PLC0415 - the handlers take a second to load
 
     wants_help = not {"-h", "--help"}.isdisjoint(arguments)
-    environ = child.inherited() | ({} if wants_help else _require_running(state).settings)
+    environ = child.base_environment() | ({} if wants_help else _require_running(state).settings)
     os.environ.clear()
     os.environ.update(environ)
     return operator_main(arguments)
@@ -150,13 +155,13 @@ def operate(state: State, arguments: list[str]) -> int:
 async def stop(state: State) -> int:
     """End the stack that runs on this state folder, and wait until it has ended."""
     running = _require_running(state)
-    os.kill(running.pid, signal.SIGTERM)  # it holds the lock at this moment, so the number is its own
+    os.kill(running.pid, signal.SIGTERM)  # it holds the lock, so the pid is not yet reused
     try:
-        async with asyncio.timeout(STOP_PATIENCE):
+        async with asyncio.timeout(STOP_DEADLINE):
             while state.is_held():  # noqa: ASYNC110 - the event is in another process
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(POLL_PAUSE)
     except TimeoutError:
-        say(f"the stack (pid {running.pid}) has not ended within {STOP_PATIENCE:.0f} s")
+        say(f"the stack (pid {running.pid}) has not ended within {STOP_DEADLINE:.0f} s")
         return FAILED
     say("stopped")
     return 0
@@ -170,14 +175,16 @@ def _require_running(state: State) -> Running:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="run.sh", description="The media service with everything it stands on.")
+    parser = argparse.ArgumentParser(prog="run.sh", description="The media service with everything that it depends on.")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("serve", help="run the whole stack until Ctrl-C (the default)")
     sending = commands.add_parser("process", help="send files through the service and wait for the results")
     sending.add_argument("--json", action="store_true", help="one JSON array on standard output and nothing else")
     sending.add_argument("--out", type=Path, metavar="DIR", help="download the renditions into DIR/<asset_id>/")
-    sending.add_argument("--type", choices=["image", "video", "audio", "document"], help="instead of the file's own")
-    sending.add_argument("--as", dest="sender", choices=["recording"], help="the way the webinar service sends it")
+    sending.add_argument(
+        "--type", choices=["image", "video", "audio", "document"], help="asset type, instead of the file's own"
+    )
+    sending.add_argument("--as", dest="sender", choices=["recording"], help="send the file as the webinar service does")
     sending.add_argument("files", type=Path, nargs="+", metavar="FILE")
     minting = commands.add_parser("token", help="print a token for the running stack")
     minting.add_argument("--user", default=process.USER, metavar="ID", help="whose token (default: %(default)s)")
@@ -191,19 +198,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _order(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> process.Order:
+def _process_request(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> process.ProcessRequest:
     unusable = [str(file) for file in arguments.files if not (file.is_file() and os.access(file, os.R_OK))]
     if unusable:
         parser.error(f"not files that can be read: {', '.join(map(printable, unusable))}")
     if arguments.sender == "recording" and arguments.type not in (None, "video"):
         parser.error("a recording is a video: --type does not go with --as recording")
     if arguments.out is not None:
-        _require_writable(parser, arguments.out)
-    return process.Order(arguments.files, arguments.out, arguments.type, arguments.sender == "recording")
+        _make_folder(parser, arguments.out)
+    return process.ProcessRequest(arguments.files, arguments.out, arguments.type, arguments.sender == "recording")
 
 
-def _require_writable(parser: argparse.ArgumentParser, folder: Path) -> None:
-    """Make the folder, so that what is wrong with it is said before anything is sent."""
+def _make_folder(parser: argparse.ArgumentParser, folder: Path) -> None:
+    """Make the folder, so that an error with it is reported before any file is sent."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -214,18 +221,18 @@ def _require_writable(parser: argparse.ArgumentParser, folder: Path) -> None:
         parser.error(f"the folder {printable(folder)} cannot be written to")
 
 
-def _chosen(
-    arguments: list[str], downloads: Mapping[str, str], hurry: asyncio.Event
+def _select_command(
+    arguments: list[str], downloads: Mapping[str, str], skip_drain: asyncio.Event
 ) -> tuple[Coroutine[None, None, int], int]:
-    """What to do, and the exit status when it is interrupted: for `serve` that is its way to end."""
+    """Return the command to run, and its exit status when it is interrupted: 0 for `serve`, which ends that way."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.command == "bench":
-        _bench(given.name, given.arguments, downloads)
+        _run_benchmark(given.name, given.arguments, downloads)
     state = State(state_folder())
     match given.command:
         case "process":
-            return process_files(state, _order(parser, given), hurry, as_json=given.json), INTERRUPTED
+            return process_files(state, _process_request(parser, given), skip_drain, as_json=given.json), INTERRUPTED
         case "token":
             return print_token(state, given.user, given.role), INTERRUPTED
         case "rehearse":
@@ -233,20 +240,20 @@ def _chosen(
         case "stop":
             return stop(state), INTERRUPTED
         case _:
-            return serve(state, hurry), 0
+            return serve(state, skip_drain), 0
 
 
-def _bench(name: str, arguments: list[str], downloads: Mapping[str, str]) -> NoReturn:
-    """Become a benchmark. It may install what it compares with, so it gets what downloads need."""
+def _run_benchmark(name: str, arguments: list[str], downloads: Mapping[str, str]) -> NoReturn:
+    """Replace this process with a benchmark. It may install packages, so it gets the variables for downloads."""
     env = {**os.environ, **downloads, "PYTHONPATH": str(Path(__file__).parents[2])}
     os.execve(sys.executable, [sys.executable, "-P", "-m", f"tests.bench.{name}", *arguments], env)  # noqa: S606
 
 
-async def _until_signalled(work: Coroutine[None, None, int], interrupted: int, hurry: asyncio.Event) -> int:
-    """SIGINT, SIGTERM or SIGHUP once: stop in order. A second time: set `hurry`. A third: as Python does by itself.
+async def _until_signalled(work: Coroutine[None, None, int], interrupted: int, skip_drain: asyncio.Event) -> int:
+    """Run `work`; stop in order at a first SIGINT, SIGTERM or SIGHUP, and set `skip_drain` at a second.
 
-    SIGHUP counts once: a terminal that is closed sends it twice, by its shell and by the kernel. Where it is ignored
-    (nohup) it stays so.
+    At a third, Python's own handler acts. Only the first SIGHUP counts, since a closed terminal sends it twice: by its
+    shell and by the kernel. An ignored SIGHUP (nohup) stays ignored.
     """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
@@ -259,7 +266,7 @@ async def _until_signalled(work: Coroutine[None, None, int], interrupted: int, h
         if len(received) == 1:
             task.cancel()
             return
-        hurry.set()
+        skip_drain.set()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(each)
 
@@ -276,16 +283,16 @@ async def _until_signalled(work: Coroutine[None, None, int], interrupted: int, h
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 done, 1 something failed, 2 wrong usage or settings, 130 interrupted."""
+    """Run a command; exit status 0 done, 1 something failed, 2 wrong usage or settings, 130 interrupted."""
     accept_any_output()
-    downloads = child.for_downloads()
-    child.shield()
-    hurry = asyncio.Event()
+    downloads = child.download_environment()
+    child.restrict_environment()
+    skip_drain = asyncio.Event()
     try:
         if arguments[:1] == ["cli"]:  # Click parses what follows: argparse would take its options for ours
             return operate(State(state_folder()), arguments[1:])
-        work, interrupted = _chosen(arguments, downloads, hurry)
-        return asyncio.run(_until_signalled(work, interrupted, hurry))
+        work, interrupted = _select_command(arguments, downloads, skip_drain)
+        return asyncio.run(_until_signalled(work, interrupted, skip_drain))
     except (PortError, StateInUseError, ForeignFolderError, SettingsError) as error:
         say(f"run.sh: {error}")
         return USAGE
@@ -294,7 +301,7 @@ def main(arguments: list[str]) -> int:
     except OutputError as error:
         say(f"run.sh: {error}")
         discard_output()
-    except OSError as error:  # a state folder that cannot be made or written, mostly
+    except OSError as error:  # mostly a state folder that cannot be made or written
         say(f"run.sh: {error.strerror or error}: {error.filename or state_folder()}")
     return FAILED
 

@@ -1,4 +1,4 @@
-"""What a client says about a file before it uploads it: asset type and content type, as a browser would tell them."""
+"""The asset type and content type that a client announces before an upload, as a browser would name them."""
 
 import mimetypes
 import unicodedata
@@ -8,10 +8,10 @@ from pathlib import Path
 from handlers.scan.content_policy import ALLOWED
 from handlers.sniff import HEAD_BYTES, sniff
 
-UNKNOWN = "application/octet-stream"
+UNKNOWN_TYPE = "application/octet-stream"
 
-# What the platform's own table may lack or name differently from browsers.
-BY_SUFFIX = {
+# Types that the platform's own table may lack or name differently from browsers.
+TYPE_BY_SUFFIX = {
     ".avif": "image/avif",
     ".flac": "audio/flac",
     ".heic": "image/heic",
@@ -29,43 +29,35 @@ BY_SUFFIX = {
 }
 
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Categories of characters that neither a terminal nor JSON should meet: control characters, stray surrogates."""
+"""Unicode categories to keep from terminals and JSON: control characters, lone surrogates, line separators."""
 
-READABLE = frozenset().union(*ALLOWED.values())
+ALLOWED_TYPES = frozenset().union(*ALLOWED.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """The API decides whether it takes such a thing."""
+    """What a client announces. The API decides whether to accept it."""
 
     asset_type: str
     content_type: str
 
 
 def announce(path: Path, asset_type: str | None = None) -> Announcement:
-    """Read the types off the file's name, or off its first bytes when the name tells of nothing that is read.
+    """Read the types from the file's name, or from its first bytes if the name gives no allowed type.
 
     `asset_type` overrides what the content type suggests. Raises OSError when the file cannot be read.
     """
-    content_type = _by_name(path)
-    if content_type not in READABLE:
-        content_type = _by_content(path) or content_type
+    content_type = TYPE_BY_SUFFIX.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or UNKNOWN_TYPE
+    if content_type not in ALLOWED_TYPES:
+        with path.open("rb") as file:
+            found = sniff(file.read(HEAD_BYTES))
+        content_type = found if found in ALLOWED_TYPES else content_type
     if asset_type == "audio" and content_type in {"video/mp4", "video/webm"}:
-        content_type = content_type.replace("video/", "audio/")  # a container of both kinds
+        content_type = content_type.replace("video/", "audio/")  # a container for video or audio
     top = content_type.partition("/")[0]
     return Announcement(asset_type or (top if top in {"image", "video", "audio"} else "document"), content_type)
 
 
 def printable(path: Path | str) -> str:
-    """Return a path as text that can be shown and sent: bytes that are no UTF-8, and line ends, become U+FFFD."""
+    """Return a path as text that can be shown and sent: invalid UTF-8 and control characters become U+FFFD."""
     return "".join("\ufffd" if unicodedata.category(c) in UNPRINTABLE else c for c in str(path))
-
-
-def _by_name(path: Path) -> str:
-    return BY_SUFFIX.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or UNKNOWN
-
-
-def _by_content(path: Path) -> str | None:
-    with path.open("rb") as file:
-        found = sniff(file.read(HEAD_BYTES))
-    return found if found in READABLE else None

@@ -14,14 +14,15 @@ from deploy.local.source_file import SourceFile
 BASE = "/api/v1/media"
 CALL_DEADLINE = aiohttp.ClientTimeout(total=30)
 TRANSFER_DEADLINE = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
-"""Without a total: a video may be large. 120 s without a byte end it."""
+"""No total limit, since a video may be large. A transfer ends after 120 s without a byte."""
 
 CHUNK = 1 << 20
 ALREADY_THERE = 412
+"""Precondition Failed: the object exists."""
 
 
 class RefusedError(Exception):
-    """The API said no: its HTTP status, its stable code and its words."""
+    """An error response of the API: its HTTP status, its stable code and its detail."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -31,7 +32,7 @@ class RefusedError(Exception):
 
     @property
     def is_input(self) -> bool:
-        """Whether the file was refused, rather than the client or the service being at fault."""
+        """Whether the file is at fault, rather than the client or the service."""
         return self.code in {"too_large", "content_type_not_allowed"}
 
 
@@ -80,7 +81,7 @@ class _Problem(_Answer):
 
 
 class ApiClient:
-    """One user's view of the API. Every method raises RefusedError, aiohttp.ClientError or TimeoutError."""
+    """The API for one user. Every method raises RefusedError, aiohttp.ClientError or TimeoutError."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, token: str) -> None:
         self._http = http
@@ -93,13 +94,13 @@ class ApiClient:
             "content_type": announced.content_type,
             "original_filename": file_name,
         }
-        if size:  # nothing is not a size that can be announced; the scan says that such a file is empty
+        if size:  # 0 cannot be announced; the scan rejects an empty file
             body["size"] = size
         return UploadTicket.model_validate_json(await self._call("POST", "/upload", json=body))
 
     async def put(self, ticket: UploadTicket, file: SourceFile) -> None:
-        """Send the bytes to S3; that they are there already is as good. Raises OSError when they cannot be read."""
-        url = URL(ticket.upload_url, encoded=True)  # it is signed as it stands
+        """Send the file to S3. An object that exists already counts as sent. Raises OSError for an unreadable file."""
+        url = URL(ticket.upload_url, encoded=True)  # the signature covers this exact spelling
         try:
             async with self._http.put(url, data=file, headers=ticket.headers, timeout=TRANSFER_DEADLINE) as answer:
                 if answer.status not in {200, ALREADY_THERE}:
@@ -114,7 +115,7 @@ class ApiClient:
         return AssetInfo.model_validate_json(await self._call("GET", f"/assets/{asset_id}"))
 
     async def assets(self) -> Sequence[AssetInfo]:
-        """The newest assets of this user."""
+        """Return the newest assets of this user."""
         return _Page.model_validate_json(await self._call("GET", "/assets")).items
 
     async def url(self, asset_id: str, rendition: str) -> str:
@@ -128,19 +129,15 @@ class ApiClient:
             body = await answer.read()
             if answer.ok:
                 return body
-            problem = _problem(body)
+            try:
+                problem = _Problem.model_validate_json(body)
+            except ValidationError:
+                problem = _Problem(detail=body.decode(errors="replace")[:500])
             raise RefusedError(answer.status, problem.code, problem.detail)
 
 
-def _problem(body: bytes) -> _Problem:
-    try:
-        return _Problem.model_validate_json(body)
-    except ValidationError:
-        return _Problem(detail=body.decode(errors="replace")[:500])
-
-
 async def download(http: aiohttp.ClientSession, url: str, target: Path) -> None:
-    """Write what `url` gives to `target`, whole or not at all. Raises aiohttp.ClientError, TimeoutError, OSError."""
+    """Download `url` to `target`, whole or not at all. Raises aiohttp.ClientError, TimeoutError, OSError."""
     partial = target.with_name(target.name + ".part")
     try:
         async with http.get(URL(url, encoded=True), timeout=TRANSFER_DEADLINE, raise_for_status=True) as answer:

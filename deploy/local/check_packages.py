@@ -1,7 +1,7 @@
-"""Look whether the environment that runs this holds the packages of requirements.lock, and can import what we name.
+"""Check that the running environment holds the packages of requirements.lock, and can import our dependencies.
 
 `.venv/bin/python -I deploy/local/check_packages.py` prints the folder of each package's metadata, relative to the
-environment. What is missing, of another version or not importable is named on standard error, with exit status 1.
+environment. It names missing packages, wrong versions and failed imports on standard error, with exit status 1.
 """
 
 import importlib
@@ -18,7 +18,7 @@ PIN = re.compile(r"(?m)^(?P<name>[\w.-]+)==(?P<version>[^\s;]+) *(?:; *(?P<marke
 NAME = re.compile(r"[\w.-]+")
 
 type Found = dict[str, tuple[metadata.Distribution, Path]]
-"""Name as in the lock file → the package, and the folder of its metadata."""
+"""By normalized name: the package, and the folder of its metadata."""
 
 
 def packages_here() -> Found:
@@ -29,11 +29,14 @@ def packages_here() -> Found:
 
 
 def wrong_packages(lock: str, found: Found) -> Iterator[str]:
-    """Say of each package that the lock wants on this platform what is wrong with it here, if anything."""
+    """Describe each package of the lock file for this platform that is missing or has another version."""
     for pin in PIN.finditer(lock):
         name, version = _normalize(pin["name"]), pin["version"]
-        if pin["marker"] and not _applies(pin["marker"]):
-            continue
+        if pin["marker"]:
+            from packaging.markers import Marker  # noqa: PLC0415 - one of the packages that may be missing
+
+            if not Marker(pin["marker"]).evaluate():
+                continue
         if name not in found:
             yield f"{name} is not installed"
         elif found[name][0].version != version:
@@ -41,7 +44,7 @@ def wrong_packages(lock: str, found: Found) -> Iterator[str]:
 
 
 def failing_imports(names: list[str], found: Found) -> Iterator[str]:
-    """Import the packages: one with a library that this machine cannot load is no use, though it is installed."""
+    """Import the packages, and describe each failure, such as a library that this machine cannot load."""
     for name in names:
         for file in found[name][0].files or ():
             if len(file.parts) == 2 and file.name == "__init__.py" and not file.parts[0].startswith("_"):  # noqa: PLR2004
@@ -51,18 +54,12 @@ def failing_imports(names: list[str], found: Found) -> Iterator[str]:
                     yield f"{name} cannot be imported: {error}"
 
 
-def _applies(marker: str) -> bool:
-    from packaging.markers import Marker  # noqa: PLC0415 - one of the packages that may be missing
-
-    return Marker(marker).evaluate()
-
-
 def _normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> int:
-    """Exit status 0 when all is there."""
+    """Check the environment; exit status 0 when nothing is missing."""
     found = packages_here()
     wrong = list(wrong_packages((ROOT / "requirements.lock").read_text(), found))
     if not wrong:

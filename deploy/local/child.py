@@ -13,22 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_DEADLINE = 30.0
-"""Seconds for a part to become ready; all start in well under one when the machine is idle."""
+"""Seconds for a part to become ready. On an idle machine each needs less than one."""
 
 STOP_DEADLINE = 15.0
+"""Seconds for a part to end before it is killed."""
 PROBE_PAUSE = 0.03
+"""Seconds between two readiness probes."""
 TAIL_LINES = 20
+"""Log lines that an error message shows."""
 
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""What every process of the stack gets of the caller's environment.
+INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""The variables that every process of the stack inherits from the caller.
 
-Nothing of AWS, of Postgres, of proxies, of certificates: everything is on loopback, in plain HTTP.
+Variables of AWS, Postgres, proxies and certificates are left out: everything is on loopback, in plain HTTP.
 """
 
-NO_ACCOUNT = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "PGSSLMODE": "disable"}
-"""Keeps clients from the files in the caller's home: profiles and endpoints of AWS, certificates for Postgres."""
+NO_CREDENTIAL_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "PGSSLMODE": "disable"}
+"""Variables that hide the files in the caller's home: AWS profiles, certificates for Postgres."""
 
-DOWNLOADS = re.compile(
+DOWNLOAD_VARIABLES = re.compile(
     r"(https?|all)_proxy|ssl_cert_(file|dir)|requests_ca_bundle|node_extra_ca_certs|(pip|npm_config)_\w+", re.IGNORECASE
 )
 """The variables of proxies, certificates and package indexes."""
@@ -40,9 +43,10 @@ class PartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `stop_signal` asks it to end; a part that needs longer than others says so.
+    """A command to run as a child process.
 
-    `orphan_signal` is what it gets when we die without a word, and `descriptors` are what it has open from us.
+    `stop_signal` asks it to end, within `stop_deadline` seconds. The kernel sends `parent_death_signal` when this
+    process is killed. The child inherits the open `descriptors`.
     """
 
     name: str
@@ -51,12 +55,12 @@ class Program:
     cwd: Path
     stop_signal: signal.Signals = signal.SIGTERM
     stop_deadline: float = STOP_DEADLINE
-    orphan_signal: signal.Signals = signal.SIGKILL
+    parent_death_signal: signal.Signals = signal.SIGKILL
     descriptors: Sequence[int] = ()
 
 
 class Child:
-    """A started program. Its whole process group is its own, so a Ctrl-C on the terminal reaches only us."""
+    """A started program. It leads its own process group, so a Ctrl-C on the terminal reaches only this process."""
 
     def __init__(self, program: Program, process: asyncio.subprocess.Process, log: Path) -> None:
         self.program = program
@@ -77,23 +81,23 @@ class Child:
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Until it ends; returns the exit status."""
+        """Wait until it ends; return the exit status."""
         return await self._process.wait()
 
     async def until_ready(self, probe: Callable[[], Awaitable[bool]], deadline: float = START_DEADLINE) -> None:
-        """Until `probe` says yes. Raises PartError when the child ends first or `deadline` seconds pass."""
+        """Wait until `probe` returns true. Raises PartError when the child ends first or `deadline` seconds pass."""
         try:
             async with asyncio.timeout(deadline):
                 while not await probe():
                     if self.returncode is not None:
-                        raise PartError(self.obituary())
+                        raise PartError(self.describe_exit())
                     await asyncio.sleep(PROBE_PAUSE)
         except TimeoutError as error:
-            message = f"{self.name} is not ready after {deadline:.0f} s; its log {self.log} ends:\n{self.tail()}"
+            message = f"{self.name} is not ready after {deadline:.0f} s; its log {self.log} ends:\n{self.log_tail()}"
             raise PartError(message) from error
 
     async def stop(self) -> bool:
-        """Ask it to end, and kill it after its deadline. True when it ended by itself."""
+        """Ask it to end, and kill it after its deadline. Returns whether it ended before that."""
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(self.program.stop_signal)
@@ -109,29 +113,29 @@ class Child:
         return True
 
     def kill(self) -> None:
-        """End it and every process that it left in its group, at once."""
+        """Kill it and every process in its group at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def obituary(self) -> str:
-        """How it ended, and its last log lines."""
+    def describe_exit(self) -> str:
+        """Say how it ended, with its last log lines."""
         code = self.returncode
         how = "runs" if code is None else f"exit status {code}" if code >= 0 else signal.Signals(-code).name
-        return f"{self.name} ended ({how}); its log {self.log} ends:\n{self.tail()}"
+        return f"{self.name} ended ({how}); its log {self.log} ends:\n{self.log_tail()}"
 
-    def tail(self) -> str:
-        """The last lines of its log, indented."""
+    def log_tail(self) -> str:
+        """Return the last lines of its log, indented."""
         with self.log.open(errors="replace") as file:
             return "".join(f"  | {line.rstrip()}\n" for line in deque(file, maxlen=TAIL_LINES)).rstrip()
 
 
 async def start(program: Program, logs: Path) -> Child:
-    """Start a program that dies with us, its output in `logs/<name>.log`. Raises PartError when it cannot run."""
+    """Start a program that ends when we do, with its output in `logs/<name>.log`. Raises PartError if it cannot run."""
     log = logs / f"{program.name}.log"
     with log.open("ab") as output:
         try:
             process = await asyncio.create_subprocess_exec(
-                *leash(program.orphan_signal),
+                *parent_death_command(program.parent_death_signal),
                 *program.argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -146,39 +150,39 @@ async def start(program: Program, logs: Path) -> Child:
     return Child(program, process, log)
 
 
-def leash(number: signal.Signals = signal.SIGKILL) -> list[str]:
-    """The prefix that makes a command end with us, where the platform has one."""
+def parent_death_command(number: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Return a command prefix by which the kernel signals the program when we die; empty where there is none."""
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
     return [setpriv, "--pdeathsig", number.name.removeprefix("SIG"), "--"] if setpriv else []
 
 
-def inherited(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment in which every process of the stack runs, before its own settings."""
-    return {name: environ[name] for name in INHERITED if name in environ} | NO_ACCOUNT
+def base_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment of every process of the stack, without its own settings."""
+    return {name: environ[name] for name in INHERITED_VARIABLES if name in environ} | NO_CREDENTIAL_FILES
 
 
-def shield(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Take from this process what its children do not get either; the user's MEDIA_ settings stay."""
+def restrict_environment(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Remove from this process the variables that its children do not get; the user's MEDIA_ settings stay."""
     kept = {name: value for name, value in environ.items() if name.startswith("MEDIA_")}
-    kept |= inherited(environ)
+    kept |= base_environment(environ)
     environ.clear()
     environ.update(kept)
 
 
-def for_downloads(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what installers need to reach the Internet from here; loopback is reached without a proxy."""
-    kept = {name: value for name, value in environ.items() if DOWNLOADS.fullmatch(name)}
+def download_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that installers need to reach the Internet; loopback is reached without a proxy."""
+    kept = {name: value for name, value in environ.items() if DOWNLOAD_VARIABLES.fullmatch(name)}
     direct = ",".join(filter(None, [environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1,localhost"]))
     return kept | {"NO_PROXY": direct, "no_proxy": direct}
 
 
-async def accepts(host: str, port: int) -> bool:
-    """Whether something accepts a connection there now."""
+async def accepts_connections(host: str, port: int) -> bool:
+    """Tell whether something accepts a connection there now."""
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
         return False
     writer.close()
-    with contextlib.suppress(ConnectionError):  # closed by the other side first: it did accept
+    with contextlib.suppress(ConnectionError):  # the other side closed first: it did accept
         await writer.wait_closed()
     return True

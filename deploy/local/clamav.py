@@ -1,4 +1,4 @@
-"""clamd on a private unix socket, with the best signatures that this machine has."""
+"""A clamd on a private unix socket, with the best signatures that this machine has."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,16 @@ from handlers.scan.clamd.instream import Address
 from media.settings import Settings
 
 SCAN_LIMIT = int(Settings.model_fields["scan_max_bytes"].default)
-"""Bytes. clamd's own cap is near 2 GiB."""
+"""Bytes of the largest file to scan. clamd's own cap is near 2 GiB."""
 
 SCANS_AT_ONCE = int(Settings.model_fields["scan_concurrency"].default)
 
 OFFICIAL_FOLDER = Path("/var/lib/clamav")
 LOAD_DEADLINE = 180.0
-"""Seconds; the official database takes half a minute to load on a slow machine."""
+"""Seconds for clamd to load its signatures. The official ones take half a minute on a slow machine."""
 
 SOCKET_PATH_LIMIT = 107
-"""Bytes: the kernel's field has 108, with the zero at its end."""
+"""Bytes of a socket's path: the kernel's field has 108, including the terminating zero."""
 
 SOCKET_NAME = "clamd.sock"
 PRIVATE_PREFIX = "media-clamd-"
@@ -34,7 +34,7 @@ EICAR = (
     "58354f2150254041505b345c505a58353428505e2937434329377d2445494341522d"
     "5354414e444152442d414e544956495255532d544553542d46494c452124482b482a"
 )
-"""The EICAR test string in hexadecimal: in plain, a virus scanner would take this file away."""
+"""The EICAR test string in hexadecimal: in plain text a virus scanner would remove this file."""
 
 TEST_SIGNATURES = {
     "eicar.ndb": f"Eicar-Test-Signature:0:*:{EICAR}\n",
@@ -45,24 +45,24 @@ TEST_SIGNATURES = {
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """Which signatures clamd loads. `kind` is `given`, `official` or `test`."""
+    """The signatures that clamd loads. `kind` is `given`, `official` or `test`."""
 
     kind: str
     folder: Path
 
     @property
     def description(self) -> str:
-        what = {
+        text = {
             "given": "the signatures that MEDIA_LOCAL_CLAMAV_DATABASE names",
             "official": "ClamAV's official signatures",
             "test": "a small test database that finds EICAR and ClamAV's test files, nothing else",
         }
-        return f"{what[self.kind]} ({self.folder})"
+        return f"{text[self.kind]} ({self.folder})"
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A clamd that can be started, again and again on the same socket."""
+class PreparedClamd:
+    """A configured clamd, which can be started repeatedly on the same socket."""
 
     program: Program
     signatures: Signatures
@@ -70,7 +70,7 @@ class Prepared:
 
     @property
     def address(self) -> str:
-        """What MEDIA_CLAMD takes."""
+        """The value for MEDIA_CLAMD."""
         return str(Address(path=str(self.socket)))
 
     async def launch(self, logs: Path) -> Child:
@@ -86,7 +86,7 @@ class Prepared:
 
 
 def find_signatures(folder: Path, environ: Mapping[str, str]) -> Signatures:
-    """Given ones, else official ones, else ours. Raises PartError when the given folder holds none."""
+    """Choose given signatures, else official ones, else ours. Raises PartError when the given folder has none."""
     if named := environ.get("MEDIA_LOCAL_CLAMAV_DATABASE"):
         given = Path(named).absolute()
         if not given.is_dir() or not any(given.iterdir()):
@@ -98,7 +98,7 @@ def find_signatures(folder: Path, environ: Mapping[str, str]) -> Signatures:
 
 
 def write_test_signatures(folder: Path) -> Signatures:
-    """A database of two lines, for machines without an official one and for tests."""
+    """Write a database of two lines, for tests and for machines without the official one."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in TEST_SIGNATURES.items():
         (folder / name).write_text(content)
@@ -106,26 +106,26 @@ def write_test_signatures(folder: Path) -> Signatures:
 
 
 @contextlib.contextmanager
-def prepare(folder: Path, signatures: Signatures) -> Iterator[Prepared]:
-    """Write its configuration, in `folder`; its socket is gone after the block. Raises PartError without clamd."""
+def prepare(folder: Path, signatures: Signatures) -> Iterator[PreparedClamd]:
+    """Write clamd's configuration to `folder`, and remove its socket after the block. Raises PartError without clamd."""
     program = shutil.which("clamd") or shutil.which("clamd", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise PartError("clamd is not installed: apt-get install --no-install-recommends clamav-daemon")
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     configuration = folder / "clamd.conf"
-    what = Program("clamd", [program, f"--config-file={configuration}"], child.inherited(), folder)
+    clamd = Program("clamd", [program, f"--config-file={configuration}"], child.base_environment(), folder)
     with _socket_folder(folder) as place:
         socket = place / SOCKET_NAME
         configuration.write_bytes(os.fsencode(_configuration(signatures.folder, socket, folder / "tmp")))
         try:
-            yield Prepared(what, signatures, socket)
+            yield PreparedClamd(clamd, signatures, socket)
         finally:
             socket.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _socket_folder(folder: Path) -> Iterator[Path]:
-    """`folder`, or a private one for temporary files where its path is too long for a socket."""
+    """Yield `folder`, or a private temporary one if its path is too long for a socket."""
     if _fits(folder):
         yield folder
         return
@@ -152,7 +152,7 @@ async def _answers(socket: Path) -> bool:
 
 
 def _configuration(signatures: Path, socket: Path, temporary: Path) -> str:
-    """The limits follow our settings; whatever it could not look into must be an alert, never `OK`."""
+    """Return clamd's configuration. Its limits follow our settings; content that it cannot scan is never `OK`."""
     options = {
         "Foreground": "yes",
         "DatabaseDirectory": signatures,

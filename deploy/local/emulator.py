@@ -1,4 +1,4 @@
-"""S3, SQS, EventBridge and CloudFormation on loopback: ministack, with the credentials that every client here uses."""
+"""The emulator of S3, SQS, EventBridge and CloudFormation on loopback: ministack, with its fixed credentials."""
 
 import signal
 import sys
@@ -16,14 +16,14 @@ SECRET_KEY = "test"  # noqa: S105 - the emulator's well-known root credentials
 ACCOUNT = "000000000000"
 ROOT = Path(__file__).resolve().parents[2]
 SAVE_DEADLINE = 60.0
-"""Seconds: on SIGTERM it writes its state to disk."""
+"""Seconds to end after SIGTERM: it writes its state to disk first."""
 SAVED_MARK = "saved"
-"""A file in the emulator's folder, written after its state: without it there is nothing to go on with."""
+"""A file in the emulator's folder, written after its state. Without it the state is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """A running emulator: where it is, and what a client of AWS needs in its environment to reach it."""
+    """A running emulator: its address, and the environment of AWS clients that use it."""
 
     child: Child
     url: str
@@ -36,7 +36,7 @@ class Emulator:
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_EC2_METADATA_DISABLED": "true",
-            # A developer's profile must not reach a client that asks for nothing.
+            # A client without explicit settings must not use a developer's profile.
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }
@@ -45,24 +45,24 @@ class Emulator:
 async def start(folder: Path, port: int, logs: Path, descriptors: Sequence[int] = ()) -> Emulator:
     """Start the emulator on its saved state. Raises PartError.
 
-    Objects go to disk as they come; messages and the rest every few seconds and on SIGTERM, which it also gets when
+    Objects are written to disk at once; messages and the rest every few seconds and on SIGTERM, which it also gets when
     we are killed. It keeps `descriptors` open until it has saved.
     """
     for part in ("state", "s3", "tmp"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     program = Program(
         name="emulator",
-        # -P: a folder named like a module of its own in the current folder must not shadow it.
+        # -P: a folder in the current folder must not shadow a module of the same name.
         argv=[sys.executable, "-P", "-m", "deploy.local.emulator_process"],
-        env=child.inherited() | {"PYTHONPATH": str(ROOT)} | _configuration(folder, port),
+        env=child.base_environment() | {"PYTHONPATH": str(ROOT)} | _configuration(folder, port),
         cwd=folder,
         stop_deadline=SAVE_DEADLINE,
-        orphan_signal=signal.SIGTERM,
+        parent_death_signal=signal.SIGTERM,
         descriptors=descriptors,
     )
     started = await child.start(program, logs)
     try:
-        await started.until_ready(lambda: child.accepts(HOST, port))
+        await started.until_ready(lambda: child.accepts_connections(HOST, port))
     except BaseException:
         await started.stop()
         raise
@@ -73,11 +73,11 @@ def _configuration(folder: Path, port: int) -> dict[str, str]:
     return {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": HOST,
-        "MINISTACK_HOST": HOST,  # else queue URLs name localhost, which may resolve to an address it does not bind
+        "MINISTACK_HOST": HOST,  # else queue URLs name localhost, which may resolve to another address
         "MINISTACK_REGION": REGION,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AUTH": "true",  # else queue policies, CORS and signatures are not looked at
+        "AUTH": "true",  # else queue policies, CORS and signatures are not checked
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "PERSIST_STATE": "1",
@@ -85,6 +85,6 @@ def _configuration(folder: Path, port: int) -> dict[str, str]:
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(folder / "s3"),
         "TMPDIR": str(folder / "tmp"),
-        "DOCKER_HOST": "unix:///nonexistent",  # it would look for containers of its own to remove
+        "DOCKER_HOST": "unix:///nonexistent",  # else it looks for its own containers to remove
         "LOG_LEVEL": "WARNING",
     }

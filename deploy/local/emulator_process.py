@@ -1,10 +1,10 @@
-"""What the emulator's process runs: ministack, mended where it behaves differently and we depend on it.
+"""The emulator's process: ministack, patched where it differs from AWS and we depend on the difference.
 
-A GET of one version ignores `Range` and the `response-*` overrides in ministack 1.5. S3 honours both, and ffprobe
-cannot seek without the first. tests/integration/stack/test_topology.py tells when this has become unnecessary.
+In ministack 1.5 a GET of one version ignores `Range` and the `response-*` overrides. S3 honors both, and ffprobe cannot
+seek without the first. tests/integration/stack/test_topology.py covers this.
 
-It saves its state at its end alone. Ours saves it every few seconds too, so that little is lost with a process that is
-killed.
+ministack saves its state only when it ends. This process also saves it every few seconds, so that little is lost when
+it is killed.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from deploy.local.emulator import SAVED_MARK
 
 Answer = tuple[int, dict[str, str], Any]
 SAVE_INTERVAL = 5.0
-"""Seconds between two savings of messages, rules and the names of buckets."""
-LONGEST_SHARE = 0.02
-"""Of the time, that saving may take: it holds up every request, and 5,000 messages take a third of a second."""
+"""Seconds between two saves of messages, rules and the names of buckets."""
+MAX_SAVE_SHARE = 0.02
+"""Share of the time for saving, which blocks every request: 5,000 messages take a third of a second."""
 
-_serve_lifespan = app._handle_lifespan  # noqa: SLF001 - runs on the loop from the start to the last saving
-_read = s3._get_object  # noqa: SLF001 - the one place where the answer is made
+_serve_lifespan = app._handle_lifespan  # noqa: SLF001 - runs on the loop from the start to the last save
+_read = s3._get_object  # noqa: SLF001 - the one place that makes the response
 
 
 def _get_object(bucket: str, key: str, headers: Mapping[str, str], query: Mapping[str, Any] | None = None) -> Answer:
-    """S3's GetObject: as ministack's, and for a version with Range and overrides as for the current one."""
+    """Answer GetObject as ministack does, with Range and overrides also for a version."""
     wanted = headers.get("range", "")
-    if wanted:  # a checksum of the whole would not fit the part, so S3 sends none
+    if wanted:  # S3 sends no checksum of the whole object with a range
         headers = {name: value for name, value in headers.items() if name != "x-amz-checksum-mode"}
     status, answer_headers, body = _read(bucket, key, headers, query)
     is_version = bool(s3._qp(query or {}, "versionId", ""))  # noqa: SLF001 - reads as _read reads
@@ -50,15 +50,15 @@ def _get_object(bucket: str, key: str, headers: Mapping[str, str], query: Mappin
 
 
 async def _handle_lifespan(scope: Any, receive: Any, send: Callable[[Mapping[str, str]], Awaitable[None]]) -> None:
-    """Ministack's own, which loads at its start and saves at its end, with our savings between the two."""
+    """Run ministack's own lifespan, which loads at its start and saves at its end, and save regularly between."""
     savers: list[asyncio.Task[None]] = []
 
-    async def send_and_begin(message: Mapping[str, str]) -> None:
+    async def send_and_start_saver(message: Mapping[str, str]) -> None:
         if message["type"] == "lifespan.startup.complete":
             savers.append(asyncio.create_task(_save_regularly()))
         await send(message)
 
-    await _serve_lifespan(scope, receive, send_and_begin)
+    await _serve_lifespan(scope, receive, send_and_start_saver)
     for saver in savers:
         saver.cancel()
     _note_saved()
@@ -68,10 +68,10 @@ async def _save_regularly() -> None:
     pause = SAVE_INTERVAL
     while True:
         await asyncio.sleep(pause)
-        begun = time.monotonic()
+        started = time.monotonic()
         app.save_all(app._build_persistence_save_dict())  # noqa: SLF001 - as at its end
         _note_saved()
-        pause = max(SAVE_INTERVAL, (time.monotonic() - begun) / LONGEST_SHARE)
+        pause = max(SAVE_INTERVAL, (time.monotonic() - started) / MAX_SAVE_SHARE)
 
 
 def _note_saved() -> None:

@@ -1,4 +1,4 @@
-"""Saves an HLS presentation so that it plays from a folder: playlists rewritten, each segment once."""
+"""Save an HLS presentation so that it plays from a folder: playlists are rewritten, each segment is stored once."""
 
 import asyncio
 import re
@@ -12,25 +12,26 @@ from api.hls_playback import with_addresses
 from deploy.local.api_client import CALL_DEADLINE, CHUNK, download
 
 PLAYLIST_LIMIT = 16 << 20
-"""Bytes. A day in segments of two seconds, with signed URLs, is below."""
+"""Maximum bytes of a playlist. A day in segments of two seconds, with signed URLs, needs less."""
 
 FILE_LIMIT = 100_000
+"""Maximum number of files of a presentation."""
 SEGMENTS_AT_ONCE = 4
 
 
 class PlaylistError(Exception):
-    """What was served is not a playlist, or one without bounds."""
+    """The response is not a playlist, or the presentation is too large."""
 
 
 async def save(http: aiohttp.ClientSession, url: str, folder: Path) -> Path:
-    """Save the playlist at `url`, and all that it leads to, flat in `folder`; returns the playlist's path.
+    """Save the playlist at `url`, and everything that it refers to, in one `folder`; return the playlist's path.
 
     Raises PlaylistError, aiohttp.ClientError, TimeoutError and OSError.
     """
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     presentation = _Presentation()
     presentation.playlists.append(url)
-    for playlist in presentation.playlists:  # grows by those that are found in it
+    for playlist in presentation.playlists:  # grows while its own playlists are read
         lines = (await _read(http, playlist)).splitlines()
         text = "\n".join(with_addresses(line.strip(), partial(presentation.take, playlist)) for line in lines)
         (folder / presentation.name_of(playlist)).write_text(f"{text}\n")
@@ -57,7 +58,7 @@ async def _read(http: aiohttp.ClientSession, url: str) -> str:
 
 
 class _Presentation:
-    """The names that files get in the folder, and what is to be fetched: playlists by URL, segments by name."""
+    """The local file names, and the files to fetch: playlists by URL, segments by name."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -66,7 +67,7 @@ class _Presentation:
         self.segments: dict[str, str] = {}
 
     def take(self, base: str, address: str) -> str:
-        """The name of what a playlist at `base` names, noted to be saved."""
+        """Register an address from the playlist at `base` for saving, and return its local name."""
         url = urljoin(base, address)
         count = len(self._names)
         name = self.name_of(url)
@@ -77,7 +78,7 @@ class _Presentation:
         return name
 
     def name_of(self, url: str) -> str:
-        """The last part of the URL's path; numbered when another folder has a file of that name."""
+        """Return the last part of the URL's path, with a number if another folder has a file of that name."""
         parts = urlsplit(url)
         identity = f"{parts.netloc}{parts.path}"  # the same file, whatever its signature
         if identity not in self._names:

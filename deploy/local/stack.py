@@ -12,19 +12,19 @@ import aiohttp
 
 from deploy.local import child, clamav, emulator, ports, postgres, services, topology
 from deploy.local.child import Child, Program
-from deploy.local.clamav import Prepared
+from deploy.local.clamav import PreparedClamd
 from deploy.local.emulator import SAVE_DEADLINE, Emulator
 from deploy.local.ports import HOST, Ports
 from deploy.local.postgres import Postgres
 from deploy.local.services import Addresses
-from deploy.local.state import LastStop, State
+from deploy.local.state import LastShutdown, State
 from deploy.local.supervisor import Say, Service, Supervisor
 from deploy.local.topology import Topology
 from media.schema import apply as schema
 
 PROBE_DEADLINE = aiohttp.ClientTimeout(total=5)
 READY_STATUS = 200
-PAUSE = 0.1
+POLL_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,39 +46,40 @@ class _Parts:
     emulator: Emulator
     topology: Topology
     postgres: Postgres
-    scanner: Prepared
+    scanner: PreparedClamd
     clamd: Service
 
 
 @dataclass(frozen=True, slots=True)
 class _StartOptions:
-    """What every step of a start needs. `descriptors` go to the parts that keep data."""
+    """The values that every step of a start needs. The parts that store data inherit `descriptors`."""
 
     state: State
     ports: Ports
     say: Say
     environ: Mapping[str, str]
-    hurry: asyncio.Event
+    skip_drain: asyncio.Event
     descriptors: Sequence[int]
 
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, say: Say, environ: Mapping[str, str] = os.environ, hurry: asyncio.Event | None = None
+    folder: Path, say: Say, environ: Mapping[str, str] = os.environ, skip_drain: asyncio.Event | None = None
 ) -> AsyncIterator[Stack]:
     """Start everything in `folder`, and stop it in reverse order at the end of the block.
 
-    `say` gets a line for each thing that somebody at the terminal should know. Once `hurry` is set, services are
-    killed instead of drained; what the emulator and the database hold is saved all the same.
+    `say` writes a line to the terminal. Once `skip_drain` is set, services are killed instead of drained; emulator and
+    database still save their data.
     Raises StateInUseError, ForeignFolderError, PortError, and PartError for a part that does not start.
     """
     state = State(folder)
-    await _until_orphans_have_saved(state, say)
+    await _wait_for_orphaned_parts(state, say)
     with state.held() as lock:
         chosen = ports.choose(environ)
-        _discard_doubtful_data(state, say)
-        _forget_old_logs(state)
-        options = _StartOptions(state, chosen, say, environ, hurry or asyncio.Event(), [lock])
+        _discard_incomplete_data(state, say)
+        for log in state.logs.glob("*.log"):
+            log.unlink()
+        options = _StartOptions(state, chosen, say, environ, skip_drain or asyncio.Event(), [lock])
         async with _parts(options) as parts, AsyncExitStack() as exits:
             stack = await _start_services(options, parts, exits)
             exits.push_async_callback(stack.supervisor.stop)
@@ -87,71 +88,66 @@ async def running(
             yield stack
 
 
-async def _until_orphans_have_saved(state: State, say: Say) -> None:
-    """After the stack alone was killed, emulator and database still save what they hold, and hold the folder."""
+async def _wait_for_orphaned_parts(state: State, say: Say) -> None:
+    """Wait for the emulator and database of a killed stack: they still save their data, and hold the folder's lock."""
     if not state.is_orphaned():
         return
-    say(f"the stack on {state.root} was killed; waiting until its parts have saved what they hold")
+    say(f"the stack on {state.root} was killed; waiting until its parts have saved their data")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SAVE_DEADLINE):
             while state.is_orphaned():  # noqa: ASYNC110 - the event is in another process
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(POLL_PAUSE)
 
 
-def _discard_doubtful_data(state: State, say: Say) -> None:
+def _discard_incomplete_data(state: State, say: Say) -> None:
     match state.begin():
-        case LastStop.KILLED:
+        case LastShutdown.KILLED:
             say(
-                "the last stop was not a clean one: what was stored is kept, what was under way is done again"
-                f" (to begin anew, delete {state.root})"
+                "the last stop was not clean: stored data is kept, unfinished work is done again"
+                f" (to start from nothing, delete {state.root})"
             )
-        case LastStop.DOUBTFUL:
-            say(f"the last stop was not a clean one: what {state.root} held is discarded, and all begins anew")
+        case LastShutdown.INCOMPLETE:
+            say(f"the last stop was not clean: the data in {state.root} is incomplete and is discarded")
             state.wipe_data()
-        case LastStop.CLEAN:
+        case LastShutdown.CLEAN:
             pass
-
-
-def _forget_old_logs(state: State) -> None:
-    for log in state.logs.glob("*.log"):
-        log.unlink()
 
 
 @contextlib.asynccontextmanager
 async def _parts(options: _StartOptions) -> AsyncIterator[_Parts]:
-    """Emulator, database and scanner, started at once. Where the first two ended in order, the state is intact."""
-    keepers: list[Child] = []
+    """Run emulator, database and scanner. If the first two end in order, the stored data is complete."""
+    data_parts: list[Child] = []
     try:
         async with AsyncExitStack() as exits:
-            yield await _start_parts(options, exits, keepers)
+            yield await _start_parts(options, exits, data_parts)
     finally:
-        if all(keeper.returncode == 0 for keeper in keepers):
+        if all(part.returncode == 0 for part in data_parts):
             options.state.finish()
 
 
-async def _start_parts(options: _StartOptions, exits: AsyncExitStack, keepers: list[Child]) -> _Parts:
-    """Start the parts; each is stopped by `exits`, and those that keep data are added to `keepers`."""
+async def _start_parts(options: _StartOptions, exits: AsyncExitStack, data_parts: list[Child]) -> _Parts:
+    """Start the parts; `exits` stops each. Those that store data are added to `data_parts`."""
     state, chosen, environ = options.state, options.ports, options.environ
 
     async def start_aws() -> tuple[Emulator, Topology]:
         aws = await emulator.start(state.emulator, chosen.emulator, state.logs, options.descriptors)
         exits.push_async_callback(_stop_undisturbed, aws.child)
-        keepers.append(aws.child)
+        data_parts.append(aws.child)
         return aws, await topology.apply(aws.url, services.cors_origins(chosen.api, environ))
 
     async def start_postgres() -> Postgres:
         password = state.secrets().postgres_password
         server = await postgres.start(state.postgres, chosen.postgres, state.logs, password, options.descriptors)
         exits.push_async_callback(_stop_undisturbed, server.child)
-        keepers.append(server.child)
+        data_parts.append(server.child)
         await schema.apply(server.dsn())
         return server
 
-    async def start_clamd() -> tuple[Prepared, Service]:
-        """It holds nothing, so that a killed one is started again and scans wait meanwhile."""
+    async def start_clamd() -> tuple[PreparedClamd, Service]:
+        """Start clamd as a service, since it stores nothing: it is restarted when it dies, and scans wait meanwhile."""
         prepared = exits.enter_context(clamav.prepare(state.clamav, clamav.find_signatures(state.clamav, environ)))
         clamd = Service("clamd", lambda: prepared.launch(state.logs), options.say)
-        exits.push_async_callback(_stop, clamd, options.hurry)
+        exits.push_async_callback(_stop, clamd, options.skip_drain)
         await clamd.start()
         return prepared, clamd
 
@@ -162,22 +158,22 @@ async def _start_parts(options: _StartOptions, exits: AsyncExitStack, keepers: l
     return _Parts(*aws.result(), server.result(), *scanner.result())
 
 
-async def _stop(part: Child | Service, hurry: asyncio.Event) -> None:
-    """Let it drain, or kill it as soon as there is a hurry: its work is done again at the next start."""
+async def _stop(part: Child | Service, skip_drain: asyncio.Event) -> None:
+    """Stop it after its drain, or kill it once `skip_drain` is set: its work is done again at the next start."""
 
     async def kill() -> None:
-        await hurry.wait()
+        await skip_drain.wait()
         part.kill()
 
-    impatience = asyncio.create_task(kill(), name=f"kill {part.name} in a hurry")
+    killer = asyncio.create_task(kill(), name=f"kill {part.name} without a drain")
     try:
         await part.stop()
     finally:
-        impatience.cancel()
+        killer.cancel()
 
 
 async def _stop_undisturbed(part: Child) -> None:
-    """Stop what keeps data: a cancellation that comes meanwhile must not kill it before it has saved."""
+    """Stop a part that stores data. A cancellation meanwhile must not kill it before it has saved."""
     stopping = asyncio.create_task(part.stop(), name=f"stop {part.name}")
     try:
         await asyncio.shield(stopping)
@@ -193,13 +189,16 @@ async def _start_services(options: _StartOptions, parts: _Parts, exits: AsyncExi
     env = services.settings(addresses, state.secrets(), environ)
 
     async def start(name: str, port: int, path: str) -> Child:
-        return await _start_service(services.service(name, state, env), state, f"http://{HOST}:{port}{path}")
+        url = f"http://{HOST}:{port}{path}"
+        async with aiohttp.ClientSession(timeout=PROBE_DEADLINE) as http:
+            return await _start_probed(services.service(name, state, env), state, lambda: _is_ready(http, url))
 
     consumer = Service("consumer", lambda: start("consumer", chosen.consumer, "/readyz"), options.say)
     api = Service("api", lambda: start("api", chosen.api, "/health"), options.say)
-    transcoder = await _start_transcoder(services.mediaconvert(state, addresses, environ), state, chosen.mediaconvert)
+    program = services.mediaconvert(state, addresses, environ)
+    transcoder = await _start_probed(program, state, lambda: child.accepts_connections(HOST, chosen.mediaconvert))
     for part in (transcoder, consumer, api):
-        exits.push_async_callback(_stop, part, options.hurry)
+        exits.push_async_callback(_stop, part, options.skip_drain)
     async with _first_error(), asyncio.TaskGroup() as group:
         group.create_task(consumer.start())
         group.create_task(api.start())
@@ -207,15 +206,6 @@ async def _start_services(options: _StartOptions, parts: _Parts, exits: AsyncExi
         parts=[parts.emulator.child, parts.postgres.child, transcoder], services=[consumer, api, parts.clamd]
     )
     return Stack(state, chosen, addresses.api_url, env, scanner, consumer, api, supervisor)
-
-
-async def _start_transcoder(program: Program, state: State, port: int) -> Child:
-    return await _start_probed(program, state, lambda: child.accepts(HOST, port))
-
-
-async def _start_service(program: Program, state: State, url: str) -> Child:
-    async with aiohttp.ClientSession(timeout=PROBE_DEADLINE) as http:
-        return await _start_probed(program, state, lambda: _is_ready(http, url))
 
 
 async def _start_probed(program: Program, state: State, probe: Callable[[], Awaitable[bool]]) -> Child:
@@ -238,7 +228,7 @@ async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def _first_error() -> AsyncIterator[None]:
-    """Out of a task group, the first error alone: the others were cancelled because of it."""
+    """Raise only the first error of a task group: the other tasks were canceled because of it."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,4 +1,4 @@
-"""The folder in which the stack keeps everything, and who may use it. It can be deleted while no stack runs."""
+"""The folder with the state of the stack, and its locks. It can be deleted while no stack runs."""
 
 import contextlib
 import fcntl
@@ -19,12 +19,12 @@ from deploy.local.ports import Ports
 DEFAULT_FOLDER = ".local"
 MARKER = ".docfliq-media-state"
 MARKER_TEXT = "The embedded stack of Docfliq media keeps its state here. Delete the folder while no stack runs.\n"
-LEGACY_NAMES = {
+UNMARKED_NAMES = {
     *("clamav", "emulator", "logs", "mediaconvert", "postgres", "tmp"),
     *("intact", "lock", "running.json", "running.new", "secrets.json", "secrets.new"),
     *("settings.env", "settings.new", "users"),
 }
-"""Everything that versions without a marker put into the folder."""
+"""All file names of a folder that a version without the marker made."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -34,22 +34,22 @@ class StateInUseError(Exception):
 
 
 class ForeignFolderError(Exception):
-    """The folder holds somebody's files; the message names it and says what to do."""
+    """The folder holds other files; the message names it and says what to do."""
 
 
-class LastStop(StrEnum):
-    """How the last stack on this folder ended, and so what can be done with its data."""
+class LastShutdown(StrEnum):
+    """How the last stack on this folder ended, which decides whether its data can be used."""
 
     CLEAN = "clean"
     """Emulator and database were stopped in order, or there is no data yet."""
     KILLED = "killed"
-    """They were killed, but what both had written is there: the services cope with work that is done twice."""
-    DOUBTFUL = "doubtful"
-    """The machine ended too and nothing was flushed to its disk, or the emulator had not saved anything yet."""
+    """They were killed, but all that they had written is there. Work may be done twice, which the services allow."""
+    INCOMPLETE = "doubtful"
+    """The machine went down before the data was flushed to disk, or the emulator had not saved anything yet."""
 
 
 class Secrets(BaseModel):
-    """What is made once per state folder. None of it protects anything but a laptop's loopback."""
+    """Secrets that are made once per state folder. They protect only services on a laptop's loopback."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +59,7 @@ class Secrets(BaseModel):
 
 
 class Running(BaseModel):
-    """What a running stack tells other commands about itself."""
+    """The description of a running stack for other commands."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,7 +70,7 @@ class Running(BaseModel):
 
 
 class State:
-    """The paths inside the folder, and the few files that are shared between commands."""
+    """The paths in the folder, and the files that commands share."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -88,9 +88,9 @@ class State:
         self._marker = self.root / MARKER
 
     def claim(self) -> None:
-        """Mark the folder as ours; it is made where it is missing. Raises ForeignFolderError, having changed nothing.
+        """Mark the folder as ours, and create it if it is missing. Raises ForeignFolderError, and then changes nothing.
 
-        Only what was empty, or has our marker already, is ever written to: data below it is deleted without asking.
+        Only an empty folder or one with our marker is ever used, since data in it is deleted without asking.
         """
         if self._marker.is_file():
             return
@@ -108,8 +108,8 @@ class State:
         return sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
 
     def _is_legacy(self) -> bool:
-        """Whether a version without a marker made the folder: no other name is in it, and the secrets are ours."""
-        if not LEGACY_NAMES.issuperset(self._names()) or not self._secrets.is_file():
+        """Tell whether a version without the marker made the folder: it has no other names, and our secrets."""
+        if not UNMARKED_NAMES.issuperset(self._names()) or not self._secrets.is_file():
             return False
         try:
             Secrets.model_validate_json(self._secrets.read_bytes())
@@ -119,10 +119,10 @@ class State:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[int]:
-        """Own the folder until the end of the block; gives the lock's descriptor, for parts that may outlive us.
+        """Lock the folder for the block; yield the lock's descriptor, for parts that may outlive us.
 
-        The kernel drops the lock when all who have the descriptor are dead, so a number in a file is never taken for
-        a living stack. Raises StateInUseError and ForeignFolderError.
+        The kernel drops the lock when all processes with the descriptor are dead, so a stale pid in a file is never
+        taken for a running stack. Raises StateInUseError and ForeignFolderError.
         """
         self.claim()
         self.logs.mkdir(exist_ok=True)
@@ -140,29 +140,29 @@ class State:
                 self._running.unlink(missing_ok=True)
 
     def is_orphaned(self) -> bool:
-        """Whether the stack itself was killed, and some of its parts still hold the folder."""
+        """Tell whether the stack itself was killed, while some of its parts still hold the lock."""
         return self.is_held() and not _is_alive(self._lock.read_text())
 
     def running(self) -> Running | None:
-        """The stack that holds this folder now, if it is up."""
+        """Return the stack that holds this folder now, if it is up."""
         if not self.is_held() or self.is_orphaned() or not self._running.is_file():
             return None
         return Running.model_validate_json(self._running.read_text())
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """Keep whoever started the stack from stopping it until the end of the block. Raises ForeignFolderError."""
+        """Keep the command that started the stack from stopping it during the block. Raises ForeignFolderError."""
         self.claim()
         with self._users.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
     def is_used(self) -> bool:
-        """Whether another command is inside `used` now."""
+        """Tell whether another command is inside `used` now."""
         return _is_locked(self._users)
 
     def is_held(self) -> bool:
-        """Whether a stack runs on this folder, or starts, or stops."""
+        """Tell whether a stack runs on this folder, or starts, or stops."""
         return (self._marker.is_file() or self._is_legacy()) and _is_locked(self._lock)
 
     def announce(self, ports: Ports, api_url: str, settings: Mapping[str, str]) -> None:
@@ -177,18 +177,18 @@ class State:
         self._running.unlink(missing_ok=True)
 
     def secrets(self) -> Secrets:
-        """This folder's secrets, made on first use."""
+        """Return this folder's secrets, made on first use."""
         if not self._secrets.is_file():
-            made = Secrets(
+            new = Secrets(
                 jwt_secret=secrets.token_hex(32),
                 callback_secret=secrets.token_hex(32),
                 postgres_password=secrets.token_hex(16),
             )
-            _write_private(self._secrets, made.model_dump_json())
+            _write_private(self._secrets, new.model_dump_json())
         return Secrets.model_validate_json(self._secrets.read_text())
 
-    def begin(self) -> LastStop:
-        """Tell how the last stop was. From here on it is not a clean one until `finish`."""
+    def begin(self) -> LastShutdown:
+        """Return how the last shutdown went. From now on it counts as unclean until `finish`."""
         fresh = not self.emulator.exists() and not self.postgres.exists()
         is_clean = fresh or self._intact.exists()
         boot = BOOT_ID.read_text() if BOOT_ID.exists() else ""
@@ -196,23 +196,23 @@ class State:
         self._intact.unlink(missing_ok=True)
         self._boot.write_text(boot)
         if is_clean:
-            return LastStop.CLEAN
+            return LastShutdown.CLEAN
         has_saved = (self.emulator / SAVED_MARK).exists()
-        return LastStop.KILLED if is_same_boot and has_saved else LastStop.DOUBTFUL
+        return LastShutdown.KILLED if is_same_boot and has_saved else LastShutdown.INCOMPLETE
 
     def finish(self) -> None:
-        """Note that the emulator and the database were both stopped in order, so that they match."""
+        """Record that emulator and database were both stopped in order, so that their data is consistent."""
         self._intact.touch()
 
     def wipe_data(self) -> None:
-        """Forget what the emulator, the database and the transcoder hold: it only makes sense together."""
+        """Delete the data of the emulator, the database and the transcoder, which belongs together."""
         for folder in (self.emulator, self.postgres, self.mediaconvert):
             if folder.exists():
                 shutil.rmtree(folder)
 
 
 def _quoted(value: str) -> str:
-    """For a shell and for those who read `.env` files alike."""
+    """Quote a value so that both a shell and parsers of `.env` files read it."""
     return '"' + re.sub(r'([\\"$`])', r"\\\1", value) + '"'
 
 
@@ -221,7 +221,7 @@ def _is_alive(pid: str) -> bool:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
         return False
-    except PermissionError:  # somebody else's, so it lives
+    except PermissionError:  # another user's, so it is alive
         return True
     return True
 
@@ -238,13 +238,13 @@ def _is_locked(path: Path) -> bool:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, whole or not at all."""
+    """Write a file that only its owner can read, whole or not at all."""
     temporary = path.with_suffix(".new")
     temporary.touch(mode=0o600)
-    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # a path may be in it, in any bytes
+    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # it may contain a path, in any bytes
     temporary.replace(path)
 
 
 def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the state is kept: `MEDIA_LOCAL_STATE`, else `.local` in the current folder."""
+    """Return the state folder: `MEDIA_LOCAL_STATE`, else `.local` in the current folder."""
     return Path(environ.get("MEDIA_LOCAL_STATE") or DEFAULT_FOLDER)

@@ -1,4 +1,4 @@
-"""Buckets, queues and rules in the emulator: production's CloudFormation template, applied as CloudFormation does."""
+"""The buckets, queues and rules in the emulator, created from production's CloudFormation template."""
 
 import asyncio
 import contextlib
@@ -26,13 +26,15 @@ ENVIRONMENT = "local"
 STACK = "docfliq-media"
 RECORDINGS_BUCKET = f"{ENVIRONMENT}-docfliq-webinars"
 APPLY_DEADLINE = 30.0
+"""Seconds for CloudFormation to apply the template."""
 POLL_PAUSE = 0.05
 DIGEST_TAG = "digest"
+"""A tag of the stack with the digest of its template and parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The names that the services need."""
+    """The names of buckets and the URLs of queues that the services need."""
 
     output_bucket: str
     quarantine_bucket: str
@@ -66,13 +68,16 @@ async def apply(url: str, cors_origins: Sequence[str]) -> Topology:
     async with _clients(url) as (cloudformation, s3):
         if await _applied_digest(cloudformation) != digest:
             await _create_or_update(cloudformation, body, parameters, digest)
-        outputs = await _outputs(cloudformation)
+        stack = (await cloudformation.describe_stacks(StackName=STACK))["Stacks"][0]
         await _create_bucket(s3, RECORDINGS_BUCKET)
-    return _topology(url, outputs)
+    outputs = {output.get("OutputKey", ""): output.get("OutputValue", "") for output in stack.get("Outputs", [])}
+    keys = {queue: "".join(part.capitalize() for part in queue.split("-")) + "QueueUrl" for queue in QUEUES}
+    queue_urls = {queue: _with_current_port(url, outputs[key]) for queue, key in keys.items()}
+    return Topology(outputs["OutputBucket"], outputs["QuarantineBucketName"], RECORDINGS_BUCKET, queue_urls)
 
 
 async def _applied_digest(cloudformation: CloudFormationClient) -> str | None:
-    """The digest of the template and parameters in force; "" when there are others, None without a stack."""
+    """Return the digest of the current template and parameters; "" if it has none or failed, None without a stack."""
     try:
         answer = await cloudformation.describe_stacks(StackName=STACK)
     except ClientError as error:
@@ -94,15 +99,15 @@ async def _create_or_update(
     )
     try:
         async with asyncio.timeout(APPLY_DEADLINE):
-            status = await _settled(cloudformation)
+            status = await _wait_until_complete(cloudformation)
     except TimeoutError as error:
         raise PartError(f"the template was not applied within {APPLY_DEADLINE:.0f} s") from error
     if status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
-        raise PartError(f"the template could not be applied ({status}):\n{await _failures(cloudformation)}")
+        raise PartError(f"the template could not be applied ({status}):\n{await _failure_reasons(cloudformation)}")
 
 
-async def _settled(cloudformation: CloudFormationClient) -> str:
-    """The stack's status once it is not in progress any more."""
+async def _wait_until_complete(cloudformation: CloudFormationClient) -> str:
+    """Wait until the stack is no longer in progress; return its status."""
     while True:
         status = (await cloudformation.describe_stacks(StackName=STACK))["Stacks"][0]["StackStatus"]
         if not status.endswith("_IN_PROGRESS"):
@@ -110,17 +115,12 @@ async def _settled(cloudformation: CloudFormationClient) -> str:
         await asyncio.sleep(POLL_PAUSE)
 
 
-async def _failures(cloudformation: CloudFormationClient) -> str:
+async def _failure_reasons(cloudformation: CloudFormationClient) -> str:
     events = (await cloudformation.describe_stack_events(StackName=STACK))["StackEvents"]
     failed = [event for event in events if event.get("ResourceStatus", "").endswith("_FAILED")]
     return "\n".join(
         f"  {event.get('LogicalResourceId', '')}: {event.get('ResourceStatusReason', '')}" for event in failed
     )
-
-
-async def _outputs(cloudformation: CloudFormationClient) -> dict[str, str]:
-    stack = (await cloudformation.describe_stacks(StackName=STACK))["Stacks"][0]
-    return {output.get("OutputKey", ""): output.get("OutputValue", "") for output in stack.get("Outputs", [])}
 
 
 async def _create_bucket(s3: S3Client, name: str) -> None:
@@ -131,20 +131,11 @@ async def _create_bucket(s3: S3Client, name: str) -> None:
     await s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
 
-def _topology(url: str, outputs: Mapping[str, str]) -> Topology:
-    queue_urls = {queue: _at(url, outputs[f"{_camel(queue)}QueueUrl"]) for queue in QUEUES}
-    return Topology(outputs["OutputBucket"], outputs["QuarantineBucketName"], RECORDINGS_BUCKET, queue_urls)
-
-
-def _camel(queue: str) -> str:
-    return "".join(part.capitalize() for part in queue.split("-"))
-
-
-def _at(url: str, queue_url: str) -> str:
-    """The queue's URL at the emulator's port of today: saved outputs hold the port of the day they were made."""
+def _with_current_port(url: str, queue_url: str) -> str:
+    """Return the queue's URL with the emulator's current port; saved outputs have the port of their creation."""
     return urlunsplit((*urlsplit(url)[:2], urlsplit(queue_url).path, "", ""))
 
 
 def rule_arn() -> str:
-    """The ARN of the rule that sends the transcoder's events to their queue."""
+    """Return the ARN of the rule that sends the transcoder's events to their queue."""
     return f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{ENVIRONMENT}-media-transcode-events"

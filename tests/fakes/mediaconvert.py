@@ -61,7 +61,7 @@ async def make_stock(folder: Path) -> Stock:
         "-hls_playlist_type",
         "vod",
         str(folder / "stock.m3u8"),
-        env=child.inherited(),
+        env=child.base_environment(),
     )
     async with asyncio.timeout(FFMPEG_DEADLINE):
         assert await process.wait() == 0

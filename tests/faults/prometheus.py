@@ -111,7 +111,7 @@ async def running_prometheus(folder: Path, consumer: Daemon, api: Daemon, pace: 
     port = free_port()
     arguments = [f"--config.file={config}", f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address={HOST}:{port}"]
     started = await child.start(
-        child.Program("prometheus", [program, *arguments, "--log.level=warn"], child.inherited(), folder), folder
+        child.Program("prometheus", [program, *arguments, "--log.level=warn"], child.base_environment(), folder), folder
     )
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:

@@ -60,12 +60,12 @@ class Daemon:
         port = {f"MEDIA_{self.module.upper()}_PORT": str(self.port)}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *child.leash(),
-                *with_limits(self.limits),
+                *child.parent_death_command(),
+                *limited(self.limits),
                 sys.executable,
                 "-m",
                 self.module,
-                env={**child.inherited(), "PYTHONPATH": str(ROOT), **self.env, **port},
+                env={**child.base_environment(), "PYTHONPATH": str(ROOT), **self.env, **port},
                 cwd=self.log.parent,
                 stdout=log,
                 stderr=log,

@@ -73,7 +73,7 @@ async def make_clip(folder: Path) -> bytes:
         "-preset",
         "ultrafast",
         str(path),
-        env=child.inherited(),
+        env=child.base_environment(),
     )
     async with asyncio.timeout(60):
         assert await process.wait() == 0

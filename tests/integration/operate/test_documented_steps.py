@@ -18,6 +18,27 @@ from tests.integration.operate.documentation import DEADLINE, ROOT, blocks, own_
 
 PAGE = ROOT / "docs" / "handlers.md"
 RUNBOOK = ROOT / "docs" / "runbook.md"
+DEADLINE = 120.0
+
+
+async def ended(*argv: str, cwd: Path, env: Mapping[str, str] | None = None, given: str = "") -> str:
+    """What a command says on standard output; it must end well."""
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        cwd=cwd,
+        env={**child.base_environment(), **(env or {})},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(DEADLINE):
+        out, err = await process.communicate(given.encode())
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"(?s)```{kind}\n(.*?)```", page.read_text())
 
 
 COMMAND = re.compile(r"(?m)`(operator [^`\n]+|logs [a-z]+ [a-z_.]+)`|^(operator .*|logs [a-z]+ .*)$")
@@ -44,7 +65,7 @@ async def test_every_command_of_the_runbook_works_beside_a_running_stack(stack: 
             "-c",
             script,
             cwd=ROOT,
-            env=child.inherited(),
+            env=child.base_environment(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -110,7 +131,7 @@ async def test_the_operators_command_runs_on_the_running_stack(stack: EmbeddedSt
         "list",
         "images",
         cwd=ROOT,
-        env={**child.inherited(), **own_state(tmp_path)},
+        env={**child.base_environment(), **own_state(tmp_path)},
         stderr=asyncio.subprocess.PIPE,
     )
     _, err = await process.communicate()
@@ -142,7 +163,7 @@ def apply_diff(text: str, diff: str) -> str:
 async def serving(copy: Path, env: Mapping[str, str]) -> AsyncIterator[None]:
     """Run the stack of the copy until the end of the block."""
     argv = [".venv/bin/python", "-P", "-m", "deploy.local"]
-    program = child.Program("copy", argv, {**child.inherited(), "PYTHONPATH": str(copy), **env}, copy)
+    program = child.Program("copy", argv, {**child.base_environment(), "PYTHONPATH": str(copy), **env}, copy)
     started = await child.start(program, copy.parent)
     try:
         await started.until_ready(lambda: has_started(started.log), DEADLINE)

@@ -65,7 +65,7 @@ async def _own(folder: Path, **options: object) -> AsyncIterator[child.Child]:
     configuration.write_text("".join(f"{name} {value}\n" for name, value in chosen.items()))
     program = shutil.which("clamd") or shutil.which("clamd", path="/usr/sbin:/usr/local/sbin") or "clamd"
     started = await child.start(
-        Program("own-clamd", [program, f"--config-file={configuration}"], child.inherited(), folder), folder
+        Program("own-clamd", [program, f"--config-file={configuration}"], child.base_environment(), folder), folder
     )
     try:
         await started.until_ready(lambda: _answers(Clamd(Address(path=str(folder / "own.sock")))), 60)

@@ -30,7 +30,7 @@ class Serving:
     def __init__(self, process: asyncio.subprocess.Process, output: asyncio.StreamReader, state: Path) -> None:
         self.process = process
         self.state = State(state)
-        self.told: list[str] = []
+        self.output: list[str] = []
         self._output = output
 
     @property
@@ -39,12 +39,12 @@ class Serving:
         assert running is not None
         return running
 
-    async def until_told(self, word: str) -> None:
+    async def until_output(self, word: str) -> None:
         async with asyncio.timeout(START_DEADLINE):
-            while word not in "".join(self.told):
+            while word not in "".join(self.output):
                 line = await self._output.readline()
-                assert line, f"ended, having said: {''.join(self.told)}"
-                self.told.append(line.decode())
+                assert line, f"ended, having said: {''.join(self.output)}"
+                self.output.append(line.decode())
 
     async def until_retracted(self) -> None:
         """Until it has begun to stop."""
@@ -97,7 +97,7 @@ async def serving_on_terminal(state: Path) -> AsyncIterator[tuple[Serving, async
 @contextlib.asynccontextmanager
 async def _ready(serve: Serving) -> AsyncIterator[Serving]:
     try:
-        await serve.until_told("ready after")
+        await serve.until_output("ready after")
         yield serve
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from deploy.local.process import FileResult, Order, process
+from deploy.local.process import FileResult, ProcessRequest, process
 from deploy.local.state import Running
 
 SIZE = 64 << 20
@@ -62,7 +62,7 @@ async def storage(path: Path, change: Change) -> AsyncIterator[tuple[Running, li
 
 
 async def send(running: Running, *paths: Path, as_recording: bool = False) -> list[FileResult]:
-    order = Order(paths, as_recording=as_recording)
+    order = ProcessRequest(paths, as_recording=as_recording)
     async with asyncio.timeout(PROMPT):
         return await process(order, running, "s" * 32, lambda *_: None)
 

@@ -14,7 +14,7 @@ from deploy.local.announcement import announce
 from deploy.local.child import Child, PartError, Program
 from deploy.local.emulator import SAVED_MARK
 from deploy.local.ports import HOST, PortError, free_port
-from deploy.local.state import MARKER, ForeignFolderError, LastStop, State, StateInUseError
+from deploy.local.state import MARKER, ForeignFolderError, LastShutdown, State, StateInUseError
 from deploy.local.supervisor import MAX_RESTARTS, Service
 
 
@@ -56,16 +56,16 @@ def test_a_state_folder_has_one_owner(tmp_path: Path) -> None:
 
 def test_data_is_gone_on_with_after_a_clean_stop_or_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = State(tmp_path)
-    assert state.begin() is LastStop.CLEAN, "nothing is there yet"
+    assert state.begin() is LastShutdown.CLEAN, "nothing is there yet"
     (state.emulator / "state").mkdir(parents=True)
-    assert state.begin() is LastStop.DOUBTFUL, "the emulator saved nothing"
+    assert state.begin() is LastShutdown.INCOMPLETE, "the emulator saved nothing"
     (state.emulator / SAVED_MARK).touch()
-    assert state.begin() is LastStop.KILLED
+    assert state.begin() is LastShutdown.KILLED
     state.finish()
-    assert state.begin() is LastStop.CLEAN
+    assert state.begin() is LastShutdown.CLEAN
     (tmp_path / "boot_id").write_text("of another boot")
     monkeypatch.setattr(state_module, "BOOT_ID", tmp_path / "boot_id")
-    assert state.begin() is LastStop.DOUBTFUL, "nothing was flushed to the disk"
+    assert state.begin() is LastShutdown.INCOMPLETE, "nothing was flushed to the disk"
     state.wipe_data()
     assert not state.emulator.exists()
 
@@ -125,22 +125,22 @@ def test_what_is_announced(
 
 
 def python(code: str, folder: Path) -> Program:
-    return Program("part", [sys.executable, "-c", code], child.inherited(), folder)
+    return Program("part", [sys.executable, "-c", code], child.base_environment(), folder)
 
 
 async def test_a_part_that_dies_at_its_start_shows_its_last_lines(tmp_path: Path) -> None:
     started = await child.start(python("raise SystemExit('no signatures')", tmp_path), tmp_path)
     with pytest.raises(PartError, match=r"(?s)part ended \(exit status 1\).*no signatures"):
-        await started.until_ready(lambda: child.accepts(HOST, free_port()))
+        await started.until_ready(lambda: child.accepts_connections(HOST, free_port()))
 
 
 async def test_a_part_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-    program = Program("part", [sys.executable, "-c", code], child.inherited(), tmp_path, stop_deadline=0.5)
+    program = Program("part", [sys.executable, "-c", code], child.base_environment(), tmp_path, stop_deadline=0.5)
     started = await child.start(program, tmp_path)
 
     async def is_up() -> bool:
-        return "up" in started.tail()
+        return "up" in started.log_tail()
 
     await started.until_ready(is_up)
     assert not await started.stop()
@@ -153,8 +153,8 @@ async def test_children_see_nothing_of_a_developers_aws_account(
     monkeypatch.setenv("AWS_PROFILE", "production")
     started = await child.start(python("import os; print(*os.environ)", tmp_path), tmp_path)
     await started.wait()
-    assert "PATH" in started.tail()
-    assert "AWS_PROFILE" not in started.tail()
+    assert "PATH" in started.log_tail()
+    assert "AWS_PROFILE" not in started.log_tail()
 
 
 @pytest.mark.parametrize(("status", "starts"), [(1, MAX_RESTARTS + 1), (2, 1)])
@@ -165,12 +165,12 @@ async def test_a_service_is_started_again_until_it_has_no_use(tmp_path: Path, st
         begun.append(await child.start(python(f"raise SystemExit({status})", tmp_path), tmp_path))
         return begun[-1]
 
-    told: list[str] = []
-    service = Service("part", start, told.append)
+    output: list[str] = []
+    service = Service("part", start, output.append)
     await service.start()
     assert f"exit status {status}" in await service.keep_running()
     assert len(begun) == starts
-    assert len(told) == starts - 1
+    assert len(output) == starts - 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root must run postgres as somebody else")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from deploy.local import process, tokens
 from deploy.local.api_client import ApiClient
-from deploy.local.state import LastStop, State
+from deploy.local.state import LastShutdown, State
 from tests.integration.stack.serving import (
     COMMAND,
     ROOT,
@@ -41,7 +41,7 @@ class Album:
         Image.new("RGB", (64, 48), (len(self._bytes) * 20, 99, 0)).save(content, "PNG")
         photo.write_bytes(content.getvalue())
         secret = serve.state.secrets().jwt_secret
-        (result,) = await process.process(process.Order([photo]), serve.running, secret, lambda *_: None)
+        (result,) = await process.process(process.ProcessRequest([photo]), serve.running, secret, lambda *_: None)
         assert result.status == "ready", result
         assert result.asset_id
         self._bytes[result.asset_id] = await _renditions(serve, result.asset_id)
@@ -85,11 +85,11 @@ async def test_assets_outlive_every_ordered_end(tmp_path: Path) -> None:
         assert await serve.ended() == 0
 
     async with serving(state) as serve:
-        assert "not a clean one" not in "".join(serve.told)
+        assert "the last stop was not clean" not in "".join(serve.output)
         await album.check(serve)
         serve.process.send_signal(signal.SIGINT)
         assert await serve.ended() == 0
-    assert State(state).begin() is LastStop.CLEAN
+    assert State(state).begin() is LastShutdown.CLEAN
 
 
 async def test_assets_outlive_a_kill(tmp_path: Path) -> None:
@@ -102,14 +102,14 @@ async def test_assets_outlive_a_kill(tmp_path: Path) -> None:
         assert serve.state.running() is None
 
     async with serving(state) as serve:  # at once, while the parts of the killed one still save
-        assert "what was stored is kept" in "".join(serve.told)
+        assert "stored data is kept" in "".join(serve.output)
         await album.check(serve)
         await album.add(serve)
         await _until_saved(serve.state.emulator / "saved")
         await _kill_all(serve.process)
 
     async with serving(state) as serve:
-        assert "what was stored is kept" in "".join(serve.told)
+        assert "stored data is kept" in "".join(serve.output)
         await album.check(serve)
         await album.add(serve)
 
@@ -158,7 +158,7 @@ async def test_the_command_that_sends_files_drains_when_its_terminal_is_closed(t
         sending.send_signal(signal.SIGHUP)
         async with asyncio.timeout(STOP_DEADLINE):
             assert await sending.wait() == 130
-    assert state.begin() is LastStop.CLEAN
+    assert state.begin() is LastShutdown.CLEAN
 
 
 @contextlib.asynccontextmanager

@@ -39,7 +39,7 @@ async def test_a_killed_scanner_is_started_again(tmp_path: Path) -> None:
     async with serving(tmp_path / "state") as serve:
         (clamd,) = _processes(b"clamd", bytes(serve.state.clamav))
         os.kill(clamd, signal.SIGKILL)
-        await serve.until_told("clamd is started again")
+        await serve.until_output("clamd is restarted")
         async with asyncio.timeout(START_DEADLINE):
             while not _processes(b"clamd", bytes(serve.state.clamav)):  # noqa: ASYNC110 - the event is in another process
                 await asyncio.sleep(0.05)

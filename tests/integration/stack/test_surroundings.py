@@ -27,8 +27,8 @@ async def output_of(*command: str, **variables: str) -> tuple[int, str]:
     )
     try:
         async with asyncio.timeout(START_DEADLINE):
-            told, _ = await running.communicate()
-            return await running.wait(), told.decode()
+            output, _ = await running.communicate()
+            return await running.wait(), output.decode()
     finally:
         with contextlib.suppress(ProcessLookupError):
             running.kill()
@@ -60,10 +60,10 @@ def in_use(tmp_path: Path) -> Path:
 async def test_a_folder_in_use_is_refused_by_name_and_stays_as_it_is(in_use: Path, command: str, status: int) -> None:
     before = contents(in_use)
     arguments = [str(in_use / "tmp/api/cache")] if command == "process" else []
-    code, told = await output_of(*COMMAND, command, *arguments, **environment(in_use))
+    code, output = await output_of(*COMMAND, command, *arguments, **environment(in_use))
     assert code == status
-    assert str(in_use) in told
-    assert "Traceback" not in told
+    assert str(in_use) in output
+    assert "Traceback" not in output
     assert contents(in_use) == before
 
 
@@ -75,7 +75,7 @@ async def test_everything_works_below_a_path_of_odd_characters(tmp_path_factory:
         Image.new("RGB", (64, 48), "red").save(files[1])
         running = up.parts.state.running()
         assert running
-        order = process.Order(files, out=folder / "out")
+        order = process.ProcessRequest(files, out=folder / "out")
         results = await process.process(order, running, up.parts.state.secrets().jwt_secret, lambda *_: None)
     assert [result.status for result in results] == ["ready", "ready"], results
 
@@ -116,13 +116,13 @@ asyncio.run(main())
 
 
 async def test_a_user_without_a_name_has_a_database(tmp_path: Path) -> None:
-    code, told = await output_of(*NAMELESS, sys.executable, "-c", START_POSTGRES, str(tmp_path), **os.environ)
-    assert (code, told) == (0, "ended with 0\n")
+    code, output = await output_of(*NAMELESS, sys.executable, "-c", START_POSTGRES, str(tmp_path), **os.environ)
+    assert (code, output) == (0, "ended with 0\n")
 
 
 async def test_a_user_without_a_name_is_told_what_to_do(tmp_path: Path) -> None:
     arguments = ["-c", START_POSTGRES, str(tmp_path), "without namespaces"]
-    code, told = await output_of(*NAMELESS, sys.executable, *arguments, **os.environ)
+    code, output = await output_of(*NAMELESS, sys.executable, *arguments, **os.environ)
     assert code == 1
-    assert "12345 has no entry in /etc/passwd" in told
-    assert "docker run" in told
+    assert "12345 has no entry in /etc/passwd" in output
+    assert "docker run" in output

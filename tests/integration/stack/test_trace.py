@@ -10,7 +10,7 @@ from tests.faults.sample_uploads import make_clip
 from tests.integration.stack.client import LONG, client_of
 
 
-def told(stack: EmbeddedStack, asset_id: str) -> list[dict[str, Any]]:
+def output(stack: EmbeddedStack, asset_id: str) -> list[dict[str, Any]]:
     """What the consumer's log says of an asset."""
     lines = (stack.state / "logs" / "consumer.log").read_text().splitlines()
     entries = [json.loads(line) for line in lines if line.startswith("{")]
@@ -28,6 +28,6 @@ async def test_every_line_about_a_video_carries_the_trace_of_its_upload(tmp_path
             slot["upload_url"], data=film, headers=slot["headers"], raise_for_status=True, timeout=LONG
         ):
             assert (await client.end(slot["asset_id"]))["status"] == "ready"
-        lines = told(stack, slot["asset_id"])
+        lines = output(stack, slot["asset_id"])
     assert {line["queue"] for line in lines} >= {"uploads", "transcodes", "transcode-events"}
     assert {line.get("trace_id") for line in lines} == {root}
