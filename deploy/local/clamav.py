@@ -107,7 +107,7 @@ def write_test_signatures(folder: Path) -> Signatures:
 
 @contextlib.contextmanager
 def prepare(folder: Path, signatures: Signatures) -> Iterator[PreparedClamd]:
-    """Write clamd's configuration to `folder`, and remove its socket after the block. Raises PartError without clamd."""
+    """Write clamd's configuration to `folder`; remove its socket after the block. Raises PartError without clamd."""
     program = shutil.which("clamd") or shutil.which("clamd", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise PartError("clamd is not installed: apt-get install --no-install-recommends clamav-daemon")

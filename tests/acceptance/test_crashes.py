@@ -74,7 +74,7 @@ async def test_sigterm_while_busy(brittle: EmbeddedStack, tmp_path: Path) -> Non
         consumer = brittle.parts.consumer.child
         os.kill(consumer.pid, signal.SIGTERM)
         async with asyncio.timeout(float(brittle.settings.get("MEDIA_DRAIN_TIMEOUT", "25")) + 5):
-            assert await consumer.wait() == 0, consumer.tail()
+            assert await consumer.wait() == 0, consumer.log_tail()
         await assert_all_done_once(await sending, connection)
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""The images, built, and run on the engine that DOCKER_HOST names, as ECS runs them: read-only, without rights."""
+"""Our images, built and run on the engine that DOCKER_HOST names, as ECS runs them: read-only, unprivileged."""
 
 import contextlib
 import os
@@ -19,43 +19,43 @@ from media.settings import Settings, load
 from tests.conftest import Database, EmulatedAws
 
 ROOT = Path(__file__).parents[2]
-HOW = """no Docker engine answers. To get one on Debian, as root:
+HOW_TO_GET_DOCKER = """no Docker engine answers. To get one on Debian, as root:
   apt-get install --no-install-recommends docker.io
   dockerd --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --bip 172.31.255.1/24 --ip 127.0.0.1 &
   ./test.sh -m containers
 Where no image can be pulled, make the bases: debootstrap --variant=minbase bookworm base && tar -C base -c . |
-docker import - debian:bookworm-slim; python:3.12-slim-bookworm is that with a Python 3.12 in /usr/local. In the place
+docker import - debian:bookworm-slim; python:3.12-slim-bookworm is that with a Python 3.12 in /usr/local. Instead
 of postgres the tests then build Debian's by themselves."""
 POSTGRES = "postgres:17-bookworm"
 """As in deploy/compose.yaml."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Skips are silent in a quiet run; whoever asked for these tests shall know what they lack."""
+    """Explain why the container tests were skipped, since a quiet run does not show skips."""
     skipped = terminalreporter.stats.get("skipped", ())
-    if any(HOW in report.longrepr[-1] for report in skipped if isinstance(report.longrepr, tuple)):
+    if any(HOW_TO_GET_DOCKER in report.longrepr[-1] for report in skipped if isinstance(report.longrepr, tuple)):
         terminalreporter.section("the container tests were skipped")
-        terminalreporter.line(HOW)
+        terminalreporter.line(HOW_TO_GET_DOCKER)
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Any]:
-    """A client of the engine; without one the tests say how to get it."""
+    """A client of the Docker engine. Without an engine the tests are skipped, with instructions."""
     import docker  # type: ignore[import-untyped] # noqa: PLC0415 - comes with testcontainers; needed only here
     from docker.errors import DockerException  # type: ignore[import-untyped] # noqa: PLC0415 - as above
 
-    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # its image cannot be had everywhere
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # its image is not available everywhere
     try:
         client = docker.from_env(timeout=600)
         client.ping()
     except DockerException:
-        pytest.skip(HOW)
+        pytest.skip(HOW_TO_GET_DOCKER)
     yield client
     client.close()
 
 
-def built(engine: Any, target: str) -> str:
-    """The tag of an image made from deploy/Dockerfile as it is now."""
+def build_image(engine: Any, target: str) -> str:
+    """Build an image from the current deploy/Dockerfile, and return its tag."""
     tag = f"docfliq-media-test-{target}"
     engine.images.build(path=str(ROOT), dockerfile="deploy/Dockerfile", target=target, tag=tag, network_mode="host")
     return tag
@@ -63,17 +63,17 @@ def built(engine: Any, target: str) -> str:
 
 @pytest.fixture(scope="session")
 def service_image(engine: Any) -> str:
-    return built(engine, "service")
+    return build_image(engine, "service")
 
 
 @pytest.fixture(scope="session")
 def scanner_image(engine: Any) -> str:
-    return built(engine, "scanner")
+    return build_image(engine, "scanner")
 
 
 @pytest.fixture(scope="session")
 def postgres_image(engine: Any) -> str:
-    """The official image; where it cannot be had, Debian's Postgres in its place."""
+    """The official image, or Debian's Postgres where the official one is not available."""
     from docker.errors import APIError, ImageNotFound  # noqa: PLC0415 - as above
 
     with contextlib.suppress(ImageNotFound):
@@ -88,8 +88,8 @@ def postgres_image(engine: Any) -> str:
     return POSTGRES
 
 
-def locked_down(image: str, command: list[str], env: Mapping[str, str], **more: Any) -> DockerContainer:
-    """A container as the task definitions have it, on the host's network, where the stand-ins are."""
+def locked_down_container(image: str, command: list[str], env: Mapping[str, str], **more: Any) -> DockerContainer:
+    """Return a container restricted as in the task definitions, on the host's network, where the fakes are."""
     container = DockerContainer(image).with_command(command)
     for name, value in env.items():
         container = container.with_env(name, value)
@@ -105,8 +105,8 @@ def locked_down(image: str, command: list[str], env: Mapping[str, str], **more: 
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Emulator and database with the production topology, and the environment that leads a service there."""
+class ServiceEnvironment:
+    """Emulator and database with the production topology, and the environment of a service that uses them."""
 
     env: Mapping[str, str]
     settings: Settings
@@ -115,14 +115,18 @@ class Site:
 
 
 @pytest.fixture
-async def site(emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    async with opened(emulator, postgres.dsn, monkeypatch) as found:
+async def environment(
+    emulator: EmulatedAws, postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ServiceEnvironment]:
+    async with open_environment(emulator, postgres.dsn, monkeypatch) as found:
         yield found
 
 
 @contextlib.asynccontextmanager
-async def opened(emulator: EmulatedAws, dsn: str, monkeypatch: pytest.MonkeyPatch, **more: str) -> AsyncIterator[Site]:
-    """A site on this database, its services with these settings over the defaults."""
+async def open_environment(
+    emulator: EmulatedAws, dsn: str, monkeypatch: pytest.MonkeyPatch, **more: str
+) -> AsyncIterator[ServiceEnvironment]:
+    """Yield an environment with this database, with the given settings over the defaults."""
     topology = emulator.topology
     urls = {f"MEDIA_{n.upper().replace('-', '_')}_QUEUE_URL": url for n, url in topology.queue_urls.items()}
     client = {name: value for name, value in emulator.client_env.items() if not name.endswith("_FILE")}
@@ -150,6 +154,6 @@ async def opened(emulator: EmulatedAws, dsn: str, monkeypatch: pytest.MonkeyPatc
     async with AsyncExitStack() as stack:
         settings = load(env_file=None)
         clients = Clients(settings, stack)
-        yield Site(
+        yield ServiceEnvironment(
             env, settings, MessageQueues(await clients.sqs(), settings.queue_urls()), ObjectStorage(await clients.s3())
         )

@@ -1,4 +1,4 @@
-"""All of ours in containers, with the Postgres and the clamd of production: uploads go through, deaths included."""
+"""All our containers, with the Postgres and the clamd of production: uploads succeed although Postgres is killed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -16,11 +16,10 @@ from media.asset_store.database import Database, connect
 from media.errors import UnavailableError
 from tests.acceptance.conftest import jpeg
 from tests.conftest import EmulatedAws
-from tests.containers.conftest import Site, locked_down, opened
-from tests.containers.test_service import answers, ready, until_ready
+from tests.containers.conftest import ServiceEnvironment, locked_down_container, open_environment
+from tests.containers.waiting import DEADLINE, count_ready, wait_for_answer, wait_until_ready
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
-DEADLINE = 120.0
 PICTURES = 20
 
 
@@ -29,15 +28,15 @@ class Postgres:
     container: DockerContainer
     dsn: str
 
-    async def answers(self) -> None:
-        """Until it takes connections."""
+    async def wait_for_answer(self) -> None:
+        """Wait until it accepts connections."""
         async with asyncio.timeout(DEADLINE):
             while True:
                 try:
                     async with connect(self.dsn) as database:
                         await database.fetchval("SELECT 1")
                 except (UnavailableError, OSError):
-                    await asyncio.sleep(0.1)  # it listens, or not; nothing tells when it does
+                    await asyncio.sleep(0.1)  # no event tells when it listens
                 else:
                     return
 
@@ -50,7 +49,7 @@ async def database_container(postgres_image: str) -> AsyncIterator[Postgres]:
         container = container.with_env(f"POSTGRES_{name}", "media")
     with container.with_kwargs(network_mode="host"):
         found = Postgres(container, f"postgresql://media:media@127.0.0.1:{port}/media")
-        await found.answers()
+        await found.wait_for_answer()
         yield found
 
 
@@ -59,7 +58,9 @@ def clamd_container(scanner_image: str, tmp_path: Path) -> Iterator[None]:
     tmp_path.chmod(0o755)
     signatures = write_test_signatures(tmp_path / "signatures").folder
     command = ["clamd", "--config-file=/etc/clamav/clamd.conf"]
-    container = locked_down(scanner_image, command, {}).with_volume_mapping(str(signatures), "/var/lib/clamav", "ro")
+    container = locked_down_container(scanner_image, command, {}).with_volume_mapping(
+        str(signatures), "/var/lib/clamav", "ro"
+    )
     with container:
         ping = ["clamdscan", "--config-file=/etc/clamav/clamd.conf", "--ping", "30:1"]
         assert container.exec(ping).exit_code == 0
@@ -69,17 +70,17 @@ def clamd_container(scanner_image: str, tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 async def production(
     emulator: EmulatedAws, database_container: Postgres, clamd_container: None, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Site]:
-    del clamd_container  # it is there; nothing is asked of it directly
+) -> AsyncIterator[ServiceEnvironment]:
+    del clamd_container  # only needs to run
     more = {"MEDIA_QUEUES": "uploads,images", "MEDIA_JWT_ISSUER": tokens.ISSUER, "MEDIA_RETRY_CAP": "2"}
-    async with opened(emulator, database_container.dsn, monkeypatch, **more) as found:
+    async with open_environment(emulator, database_container.dsn, monkeypatch, **more) as found:
         yield found
 
 
-async def upload(site: Site, http: aiohttp.ClientSession, content: bytes) -> None:
-    """As a browser does it, through the API's container."""
-    token = tokens.mint(site.env["MEDIA_JWT_SECRET"], user="dr-house", role="user")
-    url = f"http://127.0.0.1:{site.env['MEDIA_API_PORT']}/api/v1/media/upload"
+async def upload(environment: ServiceEnvironment, http: aiohttp.ClientSession, content: bytes) -> None:
+    """Upload a file as a browser does, through the API's container."""
+    token = tokens.mint(environment.env["MEDIA_JWT_SECRET"], user="dr-house", role="user")
+    url = f"http://127.0.0.1:{environment.env['MEDIA_API_PORT']}/api/v1/media/upload"
     asked = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "x.jpg"}
     async with http.post(url, json=asked, headers={"Authorization": f"Bearer {token}"}) as answer:
         slot: Any = await answer.json()
@@ -93,28 +94,28 @@ async def statuses(database: Database) -> dict[str, int]:
     return {row["status"]: row["n"] for row in rows}
 
 
-async def test_uploads_go_through_though_postgres_is_killed_among_them(
-    production: Site, database_container: Postgres, service_image: str
+async def test_uploads_succeed_although_postgres_is_killed_meanwhile(
+    production: ServiceEnvironment, database_container: Postgres, service_image: str
 ) -> None:
-    with locked_down(service_image, ["python", "-m", "media.schema", "apply"], production.env) as applying:
+    with locked_down_container(service_image, ["python", "-m", "media.schema", "apply"], production.env) as applying:
         assert applying.get_wrapped_container().wait(timeout=60)["StatusCode"] == 0
-    api = locked_down(service_image, ["python", "-m", "api"], production.env)
-    consumer = locked_down(service_image, ["python", "-m", "consumer"], production.env)
+    api = locked_down_container(service_image, ["python", "-m", "api"], production.env)
+    consumer = locked_down_container(service_image, ["python", "-m", "consumer"], production.env)
     with api, consumer:
-        assert (await answers(f"http://127.0.0.1:{production.env['MEDIA_API_PORT']}/readyz"))[0] == 200
+        assert (await wait_for_answer(f"http://127.0.0.1:{production.env['MEDIA_API_PORT']}/readyz"))[0] == 200
         async with aiohttp.ClientSession() as http:
             await upload(production, http, bytes.fromhex(EICAR))
             for seed in range(PICTURES):
                 await upload(production, http, jpeg(2400, 1600, seed))
         async with connect(database_container.dsn) as database:
-            await until_ready(database, 1)
-            assert await ready(database) < PICTURES, "it is killed while there is work"
+            await wait_until_ready(database, 1)
+            assert await count_ready(database) < PICTURES, "Postgres must be killed while there is work"
         wrapped = database_container.container.get_wrapped_container()
         await asyncio.to_thread(wrapped.kill)
         await asyncio.to_thread(wrapped.start)
-        await database_container.answers()
+        await database_container.wait_for_answer()
         async with connect(database_container.dsn) as database:
-            await until_ready(database, PICTURES)
+            await wait_until_ready(database, PICTURES)
             assert await statuses(database) == {"ready": PICTURES, "rejected": 1}
             assert await database.fetchval("SELECT count(*) FROM renditions") == 5 * PICTURES
     assert (await production.queues.dead_letters("images").depth()).visible == 0

@@ -1,28 +1,27 @@
-"""The image of the scanner, with signatures of the test's own."""
+"""The image of the scanner, with the test's own signatures."""
 
 from pathlib import Path
 
 import pytest
 
 from deploy.local.clamav import EICAR, write_test_signatures
-from tests.containers.conftest import locked_down
+from tests.containers.conftest import locked_down_container
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
 
-def test_clamd_starts_without_rights_and_finds_eicar(scanner_image: str, tmp_path: Path) -> None:
+def test_clamd_starts_without_privileges_and_finds_eicar(scanner_image: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     folder = write_test_signatures(tmp_path / "signatures").folder
     command = ["clamd", "--config-file=/etc/clamav/clamd.conf"]
-    container = locked_down(scanner_image, command, {}).with_volume_mapping(str(folder), "/var/lib/clamav", "ro")
+    container = locked_down_container(scanner_image, command, {}).with_volume_mapping(
+        str(folder), "/var/lib/clamav", "ro"
+    )
     ping = ["clamdscan", "--config-file=/etc/clamav/clamd.conf", "--ping", "20:1"]
-    stream = f"printf {_octal(bytes.fromhex(EICAR))} | clamdscan --config-file=/etc/clamav/clamd.conf -"
+    octal = "'" + "".join(f"\\{byte:03o}" for byte in bytes.fromhex(EICAR)) + "'"
+    stream = f"printf {octal} | clamdscan --config-file=/etc/clamav/clamd.conf -"
     with container:
         assert container.exec(ping).exit_code == 0
         assert container.exec(["id", "-u"]).output == b"10001\n"
         found = container.exec(["sh", "-c", stream])
     assert (found.exit_code, b"Eicar-Test-Signature" in found.output) == (1, True)
-
-
-def _octal(content: bytes) -> str:
-    return "'" + "".join(f"\\{byte:03o}" for byte in content) + "'"

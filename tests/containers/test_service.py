@@ -1,11 +1,8 @@
-"""The image of the service: builds, starts without rights, answers, drains, and loses nothing when it is killed."""
+"""The image of the service builds, starts without privileges, answers, drains, and loses nothing when killed."""
 
 import asyncio
-import time
-from typing import Any
 from uuid import UUID, uuid4
 
-import aiohttp
 import pytest
 
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, upload_key
@@ -14,31 +11,20 @@ from media.asset_store.database import Database, connect
 from media.asset_store.stages import Claim, Commit, StageStore
 from media.contracts import ImageRequested
 from tests.acceptance.conftest import jpeg
-from tests.containers.conftest import Site, locked_down
+from tests.containers.conftest import ServiceEnvironment, locked_down_container
+from tests.containers.waiting import DEADLINE, count_ready, wait_for_answer, wait_until_ready
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
-HEALTHY = ["python", "/app/healthy.py"]
-DEADLINE = 120.0
+HEALTH_CHECK = ["python", "/app/healthy.py"]
 
 
-async def answers(url: str) -> Any:
-    """What a probe says, once it says something."""
-    async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
-        while True:
-            try:
-                async with http.get(url) as answer:
-                    return answer.status, await answer.json()
-            except aiohttp.ClientConnectionError:
-                await asyncio.to_thread(time.sleep, 0.1)  # it has not opened its port yet; nothing tells when it does
-
-
-async def scanned_image(site: Site, database: Database, content: bytes) -> UUID:
-    """An image whose scan is done, with its message on the images queue."""
+async def scanned_image(environment: ServiceEnvironment, database: Database, content: bytes) -> UUID:
+    """Create an image whose scan is done, with its message on the images queue."""
     asset_id = uuid4()
-    bucket = site.settings.output_bucket
+    bucket = environment.settings.output_bucket
     key = upload_key(AssetType.IMAGE, "dr-house", asset_id, "x.jpg")
-    await site.storage.write(bucket, f"processed/{key}", content, "image/jpeg")  # uploads/ would announce itself
-    stored = await site.storage.head(ObjectVersion(bucket, f"processed/{key}"))
+    await environment.storage.write(bucket, f"processed/{key}", content, "image/jpeg")  # uploads/ would send an event
+    stored = await environment.storage.head(ObjectVersion(bucket, f"processed/{key}"))
     assert stored
     new = NewAsset(
         asset_id, "dr-house", AssetType.IMAGE, DeliveryClass.PUBLIC, "image/jpeg", "x.jpg", bucket, stored.version.key
@@ -51,60 +37,56 @@ async def scanned_image(site: Site, database: Database, content: bytes) -> UUID:
     await stages.commit(claim.fence, Commit(StageState.DONE, Status.PROCESSING, next_stage=Stage.IMAGE))
     version = stored.version
     request = ImageRequested(asset_id=asset_id, bucket=bucket, key=version.key, version_id=version.version_id)
-    await site.queues["images"].send(request.model_dump_json())
+    await environment.queues["images"].send(request.model_dump_json())
     return asset_id
 
 
-async def ready(database: Database) -> int:
-    return int(await database.fetchval("SELECT count(*) FROM assets WHERE status = 'ready'"))
-
-
-async def until_ready(database: Database, count: int) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while await ready(database) < count:
-            pass  # each look is a request: the loop waits by itself
-
-
 @pytest.mark.parametrize(("module", "port"), [("consumer", "MEDIA_CONSUMER_PORT"), ("api", "MEDIA_API_PORT")])
-async def test_it_starts_without_rights_and_is_healthy(site: Site, service_image: str, module: str, port: str) -> None:
-    container = locked_down(service_image, ["python", "-m", module], site.env)
+async def test_a_service_starts_without_privileges_and_is_healthy(
+    environment: ServiceEnvironment, service_image: str, module: str, port: str
+) -> None:
+    container = locked_down_container(service_image, ["python", "-m", module], environment.env)
     with container:
-        url = f"http://127.0.0.1:{site.env[port]}"
-        assert (await answers(f"{url}/livez"))[0] == 200
+        url = f"http://127.0.0.1:{environment.env[port]}"
+        assert (await wait_for_answer(f"{url}/livez"))[0] == 200
         assert container.exec(["id", "-u"]).output == b"10001\n"
         assert container.exec(["touch", "/app/x"]).exit_code != 0
-        assert container.exec([*HEALTHY, module]).exit_code == 0
-        assert container.exec(["env", f"{port}=9", *HEALTHY, module]).exit_code == 1
+        assert container.exec([*HEALTH_CHECK, module]).exit_code == 0
+        assert container.exec(["env", f"{port}=9", *HEALTH_CHECK, module]).exit_code == 1
         wrapped = container.get_wrapped_container()
         await asyncio.to_thread(wrapped.stop, timeout=40)
         assert wrapped.wait()["StatusCode"] == 0
 
 
-async def test_stopped_with_work_in_flight_it_drains_and_loses_nothing(site: Site, service_image: str) -> None:
-    async with connect(site.settings.database_url) as database:
+async def test_a_consumer_stopped_with_messages_in_flight_drains_and_loses_nothing(
+    environment: ServiceEnvironment, service_image: str
+) -> None:
+    async with connect(environment.settings.database_url) as database:
         for seed in range(12):
-            await scanned_image(site, database, jpeg(2400, 1600, seed))
-        container = locked_down(service_image, ["python", "-m", "consumer"], site.env)
+            await scanned_image(environment, database, jpeg(2400, 1600, seed))
+        container = locked_down_container(service_image, ["python", "-m", "consumer"], environment.env)
         with container:
-            await until_ready(database, 2)
+            await wait_until_ready(database, 2)
             wrapped = container.get_wrapped_container()
             await asyncio.to_thread(wrapped.stop, timeout=40)
             assert wrapped.wait()["StatusCode"] == 0
-        done = await ready(database)
-        depth = await site.queues["images"].depth()
+        done = await count_ready(database)
+        depth = await environment.queues["images"].depth()
         assert done + depth.visible == 12
-        with locked_down(service_image, ["python", "-m", "consumer"], site.env):
-            await until_ready(database, 12)
+        with locked_down_container(service_image, ["python", "-m", "consumer"], environment.env):
+            await wait_until_ready(database, 12)
         assert await database.fetchval("SELECT count(*) FROM renditions GROUP BY asset_id ORDER BY 1 DESC LIMIT 1") == 5
 
 
-async def test_killed_for_its_memory_it_loses_nothing(site: Site, service_image: str) -> None:
-    """Too little memory for a picture: the kernel kills; with enough of it, everything is finished."""
-    env = dict(site.env) | {"MEDIA_MAX_ATTEMPTS": "15", "MEDIA_RETRY_CAP": "1", "MEDIA_VISIBILITY_TIMEOUT": "10"}
-    async with connect(site.settings.database_url) as database:
+async def test_a_consumer_killed_for_its_memory_loses_nothing(
+    environment: ServiceEnvironment, service_image: str
+) -> None:
+    """With too little memory the kernel kills the consumer; one with enough memory finishes everything."""
+    env = dict(environment.env) | {"MEDIA_MAX_ATTEMPTS": "15", "MEDIA_RETRY_CAP": "1", "MEDIA_VISIBILITY_TIMEOUT": "10"}
+    async with connect(environment.settings.database_url) as database:
         for seed in range(3):
-            await scanned_image(site, database, jpeg(6000, 4000, seed))
-        container = locked_down(
+            await scanned_image(environment, database, jpeg(6000, 4000, seed))
+        container = locked_down_container(
             service_image, ["python", "-m", "consumer"], env, mem_limit="170m", memswap_limit="170m"
         )
         with container:
@@ -114,5 +96,5 @@ async def test_killed_for_its_memory_it_loses_nothing(site: Site, service_image:
                     await asyncio.to_thread(wrapped.reload)
                     if wrapped.status == "exited":
                         break
-        with locked_down(service_image, ["python", "-m", "consumer"], env):
-            await until_ready(database, 3)
+        with locked_down_container(service_image, ["python", "-m", "consumer"], env):
+            await wait_until_ready(database, 3)

@@ -1,4 +1,4 @@
-"""A user with a token, and an operator who looks behind the API: what the tests of whole stacks ask for."""
+"""A client for tests of whole stacks: a user with a token, and an operator with access to S3, SQS and the database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +12,7 @@ from aiobotocore.session import AioSession
 
 from tests.conftest import EmbeddedStack
 
-DONE = {"ready", "rejected", "failed"}
+FINAL_STATUSES = {"ready", "rejected", "failed"}
 DEADLINE = 90.0
 
 
@@ -31,45 +31,45 @@ class Client:
         return self.stack.settings["OUTPUT_BUCKET"]
 
     async def upload(self, kind: str, content_type: str, name: str, content: bytes) -> Any:
-        """The asset once nothing more will become of it."""
+        """Upload a file, and return its asset in a final status."""
         body = {"asset_type": kind, "content_type": content_type, "original_filename": name}
         async with self.http.post("upload", json=body, raise_for_status=True) as answer:
             slot = await answer.json()
         async with self.plain.put(
-            slot["upload_url"], data=content, headers=slot["headers"], raise_for_status=True, timeout=LONG
+            slot["upload_url"], data=content, headers=slot["headers"], raise_for_status=True, timeout=LONG_TIMEOUT
         ):
-            return await self.end(slot["asset_id"])
+            return await self.wait_until_done(slot["asset_id"])
 
     async def get(self, asset_id: str, what: str = "") -> Any:
         async with self.http.get(f"assets/{asset_id}{what}", raise_for_status=True) as answer:
             return await answer.json()
 
-    async def end(self, asset_id: str) -> Any:
-        return await self.until(lambda: self.get(asset_id), lambda asset: asset["status"] in DONE)
+    async def wait_until_done(self, asset_id: str) -> Any:
+        return await self.wait_for(lambda: self.get(asset_id), lambda asset: asset["status"] in FINAL_STATUSES)
 
-    async def only_asset(self) -> Any:
-        """The one asset of a user who has one, once it is there and nothing more will become of it."""
-        found = await self.until(self._listed, bool)
-        return await self.end(found[0]["asset_id"])
+    async def wait_for_only_asset(self) -> Any:
+        """Wait for the only asset of this user, and return it in a final status."""
+        found = await self.wait_for(self._list_assets, bool)
+        return await self.wait_until_done(found[0]["asset_id"])
 
-    async def until(self, look: Callable[[], Any], happened: Callable[[Any], bool]) -> Any:
+    async def wait_for(self, look: Callable[[], Any], happened: Callable[[Any], bool]) -> Any:
         async with asyncio.timeout(DEADLINE):
             while not happened(found := await look()):  # noqa: ASYNC110 - the event is in another process
                 await asyncio.sleep(0.1)
         return found
 
-    async def notes(self, asset_id: str) -> dict[str, str]:
-        """What the timeline says, by code."""
+    async def timeline_details(self, asset_id: str) -> dict[str, str]:
+        """Return the details of the timeline, by code."""
         return {entry["code"]: entry["detail"] for entry in (await self.get(asset_id, "/timeline"))["items"]}
 
-    async def served(self, asset_id: str, rendition: str) -> tuple[bytes, str]:
-        """The bytes and the content type that a browser gets."""
+    async def fetch_rendition(self, asset_id: str, rendition: str) -> tuple[bytes, str]:
+        """Download a rendition as a browser does; return its bytes and content type."""
         url = (await self.get(asset_id, f"/url?rendition={rendition}"))["url"]
-        async with self.plain.get(url, raise_for_status=True, timeout=LONG) as answer:
+        async with self.plain.get(url, raise_for_status=True, timeout=LONG_TIMEOUT) as answer:
             return await answer.read(), answer.headers["Content-Type"]
 
-    async def refused(self, asset_id: str, rendition: str) -> int:
-        """The status with which a URL is refused."""
+    async def url_status(self, asset_id: str, rendition: str) -> int:
+        """Return the HTTP status of a request for a URL."""
         async with self.http.get(f"assets/{asset_id}/url?rendition={rendition}") as answer:
             return answer.status
 
@@ -86,16 +86,16 @@ class Client:
         tagging = await self.s3.get_object_tagging(Bucket=bucket, Key=key)
         return {tag["Key"]: tag["Value"] for tag in tagging["TagSet"]}
 
-    async def _listed(self) -> Any:
+    async def _list_assets(self) -> Any:
         async with self.http.get("assets", raise_for_status=True) as answer:
             return (await answer.json())["items"]
 
 
-LONG = aiohttp.ClientTimeout(total=DEADLINE)
+LONG_TIMEOUT = aiohttp.ClientTimeout(total=DEADLINE)
 
 
 @asynccontextmanager
-async def client_of(stack: EmbeddedStack, user: str) -> AsyncIterator[Client]:
+async def open_client(stack: EmbeddedStack, user: str) -> AsyncIterator[Client]:
     settings = stack.settings
     aws: dict[str, Any] = {
         "region_name": settings["AWS_REGION"],

@@ -19,19 +19,19 @@ COMMAND = (sys.executable, "-m", "deploy.local")
 
 
 def environment(state: Path, **settings: str) -> dict[str, str]:
-    """Nothing of the caller's own settings."""
+    """Return an environment without the caller's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
     return {**kept, "MEDIA_LOCAL_STATE": str(state), "MEDIA_API_PORT": str(free_port()), **settings}
 
 
 class Serving:
-    """A `serve` as a child process; `told` is what it said so far."""
+    """A `serve` command as a child process; `output` holds the lines that it wrote so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process, output: asyncio.StreamReader, state: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, state: Path) -> None:
         self.process = process
         self.state = State(state)
         self.output: list[str] = []
-        self._output = output
+        self._reader = reader
 
     @property
     def running(self) -> Running:
@@ -39,27 +39,27 @@ class Serving:
         assert running is not None
         return running
 
-    async def until_output(self, word: str) -> None:
+    async def wait_for_output(self, word: str) -> None:
         async with asyncio.timeout(START_DEADLINE):
             while word not in "".join(self.output):
-                line = await self._output.readline()
-                assert line, f"ended, having said: {''.join(self.output)}"
+                line = await self._reader.readline()
+                assert line, f"ended after this output: {''.join(self.output)}"
                 self.output.append(line.decode())
 
-    async def until_retracted(self) -> None:
-        """Until it has begun to stop."""
+    async def wait_until_stopping(self) -> None:
+        """Wait until it has begun to stop."""
         async with asyncio.timeout(STOP_DEADLINE):
             while self.state.running() is not None:  # noqa: ASYNC110 - the event is in another process
                 await asyncio.sleep(0.02)
 
-    async def ended(self) -> int:
+    async def wait_for_exit(self) -> int:
         async with asyncio.timeout(STOP_DEADLINE):
             return await self.process.wait()
 
 
 @contextlib.asynccontextmanager
 async def serving(state: Path, prefix: Sequence[str] = (), **settings: str) -> AsyncIterator[Serving]:
-    """One that is ready; it is stopped at the end of the block, if it runs still."""
+    """Yield a ready stack; stop it at the end of the block if it still runs."""
     process = await asyncio.create_subprocess_exec(
         *prefix, *COMMAND, "serve", cwd=ROOT, env=environment(state, **settings), stderr=asyncio.subprocess.PIPE
     )
@@ -70,7 +70,7 @@ async def serving(state: Path, prefix: Sequence[str] = (), **settings: str) -> A
 
 @contextlib.asynccontextmanager
 async def serving_on_terminal(state: Path) -> AsyncIterator[tuple[Serving, asyncio.BaseTransport]]:
-    """One that leads the session of a terminal, and the terminal, to be closed."""
+    """Yield a ready stack that leads the session of a terminal, and the terminal, which the test can close."""
     ours, theirs = pty.openpty()
     try:
         process = await asyncio.create_subprocess_exec(
@@ -97,9 +97,9 @@ async def serving_on_terminal(state: Path) -> AsyncIterator[tuple[Serving, async
 @contextlib.asynccontextmanager
 async def _ready(serve: Serving) -> AsyncIterator[Serving]:
     try:
-        await serve.until_output("ready after")
+        await serve.wait_for_output("ready after")
         yield serve
     finally:
         with contextlib.suppress(ProcessLookupError):
             serve.process.send_signal(signal.SIGTERM)
-        await serve.ended()
+        await serve.wait_for_exit()

@@ -1,4 +1,4 @@
-"""`process` and files that change under its hands: a result that says so, at once, and never a part as the whole."""
+"""The command `process` with files that change meanwhile: each fails at once, and is never stored in part."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from deploy.local.state import Running
 
 SIZE = 64 << 20
 """Bytes; more than a connection holds, so that the file is still being read when its first bytes arrive."""
-PROMPT = 20.0
-"""Seconds; a connection on which nothing comes any more is given up after 120."""
+RESULT_DEADLINE = 20.0
+"""Seconds for a result. A silent connection would end only after 120."""
 
 Change = Callable[[Path], None]
 
@@ -37,7 +37,7 @@ def overwrite(path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def storage(path: Path, change: Change) -> AsyncIterator[tuple[Running, list[str]]]:
-    """An API and an S3 that change the file when its first bytes arrive; and the keys that were stored whole."""
+    """Run an API and an S3 that change the file when its first bytes arrive; yield the keys that were stored whole."""
     stored: list[str] = []
 
     async def slot(request: web.Request) -> web.Response:
@@ -63,15 +63,13 @@ async def storage(path: Path, change: Change) -> AsyncIterator[tuple[Running, li
 
 async def send(running: Running, *paths: Path, as_recording: bool = False) -> list[FileResult]:
     order = ProcessRequest(paths, as_recording=as_recording)
-    async with asyncio.timeout(PROMPT):
+    async with asyncio.timeout(RESULT_DEADLINE):
         return await process(order, running, "s" * 32, lambda *_: None)
 
 
 @pytest.mark.parametrize("as_recording", [False, True])
 @pytest.mark.parametrize("change", [shrink, grow, overwrite])
-async def test_a_file_that_changes_while_it_is_sent_has_failed(
-    tmp_path: Path, change: Change, as_recording: bool
-) -> None:
+async def test_a_file_that_changes_while_it_is_sent_fails(tmp_path: Path, change: Change, as_recording: bool) -> None:
     path = tmp_path / "clip.mp4"
     path.touch()
     os.truncate(path, SIZE)
@@ -81,7 +79,7 @@ async def test_a_file_that_changes_while_it_is_sent_has_failed(
     assert "changed while it was sent" in (result.detail or "")
 
 
-async def test_what_is_no_file_any_more_when_its_turn_comes_has_failed(tmp_path: Path) -> None:
+async def test_a_path_that_is_no_longer_a_file_fails(tmp_path: Path) -> None:
     vanished, folder, pipe = tmp_path / "vanished.jpg", tmp_path / "folder.jpg", tmp_path / "pipe"
     folder.mkdir()
     os.mkfifo(pipe)
@@ -94,13 +92,13 @@ async def test_what_is_no_file_any_more_when_its_turn_comes_has_failed(tmp_path:
     ]
 
 
-async def test_a_file_that_says_it_is_empty_and_is_not_has_failed() -> None:
+async def test_a_nonempty_file_that_reports_size_zero_fails() -> None:
     async with storage(Path("/proc/cpuinfo"), lambda _: None) as (running, _):
         (result,) = await send(running, Path("/proc/cpuinfo"))
     assert (result.status, result.code) == ("failed", "SourceChangedError")
 
 
-async def test_a_storage_that_refuses_is_no_fault_of_the_file(tmp_path: Path) -> None:
+async def test_a_file_that_the_storage_refuses_fails_with_upload_failed(tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     path.write_bytes(b"picture")
 

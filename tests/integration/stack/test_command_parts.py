@@ -1,4 +1,4 @@
-"""The small parts of the command line: ports, the state folder, what is announced of a file, dying children."""
+"""The building blocks of the command line: ports, the state folder, announcements, child processes."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def test_two_stacks_have_no_port_in_common() -> None:
 
 
 @pytest.mark.parametrize("variable", ["MEDIA_API_PORT", "MEDIA_LOCAL_EMULATOR_PORT"])
-def test_a_busy_port_that_was_asked_for_is_refused_by_name(variable: str) -> None:
+def test_a_busy_port_that_is_configured_is_refused_by_name(variable: str) -> None:
     with socket.create_server((HOST, 0)) as holder:
         port = str(holder.getsockname()[1])
         with pytest.raises(PortError, match=f"port {port} is busy.*{variable}"):
@@ -41,7 +41,7 @@ def test_a_busy_port_that_was_asked_for_is_refused_by_name(variable: str) -> Non
 
 
 @pytest.mark.parametrize("value", ["x", "0", "65536", "-1", "٣"])
-def test_what_is_not_a_port_is_refused(value: str) -> None:
+def test_an_invalid_port_is_refused(value: str) -> None:
     with pytest.raises(PortError, match="MEDIA_API_PORT"):
         ports.choose({"MEDIA_API_PORT": value})
 
@@ -54,7 +54,7 @@ def test_a_state_folder_has_one_owner(tmp_path: Path) -> None:
     assert not State(tmp_path).is_held()
 
 
-def test_data_is_gone_on_with_after_a_clean_stop_or_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_is_kept_after_a_clean_stop_or_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = State(tmp_path)
     assert state.begin() is LastShutdown.CLEAN, "nothing is there yet"
     (state.emulator / "state").mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_data_is_gone_on_with_after_a_clean_stop_or_a_kill(tmp_path: Path, monke
     assert not state.emulator.exists()
 
 
-def test_a_folder_of_a_version_without_a_marker_is_taken_over(tmp_path: Path) -> None:
+def test_a_folder_of_a_version_without_a_marker_is_used(tmp_path: Path) -> None:
     State(tmp_path).secrets()
     for name in ("emulator", "logs", "postgres"):
         (tmp_path / name).mkdir()
@@ -79,7 +79,7 @@ def test_a_folder_of_a_version_without_a_marker_is_taken_over(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "lock", "postgres"])
-def test_a_folder_with_other_files_is_not_taken_over(tmp_path: Path, name: str) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path, name: str) -> None:
     if name == "notes.txt":
         State(tmp_path).secrets()
     (tmp_path / name).write_text("precious")
@@ -116,7 +116,7 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
         ("noname", b"\x00\x00\x00\x18ftypisom", None, ("video", "video/mp4")),
     ],
 )
-def test_what_is_announced(
+def test_types_are_announced_as_by_a_browser(
     tmp_path: Path, name: str, content: bytes, asked: str | None, expected: tuple[str, str]
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -128,7 +128,7 @@ def python(code: str, folder: Path) -> Program:
     return Program("part", [sys.executable, "-c", code], child.base_environment(), folder)
 
 
-async def test_a_part_that_dies_at_its_start_shows_its_last_lines(tmp_path: Path) -> None:
+async def test_a_part_that_dies_at_its_start_shows_its_last_log_lines(tmp_path: Path) -> None:
     started = await child.start(python("raise SystemExit('no signatures')", tmp_path), tmp_path)
     with pytest.raises(PartError, match=r"(?s)part ended \(exit status 1\).*no signatures"):
         await started.until_ready(lambda: child.accepts_connections(HOST, free_port()))
@@ -158,7 +158,7 @@ async def test_children_see_nothing_of_a_developers_aws_account(
 
 
 @pytest.mark.parametrize(("status", "starts"), [(1, MAX_RESTARTS + 1), (2, 1)])
-async def test_a_service_is_started_again_until_it_has_no_use(tmp_path: Path, status: int, starts: int) -> None:
+async def test_a_service_is_restarted_until_that_is_useless(tmp_path: Path, status: int, starts: int) -> None:
     begun: list[Child] = []
 
     async def start() -> Child:
@@ -192,7 +192,9 @@ async def test_root_runs_postgres_where_user_namespaces_are_forbidden(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root must run postgres as somebody else")
-async def test_somebody_elses_folder_outside_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_foreign_folder_outside_the_state_folder_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(postgres, "AS_NOBODY", ("false",))
     folder = tmp_path / "postgres"
     outside = postgres.outside_folder(folder)

@@ -1,4 +1,4 @@
-"""A presentation is saved flat, every file once, whatever its URLs carry."""
+"""An HLS presentation is saved in one folder, every file once, whatever its URLs contain."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -33,48 +33,48 @@ FILES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A server of FILES. `asked` are the paths that were fetched."""
+class FileServer:
+    """A server of FILES. `requested` holds the fetched paths."""
 
     base: str
-    asked: list[str]
+    requested: list[str]
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    asked: list[str] = []
+async def file_server() -> AsyncIterator[FileServer]:
+    requested: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
-        asked.append(request.path)
+        requested.append(request.path)
         return web.Response(text=FILES[request.path])
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     async with TestServer(app) as server:
-        yield Site(str(server.make_url("")).rstrip("/"), asked)
+        yield FileServer(str(server.make_url("")).rstrip("/"), requested)
 
 
-async def test_playlists_name_local_files_and_each_is_fetched_once(site: Site, tmp_path: Path) -> None:
+async def test_playlists_name_local_files_and_each_is_fetched_once(file_server: FileServer, tmp_path: Path) -> None:
     async with aiohttp.ClientSession() as http:
-        master = await hls.save(http, f"{site.base}/a/index.m3u8?token=t", tmp_path / "hls")
+        master = await hls.save(http, f"{file_server.base}/a/index.m3u8?token=t", tmp_path / "hls")
     saved = {path.name: path.read_text() for path in (tmp_path / "hls").iterdir()}
     assert "?" not in "".join(saved.values())
     assert sorted(text for text in saved.values() if not text.startswith("#EXTM3U")) == ["init", "picture", "sound"]
     for line in master.read_text().splitlines():
         if line and not line.startswith("#"):
             assert line in saved
-    assert len(site.asked) == len(set(site.asked)) == 7
+    assert len(file_server.requested) == len(set(file_server.requested)) == 7
 
 
-async def test_what_is_not_a_playlist_is_refused(site: Site, tmp_path: Path) -> None:
+async def test_what_is_not_a_playlist_is_refused(file_server: FileServer, tmp_path: Path) -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(PlaylistError, match="not a playlist"):
-            await hls.save(http, f"{site.base}/not/a/playlist.m3u8", tmp_path / "hls")
+            await hls.save(http, f"{file_server.base}/not/a/playlist.m3u8", tmp_path / "hls")
 
 
-async def test_a_hostile_name_stays_in_the_folder(site: Site, tmp_path: Path) -> None:
+async def test_a_hostile_name_stays_in_the_folder(file_server: FileServer, tmp_path: Path) -> None:
     async with aiohttp.ClientSession() as http:
-        await hls.save(http, f"{site.base}/up.m3u8", tmp_path / "deep" / "hls")
+        await hls.save(http, f"{file_server.base}/up.m3u8", tmp_path / "deep" / "hls")
     assert not (tmp_path / "outside").exists()
     assert not (tmp_path / "deep" / "outside").exists()
     assert (tmp_path / "deep" / "hls" / "outside").read_text() == "kept inside"

@@ -1,4 +1,4 @@
-"""A film in two languages, from the upload to what a player is given."""
+"""A film in two languages, from the upload to the playlist of a player."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ from handlers.transcode.hls_check.conformance import check
 from handlers.transcode.hls_check.playlist import parse_master, parse_media
 from handlers.transcode.hls_check.source import open_source
 from tests.conftest import EmbeddedStack
-from tests.integration.stack.client import client_of
+from tests.integration.stack.client import open_client
 
 
 def film(path: Path) -> bytes:
@@ -22,7 +22,7 @@ def film(path: Path) -> bytes:
 
 
 async def test_a_player_can_choose_the_language(stack: EmbeddedStack, tmp_path: Path) -> None:
-    async with client_of(stack, "interpreter") as client:
+    async with open_client(stack, "interpreter") as client:
         asset = await client.upload("video", "video/mp4", "film.mp4", film(tmp_path / "film.mp4"))
         assert asset["status"] == "ready", asset
         assert (await client.get(asset["asset_id"], "/report"))["clean"] is True

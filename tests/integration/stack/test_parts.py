@@ -1,4 +1,4 @@
-"""Each part of the embedded stack answers, and finds what it must find."""
+"""The parts of the embedded stack: clamd finds what it must, Postgres has the schema and a password."""
 
 import base64
 import socket
@@ -41,14 +41,14 @@ async def test_clamd_finds_eicar_plain_and_zipped(clamd: Scanner) -> None:
     assert scan(clamd.address, base64.b64encode(eicar)) == "stream: OK"
 
 
-async def test_clamd_calls_an_encrypted_archive_an_alert(clamd: Scanner) -> None:
+async def test_clamd_reports_an_encrypted_archive(clamd: Scanner) -> None:
     encrypted = bytearray(zipped(b"x" * 100))
     for header, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         encrypted[encrypted.index(header) + offset] |= 1
     assert scan(clamd.address, bytes(encrypted)) == "stream: Heuristics.Encrypted.Zip FOUND"
 
 
-async def test_clamd_does_not_call_ok_what_it_did_not_scan(clamd: Scanner) -> None:
+async def test_clamd_reports_an_archive_that_exceeds_its_limits(clamd: Scanner) -> None:
     target = BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for number in range(10_100):  # clamd's MaxFiles is 10,000
@@ -62,7 +62,7 @@ def test_a_wrong_signature_folder_is_refused(tmp_path: Path, variables: Mapping[
         clamav.find_signatures(tmp_path, variables)
 
 
-def test_a_given_signature_folder_wins(tmp_path: Path) -> None:
+def test_a_given_signature_folder_has_priority(tmp_path: Path) -> None:
     (tmp_path / "own.ndb").write_text("Own:0:*:deadbeef\n")
     found = clamav.find_signatures(tmp_path, {"MEDIA_LOCAL_CLAMAV_DATABASE": str(tmp_path)})
     assert (found.kind, found.folder) == ("given", tmp_path)
@@ -77,7 +77,7 @@ async def test_each_test_has_an_empty_database_with_the_schema(postgres: Databas
         await connection.close()
 
 
-async def test_postgres_wants_its_password(postgres_server: postgres_part.Postgres) -> None:
+async def test_postgres_requires_its_password(postgres_server: postgres_part.Postgres) -> None:
     wrong = postgres_part.Postgres(postgres_server.child, postgres_server.port, "wrong")
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(wrong.dsn("postgres"))

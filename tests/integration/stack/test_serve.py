@@ -1,4 +1,4 @@
-"""`serve` from the outside: it runs until it is stopped, and a stack that was killed leaves nothing to stumble over."""
+"""The command `serve`: it runs until it is stopped, and restarts a killed scanner."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ import pytest
 from tests.integration.stack.serving import COMMAND, ROOT, START_DEADLINE, STOP_DEADLINE, serving
 
 
-async def test_it_serves_until_it_is_stopped(tmp_path: Path) -> None:
+async def test_a_stack_serves_until_it_is_stopped(tmp_path: Path) -> None:
     async with serving(tmp_path / "state") as serve:
         running = serve.state.running()
         assert running is not None
@@ -35,11 +35,11 @@ async def test_it_serves_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no /proc to find it in")
-async def test_a_killed_scanner_is_started_again(tmp_path: Path) -> None:
+async def test_a_killed_scanner_is_restarted(tmp_path: Path) -> None:
     async with serving(tmp_path / "state") as serve:
         (clamd,) = _processes(b"clamd", bytes(serve.state.clamav))
         os.kill(clamd, signal.SIGKILL)
-        await serve.until_output("clamd is restarted")
+        await serve.wait_for_output("clamd is restarted")
         async with asyncio.timeout(START_DEADLINE):
             while not _processes(b"clamd", bytes(serve.state.clamav)):  # noqa: ASYNC110 - the event is in another process
                 await asyncio.sleep(0.05)
@@ -47,7 +47,7 @@ async def test_a_killed_scanner_is_started_again(tmp_path: Path) -> None:
 
 
 def _processes(*words: bytes) -> list[int]:
-    """Those whose command line has all the words."""
+    """Return the pids of processes whose command line has all the words."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it ended meanwhile

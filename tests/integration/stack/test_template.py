@@ -1,4 +1,4 @@
-"""What the emulator does not enforce is asserted on the template itself."""
+"""Properties of the template that the emulator does not enforce."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ def role(name: str) -> dict[str, str]:
     return {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{Environment}}-media-{name}"}
 
 
-def test_the_roles_it_names_are_those_that_the_service_has() -> None:
+def test_the_policies_name_the_roles_of_the_service() -> None:
     service = cfn_yaml.load(str(SERVICE))["Resources"]
     names = {"ConsumerRole": "consumer", "MediaConvertRole": "mediaconvert"}
     for resource, name in names.items():
         assert service[resource]["Properties"]["RoleName"] == {"Fn::Sub": f"${{Environment}}-media-{name}"}
 
 
-def test_what_is_not_known_to_be_clean_is_read_by_the_consumer_and_mediaconvert_only(template: Any) -> None:
+def test_only_consumer_and_mediaconvert_read_objects_that_are_not_clean(template: Any) -> None:
     deny = statements(template)["NoCleanVerdictNoByte"]
     assert deny["Effect"] == "Deny"
     assert set(deny["Action"]) == {"s3:GetObject", "s3:GetObjectVersion"}
@@ -51,7 +51,7 @@ def test_an_upload_must_be_conditional_and_encrypted_on_the_wire(template: Any) 
     assert statements(template)["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_incomplete_uploads_and_quarantine_do_not_stay(template: Any) -> None:
+def test_incomplete_uploads_and_quarantine_expire(template: Any) -> None:
     rules = template["Resources"]["MediaBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert {"DaysAfterInitiation": 1} in [rule.get("AbortIncompleteMultipartUpload") for rule in rules]
     (retention,) = template["Resources"]["QuarantineBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
@@ -62,7 +62,7 @@ def test_the_notification_waits_for_the_queue_policy(template: Any) -> None:
     assert template["Resources"]["MediaBucket"]["DependsOn"] == "UploadsQueuePolicy"
 
 
-def test_every_queue_is_encrypted_and_given_out(template: Any) -> None:
+def test_every_queue_is_encrypted_and_has_an_output(template: Any) -> None:
     queues = [part["Properties"] for part in template["Resources"].values() if part["Type"] == "AWS::SQS::Queue"]
     assert len(queues) == 2 * len(QUEUES)
     assert all(queue["SqsManagedSseEnabled"] for queue in queues)

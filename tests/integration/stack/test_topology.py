@@ -1,4 +1,4 @@
-"""The production template, applied to the emulator, really carries an upload's event to the uploads queue."""
+"""The production template, applied to the emulator, delivers an upload's event to the uploads queue."""
 
 import json
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def clients(emulator: EmulatedAws) -> AsyncIterator[tuple[S3Client, SQSCli
         yield await stack.enter_async_context(s3), await stack.enter_async_context(sqs)
 
 
-async def test_each_queue_has_its_dead_letters(emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]) -> None:
+async def test_each_queue_has_a_dead_letter_queue(emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]) -> None:
     _, sqs = clients
     for queue in QUEUES:
         url = emulator.topology.queue_urls[queue]
@@ -45,7 +45,7 @@ async def test_each_queue_has_its_dead_letters(emulator: EmulatedAws, clients: t
         assert json.loads(dead["RedriveAllowPolicy"])["sourceQueueArns"] == [attributes["QueueArn"]]
 
 
-async def test_a_presigned_upload_reaches_the_uploads_queue_once(
+async def test_a_presigned_upload_sends_one_event_to_the_uploads_queue(
     emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]
 ) -> None:
     s3, sqs = clients
@@ -78,7 +78,7 @@ async def test_a_presigned_upload_reaches_the_uploads_queue_once(
     assert int(record["s3"]["object"]["sequencer"], 16) > 0
 
 
-async def test_the_bucket_answers_the_pages_preflight_and_no_strangers(emulator: EmulatedAws) -> None:
+async def test_the_bucket_allows_preflights_of_configured_origins_only(emulator: EmulatedAws) -> None:
     url = f"{emulator.url}/{emulator.topology.output_bucket}/uploads/x"
     wanted = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type,if-none-match"}
     async with aiohttp.ClientSession() as http:
@@ -89,7 +89,7 @@ async def test_the_bucket_answers_the_pages_preflight_and_no_strangers(emulator:
     assert refused.status == 403
 
 
-async def test_a_part_of_a_version_can_be_read(emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]) -> None:
+async def test_a_range_of_a_version_can_be_read(emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]) -> None:
     s3, _ = clients
     bucket = emulator.topology.recordings_bucket
     version = (await s3.put_object(Bucket=bucket, Key="ranged", Body=b"0123456789"))["VersionId"]
@@ -102,13 +102,13 @@ async def test_a_part_of_a_version_can_be_read(emulator: EmulatedAws, clients: t
         await s3.get_object(Bucket=bucket, Key="ranged", VersionId=version, Range="bytes=10-")
 
 
-async def test_a_stranger_may_not_read(emulator: EmulatedAws) -> None:
+async def test_an_unsigned_request_may_not_read(emulator: EmulatedAws) -> None:
     async with aiohttp.ClientSession() as http:
         answer = await http.get(f"{emulator.url}/{emulator.topology.output_bucket}/uploads/x")
     assert answer.status == 403
 
 
-async def test_originals_are_guarded_without_anybody_asking_for_it(
+async def test_the_bucket_policy_protects_originals_by_default(
     emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]
 ) -> None:
     policy = json.loads((await clients[0].get_bucket_policy(Bucket=emulator.topology.output_bucket))["Policy"])
@@ -121,7 +121,7 @@ async def test_originals_are_guarded_without_anybody_asking_for_it(
     assert denied["OnlyTheConsumerTags"]["ArnNotEquals"] == {"aws:PrincipalArn": consumer}
 
 
-async def test_versions_are_kept_and_recordings_have_a_bucket(
+async def test_buckets_are_versioned_and_block_public_access(
     emulator: EmulatedAws, clients: tuple[S3Client, SQSClient]
 ) -> None:
     s3, _ = clients

@@ -1,4 +1,4 @@
-"""One trace leads from the request that announced an upload through every queue to its last rendition."""
+"""One trace id follows a video from the request that announced it through every queue to its last rendition."""
 
 import json
 from pathlib import Path
@@ -6,28 +6,31 @@ from typing import Any
 from uuid import uuid4
 
 from tests.conftest import EmbeddedStack, embedded_stack
-from tests.faults.sample_uploads import make_clip
-from tests.integration.stack.client import LONG, client_of
+from tests.faults.uploads import clip
+from tests.integration.stack.client import LONG_TIMEOUT, open_client
 
 
-def output(stack: EmbeddedStack, asset_id: str) -> list[dict[str, Any]]:
-    """What the consumer's log says of an asset."""
+def log_entries(stack: EmbeddedStack, asset_id: str) -> list[dict[str, Any]]:
+    """Return the entries of the consumer's log about an asset."""
     lines = (stack.state / "logs" / "consumer.log").read_text().splitlines()
     entries = [json.loads(line) for line in lines if line.startswith("{")]
     return [entry for entry in entries if entry.get("asset_id") == asset_id]
 
 
-async def test_every_line_about_a_video_carries_the_trace_of_its_upload(tmp_path: Path) -> None:
-    film, root = await make_clip(tmp_path), f"Root=1-67000000-{uuid4().hex[:24]}"
+async def test_every_log_line_about_a_video_has_the_trace_id_of_its_upload(tmp_path: Path) -> None:
+    film, root = await clip(tmp_path), f"Root=1-67000000-{uuid4().hex[:24]}"
     announced = {"asset_type": "video", "content_type": "video/mp4", "original_filename": "v.mp4"}
-    async with embedded_stack(tmp_path / "stack", MEDIA_LOG_FORMAT="json") as stack, client_of(stack, "ann") as client:
+    async with (
+        embedded_stack(tmp_path / "stack", MEDIA_LOG_FORMAT="json") as stack,
+        open_client(stack, "ann") as client,
+    ):
         traced = {"X-Amzn-Trace-Id": root}
         async with client.http.post("upload", json=announced, headers=traced, raise_for_status=True) as answer:
             slot = await answer.json()
         async with client.plain.put(
-            slot["upload_url"], data=film, headers=slot["headers"], raise_for_status=True, timeout=LONG
+            slot["upload_url"], data=film, headers=slot["headers"], raise_for_status=True, timeout=LONG_TIMEOUT
         ):
-            assert (await client.end(slot["asset_id"]))["status"] == "ready"
-        lines = output(stack, slot["asset_id"])
+            assert (await client.wait_until_done(slot["asset_id"]))["status"] == "ready"
+        lines = log_entries(stack, slot["asset_id"])
     assert {line["queue"] for line in lines} >= {"uploads", "transcodes", "transcode-events"}
     assert {line.get("trace_id") for line in lines} == {root}

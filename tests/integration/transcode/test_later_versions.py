@@ -12,9 +12,9 @@ from media.asset import Asset, StageState, Status
 from media.errors import Code, RejectedError, RetryableError
 from media.source_check import require_bound_is_current
 from tests.conftest import EmbeddedStack
-from tests.integration.stack.client import Client, client_of
-from tests.integration.transcode.engine_harness import Harness
-from tests.integration.transcode.source_clips import Clip
+from tests.integration.stack.client import Client, open_client
+from tests.integration.transcode.cases import Case
+from tests.integration.transcode.studio import Studio
 
 FIRST = Clip("first", 64, 48, seconds=1.5, channels=0)
 LONGER = Clip("longer", 640, 360, seconds=8)
@@ -126,7 +126,7 @@ async def test_deleted_object_is_missing(harness: Harness, asset: Asset) -> None
 
 @pytest.fixture
 async def user(stack: EmbeddedStack) -> AsyncIterator[Client]:
-    async with client_of(stack, "dr-overwritten") as client:
+    async with open_client(stack, "dr-overwritten") as client:
         yield client
 
 
@@ -137,12 +137,12 @@ async def test_stack_shows_the_bound_version(user: Client, first: Path, tmp_path
         slot = await answer.json()
     async with user.plain.put(slot["upload_url"], data=source, headers=slot["headers"], raise_for_status=True):
         asset_id = slot["asset_id"]
-    await user.until(lambda: user.notes(asset_id), lambda notes: "submitted" in notes)
+    await user.wait_for(lambda: user.timeline_details(asset_id), lambda notes: "submitted" in notes)
     await user.s3.put_object(Bucket=user.bucket, Key=slot["s3_key"], Body=other, ContentType="video/mp4")
-    asset = await user.end(asset_id)
+    asset = await user.wait_until_done(asset_id)
     assert (asset["status"], asset["width"], asset["height"]) == ("ready", 640, 360), asset
     assert asset["duration_ms"] == pytest.approx(8_000, abs=100)
-    notes = await user.notes(asset_id)
+    notes = await user.timeline_details(asset_id)
     assert "late_version" in notes
     assert "source_changed" in notes["retry"]
     versions = await user.s3.list_object_versions(Bucket=user.bucket, Prefix=slot["s3_key"])

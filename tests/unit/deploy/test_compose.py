@@ -1,4 +1,4 @@
-"""compose.yaml speaks of settings that exist, and Prometheus of its services."""
+"""compose.yaml uses settings that exist, and Prometheus scrapes its services."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def services() -> Any:
 
 
 @pytest.mark.parametrize("name", ["consumer", "api", "schema"])
-def test_the_environment_is_what_the_settings_know_and_need(services: Any, name: str) -> None:
+def test_the_environment_has_all_required_settings_and_no_unknown_ones(services: Any, name: str) -> None:
     given = set(services[name]["environment"])
     known = {variable(field) for field in Settings.model_fields}
     required = {variable(field) for field, info in Settings.model_fields.items() if info.is_required()}
@@ -27,7 +27,7 @@ def test_the_environment_is_what_the_settings_know_and_need(services: Any, name:
     assert required <= given
 
 
-def test_ours_are_locked_down(services: Any) -> None:
+def test_our_containers_are_locked_down(services: Any) -> None:
     for name, service in services.items():
         if "build" in service:
             assert service["user"] == "10001:10001", name
@@ -44,7 +44,7 @@ def test_limits_and_restarts_are_those_of_the_task_definition(services: Any) -> 
     assert {services[name]["restart"] for name in restarted} == {"unless-stopped"}
 
 
-def test_prometheus_asks_services_that_are_there(services: Any) -> None:
+def test_prometheus_scrapes_services_that_exist(services: Any) -> None:
     jobs = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
     targets = [target for job in jobs for config in job["static_configs"] for target in config["targets"]]
     assert targets

@@ -1,4 +1,4 @@
-"""The health check of the containers asks where the service listens."""
+"""The health check of the containers uses the address of the service."""
 
 import asyncio
 import socket
@@ -41,7 +41,7 @@ async def serving(hosts: str, port: int = 0) -> AsyncIterator[int]:
 
 
 async def status(name: str, **env: str) -> int:
-    """The exit status of the health check, in a container that has a proxy for the world outside."""
+    """Return the exit status of the health check, in a container with a proxy for outgoing requests."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", PROGRAM, name, env={"HTTP_PROXY": "http://127.0.0.1:9"} | env
     )
@@ -50,7 +50,7 @@ async def status(name: str, **env: str) -> int:
 
 
 @pytest.mark.parametrize(("hosts", "reached"), HOSTS.items())
-async def test_it_asks_where_the_setting_says(hosts: str, reached: list[str]) -> None:
+async def test_the_check_uses_the_configured_address(hosts: str, reached: list[str]) -> None:
     async with serving(hosts) as port:
         for address in reached:
             _, writer = await asyncio.open_connection(address, port)
@@ -59,7 +59,7 @@ async def test_it_asks_where_the_setting_says(hosts: str, reached: list[str]) ->
     assert await status("consumer", MEDIA_CONSUMER_HOST=hosts, MEDIA_CONSUMER_PORT=str(port)) == 1
 
 
-async def test_a_port_that_is_taken_on_one_host_is_taken() -> None:
+async def test_a_port_that_is_busy_on_one_host_is_refused() -> None:
     port = free_port()
     async with serving("127.0.0.1", port):
         with pytest.raises(OSError, match="in use"):
@@ -70,9 +70,7 @@ async def test_a_port_that_is_taken_on_one_host_is_taken() -> None:
 
 
 @pytest.mark.parametrize("name", ["consumer", "api"])
-def test_without_settings_it_asks_where_the_service_listens_by_default(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_without_settings_the_check_uses_the_default_address(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for setting in ("HOST", "PORT"):
         monkeypatch.delenv(f"MEDIA_{name.upper()}_{setting}", raising=False)
     assert Settings.model_fields[f"{name}_host"].get_default() == ALL

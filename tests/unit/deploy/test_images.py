@@ -1,4 +1,4 @@
-"""The images that ours begin with are pinned by digest before a build, or the build says no."""
+"""Base images are pinned by digest, else a build is refused."""
 
 import json
 import re
@@ -19,7 +19,7 @@ case "$1" in buildx) echo "{digest}" ;; esac
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What `docker` was asked; a stand-in that knows one digest answers."""
+    """The log of calls to a fake `docker` that knows one digest."""
     program = tmp_path / "docker"
     program.write_text(DOCKER.format(digest=DIGEST))
     program.chmod(0o755)
@@ -28,7 +28,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "calls"
 
 
-def test_what_is_pinned_is_what_is_built_from(calls: Path) -> None:
+def test_a_build_uses_the_pinned_digests(calls: Path) -> None:
     assert images.main(["pin"]) == 0
     assert json.loads(images.PINNED.read_text()) == {
         "debian:bookworm-slim": DIGEST,
@@ -41,7 +41,7 @@ def test_what_is_pinned_is_what_is_built_from(calls: Path) -> None:
     assert "--target service --tag media:1" in built
 
 
-def test_without_digests_it_refuses_unless_that_is_wanted(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_build_without_digests_needs_the_option_unpinned(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert images.main(["build", "service", "media:1"]) == 1
     assert "deploy.images pin" in capsys.readouterr().err
     assert not calls.exists()
@@ -49,14 +49,14 @@ def test_without_digests_it_refuses_unless_that_is_wanted(calls: Path, capsys: p
     assert "--build-arg" not in calls.read_text()
 
 
-def test_a_registry_that_says_nothing_useful_changes_nothing(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_registry_query_changes_nothing(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (calls.parent / "docker").write_text("#!/bin/sh\necho no such manifest >&2\nexit 1\n")
     assert images.main(["pin"]) == 1
     assert "no such manifest" in capsys.readouterr().err
     assert not images.PINNED.exists()
 
 
-def test_every_stage_begins_with_a_base_that_can_be_pinned() -> None:
+def test_every_stage_uses_a_base_that_can_be_pinned() -> None:
     text = images.DOCKERFILE.read_text()
     stages = re.findall(r"(?m)^FROM (\S+)(?: AS (\w+))?", text)
     names = {name for _, name in stages}
@@ -64,13 +64,13 @@ def test_every_stage_begins_with_a_base_that_can_be_pinned() -> None:
 
 
 @pytest.mark.parametrize("path", [SCHEMA, PARTS], ids=lambda path: path.name)
-def test_the_image_has_what_the_code_reads_beside_itself(path: Path) -> None:
+def test_the_image_contains_the_data_files_of_the_code(path: Path) -> None:
     top = path.relative_to(images.ROOT).parts[0]
     copied = re.findall(r"(?m)^COPY (.+) /app/\w*$", images.DOCKERFILE.read_text())
     assert top in " ".join(copied).split()
     assert f"!{top}" in (images.ROOT / ".dockerignore").read_text().splitlines()
 
 
-def test_the_digests_that_are_committed_are_of_these_bases() -> None:
+def test_the_committed_digests_belong_to_the_bases() -> None:
     found = images.pinned()
     assert not found or set(found) == set(images.bases(images.DOCKERFILE.read_text()).values())

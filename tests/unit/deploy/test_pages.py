@@ -1,4 +1,4 @@
-"""What the pages refer to is there."""
+"""Paths and links in the pages lead to something that exists."""
 
 import re
 from pathlib import Path

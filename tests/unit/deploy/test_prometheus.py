@@ -1,4 +1,4 @@
-"""Rules and dashboard speak of metrics that exist; every alert fires in a test and has its place in the runbook."""
+"""Rules and dashboard use metrics that exist; every alert fires in a test and has a section in the runbook."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def alerts() -> dict[str, Any]:
 
 
 def series(registry: CollectorRegistry) -> set[str]:
-    """Every name that a registry may export, recorded or not."""
+    """Return every name that a registry may export, even without a recorded value."""
     names: set[str] = set()
     for metric in registry.collect():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(metric.type, [""])
@@ -57,7 +57,7 @@ def known() -> set[str]:
 
 
 def panels() -> Iterator[Any]:
-    """Those of folded rows included."""
+    """Yield all panels, including those of folded rows."""
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         yield panel
         yield from panel.get("panels", ())
@@ -74,7 +74,7 @@ def named_in(expression: str) -> set[str]:
     return {word for word in re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", plain) if _WORD.fullmatch(word) or ":" in word}
 
 
-def test_every_metric_that_is_asked_for_exists() -> None:
+def test_every_queried_metric_exists() -> None:
     asked = {name for expression in expressions() for name in named_in(expression)}
     assert len(asked) > 20
     assert not asked - known()
@@ -89,7 +89,7 @@ def labels() -> dict[str, set[str]]:
     return found
 
 
-def test_every_label_that_is_asked_for_is_one_of_its_metric() -> None:
+def test_every_queried_label_belongs_to_its_metric() -> None:
     known_labels, seen = labels(), 0
     for expression in expressions():
         for name, asked in re.findall(r"(media_\w+)\{([^}]*)\}", expression):
@@ -99,24 +99,24 @@ def test_every_label_that_is_asked_for_is_one_of_its_metric() -> None:
     assert seen > 10
 
 
-def test_every_objective_is_judged_and_shown() -> None:
+def test_every_objective_is_recorded_and_shown() -> None:
     shown = "\n".join(expressions())
     for objective in Objective:
         assert f'slo="{objective}"' in shown
 
 
-def test_the_dashboard_is_what_its_panels_say() -> None:
+def test_the_dashboard_is_up_to_date() -> None:
     assert not dashboard.outdated(), "run python -m deploy.dashboard"
 
 
-def test_the_first_look_fits_one_screen() -> None:
-    """Three questions in 24 of Grafana's units, which 1080 lines show; the rest is folded."""
+def test_the_unfolded_rows_fit_one_screen() -> None:
+    """The rows take 24 of Grafana's units, which a screen of 1080 lines shows; the rest is folded."""
     folded = [panel["gridPos"]["y"] for panel in panels() if panel["type"] == "row" and panel["collapsed"]]
     assert folded
     assert min(folded) <= 25
 
 
-def test_every_panel_asks_what_prometheus_understands(promtool: str, tmp_path: Path) -> None:
+def test_every_panel_has_valid_queries(promtool: str, tmp_path: Path) -> None:
     found = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(expressions())]
     path = tmp_path / "panels.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": found}]}))
@@ -135,7 +135,7 @@ def test_every_alert_fires_and_none_in_a_healthy_hour(promtool: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_no_alert_is_without_a_test_or_a_place_in_the_runbook() -> None:
+def test_every_alert_has_a_test_and_a_section_in_the_runbook() -> None:
     tested = {case["name"] for case in yaml.safe_load(CASES.read_text())["tests"]}
     headings = re.findall(r"(?m)^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text())
     for name, rule in alerts().items():
@@ -147,7 +147,7 @@ def test_no_alert_is_without_a_test_or_a_place_in_the_runbook() -> None:
         assert rule["labels"]["severity"] in {"page", "ticket"}
 
 
-def test_cloudwatchs_alarms_lead_to_places_in_the_runbook_too() -> None:
+def test_every_cloudwatch_alarm_links_to_a_section_in_the_runbook() -> None:
     template = (ROOT / "deploy" / "cloudformation" / "service.yaml").read_text()
     descriptions = re.findall(r"AlarmDescription: (.*)", template)
     headings = {name.lower() for name in re.findall(r"(?m)^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text())}
@@ -158,7 +158,7 @@ def test_cloudwatchs_alarms_lead_to_places_in_the_runbook_too() -> None:
 
 
 @pytest.mark.parametrize("registry", [Metrics().registry, ApiMetrics().registry], ids=["consumer", "api"])
-def test_what_is_exported_passes_promtool(promtool: str, registry: CollectorRegistry) -> None:
+def test_exported_metrics_pass_promtool(promtool: str, registry: CollectorRegistry) -> None:
     ended = subprocess.run(
         [promtool, "check", "metrics"], input=generate_latest(registry), check=False, timeout=60, capture_output=True
     )

@@ -1,4 +1,4 @@
-"""The pages made from the code say what the code says."""
+"""The generated pages are up to date with the code."""
 
 import pytest
 

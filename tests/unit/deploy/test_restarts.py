@@ -1,4 +1,4 @@
-"""Alerts while processes die again and again: each short life begins its gauges anew, and takes them with it."""
+"""Alerts while processes restart again and again: gauges start anew with each process and vanish with it."""
 
 import shutil
 import subprocess
@@ -12,9 +12,9 @@ import yaml  # type: ignore[import-untyped] # ships no types
 DEPLOYED = Path(__file__).parents[3] / "deploy" / "prometheus"
 RULES = [str(DEPLOYED / name) for name in yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text())["rule_files"]]
 SCRAPE = 15
-"""Seconds between two looks, as deploy/prometheus/prometheus.yaml has it."""
+"""Seconds between two scrapes, as in deploy/prometheus/prometheus.yaml."""
 SCRAPES = 90 * 60 // SCRAPE
-HELD = {
+BAD_GAUGES = {
     'media_backlog_messages{queue="images"': "500",
     'media_dlq_messages{queue="images"': "1",
     'media_circuit_open{dependency="clamd"': "1",
@@ -23,8 +23,8 @@ HELD = {
     "media_oldest_unfinished_asset_seconds{": "30000",
     'media_poll_consecutive_errors{queue="images"': "9",
 }
-"""Gauges that say that something is wrong, each without its closing brace."""
-SILENCED = {
+"""Gauges with values that are wrong, each without its closing brace."""
+GAUGE_ALERTS = {
     "MediaStandstill",
     "MediaDeadLetters",
     "MediaDependencyDown",
@@ -39,34 +39,34 @@ type Series = dict[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """How the processes of one target live: scrapes that are answered, then scrapes that are not, and so on."""
+    """The lives of one target's processes: pairs of the scrapes with an answer and the scrapes without."""
 
     spans: tuple[tuple[int, int], ...]
     first: int = 0
     """Scrapes before the first life, in which the target is unknown."""
 
     def values(self, alive: str, dead: str, *, newborn: str | None = None) -> list[str]:
-        """A metric over all lives; `newborn` is what it says at a life's first scrape."""
-        found = ["_"] * self.first
+        """Return a metric over all lives; `newborn` is its value at the first scrape of a life."""
+        result = ["_"] * self.first
         for up, down in self.spans:
-            found += [newborn or alive, *[alive] * (up - 1)][:up] + [dead] * down
-        return found[:SCRAPES]
+            result += [newborn or alive, *[alive] * (up - 1)][:up] + [dead] * down
+        return result[:SCRAPES]
 
     def starts(self) -> list[str]:
-        """Of each life, the second in which it began."""
-        found = ["_"] * self.first
+        """Return the start time of each life, in seconds."""
+        result = ["_"] * self.first
         for up, down in self.spans:
-            found += [str(len(found) * SCRAPE + 1)] * up + ["stale"] * down
-        return found[:SCRAPES]
+            result += [str(len(result) * SCRAPE + 1)] * up + ["stale"] * down
+        return result[:SCRAPES]
 
 
-def again_and_again(up: int, down: int) -> Lives:
-    """Lives of so many seconds, with so many between two."""
+def restarting(up: int, down: int) -> Lives:
+    """Return lives of `up` seconds each, with `down` seconds between two."""
     return Lives(((up // SCRAPE, down // SCRAPE),) * SCRAPES)
 
 
-def at_new_addresses(up: int, down: int) -> Iterator[Lives]:
-    """The same, where each process has an address of its own, which vanishes with it."""
+def restarting_at_new_addresses(up: int, down: int) -> Iterator[Lives]:
+    """Yield the same lives, where each process has its own address, which vanishes with it."""
     for first in range(0, SCRAPES, (up + down) // SCRAPE):
         yield Lives(((up // SCRAPE, SCRAPES),), first)
 
@@ -74,113 +74,128 @@ def at_new_addresses(up: int, down: int) -> Iterator[Lives]:
 ALWAYS = Lives(((SCRAPES, 0),))
 
 
-def once(at: int, down: int) -> Lives:
-    """Replaced once, at a scrape, and not seen for some."""
+def replaced_once(at: int, down: int) -> Lives:
+    """Return the lives of a process that is replaced once, at scrape `at`, after `down` scrapes without an answer."""
     return Lives(((at, down), (SCRAPES, 0)))
 
 
-def kept(*targets: Lives, job: str = "media-consumer") -> Series:
-    """Targets that keep their address: while one does not answer its `up` is 0."""
-    found: Series = {}
+def static_targets(*targets: Lives, job: str = "media-consumer") -> Series:
+    """Return the series of targets that keep their address: without an answer their `up` is 0."""
+    result: Series = {}
     for number, lives in enumerate(targets):
         labels = f'job="{job}",instance="{number}"'
-        found[f"up{{{labels}}}"] = lives.values("1", "0")
-        found[f"process_start_time_seconds{{{labels}}}"] = lives.starts()
-    return found
+        result[f"up{{{labels}}}"] = lives.values("1", "0")
+        result[f"process_start_time_seconds{{{labels}}}"] = lives.starts()
+    return result
 
 
-def discovered(*targets: Lives, job: str = "media-consumer") -> Series:
-    """Targets that service discovery knows for as long as they live."""
-    found = kept(*targets, job=job)
+def discovered_targets(*targets: Lives, job: str = "media-consumer") -> Series:
+    """Return the series of targets that service discovery lists only while they run."""
+    result = static_targets(*targets, job=job)
     for number, lives in enumerate(targets):
-        found[f'up{{job="{job}",instance="{number}"}}'] = lives.values("1", "stale")
-    return found
+        result[f'up{{job="{job}",instance="{number}"}}'] = lives.values("1", "stale")
+    return result
 
 
 def gauges(lives: Lives) -> Series:
-    """What is wrong, as each life tells it: at first nothing is known of queues, and all else stands at 0."""
-    found: Series = {}
-    for name, value in HELD.items():
+    """Return the bad gauges over all lives: at first, gauges of queues are missing and others are 0."""
+    result: Series = {}
+    for name, value in BAD_GAUGES.items():
         separator, newborn = ("", "0") if name.endswith("{") else (",", "stale" if "queue" in name else "0")
         labels = f'{separator}job="media-consumer",instance="0"}}'
-        found[name + labels] = lives.values(value, "stale", newborn=newborn)
-    return found
+        result[name + labels] = lives.values(value, "stale", newborn=newborn)
+    return result
 
 
 def firing(folder: Path, series: Series, minutes: int = 45) -> set[str]:
-    """The alerts that fire within so many minutes, in which what the series do not speak of is well."""
-    there = {name.partition('"')[2].partition('"')[0] for name in series if name.startswith("up{")}
-    series = {**{f'up{{job="{job}"}}': ["1"] * SCRAPES for job in {"media-api", "media-consumer"} - there}, **series}
+    """Return the alerts that fire within some minutes, while everything outside the series is healthy."""
+    known_jobs = {name.partition('"')[2].partition('"')[0] for name in series if name.startswith("up{")}
+    series = {
+        **{f'up{{job="{job}"}}': ["1"] * SCRAPES for job in {"media-api", "media-consumer"} - known_jobs},
+        **series,
+    }
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed: apt-get install --no-install-recommends prometheus")
     given = [{"series": name, "values": " ".join(values)} for name, values in series.items()]
-    fired = 'count by (alertname) (max_over_time(ALERTS{alertstate="firing"}[90m]))'
-    asked = [{"expr": fired, "eval_time": f"{minutes * 60 - SCRAPE}s", "exp_samples": [{"labels": "{}", "value": 0}]}]
-    case = {"name": "lives", "interval": f"{SCRAPE}s", "input_series": given, "promql_expr_test": asked}
+    firing_query = 'count by (alertname) (max_over_time(ALERTS{alertstate="firing"}[90m]))'
+    queries = [
+        {"expr": firing_query, "eval_time": f"{minutes * 60 - SCRAPE}s", "exp_samples": [{"labels": "{}", "value": 0}]}
+    ]
+    case = {"name": "lives", "interval": f"{SCRAPE}s", "input_series": given, "promql_expr_test": queries}
     path = folder / "case.yaml"
     path.write_text(
         yaml.safe_dump({"rule_files": RULES, "evaluation_interval": f"{SCRAPE}s", "tests": [case]}, width=10**6)
     )
-    # It always fails: what it says is what there is instead of the sample that was asked for.
-    ended = subprocess.run([promtool, "test", "rules", path], check=False, timeout=60, capture_output=True, text=True)
-    said = ended.stdout + ended.stderr
-    assert "exp:" in said, said
-    got = said.partition("got:")[2]
+    # The test always fails, and its output lists the actual samples.
+    finished = subprocess.run(
+        [promtool, "test", "rules", path], check=False, timeout=60, capture_output=True, text=True
+    )
+    output = finished.stdout + finished.stderr
+    assert "exp:" in output, output
+    got = output.partition("got:")[2]
     return {part.partition('"')[0] for part in got.split('alertname="')[1:]}
 
 
-def test_a_consumer_that_is_there_half_of_the_time_is_told_of(tmp_path: Path) -> None:
-    """30 s up, 30 s down, and 500 messages wait."""
-    lives = again_and_again(30, 30)
+def test_a_consumer_that_is_up_half_of_the_time_pages(tmp_path: Path) -> None:
+    """The consumer is up for 30 s, down for 30 s, and 500 messages wait."""
+    lives = restarting(30, 30)
     backlog: Series = {'media_backlog_messages{queue="images",instance="0"}': lives.values("500", "stale")}
-    assert firing(tmp_path, kept(lives) | backlog) == {"MediaConsumerDown", "MediaRestarts", "MediaStandstill"}
+    assert firing(tmp_path, static_targets(lives) | backlog) == {
+        "MediaConsumerDown",
+        "MediaRestarts",
+        "MediaStandstill",
+    }
 
 
-def test_so_is_one_whose_every_process_has_an_address_of_its_own(tmp_path: Path) -> None:
-    fired = firing(tmp_path, discovered(*at_new_addresses(30, 30)))
+def test_a_consumer_with_a_new_address_for_each_process_pages_too(tmp_path: Path) -> None:
+    fired = firing(tmp_path, discovered_targets(*restarting_at_new_addresses(30, 30)))
     assert fired == {"MediaConsumerDown", "MediaRestarts"}
 
 
-@pytest.mark.parametrize("targets", [kept(again_and_again(285, 15)), discovered(*at_new_addresses(285, 15))])
-def test_a_restart_every_five_minutes_waits_for_the_morning(tmp_path: Path, targets: Series) -> None:
+@pytest.mark.parametrize(
+    "targets", [static_targets(restarting(285, 15)), discovered_targets(*restarting_at_new_addresses(285, 15))]
+)
+def test_a_restart_every_five_minutes_opens_a_ticket_only(tmp_path: Path, targets: Series) -> None:
     assert firing(tmp_path, targets) == {"MediaRestarts"}
 
 
-def test_an_api_is_watched_like_a_consumer(tmp_path: Path) -> None:
-    targets = kept(ALWAYS) | kept(again_and_again(30, 30), job="media-api")
+def test_a_restarting_api_pages_like_a_consumer(tmp_path: Path) -> None:
+    targets = static_targets(ALWAYS) | static_targets(restarting(30, 30), job="media-api")
     assert firing(tmp_path, targets) == {"MediaApiDown", "MediaRestarts"}
 
 
-def test_one_of_several_that_restarts_is_told_of_and_wakes_nobody(tmp_path: Path) -> None:
-    assert firing(tmp_path, kept(ALWAYS, ALWAYS, again_and_again(30, 30))) == {"MediaRestarts"}
+def test_one_restarting_consumer_of_several_opens_a_ticket_only(tmp_path: Path) -> None:
+    assert firing(tmp_path, static_targets(ALWAYS, ALWAYS, restarting(30, 30))) == {"MediaRestarts"}
 
 
 DEPLOYMENTS = {
-    "of the only one, at its address": kept(once(60, 3)),
-    "one after the other, at their addresses": kept(once(60, 3), once(64, 3), once(68, 3)),
-    "at new addresses": discovered(
+    "of the only one, at its address": static_targets(replaced_once(60, 3)),
+    "one after the other, at their addresses": static_targets(
+        replaced_once(60, 3), replaced_once(64, 3), replaced_once(68, 3)
+    ),
+    "at new addresses": discovered_targets(
         *(Lives(((40 + 4 * number, SCRAPES),)) for number in range(6)),
         *(Lives(((SCRAPES, 0),), 38 + 4 * number) for number in range(6)),
     ),
-    "with a fleet that grows and shrinks": discovered(
+    "with a fleet that grows and shrinks": discovered_targets(
         ALWAYS, *(Lives(((44, SCRAPES),), 20 + number) for number in range(20))
     ),
 }
 
 
 @pytest.mark.parametrize("targets", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
-def test_a_deployment_is_no_alert(tmp_path: Path, targets: Series) -> None:
+def test_a_deployment_fires_no_alert(tmp_path: Path, targets: Series) -> None:
     assert firing(tmp_path, targets) == set()
 
 
-def test_half_of_the_scrapes_unanswered_is_told_of_where_nobody_else_answers(tmp_path: Path) -> None:
+def test_unanswered_scrapes_page_only_if_no_other_consumer_answers(tmp_path: Path) -> None:
     half: Series = {'up{job="media-consumer",instance="0"}': ["1", "0"] * (SCRAPES // 2)}
     other: Series = {'up{job="media-consumer",instance="1"}': ["1"] * SCRAPES}
     assert firing(tmp_path, half) == {"MediaConsumerDown"}
     assert firing(tmp_path, half | other) == set()
 
 
-@pytest.mark.parametrize("lives", [ALWAYS, again_and_again(285, 15), again_and_again(150, 30)])
+@pytest.mark.parametrize("lives", [ALWAYS, restarting(285, 15), restarting(150, 30)])
 def test_no_alert_is_silenced_by_a_restart(tmp_path: Path, lives: Lives) -> None:
-    assert firing(tmp_path, kept(lives) | gauges(lives), 90) >= SILENCED
+    assert firing(tmp_path, static_targets(lives) | gauges(lives), 90) >= GAUGE_ALERTS

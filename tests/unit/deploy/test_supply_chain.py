@@ -1,4 +1,4 @@
-"""What production installs is what the lock file says, and the scanner's limits are those of the settings."""
+"""Production installs what the lock file says, and the limits of the scanner follow the settings."""
 
 import io
 import json
@@ -101,7 +101,7 @@ def clamd() -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
 
 
-def test_clamd_takes_what_the_consumer_sends() -> None:
+def test_clamds_limits_allow_what_the_consumer_sends() -> None:
     settings, conf = Settings.model_fields, clamd()
     for limit in ("StreamMaxLength", "MaxFileSize", "MaxScanSize"):
         assert int(conf[limit].removesuffix("M")) * MIB >= settings["scan_max_bytes"].default

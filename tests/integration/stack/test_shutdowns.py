@@ -1,4 +1,4 @@
-"""However a stack ends, its assets are there at the next start."""
+"""Assets survive every kind of shutdown of the stack."""
 
 import asyncio
 import contextlib
@@ -28,8 +28,8 @@ from tests.integration.stack.serving import (
 SIGHUP_BIT = 1 << (signal.SIGHUP - 1)
 
 
-class Album:
-    """Photos that were uploaded, and what their renditions were."""
+class UploadedPhotos:
+    """Uploaded photos, with the bytes of their renditions."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,61 +61,61 @@ async def _renditions(serve: Serving, asset_id: str) -> dict[str, bytes]:
         return {name: await (await http.get(url, raise_for_status=True)).read() for name, url in urls.items()}
 
 
-async def test_assets_outlive_every_ordered_end(tmp_path: Path) -> None:
-    album, state = Album(tmp_path), tmp_path / "state"
+async def test_assets_survive_every_orderly_shutdown(tmp_path: Path) -> None:
+    photos, state = UploadedPhotos(tmp_path), tmp_path / "state"
 
     async with serving_on_terminal(state) as (serve, terminal):
-        await album.add(serve)
-        terminal.close()  # SIGHUP, and whatever it says from now on is an error
-        assert await serve.ended() == 0
+        await photos.add(serve)
+        terminal.close()  # sends SIGHUP, and every further write fails
+        assert await serve.wait_for_exit() == 0
 
     async with serving(state, prefix=["nohup"]) as serve:
-        await album.check(serve)
-        await album.add(serve)
+        await photos.check(serve)
+        await photos.add(serve)
         assert _ignores_sighup(serve.process.pid), "nohup is meant to outlive its terminal"
         serve.process.send_signal(signal.SIGTERM)
-        assert await serve.ended() == 0
+        assert await serve.wait_for_exit() == 0
 
     async with serving(state, MEDIA_API_DRAIN_DELAY="100", MEDIA_DRAIN_TIMEOUT="90") as serve:
-        await album.check(serve)
-        await album.add(serve)
+        await photos.check(serve)
+        await photos.add(serve)
         serve.process.send_signal(signal.SIGINT)
-        await serve.until_retracted()
+        await serve.wait_until_stopping()
         serve.process.send_signal(signal.SIGINT)  # in the middle of the drain
-        assert await serve.ended() == 0
+        assert await serve.wait_for_exit() == 0
 
     async with serving(state) as serve:
         assert "the last stop was not clean" not in "".join(serve.output)
-        await album.check(serve)
+        await photos.check(serve)
         serve.process.send_signal(signal.SIGINT)
-        assert await serve.ended() == 0
+        assert await serve.wait_for_exit() == 0
     assert State(state).begin() is LastShutdown.CLEAN
 
 
-async def test_assets_outlive_a_kill(tmp_path: Path) -> None:
-    album, state = Album(tmp_path), tmp_path / "state"
+async def test_assets_survive_a_kill(tmp_path: Path) -> None:
+    photos, state = UploadedPhotos(tmp_path), tmp_path / "state"
 
     async with serving(state) as serve:
-        await album.add(serve)
+        await photos.add(serve)
         serve.process.kill()
-        await serve.ended()
+        await serve.wait_for_exit()
         assert serve.state.running() is None
 
-    async with serving(state) as serve:  # at once, while the parts of the killed one still save
+    async with serving(state) as serve:  # at once, while the parts of the killed stack still save
         assert "stored data is kept" in "".join(serve.output)
-        await album.check(serve)
-        await album.add(serve)
-        await _until_saved(serve.state.emulator / "saved")
+        await photos.check(serve)
+        await photos.add(serve)
+        await _wait_until_saved(serve.state.emulator / "saved")
         await _kill_all(serve.process)
 
     async with serving(state) as serve:
         assert "stored data is kept" in "".join(serve.output)
-        await album.check(serve)
-        await album.add(serve)
+        await photos.check(serve)
+        await photos.add(serve)
 
 
-async def _until_saved(mark: Path) -> None:
-    """Until the emulator has begun and ended a saving of what it holds now."""
+async def _wait_until_saved(mark: Path) -> None:
+    """Wait until the emulator has begun and finished a save of its current state."""
     async with asyncio.timeout(START_DEADLINE):
         for _ in range(2):
             last = _modified(mark)
@@ -133,7 +133,7 @@ def _ignores_sighup(pid: int) -> bool:
 
 
 async def _kill_all(parent: asyncio.subprocess.Process) -> None:
-    """As a container's engine does it: no part is left that could save anything."""
+    """Kill all processes as a container engine does, so that no part can save anything."""
     parent.send_signal(signal.SIGSTOP)
     for pid in _descendants(parent.pid):
         with contextlib.suppress(ProcessLookupError):
@@ -151,7 +151,7 @@ def _descendants(pid: int) -> list[int]:
 
 async def test_the_command_that_sends_files_drains_when_its_terminal_is_closed(tmp_path: Path) -> None:
     state = State(tmp_path / "state")
-    async with _sending(state, tmp_path) as sending:
+    async with _running_process(state, tmp_path) as sending:
         async with asyncio.timeout(START_DEADLINE):
             while state.running() is None:  # noqa: ASYNC110 - the event is in another process
                 await asyncio.sleep(0.02)
@@ -162,8 +162,8 @@ async def test_the_command_that_sends_files_drains_when_its_terminal_is_closed(t
 
 
 @contextlib.asynccontextmanager
-async def _sending(state: State, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A `process` that has a stack of its own."""
+async def _running_process(state: State, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a `process` command that starts its own stack."""
     photo = folder / "photo.png"
     Image.new("RGB", (64, 48)).save(photo)
     sending = await asyncio.create_subprocess_exec(

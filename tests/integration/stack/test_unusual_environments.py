@@ -1,4 +1,4 @@
-"""The stack on machines unlike ours: folders in use, odd and long paths, users without a name."""
+"""The stack in unusual environments: foreign folders, odd and long paths, users without a name."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ from handlers.scan.clamd.instream import Address
 from tests.conftest import embedded_stack
 from tests.integration.stack.serving import COMMAND, ROOT, START_DEADLINE, environment
 
-ODD = "C# a,b 100%d ?ä😀'\"&$x;"
-NAMELESS = ("unshare", "--user", "--map-user=12345", "--map-group=12345", "--")
+ODD_NAME = "C# a,b 100%d ?ä😀'\"&$x;"
+AS_NAMELESS_USER = ("unshare", "--user", "--map-user=12345", "--map-group=12345", "--")
 
 
-async def output_of(*command: str, **variables: str) -> tuple[int, str]:
-    """The exit status of a command, and what it wrote."""
+async def run(*command: str, **variables: str) -> tuple[int, str]:
+    """Run a command; return its exit status and its output."""
     running = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=variables, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -35,7 +35,7 @@ async def output_of(*command: str, **variables: str) -> tuple[int, str]:
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Each file below `folder` and the folder itself: mode, time of its last change, bytes."""
+    """Return mode, modification time and bytes of `folder` and of each file in it."""
     found = {}
     for path in (folder, *folder.rglob("*")):
         status = path.stat()
@@ -45,8 +45,8 @@ def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 @pytest.fixture
-def in_use(tmp_path: Path) -> Path:
-    """A folder of somebody's, with names like ours in it."""
+def foreign_folder(tmp_path: Path) -> Path:
+    """A folder of somebody else, with names like ours in it."""
     folder = tmp_path / "project"
     for name in ("postgres/data/base", "emulator/rom", "mediaconvert/jobs", "logs/today.log", "tmp/api/cache", "lock"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -57,18 +57,20 @@ def in_use(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("command", "status"), [("serve", 2), ("process", 2), ("token", 1), ("rehearse", 1), ("stop", 1)]
 )
-async def test_a_folder_in_use_is_refused_by_name_and_stays_as_it_is(in_use: Path, command: str, status: int) -> None:
-    before = contents(in_use)
-    arguments = [str(in_use / "tmp/api/cache")] if command == "process" else []
-    code, output = await output_of(*COMMAND, command, *arguments, **environment(in_use))
+async def test_a_foreign_folder_is_refused_by_name_and_unchanged(
+    foreign_folder: Path, command: str, status: int
+) -> None:
+    before = contents(foreign_folder)
+    arguments = [str(foreign_folder / "tmp/api/cache")] if command == "process" else []
+    code, output = await run(*COMMAND, command, *arguments, **environment(foreign_folder))
     assert code == status
-    assert str(in_use) in output
+    assert str(foreign_folder) in output
     assert "Traceback" not in output
-    assert contents(in_use) == before
+    assert contents(foreign_folder) == before
 
 
-async def test_everything_works_below_a_path_of_odd_characters(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("odd") / ODD
+async def test_everything_works_in_a_path_with_odd_characters(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("odd") / ODD_NAME
     files = [folder / name for name in ("photo.png", "page.pdf")]
     async with embedded_stack(folder / "s") as up:
         Image.new("RGB", (64, 48), "red").save(files[0])
@@ -80,9 +82,9 @@ async def test_everything_works_below_a_path_of_odd_characters(tmp_path_factory:
     assert [result.status for result in results] == ["ready", "ready"], results
 
 
-async def test_a_path_too_long_for_a_socket_is_no_hindrance(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_clamd_runs_in_a_path_too_long_for_a_socket(tmp_path_factory: pytest.TempPathFactory) -> None:
     parent = tmp_path_factory.mktemp("long")
-    folder = parent / ("ä" * (99 - len(f"{parent}//clamd.sock")))  # the kernel's limit is 107, and it counts bytes
+    folder = parent / ("ä" * (99 - len(f"{parent}//clamd.sock")))  # the kernel's limit is 107 bytes
     folder.mkdir()
     with clamav.prepare(folder, clamav.write_test_signatures(folder / "signatures")) as prepared:
         started = await prepared.launch(parent)
@@ -116,13 +118,13 @@ asyncio.run(main())
 
 
 async def test_a_user_without_a_name_has_a_database(tmp_path: Path) -> None:
-    code, output = await output_of(*NAMELESS, sys.executable, "-c", START_POSTGRES, str(tmp_path), **os.environ)
+    code, output = await run(*AS_NAMELESS_USER, sys.executable, "-c", START_POSTGRES, str(tmp_path), **os.environ)
     assert (code, output) == (0, "ended with 0\n")
 
 
 async def test_a_user_without_a_name_is_told_what_to_do(tmp_path: Path) -> None:
     arguments = ["-c", START_POSTGRES, str(tmp_path), "without namespaces"]
-    code, output = await output_of(*NAMELESS, sys.executable, *arguments, **os.environ)
+    code, output = await run(*AS_NAMELESS_USER, sys.executable, *arguments, **os.environ)
     assert code == 1
     assert "12345 has no entry in /etc/passwd" in output
     assert "docker run" in output
