@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# What run.sh and test.sh share: `set_up` installs the programs of the system and, into .venv, the packages of the lock file.
-# A line per step goes to standard error and the steps' own output to $setup_log; standard output belongs to the commands.
+# Shared by run.sh and test.sh: `set_up` installs system programs and, into .venv, the packages of the lock file.
+# Each step writes one line to standard error and its output to $setup_log; standard output belongs to the commands.
 
 setup_log=$PWD/.setup.log
-stamp=.venv/.set-up # what was there when set-up had looked: see `stamp_holds`
+stamp=.venv/.set-up # what the last check found: see `stamp_holds`
 uv='' python='' pip_python=''
 needed=() needed_for=() wanted=() without=()
 
 say() { printf '%s\n' "$*" >&2; }
 
-# The environment that is active belongs to another project: it must not decide where packages go or what is imported.
-# What says where packages come from stays: indexes, proxies, certificates, caches.
+# An active environment belongs to another project: it must not decide where packages go or what is imported. Settings for
+# the source of packages stay: indexes, proxies, certificates, caches.
 forget_other_environments() {
   local name
   for name in $(compgen -e); do
@@ -25,15 +25,15 @@ forget_other_environments() {
       PYTHONSTARTUP | PYTHONINSPECT | PYTHONOPTIMIZE | PYTHONCASEOK) unset "$name" ;;
     esac
   done
-  # uv does not read pip's settings. Whoever gave them means both.
+  # uv does not read pip's settings, but the user means both.
   [ -z "${PIP_INDEX_URL:-}" ] || [ -n "${UV_INDEX_URL:-}${UV_DEFAULT_INDEX:-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
   [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
 }
-conda_python=${CONDA_PREFIX:-/nowhere}/bin/python3 # to be run, never to be changed
+conda_python=${CONDA_PREFIX:-/nowhere}/bin/python3 # run, but never changed
 CONDA_EXE=${CONDA_EXE:-/nowhere/conda}
 forget_other_environments
 
-# step TEXT COMMAND…: a line with the text, how much was downloaded and how long it took. Shows the output's end on failure.
+# step TEXT COMMAND…: write a line with the text, the size of downloads and the duration. On failure show the output's end.
 step() {
   local text=$1 begun=$SECONDS status=0 from
   shift
@@ -51,10 +51,10 @@ step() {
   return "$status"
 }
 
-# The sum of what apt-get, pip and uv say that they download. uv names only files above 1 MiB.
+# The total of the downloads that apt-get, pip and uv report. uv reports only files above 1 MiB.
 downloaded() {
   LC_ALL=C awk '
-    /^Need to get / { is_told = 1 } # apt_install has said it before
+    /^Need to get / { is_told = 1 } # apt_install has reported it already
     /^Fetched .* in / && !is_told { size = $2; gsub(",", "", size); total += size * ($3 ~ /^[kK]/ ? 1e3 : $3 ~ /^M/ ? 1e6 : 1) }
     /Downloading .*\([0-9.]+ ?[kKM]i?B\)/ {
       size = $0; sub(/.*\(/, "", size); total += size * (size ~ /[kK]i?B/ ? 1e3 : 1e6) * (size ~ /iB/ ? 1.048576 : 1)
@@ -64,14 +64,14 @@ downloaded() {
 
 has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null; }
 
-# need COMMAND PACKAGE: nothing works without the command.
+# need COMMAND PACKAGE: the command is required.
 need() {
   has "$1" && return
   needed_for+=("$1")
   [[ " ${needed[*]} " == *" $2 "* ]] || needed+=("$2")
 }
 
-# want COMMAND PACKAGE CONSEQUENCE: without the command something else happens, which is said.
+# want COMMAND PACKAGE CONSEQUENCE: the command is optional; a message names the consequence of its absence.
 want() {
   if ! has "$1" && [[ " ${wanted[*]} " != *" $2 "* ]]; then
     wanted+=("$2")
@@ -91,7 +91,7 @@ apt_install() {
   step "installing the Debian packages $*$size" apt_get -y install "$@"
 }
 
-# All that is missing is told in one message, before anything is downloaded.
+# One message names all that is missing, before anything is downloaded.
 install_programs() {
   local i
   if [ "${#needed[@]}" != 0 ] && ! can_install; then
@@ -108,7 +108,7 @@ install_programs() {
   done
 }
 
-# Prints the interpreter beneath any environment when this one runs and is the CPython VERSION that the wheels are made for.
+# Print the base interpreter if this one runs and is the CPython VERSION of the wheels.
 probe='
 import ctypes, ssl, sys, sysconfig, zlib
 is_good = sys.implementation.name == "cpython" and sys.version_info.releaselevel == "final"
@@ -116,7 +116,7 @@ is_good = is_good and not sysconfig.get_config_var("Py_GIL_DISABLED") and "%d.%d
 print(sys._base_executable) if is_good else sys.exit("not a final CPython " + sys.argv[1] + ": " + sys.version)
 '
 
-# Where a Python VERSION may be. A shim of pyenv may run none, whatever pyenv has, so its folder is looked into as well.
+# Possible places of a Python VERSION. A pyenv shim may fail although pyenv has the version, so its folder is searched too.
 python_candidates() {
   local version=$1 home=${HOME:-/nowhere}
   type -aP "python$version" python3 python || true
@@ -135,7 +135,7 @@ find_python() {
   return 1
 }
 
-# uv is needed to set up, and pip to get uv: Debian's Python has neither pip nor the means to make an environment with it.
+# Set-up needs uv, and pip to install uv: Debian's Python has neither pip nor venv with pip.
 find_uv() {
   local candidate
   while IFS= read -r candidate; do
@@ -150,7 +150,7 @@ find_uv() {
   return 1
 }
 
-# Without a Python, uv downloads one; without uv, pip brings it. Fails when there is neither uv nor pip.
+# Without a Python, uv downloads one; without uv, pip installs it. Fails when there is neither uv nor pip.
 find_interpreters() {
   find_python || true
   find_uv
@@ -158,19 +158,19 @@ find_interpreters() {
 
 install_uv() {
   "$pip_python" -IB -m venv .tools || return
-  # The prefix is told: else a `target`, `prefix` or `user` in pip's own files would decide.
+  # The prefix is explicit, since pip's own files may set `target`, `prefix` or `user`.
   .tools/bin/python -I -m pip install --disable-pip-version-check --no-input --no-user --prefix "$PWD/.tools" uv || return
   uv=$PWD/.tools/bin/uv
   "$uv" --version
 }
 
-# What the stamp begins with: the lock, the place and the Python. A copy, or another Python, is another environment.
+# The start of the stamp: the lock, the path and the Python. A copy, or another Python, is another environment.
 identity() {
   .venv/bin/python -I -c 'import os, sys; print(*sys.argv[1:], os.path.realpath(sys.prefix), "%d.%d" % sys.version_info[:2])' \
     "$(cksum <requirements.lock)" 2>&1
 }
 
-# The stamp is true while the environment is the same one and still holds each package that was there.
+# The stamp is valid while the environment is the same and still has each package.
 stamp_holds() {
   local line
   [ -x .venv/bin/python ] && [ -f "$stamp" ] || return 1
@@ -184,7 +184,7 @@ write_stamp() {
   { identity && .venv/bin/python -I deploy/local/check_packages.py; } >.venv/.looked && mv .venv/.looked "$stamp"
 }
 
-# An environment that somebody linked to is theirs: it is looked at and never changed.
+# A linked environment belongs to somebody else: it is checked and never changed.
 is_linked() {
   [ -L .venv ] || return 1
   .venv/bin/python -IB deploy/local/check_packages.py >>"$setup_log" 2>&1 && return
@@ -193,7 +193,7 @@ is_linked() {
   exit 1
 }
 
-# A copied or moved environment has scripts that start the interpreter of the old place.
+# A copied or moved environment has scripts that start the interpreter of the old path.
 is_usable() {
   [ -x .venv/bin/python ] && .venv/bin/python -IB -c '
 import os, sys
@@ -201,14 +201,14 @@ sys.exit(not (os.path.samefile(sys.prefix, ".venv") and (3, 12) <= sys.version_i
     grep -qsF "$PWD/.venv" .venv/bin/activate
 }
 
-# uv replaces an environment, and nothing else that is called .venv: nor do we, unless our stamp is in it.
+# uv replaces an environment, but nothing else that is called .venv: neither do we, unless it has our stamp.
 make_venv() {
   [ ! -f "$stamp" ] || rm -rf .venv
   if [ -n "$python" ]; then
     step "making .venv with $("$python" -V) ($python)" "$uv" venv --clear --no-project --no-python-downloads --python "$python" .venv || exit 1
     return
   fi
-  # A download is the last resort: it needs GitHub, which a company's network may not let through.
+  # A download is the last resort: it needs GitHub, which a company's network may block.
   step "downloading Python 3.12, as none from 3.12 to 3.14 is here" \
     "$uv" venv --clear --no-project --managed-python --python 3.12 .venv && return
   say "Python 3.12, 3.13 or 3.14 is needed. Do one of these, then start again:"
@@ -218,7 +218,7 @@ make_venv() {
   exit 1
 }
 
-# pip sync removes what the lock does not name, so no file of the user may lead it elsewhere than .venv.
+# pip sync removes packages that the lock does not name, so no file of the user may point it to another place than .venv.
 heed_uv_files() {
   local home=${HOME:-/nowhere} files
   files=("${UV_CONFIG_FILE:-/nowhere}" "${XDG_CONFIG_HOME:-$home/.config}/uv/uv.toml" /etc/xdg/uv/uv.toml /etc/uv/uv.toml)
@@ -230,7 +230,7 @@ heed_uv_files() {
 }
 
 make_environment() {
-  find_interpreters || true # again: a package may have brought one
+  find_interpreters || true # again: a package may have installed one
   [ -n "$uv" ] || step "installing uv into .tools" install_uv || exit 1
   heed_uv_files
   is_usable || make_venv
