@@ -1,7 +1,7 @@
 /** The service's HTTP interface, one method per endpoint. Every failure is a `Problem`. */
 
-import { askedPause, pause } from './patience.js';
-import { problemInWords } from './words.js';
+import { askedPause, pause } from './retry.js';
+import { problemInWords } from './messages.js';
 
 const BASE = '/api/v1/media';
 const DEADLINE_MS = 20_000;

@@ -5,7 +5,7 @@ import { h, icon, iconButton } from './dom.js';
 import { drawThumbHash } from './thumbhash.js';
 import {
   agoInWords, bytesInWords, durationInWords, leftInWords, percentOf, reasonInWords, statusInWords, typeInWords,
-} from './words.js';
+} from './messages.js';
 
 const THUMBNAILS = ['w320', 'w640'];
 const SIZES = '(max-width: 560px) 92vw, 300px';

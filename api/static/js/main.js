@@ -1,7 +1,7 @@
 /** Wires the page together. */
 
 import { Api, Urls } from './api.js';
-import { tellPause } from './busy.js';
+import { tellPause } from './pause-notice.js';
 import { droppedFiles } from './filetype.js';
 import { Gallery } from './gallery.js';
 import { Resumer } from './resume.js';
@@ -9,11 +9,11 @@ import { Session } from './session.js';
 import { SignIn } from './signin.js';
 import { Store } from './store.js';
 import { complain, toast } from './toast.js';
-import { Unfinished } from './unfinished.js';
+import { Unfinished } from './resume-list.js';
 import { Uploader } from './upload.js';
 import { Viewer } from './viewer.js';
 import { Watcher } from './watch.js';
-import { percentOf, reasonInWords } from './words.js';
+import { percentOf, reasonInWords } from './messages.js';
 
 const element = (id) => document.getElementById(id);
 const session = new Session();

@@ -1,7 +1,7 @@
 /** Uploads that a reload, a crash or a closed tab interrupted: found again, gone on with, or thrown away. */
 
 import { Problem } from './api.js';
-import { differenceOf, forget, isHeld, recordsOf } from './kept.js';
+import { differenceOf, forget, isHeld, recordsOf } from './upload-records.js';
 
 const WAITING = new Set(['pending', 'expired']);
 

@@ -1,7 +1,7 @@
 /** The story of one asset, told in words. */
 
 import { h, icon } from './dom.js';
-import { eventInWords } from './words.js';
+import { eventInWords } from './messages.js';
 
 const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const ICONS = { good: 'check', bad: 'alert', warn: 'retry', plain: 'dot' };

@@ -3,10 +3,10 @@
 import { Problem } from './api.js';
 import { assetTypeOf, contentTypeOf } from './filetype.js';
 import { filenameOf, isVisible } from './filename.js';
-import { alone, forget, keep, note, recordOf } from './kept.js';
-import { PartSender } from './parts.js';
-import { Lanes, persist } from './patience.js';
-import { sendWhole } from './whole.js';
+import { alone, forget, keep, note, recordOf } from './upload-records.js';
+import { PartSender } from './multipart-upload.js';
+import { Lanes, persist } from './retry.js';
+import { sendWhole } from './single-put.js';
 
 const FILES_AT_ONCE = 3;
 /** Below the six connections that a browser opens to one host, so that no PUT waits unseen in its queue. */

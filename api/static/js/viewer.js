@@ -6,7 +6,7 @@ import { h, icon, iconButton } from './dom.js';
 import { mountPlayer } from './player.js';
 import { timelineList } from './timeline.js';
 import { complain } from './toast.js';
-import { bytesInWords, reasonInWords, renditionInWords, statusInWords } from './words.js';
+import { bytesInWords, reasonInWords, renditionInWords, statusInWords } from './messages.js';
 
 const dialog = document.getElementById('viewer');
 const part = (name) => dialog.querySelector(`[data-part="${name}"]`);

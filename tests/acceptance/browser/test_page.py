@@ -154,5 +154,5 @@ async def test_the_stacks_token_is_for_this_machine_only(stack: EmbeddedStack) -
 
 
 async def test_every_code_has_words_on_the_page(visitor: Visitor) -> None:
-    told = await visitor.page.evaluate("import('/static/js/words.js').then((words) => Object.keys(words.REASONS))")
+    told = await visitor.page.evaluate("import('/static/js/messages.js').then((messages) => Object.keys(messages.REASONS))")
     assert set(told) == {code.value for code in Code}

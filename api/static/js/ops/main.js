@@ -3,13 +3,13 @@
 import { Api } from '../api.js';
 import { Session } from '../session.js';
 import { complain, toast } from '../toast.js';
-import { draw, drawEmpty, drawFreshness, drawOutage, say } from './board.js';
-import { ordersOf } from './dead.js';
-import { Gate, refusal } from './gate.js';
-import { clock } from './phrases.js';
+import { draw, drawEmpty, drawFreshness, drawOutage, say } from './summary-view.js';
+import { ordersOf } from './dead-letters.js';
+import { Gate, refusal } from './token-form.js';
+import { clock } from './messages.js';
 import { Redrive } from './redrive.js';
 import { Refresher } from './refresher.js';
-import { Story } from './story.js';
+import { Story } from './timeline-dialog.js';
 
 const element = (id) => document.getElementById(id);
 const session = new Session('docfliq.operator');

@@ -1,7 +1,7 @@
 /** Sends dead letters back to their queue: asks first, goes on until all are moved, and says what came of it. */
 
 import { h } from '../dom.js';
-import { count, deathInWords } from './phrases.js';
+import { count, deathInWords } from './messages.js';
 
 const IDLE_ROUNDS = 3; // rounds that moved nothing although more is there: somebody else holds it
 

@@ -1,7 +1,7 @@
 /** The dialog with one asset's timeline. */
 
 import { timelineList } from '../timeline.js';
-import { statusInWords, typeInWords } from '../words.js';
+import { statusInWords, typeInWords } from '../messages.js';
 
 export class Story {
   #api;

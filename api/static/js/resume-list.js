@@ -2,7 +2,7 @@
 
 import { h, icon } from './dom.js';
 import { complain, toast } from './toast.js';
-import { bytesInWords, interruptedInWords, percentOf } from './words.js';
+import { bytesInWords, interruptedInWords, percentOf } from './messages.js';
 
 const element = (id) => document.getElementById(id);
 

@@ -1,8 +1,8 @@
 /** Sends a file in one PUT: ask for a URL, send, confirm. */
 
 import { Problem } from './api.js';
-import { persist } from './patience.js';
-import { put, readable } from './put.js';
+import { persist } from './retry.js';
+import { put, readable } from './xhr-put.js';
 
 /** Before the end of a URL's life; a clock may be wrong by that much. */
 const MARGIN_S = 30;

@@ -1,8 +1,8 @@
 /** Dead letters, a panel for each queue that has some, a row for each reason. */
 
 import { h, icon } from '../dom.js';
-import { assetId, messageId } from './ids.js';
-import { count, deathInWords, span } from './phrases.js';
+import { assetId, messageId } from './id-buttons.js';
+import { count, deathInWords, span } from './messages.js';
 import { nothing, table } from './table.js';
 
 const COLUMNS = [{ title: 'Reason' }, { title: 'Number', kind: 'number' }, { title: 'Oldest', kind: 'number' }, { title: 'For example' }, { title: 'Redrive', kind: 'action' }];

@@ -1,6 +1,6 @@
 /** How the operator's view puts numbers, ages and reasons. */
 
-import { humanised } from '../words.js';
+import { humanised } from '../messages.js';
 
 const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 

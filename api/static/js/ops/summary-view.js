@@ -1,12 +1,12 @@
 /** Draws the summary. What it draws carries `data-act`; whoever listens does so on the board. */
 
 import { h, icon } from '../dom.js';
-import { consumersTable, queuesTable, stuckTable } from './parts.js';
-import { deadLetters } from './dead.js';
-import { storyButton } from './ids.js';
+import { consumersTable, queuesTable, stuckTable } from './summary-tables.js';
+import { deadLetters } from './dead-letters.js';
+import { storyButton } from './id-buttons.js';
 import { patch } from './patch.js';
-import { clock, count, dependencyInWords, listed, span } from './phrases.js';
-import { statusInWords, typeInWords } from '../words.js';
+import { clock, count, dependencyInWords, listed, span } from './messages.js';
+import { statusInWords, typeInWords } from '../messages.js';
 
 const element = (id) => document.getElementById(id);
 const TITLE = document.title;

@@ -1,8 +1,8 @@
 /** Sends a large file in parts: those that are missing, a few at a time, then has them put together. */
 
 import { Problem } from './api.js';
-import { persist } from './patience.js';
-import { put, readable } from './put.js';
+import { persist } from './retry.js';
+import { put, readable } from './xhr-put.js';
 
 const AT_ONCE = 3;
 /** URLs asked for at once: some minutes of work for a slow line, and few requests for a fast one. */

@@ -1,9 +1,9 @@
 /** The tables of queues, consumers and stuck assets. */
 
 import { h, icon } from '../dom.js';
-import { stageInWords, statusInWords, typeInWords } from '../words.js';
-import { assetId } from './ids.js';
-import { count, dependencyInWords, queueInWords, span, stateInWords } from './phrases.js';
+import { stageInWords, statusInWords, typeInWords } from '../messages.js';
+import { assetId } from './id-buttons.js';
+import { count, dependencyInWords, queueInWords, span, stateInWords } from './messages.js';
 import { nothing, table } from './table.js';
 
 const CONSUMER = /^(.+)-(\d+)-[0-9a-f]{6}$/;

@@ -1,7 +1,7 @@
 /** Ids in a table: short, with the whole one to copy, and an asset's timeline behind it. */
 
 import { h, icon } from '../dom.js';
-import { short } from './phrases.js';
+import { short } from './messages.js';
 
 /** An asset by the beginning of its id; opens its timeline. */
 export function storyButton(id) {
