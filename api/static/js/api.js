@@ -1,17 +1,18 @@
 /** The service's HTTP interface, one method per endpoint. Every failure is a `Problem`. */
 
-import { askedPause, pause } from './retry.js';
-import { problemInWords } from './messages.js';
+import { pause, requestedPause } from './retry.js';
+import { describeProblem } from './messages.js';
 
 const BASE = '/api/v1/media';
+/** Milliseconds for one request. */
 const DEADLINE_MS = 20_000;
-/** How often one call waits as it is told to; the rate limits' windows are a minute, so once is the rule. */
-const MOST_WAITS = 4;
+/** How often one call waits and tries again when the service asks for it. Rate limits have a window of a minute, so once is usual. */
+const MAX_WAITS = 4;
 
-/** What went wrong, in words for people (`message`), with the status and the server's stable code. */
+/** A failed request: a `message` for users, the status, and the server's stable code. Status 0: no response. */
 export class Problem extends Error {
   constructor(status, body = {}) {
-    super(problemInWords(status, body));
+    super(describeProblem(status, body));
     this.status = status;
     this.code = body.code ?? '';
     this.retryAfter = body.retryAfter ?? null;
@@ -24,8 +25,8 @@ export class Api {
   #onWait;
 
   /**
-   * `onUnauthorized` is asked for a new token when one is refused; it answers whether to try again. `onWait` hears of
-   * every pause that the service asks for, in milliseconds, before it begins.
+   * `onUnauthorized` is called when a token is refused; it resolves to whether to try again with a new one. `onWait` is
+   * called with every pause that the service asks for, in milliseconds, before it begins.
    */
   constructor(session, onUnauthorized, onWait = () => {}) {
     this.#session = session;
@@ -58,19 +59,19 @@ export class Api {
     return this.#call('GET', `/assets/${id}/url${rendition ? `?rendition=${encodeURIComponent(rendition)}` : ''}`);
   }
 
-  /** An EventSource on all of one's own assets. */
+  /** Open an EventSource for all assets of the ticket's owner. */
   events(ticket) { return new EventSource(`${BASE}/assets/events?ticket=${encodeURIComponent(ticket)}`); }
 
-  /** Every call here may be repeated: those that make something carry a key. So a 429 or 503 that names a time is waited for. */
+  /** Send a request. After a 429 or 503 with `Retry-After` it waits and repeats, which is safe: calls that create something carry an idempotency key. */
   async #call(method, path, options = {}) {
     for (let waits = 0; ; waits += 1) {
       const response = await this.#authorized(method, path, options);
       if (response.ok) return response.status === 204 ? null : response.json();
-      const problem = new Problem(response.status, await problemBody(response));
-      const asked = askedPause(problem);
-      if (asked === null || waits === MOST_WAITS) throw problem;
-      this.#onWait(asked);
-      await pause(asked);
+      const problem = new Problem(response.status, await readProblem(response));
+      const milliseconds = requestedPause(problem);
+      if (milliseconds === null || waits === MAX_WAITS) throw problem;
+      this.#onWait(milliseconds);
+      await pause(milliseconds);
     }
   }
 
@@ -99,58 +100,56 @@ export class Api {
   }
 }
 
-async function problemBody(response) {
-  const retryAfter = secondsOf(response.headers.get('Retry-After'));
-  const body = await response.json().catch(() => ({})); // A proxy's HTML page: the status alone must do.
+async function readProblem(response) {
+  const retryAfter = parseRetryAfter(response.headers.get('Retry-After'));
+  const body = await response.json().catch(() => ({})); // A proxy's HTML page has no code: the status must do.
   return { ...body, retryAfter };
 }
 
-/** `Retry-After` in seconds, from either of its forms; null when there is none. */
-function secondsOf(header) {
+/** Parse `Retry-After`, seconds or a date. Return seconds, or null without a valid header. */
+function parseRetryAfter(header) {
   if (!header) return null;
   const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
   return Number.isFinite(seconds) ? Math.max(0, seconds) : null;
 }
 
-/**
- * The URLs of renditions, asked for once and kept until a minute before they end.
- */
+/** A cache of rendition URLs. A URL is cached until a minute before it expires. */
 export class Urls {
   #api;
-  #kept = new Map();
+  #cache = new Map();
 
   constructor(api) { this.#api = api; }
 
-  /** The answer of `GET …/url`: `{url, rendition, expires_at}`. */
+  /** Return the response of `GET …/url`: `{url, rendition, expires_at}`. */
   async of(asset, rendition = '') {
     const key = `${asset.asset_id} ${rendition}`;
-    const kept = this.#kept.get(key);
-    if (kept && kept.until > Date.now()) return kept.answer;
-    const answer = this.#api.url(asset.asset_id, rendition);
-    this.#kept.set(key, { answer, until: Date.now() + 60_000 });
+    const cached = this.#cache.get(key);
+    if (cached && cached.until > Date.now()) return cached.response;
+    const response = this.#api.url(asset.asset_id, rendition);
+    this.#cache.set(key, { response, until: Date.now() + 60_000 });
     try {
-      const { expires_at: end } = await answer;
-      this.#kept.get(key).until = end ? Date.parse(end) - 60_000 : Infinity;
+      const { expires_at: end } = await response;
+      this.#cache.get(key).until = end ? Date.parse(end) - 60_000 : Infinity;
     } catch (error) {
-      this.#kept.delete(key);
+      this.#cache.delete(key);
       throw error;
     }
-    return answer;
+    return response;
   }
 
-  /** A `srcset` of those renditions of a picture whose names are given, smallest first. */
+  /** Build a `srcset` of the picture's renditions with these names, smallest first. */
   async srcset(asset, names) {
     const pictures = pictureRenditions(asset).filter((rendition) => names.includes(rendition.name));
-    const answers = await Promise.all(pictures.map((rendition) => this.of(asset, rendition.name)));
-    return pictures.map((rendition, i) => `${answers[i].url} ${rendition.width}w`).join(', ');
+    const responses = await Promise.all(pictures.map((rendition) => this.of(asset, rendition.name)));
+    return pictures.map((rendition, i) => `${responses[i].url} ${rendition.width}w`).join(', ');
   }
 
   forget(assetId) {
-    for (const key of this.#kept.keys()) if (key.startsWith(assetId)) this.#kept.delete(key);
+    for (const key of this.#cache.keys()) if (key.startsWith(assetId)) this.#cache.delete(key);
   }
 }
 
-/** The WebPs of an asset, smallest first. */
+/** List the WebP renditions of an asset, smallest first. */
 export function pictureRenditions(asset) {
   return (asset.renditions ?? []).filter((r) => /^w\d+$/.test(r.name)).sort((a, b) => a.width - b.width);
 }

@@ -1,13 +1,14 @@
-/** One file in the gallery: its picture or stand-in, where it is on its way, and what can be done with it. */
+/** One file in the gallery: thumbnail, name, progress and buttons. */
 
 import { pictureRenditions } from './api.js';
 import { h, icon, iconButton } from './dom.js';
 import { drawThumbHash } from './thumbhash.js';
 import {
-  agoInWords, bytesInWords, durationInWords, leftInWords, percentOf, reasonInWords, statusInWords, typeInWords,
+  describeReason, describeStatus, describeTimeLeft, describeType, formatAge, formatBytes, formatDuration, percentOf,
 } from './messages.js';
 
 const THUMBNAILS = ['w320', 'w640'];
+/** Widths of a thumbnail on the page, for the browser's choice of a rendition. */
 const SIZES = '(max-width: 560px) 92vw, 300px';
 const PHASES = { waiting: 'Waiting to be sent', asking: 'Preparing', sending: 'Uploading', confirming: 'Checking in', broken: 'Not sent' };
 const PAUSED = 'No connection, paused at';
@@ -16,10 +17,10 @@ const STEPS = ['Upload', 'Scan', 'Process', 'Ready'];
 export class Card {
   #item;
   #urls;
-  #shown = '';
+  #shownKey = '';
   #actions;
 
-  /** `actions`: functions `open`, `copy`, `remove`, `retry`, each given the item. */
+  /** `actions` has the functions `open`, `copy`, `remove`, `retry` and `cancel`; each takes the item. */
   constructor(item, urls, actions) {
     this.#item = item;
     this.#urls = urls;
@@ -40,34 +41,34 @@ export class Card {
     this.update();
   }
 
-  /** Shows the item as it is now. Elements stay the same ones, so that focus stays where it is. */
+  /** Show the item's present state. Elements are kept, so that focus stays where it is. */
   update() {
     const { asset, upload } = this.#item;
     this.element.dataset.status = upload ? 'sending' : asset.status;
     this.element.dataset.assetId = asset.asset_id ?? '';
     this.element.classList.toggle('is-broken', Boolean(upload?.error));
     this.name.textContent = this.name.title = asset.original_filename;
-    const facts = factsOf(asset).slice(1).join(' · '); // The icon tells the type.
-    this.meta.textContent = upload?.phase === 'sending' ? sendingInWords(upload) : facts;
+    const facts = factsOf(asset).slice(1).join(' · '); // The icon shows the type.
+    this.meta.textContent = upload?.phase === 'sending' ? describeSending(upload) : facts;
     this.opener.disabled = !asset.asset_id;
-    this.#state(asset, upload);
-    this.#buttons(asset, upload);
-    this.opener.setAttribute('aria-label', `${asset.original_filename}, ${typeInWords(asset.asset_type)}, ${this.chip.textContent}`);
+    this.#showState(asset, upload);
+    this.#showButtons(asset, upload);
+    this.opener.setAttribute('aria-label', `${asset.original_filename}, ${describeType(asset.asset_type)}, ${this.chip.textContent}`);
   }
 
-  /** Fetches the thumbnail. For the gallery to call when the card comes into view. */
+  /** Load the thumbnail. The gallery calls this when the card is visible. */
   async showPicture() {
     const { asset } = this.#item;
     this.#showPlaceholder(asset);
-    const names = thumbnailsOf(asset);
+    const names = chooseThumbnails(asset);
     const key = `${asset.asset_id} ${names}`;
-    if (!names.length || asset.status !== 'ready' || this.#shown === key) return;
-    this.#shown = key;
+    if (!names.length || asset.status !== 'ready' || this.#shownKey === key) return;
+    this.#shownKey = key;
     const image = h('img', { class: 'thumb-image', alt: '', decoding: 'async', sizes: SIZES });
     image.onload = () => { image.classList.add('is-loaded'); this.thumb.classList.add('has-picture'); };
-    image.onerror = () => { image.remove(); this.#shown = ''; this.#urls.forget(asset.asset_id); };
+    image.onerror = () => { image.remove(); this.#shownKey = ''; this.#urls.forget(asset.asset_id); };
     if (names[0] === 'poster') {
-      // As the player will ask for it: an answer cached without the storage's CORS headers would be refused there.
+      // The player requests the poster with CORS, and would reject a response cached without the CORS headers.
       image.crossOrigin = 'anonymous';
       image.src = (await this.#urls.of(asset, 'poster')).url;
     } else {
@@ -85,44 +86,44 @@ export class Card {
       drawThumbHash(this.placeholder, asset.placeholder);
       this.thumb.classList.add('has-picture');
     } catch (error) {
-      console.warn('not a placeholder', asset.asset_id, error); // Decoration only: the type's icon stays.
+      console.warn('not a placeholder', asset.asset_id, error); // Only decoration: the type's icon stays.
     }
   }
 
-  #state(asset, upload) {
-    const bad = upload?.error || ['rejected', 'failed', 'expired'].includes(asset.status);
+  #showState(asset, upload) {
+    const failed = upload?.error || ['rejected', 'failed', 'expired'].includes(asset.status);
     const step = stepOf(asset, upload);
-    this.chip.textContent = upload?.paused ? PAUSED : upload ? PHASES[upload.phase] : statusInWords(asset.status);
-    this.chip.dataset.tone = bad ? 'bad' : upload?.paused ? 'warn' : asset.status === 'ready' ? 'good' : 'busy';
+    this.chip.textContent = upload?.paused ? PAUSED : upload ? PHASES[upload.phase] : describeStatus(asset.status);
+    this.chip.dataset.tone = failed ? 'bad' : upload?.paused ? 'warn' : asset.status === 'ready' ? 'good' : 'busy';
     this.chip.hidden = asset.status === 'ready' && !upload;
-    this.note.textContent = bad ? (upload?.error?.message ?? reasonInWords(asset)) : '';
-    this.note.hidden = !bad;
-    this.steps.hidden = bad || asset.status === 'ready';
+    this.note.textContent = failed ? (upload?.error?.message ?? describeReason(asset)) : '';
+    this.note.hidden = !failed;
+    this.steps.hidden = failed || asset.status === 'ready';
     [...this.steps.children].forEach((li, i) => {
       li.className = i < step ? 'is-done' : i === step ? 'is-now' : '';
       if (i === step) li.setAttribute('aria-current', 'step'); else li.removeAttribute('aria-current');
     });
-    this.#progress(asset, upload, bad);
+    this.#showProgress(asset, upload, failed);
   }
 
-  #progress(asset, upload, bad) {
+  #showProgress(asset, upload, failed) {
     const percent = upload?.phase === 'sending' || upload?.paused ? percentOf(upload)
       : !upload && asset.status === 'processing' && asset.progress > 0 ? asset.progress : null;
     this.bar.classList.toggle('is-paused', Boolean(upload?.paused));
-    this.bar.hidden = bad || (asset.status === 'ready' && !upload);
+    this.bar.hidden = failed || (asset.status === 'ready' && !upload);
     if (percent === null) this.bar.removeAttribute('value'); else this.bar.value = percent;
     const label = percent === null ? this.chip.textContent : `${this.chip.textContent} ${Math.floor(percent)} %`;
     this.bar.setAttribute('aria-label', label);
-    if (!bad) this.chip.textContent = label;
+    if (!failed) this.chip.textContent = label;
   }
 
-  #buttons(asset, upload) {
-    const wanted = toolsOf(asset, upload);
+  #showButtons(asset, upload) {
+    const wanted = listTools(asset, upload);
     if (this.tools.dataset.has === wanted) return;
     this.tools.dataset.has = wanted;
     const name = asset.original_filename;
     const make = {
-      goon: () => iconButton('retry', `Go on with ${name}`, () => this.#actions.retry(this.#item)),
+      resume: () => iconButton('retry', `Go on with ${name}`, () => this.#actions.retry(this.#item)),
       retry: () => iconButton('retry', `Send ${name} again`, () => this.#actions.retry(this.#item)),
       cancel: () => iconButton('close', `Cancel the upload of ${name}`, () => this.#actions.cancel(this.#item)),
       copy: () => iconButton('link', `Copy a link to ${name}`, () => this.#actions.copy(this.#item)),
@@ -132,35 +133,35 @@ export class Card {
   }
 }
 
-/** The renditions a thumbnail is made of; the largest small one when the picture is tiny. */
-function thumbnailsOf(asset) {
+/** Choose the renditions for the thumbnail: the poster, the small sizes, or else the largest that a tiny picture has. */
+function chooseThumbnails(asset) {
   if ((asset.renditions ?? []).some((r) => r.name === 'poster')) return ['poster'];
   const pictures = pictureRenditions(asset);
   const fitting = pictures.filter((r) => THUMBNAILS.includes(r.name));
   return (fitting.length ? fitting : pictures.slice(-1)).map((r) => r.name);
 }
 
-/** What a line under the name says, the type first. */
+/** List the facts shown under the name, the type first. */
 export function factsOf(asset) {
   return [
-    typeInWords(asset.asset_type),
+    describeType(asset.asset_type),
     asset.width ? `${asset.width} × ${asset.height}` : '',
-    asset.duration_ms ? durationInWords(asset.duration_ms) : '',
-    bytesInWords(asset.size),
-    agoInWords(asset.created_at),
+    asset.duration_ms ? formatDuration(asset.duration_ms) : '',
+    formatBytes(asset.size),
+    formatAge(asset.created_at),
   ].filter(Boolean);
 }
 
-/** The names of the buttons that make sense now. */
-function toolsOf(asset, upload) {
-  if (upload?.error) return upload.record && upload.error.code !== 'upload_ended' ? 'goon remove' : 'retry remove';
+/** List the buttons that apply now, separated by spaces. */
+function listTools(asset, upload) {
+  if (upload?.error) return upload.record && upload.error.code !== 'upload_ended' ? 'resume remove' : 'retry remove';
   if (upload) return 'cancel';
   return asset.status === 'ready' ? 'copy remove' : 'remove';
 }
 
-/** How much has left, and how long the rest will take once that can be told. */
-function sendingInWords({ sent, total, pace }) {
-  return [`${bytesInWords(sent)} of ${bytesInWords(total)}`, pace?.left ? leftInWords(pace.left) : ''].filter(Boolean).join(' · ');
+/** Describe how much was sent and, once it can be estimated, the time left. */
+function describeSending({ sent, total, pace }) {
+  return [`${formatBytes(sent)} of ${formatBytes(total)}`, pace?.left ? describeTimeLeft(pace.left) : ''].filter(Boolean).join(' · ');
 }
 
 function stepOf(asset, upload) {

@@ -1,10 +1,10 @@
-/** Small builders for the document. Text always goes in as text, never as markup. */
+/** Helpers that create elements. Text is inserted as text, never as markup. */
 
 const SVG = 'http://www.w3.org/2000/svg';
 
 /**
- * An element with properties and children. `on…` properties become listeners, `class` and `data-…`, `aria-…` attributes;
- * a property that is null or false is left out. Children: nodes, strings, or nested arrays of these.
+ * Create an element. `on…` properties become listeners; `class`, `data-…` and `aria-…` become attributes. A property that
+ * is null, undefined or false is left out. Children are nodes, strings, or nested arrays of these.
  */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
@@ -18,7 +18,7 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
-/** An icon of the sprite in index.html; decorative, since a word always stands beside it or in its button's label. */
+/** Create an icon from the page's sprite. It is hidden from screen readers: a text or a button's label says the same. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, 'svg');
   svg.setAttribute('class', 'icon');
@@ -29,12 +29,12 @@ export function icon(name) {
   return svg;
 }
 
-/** A button that shows only an icon; `label` is what a screen reader says and the tooltip shows. */
+/** Create a button that shows only an icon. `label` is its accessible name and its tooltip. */
 export function iconButton(name, label, onclick) {
   return h('button', { type: 'button', class: 'icon-button', 'aria-label': label, title: label, onclick }, icon(name));
 }
 
-/** Resolves after `ms`, or at once when `signal` aborts. */
+/** Resolve after `ms` milliseconds, or when `signal` aborts. */
 export function pause(ms, signal) {
   if (signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {

@@ -1,27 +1,27 @@
-/** What kind of file it is, as far as its name and the browser tell. */
+/** The type of a file, from the browser or the file name. */
 
-/** Types that browsers do not name, by suffix. */
+/** Content types that browsers do not know, by suffix. */
 const BY_SUFFIX = {
   heic: 'image/heic', heif: 'image/heif', avif: 'image/avif', mkv: 'video/x-matroska', mov: 'video/quicktime',
   m4a: 'audio/mp4', flac: 'audio/flac', opus: 'audio/ogg', ts: 'video/mp2t',
 };
 
-/** The content type to announce for a file, or '' when nothing tells. */
+/** Return the content type to announce for a file, or ''. */
 export function contentTypeOf(file) {
   return file.type || BY_SUFFIX[file.name.split('.').pop().toLowerCase()] || '';
 }
 
-/** `image`, `video`, `audio`, `document`, or null for what the service does not take. */
+/** Return `image`, `video`, `audio` or `document`, or null for a type that the service does not accept. */
 export function assetTypeOf(contentType) {
   if (contentType === 'application/pdf') return 'document';
   const kind = contentType.split('/')[0];
   return ['image', 'video', 'audio'].includes(kind) ? kind : null;
 }
 
-/** The files that a drop carries, each with the promise of a handle to it, or of null. To be called during the event. */
+/** Return the dropped files, each with a promise of its handle or null. It must be called during the event. */
 export function droppedFiles({ items, files }) {
-  const carried = [...items].filter((item) => item.kind === 'file');
-  if (!carried.every((item) => item.getAsFileSystemHandle)) return new Map([...files].map((file) => [file, null]));
-  // No handle only means that the file must be chosen again after a reload.
-  return new Map(carried.map((item) => [item.getAsFile(), item.getAsFileSystemHandle().catch(() => null)]));
+  const dropped = [...items].filter((item) => item.kind === 'file');
+  if (!dropped.every((item) => item.getAsFileSystemHandle)) return new Map([...files].map((file) => [file, null]));
+  // Without a handle the file must be chosen again after a reload.
+  return new Map(dropped.map((item) => [item.getAsFile(), item.getAsFileSystemHandle().catch(() => null)]));
 }

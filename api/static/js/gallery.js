@@ -1,9 +1,10 @@
-/** The grid of files: what the filter lets through, newest first, more on request. */
+/** The grid of files that match the filter, newest first, with a button for the next page. */
 
 import { Card } from './card.js';
 import { h } from './dom.js';
-import { complain } from './toast.js';
+import { showError } from './toast.js';
 
+/** Assets in one page of the list. */
 const PAGE = 24;
 
 export class Gallery {
@@ -14,8 +15,8 @@ export class Gallery {
   #cards = new Map();
   #filter = { type: '', status: '' };
   #cursor = null;
-  #reading = 0;
-  #seen = new IntersectionObserver((entries) => entries.forEach((entry) => this.#look(entry)), { rootMargin: '300px' });
+  #requests = 0;
+  #visibility = new IntersectionObserver((entries) => entries.forEach((entry) => this.#onVisibility(entry)), { rootMargin: '300px' });
 
   constructor({ api, store, urls, actions }) {
     this.#api = api;
@@ -26,33 +27,33 @@ export class Gallery {
     this.empty = document.getElementById('empty');
     this.more = document.getElementById('more');
     this.count = document.getElementById('count');
-    this.more.addEventListener('click', () => this.#read());
-    document.getElementById('filters').addEventListener('change', (event) => this.#choose(event.target));
+    this.more.addEventListener('click', () => this.#loadPage());
+    document.getElementById('filters').addEventListener('change', (event) => this.#setFilter(event.target));
     store.addEventListener('add', () => this.#arrange());
-    store.addEventListener('remove', ({ detail }) => this.#forget(detail));
-    store.addEventListener('change', ({ detail }) => this.#change(detail));
+    store.addEventListener('remove', ({ detail }) => this.#onRemove(detail));
+    store.addEventListener('change', ({ detail }) => this.#onChange(detail));
   }
 
-  /** Reads the first page again. */
+  /** Load the first page again. */
   async reload() {
     this.#cursor = null;
-    this.grid.setAttribute('aria-busy', 'true'); // Or the moment between would read as an empty gallery.
+    this.grid.setAttribute('aria-busy', 'true'); // Or the gallery would count as empty for a moment.
     this.#store.clear();
-    await this.#read();
+    await this.#loadPage();
   }
 
-  async #read() {
-    const turn = ++this.#reading;
+  async #loadPage() {
+    const request = ++this.#requests;
     this.grid.setAttribute('aria-busy', 'true');
     this.more.disabled = true;
-    this.#skeleton();
+    this.#showSkeleton();
     try {
       const page = await this.#api.assets({ ...this.#filter, cursor: this.#cursor, limit: PAGE });
-      if (turn !== this.#reading) return; // The filter changed meanwhile.
+      if (request !== this.#requests) return; // A later request replaced this one.
       this.#cursor = page.next_cursor;
       page.items.forEach((asset) => this.#store.put(asset));
     } catch (problem) {
-      complain(problem);
+      showError(problem);
     }
     this.more.hidden = !this.#cursor;
     this.more.disabled = false;
@@ -60,75 +61,75 @@ export class Gallery {
     this.#arrange();
   }
 
-  #choose({ name, value }) {
+  #setFilter({ name, value }) {
     this.#filter = { ...this.#filter, [name]: value };
     this.reload();
   }
 
-  #fits({ asset, upload }) {
+  #matchesFilter({ asset, upload }) {
     const { type, status } = this.#filter;
-    if (upload?.phase === 'interrupted') return false; // It stands in a list of its own.
+    if (upload?.phase === 'interrupted') return false; // Shown in the resume list.
     return Boolean(upload) || ((!type || asset.asset_type === type) && (!status || asset.status === status));
   }
 
-  /** Puts the cards into the order of the store with as few moves as can be. */
+  /** Put the cards into the order of the store. Cards in place are not moved. */
   #arrange() {
-    const items = this.#store.items.filter((item) => this.#fits(item));
+    const items = this.#store.items.filter((item) => this.#matchesFilter(item));
     const wanted = new Set(items);
-    for (const [item, card] of this.#cards) if (!wanted.has(item)) this.#take(item, card);
-    let place = this.grid.firstElementChild;
+    for (const [item, card] of this.#cards) if (!wanted.has(item)) this.#removeCard(item, card);
+    let next = this.grid.firstElementChild;
     for (const item of items) {
-      const { element } = this.#cards.get(item) ?? this.#make(item);
-      if (element === place) place = place.nextElementSibling;
-      else this.grid.insertBefore(element, place);
+      const { element } = this.#cards.get(item) ?? this.#addCard(item);
+      if (element === next) next = next.nextElementSibling;
+      else this.grid.insertBefore(element, next);
     }
-    this.grid.querySelectorAll('.skeleton').forEach((ghost) => { if (items.length || this.#idle) ghost.remove(); });
-    this.empty.hidden = items.length > 0 || !this.#idle;
+    this.grid.querySelectorAll('.skeleton').forEach((skeleton) => { if (items.length || this.#isIdle) skeleton.remove(); });
+    this.empty.hidden = items.length > 0 || !this.#isIdle;
     this.empty.dataset.filtered = String(Boolean(this.#filter.type || this.#filter.status));
     this.count.textContent = items.length ? `${items.length}${this.#cursor ? '+' : ''} ${items.length === 1 ? 'file' : 'files'}` : '';
   }
 
-  get #idle() { return this.grid.getAttribute('aria-busy') === 'false'; }
+  get #isIdle() { return this.grid.getAttribute('aria-busy') === 'false'; }
 
-  #make(item) {
+  #addCard(item) {
     const card = new Card(item, this.#urls, this.#actions);
     this.#cards.set(item, card);
-    this.#seen.observe(card.element);
+    this.#visibility.observe(card.element);
     return card;
   }
 
-  #change(item) {
+  #onChange(item) {
     const card = this.#cards.get(item);
-    if (!card || !this.#fits(item)) { this.#arrange(); return; }
+    if (!card || !this.#matchesFilter(item)) { this.#arrange(); return; }
     card.update();
-    if (card.inView) card.showPicture().catch(complain);
+    if (card.inView) card.showPicture().catch(showError);
   }
 
-  #forget(item) {
+  #onRemove(item) {
     const card = this.#cards.get(item);
-    if (card) this.#take(item, card);
+    if (card) this.#removeCard(item, card);
     this.#arrange();
   }
 
-  /** Takes a card away; focus that was on it goes to its neighbour rather than to the top of the page. */
-  #take(item, card) {
+  /** Remove a card. Focus in it moves to its neighbor rather than to the top of the page. */
+  #removeCard(item, card) {
     if (card.element.contains(document.activeElement)) {
-      const neighbour = card.element.nextElementSibling ?? card.element.previousElementSibling;
-      (neighbour?.querySelector('button:not(:disabled)') ?? document.getElementById('pick')).focus();
+      const neighbor = card.element.nextElementSibling ?? card.element.previousElementSibling;
+      (neighbor?.querySelector('button:not(:disabled)') ?? document.getElementById('pick')).focus();
     }
-    this.#seen.unobserve(card.element);
+    this.#visibility.unobserve(card.element);
     card.element.remove();
     this.#cards.delete(item);
   }
 
-  #look({ target, isIntersecting }) {
+  #onVisibility({ target, isIntersecting }) {
     const card = [...this.#cards.values()].find((one) => one.element === target);
     if (!card) return;
     card.inView = isIntersecting;
-    if (isIntersecting) card.showPicture().catch(complain);
+    if (isIntersecting) card.showPicture().catch(showError);
   }
 
-  #skeleton() {
+  #showSkeleton() {
     if (this.grid.children.length) return;
     this.grid.append(...Array.from({ length: 4 }, () => h('li', { class: 'card skeleton', 'aria-hidden': 'true' },
       h('span', { class: 'thumb' }), h('div', { class: 'card-body' }, h('span', { class: 'ghost' }), h('span', { class: 'ghost short' })))));

@@ -1,6 +1,6 @@
-/** All that the page says about states, events and errors. The codes are those of `media/errors.py`. */
+/** The page's texts for states, events and errors. The codes are those of `media/errors.py`. */
 
-/** Why a file was not taken: what it means, and what its owner can do. */
+/** Reasons for which a file is rejected or fails: what it means, and what its owner can do. */
 export const REASONS = {
   infected: 'Malware was found in this file. It was moved to quarantine and nobody can open it.',
   unscannable: 'The virus scanner could not look into the whole file, so nothing says that it is safe.',
@@ -26,14 +26,14 @@ export const REASONS = {
   scanner_error: 'The virus scanner gave no answer.',
   storage_error: 'The storage answered with an error.',
   transcoder_error: 'The video encoder ended with an error.',
-  job_canceled: 'The encoding was cancelled.',
+  job_canceled: 'The encoding was canceled.',
   worker_crashed: 'The process that did the work died.',
   unforeseen: 'Something went wrong that nobody foresaw; the operator’s log has the details.',
   undecodable: 'An internal message could not be read.',
   unknown_asset: 'An internal message named a file that does not exist.',
 };
 
-/** What stands on a timeline besides the reasons above. */
+/** Timeline entries besides the reasons above. */
 const EVENTS = {
   created: 'Upload announced',
   uploaded: 'File arrived in storage',
@@ -84,6 +84,7 @@ const STATUSES = {
 
 const TYPES = { image: 'Image', video: 'Video', audio: 'Audio', document: 'Document' };
 
+/** Texts for HTTP statuses; 0 means that no response came. */
 const HTTP = {
   0: 'The service cannot be reached. Check the connection and try again.',
   401: 'The token was refused. It may have run out.',
@@ -95,9 +96,10 @@ const HTTP = {
   429: 'Too many requests. Wait a moment and try again.',
 };
 
-const BROKEN = {
+/** Texts for the codes that this page itself gives to a failed upload. */
+const UPLOAD_ERRORS = {
   upload_broken: 'The upload broke off. Check the connection and try again.',
-  upload_cancelled: 'The upload was cancelled.',
+  upload_canceled: 'The upload was canceled.',
   upload_kept: 'The upload broke off. What has arrived is kept: go on when the connection is better.',
   upload_ended: 'What had arrived of this upload is gone: it is kept for a day. Send the file again from the beginning.',
   name_invisible: 'Nothing of this file’s name can be seen. Rename it, then send it again.',
@@ -106,61 +108,61 @@ const BROKEN = {
   file_unreadable: 'The file cannot be read any more. It was changed, moved or removed after you chose it.',
 };
 
-/** Why a chosen file is not the one whose upload was interrupted. */
+/** Ways in which a chosen file differs from the one whose upload was interrupted. */
 const OTHER_FILE = {
   other_name: (file, record) => `That is ${file.name}. This upload is of ${record.name}.`,
-  other_size: (file, record) => `That file has ${exactly(file.size)}, the one whose upload was interrupted has ${exactly(record.size)}.`,
+  other_size: (file, record) => `That file has ${formatExactBytes(file.size)}, the one whose upload was interrupted has ${formatExactBytes(record.size)}.`,
   other_time: () => 'That file was changed since its upload began. Discard this upload, then send the file from the beginning.',
   other_content: () => 'That file has another content than the one whose upload was interrupted.',
 };
 
-function exactly(bytes) { return `${bytes.toLocaleString('en')} bytes`; }
+function formatExactBytes(bytes) { return `${bytes.toLocaleString('en')} bytes`; }
 
-/** How far an upload is, in whole percent; never 100 before the end. */
+/** Return an upload's progress in whole percent, at most 99: the end is told by the status. */
 export function percentOf({ sent, total }) { return Math.min(99, Math.floor((100 * sent) / Math.max(1, total))); }
 
-export function interruptedInWords(upload) {
+export function describeInterruption(upload) {
   return upload.ended
     ? 'The upload was interrupted more than a day ago, and what had arrived is gone. Choose the file to send it from the beginning.'
     : `The upload was interrupted at ${percentOf(upload)} %.`;
 }
 
-/** How long something will still take, roughly: nobody needs the second. */
-export function leftInWords(seconds) {
+/** Describe the time left, rounded to minutes or hours. */
+export function describeTimeLeft(seconds) {
   if (seconds < 50) return 'less than a minute left';
   const minutes = Math.round(seconds / 60);
   return minutes < 90 ? `about ${minutes} min left` : `about ${Math.round(minutes / 60)} h left`;
 }
 
-export function statusInWords(status) { return STATUSES[status] ?? humanised(status); }
-export function typeInWords(type) { return TYPES[type] ?? humanised(type); }
-export function stageInWords(stage) { return STAGES[stage] ?? humanised(stage); }
+export function describeStatus(status) { return STATUSES[status] ?? humanize(status); }
+export function describeType(type) { return TYPES[type] ?? humanize(type); }
+export function describeStage(stage) { return STAGES[stage] ?? humanize(stage); }
 
-/** A rendition as people name it; the pictures keep the names by which the API knows them. */
-export function renditionInWords(name) { return RENDITIONS[name] ?? name; }
+/** Describe a rendition. Pictures keep the names that the API uses. */
+export function describeRendition(name) { return RENDITIONS[name] ?? name; }
 
-/** Why an asset was rejected or failed, in a sentence. */
-export function reasonInWords(asset) {
+/** Describe in a sentence why an asset was rejected or failed. */
+export function describeReason(asset) {
   return REASONS[asset.code] || asset.detail || 'No reason was recorded.';
 }
 
-/** A problem document in a sentence: our own words for known codes, else the server's, else those for the status. */
-export function problemInWords(status, { code, detail, title, retryAfter, file, record }) {
-  if (BROKEN[code]) return BROKEN[code];
+/** Describe a problem document in a sentence: our text for its code, else the server's, else the text for the status. */
+export function describeProblem(status, { code, detail, title, retryAfter, file, record }) {
+  if (UPLOAD_ERRORS[code]) return UPLOAD_ERRORS[code];
   if (OTHER_FILE[code]) return OTHER_FILE[code](file, record);
   if (status === 429 && retryAfter) return `Too many requests. Try again in ${Math.ceil(retryAfter)} s.`;
   if (HTTP[status] && (status === 0 || !detail)) return HTTP[status];
   return REASONS[code] || detail || title || `The service answered with an error (${status}).`;
 }
 
-/** One line of the timeline: `{title, stage, detail, tone}`; tone is `good`, `bad`, `warn` or `plain`. */
-export function eventInWords({ code, stage, attempt, detail }) {
-  const where = stage ? stageInWords(stage) + (attempt > 1 ? `, attempt ${attempt}` : '') : '';
-  return { title: EVENTS[code] ?? REASONS[code] ?? humanised(code), where, detail: detailInWords(detail ?? ''), tone: toneOf(code) };
+/** Describe a timeline entry: `{title, where, detail, tone}`. The tone is `good`, `bad`, `warn` or `plain`. */
+export function describeEvent({ code, stage, attempt, detail }) {
+  const where = stage ? describeStage(stage) + (attempt > 1 ? `, attempt ${attempt}` : '') : '';
+  return { title: EVENTS[code] ?? REASONS[code] ?? humanize(code), where, detail: describeDetail(detail ?? ''), tone: toneOf(code) };
 }
 
-function detailInWords(detail) {
-  return detail.replace(/^(\d+) bytes\b/, (_, bytes) => bytesInWords(Number(bytes)));
+function describeDetail(detail) {
+  return detail.replace(/^(\d+) bytes\b/, (_, bytes) => formatBytes(Number(bytes)));
 }
 
 function toneOf(code) {
@@ -169,30 +171,30 @@ function toneOf(code) {
   return BAD.has(code) || code in REASONS ? 'bad' : 'plain';
 }
 
-export function humanised(code) {
+export function humanize(code) {
   const words = String(code).replaceAll('_', ' ').trim();
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-export function bytesInWords(bytes) {
+export function formatBytes(bytes) {
   if (bytes === null || bytes === undefined) return '';
   const power = bytes < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3));
   const value = bytes / 1000 ** power;
   return `${value >= 100 || power === 0 ? Math.round(value) : value.toFixed(1)} ${['B', 'kB', 'MB', 'GB', 'TB'][power]}`;
 }
 
-export function durationInWords(ms) {
+export function formatDuration(ms) {
   const seconds = Math.round(ms / 1000);
   const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
   const [hours, ...rest] = parts;
-  return (hours ? [hours, ...rest.map(two)] : [rest[0], two(rest[1])]).join(':');
+  return (hours ? [hours, ...rest.map(padTwo)] : [rest[0], padTwo(rest[1])]).join(':');
 }
 
-function two(number) { return String(number).padStart(2, '0'); }
+function padTwo(number) { return String(number).padStart(2, '0'); }
 
 const RELATIVE = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
-export function agoInWords(date) {
+export function formatAge(date) {
   const seconds = (Date.parse(date) - Date.now()) / 1000;
   for (const [unit, size] of [['day', 86400], ['hour', 3600], ['minute', 60]]) {
     if (Math.abs(seconds) >= size) return RELATIVE.format(Math.round(seconds / size), unit);

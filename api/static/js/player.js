@@ -1,4 +1,4 @@
-/** Plays video and sound: hls.js where the browser needs it, with the rungs and the languages to choose from. */
+/** The video and audio player: hls.js where the browser needs it, with menus for the quality and the language. */
 
 import { h, icon } from './dom.js';
 import { toast } from './toast.js';
@@ -16,7 +16,7 @@ function loadHls() {
   return loading;
 }
 
-/** Fills `stage` with a player for a ready video or audio asset. Returns the function that takes it down. */
+/** Mount a player for a ready video or audio asset in `stage`. Return the function that unmounts it. */
 export async function mountPlayer(stage, asset, urls) {
   const has = (name) => asset.renditions.some((rendition) => rendition.name === name);
   const media = asset.asset_type === 'audio' ? audioElement(asset) : await videoElement(asset, urls, has);
@@ -48,17 +48,17 @@ function playDirectly(media, url) {
 
 async function playHls(media, url, quality) {
   const Hls = await loadHls();
-  if (!Hls.isSupported()) return playDirectly(media, url); // Safari on a phone plays it by itself.
+  if (!Hls.isSupported()) return playDirectly(media, url); // Safari on a phone plays HLS natively.
   const hls = new Hls({ capLevelToPlayerSize: true });
-  recover(hls, Hls);
-  hls.on(Hls.Events.MANIFEST_PARSED, () => { showRungs(hls, Hls, quality); showSounds(hls, quality); });
+  recoverFromErrors(hls, Hls);
+  hls.on(Hls.Events.MANIFEST_PARSED, () => { showRungs(hls, Hls, quality); showAudioTracks(hls, quality); });
   hls.loadSource(url);
   hls.attachMedia(media);
   return () => hls.destroy();
 }
 
-/** One fatal error of each kind is survived; after that the viewer is told. */
-function recover(hls, Hls) {
+/** Recover from the first fatal error of each kind. After a second one, tell the user and stop. */
+function recoverFromErrors(hls, Hls) {
   const tried = new Set();
   hls.on(Hls.Events.ERROR, (_, { fatal, type }) => {
     if (!fatal) return;
@@ -70,37 +70,37 @@ function recover(hls, Hls) {
 }
 
 function showRungs(hls, Hls, box) {
-  const rungs = hls.levels.map((level, index) => ({ index, name: nameOf(level) })).filter((rung) => rung.name);
+  const rungs = hls.levels.map((level, index) => ({ index, name: rungName(level) })).filter((rung) => rung.name);
   if (!rungs.length) return;
-  const select = h('select', { id: 'quality', onchange: () => choose({ hls, media: hls.media, select }) },
+  const select = h('select', { id: 'quality', onchange: () => selectRung({ hls, media: hls.media, select }) },
     h('option', { value: -1 }, 'Auto'), rungs.reverse().map(({ index, name }) => h('option', { value: index }, name)));
   const now = h('output', { class: 'quality-now', for: 'quality' });
-  hls.on(Hls.Events.LEVEL_SWITCHED, (_, { level }) => { now.textContent = `playing ${nameOf(hls.levels[level])}`; });
+  hls.on(Hls.Events.LEVEL_SWITCHED, (_, { level }) => { now.textContent = `playing ${rungName(hls.levels[level])}`; });
   box.append(h('div', { class: 'choice' }, h('label', { htmlFor: 'quality' }, 'Quality'), select, now));
   box.hidden = false;
 }
 
-/** The languages of a film that has several, by the names that its playlist gives them. */
-function showSounds(hls, box) {
-  const sounds = hls.allAudioTracks;
-  if (sounds.length < 2) return;
-  const select = h('select', { id: 'sound', onchange: () => { hls.setAudioOption(sounds[Number(select.value)]); } },
-    sounds.map(({ name, lang, default: first }, index) => h('option', { value: index, lang, selected: first }, name)));
+/** Show a menu of the audio tracks if there are several, by their names in the playlist. */
+function showAudioTracks(hls, box) {
+  const tracks = hls.allAudioTracks;
+  if (tracks.length < 2) return;
+  const select = h('select', { id: 'sound', onchange: () => { hls.setAudioOption(tracks[Number(select.value)]); } },
+    tracks.map(({ name, lang, default: first }, index) => h('option', { value: index, lang, selected: first }, name)));
   box.append(h('div', { class: 'choice' }, h('label', { htmlFor: 'sound' }, 'Sound'), select));
   box.hidden = false;
 }
 
-/** A rung by its short side, as people name it: 720p. */
-function nameOf({ width, height }) {
+/** Name a rung by its short side: 720p. */
+function rungName({ width, height }) {
   return width && height ? `${Math.min(width, height)}p` : '';
 }
 
 /**
- * `currentLevel` drops what is buffered: a short clip has no next segment from which another rung could begin.
- * While the first segment is on its way there is nothing to drop, and hls.js may then never show one: it is waited for.
+ * Switch to the selected rung at once. `currentLevel` drops the buffer, since a short clip has no next segment at which to
+ * switch. Before the first segment has arrived hls.js may then never show one, so wait for it.
  */
-function choose({ hls, media, select }) {
-  const take = () => { hls.currentLevel = Number(select.value); };
-  if (media.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) take();
-  else media.addEventListener('loadeddata', take, { once: true });
+function selectRung({ hls, media, select }) {
+  const apply = () => { hls.currentLevel = Number(select.value); };
+  if (media.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) apply();
+  else media.addEventListener('loadeddata', apply, { once: true });
 }

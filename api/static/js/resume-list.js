@@ -1,47 +1,47 @@
-/** The list of interrupted uploads: how far each came, and the two things that can be done about it. */
+/** The list of interrupted uploads: the progress of each, and buttons to resume or discard it. */
 
 import { h, icon } from './dom.js';
-import { complain, toast } from './toast.js';
-import { bytesInWords, interruptedInWords, percentOf } from './messages.js';
+import { showError, toast } from './toast.js';
+import { describeInterruption, formatBytes, percentOf } from './messages.js';
 
 const element = (id) => document.getElementById(id);
 
-export class Unfinished {
+export class ResumeList {
   #resumer;
-  #confirmed;
+  #confirmDiscard;
   #rows = new Map();
   #chosenFor = null;
 
-  /** `confirmed(item)` asks whether an upload shall really be thrown away. */
-  constructor({ resumer, store, confirmed }) {
+  /** `confirmDiscard(item)` asks the user, and resolves to true if the upload is to be discarded. */
+  constructor({ resumer, store, confirmDiscard }) {
     this.#resumer = resumer;
-    this.#confirmed = confirmed;
-    for (const type of ['add', 'change', 'remove']) store.addEventListener(type, ({ detail }) => this.#arrange(detail));
+    this.#confirmDiscard = confirmDiscard;
+    for (const type of ['add', 'change', 'remove']) store.addEventListener(type, ({ detail }) => this.#update(detail));
     element('again').addEventListener('change', ({ target }) => {
       const [file] = target.files;
       target.value = '';
-      if (file) this.#goOn(this.#chosenFor, file).catch(complain);
+      if (file) this.#resume(this.#chosenFor, file).catch(showError);
     });
   }
 
-  #arrange(item) {
+  #update(item) {
     const wanted = item.upload?.phase === 'interrupted' && this.#resumer.items.includes(item);
     if (wanted === this.#rows.has(item)) return;
-    if (wanted) this.#add(item);
-    else this.#take(item);
+    if (wanted) this.#addRow(item);
+    else this.#removeRow(item);
     element('unfinished').hidden = !this.#rows.size;
-    const said = [...this.#rows.keys()].map(({ upload }) => `${upload.record.name}: ${interruptedInWords(upload)}`);
-    element('unfinished-said').textContent = said.join(' ');
+    const lines = [...this.#rows.keys()].map(({ upload }) => `${upload.record.name}: ${describeInterruption(upload)}`);
+    element('unfinished-said').textContent = lines.join(' ');
   }
 
-  #add(item) {
-    const row = rowOf(item, { goOn: () => this.#askForFile(item).catch(complain), discard: () => this.#discard(item).catch(complain) });
+  #addRow(item) {
+    const row = createRow(item, { resume: () => this.#askForFile(item).catch(showError), discard: () => this.#discard(item).catch(showError) });
     this.#rows.set(item, row);
     element('unfinished-list').append(row);
   }
 
-  /** Takes a row away; focus that was on it goes to the upload that now runs, else to what stands next. */
-  #take(item) {
+  /** Remove a row. Focus in it moves to the resumed upload's card, else to the next row. */
+  #removeRow(item) {
     const row = this.#rows.get(item);
     const hadFocus = row.contains(document.activeElement);
     const next = row.nextElementSibling ?? row.previousElementSibling;
@@ -53,15 +53,15 @@ export class Unfinished {
   }
 
   async #askForFile(item) {
-    const file = await this.#resumer.fileAtHand(item);
-    if (file) { await this.#goOn(item, file); return; }
+    const file = await this.#resumer.openStoredFile(item);
+    if (file) { await this.#resume(item, file); return; }
     this.#chosenFor = item;
     element('again').click();
   }
 
-  async #goOn(item, file) {
+  async #resume(item, file) {
     try {
-      await this.#resumer.goOn(item, file);
+      await this.#resumer.resume(item, file);
       toast(item.upload ? `Going on with ${file.name}.` : `${file.name} is sent from the beginning.`);
     } catch (problem) {
       if (!problem.code?.startsWith('other_')) throw problem;
@@ -72,26 +72,26 @@ export class Unfinished {
   }
 
   async #discard(item) {
-    if (!await this.#confirmed(item)) return;
+    if (!await this.#confirmDiscard(item)) return;
     await this.#resumer.discard(item);
     toast(`The unfinished upload of ${item.asset.original_filename} was discarded.`);
   }
 }
 
-function rowOf({ asset, upload }, { goOn, discard }) {
+function createRow({ asset, upload }, { resume, discard }) {
   const { name } = upload.record;
   const percent = percentOf(upload);
-  const facts = upload.ended ? '' : `${bytesInWords(upload.sent)} of ${bytesInWords(upload.total)} have arrived.`;
+  const facts = upload.ended ? '' : `${formatBytes(upload.sent)} of ${formatBytes(upload.total)} have arrived.`;
   const label = upload.record.handle && !upload.ended ? 'Continue' : 'Choose file';
   return h('li', { class: 'unfinished-row', 'data-asset-id': asset.asset_id },
     h('span', { class: 'unfinished-icon' }, icon(asset.asset_type)),
     h('div', { class: 'unfinished-words' },
       h('h3', { class: 'unfinished-name', title: name }, name),
-      h('p', { class: 'muted' }, h('strong', {}, interruptedInWords(upload)), facts ? ` ${facts}` : null),
+      h('p', { class: 'muted' }, h('strong', {}, describeInterruption(upload)), facts ? ` ${facts}` : null),
       h('progress', { class: 'bar', max: 100, value: percent, 'aria-label': `${name}: ${percent} % have arrived`, hidden: upload.ended }),
       h('p', { class: 'unfinished-note', role: 'alert', hidden: true })),
     h('div', { class: 'unfinished-tools' },
-      button('button is-primary', `${label}, to go on with ${name}`, goOn, icon('upload'), label),
+      button('button is-primary', `${label}, to go on with ${name}`, resume, icon('upload'), label),
       button('button', `Discard the unfinished upload of ${name}`, discard, 'Discard')));
 }
 

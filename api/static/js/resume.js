@@ -1,9 +1,10 @@
-/** Uploads that a reload, a crash or a closed tab interrupted: found again, gone on with, or thrown away. */
+/** Uploads that a reload, a crash or a closed tab interrupted: finds, resumes or discards them. */
 
 import { Problem } from './api.js';
-import { differenceOf, forget, isHeld, recordsOf } from './upload-records.js';
+import { deleteRecord, findDifference, isLocked, listRecords } from './upload-records.js';
 
-const WAITING = new Set(['pending', 'expired']);
+/** Statuses of an asset whose file has not arrived. */
+const NOT_ARRIVED = new Set(['pending', 'expired']);
 
 export class Resumer {
   #api;
@@ -20,78 +21,78 @@ export class Resumer {
 
   get items() { return this.#store.items.filter((item) => item.upload?.phase === 'interrupted'); }
 
-  /** Looks what this browser remembers of the present owner, and what the service has of it. */
-  async look() {
+  /** Load the present user's records from this browser, and their state from the service. */
+  async load() {
     this.items.forEach((item) => this.#store.remove(item));
-    const records = await recordsOf(this.#owner());
-    await Promise.all(records.map((record) => this.#find(record)));
+    const records = await listRecords(this.#owner());
+    await Promise.all(records.map((record) => this.#restore(record)));
   }
 
-  /** Goes on with those of `files` whose upload was interrupted; returns the others. */
-  async takeBack(files) {
+  /** Resume the interrupted uploads among `files`. Return the other files. */
+  async resumeMatching(files) {
     const others = new Map();
     for (const [file, handle] of files) {
-      const item = await this.#itemOf(file);
+      const item = await this.#findItem(file);
       if (item) this.#uploader.resume(item, file);
       else others.set(file, handle);
     }
     return others;
   }
 
-  /** Goes on with `item` if `file` is the one it was; raises `Problem` when it is another. */
-  async goOn(item, file) {
+  /** Resume `item` with `file`, or start over when its parts are gone. Throw `Problem` if it is another file. */
+  async resume(item, file) {
     const { record, ended } = item.upload;
     if (ended) {
       this.#uploader.add([[file, null]]);
       await this.discard(item);
       return;
     }
-    const difference = await differenceOf(file, record);
+    const difference = await findDifference(file, record);
     if (difference) throw new Problem(409, { code: `other_${difference}`, file, record });
     this.#uploader.resume(item, file);
   }
 
-  /** The file itself, where the browser gave a handle and its reader still agrees; else null. From a click only. */
-  async fileAtHand({ upload: { record } }) {
+  /** Open the file through its stored handle. Return null without a handle or permission. Call it from a click only. */
+  async openStoredFile({ upload: { record } }) {
     try {
       if (!record.handle || await record.handle.requestPermission({ mode: 'read' }) !== 'granted') return null;
       return await record.handle.getFile();
     } catch (error) {
-      if (error.name === 'NotFoundError') return null; // Moved or renamed meanwhile: it is asked for.
+      if (error.name === 'NotFoundError') return null; // Moved or renamed meanwhile: the user chooses it.
       throw error;
     }
   }
 
-  /** Removes what has arrived, and the asset with it. */
+  /** Delete the asset, its stored parts and the record. */
   async discard(item) {
     const { record } = item.upload;
     await this.#api.remove(record.asset_id);
-    await forget(record.asset_id);
+    await deleteRecord(record.asset_id);
     this.#store.remove(item);
   }
 
-  async #itemOf(file) {
-    for (const item of this.items) if (!item.upload.ended && !await differenceOf(file, item.upload.record)) return item;
+  async #findItem(file) {
+    for (const item of this.items) if (!item.upload.ended && !await findDifference(file, item.upload.record)) return item;
     return null;
   }
 
-  async #find(record) {
-    if (await isHeld(record.asset_id)) return; // Another tab is at it.
+  async #restore(record) {
+    if (await isLocked(record.asset_id)) return; // Another tab sends it.
     try {
       const { parts } = await this.#api.parts(record.asset_id);
       this.#show(record, parts.reduce((sum, part) => sum + part.size, 0));
     } catch (problem) {
-      if (problem.status === 404) await forget(record.asset_id);
-      else if (problem.code === 'upload_ended') await this.#ended(record);
-      else this.#show(record, record.sent); // What was last known, until the service can be asked.
+      if (problem.status === 404) await deleteRecord(record.asset_id);
+      else if (problem.code === 'upload_ended') await this.#restoreEnded(record);
+      else this.#show(record, record.sent); // The last known progress, until the service can be reached.
     }
   }
 
-  /** Put together after all, its answer lost; or swept by the storage. */
-  async #ended(record) {
+  /** Handle a multipart upload that is gone: it was completed although the response was lost, or the storage dropped its parts. */
+  async #restoreEnded(record) {
     const asset = await this.#api.asset(record.asset_id);
-    if (WAITING.has(asset.status)) this.#show(record, 0, true);
-    else await forget(record.asset_id);
+    if (NOT_ARRIVED.has(asset.status)) this.#show(record, 0, true);
+    else await deleteRecord(record.asset_id);
   }
 
   #show(record, sent, ended = false) {

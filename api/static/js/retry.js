@@ -1,81 +1,84 @@
-/** Waiting: as long as a server asks for, between two tries, and until there is a connection again. */
+/** Retries with backoff, waiting for a connection, and a semaphore for concurrent requests. */
 
 import { pause } from './dom.js';
 
 export { pause };
 
-const TRIES = 6;
-const FIRST_MS = 500;
-const SLOWEST_MS = 20_000;
-/** Longer than a window of the rate limits (a minute); who is told to wait longer is told so in words. */
-const LONGEST_ASKED_S = 90;
+const MAX_ATTEMPTS = 6;
+const FIRST_DELAY_MS = 500;
+const MAX_DELAY_MS = 20_000;
+/** Longest `Retry-After` in seconds that is waited for: above a rate limit's window of a minute. A longer one is shown as an error. */
+const MAX_REQUESTED_S = 90;
 const JITTER_MS = 750;
-const ASKING = new Set([429, 503]);
-const PASSING = new Set([0, 408, 425, 429]);
+/** Statuses whose `Retry-After` is honored. */
+const PAUSE_STATUSES = new Set([429, 503]);
+/** Statuses below 500 that are worth a retry; 0 stands for a broken connection. */
+const TRANSIENT_STATUSES = new Set([0, 408, 425, 429]);
 
-/** The pause in milliseconds that a refusal asks for, with some jitter so that not all come back at once; null when none. */
-export function askedPause({ status, retryAfter }) {
-  if (!ASKING.has(status) || retryAfter === null || retryAfter > LONGEST_ASKED_S) return null;
+/** Return the milliseconds that a response asks to wait, or null. Jitter keeps clients from coming back all at once. */
+export function requestedPause({ status, retryAfter }) {
+  if (!PAUSE_STATUSES.has(status) || retryAfter === null || retryAfter > MAX_REQUESTED_S) return null;
   return retryAfter * 1000 + Math.random() * JITTER_MS;
 }
 
-/** Resolves when the browser has a connection, or `signal` aborts. */
-export async function connected(signal) {
-  const turned = new AbortController();
+/** Resolve when the browser is online, or `signal` aborts. */
+export async function waitForConnection(signal) {
+  const listening = new AbortController();
   await new Promise((resolve) => {
     if (navigator.onLine || signal.aborted) { resolve(); return; }
-    addEventListener('online', resolve, { signal: turned.signal });
-    signal.addEventListener('abort', resolve, { signal: turned.signal });
+    addEventListener('online', resolve, { signal: listening.signal });
+    signal.addEventListener('abort', resolve, { signal: listening.signal });
   });
-  turned.abort();
+  listening.abort();
 }
 
 /**
- * What `attempt` returns, tried again with growing pauses while its `Problem` is one that passes. Without a connection
- * nothing is tried and nothing counted: `offline` hears true, then false. Throws the last problem, or the signal's reason.
+ * Run `attempt` until it succeeds, with growing pauses between transient failures. Return its result; throw the last
+ * `Problem` or the signal's reason. While the browser is offline no attempt is made or counted, and `onOffline` is called
+ * with true, then with false.
  */
-export async function persist(attempt, { signal, offline = () => {} }) {
-  for (let failed = 0; ;) {
+export async function retry(attempt, { signal, onOffline = () => {} }) {
+  for (let failures = 0; ;) {
     if (!navigator.onLine) {
-      offline(true);
-      await connected(signal);
-      offline(false);
+      onOffline(true);
+      await waitForConnection(signal);
+      onOffline(false);
     }
     signal.throwIfAborted();
     try {
       return await attempt();
     } catch (problem) {
       signal.throwIfAborted();
-      if (!(PASSING.has(problem.status) || problem.status >= 500)) throw problem;
+      if (!(TRANSIENT_STATUSES.has(problem.status) || problem.status >= 500)) throw problem;
       if (!navigator.onLine) continue;
-      failed += 1;
-      if (failed === TRIES) throw problem;
-      await pause(askedPause(problem) ?? betweenTries(failed), signal);
+      failures += 1;
+      if (failures === MAX_ATTEMPTS) throw problem;
+      await pause(requestedPause(problem) ?? backoff(failures), signal);
     }
   }
 }
 
-/** Doubles, and half of it is chance: a storage that comes back is not met by everybody at once. */
-function betweenTries(failed) {
-  const longest = Math.min(SLOWEST_MS, FIRST_MS * 2 ** failed);
-  return longest * (0.5 + Math.random() / 2);
+/** Return the milliseconds before the next attempt: doubled each time, half of it random to spread the clients. */
+function backoff(failures) {
+  const delay = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** failures);
+  return delay * (0.5 + Math.random() / 2);
 }
 
-/** Lets `limit` holders in at a time, in the order of asking. */
-export class Lanes {
+/** Limits how many tasks run at once. Waiting tasks start in the order of their calls. */
+export class Semaphore {
   #free;
-  #queue = [];
+  #waiting = [];
 
   constructor(limit) { this.#free = limit; }
 
-  /** Runs `work` as soon as a lane is free. */
+  /** Run `work` as soon as there is room. */
   async run(work) {
     if (this.#free > 0) this.#free -= 1;
-    else await new Promise((resolve) => this.#queue.push(resolve));
+    else await new Promise((resolve) => this.#waiting.push(resolve));
     try {
       return await work();
     } finally {
-      const next = this.#queue.shift();
+      const next = this.#waiting.shift();
       if (next) next(); else this.#free += 1;
     }
   }

@@ -1,16 +1,16 @@
-/** Who is asking: the bearer token, kept for this tab only and never in the address bar. */
+/** The bearer token of the present user, kept for this tab only and never left in the address bar. */
 
 const KEY = 'docfliq.token';
 const SCANNER = 'docfliq.scanner';
 
 export class Session {
-  /** Which signatures a local stack's scanner has, in its own words. */
+  /** The signatures of a local stack's virus scanner, as it describes them; '' elsewhere. */
   get scanner() { return sessionStorage.getItem(SCANNER) ?? ''; }
 
   #key;
   #token;
 
-  /** `key` is where the token is kept: the operator's view has one of its own, so that it lends the gallery no rights. */
+  /** `key` is the token's key in sessionStorage. The operator's view has its own, so that the gallery gets no operator rights. */
   constructor(key = KEY) {
     this.#key = key;
     this.#token = sessionStorage.getItem(key);
@@ -18,10 +18,10 @@ export class Session {
 
   get token() { return this.#token; }
 
-  /** The token's claims, for display only: the server decides what they are worth. */
-  get claims() { return claimsOf(this.#token); }
+  /** The token's claims, for display only. The server verifies them. */
+  get claims() { return decodeClaims(this.#token); }
 
-  /** Whose token it is; '' when that cannot be read. */
+  /** The token's subject; '' if it cannot be read. */
   get subject() { return subjectOf(this.#token); }
 
   use(token) {
@@ -29,8 +29,8 @@ export class Session {
     sessionStorage.setItem(this.#key, this.#token);
   }
 
-  /** Begins the page anew with the token of another user: nothing of this one may be mixed with it. */
-  leaveFor(token) {
+  /** Reload the page with another user's token, so that nothing of the present user remains. */
+  switchUser(token) {
     sessionStorage.setItem(this.#key, token.trim());
     dispatchEvent(new Event('userchange'));
     location.reload();
@@ -41,22 +41,22 @@ export class Session {
     sessionStorage.removeItem(this.#key);
   }
 
-  /** Takes `#token=…` out of the address bar. True when there was one. */
-  takeFromAddress() {
-    const given = this.cutFromAddress();
-    if (given) this.use(given);
-    return Boolean(given);
+  /** Use the token of `#token=…` in the address bar. Return true if there was one. */
+  useAddressToken() {
+    const token = this.popAddressToken();
+    if (token) this.use(token);
+    return Boolean(token);
   }
 
-  /** The token in the address bar, which it leaves; '' when there is none. */
-  cutFromAddress() {
-    const given = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
-    if (given) history.replaceState(null, '', location.pathname + location.search);
-    return given;
+  /** Remove the token from the address bar and return it; '' without one. */
+  popAddressToken() {
+    const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
+    if (token) history.replaceState(null, '', location.pathname + location.search);
+    return token;
   }
 
-  /** Asks the development helper of a local stack for a token. Production has no such route, and answers 404. */
-  async localToken() {
+  /** Request a token from a local stack. Return '' in production, where the route answers 404. */
+  async fetchLocalToken() {
     const response = await fetch('/dev/token', { cache: 'no-store', signal: AbortSignal.timeout(5000) }).catch(() => null);
     if (!response?.ok) return '';
     const { token, scanner } = await response.json();
@@ -64,20 +64,20 @@ export class Session {
     return token;
   }
 
-  async takeFromLocalStack() {
-    const token = await this.localToken();
+  async useLocalToken() {
+    const token = await this.fetchLocalToken();
     if (token) this.use(token);
     return Boolean(token);
   }
 
-  /** True when there is a token to try, from wherever it can be had. */
+  /** Find a token: in the address bar, in this tab, or at the local stack. Return whether there is one. */
   async open() {
-    return this.takeFromAddress() || Boolean(this.#token) || this.takeFromLocalStack();
+    return this.useAddressToken() || Boolean(this.#token) || this.useLocalToken();
   }
 }
 
-/** What a token claims; nothing when it is no JWT we can read: the server will say so on the first request. */
-function claimsOf(token) {
+/** Decode a token's claims. Return {} for a token that is no JWT; the server rejects it on the first request. */
+function decodeClaims(token) {
   try {
     const part = token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
     return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
@@ -86,5 +86,5 @@ function claimsOf(token) {
   }
 }
 
-/** Whose token it is; '' when that cannot be read. */
-export function subjectOf(token) { return claimsOf(token).sub ?? ''; }
+/** Return the token's subject, or '' if it cannot be read. */
+export function subjectOf(token) { return decodeClaims(token).sub ?? ''; }

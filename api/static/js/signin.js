@@ -1,4 +1,4 @@
-/** Asks who sits here when a token is refused, and never changes the user without being told to. */
+/** Asks for a new token when one is refused. The user never changes without a click. */
 
 import { Problem } from './api.js';
 import { subjectOf } from './session.js';
@@ -7,63 +7,63 @@ const element = (id) => document.getElementById(id);
 
 export class SignIn {
   #session;
-  #changed;
+  #onChange;
   #asking = null;
   #declined = false;
 
-  /** `changed` hears that another token of the same user, or a first one, is in use, or that nobody wants to sign in. */
-  constructor(session, changed) {
+  /** `onChange` is called when a new token is in use, and when the sign-in dialog was dismissed. */
+  constructor(session, onChange) {
     this.#session = session;
-    this.#changed = changed;
+    this.#onChange = onChange;
   }
 
-  /** Whether the question was sent away, and not answered since. */
+  /** Whether the sign-in dialog was dismissed, with no token since. */
   get declined() { return this.#declined; }
 
   /**
-   * Another token for a refused one: from the local stack if it is for the same user, else from whoever sits here. One
-   * question at a time. True when there is one; raises `Problem` (`signed_out`) when the question is sent away. When the user
-   * changes, the page begins anew, and this never settles: nothing of the last user may go on with the token of the next.
+   * Get a new token: from the local stack if it is for the same user, else from the dialog. Calls share one dialog. Resolve
+   * to true with a token; throw `Problem` (`signed_out`) if the dialog is dismissed. If the user changes, the page reloads
+   * and the promise never settles, so that no request of the old user continues with the new user's token.
    */
   renew() {
     this.#asking ??= this.#renew().finally(() => { this.#asking = null; });
     return this.#asking;
   }
 
-  /** The same for what nobody has just asked for: it does not repeat a question that was sent away. */
-  async renewUnasked() {
+  /** Get a new token for a request that no user action caused. It does not repeat a dialog that was dismissed. */
+  async renewInBackground() {
     if (this.#declined) throw new Problem(401, { code: 'signed_out' });
     return this.renew();
   }
 
-  /** Begins anew as the user of `token` if that is another one; else only takes it. */
-  async take(token) {
+  /** Use `token`. If it is another user's, reload the page. */
+  async useToken(token) {
     const before = this.#session.subject;
     if (before && subjectOf(token) && subjectOf(token) !== before) {
-      this.#session.leaveFor(token);
-      await new Promise(() => {}); // The page is on its way out.
+      this.#session.switchUser(token);
+      await new Promise(() => {}); // The page is reloading.
     }
     this.#session.use(token);
     this.#declined = false;
-    this.#changed();
+    this.#onChange();
   }
 
   async #renew() {
     const user = this.#session.subject;
-    const local = await this.#session.localToken();
-    const fits = local && (!user || subjectOf(local) === user);
-    const token = fits ? local : await this.#fromForm(user, local);
+    const local = await this.#session.fetchLocalToken();
+    const isSameUser = local && (!user || subjectOf(local) === user);
+    const token = isSameUser ? local : await this.#askInDialog(user, local);
     if (!token) {
       this.#declined = true;
-      this.#changed();
+      this.#onChange();
       throw new Problem(401, { code: 'signed_out' });
     }
-    await this.take(token);
+    await this.useToken(token);
     return true;
   }
 
-  /** What was typed or chosen; '' when the dialog was closed. */
-  #fromForm(user, local) {
+  /** Ask for a token in the dialog. Resolve to '' if it is closed. */
+  #askInDialog(user, local) {
     const [dialog, form, field, other] = ['sign-in', 'token-form', 'token', 'sign-in-other'].map(element);
     element('sign-in-again').hidden = !user;
     element('sign-in-user').textContent = user;
@@ -71,14 +71,14 @@ export class SignIn {
     other.textContent = `Change to ${subjectOf(local)}`;
     field.value = '';
     if (!dialog.open) dialog.showModal();
-    const over = new AbortController();
+    const closed = new AbortController();
     return new Promise((resolve) => {
-      const end = (token) => { over.abort(); field.value = ''; dialog.close(); resolve(token); };
-      const on = (target, type, act) => target.addEventListener(type, act, { signal: over.signal });
+      const end = (token) => { closed.abort(); field.value = ''; dialog.close(); resolve(token); };
+      const on = (target, type, act) => target.addEventListener(type, act, { signal: closed.signal });
       on(form, 'submit', (event) => { event.preventDefault(); end(field.value.trim()); });
       on(other, 'click', () => end(local));
       on(element('sign-in-later'), 'click', () => end(''));
-      // The event of an earlier question comes late on a busy machine, when this one may be open already.
+      // The close event of an earlier dialog may come late on a busy machine, when this one is open already.
       on(dialog, 'close', () => { if (!dialog.open) end(''); });
     });
   }

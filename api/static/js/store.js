@@ -1,4 +1,4 @@
-/** What this page knows: one item per file, whether it is still being sent or has long been ready. */
+/** The page's state: one item per file, `{asset, upload}`. `upload` is null once the file has arrived. */
 
 import { filenameOf } from './filename.js';
 
@@ -7,18 +7,18 @@ export class Store extends EventTarget {
   #byAsset = new Map();
   #next = 0;
 
-  /** Newest first. */
+  /** All items, newest first. */
   get items() { return [...this.#items.values()].sort((a, b) => b.since - a.since || b.order - a.order); }
 
-  ofAsset(id) { return this.#byAsset.get(id); }
+  findByAsset(id) { return this.#byAsset.get(id); }
 
-  /** A file that the page is about to send. */
+  /** Add a file that the page is about to send. */
   addUpload(file, assetType) {
     const upload = { file, phase: 'waiting', sent: 0, total: file.size, error: null };
     return this.#add({ asset: localAsset(file, assetType), upload });
   }
 
-  /** An upload that was interrupted before this page was opened; its asset may be known already. */
+  /** Add an upload that was interrupted before this page was opened. Its asset may be known already. */
   addInterrupted(record, upload) {
     const known = this.#byAsset.get(record.asset_id);
     if (known) { known.upload = upload; this.touch(known); return; }
@@ -27,10 +27,10 @@ export class Store extends EventTarget {
     this.#byAsset.set(record.asset_id, this.#add({ asset, upload }));
   }
 
-  /** Ties an upload to the asset that the service made for it. */
+  /** Tie an upload to the asset that the service created for it. */
   bind(item, assetId) {
-    if (this.#byAsset.get(item.asset.asset_id) === item) this.#byAsset.delete(item.asset.asset_id); // One that was begun anew.
-    // A live event may have brought the asset before the answer to our own request.
+    if (this.#byAsset.get(item.asset.asset_id) === item) this.#byAsset.delete(item.asset.asset_id); // The upload started over with a new asset.
+    // A live event may have added the asset before the response to our own request.
     const early = this.#byAsset.get(assetId);
     if (early && early !== item) { item.asset = early.asset; this.#drop(early); }
     item.asset = { ...item.asset, asset_id: assetId };
@@ -38,7 +38,7 @@ export class Store extends EventTarget {
     this.touch(item);
   }
 
-  /** Takes what the service says of an asset; an older word than the one we have is ignored. */
+  /** Take an asset from the service. A version older than ours is ignored. */
   put(asset) {
     const item = this.#byAsset.get(asset.asset_id);
     if (asset.status === 'deleted') { if (item) this.remove(item); return; }
@@ -49,16 +49,17 @@ export class Store extends EventTarget {
     this.touch(item);
   }
 
-  /** Whether this is what the answer to an own request is about to bring: an event may be faster, and would show it twice. */
+  /** Tell whether the response to an own request is about to bring this asset. An event that is faster would show it twice. */
   #isAwaited({ status, original_filename: name }) {
     return status === 'pending' && this.items.some(({ asset, upload }) => upload?.phase === 'asking' && asset.original_filename === name);
   }
 
-  touch(item) { this.#tell('change', item); }
+  /** Notify the listeners that an item changed. */
+  touch(item) { this.#notify('change', item); }
 
   remove(item) { this.#drop(item); }
 
-  /** Forgets everything but the files on their way. */
+  /** Remove everything but the files that are being sent. */
   clear() {
     for (const item of this.#items.values()) if (!item.upload) this.#drop(item);
   }
@@ -67,17 +68,17 @@ export class Store extends EventTarget {
     const order = this.#next++;
     const item = { ...parts, order, since: Date.parse(parts.asset.created_at) };
     this.#items.set(order, item);
-    this.#tell('add', item);
+    this.#notify('add', item);
     return item;
   }
 
   #drop(item) {
     this.#items.delete(item.order);
     if (this.#byAsset.get(item.asset.asset_id) === item) this.#byAsset.delete(item.asset.asset_id);
-    this.#tell('remove', item);
+    this.#notify('remove', item);
   }
 
-  #tell(type, item) { this.dispatchEvent(new CustomEvent(type, { detail: item })); }
+  #notify(type, item) { this.dispatchEvent(new CustomEvent(type, { detail: item })); }
 }
 
 function localAsset(file, assetType) {

@@ -1,22 +1,22 @@
-/** Draws the ThumbHash of a picture: some 25 bytes that hold a blurred impression of it (format: evanw/thumbhash). */
+/** Draws a ThumbHash: about 25 bytes that hold a blurred preview of a picture. Format: https://github.com/evanw/thumbhash */
 
 const LONG_SIDE = 32;
 
-/** Decodes a base64 ThumbHash onto `canvas`. Returns the picture's aspect ratio; throws for bytes that are none. */
+/** Decode a base64 ThumbHash onto `canvas`. Return the picture's aspect ratio; throw RangeError for other bytes. */
 export function drawThumbHash(canvas, base64) {
   const hash = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   if (hash.length < 6 || !(hash[3] & 7)) throw new RangeError('not a ThumbHash');
-  const head = header(hash);
+  const head = readHeader(hash);
   const width = Math.round(head.ratio > 1 ? LONG_SIDE : LONG_SIDE * head.ratio);
   const height = Math.round(head.ratio > 1 ? LONG_SIDE / head.ratio : LONG_SIDE);
   canvas.width = width;
   canvas.height = height;
-  canvas.getContext('2d').putImageData(new ImageData(pixels(hash, head, width, height), width, height), 0, 0);
+  canvas.getContext('2d').putImageData(new ImageData(decodePixels(hash, head, width, height), width, height), 0, 0);
   return head.ratio;
 }
 
-/** The averages, scales and numbers of cosine terms that the first five or six bytes hold. */
-function header(hash) {
+/** Read the header in the first five or six bytes: averages, scales and numbers of cosine terms. */
+function readHeader(hash) {
   const first = hash[0] | (hash[1] << 8) | (hash[2] << 16);
   const second = hash[3] | (hash[4] << 8);
   const hasAlpha = Boolean(first >> 23);
@@ -36,14 +36,14 @@ function header(hash) {
   };
 }
 
-/** The pairs of frequencies of a channel, in the order in which its terms are stored. */
+/** List the pairs of frequencies of a channel, in the order of its stored terms. */
 function frequencies(nx, ny) {
   const pairs = [];
   for (let cy = 0; cy < ny; cy += 1) for (let cx = cy ? 0 : 1; cx * ny < nx * (ny - cy); cx += 1) pairs.push([cx, cy]);
   return pairs;
 }
 
-function channels(hash, head) {
+function readChannels(hash, head) {
   let index = 0;
   const start = head.hasAlpha ? 6 : 5;
   const read = (nx, ny, scale) => frequencies(nx, ny).map(([cx, cy]) => {
@@ -57,24 +57,24 @@ function channels(hash, head) {
   };
 }
 
-function pixels(hash, head, width, height) {
-  const waves = channels(hash, head);
+function decodePixels(hash, head, width, height) {
+  const waves = readChannels(hash, head);
   const rgba = new Uint8ClampedArray(width * height * 4);
   for (let y = 0, i = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1, i += 4) {
       const at = (name) => waves[name].reduce(
-        (sum, { cx, cy, value }) => sum + 2 * value * wave(x, width, cx) * wave(y, height, cy), head[name],
+        (sum, { cx, cy, value }) => sum + 2 * value * cosine(x, width, cx) * cosine(y, height, cy), head[name],
       );
-      rgba.set(colour(at('l'), at('p'), at('q'), at('a')), i);
+      rgba.set(toRgba(at('l'), at('p'), at('q'), at('a')), i);
     }
   }
   return rgba;
 }
 
-function wave(position, size, frequency) { return Math.cos((Math.PI / size) * (position + 0.5) * frequency); }
+function cosine(position, size, frequency) { return Math.cos((Math.PI / size) * (position + 0.5) * frequency); }
 
-/** LPQ (luminance, yellow–blue, red–green) to 8-bit RGBA. */
-function colour(l, p, q, a) {
+/** Convert LPQ (luminance, yellow–blue, red–green) to 8-bit RGBA. */
+function toRgba(l, p, q, a) {
   const b = l - (2 / 3) * p;
   const r = (3 * l - b + q) / 2;
   return [r, r - q, b, a].map((channel) => 255 * channel);

@@ -1,34 +1,34 @@
-/** Short messages in a corner, read aloud by screen readers. */
+/** Toasts: short messages in a corner, read by screen readers. */
 
 import { h, icon, iconButton } from './dom.js';
 
-const STAYS_MS = 7000;
-const AT_MOST = 4;
+const SHOWN_MS = 7000;
+const MAX_TOASTS = 4;
 const region = document.getElementById('toasts');
 
-/** Shows `text`; an error is read out at once, anything else when the reader is done. */
+/** Show `text`. Screen readers read an error (`bad`) at once, any other tone when they are idle. */
 export function toast(text, tone = 'plain') {
   const box = h('div', { class: 'toast', 'data-tone': tone, role: tone === 'bad' ? 'alert' : 'status' });
-  hold(box);
-  // A live region announces what changes in it, so the words come after the box.
+  addNotice(box);
+  // A live region announces only changes, so the text is added after the box.
   box.append(icon(tone === 'bad' ? 'alert' : 'check'), h('p', {}, text), iconButton('close', 'Dismiss', () => box.remove()));
-  for (const old of [...region.querySelectorAll('.toast:not(.is-calm)')].slice(0, -AT_MOST)) old.remove();
-  let timer = setTimeout(() => box.remove(), STAYS_MS);
+  for (const old of [...region.querySelectorAll('.toast:not(.is-calm)')].slice(0, -MAX_TOASTS)) old.remove();
+  let timer = setTimeout(() => box.remove(), SHOWN_MS);
   for (const type of ['pointerenter', 'focusin']) box.addEventListener(type, () => clearTimeout(timer));
   for (const type of ['pointerleave', 'focusout']) {
-    box.addEventListener(type, () => { clearTimeout(timer); timer = setTimeout(() => box.remove(), STAYS_MS); });
+    box.addEventListener(type, () => { clearTimeout(timer); timer = setTimeout(() => box.remove(), SHOWN_MS); });
   }
 }
 
-/** Shows a box among the toasts, for as long as its owner wants. */
-export function hold(box) {
+/** Add a box to the toasts. The caller removes it. */
+export function addNotice(box) {
   host().append(region);
   region.append(box);
 }
 
-export function complain(problem) { toast(problem.message, 'bad'); }
+export function showError(problem) { toast(problem.message, 'bad'); }
 
-/** The open dialog, if any: everything outside of it is inert, and would be neither seen nor read. */
+/** Return the open dialog, or the body. With a modal dialog everything outside of it is inert, and screen readers skip it. */
 function host() {
   return [...document.querySelectorAll('dialog[open]')].pop() ?? document.body;
 }

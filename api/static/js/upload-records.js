@@ -1,17 +1,17 @@
-/** What this browser remembers of uploads in parts, so that a reload or a crash ends none. One record each, in IndexedDB. */
+/** Records of multipart uploads, kept in IndexedDB so that an upload survives a reload or a crash of the browser. */
 
-const NAME = 'docfliq';
-const RECORDS = 'uploads';
-/** The storage forgets parts after a day; a week is longer than any reason to know of them. */
-const OLDEST_MS = 7 * 24 * 3600 * 1000;
-/** Bytes of the beginning that must be the same when a file is chosen again: read in some milliseconds. */
-const DIGESTED = 8 * 1024 * 1024;
+const DATABASE = 'docfliq';
+const OBJECT_STORE = 'uploads';
+/** Milliseconds for which a record is kept. The storage drops parts after a day, so an older record is useless. */
+const RETENTION_MS = 7 * 24 * 3600 * 1000;
+/** Bytes at the beginning of a file that are digested to recognize it when it is chosen again. Reading them takes milliseconds. */
+const DIGEST_BYTES = 8 * 1024 * 1024;
 
 /**
- * A record: `{asset_id, owner, name, size, last_modified, digest, asset_type, content_type, begun, sent, handle}`. `handle` is a
- * FileSystemFileHandle where the browser gave one, and reads the file again without a question.
+ * Build a record: `{asset_id, owner, name, size, last_modified, digest, asset_type, content_type, begun, sent, handle}`.
+ * `handle` is the browser's FileSystemFileHandle, or null. With a handle the file is read again without a file dialog.
  */
-export async function recordOf(file, { plan, owner, request, handle }) {
+export async function createRecord(file, { plan, owner, request, handle }) {
   return {
     asset_id: plan.asset_id, owner, name: file.name, size: file.size, last_modified: file.lastModified,
     digest: await digestOf(file), asset_type: request.asset_type, content_type: request.content_type,
@@ -19,8 +19,8 @@ export async function recordOf(file, { plan, owner, request, handle }) {
   };
 }
 
-/** What tells the file from the one of `record`: `name`, `size`, `time`, `content`, or '' when it is the same. */
-export async function differenceOf(file, record) {
+/** Compare a file with a record. Return `name`, `size`, `time` or `content` for the first difference, '' for none. */
+export async function findDifference(file, record) {
   if (file.name !== record.name) return 'name';
   if (file.size !== record.size) return 'size';
   if (file.lastModified !== record.last_modified) return 'time';
@@ -28,49 +28,49 @@ export async function differenceOf(file, record) {
 }
 
 async function digestOf(file) {
-  const bytes = await crypto.subtle.digest('SHA-256', await file.slice(0, DIGESTED).arrayBuffer());
+  const bytes = await crypto.subtle.digest('SHA-256', await file.slice(0, DIGEST_BYTES).arrayBuffer());
   return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-export async function keep(record) { await transact('readwrite', (records) => records.put(record)); }
+export async function saveRecord(record) { await transact('readwrite', (records) => records.put(record)); }
 
-/** Notes how much of an upload is there, for when the service cannot be asked. */
-export async function note(assetId, sent) {
+/** Store how many bytes have arrived. The list shows them when the service cannot be reached. */
+export async function saveProgress(assetId, sent) {
   await transact('readwrite', (records) => {
-    const found = records.get(assetId);
-    found.onsuccess = () => { if (found.result) records.put({ ...found.result, sent }); };
-    return found;
+    const request = records.get(assetId);
+    request.onsuccess = () => { if (request.result) records.put({ ...request.result, sent }); };
+    return request;
   });
 }
 
-export async function forget(assetId) { await transact('readwrite', (records) => records.delete(assetId)); }
+export async function deleteRecord(assetId) { await transact('readwrite', (records) => records.delete(assetId)); }
 
-/** The records of one owner, oldest first; those that nobody can use any more are forgotten on the way. */
-export async function recordsOf(owner) {
+/** List the records of one owner, oldest first. Records past the retention time are deleted. */
+export async function listRecords(owner) {
   const all = await transact('readonly', (records) => records.getAll());
-  const isOld = (record) => Date.now() - Date.parse(record.begun) > OLDEST_MS;
-  await Promise.all(all.filter(isOld).map((record) => forget(record.asset_id)));
+  const isOld = (record) => Date.now() - Date.parse(record.begun) > RETENTION_MS;
+  await Promise.all(all.filter(isOld).map((record) => deleteRecord(record.asset_id)));
   return all.filter((record) => record.owner === owner && !isOld(record)).sort((a, b) => Date.parse(a.begun) - Date.parse(b.begun));
 }
 
-/** Does `work` while no other tab sends this upload; without doing it returns `otherwise()` when one does. */
-export function alone(assetId, work, otherwise) {
-  return navigator.locks.request(lockOf(assetId), { ifAvailable: true }, (lock) => (lock ? work() : otherwise()));
+/** Run `work` under this upload's lock. Run `otherwise` instead if another tab holds the lock. */
+export function withUploadLock(assetId, work, otherwise) {
+  return navigator.locks.request(lockName(assetId), { ifAvailable: true }, (lock) => (lock ? work() : otherwise()));
 }
 
-/** Whether some tab is sending this upload. */
-export async function isHeld(assetId) {
+/** Tell whether a tab is sending this upload. */
+export async function isLocked(assetId) {
   const { held } = await navigator.locks.query();
-  return held.some((lock) => lock.name === lockOf(assetId));
+  return held.some((lock) => lock.name === lockName(assetId));
 }
 
-function lockOf(assetId) { return `docfliq upload ${assetId}`; }
+function lockName(assetId) { return `docfliq upload ${assetId}`; }
 
-async function transact(mode, act) {
-  const database = await opened();
+async function transact(mode, operate) {
+  const database = await openDatabase();
   try {
-    const transaction = database.transaction(RECORDS, mode);
-    const request = act(transaction.objectStore(RECORDS));
+    const transaction = database.transaction(OBJECT_STORE, mode);
+    const request = operate(transaction.objectStore(OBJECT_STORE));
     return await new Promise((resolve, reject) => {
       transaction.oncomplete = () => resolve(request.result);
       transaction.onerror = transaction.onabort = () => reject(transaction.error);
@@ -80,10 +80,10 @@ async function transact(mode, act) {
   }
 }
 
-function opened() {
+function openDatabase() {
   return new Promise((resolve, reject) => {
-    const request = indexedDB.open(NAME, 1);
-    request.onupgradeneeded = () => request.result.createObjectStore(RECORDS, { keyPath: 'asset_id' });
+    const request = indexedDB.open(DATABASE, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(OBJECT_STORE, { keyPath: 'asset_id' });
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
   });

@@ -1,73 +1,73 @@
-/** The dialog that shows one file: the thing itself, its renditions, its facts and its story. */
+/** The dialog that shows one file: preview or player, renditions, facts and timeline. */
 
 import { pictureRenditions } from './api.js';
 import { factsOf } from './card.js';
 import { h, icon, iconButton } from './dom.js';
 import { mountPlayer } from './player.js';
 import { timelineList } from './timeline.js';
-import { complain } from './toast.js';
-import { bytesInWords, reasonInWords, renditionInWords, statusInWords } from './messages.js';
+import { showError } from './toast.js';
+import { describeReason, describeRendition, describeStatus, formatBytes } from './messages.js';
 
 const dialog = document.getElementById('viewer');
-const part = (name) => dialog.querySelector(`[data-part="${name}"]`);
+const child = (name) => dialog.querySelector(`[data-part="${name}"]`);
 
 export class Viewer {
   #api;
   #urls;
   #actions;
   #item = null;
-  #shows = '';
-  #takeDown = null;
+  #shownKey = '';
+  #unmountPlayer = null;
   #opener = null;
 
   constructor({ api, store, urls, actions }) {
     this.#api = api;
     this.#urls = urls;
     this.#actions = actions;
-    part('close').addEventListener('click', () => dialog.close());
+    child('close').addEventListener('click', () => dialog.close());
     dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
-    dialog.addEventListener('close', () => this.#closed());
+    dialog.addEventListener('close', () => this.#onClose());
     store.addEventListener('change', ({ detail }) => { if (detail === this.#item) this.#update(); });
     store.addEventListener('remove', ({ detail }) => { if (detail === this.#item) dialog.close(); });
   }
 
   open(item) {
     this.#item = item;
-    this.#shows = '';
+    this.#shownKey = '';
     this.#opener = document.activeElement;
     dialog.showModal();
-    part('close').focus();
+    child('close').focus();
     this.#update();
   }
 
-  #closed() {
+  #onClose() {
     this.#clearStage();
     this.#item = null;
     if (this.#opener?.isConnected) this.#opener.focus();
   }
 
   #clearStage() {
-    this.#takeDown?.();
-    this.#takeDown = null;
-    part('stage').replaceChildren();
+    this.#unmountPlayer?.();
+    this.#unmountPlayer = null;
+    child('stage').replaceChildren();
   }
 
-  /** Shows the asset as it is now; what plays is left alone while nothing about it has changed. */
+  /** Show the asset's present state. A player that runs is left alone while the status is the same. */
   #update() {
     const { asset } = this.#item;
-    part('title').textContent = asset.original_filename;
-    part('facts').textContent = factsOf(asset).join(' · ');
-    part('status').textContent = statusInWords(asset.status);
-    part('status').dataset.tone = { ready: 'good', rejected: 'bad', failed: 'bad', expired: 'bad' }[asset.status] ?? 'busy';
-    const shows = `${asset.asset_id} ${asset.status} ${asset.code ?? ''}`;
-    this.#tellStory(asset);
-    if (shows === this.#shows) return;
-    this.#shows = shows;
+    child('title').textContent = asset.original_filename;
+    child('facts').textContent = factsOf(asset).join(' · ');
+    child('status').textContent = describeStatus(asset.status);
+    child('status').dataset.tone = { ready: 'good', rejected: 'bad', failed: 'bad', expired: 'bad' }[asset.status] ?? 'busy';
+    const key = `${asset.asset_id} ${asset.status} ${asset.code ?? ''}`;
+    this.#showTimeline(asset);
+    if (key === this.#shownKey) return;
+    this.#shownKey = key;
     this.#clearStage();
     this.#showRenditions(asset);
-    part('tools').replaceChildren(...this.#tools());
+    child('tools').replaceChildren(...this.#tools());
     this.#fillStage(asset).catch((problem) => {
-      part('stage').replaceChildren(stageNote('alert', problem.message));
+      child('stage').replaceChildren(stageNote('alert', problem.message));
     });
   }
 
@@ -79,15 +79,15 @@ export class Viewer {
   }
 
   async #fillStage(asset) {
-    const stage = part('stage');
+    const stage = child('stage');
     stage.dataset.kind = asset.asset_type;
-    if (asset.status !== 'ready') { stage.append(...waitingOrRefused(asset)); return; }
+    if (asset.status !== 'ready') { stage.append(...unavailableNote(asset)); return; }
     if (asset.asset_type === 'image') await this.#showPicture(stage, asset);
     else if (asset.asset_type === 'document') await this.#showDocument(stage, asset);
     else {
-      const takeDown = await mountPlayer(stage, asset, this.#urls);
-      if (this.#item?.asset.asset_id === asset.asset_id) this.#takeDown = takeDown;
-      else takeDown(); // The dialog was closed while the player was being made ready.
+      const unmount = await mountPlayer(stage, asset, this.#urls);
+      if (this.#item?.asset.asset_id === asset.asset_id) this.#unmountPlayer = unmount;
+      else unmount(); // The dialog was closed while the player was loading.
     }
   }
 
@@ -104,30 +104,30 @@ export class Viewer {
       h('a', { class: 'button is-primary', href: url, target: '_blank', rel: 'noopener noreferrer' }, icon('external'), 'Open the document'));
   }
 
-  /** What was made of the file. A picture's sizes can be looked at one by one; each has its own link to copy. */
+  /** List the renditions, each with a button to copy its link. A picture's sizes can be shown one by one. */
   #showRenditions(asset) {
     const renditions = asset.status === 'ready' ? [...asset.renditions].sort((a, b) => (a.width ?? 0) - (b.width ?? 0)) : [];
-    part('renditions-section').hidden = !renditions.length;
-    part('renditions').replaceChildren(...renditions.map((rendition) => this.#renditionRow(asset, rendition)));
+    child('renditions-section').hidden = !renditions.length;
+    child('renditions').replaceChildren(...renditions.map((rendition) => this.#renditionRow(asset, rendition)));
   }
 
   #renditionRow(asset, rendition) {
     const size = rendition.width ? `${rendition.width} × ${rendition.height}` : '';
-    const facts = [size, bytesInWords(rendition.bytes)].filter(Boolean).join(' · ');
-    const label = [h('strong', {}, renditionInWords(rendition.name)), h('span', {}, facts)];
+    const facts = [size, formatBytes(rendition.bytes)].filter(Boolean).join(' · ');
+    const label = [h('strong', {}, describeRendition(rendition.name)), h('span', {}, facts)];
     const isPicture = asset.asset_type === 'image' && rendition.width;
     const shown = isPicture
-      ? h('button', { type: 'button', class: 'rendition-name', title: rendition.content_type, 'aria-pressed': 'false', onclick: (e) => this.#showSize(e.currentTarget, asset, rendition).catch(complain) }, label)
+      ? h('button', { type: 'button', class: 'rendition-name', title: rendition.content_type, 'aria-pressed': 'false', onclick: (e) => this.#showSize(e.currentTarget, asset, rendition).catch(showError) }, label)
       : h('span', { class: 'rendition-name', title: rendition.content_type }, label);
-    const copy = iconButton('link', `Copy the link to ${renditionInWords(rendition.name)}`, () => this.#actions.copy(this.#item, rendition.name));
+    const copy = iconButton('link', `Copy the link to ${describeRendition(rendition.name)}`, () => this.#actions.copy(this.#item, rendition.name));
     return h('li', {}, shown, copy);
   }
 
-  /** Shows exactly one size of a picture, at its own size where it fits; a second press lets the browser choose again. */
+  /** Show one rendition of a picture, at its own size where it fits. A second press lets the browser choose again. */
   async #showSize(button, asset, rendition) {
-    const image = part('stage').querySelector('img');
+    const image = child('stage').querySelector('img');
     const on = button.getAttribute('aria-pressed') === 'false';
-    part('renditions').querySelectorAll('[aria-pressed]').forEach((other) => other.setAttribute('aria-pressed', 'false'));
+    child('renditions').querySelectorAll('[aria-pressed]').forEach((other) => other.setAttribute('aria-pressed', 'false'));
     button.setAttribute('aria-pressed', String(on));
     image.classList.toggle('is-exact', on);
     if (on) {
@@ -138,12 +138,12 @@ export class Viewer {
     }
   }
 
-  async #tellStory(asset) {
+  async #showTimeline(asset) {
     try {
-      const answer = await this.#api.timeline(asset.asset_id);
-      if (this.#item?.asset.asset_id === asset.asset_id) part('timeline').replaceChildren(timelineList(answer.items));
+      const timeline = await this.#api.timeline(asset.asset_id);
+      if (this.#item?.asset.asset_id === asset.asset_id) child('timeline').replaceChildren(timelineList(timeline.items));
     } catch (problem) {
-      part('timeline').replaceChildren(h('p', { class: 'muted' }, problem.message));
+      child('timeline').replaceChildren(h('p', { class: 'muted' }, problem.message));
     }
   }
 }
@@ -152,12 +152,12 @@ function stageNote(name, text) {
   return h('div', { class: 'stage-note' }, icon(name), h('p', {}, text));
 }
 
-/** What stands in the stage of an asset that cannot be shown. */
-function waitingOrRefused(asset) {
+/** Build the note for an asset that cannot be shown. */
+function unavailableNote(asset) {
   if (!['rejected', 'failed', 'expired'].includes(asset.status)) {
     return [stageNote('clock', 'This file is still on its way. It will appear here as soon as it is ready.')];
   }
-  const note = stageNote('alert', asset.status === 'expired' ? 'The file never arrived.' : reasonInWords(asset));
+  const note = stageNote('alert', asset.status === 'expired' ? 'The file never arrived.' : describeReason(asset));
   note.dataset.tone = 'bad';
   if (asset.detail) note.append(h('p', { class: 'detail' }, asset.detail));
   return [note];

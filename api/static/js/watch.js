@@ -1,10 +1,11 @@
-/** Keeps unfinished assets up to date: by server-sent events where the service has them, by asking otherwise. */
+/** Keeps unfinished assets up to date: by server-sent events where the service has them, by polling otherwise. */
 
 import { pause } from './dom.js';
 
-const FIRST_MS = 500;
-const SLOWEST_MS = 3000;
+const MIN_DELAY_MS = 500;
+const MAX_DELAY_MS = 3000;
 const SSE_RETRY_MS = 10_000;
+/** Statuses that change by themselves. */
 const MOVING = new Set(['uploaded', 'scanning', 'processing']);
 
 export function isMoving(item) {
@@ -14,14 +15,14 @@ export function isMoving(item) {
 export class Watcher {
   #api;
   #store;
-  #wake = new AbortController();
+  #sleepControl = new AbortController();
   #streaming = false;
 
   constructor(api, store) {
     this.#api = api;
     this.#store = store;
-    for (const type of ['add', 'change']) store.addEventListener(type, ({ detail }) => { if (isMoving(detail)) this.#nudge(); });
-    document.addEventListener('visibilitychange', () => this.#nudge());
+    for (const type of ['add', 'change']) store.addEventListener(type, ({ detail }) => { if (isMoving(detail)) this.#wake(); });
+    document.addEventListener('visibilitychange', () => this.#wake());
   }
 
   start() {
@@ -29,39 +30,39 @@ export class Watcher {
     this.#listen();
   }
 
-  /** Asks at once; for the moment after something has changed here. */
-  #nudge() { this.#wake.abort(); }
+  /** Poll soon: something changed on this page. */
+  #wake() { this.#sleepControl.abort(); }
 
   async #poll() {
-    for (let delay = FIRST_MS; ;) {
+    for (let delay = MIN_DELAY_MS; ;) {
       await this.#sleep(delay);
-      if (this.#streaming || document.hidden) { delay = SLOWEST_MS; continue; }
+      if (this.#streaming || document.hidden) { delay = MAX_DELAY_MS; continue; }
       const moving = this.#store.items.filter(isMoving);
-      if (!moving.length) { delay = SLOWEST_MS; continue; }
+      if (!moving.length) { delay = MAX_DELAY_MS; continue; }
       const changed = await this.#refresh(moving);
-      delay = changed ? FIRST_MS : Math.min(SLOWEST_MS, delay * 1.5);
+      delay = changed ? MIN_DELAY_MS : Math.min(MAX_DELAY_MS, delay * 1.5);
     }
   }
 
-  /** Sleeps; a nudge ends a long sleep, but never one shorter than the first delay, so that asking stays bounded. */
+  /** Sleep. `#wake` ends a long sleep, but never before the first delay, which bounds the rate of polling. */
   async #sleep(ms) {
-    this.#wake = new AbortController();
-    await pause(FIRST_MS);
-    if (ms > FIRST_MS) await pause(ms - FIRST_MS, this.#wake.signal);
+    this.#sleepControl = new AbortController();
+    await pause(MIN_DELAY_MS);
+    if (ms > MIN_DELAY_MS) await pause(ms - MIN_DELAY_MS, this.#sleepControl.signal);
   }
 
   async #refresh(items) {
     const before = items.map((item) => item.asset.updated_at);
-    await Promise.all(items.map((item) => this.refreshOne(item.asset.asset_id)));
+    await Promise.all(items.map((item) => this.refreshAsset(item.asset.asset_id)));
     return items.some((item, i) => item.asset.updated_at !== before[i]);
   }
 
-  /** Reads one asset again. A failure is left to the next turn, except that what is gone is gone. */
-  async refreshOne(id) {
+  /** Load one asset again. A failure is left to the next poll, except for a 404, which removes the item. */
+  async refreshAsset(id) {
     try {
       this.#store.put(await this.#api.asset(id));
     } catch (problem) {
-      const item = this.#store.ofAsset(id);
+      const item = this.#store.findByAsset(id);
       if (problem.status === 404 && item) this.#store.remove(item);
     }
   }
@@ -72,21 +73,21 @@ export class Watcher {
       try {
         ({ ticket } = await this.#api.ticket());
       } catch (problem) {
-        if (problem.status === 404 || problem.status === 405) return; // This service has no stream: polling does it all.
+        if (problem.status === 404 || problem.status === 405) return; // The service has no event stream: polling does it all.
         await pause(SSE_RETRY_MS);
         continue;
       }
       await this.#stream(this.#api.events(ticket));
-      await pause(FIRST_MS);
+      await pause(MIN_DELAY_MS);
     }
   }
 
-  /** Follows one stream until it breaks. A ticket is good once, so the browser's own reconnect would be refused. */
+  /** Follow one event stream until it breaks. A ticket is valid once, so the browser's own reconnect would be refused. */
   #stream(source) {
     return new Promise((resolve) => {
-      const take = (event) => this.#take(event);
-      source.onmessage = take;
-      source.addEventListener('asset', take);
+      const apply = (event) => this.#apply(event);
+      source.onmessage = apply;
+      source.addEventListener('asset', apply);
       source.onopen = () => { this.#streaming = true; this.#refresh(this.#store.items.filter(isMoving)); };
       source.onerror = () => {
         source.close();
@@ -96,9 +97,9 @@ export class Watcher {
     });
   }
 
-  #take(event) {
-    const said = JSON.parse(event.data);
-    if (said.status && said.updated_at) this.#store.put(said);
-    else if (said.asset_id) this.refreshOne(said.asset_id);
+  #apply(event) {
+    const message = JSON.parse(event.data);
+    if (message.status && message.updated_at) this.#store.put(message);
+    else if (message.asset_id) this.refreshAsset(message.asset_id);
   }
 }

@@ -1,21 +1,22 @@
-/** One PUT to the storage, told how far it is. */
+/** One PUT to the storage, with progress. */
 
+/** Milliseconds without progress after which a PUT is aborted. */
 const STALL_MS = 60_000;
 
 /**
- * Sends `body`; resolves with `{status, etag}`: status 0 when the connection broke, stood still for a minute, or `signal`
- * aborted. `onSent` hears the bytes that have left so far.
+ * Send `body` and resolve with `{status, etag}`. Status 0 means a broken or stalled connection, or that `signal` aborted.
+ * `onSent` is called with the bytes sent so far.
  */
 export function put(url, headers, body, { signal, onSent }) {
-  const request = new XMLHttpRequest(); // fetch tells nothing of how much has been sent.
+  const request = new XMLHttpRequest(); // fetch reports no upload progress.
   const done = new AbortController();
   let watchdog;
-  const alive = () => { clearTimeout(watchdog); watchdog = setTimeout(() => request.abort(), STALL_MS); };
+  const restartWatchdog = () => { clearTimeout(watchdog); watchdog = setTimeout(() => request.abort(), STALL_MS); };
   request.open('PUT', url);
   for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-  request.upload.onprogress = ({ loaded }) => { alive(); onSent(loaded); };
+  request.upload.onprogress = ({ loaded }) => { restartWatchdog(); onSent(loaded); };
   signal.addEventListener('abort', () => request.abort(), { signal: done.signal });
-  alive();
+  restartWatchdog();
   return new Promise((resolve) => {
     request.onloadend = () => {
       clearTimeout(watchdog);
@@ -27,17 +28,17 @@ export function put(url, headers, body, { signal, onSent }) {
   });
 }
 
-/** To ask for one header that the storage does not expose is an error on the console; to ask for all of them is none. */
+/** Read the ETag from all headers: to read a single header that the storage does not expose logs an error on the console. */
 function etagOf(request) {
   return /^etag:\s*(.+?)\s*$/im.exec(request.getAllResponseHeaders() ?? '')?.[1] ?? '';
 }
 
-/** Whether the file can still be read: a browser tells a changed or vanished one only as a broken connection. */
-export async function readable(file) {
+/** Tell whether the file can still be read. The browser reports a changed or deleted file only as a broken connection. */
+export async function isReadable(file) {
   try {
     await file.slice(0, 1).arrayBuffer();
     return true;
   } catch {
-    return false; // NotReadableError or NotFoundError: that is the answer.
+    return false; // NotReadableError or NotFoundError: the expected failures.
   }
 }

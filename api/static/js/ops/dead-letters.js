@@ -2,20 +2,20 @@
 
 import { h, icon } from '../dom.js';
 import { assetId, messageId } from './id-buttons.js';
-import { count, deathInWords, span } from './messages.js';
+import { count, describeDeath, span } from './messages.js';
 import { nothing, table } from './table.js';
 
 const COLUMNS = [{ title: 'Reason' }, { title: 'Number', kind: 'number' }, { title: 'Oldest', kind: 'number' }, { title: 'For example' }, { title: 'Redrive', kind: 'action' }];
 
 /** The panels, or one that says that there is nothing. */
-export function deadLetters({ queues, at }) {
+export function deadLetterPanels({ queues, at }) {
   const panels = queues.filter((queue) => queue.dead).map((queue) => panel(queue, Date.parse(at)));
   if (panels.length) return panels;
   return [h('div', { class: 'panel', 'data-key': 'none' }, nothing(icon('check'), 'No dead letters', 'Every message was handled, or still will be.'))];
 }
 
 /** What the buttons stand for, by their `data-order`. */
-export function ordersOf({ queues, at }) {
+export function redriveOrders({ queues, at }) {
   const orders = queues.flatMap((queue) => [
     [orderKey(queue), { queue: queue.name, number: queue.dead, group: null, at }],
     ...queue.dead_by_reason.map((group) => [orderKey(queue, group), { queue: queue.name, number: numberOf(queue, group), group, at }]),
@@ -40,11 +40,11 @@ function row(queue, group, now) {
   return {
     key: orderKey(queue, group),
     cells: [
-      h('div', { class: 'reason' }, h('span', { class: 'over' }, deathInWords(code)), h('code', {}, code), reason ? h('span', { class: 'words' }, reason) : null),
+      h('div', { class: 'reason' }, h('span', { class: 'over' }, describeDeath(code)), h('code', {}, code), reason ? h('span', { class: 'words' }, reason) : null),
       group.count.toLocaleString('en'),
       span((now - Date.parse(group.oldest_at)) / 1000),
       group.example_asset_id ? named('asset', assetId(group.example_asset_id)) : named('message', messageId(group.example_message_id)),
-      redriveButton(orderKey(queue, group), 'Redrive', `Redrive ${count(group.count, 'dead letter')} of ${queue.name}: ${deathInWords(code)}`),
+      redriveButton(orderKey(queue, group), 'Redrive', `Redrive ${count(group.count, 'dead letter')} of ${queue.name}: ${describeDeath(code)}`),
     ],
   };
 }

@@ -4,7 +4,7 @@ import { h, icon } from '../dom.js';
 import { short } from './messages.js';
 
 /** An asset by the beginning of its id; opens its timeline. */
-export function storyButton(id) {
+export function timelineButton(id) {
   return h('button', { type: 'button', class: 'id', 'data-act': 'story', 'data-id': id, 'aria-label': `Timeline of asset ${short(id)}`, title: id }, short(id));
 }
 
@@ -14,7 +14,7 @@ export function copyButton(id, what) {
   return h('button', { type: 'button', class: 'icon-button is-small', 'data-act': 'copy', 'data-id': id, 'aria-label': `${label}, ${short(id)}`, title: label }, icon('copy'));
 }
 
-export function assetId(id) { return h('span', { class: 'id-pair' }, storyButton(id), copyButton(id, 'asset')); }
+export function assetId(id) { return h('span', { class: 'id-pair' }, timelineButton(id), copyButton(id, 'asset')); }
 
 export function messageId(id) {
   return h('span', { class: 'id-pair' }, h('span', { class: 'id is-still', title: id }, short(id)), copyButton(id, 'message'));

@@ -2,22 +2,22 @@
 
 import { Api } from '../api.js';
 import { Session } from '../session.js';
-import { complain, toast } from '../toast.js';
+import { showError, toast } from '../toast.js';
 import { draw, drawEmpty, drawFreshness, drawOutage, say } from './summary-view.js';
-import { ordersOf } from './dead-letters.js';
-import { Gate, refusal } from './token-form.js';
+import { redriveOrders } from './dead-letters.js';
+import { TokenForm, refusal } from './token-form.js';
 import { clock } from './messages.js';
 import { Redrive } from './redrive.js';
 import { Refresher } from './refresher.js';
-import { Story } from './timeline-dialog.js';
+import { TimelineDialog } from './timeline-dialog.js';
 
 const element = (id) => document.getElementById(id);
 const session = new Session('docfliq.operator');
-const gate = new Gate(session);
+const gate = new TokenForm(session);
 const api = new Api(session, () => gate.ask('The token was refused. It may have run out.'), heed);
 const refresher = new Refresher({ load, show, fail, begin: () => drawFreshness(true) });
 const redrive = new Redrive(api, tell);
-const story = new Story(api, copy);
+const story = new TimelineDialog(api, copy);
 let orders = new Map();
 let shownAt = null;
 
@@ -35,8 +35,8 @@ async function load() {
 
 function show(summary) {
   shownAt = new Date();
-  orders = ordersOf(summary);
-  showWho();
+  orders = redriveOrders(summary);
+  showUser();
   const reading = element('dead').contains(document.activeElement);
   draw(summary);
   if (reading) keepPlace();
@@ -59,7 +59,7 @@ function fail(problem, next) {
   drawOutage(problem, shownAt, next);
 }
 
-function showWho() {
+function showUser() {
   const { sub, role } = session.claims;
   element('who').hidden = !sub;
   say(element('who-name'), [sub, role].filter(Boolean).join(' · '));
@@ -94,7 +94,7 @@ function listen() {
   element('refresh').addEventListener('click', () => refresher.now());
   element('sign-out').addEventListener('click', signOut);
   element('redrive').addEventListener('close', keepPlace);
-  addEventListener('hashchange', () => { if (session.takeFromAddress()) location.reload(); });
+  addEventListener('hashchange', () => { if (session.useAddressToken()) location.reload(); });
 }
 
 function signOut() {
@@ -105,7 +105,7 @@ function signOut() {
 
 /** A token for operators, from the address, of this tab, or of the front page when that is an administrator's. */
 function hasToken() {
-  if (session.takeFromAddress() || session.token) return true;
+  if (session.useAddressToken() || session.token) return true;
   const front = new Session();
   if (front.claims.role !== 'admin') return false;
   session.use(front.token);
@@ -120,4 +120,4 @@ async function start() {
   await refresher.run();
 }
 
-start().catch(complain);
+start().catch(showError);

@@ -1,6 +1,6 @@
 /** How the operator's view puts numbers, ages and reasons. */
 
-import { humanised } from '../messages.js';
+import { humanize } from '../messages.js';
 
 const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
@@ -32,10 +32,10 @@ const STATES = { queued: 'in line', leased: 'its worker fell silent', waiting: '
 
 const DEPENDENCIES = { clamd: 'ClamAV', postgres: 'Postgres', s3: 'S3', sqs: 'SQS', mediaconvert: 'MediaConvert' };
 
-export function queueInWords(name) { return QUEUES[name] ?? ''; }
-export function deathInWords(code) { return DEATHS[code] ?? humanised(code); }
-export function stateInWords(state) { return STATES[state] ?? humanised(state); }
-export function dependencyInWords(name) { return DEPENDENCIES[name] ?? name; }
+export function describeQueue(name) { return QUEUES[name] ?? ''; }
+export function describeDeath(code) { return DEATHS[code] ?? humanize(code); }
+export function describeState(state) { return STATES[state] ?? humanize(state); }
+export function describeDependency(name) { return DEPENDENCIES[name] ?? name; }
 
 /** `1 dead letter`, `2 dead letters`. */
 export function count(number, one, many = `${one}s`) {

@@ -1,7 +1,7 @@
 /** Sends dead letters back to their queue: asks first, goes on until all are moved, and says what came of it. */
 
 import { h } from '../dom.js';
-import { count, deathInWords } from './messages.js';
+import { count, describeDeath } from './messages.js';
 
 const IDLE_ROUNDS = 3; // rounds that moved nothing although more is there: somebody else holds it
 
@@ -26,7 +26,7 @@ export class Redrive {
     const letters = number === null ? 'these messages' : count(number, 'message');
     this.#say(`Send ${letters} back to ${queue}?`, 'Mend the cause first. What still fails comes back here, under its reason.');
     this.#parts.why.hidden = !group;
-    this.#parts.why.replaceChildren(...(group ? [h('strong', {}, deathInWords(group.code)), ` ${group.reason}`] : []));
+    this.#parts.why.replaceChildren(...(group ? [h('strong', {}, describeDeath(group.code)), ` ${group.reason}`] : []));
     this.#parts.bar.hidden = true;
     this.#run = null;
     this.#offer(['Keep them', () => this.#dialog.close()], ['Send back', () => this.#work(order), 'is-primary']);

@@ -3,7 +3,7 @@
 import { pause } from '../dom.js';
 
 const INTERVAL_MS = 10_000;
-const SLOWEST_MS = 60_000;
+const MAX_DELAY_MS = 60_000;
 
 export class Refresher {
   #load;
@@ -52,7 +52,7 @@ export class Refresher {
 
   #failed(problem) {
     this.#failures += 1;
-    const patience = Math.min(SLOWEST_MS, INTERVAL_MS * 2 ** (this.#failures - 1));
+    const patience = Math.min(MAX_DELAY_MS, INTERVAL_MS * 2 ** (this.#failures - 1));
     const wait = Math.max(patience, (problem.retryAfter ?? 0) * 1000);
     this.#fail(problem, new Date(Date.now() + wait));
     return wait;

@@ -1,9 +1,9 @@
 /** The tables of queues, consumers and stuck assets. */
 
 import { h, icon } from '../dom.js';
-import { stageInWords, statusInWords, typeInWords } from '../messages.js';
+import { describeStage, describeStatus, describeType } from '../messages.js';
 import { assetId } from './id-buttons.js';
-import { count, dependencyInWords, queueInWords, span, stateInWords } from './messages.js';
+import { count, describeDependency, describeQueue, span, describeState } from './messages.js';
 import { nothing, table } from './table.js';
 
 const CONSUMER = /^(.+)-(\d+)-[0-9a-f]{6}$/;
@@ -12,7 +12,7 @@ export function queuesTable(queues) {
   const columns = [{ title: 'Queue' }, ...['Waiting', 'In flight', 'Dead'].map((title) => ({ title, kind: 'number' }))];
   return table('Messages in each queue', columns, queues.map((queue) => ({
     key: queue.name,
-    cells: [twoLines(queue.name, queueInWords(queue.name)), number(queue.backlog), number(queue.in_flight), number(queue.dead, 'bad')],
+    cells: [twoLines(queue.name, describeQueue(queue.name)), number(queue.backlog), number(queue.in_flight), number(queue.dead, 'bad')],
   })));
 }
 
@@ -45,7 +45,7 @@ const PHASES = { running: ['Running', 'good'], draining: ['Draining', null] };
 
 function breakersOf({ open_breakers: open }) {
   if (!open.length) return h('span', { class: 'muted' }, 'none');
-  return h('span', { class: 'chips' }, open.map((name) => h('span', { class: 'chip', 'data-tone': 'bad' }, `${dependencyInWords(name)} away`)));
+  return h('span', { class: 'chips' }, open.map((name) => h('span', { class: 'chip', 'data-tone': 'bad' }, `${describeDependency(name)} away`)));
 }
 
 export function stuckTable(stuck) {
@@ -55,8 +55,8 @@ export function stuckTable(stuck) {
     key: `${one.asset_id} ${one.stage}`,
     cells: [
       assetId(one.asset_id),
-      twoLines(typeInWords(one.asset_type), statusInWords(one.status)),
-      twoLines(stageInWords(one.stage), stateInWords(one.state)),
+      twoLines(describeType(one.asset_type), describeStatus(one.status)),
+      twoLines(describeStage(one.stage), describeState(one.state)),
       twoLines(String(one.attempt), one.nudges ? count(one.nudges, 'reminder') : ''),
       span(one.seconds),
     ],

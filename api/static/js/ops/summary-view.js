@@ -2,11 +2,11 @@
 
 import { h, icon } from '../dom.js';
 import { consumersTable, queuesTable, stuckTable } from './summary-tables.js';
-import { deadLetters } from './dead-letters.js';
-import { storyButton } from './id-buttons.js';
+import { deadLetterPanels } from './dead-letters.js';
+import { timelineButton } from './id-buttons.js';
 import { patch } from './patch.js';
-import { clock, count, dependencyInWords, listed, span } from './messages.js';
-import { statusInWords, typeInWords } from '../messages.js';
+import { clock, count, describeDependency, listed, span } from './messages.js';
+import { describeStatus, describeType } from '../messages.js';
 
 const element = (id) => document.getElementById(id);
 const TITLE = document.title;
@@ -21,7 +21,7 @@ export function draw(summary) {
   patch(element('figures'), figures(summary));
   patch(element('queues'), [queuesTable(summary.queues)]);
   patch(element('consumers'), [consumersTable(summary.consumers)]);
-  patch(element('dead'), deadLetters(summary));
+  patch(element('dead'), deadLetterPanels(summary));
   patch(element('stuck'), [stuckTable(summary.stuck)]);
   element('board').setAttribute('aria-busy', 'false');
 }
@@ -61,7 +61,7 @@ function worriesOf({ queues, stuck, consumers }) {
     stuck.length && count(stuck.length, 'stuck asset'),
     silent && count(silent, 'silent consumer'),
     silent === consumers.length && 'no consumer alive',
-    ...away.map((name) => `${dependencyInWords(name)} away`),
+    ...away.map((name) => `${describeDependency(name)} away`),
   ].filter(Boolean);
 }
 
@@ -72,7 +72,7 @@ function figures({ queues, consumers, oldest_unfinished: oldest }) {
     figure('In flight', held.toLocaleString('en'), `${count(consumers.filter((one) => one.alive).length, 'consumer')} alive`),
     figure('Dead letters', dead.toLocaleString('en'), dead ? `in ${listed(where(queues, 'dead'))}` : 'none', dead ? 'bad' : null),
     oldest
-      ? figure('Oldest unfinished', span(oldest.seconds), [`${typeInWords(oldest.asset_type)}, ${statusInWords(oldest.status).toLowerCase()} · `, storyButton(oldest.asset_id)])
+      ? figure('Oldest unfinished', span(oldest.seconds), [`${describeType(oldest.asset_type)}, ${describeStatus(oldest.status).toLowerCase()} · `, timelineButton(oldest.asset_id)])
       : figure('Oldest unfinished', '–', 'no asset is at work'),
   ];
 }

@@ -1,9 +1,9 @@
 /** The dialog with one asset's timeline. */
 
 import { timelineList } from '../timeline.js';
-import { statusInWords, typeInWords } from '../messages.js';
+import { describeStatus, describeType } from '../messages.js';
 
-export class Story {
+export class TimelineDialog {
   #api;
   #dialog = document.getElementById('story');
   #parts = Object.fromEntries([...this.#dialog.querySelectorAll('[data-part]')].map((part) => [part.dataset.part, part]));
@@ -24,7 +24,7 @@ export class Story {
     try {
       const [asset, { items }] = await Promise.all([this.#api.asset(id), this.#api.timeline(id)]);
       if (this.#id !== id) return;
-      this.#show(asset.original_filename, [typeInWords(asset.asset_type), statusInWords(asset.status), asset.code].filter(Boolean).join(' · '), [timelineList(items)]);
+      this.#show(asset.original_filename, [describeType(asset.asset_type), describeStatus(asset.status), asset.code].filter(Boolean).join(' · '), [timelineList(items)]);
     } catch (problem) {
       if (this.#id === id) this.#show('Asset', problem.status === 404 ? 'The service knows no such asset.' : problem.message, []);
     }

@@ -2,7 +2,7 @@
 
 const element = (id) => document.getElementById(id);
 
-export class Gate {
+export class TokenForm {
   #session;
   #asking = null;
 
