@@ -1,7 +1,7 @@
 /** The service's HTTP interface, one method per endpoint. Every failure is a `Problem`. */
 
-import { pause, requestedPause } from './retry.js';
 import { describeProblem } from './messages.js';
+import { pause, requestedPause } from './retry.js';
 
 const BASE = '/api/v1/media';
 /** Milliseconds for one request. */

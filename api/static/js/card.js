@@ -121,6 +121,7 @@ export class Card {
     const wanted = listTools(asset, upload);
     if (this.tools.dataset.has === wanted) return;
     this.tools.dataset.has = wanted;
+    const focused = this.tools.contains(document.activeElement) ? document.activeElement.dataset.tool : null;
     const name = asset.original_filename;
     const make = {
       resume: () => iconButton('retry', `Go on with ${name}`, () => this.#actions.retry(this.#item)),
@@ -129,7 +130,13 @@ export class Card {
       copy: () => iconButton('link', `Copy a link to ${name}`, () => this.#actions.copy(this.#item)),
       remove: () => iconButton('trash', `Delete ${name}`, () => this.#actions.remove(this.#item)),
     };
-    this.tools.replaceChildren(...wanted.split(' ').map((tool) => make[tool]()));
+    this.tools.replaceChildren(...wanted.split(' ').map((tool) => {
+      const button = make[tool]();
+      button.dataset.tool = tool;
+      return button;
+    }));
+    // A button that is gone took the keyboard's focus with it.
+    if (focused) (this.tools.querySelector(`[data-tool=${focused}]`) ?? this.opener).focus();
   }
 }
 

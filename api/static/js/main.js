@@ -1,19 +1,19 @@
 /** The gallery page: creates the parts and connects them. */
 
 import { Api, Urls } from './api.js';
-import { showPauseNotice } from './pause-notice.js';
 import { droppedFiles } from './filetype.js';
 import { Gallery } from './gallery.js';
+import { describeReason, percentOf } from './messages.js';
+import { showPauseNotice } from './pause-notice.js';
+import { ResumeList } from './resume-list.js';
 import { Resumer } from './resume.js';
 import { Session } from './session.js';
 import { SignIn } from './signin.js';
 import { Store } from './store.js';
 import { showError, toast } from './toast.js';
-import { ResumeList } from './resume-list.js';
 import { Uploader } from './upload.js';
 import { Viewer } from './viewer.js';
 import { Watcher } from './watch.js';
-import { describeReason, percentOf } from './messages.js';
 
 const element = (id) => document.getElementById(id);
 const session = new Session();

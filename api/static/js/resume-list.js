@@ -1,8 +1,8 @@
 /** The list of interrupted uploads: the progress of each, and buttons to resume or discard it. */
 
 import { h, icon } from './dom.js';
-import { showError, toast } from './toast.js';
 import { describeInterruption, formatBytes, percentOf } from './messages.js';
+import { showError, toast } from './toast.js';
 
 const element = (id) => document.getElementById(id);
 

@@ -3,10 +3,10 @@
 import { pictureRenditions } from './api.js';
 import { factsOf } from './card.js';
 import { h, icon, iconButton } from './dom.js';
+import { describeReason, describeRendition, describeStatus, formatBytes } from './messages.js';
 import { mountPlayer } from './player.js';
 import { timelineList } from './timeline.js';
 import { showError } from './toast.js';
-import { describeReason, describeRendition, describeStatus, formatBytes } from './messages.js';
 
 const dialog = document.getElementById('viewer');
 const child = (name) => dialog.querySelector(`[data-part="${name}"]`);
@@ -18,7 +18,6 @@ export class Viewer {
   #item = null;
   #shownKey = '';
   #unmountPlayer = null;
-  #opener = null;
 
   constructor({ api, store, urls, actions }) {
     this.#api = api;
@@ -34,16 +33,16 @@ export class Viewer {
   open(item) {
     this.#item = item;
     this.#shownKey = '';
-    this.#opener = document.activeElement;
     dialog.showModal();
     child('close').focus();
     this.#update();
   }
 
+  /** Clear the stage. The browser itself returns the focus to the button that opened the dialog. */
   #onClose() {
+    if (dialog.open) return; // The event comes late on a busy machine, when the dialog may show another file already.
     this.#clearStage();
     this.#item = null;
-    if (this.#opener?.isConnected) this.#opener.focus();
   }
 
   #clearStage() {

@@ -190,7 +190,7 @@ async def test_what_the_storage_has_swept_is_told_and_sent_anew(
 async def test_what_is_cancelled_leaves_nothing(reader: Visitor, stack: EmbeddedStack, owner: str, atlas: Path) -> None:
     await half_sent(reader.page, atlas)
     await reader.page.get_by_role("button", name=f"Cancel the upload of {ATLAS}").click()
-    await expect(reader.page.get_by_role("status").filter(has_text="Upload cancelled.")).to_be_visible()
+    await expect(reader.page.get_by_role("status").filter(has_text="Upload canceled.")).to_be_visible()
     assert await Bucket(stack).uploads(owner) == []
     await reader.page.reload()
     await expect(reader.page.get_by_text("No files yet")).to_be_visible()

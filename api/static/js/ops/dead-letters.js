@@ -1,24 +1,24 @@
-/** Dead letters, a panel for each queue that has some, a row for each reason. */
+/** The dead letters: a panel for each queue that has some, with a row for each reason. */
 
 import { h, icon } from '../dom.js';
-import { assetId, messageId } from './id-buttons.js';
-import { count, describeDeath, span } from './messages.js';
-import { nothing, table } from './table.js';
+import { assetIdButtons, messageIdButton } from './id-buttons.js';
+import { describeDeath, formatSpan, pluralize } from './messages.js';
+import { emptyNote, table } from './table.js';
 
 const COLUMNS = [{ title: 'Reason' }, { title: 'Number', kind: 'number' }, { title: 'Oldest', kind: 'number' }, { title: 'For example' }, { title: 'Redrive', kind: 'action' }];
 
-/** The panels, or one that says that there is nothing. */
+/** Create the panels, or one that says that there are no dead letters. */
 export function deadLetterPanels({ queues, at }) {
   const panels = queues.filter((queue) => queue.dead).map((queue) => panel(queue, Date.parse(at)));
   if (panels.length) return panels;
-  return [h('div', { class: 'panel', 'data-key': 'none' }, nothing(icon('check'), 'No dead letters', 'Every message was handled, or still will be.'))];
+  return [h('div', { class: 'panel', 'data-key': 'none' }, emptyNote(icon('check'), 'No dead letters', 'Every message was handled, or still will be.'))];
 }
 
-/** What the buttons stand for, by their `data-order`. */
+/** Map each redrive button's `data-order` to its order: `{queue, number, group, at}`. */
 export function redriveOrders({ queues, at }) {
   const orders = queues.flatMap((queue) => [
     [orderKey(queue), { queue: queue.name, number: queue.dead, group: null, at }],
-    ...queue.dead_by_reason.map((group) => [orderKey(queue, group), { queue: queue.name, number: numberOf(queue, group), group, at }]),
+    ...queue.dead_by_reason.map((group) => [orderKey(queue, group), { queue: queue.name, number: sizeOf(queue, group), group, at }]),
   ]);
   return new Map(orders);
 }
@@ -28,11 +28,11 @@ function panel(queue, now) {
   const several = groups.length > 1 || queue.dead_looked_at < queue.dead;
   return h('section', { class: 'panel', 'data-key': queue.name, 'aria-labelledby': `dead-${queue.name}` },
     h('header', { class: 'panel-head' },
-      h('h3', { id: `dead-${queue.name}` }, queue.name, h('span', { class: 'muted' }, seenOf(queue))),
+      h('h3', { id: `dead-${queue.name}` }, queue.name, h('span', { class: 'muted' }, describeCount(queue))),
       several ? redriveButton(orderKey(queue), 'Redrive all', `Redrive all dead letters of ${queue.name}`) : null),
     groups.length
       ? table(`Dead letters of ${queue.name} by reason`, COLUMNS, groups.map((group) => row(queue, group, now)))
-      : nothing(icon('clock'), 'Somebody else is looking at them', 'To look at a dead letter is to hold it for a moment. Their reasons come with the next refresh.'));
+      : emptyNote(icon('clock'), 'Somebody else is looking at them', 'To look at a dead letter is to hold it for a moment. Their reasons come with the next refresh.'));
 }
 
 function row(queue, group, now) {
@@ -42,24 +42,24 @@ function row(queue, group, now) {
     cells: [
       h('div', { class: 'reason' }, h('span', { class: 'over' }, describeDeath(code)), h('code', {}, code), reason ? h('span', { class: 'words' }, reason) : null),
       group.count.toLocaleString('en'),
-      span((now - Date.parse(group.oldest_at)) / 1000),
-      group.example_asset_id ? named('asset', assetId(group.example_asset_id)) : named('message', messageId(group.example_message_id)),
-      redriveButton(orderKey(queue, group), 'Redrive', `Redrive ${count(group.count, 'dead letter')} of ${queue.name}: ${describeDeath(code)}`),
+      formatSpan((now - Date.parse(group.oldest_at)) / 1000),
+      group.example_asset_id ? labeledId('asset', assetIdButtons(group.example_asset_id)) : labeledId('message', messageIdButton(group.example_message_id)),
+      redriveButton(orderKey(queue, group), 'Redrive', `Redrive ${pluralize(group.count, 'dead letter')} of ${queue.name}: ${describeDeath(code)}`),
     ],
   };
 }
 
-function named(what, id) { return h('span', { class: 'named' }, h('span', { class: 'muted' }, what), id); }
+function labeledId(kind, id) { return h('span', { class: 'named' }, h('span', { class: 'muted' }, kind), id); }
 
-function redriveButton(order, words, label) {
-  return h('button', { type: 'button', class: 'button is-small', 'data-act': 'redrive', 'data-order': order, 'aria-label': label }, icon('return'), words);
+function redriveButton(order, text, label) {
+  return h('button', { type: 'button', class: 'button is-small', 'data-act': 'redrive', 'data-order': order, 'aria-label': label }, icon('return'), text);
 }
 
-function seenOf({ dead, dead_looked_at: seen }) {
-  return seen && seen < dead ? `${count(dead, 'letter')}, ${seen.toLocaleString('en')} looked at` : count(dead, 'letter');
+function describeCount({ dead, dead_looked_at: seen }) {
+  return seen && seen < dead ? `${pluralize(dead, 'letter')}, ${seen.toLocaleString('en')} looked at` : pluralize(dead, 'letter');
 }
 
-/** A group may have more letters than were looked at; then its number is not known. */
-function numberOf(queue, group) { return queue.dead_looked_at < queue.dead ? null : group.count; }
+/** Return the number of messages in a group, or null if not all dead letters of the queue were read. */
+function sizeOf(queue, group) { return queue.dead_looked_at < queue.dead ? null : group.count; }
 
 function orderKey(queue, group) { return group ? [queue.name, group.code, group.reason].join('|') : queue.name; }

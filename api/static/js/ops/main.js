@@ -1,60 +1,60 @@
-/** Wires the operator's view together. */
+/** The operator's view: creates the parts and connects them. */
 
 import { Api } from '../api.js';
 import { Session } from '../session.js';
 import { showError, toast } from '../toast.js';
-import { draw, drawEmpty, drawFreshness, drawOutage, say } from './summary-view.js';
 import { redriveOrders } from './dead-letters.js';
-import { TokenForm, refusal } from './token-form.js';
-import { clock } from './messages.js';
+import { formatTime } from './messages.js';
 import { Redrive } from './redrive.js';
 import { Refresher } from './refresher.js';
+import { drawFreshness, drawOutage, drawSkeleton, drawSummary, setText } from './summary-view.js';
 import { TimelineDialog } from './timeline-dialog.js';
+import { TokenForm, explainRefusal } from './token-form.js';
 
 const element = (id) => document.getElementById(id);
 const session = new Session('docfliq.operator');
-const gate = new TokenForm(session);
-const api = new Api(session, () => gate.ask('The token was refused. It may have run out.'), heed);
-const refresher = new Refresher({ load, show, fail, begin: () => drawFreshness(true) });
-const redrive = new Redrive(api, tell);
-const story = new TimelineDialog(api, copy);
+const tokenForm = new TokenForm(session);
+const api = new Api(session, () => tokenForm.ask('The token was refused. It may have run out.'), showPause);
+const refresher = new Refresher({ load, begin: () => drawFreshness(true), show: showSummary, fail: showFailure });
+const redrive = new Redrive(api, showResult);
+const timelineDialog = new TimelineDialog(api, copy);
 let orders = new Map();
 let shownAt = null;
 
-/** The summary; asks for another token as long as this one is not an administrator's. */
+/** Load the summary. Ask for another token while the present one is not an administrator's. */
 async function load() {
   for (;;) {
     try {
       return await api.operations();
     } catch (problem) {
       if (problem.status !== 403) throw problem;
-      await gate.ask(refusal(session.claims));
+      await tokenForm.ask(explainRefusal(session.claims));
     }
   }
 }
 
-function show(summary) {
+function showSummary(summary) {
   shownAt = new Date();
   orders = redriveOrders(summary);
   showUser();
-  const reading = element('dead').contains(document.activeElement);
-  draw(summary);
-  if (reading) keepPlace();
+  const hadFocus = element('dead').contains(document.activeElement);
+  drawSummary(summary);
+  if (hadFocus) restoreFocus();
   drawFreshness(false, shownAt);
   drawOutage(null);
 }
 
-/** The service asks for a pause of so many milliseconds, and gets it. */
-function heed(ms) {
+/** Show that the service asked for a pause of `ms` milliseconds, which the API client keeps. */
+function showPause(ms) {
   drawOutage({ message: 'The service asks for a pause.' }, shownAt, new Date(Date.now() + ms));
 }
 
-/** A button goes when its letters are gone, and takes the focus with it; the heading above stays. */
-function keepPlace() {
+/** Focus the heading if the focus was on a button that is gone, together with its dead letters. */
+function restoreFocus() {
   if (document.activeElement === document.body) element('dead-title').focus();
 }
 
-function fail(problem, next) {
+function showFailure(problem, next) {
   drawFreshness(false);
   drawOutage(problem, shownAt, next);
 }
@@ -62,12 +62,12 @@ function fail(problem, next) {
 function showUser() {
   const { sub, role } = session.claims;
   element('who').hidden = !sub;
-  say(element('who-name'), [sub, role].filter(Boolean).join(' · '));
+  setText(element('who-name'), [sub, role].filter(Boolean).join(' · '));
 }
 
-/** What a redrive came to stays on the page until the next one. */
-function tell(words) {
-  element('outcome').textContent = `${words.slice(0, -1)} at ${clock(new Date())}.`;
+/** Show a redrive's result, until the next redrive replaces it. */
+function showResult(text) {
+  element('outcome').textContent = `${text.slice(0, -1)} at ${formatTime(new Date())}.`;
   refresher.now();
 }
 
@@ -80,20 +80,20 @@ async function copy(text) {
   }
 }
 
-function act({ target }) {
+function handleClick({ target }) {
   const button = target.closest('[data-act]');
   if (!button) return;
-  const { act: what, id, order } = button.dataset;
-  if (what === 'story') story.open(id);
-  if (what === 'copy') copy(id);
-  if (what === 'redrive' && orders.has(order)) redrive.open(orders.get(order));
+  const { act: action, id, order } = button.dataset;
+  if (action === 'story') timelineDialog.open(id);
+  if (action === 'copy') copy(id);
+  if (action === 'redrive' && orders.has(order)) redrive.open(orders.get(order));
 }
 
-function listen() {
-  element('board').addEventListener('click', act);
+function addListeners() {
+  element('board').addEventListener('click', handleClick);
   element('refresh').addEventListener('click', () => refresher.now());
   element('sign-out').addEventListener('click', signOut);
-  element('redrive').addEventListener('close', keepPlace);
+  element('redrive').addEventListener('close', restoreFocus);
   addEventListener('hashchange', () => { if (session.useAddressToken()) location.reload(); });
 }
 
@@ -103,20 +103,20 @@ function signOut() {
   location.reload();
 }
 
-/** A token for operators, from the address, of this tab, or of the front page when that is an administrator's. */
-function hasToken() {
+/** Find a token: in the address, in this tab, or the gallery's if it is an administrator's. */
+function findToken() {
   if (session.useAddressToken() || session.token) return true;
-  const front = new Session();
-  if (front.claims.role !== 'admin') return false;
-  session.use(front.token);
+  const gallery = new Session();
+  if (gallery.claims.role !== 'admin') return false;
+  session.use(gallery.token);
   return true;
 }
 
 async function start() {
-  listen();
-  drawEmpty();
-  if (hasToken()) element('board').hidden = false;
-  else await gate.ask();
+  addListeners();
+  drawSkeleton();
+  if (findToken()) element('board').hidden = false;
+  else await tokenForm.ask();
   await refresher.run();
 }
 

@@ -1,4 +1,4 @@
-/** How the operator's view puts numbers, ages and reasons. */
+/** The operator's view: its texts, and the format of numbers, times and lists. */
 
 import { humanize } from '../messages.js';
 
@@ -12,7 +12,7 @@ const QUEUES = {
   recordings: 'Webinars handed in',
 };
 
-/** Why messages died; the codes are those of `media/errors.py`, and one that SQS itself gives. */
+/** Reasons of dead letters. The codes are those of `media/errors.py`, and `max_receives` for a move by SQS itself. */
 const DEATHS = {
   undecodable: 'Cannot be read',
   unknown_asset: 'Names an asset that does not exist',
@@ -37,13 +37,13 @@ export function describeDeath(code) { return DEATHS[code] ?? humanize(code); }
 export function describeState(state) { return STATES[state] ?? humanize(state); }
 export function describeDependency(name) { return DEPENDENCIES[name] ?? name; }
 
-/** `1 dead letter`, `2 dead letters`. */
-export function count(number, one, many = `${one}s`) {
+/** Join a number and its noun: `1 dead letter`, `2 dead letters`. */
+export function pluralize(number, one, many = `${one}s`) {
   return `${number.toLocaleString('en')} ${number === 1 ? one : many}`;
 }
 
-/** A duration in words, in the one or two units that matter. */
-export function span(seconds) {
+/** Format a duration in its largest unit, hours with minutes up to ten. */
+export function formatSpan(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
   const minutes = Math.floor(whole / 60);
@@ -53,12 +53,12 @@ export function span(seconds) {
   return `${Math.floor(hours / 24)} days`;
 }
 
-export function clock(date) { return CLOCK.format(date); }
+export function formatTime(date) { return CLOCK.format(date); }
 
-/** The beginning of an id: enough to tell it from its neighbours. */
-export function short(id) { return id.slice(0, 8); }
+/** Shorten an id to its first 8 characters, enough to tell it from the others. */
+export function shortId(id) { return id.slice(0, 8); }
 
-/** `uploads`, `uploads and images`, `uploads, images and recordings`. */
-export function listed(words) {
+/** Join words to a list: `uploads`, `uploads and images`, `uploads, images and recordings`. */
+export function joinList(words) {
   return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
 }

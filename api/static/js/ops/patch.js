@@ -1,27 +1,27 @@
-/** Brings the document up to date without replacing what is there: so focus, selection and the reader's place stay. */
+/** Updates the document in place, so that focus, selection and scroll position stay. */
 
 /**
- * Makes the children of `parent` like `wanted`, nodes or texts. Elements with a `data-key` are found again by it, others by their place.
- * Listeners are not carried over: whoever listens does so on a parent that stays.
+ * Make the children of `parent` equal to `wanted`, a list of nodes or texts. Elements are matched by `data-key`, others by
+ * their place. Listeners are not copied: add them to a parent that stays.
  */
 export function patch(parent, wanted) {
   const known = new Map([...parent.children].filter(keyOf).map((child) => [keyOf(child), child]));
-  wanted.forEach((given, place) => {
-    const next = typeof given === 'string' ? new Text(given) : given;
-    const present = parent.childNodes[place] ?? null;
+  wanted.forEach((node, index) => {
+    const next = typeof node === 'string' ? new Text(node) : node;
+    const present = parent.childNodes[index] ?? null;
     const old = keyOf(next) ? known.get(keyOf(next)) : present;
-    if (!old || !alike(old, next)) { parent.insertBefore(next, present); return; }
+    if (!old || !isSameNode(old, next)) { parent.insertBefore(next, present); return; }
     if (old !== present) parent.insertBefore(old, present);
-    become(old, next);
+    update(old, next);
   });
   while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
 }
 
 function keyOf(node) { return node.dataset?.key; }
 
-function alike(one, other) { return one.nodeName === other.nodeName && keyOf(one) === keyOf(other); }
+function isSameNode(one, other) { return one.nodeName === other.nodeName && keyOf(one) === keyOf(other); }
 
-function become(old, next) {
+function update(old, next) {
   if (old.nodeType === Node.TEXT_NODE) {
     if (old.data !== next.data) old.data = next.data;
     return;

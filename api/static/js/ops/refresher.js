@@ -1,4 +1,4 @@
-/** Asks again and again: every few seconds while somebody looks, less often while nobody answers. */
+/** Refreshes the view: every 10 seconds while the page is visible, less often after failures. */
 
 import { pause } from '../dom.js';
 
@@ -10,11 +10,11 @@ export class Refresher {
   #show;
   #fail;
   #begin;
-  #wake = new AbortController();
+  #sleepControl = new AbortController();
   #failures = 0;
 
   /**
-   * `load` asks, `begin` hears that it is being asked, `show` gets the answer; `fail` gets the problem and the moment of
+   * `begin` is called before `load`, which returns a promise. `show` gets its result; `fail` gets the problem and the time of
    * the next try.
    */
   constructor({ load, show, fail, begin }) {
@@ -24,42 +24,42 @@ export class Refresher {
     this.#begin = begin;
   }
 
-  /** For ever. While the page is hidden nothing is asked. */
+  /** Refresh forever. While the page is hidden no request is sent. */
   async run() {
     for (;;) {
-      await seen();
-      this.#wake = new AbortController();
-      const wait = await this.#once();
-      if (!this.#wake.signal.aborted) await pause(wait, this.#wake.signal);
+      await untilVisible();
+      this.#sleepControl = new AbortController();
+      const wait = await this.#refresh();
+      if (!this.#sleepControl.signal.aborted) await pause(wait, this.#sleepControl.signal);
     }
   }
 
-  /** At once, or once more when the answer under way has come. */
-  now() { this.#wake.abort(); }
+  /** Refresh now, or again after the request under way. */
+  now() { this.#sleepControl.abort(); }
 
-  async #once() {
+  async #refresh() {
     this.#begin();
-    let answer;
+    let response;
     try {
-      answer = await this.#load();
+      response = await this.#load();
     } catch (problem) {
-      return this.#failed(problem);
+      return this.#handleFailure(problem);
     }
     this.#failures = 0;
-    this.#show(answer);
+    this.#show(response);
     return INTERVAL_MS;
   }
 
-  #failed(problem) {
+  #handleFailure(problem) {
     this.#failures += 1;
-    const patience = Math.min(MAX_DELAY_MS, INTERVAL_MS * 2 ** (this.#failures - 1));
-    const wait = Math.max(patience, (problem.retryAfter ?? 0) * 1000);
+    const backoff = Math.min(MAX_DELAY_MS, INTERVAL_MS * 2 ** (this.#failures - 1));
+    const wait = Math.max(backoff, (problem.retryAfter ?? 0) * 1000);
     this.#fail(problem, new Date(Date.now() + wait));
     return wait;
   }
 }
 
-/** Resolves when the page is visible. */
-async function seen() {
+/** Resolve when the page is visible. */
+async function untilVisible() {
   while (document.hidden) await new Promise((resolve) => { document.addEventListener('visibilitychange', resolve, { once: true }); });
 }

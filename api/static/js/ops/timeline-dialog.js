@@ -1,24 +1,24 @@
-/** The dialog with one asset's timeline. */
+/** The dialog that shows one asset's timeline. */
 
-import { timelineList } from '../timeline.js';
 import { describeStatus, describeType } from '../messages.js';
+import { timelineList } from '../timeline.js';
 
 export class TimelineDialog {
   #api;
   #dialog = document.getElementById('story');
-  #parts = Object.fromEntries([...this.#dialog.querySelectorAll('[data-part]')].map((part) => [part.dataset.part, part]));
+  #elements = Object.fromEntries([...this.#dialog.querySelectorAll('[data-part]')].map((element) => [element.dataset.part, element]));
   #id = '';
 
-  /** `copy` puts a text on the clipboard. */
+  /** `copy(text)` copies a text to the clipboard. */
   constructor(api, copy) {
     this.#api = api;
-    this.#parts.close.addEventListener('click', () => this.#dialog.close());
-    this.#parts.copy.addEventListener('click', () => copy(this.#id));
+    this.#elements.close.addEventListener('click', () => this.#dialog.close());
+    this.#elements.copy.addEventListener('click', () => copy(this.#id));
   }
 
   async open(id) {
     this.#id = id;
-    this.#parts.id.textContent = id;
+    this.#elements.id.textContent = id;
     this.#show('Asset', 'Looking…', []);
     this.#dialog.showModal();
     try {
@@ -31,9 +31,9 @@ export class TimelineDialog {
   }
 
   #show(title, facts, nodes) {
-    this.#parts.title.textContent = title;
-    this.#parts.facts.textContent = facts;
-    this.#parts.timeline.hidden = !nodes.length;
-    this.#parts.timeline.replaceChildren(...nodes);
+    this.#elements.title.textContent = title;
+    this.#elements.facts.textContent = facts;
+    this.#elements.timeline.hidden = !nodes.length;
+    this.#elements.timeline.replaceChildren(...nodes);
   }
 }

@@ -1,4 +1,4 @@
-/** Asks for an administrator's token, and says why the last one would not do. */
+/** The form for an administrator's token. */
 
 const element = (id) => document.getElementById(id);
 
@@ -8,38 +8,38 @@ export class TokenForm {
 
   constructor(session) { this.#session = session; }
 
-  /** Resolves when another token was given. `why` is what was wrong with the last one, if there was one. */
+  /** Ask for a token and resolve when one was entered. `why` says why the last token was refused, if there was one. */
   ask(why = '') {
-    this.#asking ??= this.#given().finally(() => { this.#asking = null; });
+    this.#asking ??= this.#waitForToken().finally(() => { this.#asking = null; });
     element('refusal').hidden = !why;
     element('refusal').textContent = why;
     element(why ? 'token' : 'gate-title').focus();
     return this.#asking;
   }
 
-  #given() {
-    this.#show(true);
+  #waitForToken() {
+    this.#toggle(true);
     return new Promise((resolve) => {
       element('token-form').addEventListener('submit', (event) => {
         event.preventDefault();
         this.#session.use(element('token').value);
         element('token').value = '';
-        this.#show(false);
+        this.#toggle(false);
         resolve(true);
       }, { once: true });
     });
   }
 
-  #show(shown) {
+  #toggle(isShown) {
     for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close();
-    element('gate').hidden = !shown;
-    element('board').hidden = shown;
-    element('who').hidden = shown;
+    element('gate').hidden = !isShown;
+    element('board').hidden = isShown;
+    element('who').hidden = isShown;
   }
 }
 
-/** Why a token did not open the view, in words. The claims are for display; the server has decided. */
-export function refusal({ sub, role }) {
+/** Explain why a token was refused. The claims are for display only; the server has decided. */
+export function explainRefusal({ sub, role }) {
   const owner = sub ? `It belongs to ${sub}, whose role is “${role ?? 'user'}”.` : '';
   return `This token is not an administrator’s. ${owner}`.trim();
 }
