@@ -1,4 +1,4 @@
-"""The parts of the embedded stack as fixtures: each starts once per run, on free ports, in a folder of its own.
+"""The parts of the embedded stack as fixtures. Each starts once per run, on free ports, in a folder of its own.
 
 A test asks for what it needs: `emulator` (S3, SQS, EventBridge with the production topology), `postgres` (a fresh
 database with the schema, for this test alone), `clamd`, or `stack` (everything, the services included).
@@ -27,7 +27,7 @@ TEMPLATE = "media_template"
 
 @dataclass(frozen=True, slots=True)
 class EmulatedAws:
-    """A running emulator: its endpoint, the environment that leads an AWS client to it, and the topology's names."""
+    """A running emulator: its endpoint, the environment that points an AWS client at it, and the topology's names."""
 
     url: str
     region: str
@@ -107,7 +107,7 @@ async def clamd(tmp_path_factory: pytest.TempPathFactory, logs: Path) -> AsyncIt
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedStack:
-    """Everything, running: parts, consumer and API. `parts` is the door for tests that hurt it."""
+    """The running stack: parts, consumer and API. Tests that break something use `parts`."""
 
     parts: Stack
 
@@ -117,7 +117,7 @@ class EmbeddedStack:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """The environment of the services."""
+        """The environment variables of the services."""
         return self.parts.settings
 
     @property
@@ -134,11 +134,11 @@ class EmbeddedStack:
 
 @contextlib.asynccontextmanager
 async def embedded_stack(folder: Path, **settings: str) -> AsyncIterator[EmbeddedStack]:
-    """A stack of one's own on free ports, its services with these settings over the defaults."""
+    """Start a stack on free ports. `settings` override the defaults of its services."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
-    told: list[str] = []
+    messages: list[str] = []
     environ |= {"MEDIA_API_PORT": str(ports.free_port()), **settings}
-    async with running(folder, told.append, environ) as up:
+    async with running(folder, messages.append, environ) as up:
         yield EmbeddedStack(up)
 
 

@@ -1,4 +1,4 @@
-"""The command line as a child process, and files to send through it."""
+"""The command line as a child process, and test files for it."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ class Rendition(BaseModel):
 
 
 class Processed(BaseModel):
-    """One element of what `process --json` prints."""
+    """One element of the output of `process --json`."""
 
     file: Path
     asset_id: str | None
@@ -56,7 +56,7 @@ class Processed(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended."""
+    """The exit status and output of a command."""
 
     status: int
     stdout: str
@@ -68,17 +68,17 @@ class Outcome:
 
 
 async def command(*arguments: str, env: dict[str, str]) -> Outcome:
-    """Run a Python module of ours to its end."""
-    return await _ended(sys.executable, "-m", *arguments, env=env)
+    """Run one of our Python modules to its end."""
+    return await _run_to_end(sys.executable, "-m", *arguments, env=env)
 
 
 async def command_line(script: str, *arguments: str | Path, state: Path, **env: str) -> Outcome:
     """Run a script of bash in which `"$@"` is the stack's command line on `state` with these arguments."""
     line = ["bash", "-c", script, "bash", sys.executable, "-m", "deploy.local", *map(str, arguments)]
-    return await _ended(*line, env={**os.environ, "MEDIA_LOCAL_STATE": str(state), **env})
+    return await _run_to_end(*line, env={**os.environ, "MEDIA_LOCAL_STATE": str(state), **env})
 
 
-async def _ended(*arguments: str, env: dict[str, str]) -> Outcome:
+async def _run_to_end(*arguments: str, env: dict[str, str]) -> Outcome:
     process = await asyncio.create_subprocess_exec(
         *arguments,
         cwd=ROOT,
@@ -100,7 +100,7 @@ Process = Callable[..., Coroutine[Any, Any, Outcome]]
 
 
 def process_on(stack: EmbeddedStack) -> Process:
-    """`process` against a running stack."""
+    """Return a function that runs `process` against a running stack."""
 
     async def run(*arguments: str | Path) -> Outcome:
         env = {**os.environ, "MEDIA_LOCAL_STATE": str(stack.state)}
@@ -115,7 +115,7 @@ def process(stack: EmbeddedStack) -> Process:
 
 
 async def ffprobe(path: Path) -> Any:
-    """What ffprobe says about a file: `format` and `streams`. Fails the test when it cannot read it."""
+    """Probe a file: `format` and `streams`. Fail the test if ffprobe cannot read it."""
     allowed = ["-allowed_extensions", "ALL"] if path.suffix == ".m3u8" else []
     arguments = ["-v", "error", *allowed, "-show_format", "-show_streams", "-of", "json", str(path)]
     status, output = await _run(programs.ffprobe(), *arguments)
@@ -133,7 +133,7 @@ async def _run(*arguments: str) -> tuple[int, str]:
 
 
 def jpeg(width: int, height: int, seed: int = 0) -> bytes:
-    """A photo-like picture: gradients, so that it neither compresses to nothing nor takes long to make."""
+    """Make a JPEG of gradients, which is fast to make and compresses like a photo."""
     picture = Image.linear_gradient("L").resize((width, height))
     sideways = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(seed * 7 % 360)
     merged = Image.merge("RGB", (picture, sideways, Image.new("L", (width, height), seed * 37 % 256)))
@@ -151,7 +151,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 async def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four seconds of 640 × 360 with sound."""
+    """Make a video of four seconds, 640 × 360, with sound."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     picture = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=4"]
     sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=4"]
@@ -173,7 +173,7 @@ def zipped(content: bytes) -> bytes:
 
 
 def corpus(name: str) -> bytes:
-    """A file of the shared corpus; the test is skipped where that is not there."""
+    """Read a file of the shared corpus. Skip the test if the corpus is not there."""
     path = CORPUS / name
     if not path.is_file():
         pytest.skip(f"the shared corpus is not beside the repository: {name}")

@@ -1,4 +1,4 @@
-"""Hostile and broken files end as rejected assets with a code that says why, and disturb nothing else."""
+"""Hostile and broken files are rejected with a code, and other files are still processed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,9 +22,9 @@ def infected_files() -> Mapping[str, bytes]:
 
 
 def broken_files(clip: Path) -> Mapping[str, tuple[bytes, set[str]]]:
-    """Name, content, and the codes that say what is wrong with it."""
+    """Return content and allowed codes by file name."""
     whole = clip.read_bytes()
-    moovless = whole[: whole.index(b"moov") - 4]  # renamed instead of cut off, ffmpeg would find it
+    moovless = whole[: whole.index(b"moov") - 4]  # A moov box that is only renamed would be found by ffmpeg.
     return {
         "text.jpg": (b"This is not a picture.\n" * 50, {"type_mismatch", "unsupported"}),
         "truncated.jpg": (jpeg(1200, 800)[:20_000], {"corrupt"}),
@@ -49,12 +49,10 @@ async def test_malware_is_rejected_as_infected(process: Process, photo: Path, tm
         path.name: ("rejected", "infected") for path in paths
     }
     assert all(not one.renditions for one in bad)
-    assert good.status == "ready", "a good file beside them is not disturbed"
+    assert good.status == "ready", "the good file is processed all the same"
 
 
-async def test_broken_files_are_rejected_with_a_telling_code(
-    process: Process, photo: Path, clip: Path, tmp_path: Path
-) -> None:
+async def test_broken_files_are_rejected_with_a_code(process: Process, photo: Path, clip: Path, tmp_path: Path) -> None:
     broken = broken_files(clip)
     outcome = await process("--json", *write(tmp_path, {name: content for name, (content, _) in broken.items()}), photo)
     assert outcome.status == 0, outcome.stderr
@@ -65,7 +63,7 @@ async def test_broken_files_are_rejected_with_a_telling_code(
         assert one.code in broken[one.file.name][1], one
 
 
-async def test_the_timeline_tells_the_story_and_the_original_is_not_served(
+async def test_infected_file_has_a_timeline_and_its_original_is_not_served(
     process: Process, stack: EmbeddedStack, tmp_path: Path
 ) -> None:
     (bad,) = (await process("--json", *write(tmp_path, {"eicar.jpg": eicar()}))).files

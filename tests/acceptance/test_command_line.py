@@ -1,4 +1,4 @@
-"""What the command line promises besides results: usage, silence on standard output, a stack of its own."""
+"""The command line: usage errors, clean standard output, a stack of its own."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ def clean_env(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-async def test_process_starts_a_stack_where_none_runs_and_leaves_none(tmp_path: Path) -> None:
+async def test_process_starts_a_stack_of_its_own_and_stops_it(tmp_path: Path) -> None:
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(jpeg(300, 200))
     env = clean_env(MEDIA_LOCAL_STATE=str(tmp_path / "state"), MEDIA_API_PORT=str(free_port()))
@@ -28,7 +28,10 @@ async def test_process_starts_a_stack_where_none_runs_and_leaves_none(tmp_path: 
         return await command("deploy.local", "process", "--json", str(picture), env=env)
 
     first = await process()
-    for outcome in (first, *await asyncio.gather(process(), process())):  # on what the first left; one joins the other
+    for outcome in (
+        first,
+        *await asyncio.gather(process(), process()),
+    ):  # They reuse the first one's state; one of them uses the other's stack.
         assert outcome.status == 0, outcome.stderr
         (one,) = outcome.files
         assert (one.status, {rendition.name for rendition in one.renditions}) == ("ready", {"w150", "w320"})
@@ -45,7 +48,7 @@ async def test_process_prints_a_table_for_people(process: Process, tmp_path: Pat
     assert row.split()[:3] == [str(picture), "image", "ready"]
 
 
-async def test_what_the_api_refuses_counts_as_rejected(process: Process, tmp_path: Path) -> None:
+async def test_refused_upload_counts_as_rejected(process: Process, tmp_path: Path) -> None:
     program = tmp_path / "program.exe"
     program.write_bytes(b"MZ" + bytes(100))
     outcome = await process("--json", program)
@@ -72,7 +75,7 @@ async def test_a_token_opens_the_running_stack(stack: EmbeddedStack) -> None:
 
 
 @pytest.mark.parametrize("line", ["consumer", "api", "consumer.dlq list uploads", f"consumer.replay {UUID(int=1)}"])
-async def test_a_bad_configuration_is_named_whole(line: str) -> None:
+async def test_all_configuration_errors_are_listed(line: str) -> None:
     env = clean_env(PYTHONPATH=str(Path(__file__).parents[2]), MEDIA_CLAMD="nonsense", MEDIA_API_PORT="99999")
     outcome = await command(*line.split(), env=env)
     assert outcome.status == 2
@@ -84,7 +87,7 @@ async def test_a_bad_configuration_is_named_whole(line: str) -> None:
     assert all(name in outcome.stderr for name in missing | {"MEDIA_CLAMD", "MEDIA_API_PORT"})
 
 
-async def test_json_is_all_there_is_on_standard_output(process: Process, tmp_path: Path) -> None:
+async def test_standard_output_holds_only_json(process: Process, tmp_path: Path) -> None:
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(jpeg(200, 100))
     assert isinstance(json.loads((await process("--json", picture)).stdout), list)

@@ -1,4 +1,4 @@
-"""The consumer is killed, or asked to stop, amid ten uploads: nothing is lost and nothing is done twice."""
+"""The consumer is killed or stopped during ten uploads: nothing is lost and nothing is done twice."""
 
 import asyncio
 import os
@@ -21,10 +21,10 @@ POLL_PAUSE = 0.05
 
 
 @pytest.fixture(scope="module")
-async def brittle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
-    """A stack that notices a dead worker after 10 s: leases and visibility are as short as they may be."""
+async def short_lease_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
+    """Start a stack that notices a dead worker after 10 s: leases and visibility have their shortest values."""
     settings = {"MEDIA_VISIBILITY_TIMEOUT": "10", "MEDIA_RECEIVE_WAIT": "2", "MEDIA_RECONCILE_INTERVAL": "2"}
-    async with embedded_stack(tmp_path_factory.mktemp("brittle"), **settings) as up:
+    async with embedded_stack(tmp_path_factory.mktemp("short-lease-stack"), **settings) as up:
         yield up
 
 
@@ -36,7 +36,7 @@ def photos(folder: Path) -> list[Path]:
 
 
 async def until(connection: Connection, condition: str) -> None:
-    """Until a query yields true."""
+    """Poll until a condition in SQL is true."""
     async with asyncio.timeout(CHANGE_DEADLINE):
         while not await connection.fetchval(f"SELECT {condition}"):  # noqa: ASYNC110 - the event is in another process; our own literals
             await asyncio.sleep(POLL_PAUSE)
@@ -53,28 +53,28 @@ async def assert_all_done_once(outcome: Outcome, connection: Connection) -> None
     await until(connection, "count(*) = 0 FROM outbox")
 
 
-async def test_kill_9_in_the_middle_of_ten_uploads(brittle: EmbeddedStack, tmp_path: Path) -> None:
-    connection = await asyncpg.connect(brittle.dsn)
+async def test_kill_9_in_the_middle_of_ten_uploads(short_lease_stack: EmbeddedStack, tmp_path: Path) -> None:
+    connection = await asyncpg.connect(short_lease_stack.dsn)
     try:
-        sending = asyncio.create_task(process_on(brittle)("--json", *photos(tmp_path)))
+        sending = asyncio.create_task(process_on(short_lease_stack)("--json", *photos(tmp_path)))
         await until(connection, "count(*) > 0 FROM stages WHERE state = 'leased'")
         for done in sorted(random.sample(range(1, 8), k=2)):
-            os.kill(brittle.parts.consumer.child.pid, signal.SIGKILL)
+            os.kill(short_lease_stack.parts.consumer.child.pid, signal.SIGKILL)
             await until(connection, f"count(*) >= {done} FROM assets WHERE status = 'ready'")
         await assert_all_done_once(await sending, connection)
     finally:
         await connection.close()
 
 
-async def test_sigterm_while_busy(brittle: EmbeddedStack, tmp_path: Path) -> None:
-    connection = await asyncpg.connect(brittle.dsn)
+async def test_sigterm_while_busy(short_lease_stack: EmbeddedStack, tmp_path: Path) -> None:
+    connection = await asyncpg.connect(short_lease_stack.dsn)
     try:
-        sending = asyncio.create_task(process_on(brittle)("--json", *photos(tmp_path)))
+        sending = asyncio.create_task(process_on(short_lease_stack)("--json", *photos(tmp_path)))
         await until(connection, "count(*) > 0 FROM stages WHERE state = 'leased'")
-        consumer = brittle.parts.consumer.child
+        consumer = short_lease_stack.parts.consumer.child
         os.kill(consumer.pid, signal.SIGTERM)
-        async with asyncio.timeout(float(brittle.settings.get("MEDIA_DRAIN_TIMEOUT", "25")) + 5):
-            assert await consumer.wait() == 0, consumer.log_tail()
+        async with asyncio.timeout(float(short_lease_stack.settings.get("MEDIA_DRAIN_TIMEOUT", "25")) + 5):
+            assert await consumer.wait() == 0, consumer.tail()
         await assert_all_done_once(await sending, connection)
     finally:
         await connection.close()

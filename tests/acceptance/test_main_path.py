@@ -1,4 +1,4 @@
-"""A file goes in at the API and comes out as something that plays: the command line, HTTP, real parts."""
+"""The main path: a file is uploaded, processed, and its renditions are readable."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`process` with names and places that few test with: every file has its row, and the exit status tells the truth."""
+"""`process` with unusual names, paths and outputs: every file has its row, and the exit status is right."""
 
 import os
 from pathlib import Path
@@ -38,16 +38,16 @@ async def test_every_name_is_processed(process: Process, tmp_path: Path) -> None
     assert len(list(out.glob("*/w150.webp"))) == len(NAMES)
 
 
-async def test_a_name_of_which_nothing_can_be_seen_has_failed(process: Process, tmp_path: Path) -> None:
+async def test_invisible_name_fails(process: Process, tmp_path: Path) -> None:
     outcome = await process("--json", *pictures(tmp_path, ["\u200b".encode()]))
     (one,) = outcome.files
     assert (outcome.status, one.status, one.code) == (1, "failed", "invalid_request")
 
 
-async def test_a_recording_of_any_name_arrives(process: Process, tmp_path: Path) -> None:
+async def test_recording_with_an_unusual_name_arrives(process: Process, tmp_path: Path) -> None:
     outcome = await process("--json", "--as", "recording", *pictures(tmp_path, [b"caf\xe9\n#.jpg"]))
     assert outcome.status == 0, outcome.stderr
-    assert outcome.files[0].code == "type_mismatch", "it has come as far as the scan"
+    assert outcome.files[0].code == "type_mismatch", "the scan has seen it"
 
 
 async def test_an_ascii_terminal_gets_the_table(stack: EmbeddedStack, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ async def test_an_ascii_terminal_gets_the_table(stack: EmbeddedStack, tmp_path: 
     assert all(" ready " in line for line in lines[1:])
 
 
-async def test_nobody_reads_the_table(stack: EmbeddedStack, tmp_path: Path) -> None:
+async def test_closed_standard_output_is_reported(stack: EmbeddedStack, tmp_path: Path) -> None:
     (path,) = pictures(tmp_path, [b"x.jpg"])
     unread = await command_line('set -o pipefail; "$@" | true', "process", path, state=stack.state)
     assert (unread.status, unread.stderr) == (1, "run.sh: nobody reads the rest of the results\n")
@@ -87,7 +87,7 @@ async def test_a_folder_that_cannot_be_made_is_wrong_usage(tmp_path: Path, out: 
     assert not (tmp_path / "state").exists()
 
 
-async def test_what_is_no_file_is_wrong_usage(tmp_path: Path) -> None:
+async def test_path_that_is_no_file_is_wrong_usage(tmp_path: Path) -> None:
     pipe = tmp_path / os.fsdecode(b"pipe\xe9\n")
     os.mkfifo(pipe)
     outcome = await command_line('"$@"', "process", pipe, "/dev/zero", tmp_path, state=tmp_path / "state")

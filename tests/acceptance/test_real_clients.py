@@ -1,4 +1,4 @@
-"""What others talk to the API and the storage with: curl, and the plain HTTP of the AWS SDK."""
+"""Other clients of the API and the storage: curl, and the HTTP client of the AWS SDK."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from deploy.local.api_client import BASE, ApiClient, AssetInfo, UploadTicket
 from tests.conftest import EmbeddedStack
 
 DEADLINE = 60
-"""Seconds for one call; the longest waits for a picture to be scanned and rendered."""
+"""Seconds for one call. The longest one waits until a picture is scanned and rendered."""
 ENDS = {"ready", "rejected", "failed"}
 
 
@@ -32,7 +32,7 @@ def curl() -> str:
 
 
 class Curl:
-    """curl as a user of the platform would call it."""
+    """curl with a user's token."""
 
     def __init__(self, program: str, stack: EmbeddedStack) -> None:
         self._program = program
@@ -40,7 +40,7 @@ class Curl:
         self._token = stack.token(user="curl")
 
     async def api(self, path: str, body: Mapping[str, object] | None = None) -> bytes:
-        """The body of an answer. Fails the test unless the API says yes."""
+        """Call the API and return the body. Fail the test unless the status is 200 or 201."""
         sent = ["--header", "Content-Type: application/json", "--data", json.dumps(body)] if body else []
         status, answer = await self.run("--header", f"Authorization: Bearer {self._token}", *sent, self._api + path)
         assert status in {200, 201}, answer
@@ -52,7 +52,7 @@ class Curl:
         return status
 
     async def run(self, *arguments: str) -> tuple[int, bytes]:
-        """Status and body."""
+        """Run curl and return status and body."""
         options = ["--silent", "--show-error", "--max-time", str(DEADLINE), "--write-out", r"\n%{http_code}"]
         process = await asyncio.create_subprocess_exec(self._program, *options, *arguments, stdout=PIPE, stderr=PIPE)
         stdout, stderr = await process.communicate()
@@ -60,22 +60,22 @@ class Curl:
         body, _, status = stdout.rpartition(b"\n")
         return int(status), body
 
-    async def end_of(self, asset_id: str) -> AssetInfo:
-        """How an asset ended, from its live stream."""
+    async def wait_for_end(self, asset_id: str) -> AssetInfo:
+        """Wait until an asset is finished, on its event stream."""
         options = ["--silent", "--no-buffer", "--max-time", str(DEADLINE)]
-        authorised = ["--header", f"Authorization: Bearer {self._token}", f"{self._api}/assets/{asset_id}/events"]
-        process = await asyncio.create_subprocess_exec(self._program, *options, *authorised, stdout=PIPE)
+        authorized = ["--header", f"Authorization: Bearer {self._token}", f"{self._api}/assets/{asset_id}/events"]
+        process = await asyncio.create_subprocess_exec(self._program, *options, *authorized, stdout=PIPE)
         assert process.stdout
         try:
-            return await end_in(process.stdout)
+            return await read_end(process.stdout)
         finally:
             if process.returncode is None:
                 process.kill()
             await process.wait()
 
 
-async def end_in(stream: AsyncIterable[bytes]) -> AssetInfo:
-    """The first word of an asset's end in the lines of its live stream."""
+async def read_end(stream: AsyncIterable[bytes]) -> AssetInfo:
+    """Read an asset's event stream until the asset is finished."""
     async for line in stream:
         if line.startswith(b"data: "):
             asset = AssetInfo.model_validate_json(line.removeprefix(b"data: "))
@@ -90,22 +90,22 @@ def announcement(path: Path, **fields: object) -> Mapping[str, object]:
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["size announced", "size unknown"])
-async def test_curl_sends_a_photo_and_fetches_what_became_of_it(
+async def test_curl_sends_a_photo_and_fetches_a_rendition(
     curl: str, stack: EmbeddedStack, photo: Path, announced: bool
 ) -> None:
     client = Curl(curl, stack)
-    said = announcement(photo) if announced else announcement(photo, size=None)
-    ticket = UploadTicket.model_validate_json(await client.api("/upload", said))
+    body = announcement(photo) if announced else announcement(photo, size=None)
+    ticket = UploadTicket.model_validate_json(await client.api("/upload", body))
     assert await client.put(ticket, photo, ticket.headers) == 200
-    assert await client.put(ticket, photo, ticket.headers) == 412  # there already: nobody replaces it
+    assert await client.put(ticket, photo, ticket.headers) == 412  # The object exists and cannot be replaced.
     confirmed = AssetInfo.model_validate_json(await client.api("/upload/confirm", {"asset_id": ticket.asset_id}))
     assert confirmed.asset_id == ticket.asset_id
-    asset = await client.end_of(ticket.asset_id)
+    asset = await client.wait_for_end(ticket.asset_id)
     assert (asset.status, asset.width, asset.height) == ("ready", 2400, 1600)
     link = json.loads(await client.api(f"/assets/{ticket.asset_id}/url?rendition=w640"))
-    status, body = await client.run(link["url"])
+    status, content = await client.run(link["url"])
     assert status == 200
-    with Image.open(BytesIO(body), formats=["WEBP"]) as opened:
+    with Image.open(BytesIO(content), formats=["WEBP"]) as opened:
         assert opened.size == (640, 427)
     assert (await client.run(link["url"].replace("Signature=", "Signature=0")))[0] == 403
 
@@ -122,11 +122,11 @@ async def test_a_put_without_all_returned_headers_is_refused(
 
 
 def send(method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> AWSResponse:
-    """One request, the way the SDK puts it on the wire once it is signed."""
+    """Send one request with the SDK's HTTP client, as it does after signing."""
     session = URLLib3Session(timeout=DEADLINE)
     try:
         answer: AWSResponse = session.send(AWSRequest(method, url, dict(headers), body or None).prepare())
-        _ = answer.content  # read before the connection is closed
+        _ = answer.content  # Read it before the connection is closed.
         return answer
     finally:
         session.close()
@@ -145,7 +145,7 @@ async def test_the_sdks_http_sends_a_photo_and_fetches_it(
         await api.confirm(ticket.asset_id)
         headers = {"Authorization": f"Bearer {stack.token(user='sdk')}"}
         async with http.get(f"{stack.api_url}{BASE}/assets/{ticket.asset_id}/events", headers=headers) as live:
-            assert (await end_in(live.content)).status == "ready"
+            assert (await read_end(live.content)).status == "ready"
         fetched = await asyncio.to_thread(send, "GET", await api.url(ticket.asset_id, "w150"), {})
         assert (fetched.status_code, fetched.headers["Content-Type"]) == (200, "image/webp")
     answer = await asyncio.to_thread(send, "PUT", ticket.upload_url, ticket.headers, content)

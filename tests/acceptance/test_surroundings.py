@@ -1,4 +1,4 @@
-"""The embedded stack where the caller's environment belongs to something else: nothing of it is obeyed."""
+"""The embedded stack ignores an environment that is meant for other programs."""
 
 import asyncio
 import contextlib
@@ -44,8 +44,8 @@ HOSTILE = PROXIES | {
 }
 
 
-def broken_home(folder: Path) -> Path:
-    """A home whose owner has accounts elsewhere, in files that are broken besides."""
+def write_broken_home(folder: Path) -> Path:
+    """Write a home folder with broken settings of AWS and Postgres."""
     for name in (".aws/config", ".aws/credentials", ".postgresql/postgresql.crt", ".postgresql/postgresql.key"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("broken [")
@@ -60,8 +60,8 @@ async def serving(environ: dict[str, str]) -> AsyncIterator[None]:
     assert process.stderr is not None
     try:
         async with asyncio.timeout(START_DEADLINE):
-            said = await process.stderr.readline()
-            assert said.startswith(b"ready after"), (said + await process.stderr.read()).decode()
+            line = await process.stderr.readline()
+            assert line.startswith(b"ready after"), (line + await process.stderr.read()).decode()
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -70,8 +70,8 @@ async def serving(environ: dict[str, str]) -> AsyncIterator[None]:
             await process.communicate()
 
 
-async def test_no_command_obeys_what_belongs_to_something_else(tmp_path: Path) -> None:
-    own = {"HOME": str(broken_home(tmp_path / "home")), "MEDIA_API_PORT": str(free_port())}
+async def test_commands_ignore_settings_of_other_programs(tmp_path: Path) -> None:
+    own = {"HOME": str(write_broken_home(tmp_path / "home")), "MEDIA_API_PORT": str(free_port())}
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(jpeg(300, 200))
 
@@ -88,7 +88,7 @@ async def test_no_command_obeys_what_belongs_to_something_else(tmp_path: Path) -
         assert [(one.status, one.stderr) for one in ended] == [(0, "")] * 3 + [(0, "stopped\n")]
 
 
-async def test_what_is_wrong_with_the_users_settings_is_one_message(tmp_path: Path) -> None:
+async def test_all_wrong_settings_are_one_message(tmp_path: Path) -> None:
     wrong = {
         "MEDIA_DRAIN_TIMEOUT": "abc",
         "MEDIA_LOG_LEVEL": "loud",
@@ -103,7 +103,7 @@ async def test_what_is_wrong_with_the_users_settings_is_one_message(tmp_path: Pa
         assert (outcome.status, first) == (2, "run.sh: the configuration is not complete:")
         assert {line.split(":")[0].strip() for line in lines} == wrong.keys()
     stopping = await command_line('"$@"', "stop", state=tmp_path / "state", **wrong)
-    assert "no stack runs" in stopping.stderr, "what is to be ended needs no settings"
+    assert "no stack runs" in stopping.stderr, "stop needs no valid settings"
 
 
 async def test_a_consumer_that_cannot_listen_says_so(stack: EmbeddedStack) -> None:

@@ -1,23 +1,23 @@
-"""What axe says of a page, in light and in dark."""
+"""Accessibility violations that axe finds on a page, in light and in dark."""
 
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
-GRAVE = ("serious", "critical")
+IMPACTS = ("serious", "critical")
 
 
-async def grave_findings(page: Page) -> list[str]:
-    """What axe finds serious or critical, in both colour schemes, with the places. Ends in the scheme it began with."""
+async def serious_violations(page: Page) -> list[str]:
+    """List the serious and critical violations in both color schemes. The page stays in the dark one."""
     found: list[str] = []
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        # Colours are in transition for a moment; what axe sees then is nobody's.
+        # Colors change in a transition. axe must see the final ones.
         await page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
         results = await Axe().run(page)
         found += [
             f"{scheme}: {violation['id']} ({violation['impact']}) at {node['target']}: {node['failureSummary']}"
             for violation in results.response["violations"]
-            if violation["impact"] in GRAVE
+            if violation["impact"] in IMPACTS
             for node in violation["nodes"]
         ]
     return found

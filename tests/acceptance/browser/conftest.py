@@ -1,4 +1,4 @@
-"""A real Chromium, and a visitor in it who drops files on the page and hears every complaint of the console."""
+"""A real Chromium, and visitors in it: one user with one tab each, whose console errors are recorded."""
 
 import base64
 import shutil
@@ -10,21 +10,21 @@ from uuid import uuid4
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright
 
-from tests.acceptance.browser.large_files import ATLAS, write_document
+from tests.acceptance.browser.large_files import LARGE_PDF, write_document
 from tests.conftest import EmbeddedStack
 
-PATIENCE = 90_000.0
-"""Milliseconds for what the stack must do; encoding a clip takes some seconds of two cores."""
-OFFLINE = (
+TIMEOUT_MS = 90_000.0
+"""Milliseconds to wait for the page and the stack. Encoding a clip takes some seconds on two cores."""
+CHROMIUM_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-gpu",
     "--disable-quic",
     "--disable-sync",
     "--no-first-run",
-    "--no-sandbox",  # it cannot be had as root; the pages are our own
+    "--no-sandbox",  # The sandbox does not work for root; the pages are our own.
 )
-DROP = """([element, files]) => {
+DROP_SCRIPT = """([element, files]) => {
     const carried = new DataTransfer();
     for (const [name, type, content] of files) {
         carried.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name, { type }));
@@ -37,7 +37,7 @@ DROP = """([element, files]) => {
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file on the visitor's desk."""
+    """A file that a visitor drops on the page."""
 
     name: str
     content_type: str
@@ -46,49 +46,49 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """One user with one tab. `complaints` is what the console said was wrong."""
+    """One user with one tab. `console_errors` holds the errors on its console."""
 
     page: Page
     url: str
-    complaints: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
 
-    async def arrive(self, token: str) -> None:
-        """Open the page the way `./run.sh token` suggests, and wait until it has looked what is there."""
+    async def open_gallery(self, token: str) -> None:
+        """Open the gallery with a token in the address, as `./run.sh token` suggests, and wait until it has loaded."""
         await self.page.goto(f"{self.url}/#token={token}")
         await self.page.locator("#grid[aria-busy=false]").wait_for(state="attached")
 
-    async def operate(self, token: str) -> None:
-        """Open the operator's view and wait for what it has to tell."""
+    async def open_operations(self, token: str) -> None:
+        """Open the operator's view and wait for its first summary."""
         await self.page.goto(f"{self.url}/ops#token={token}")
         await self.page.locator("#board[aria-busy=false]").wait_for()
 
-    def listen(self) -> None:
-        """From now on, what the console complains of is a complaint."""
+    def record_console(self) -> None:
+        """Record the errors of the console from now on."""
 
-        def hear(said: ConsoleMessage) -> None:
-            if said.type == "error":
-                self.complaints.append(said.text)
+        def record(message: ConsoleMessage) -> None:
+            if message.type == "error":
+                self.console_errors.append(message.text)
 
-        self.page.on("console", hear)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", record)
+        self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
 
-    def forgive(self, *expected: str) -> None:
-        """Take away what Chromium itself says of answers that a test arranged, and must say. The rest stays."""
-        assert {text for text in expected if any(text in one for one in self.complaints)} == set(expected)
-        self.complaints[:] = [one for one in self.complaints if not any(text in one for text in expected)]
+    def expect_console_errors(self, *expected: str) -> None:
+        """Remove errors that Chromium logs for responses of the test. Fail if one is missing; keep the others."""
+        assert {text for text in expected if any(text in one for one in self.console_errors)} == set(expected)
+        self.console_errors[:] = [one for one in self.console_errors if not any(text in one for text in expected)]
 
     async def drop(self, *files: File) -> None:
         carried = [[file.name, file.content_type, base64.b64encode(file.content).decode()] for file in files]
         target = await self.page.locator("#drop").element_handle()
-        await self.page.evaluate(DROP, [target, carried])
+        await self.page.evaluate(DROP_SCRIPT, [target, carried])
 
     def card(self, name: str, status: str = "") -> Locator:
-        """The card of a file, in this status if one is named."""
+        """Locate the card of a file, with this status if one is given."""
         state = f'[data-status="{status}"]' if status else ""
         return self.page.locator(f".card{state}").filter(has=self.page.get_by_role("heading", name=name, exact=True))
 
     async def open(self, name: str) -> Locator:
-        """The viewer, showing a file."""
+        """Open a file in the viewer."""
         await self.card(name).locator(".card-open").click()
         viewer = self.page.get_by_role("dialog", name=name)
         await viewer.wait_for()
@@ -101,7 +101,7 @@ async def chromium() -> AsyncIterator[Browser]:
     if executable is None:
         pytest.skip("no Chromium is installed")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=list(OFFLINE))
+        browser = await playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_FLAGS))
         try:
             yield browser
         finally:
@@ -109,10 +109,10 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def stranger(chromium: Browser, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
-    """Somebody who has not opened the page yet, and holds no token."""
+async def anonymous_visitor(chromium: Browser, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
+    """Return a visitor without a token, who has not opened the page yet."""
     context = await chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT_MS)
     try:
         yield Visitor(await context.new_page(), stack.api_url)
     finally:
@@ -120,35 +120,35 @@ async def stranger(chromium: Browser, stack: EmbeddedStack) -> AsyncIterator[Vis
 
 
 @pytest.fixture
-async def visitor(stranger: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
-    """A user of this test alone, with the page open. A complaint of the console fails the test."""
-    stranger.listen()
-    await stranger.arrive(stack.token(user=f"visitor-{uuid4().hex[:8]}"))
-    yield stranger
-    assert not stranger.complaints
+async def visitor(anonymous_visitor: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
+    """Return a user of this test alone, with the gallery open. A console error fails the test."""
+    anonymous_visitor.record_console()
+    await anonymous_visitor.open_gallery(stack.token(user=f"visitor-{uuid4().hex[:8]}"))
+    yield anonymous_visitor
+    assert not anonymous_visitor.console_errors
 
 
 @pytest.fixture
 def owner() -> str:
-    """Whose files `reader` sees."""
+    """Return the user id of `named_visitor`."""
     return f"visitor-{uuid4().hex[:8]}"
 
 
 @pytest.fixture
-async def reader(stranger: Visitor, stack: EmbeddedStack, owner: str) -> Visitor:
-    """A user whose name is known, with the page open."""
-    stranger.listen()
-    await stranger.arrive(stack.token(user=owner))
-    return stranger
+async def named_visitor(anonymous_visitor: Visitor, stack: EmbeddedStack, owner: str) -> Visitor:
+    """Return a user whose id is `owner`, with the gallery open."""
+    anonymous_visitor.record_console()
+    await anonymous_visitor.open_gallery(stack.token(user=owner))
+    return anonymous_visitor
 
 
 @pytest.fixture
-async def operator(stranger: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
-    """An administrator before the operator's view. A complaint of the console fails the test."""
-    stranger.listen()
-    await stranger.operate(stack.token(user="root", role="admin"))
-    yield stranger
-    assert not stranger.complaints
+async def operator(anonymous_visitor: Visitor, stack: EmbeddedStack) -> AsyncIterator[Visitor]:
+    """Return an administrator with the operator's view open. A console error fails the test."""
+    anonymous_visitor.record_console()
+    await anonymous_visitor.open_operations(stack.token(user="root", role="admin"))
+    yield anonymous_visitor
+    assert not anonymous_visitor.console_errors
 
 
 @pytest.fixture(scope="session")
@@ -162,6 +162,6 @@ def photo_file(photo: Path) -> File:
 
 
 @pytest.fixture(scope="session")
-def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A document that goes in parts."""
-    return write_document(tmp_path_factory.mktemp("atlas") / ATLAS, seed=1)
+def large_pdf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a PDF that is large enough for a multipart upload."""
+    return write_document(tmp_path_factory.mktemp("large-pdf") / LARGE_PDF, seed=1)

@@ -1,4 +1,4 @@
-"""A file that goes in parts, and a gate on the way to the storage that lets only some of them through."""
+"""A file for multipart uploads, and a gate that lets only some of its parts through to the storage."""
 
 import asyncio
 import random
@@ -15,17 +15,17 @@ from playwright.async_api import Locator, Page, Request, Route
 
 from tests.conftest import EmbeddedStack
 
-ATLAS = "Atlas of cardiology.pdf"
+LARGE_PDF = "Atlas of cardiology.pdf"
 SIZE = 44_000_000
 PARTS = 6
-"""Of 8 MiB, the last one shorter."""
+"""Number of parts of SIZE bytes: 8 MiB each, the last one shorter."""
 TWO_PARTS = "38 %"
-"""What two parts are of SIZE."""
+"""Share of SIZE that two parts are, as the page shows it."""
 PART_URLS = "**/*partNumber=*"
 
 
 def write_document(path: Path, seed: int) -> Path:
-    """A PDF of SIZE bytes that no compression makes smaller, the same one for the same seed."""
+    """Write a PDF of SIZE incompressible bytes. The same seed gives the same file."""
     head = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"
     tail = b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
     stream = b"3 0 obj<</Length %d>>stream\n"
@@ -36,37 +36,37 @@ def write_document(path: Path, seed: int) -> Path:
 
 
 def part_of(url: str) -> int:
-    """The number of the part that a URL is for; 0 when it is for none."""
+    """Read the part number of an upload URL; 0 for another URL."""
     return int(parse_qs(urlsplit(url).query).get("partNumber", ["0"])[0])
 
 
 @dataclass  # without slots: Playwright keeps its wrappers of bound methods on the instance
-class Gate:
-    """Lets the parts through that `opens_for` names and holds the others until `opened` is set.
+class PartGate:
+    """Lets the parts through for which `lets_through` is true, and holds the others until `opened` is set.
 
-    `sent` are the parts that the page asked to send, in order; `stored` those that the storage has taken.
+    `sent` lists the parts that the page sent, in order; `stored` holds those that the storage has accepted.
     """
 
-    opens_for: Callable[[int], bool] = lambda _number: True
+    lets_through: Callable[[int], bool] = lambda _number: True
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     sent: list[int] = field(default_factory=list)
     stored: set[int] = field(default_factory=set)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def stand_before(self, page: Page) -> None:
-        """Take this page's parts from now on."""
+    async def attach(self, page: Page) -> None:
+        """Intercept the parts of this page from now on."""
         await page.route(PART_URLS, self._pass)
         page.on("requestfinished", self._finished)
 
     async def wait_for(self, stored: set[int]) -> None:
-        """Until the storage has exactly these."""
+        """Wait until exactly these parts are stored."""
         async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: self.stored == stored)
 
     async def _pass(self, route: Route) -> None:
         number = part_of(route.request.url)
         self.sent.append(number)
-        if not self.opens_for(number):
+        if not self.lets_through(number):
             await self.opened.wait()
         await route.continue_()
 
@@ -82,19 +82,19 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The storage itself, past the API."""
+    """Access to the storage without the API."""
 
     stack: EmbeddedStack
 
     async def uploads(self, owner: str) -> list[tuple[str, str]]:
-        """Key and id of the uploads in parts that an owner has not ended."""
+        """List key and id of the owner's multipart uploads that are not completed."""
         async with self._client() as s3:
             found = await s3.list_multipart_uploads(Bucket=self._name)
         uploads = [(one["Key"], one["UploadId"]) for one in found.get("Uploads", [])]
         return [(key, upload_id) for key, upload_id in uploads if f"/{owner}/" in key]
 
-    async def sweep(self, owner: str) -> None:
-        """What the bucket's lifecycle does after a day."""
+    async def expire_uploads(self, owner: str) -> None:
+        """Abort the owner's multipart uploads, as the bucket's lifecycle does after a day."""
         for key, upload_id in await self.uploads(owner):
             async with self._client() as s3:
                 await s3.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
@@ -116,14 +116,14 @@ class Bucket:
         return client
 
 
-def row(page: Page) -> Locator:
-    """The interrupted upload."""
+def interrupted_row(page: Page) -> Locator:
+    """Locate the interrupted upload in the resume list."""
     return page.locator(".unfinished-row")
 
 
-async def half_sent(page: Page, atlas: Path) -> None:
-    """Send two parts of the atlas; the rest gets no further than the door."""
-    gate = Gate(lambda number: number <= 2)
-    await gate.stand_before(page)
-    await page.set_input_files("#files", atlas)
+async def send_two_parts(page: Page, large_pdf: Path) -> None:
+    """Send two parts of the file; the gate holds the others."""
+    gate = PartGate(lambda number: number <= 2)
+    await gate.attach(page)
+    await page.set_input_files("#files", large_pdf)
     await gate.wait_for(stored={1, 2})

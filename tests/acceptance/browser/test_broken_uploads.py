@@ -1,4 +1,4 @@
-"""Uploads over lines that break and to services that ask for patience: paused, tried again, waited for."""
+"""Uploads over broken connections and to a busy service: they pause, retry and wait."""
 
 import time
 from pathlib import Path
@@ -6,89 +6,89 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Request, Route, expect
 
-from tests.acceptance.browser.accessibility import grave_findings
-from tests.acceptance.browser.conftest import PATIENCE, File, Visitor
-from tests.acceptance.browser.large_files import ATLAS, PARTS, TWO_PARTS, Gate
+from tests.acceptance.browser.accessibility import serious_violations
+from tests.acceptance.browser.conftest import TIMEOUT_MS, File, Visitor
+from tests.acceptance.browser.large_files import LARGE_PDF, PARTS, TWO_PARTS, PartGate
 from tests.acceptance.conftest import jpeg
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 RETRY_AFTER = 3
 
 
-async def test_a_lost_connection_is_a_pause(reader: Visitor, atlas: Path) -> None:
-    gate = Gate(lambda number: number <= 2)
-    await gate.stand_before(reader.page)
-    await reader.page.set_input_files("#files", atlas)
+async def test_upload_pauses_while_the_connection_is_lost(named_visitor: Visitor, large_pdf: Path) -> None:
+    gate = PartGate(lambda number: number <= 2)
+    await gate.attach(named_visitor.page)
+    await named_visitor.page.set_input_files("#files", large_pdf)
     await gate.wait_for(stored={1, 2})
-    await reader.page.context.set_offline(offline=True)
-    gate.opened.set()  # the parts at the door now meet a line that is dead
-    chip = reader.card(ATLAS).locator(".chip")
+    await named_visitor.page.context.set_offline(offline=True)
+    gate.opened.set()  # The held parts are sent now, while the browser is offline.
+    chip = named_visitor.card(LARGE_PDF).locator(".chip")
     await expect(chip).to_have_text(f"No connection, paused at {TWO_PARTS}")
-    assert await grave_findings(reader.page) == []
-    await reader.page.context.set_offline(offline=False)
-    await expect(reader.card(ATLAS, "ready")).to_be_visible()
+    assert await serious_violations(named_visitor.page) == []
+    await named_visitor.page.context.set_offline(offline=False)
+    await expect(named_visitor.card(LARGE_PDF, "ready")).to_be_visible()
     assert gate.stored == set(range(1, PARTS + 1))
     assert sorted(set(gate.sent) - {3, 4, 5}) == [1, 2, 6]
     assert (gate.sent.count(1), gate.sent.count(2)) == (1, 1)
-    reader.forgive("net::ERR_INTERNET_DISCONNECTED")
-    assert not reader.complaints
+    named_visitor.expect_console_errors("net::ERR_INTERNET_DISCONNECTED")
+    assert not named_visitor.console_errors
 
 
-async def test_what_breaks_off_is_gone_on_with(reader: Visitor, atlas: Path) -> None:
-    refused = {"Access-Control-Allow-Origin": reader.url}
-    await reader.page.route("**/*partNumber=3&*", lambda route: route.fulfill(status=400, headers=refused))
-    await reader.page.set_input_files("#files", atlas)
-    card = reader.card(ATLAS)
+async def test_broken_multipart_upload_resumes_where_it_stopped(named_visitor: Visitor, large_pdf: Path) -> None:
+    refused = {"Access-Control-Allow-Origin": named_visitor.url}
+    await named_visitor.page.route("**/*partNumber=3&*", lambda route: route.fulfill(status=400, headers=refused))
+    await named_visitor.page.set_input_files("#files", large_pdf)
+    card = named_visitor.card(LARGE_PDF)
     await expect(card.locator(".card-note")).to_contain_text("What has arrived is kept")
-    await expect(reader.page.get_by_role("alert")).to_contain_text(f"{ATLAS}: The upload broke off")
-    await reader.page.unroute_all(behavior="ignoreErrors")
-    gate = Gate()
-    await gate.stand_before(reader.page)
-    await card.get_by_role("button", name=f"Go on with {ATLAS}").click()
-    await expect(reader.card(ATLAS, "ready")).to_be_visible()
+    await expect(named_visitor.page.get_by_role("alert")).to_contain_text(f"{LARGE_PDF}: The upload broke off")
+    await named_visitor.page.unroute_all(behavior="ignoreErrors")
+    gate = PartGate()
+    await gate.attach(named_visitor.page)
+    await card.get_by_role("button", name=f"Go on with {LARGE_PDF}").click()
+    await expect(named_visitor.card(LARGE_PDF, "ready")).to_be_visible()
     assert 3 in gate.sent
-    assert not {1, 2} & set(gate.sent)  # they were on their way when the third failed, and arrived
-    reader.forgive("status of 400")
-    assert not reader.complaints
+    assert not {1, 2} & set(gate.sent)  # They were in flight when part 3 failed, and arrived.
+    named_visitor.expect_console_errors("status of 400")
+    assert not named_visitor.console_errors
 
 
-async def test_a_put_that_breaks_is_tried_again(reader: Visitor) -> None:
+async def test_broken_put_is_retried(named_visitor: Visitor) -> None:
     tries: list[str] = []
 
     async def break_once(route: Route) -> None:
         tries.append(route.request.url)
         await (route.abort("connectionreset") if len(tries) == 1 else route.continue_())
 
-    await reader.page.route("**/uploads/image/**", break_once)
-    await reader.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
-    await expect(reader.card("photo.jpg", "ready")).to_be_visible()
+    await named_visitor.page.route("**/uploads/image/**", break_once)
+    await named_visitor.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
+    await expect(named_visitor.card("photo.jpg", "ready")).to_be_visible()
     assert len(tries) == 2
-    reader.forgive("net::ERR_CONNECTION_RESET")
-    assert not reader.complaints
+    named_visitor.expect_console_errors("net::ERR_CONNECTION_RESET")
+    assert not named_visitor.console_errors
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_it_waits_as_long_as_it_is_told(reader: Visitor, status: int) -> None:
-    asked: list[tuple[float, str | None]] = []
+async def test_upload_waits_for_retry_after(named_visitor: Visitor, status: int) -> None:
+    requests: list[tuple[float, str | None]] = []
 
     async def refuse_once(route: Route, request: Request) -> None:
-        asked.append((time.monotonic(), await request.header_value("Idempotency-Key")))
-        if len(asked) == 1:
+        requests.append((time.monotonic(), await request.header_value("Idempotency-Key")))
+        if len(requests) == 1:
             body = '{"code": "rate_limited"}'
             headers = {"Retry-After": str(RETRY_AFTER), "Content-Type": "application/problem+json"}
             await route.fulfill(status=status, headers=headers, body=body)
         else:
             await route.continue_()
 
-    await reader.page.route("**/api/v1/media/upload", refuse_once)
-    await reader.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
-    told = reader.page.get_by_role("status").filter(has_text="The service asks for a short break")
-    await expect(told).to_contain_text("It goes on by itself in 3 s")
-    await expect(reader.card("photo.jpg", "ready")).to_be_visible()
-    await expect(told).to_have_count(0)
-    (first, key), (second, same_key) = asked
+    await named_visitor.page.route("**/api/v1/media/upload", refuse_once)
+    await named_visitor.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
+    notice = named_visitor.page.get_by_role("status").filter(has_text="The service asks for a short break")
+    await expect(notice).to_contain_text("It goes on by itself in 3 s")
+    await expect(named_visitor.card("photo.jpg", "ready")).to_be_visible()
+    await expect(notice).to_have_count(0)
+    (first, key), (second, same_key) = requests
     assert second - first >= RETRY_AFTER
     assert key == same_key
-    await expect(reader.page.get_by_role("alert")).to_have_count(0)
-    reader.forgive(f"status of {status}")
-    assert not reader.complaints
+    await expect(named_visitor.page.get_by_role("alert")).to_have_count(0)
+    named_visitor.expect_console_errors(f"status of {status}")
+    assert not named_visitor.console_errors

@@ -1,4 +1,4 @@
-"""The operator's view: Chromium, the embedded stack, dead letters that really died."""
+"""The operator's view in Chromium on the embedded stack, with real dead letters."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ from deploy.local import emulator
 from media.asset import AssetType, DeliveryClass, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
-from tests.acceptance.browser.conftest import PATIENCE, Visitor
-from tests.acceptance.browser.operations import SUMMARY, fulfilled, troubled
+from tests.acceptance.browser.conftest import TIMEOUT_MS, Visitor
+from tests.acceptance.browser.ops_summaries import SUMMARY, failing_summary, show_summary
 from tests.acceptance.conftest import jpeg
 from tests.conftest import EmbeddedStack
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """What other services do: hand in recordings, store objects."""
+    """Stands for other services: sends recording events, stores objects."""
 
     s3: "S3Client"
     sqs: "SQSClient"
     stack: EmbeddedStack
 
-    async def tell_of_a_recording(self, body: str) -> None:
+    async def send_recording_event(self, body: str) -> None:
         await self.sqs.send_message(QueueUrl=self.stack.settings["MEDIA_RECORDINGS_QUEUE_URL"], MessageBody=body)
 
     async def store(self, key: str, content: bytes) -> None:
@@ -46,7 +46,7 @@ class Aws:
 
 @pytest.fixture
 async def aws(stack: EmbeddedStack) -> AsyncIterator[Aws]:
-    """The emulator's clients; what died in the test is thrown away after it."""
+    """Connect to the emulator. The dead letters of the test are purged after it."""
     session = get_session()
     session.set_credentials(emulator.ACCESS_KEY, emulator.SECRET_KEY)
     url = stack.settings["AWS_ENDPOINT_URL"]
@@ -59,13 +59,13 @@ async def aws(stack: EmbeddedStack) -> AsyncIterator[Aws]:
 
 
 def reasons(page: Page, text: str) -> Locator:
-    """The rows of dead letters whose reason holds this text."""
+    """Locate the rows of dead letters whose reason contains this text."""
     return page.locator("#dead tbody tr").filter(has_text=text)
 
 
-async def until_there(operator: Visitor, row: Locator) -> Locator:
-    """A row that comes; the view is told to look again rather than waited for."""
-    async with asyncio.timeout(PATIENCE / 1000):
+async def wait_for_row(operator: Visitor, row: Locator) -> Locator:
+    """Refresh the view until the row is there."""
+    async with asyncio.timeout(TIMEOUT_MS / 1000):
         while not await row.count():
             async with operator.page.expect_response(SUMMARY):
                 await operator.page.get_by_role("button", name="Refresh now").click()
@@ -73,12 +73,12 @@ async def until_there(operator: Visitor, row: Locator) -> Locator:
     return row
 
 
-async def until_another(operator: Visitor, row: Locator, message_id: str) -> None:
-    """The row is there for another letter than this one."""
-    await until_there(operator, row.filter(has_not=operator.page.locator(f'.id[title="{message_id}"]')))
+async def wait_for_other_message(operator: Visitor, row: Locator, message_id: str) -> None:
+    """Refresh the view until the row shows another message than this one."""
+    await wait_for_row(operator, row.filter(has_not=operator.page.locator(f'.id[title="{message_id}"]')))
 
 
-async def send_back(operator: Visitor, row: Locator) -> None:
+async def redrive(operator: Visitor, row: Locator) -> None:
     await row.get_by_role("button", name="Redrive").click()
     dialog = operator.page.get_by_role("dialog", name="Send 1 message back")
     await dialog.get_by_role("button", name="Send back").click()
@@ -86,16 +86,16 @@ async def send_back(operator: Visitor, row: Locator) -> None:
     await done.get_by_role("button", name="Close").click()
 
 
-async def test_a_dead_letter_whose_cause_was_mended_is_sent_back_and_its_asset_becomes_ready(
+async def test_redriven_dead_letter_makes_its_asset_ready_once_the_cause_is_mended(
     operator: Visitor, aws: Aws, stack: EmbeddedStack
 ) -> None:
     owner, asset_id = f"mended-{uuid4().hex[:8]}", uuid4()
     key = upload_key(AssetType.IMAGE, owner, asset_id, "rescued.jpg")
-    await aws.store(key, jpeg(400, 300))  # S3 tells of it, and no asset has that key
-    row = await until_there(operator, reasons(operator.page, owner))
+    await aws.store(key, jpeg(400, 300))  # S3 sends an event for a key of no asset.
+    row = await wait_for_row(operator, reasons(operator.page, owner))
     await expect(row).to_contain_text("Names an asset that does not exist")
     await expect(row.get_by_role("button", name="Timeline of asset")).to_have_attribute("title", str(asset_id))
-    await mend(
+    await create_asset(
         stack,
         NewAsset(
             asset_id,
@@ -108,53 +108,53 @@ async def test_a_dead_letter_whose_cause_was_mended_is_sent_back_and_its_asset_b
             key,
         ),
     )
-    await send_back(operator, row)
+    await redrive(operator, row)
     await expect(operator.page.get_by_role("status").filter(has_text="1 message sent back to uploads")).to_be_visible()
     await expect(reasons(operator.page, owner)).to_have_count(0)
-    await operator.page.goto("about:blank")  # another address of the same page would only be a new hash
-    await operator.arrive(stack.token(user=owner))
+    await operator.page.goto("about:blank")  # Otherwise only the hash of the address would change.
+    await operator.open_gallery(stack.token(user=owner))
     await expect(operator.card("rescued.jpg", "ready")).to_be_visible()
 
 
-async def mend(stack: EmbeddedStack, new: NewAsset) -> None:
+async def create_asset(stack: EmbeddedStack, new: NewAsset) -> None:
     async with connect(stack.dsn) as database:
         assert await AssetStore(database).create(new)
 
 
-async def test_a_redrive_that_was_cut_short_says_so_and_goes_on_when_told(operator: Visitor) -> None:
-    answers = iter([(5, False), *[(0, False)] * 3, (2, True)])
+async def test_incomplete_redrive_is_reported_and_can_be_continued(operator: Visitor) -> None:
+    results = iter([(5, False), *[(0, False)] * 3, (2, True)])
 
-    async def answered(route: Route) -> None:
-        moved, finished = next(answers)
+    async def answer_redrive(route: Route) -> None:
+        moved, finished = next(results)
         await route.fulfill(json={"queue": "images", "moved": moved, "finished": finished})
 
-    await fulfilled(operator.page, troubled())
-    await operator.page.route("**/api/v1/media/ops/redrive", answered)
+    await show_summary(operator.page, failing_summary())
+    await operator.page.route("**/api/v1/media/ops/redrive", answer_redrive)
     await reasons(operator.page, "cannot read").get_by_role("button", name="Redrive").click()
     await operator.page.get_by_role("dialog").get_by_role("button", name="Send back").click()
     dialog = operator.page.get_by_role("dialog", name="Not all were looked at")
     await expect(dialog).to_contain_text("5 messages sent back to images. More may be there that are meant")
-    told = operator.page.get_by_text("5 messages sent back to images, maybe not all, at")  # behind the dialog
-    await expect(told).to_be_attached()
+    outcome = operator.page.get_by_text("5 messages sent back to images, maybe not all, at")  # It is behind the dialog.
+    await expect(outcome).to_be_attached()
     await dialog.get_by_role("button", name="Go on").click()
     await expect(operator.page.get_by_role("dialog", name="2 messages sent back")).to_be_visible()
 
 
-async def test_what_still_fails_is_back_under_its_reason(operator: Visitor, aws: Aws) -> None:
+async def test_redriven_message_that_fails_again_returns_under_its_reason(operator: Visitor, aws: Aws) -> None:
     webinar = uuid4().hex
-    await aws.tell_of_a_recording(json.dumps({"type": webinar, "version": 1}))
-    row = await until_there(operator, reasons(operator.page, "Cannot be read"))
+    await aws.send_recording_event(json.dumps({"type": webinar, "version": 1}))
+    row = await wait_for_row(operator, reasons(operator.page, "Cannot be read"))
     await expect(row.get_by_role("cell").first).to_have_text("1")
     first = str(await row.locator(".id").get_attribute("title"))
-    await send_back(operator, row)
-    await until_another(operator, row, first)
+    await redrive(operator, row)
+    await wait_for_other_message(operator, row, first)
     await expect(row.get_by_role("cell").first).to_have_text("1")
     await expect(operator.page.locator("#verdict")).to_contain_text("1 dead letter")
 
 
 async def test_it_can_be_used_without_a_mouse(operator: Visitor, aws: Aws) -> None:
-    await aws.tell_of_a_recording("neither JSON nor anything")
-    row = await until_there(operator, reasons(operator.page, "not JSON"))
+    await aws.send_recording_event("neither JSON nor anything")
+    row = await wait_for_row(operator, reasons(operator.page, "not JSON"))
     button, keyboard = row.get_by_role("button", name="Redrive"), operator.page.keyboard
     first = str(await row.locator(".id").get_attribute("title"))
     await button.focus()
@@ -168,43 +168,43 @@ async def test_it_can_be_used_without_a_mouse(operator: Visitor, aws: Aws) -> No
     await expect(operator.page.get_by_role("button", name="Close")).to_be_focused()
     await keyboard.press("Enter")
     await expect(operator.page.get_by_role("dialog")).to_have_count(0)
-    # Where the letter has not died again yet its button is gone, and the heading has the focus.
+    # Until the message has died again its button is gone, and the heading has the focus.
     await expect(operator.page.locator("#dead [data-act=redrive]:focus, #dead-title:focus")).to_have_count(1)
-    await until_another(operator, row, first)
+    await wait_for_other_message(operator, row, first)
 
 
 async def test_a_token_that_is_not_an_administrators_is_refused_in_plain_words(
-    stranger: Visitor, stack: EmbeddedStack
+    anonymous_visitor: Visitor, stack: EmbeddedStack
 ) -> None:
-    await stranger.page.goto(f"{stranger.url}/ops#token={stack.token(user='dr-house')}")
-    refusal = stranger.page.get_by_role("alert")
+    await anonymous_visitor.page.goto(f"{anonymous_visitor.url}/ops#token={stack.token(user='dr-house')}")
+    refusal = anonymous_visitor.page.get_by_role("alert")
     await expect(refusal).to_have_text(
         "This token is not an administrator’s. It belongs to dr-house, whose role is “user”."
     )
-    await expect(stranger.page.locator("#board")).to_be_hidden()
-    field = stranger.page.get_by_label("Access token")
+    await expect(anonymous_visitor.page.locator("#board")).to_be_hidden()
+    field = anonymous_visitor.page.get_by_label("Access token")
     await expect(field).to_be_focused()
     await field.fill("no token at all")
     await field.press("Enter")
     await expect(refusal).to_contain_text("The token was refused")
     await field.fill(stack.token(user="root", role="admin"))
     await field.press("Enter")
-    await expect(stranger.page.get_by_role("heading", name="Queues")).to_be_visible()
-    await expect(stranger.page.locator("#who-name")).to_have_text("root · admin")
-    await stranger.page.get_by_role("button", name="Sign out").click()
+    await expect(anonymous_visitor.page.get_by_role("heading", name="Queues")).to_be_visible()
+    await expect(anonymous_visitor.page.locator("#who-name")).to_have_text("root · admin")
+    await anonymous_visitor.page.get_by_role("button", name="Sign out").click()
     await expect(field).to_be_visible()
 
 
-async def test_without_a_token_it_asks_for_one_and_complains_of_nothing(stranger: Visitor) -> None:
-    stranger.listen()
-    await stranger.page.goto(f"{stranger.url}/ops")
-    await expect(stranger.page.get_by_role("heading", name="Operations")).to_be_focused()
-    await expect(stranger.page.get_by_role("alert")).to_have_count(0)
-    assert not stranger.complaints
+async def test_without_a_token_it_asks_for_one_without_console_errors(anonymous_visitor: Visitor) -> None:
+    anonymous_visitor.record_console()
+    await anonymous_visitor.page.goto(f"{anonymous_visitor.url}/ops")
+    await expect(anonymous_visitor.page.get_by_role("heading", name="Operations")).to_be_focused()
+    await expect(anonymous_visitor.page.get_by_role("alert")).to_have_count(0)
+    assert not anonymous_visitor.console_errors
 
 
-async def test_the_living_are_told_from_the_silent_and_the_draining(operator: Visitor) -> None:
-    await fulfilled(operator.page, troubled())
+async def test_running_draining_and_silent_consumers_look_different(operator: Visitor) -> None:
+    await show_summary(operator.page, failing_summary())
     rows = operator.page.locator("#consumers tbody tr")
     await expect(rows).to_have_count(3)
     await expect(rows.nth(0)).to_contain_text("Running")
@@ -216,9 +216,9 @@ async def test_the_living_are_told_from_the_silent_and_the_draining(operator: Vi
     await expect(operator.page.get_by_role("status").filter(has_text=verdict)).to_be_visible()
 
 
-async def test_a_stuck_assets_timeline_is_one_press_away(operator: Visitor, stack: EmbeddedStack) -> None:
-    asset_id = await announced(operator, stack)
-    await fulfilled(operator.page, troubled(asset_id))
+async def test_timeline_of_a_stuck_asset_opens_with_one_click(operator: Visitor, stack: EmbeddedStack) -> None:
+    asset_id = await create_slow_asset(operator, stack)
+    await show_summary(operator.page, failing_summary(asset_id))
     opener = operator.page.locator("#stuck").get_by_role("button", name="Timeline of asset").first
     await opener.click()
     story = operator.page.get_by_role("dialog", name="slow.jpg")
@@ -229,7 +229,7 @@ async def test_a_stuck_assets_timeline_is_one_press_away(operator: Visitor, stac
     await expect(opener).to_be_focused()
 
 
-async def announced(operator: Visitor, stack: EmbeddedStack) -> UUID:
+async def create_slow_asset(operator: Visitor, stack: EmbeddedStack) -> UUID:
     body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "slow.jpg"}
     answer = await operator.page.request.post(
         f"{operator.url}/api/v1/media/upload",
@@ -239,7 +239,7 @@ async def announced(operator: Visitor, stack: EmbeddedStack) -> UUID:
     return UUID((await answer.json())["asset_id"])
 
 
-async def test_it_says_when_nobody_answers_and_keeps_what_it_knows(operator: Visitor) -> None:
+async def test_outage_is_reported_and_the_last_summary_stays(operator: Visitor) -> None:
     await operator.page.route(SUMMARY, lambda route: route.abort())
     await operator.page.get_by_role("button", name="Refresh now").click()
     await expect(operator.page.get_by_role("alert")).to_contain_text("The service cannot be reached")
@@ -248,13 +248,13 @@ async def test_it_says_when_nobody_answers_and_keeps_what_it_knows(operator: Vis
     await operator.page.unroute(SUMMARY)
     await operator.page.get_by_role("button", name="Refresh now").click()
     await expect(operator.page.locator("#outage")).to_be_hidden()
-    assert all("Failed to load resource" in complaint for complaint in operator.complaints)
-    operator.complaints.clear()  # of what the test took away
+    assert all("Failed to load resource" in error for error in operator.console_errors)
+    operator.console_errors.clear()  # The test caused them.
 
 
 @pytest.mark.parametrize("width", [360, 390, 1280])
 async def test_nothing_is_wider_than_the_screen(operator: Visitor, width: int) -> None:
     await operator.page.set_viewport_size({"width": width, "height": 800})
-    await fulfilled(operator.page, troubled())
+    await show_summary(operator.page, failing_summary())
     await expect(operator.page.locator("#stuck tbody tr")).to_have_count(2)
     assert await operator.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""When the operator's view asks, and when it leaves the API alone. The test turns the clock."""
+"""When the operator's view requests a summary, and when it does not. The test controls the clock."""
 
 import json
 from dataclasses import dataclass
@@ -6,73 +6,75 @@ from dataclasses import dataclass
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.acceptance.browser.conftest import PATIENCE, Visitor
-from tests.acceptance.browser.operations import SUMMARY, troubled
+from tests.acceptance.browser.conftest import TIMEOUT_MS, Visitor
+from tests.acceptance.browser.ops_summaries import SUMMARY, failing_summary
 from tests.conftest import EmbeddedStack
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @dataclass(slots=True)
-class Desk:
-    """Answers the view in the API's place, and counts how often it is asked."""
+class SummaryStub:
+    """Answers the view in place of the API, and counts the requests."""
 
-    asked: int = 0
+    requests: int = 0
     busy: bool = False
 
     async def answer(self, route: Route) -> None:
-        self.asked += 1
+        self.requests += 1
         if self.busy:
             body = json.dumps({"code": "unavailable"})
             await route.fulfill(status=503, headers={"Retry-After": "40"}, body=body)
         else:
-            await route.fulfill(json=json.loads(troubled().model_dump_json()))
+            await route.fulfill(json=json.loads(failing_summary().model_dump_json()))
 
 
 @pytest.fixture
-async def desk(stranger: Visitor, stack: EmbeddedStack) -> Desk:
-    """An open view whose clock the test turns."""
-    desk = Desk()
-    await stranger.page.clock.install()
+async def summary_stub(anonymous_visitor: Visitor, stack: EmbeddedStack) -> SummaryStub:
+    """Open the view with a clock that the test controls."""
+    summary_stub = SummaryStub()
+    await anonymous_visitor.page.clock.install()
 
-    async def answer(route: Route) -> None:  # no bound method: Playwright writes on the object that it belongs to
-        await desk.answer(route)
+    async def answer(route: Route) -> None:  # A bound method fails: Playwright sets attributes on its object.
+        await summary_stub.answer(route)
 
-    await stranger.page.route(SUMMARY, answer)
-    await stranger.operate(stack.token(user="root", role="admin"))
-    return desk
+    await anonymous_visitor.page.route(SUMMARY, answer)
+    await anonymous_visitor.open_operations(stack.token(user="root", role="admin"))
+    return summary_stub
 
 
-async def test_it_refreshes_itself_but_not_while_nobody_looks(stranger: Visitor, desk: Desk) -> None:
-    assert desk.asked == 1
-    await ticked(stranger, 10_500)
-    assert desk.asked == 2
-    await show(stranger, hidden=True)
+async def test_view_refreshes_only_while_the_page_is_visible(
+    anonymous_visitor: Visitor, summary_stub: SummaryStub
+) -> None:
+    assert summary_stub.requests == 1
+    await advance_clock(anonymous_visitor, 10_500)
+    assert summary_stub.requests == 2
+    await show(anonymous_visitor, hidden=True)
     for _ in range(5):
-        await ticked(stranger, 10_500)
-    assert desk.asked == 2
-    async with stranger.page.expect_response(SUMMARY):
-        await show(stranger, hidden=False)
-    assert desk.asked == 3
+        await advance_clock(anonymous_visitor, 10_500)
+    assert summary_stub.requests == 2
+    async with anonymous_visitor.page.expect_response(SUMMARY):
+        await show(anonymous_visitor, hidden=False)
+    assert summary_stub.requests == 3
 
 
-async def test_it_waits_as_long_as_it_is_asked_to(stranger: Visitor, desk: Desk) -> None:
-    desk.busy = True
-    await ticked(stranger, 10_500)
-    await expect(stranger.page.locator("#outage")).to_contain_text("Next try at")
-    asked = desk.asked
-    await ticked(stranger, 38_000)
-    assert desk.asked == asked
-    desk.busy = False
-    async with stranger.page.expect_response(SUMMARY):
-        await stranger.page.clock.run_for(4_000)
-    await expect(stranger.page.locator("#outage")).to_be_hidden()
+async def test_view_waits_for_retry_after(anonymous_visitor: Visitor, summary_stub: SummaryStub) -> None:
+    summary_stub.busy = True
+    await advance_clock(anonymous_visitor, 10_500)
+    await expect(anonymous_visitor.page.locator("#outage")).to_contain_text("Next try at")
+    requests = summary_stub.requests
+    await advance_clock(anonymous_visitor, 38_000)
+    assert summary_stub.requests == requests
+    summary_stub.busy = False
+    async with anonymous_visitor.page.expect_response(SUMMARY):
+        await anonymous_visitor.page.clock.run_for(4_000)
+    await expect(anonymous_visitor.page.locator("#outage")).to_be_hidden()
 
 
-async def ticked(visitor: Visitor, milliseconds: int) -> None:
-    """Time goes by, and whatever that made the page ask for was answered."""
+async def advance_clock(visitor: Visitor, milliseconds: int) -> None:
+    """Advance the page's clock and wait for the responses that this caused."""
     await visitor.page.clock.run_for(milliseconds)
-    await visitor.page.evaluate("fetch('/health')")  # comes after what was asked for before it
+    await visitor.page.evaluate("fetch('/health')")  # It is answered after the earlier requests.
     await visitor.page.clock.run_for(1)
 
 

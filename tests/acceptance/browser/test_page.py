@@ -1,19 +1,21 @@
-"""The page as people meet it: Chromium, the embedded stack, real files."""
+"""The gallery page in Chromium on the embedded stack, with real files."""
+
+import asyncio
 
 import aiohttp
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from media.errors import Code
-from tests.acceptance.browser.conftest import PATIENCE, File, Visitor
+from tests.acceptance.browser.conftest import TIMEOUT_MS, File, Visitor
 from tests.acceptance.conftest import eicar, jpeg
 from tests.conftest import EmbeddedStack
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 PLAYING = "video => video.currentTime > 0.5 && video.videoWidth > 0"
 
 
-async def test_a_photo_and_a_clip_become_ready_before_ones_eyes(
+async def test_a_photo_and_a_clip_become_ready_without_a_reload(
     visitor: Visitor, photo_file: File, clip_file: File
 ) -> None:
     await visitor.page.evaluate("window.sameDocument = true")
@@ -104,13 +106,43 @@ async def test_it_can_be_used_without_a_mouse(visitor: Visitor) -> None:
     await expect(visitor.card("a.jpg").locator(".card-open")).to_be_focused()
 
 
+async def test_focus_stays_on_a_card_whose_buttons_change(visitor: Visitor) -> None:
+    released = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await released.wait()
+        await route.continue_()
+
+    await visitor.page.route("**/uploads/image/**", hold)
+    await visitor.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
+    card = visitor.card("photo.jpg")
+    await card.get_by_role("button", name="Cancel the upload of photo.jpg").focus()
+    released.set()
+    await expect(visitor.card("photo.jpg", "ready")).to_be_visible()
+    await expect(card.locator(".card-open")).to_be_focused()
+
+
+async def test_late_close_event_of_the_viewer_changes_nothing(visitor: Visitor) -> None:
+    await visitor.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
+    await expect(visitor.card("photo.jpg", "ready")).to_be_visible()
+    viewer = await visitor.open("photo.jpg")
+    await viewer.dispatch_event("close")  # The event of an earlier viewer, on a busy machine.
+    await expect(viewer.locator("img.picture")).to_be_visible()
+    await visitor.page.keyboard.press("Escape")
+    await expect(visitor.card("photo.jpg").locator(".card-open")).to_be_focused()
+    delete = visitor.card("photo.jpg").get_by_role("button", name="Delete photo.jpg")
+    await delete.focus()
+    await visitor.page.locator("#viewer").dispatch_event("close")
+    await expect(delete).to_be_focused()
+
+
 async def test_the_filters_narrow_the_gallery(visitor: Visitor) -> None:
     await visitor.drop(File("good.jpg", "image/jpeg", jpeg(300, 200)), File("bad.jpg", "image/jpeg", b"not a picture"))
     await expect(visitor.card("good.jpg", "ready")).to_be_visible()
     await expect(visitor.card("bad.jpg", "rejected")).to_be_visible()
     await visitor.page.get_by_label("Status").select_option("rejected")
     await expect(visitor.page.locator(".card .card-name")).to_have_text(["bad.jpg"])
-    await visitor.page.get_by_role("radio", name="Videos").check(force=True)  # the label's text lies over it
+    await visitor.page.get_by_role("radio", name="Videos").check(force=True)  # The label's text covers the input.
     await expect(visitor.page.get_by_text("Nothing matches")).to_be_visible()
 
 
@@ -125,24 +157,24 @@ async def test_nothing_is_wider_than_the_screen(visitor: Visitor, width: int) ->
     assert await visitor.page.evaluate("document.querySelector('.viewer-frame').scrollWidth") <= width
 
 
-async def test_the_stack_lets_its_own_page_in_without_a_question(stranger: Visitor) -> None:
-    await stranger.page.goto(stranger.url)
-    await expect(stranger.page.locator("#who-name")).to_have_text("page · user")
-    await expect(stranger.page.locator("#scanner")).not_to_be_empty()
+async def test_embedded_stack_signs_its_own_page_in(anonymous_visitor: Visitor) -> None:
+    await anonymous_visitor.page.goto(anonymous_visitor.url)
+    await expect(anonymous_visitor.page.locator("#who-name")).to_have_text("page · user")
+    await expect(anonymous_visitor.page.locator("#scanner")).not_to_be_empty()
 
 
-async def test_without_a_token_it_asks_for_one(stranger: Visitor, stack: EmbeddedStack) -> None:
-    await stranger.page.route("**/dev/token", lambda route: route.fulfill(status=404))
-    await stranger.page.goto(stranger.url)
-    field = stranger.page.get_by_label("Access token")
+async def test_without_a_token_it_asks_for_one(anonymous_visitor: Visitor, stack: EmbeddedStack) -> None:
+    await anonymous_visitor.page.route("**/dev/token", lambda route: route.fulfill(status=404))
+    await anonymous_visitor.page.goto(anonymous_visitor.url)
+    field = anonymous_visitor.page.get_by_label("Access token")
     await field.fill("no token at all")
     await field.press("Enter")
-    await expect(field).to_be_visible()  # it was refused, so the page asks again
+    await expect(field).to_be_visible()  # The token was refused, so the page asks again.
     await expect(field).to_have_value("")
     await field.fill(stack.token(user="typist"))
     await field.press("Enter")
-    await expect(stranger.page.locator("#who-name")).to_have_text("typist · user")
-    await expect(stranger.page.get_by_text("No files yet")).to_be_visible()
+    await expect(anonymous_visitor.page.locator("#who-name")).to_have_text("typist · user")
+    await expect(anonymous_visitor.page.get_by_text("No files yet")).to_be_visible()
 
 
 async def test_the_stacks_token_is_for_this_machine_only(stack: EmbeddedStack) -> None:
@@ -154,5 +186,7 @@ async def test_the_stacks_token_is_for_this_machine_only(stack: EmbeddedStack) -
 
 
 async def test_every_code_has_words_on_the_page(visitor: Visitor) -> None:
-    told = await visitor.page.evaluate("import('/static/js/messages.js').then((messages) => Object.keys(messages.REASONS))")
-    assert set(told) == {code.value for code in Code}
+    codes = await visitor.page.evaluate(
+        "import('/static/js/messages.js').then((messages) => Object.keys(messages.REASONS))"
+    )
+    assert set(codes) == {code.value for code in Code}

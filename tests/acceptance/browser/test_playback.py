@@ -1,4 +1,4 @@
-"""hls.js, as the page ships it, plays what the stack made: through rewritten playlists, every rung of the ladder."""
+"""The page's hls.js plays every rung and audio track that the stack made, through rewritten playlists."""
 
 import re
 import subprocess
@@ -8,16 +8,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.async_api import Locator, Page, Response, expect
 
-from tests.acceptance.browser.conftest import PATIENCE, File, Visitor
+from tests.acceptance.browser.conftest import TIMEOUT_MS, File, Visitor
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 RUNGS = {"360p": 360, "270p": 270}
 ADVANCED = "([video, height]) => video.currentTime > 0.4 && video.videoHeight === height"
-FROM_THE_START = "video => { video.loop = true; video.currentTime = 0; return video.play(); }"
+PLAY_FROM_START = "video => { video.loop = true; video.currentTime = 0; return video.play(); }"
 
 
-HEARD = """async ([video, hertz]) => {
-    // One source for each element, and for good; what it hears also goes on to the loudspeaker.
+HEARS_TONE = """async ([video, hertz]) => {
+    // An element has one source node forever. It stays connected to the output.
     video.ear ??= (() => {
         const context = new AudioContext();
         const analyser = new AnalyserNode(context, { fftSize: 16384, smoothingTimeConstant: 0 });
@@ -30,13 +30,13 @@ HEARD = """async ([video, hertz]) => {
     const loudest = bins.indexOf(Math.max(...bins)) * video.ear.context.sampleRate / video.ear.fftSize;
     return Math.max(...bins) > -60 && Math.abs(loudest - hertz) < 20;
 }"""
-"""Whether a tone is what the video sounds like."""
+"""Tell whether a tone of this frequency is the loudest in the video's sound."""
 LANGUAGES = {"English": 440, "Deutsch": 1000}
-"""By the name in the player's menu: the tone, in Hz, that is spoken in it."""
+"""Frequency in Hz of each audio track, by its name in the player's menu."""
 
 
-class Fetched:
-    """What the player has fetched: playlists from the API, segments from the storage, by path."""
+class FetchedResponses:
+    """Records the player's responses: playlists from the API, segments from the storage."""
 
     def __init__(self, page: Page) -> None:
         self.answers: list[Response] = []
@@ -53,7 +53,7 @@ class Fetched:
         return [answer for answer in self.answers if not urlsplit(answer.url).path.endswith(".m3u8")]
 
     async def listed(self) -> Mapping[str, set[str]]:
-        """The segments that each variant playlist names, by the resolution that the master gives it."""
+        """List the segments of each variant playlist, by its height in the master playlist."""
         texts = {urlsplit(answer.url).path: await answer.text() for answer in self.playlists()}
         [master] = [text for text in texts.values() if "#EXT-X-STREAM-INF" in text]
         variants = re.findall(r"#EXT-X-STREAM-INF:.*RESOLUTION=\d+x(\d+).*\n(\S+)", master)
@@ -70,15 +70,15 @@ def _name(uri: str) -> str:
 
 
 async def play(page: Page, video: Locator, height: int) -> None:
-    """Play from the start until the picture has this height and time has gone on."""
-    await video.evaluate(FROM_THE_START)
+    """Play from the start until the picture has this height and the time advances."""
+    await video.evaluate(PLAY_FROM_START)
     await page.wait_for_function(ADVANCED, arg=[await video.element_handle(), height])
 
 
 async def test_hlsjs_plays_every_rung_through_rewritten_playlists(visitor: Visitor, clip_file: File) -> None:
     await visitor.drop(clip_file)
     await expect(visitor.card("clip.mp4", "ready")).to_be_visible()
-    fetched = Fetched(visitor.page)
+    fetched = FetchedResponses(visitor.page)
     viewer = await visitor.open("clip.mp4")
     video = viewer.locator("video")
     for rung, height in RUNGS.items():
@@ -101,8 +101,8 @@ async def test_hlsjs_plays_every_rung_through_rewritten_playlists(visitor: Visit
 
 
 @pytest.fixture(scope="session")
-def interpreted(tmp_path_factory: pytest.TempPathFactory) -> File:
-    """A film in two languages."""
+def bilingual_video(tmp_path_factory: pytest.TempPathFactory) -> File:
+    """Make a video with two audio tracks."""
     path = tmp_path_factory.mktemp("interpreted") / "talk.mp4"
     picture = ["-f", "lavfi", "-i", "testsrc2=s=640x360:r=25:d=8"]
     sounds = [word for pitch in LANGUAGES.values() for word in ("-f", "lavfi", "-i", f"sine=f={pitch}:d=8:r=48000")]
@@ -114,10 +114,10 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> File:
     return File("talk.mp4", "video/mp4", path.read_bytes())
 
 
-async def test_the_language_can_be_chosen_and_is_heard(visitor: Visitor, interpreted: File) -> None:
-    await visitor.drop(interpreted)
+async def test_the_language_can_be_chosen_and_is_heard(visitor: Visitor, bilingual_video: File) -> None:
+    await visitor.drop(bilingual_video)
     await expect(visitor.card("talk.mp4", "ready")).to_be_visible()
-    fetched = Fetched(visitor.page)
+    fetched = FetchedResponses(visitor.page)
     viewer = await visitor.open("talk.mp4")
     video, sound = viewer.locator("video"), viewer.get_by_label("Sound", exact=True)
     await expect(sound.locator("option")).to_have_text([*LANGUAGES])
@@ -125,12 +125,12 @@ async def test_the_language_can_be_chosen_and_is_heard(visitor: Visitor, interpr
     await expect(sound).to_have_value("0")
     for language in ("English", "Deutsch", "English"):
         await sound.select_option(language)
-        await video.evaluate(FROM_THE_START)
-        await visitor.page.wait_for_function(HEARD, arg=[await video.element_handle(), LANGUAGES[language]])
+        await video.evaluate(PLAY_FROM_START)
+        await visitor.page.wait_for_function(HEARS_TONE, arg=[await video.element_handle(), LANGUAGES[language]])
     assert [answer for answer in fetched.segments() if "_sound2_" in urlsplit(answer.url).path]
 
 
-async def test_where_there_is_but_one_sound_there_is_nothing_to_choose(visitor: Visitor, clip_file: File) -> None:
+async def test_single_audio_track_has_no_menu(visitor: Visitor, clip_file: File) -> None:
     await visitor.drop(clip_file)
     await expect(visitor.card("clip.mp4", "ready")).to_be_visible()
     viewer = await visitor.open("clip.mp4")

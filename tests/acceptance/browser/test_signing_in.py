@@ -1,21 +1,21 @@
-"""A token that runs out: asked for again, never taken from somebody else, and no dead page when nobody answers."""
+"""An expired token: the page asks for a new one, keeps the user, and stays usable if the dialog is dismissed."""
 
 from pathlib import Path
 
 from playwright.async_api import Page, Route, expect
 
-from tests.acceptance.browser.accessibility import grave_findings
-from tests.acceptance.browser.conftest import PATIENCE, File, Visitor
-from tests.acceptance.browser.large_files import ATLAS, PARTS, TWO_PARTS, Gate, row
+from tests.acceptance.browser.accessibility import serious_violations
+from tests.acceptance.browser.conftest import TIMEOUT_MS, File, Visitor
+from tests.acceptance.browser.large_files import LARGE_PDF, PARTS, TWO_PARTS, PartGate, interrupted_row
 from tests.acceptance.conftest import jpeg
 from tests.conftest import EmbeddedStack
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 UNAUTHORIZED = "status of 401"
 
 
-async def let_it_run_out(page: Page) -> None:
-    """From now on the API refuses the token that the page holds, and no other."""
+async def expire_token(page: Page) -> None:
+    """Refuse the token that the page holds from now on, and no other."""
     old = await page.evaluate("sessionStorage.getItem('docfliq.token')")
 
     async def refuse(route: Route) -> None:
@@ -28,44 +28,44 @@ async def let_it_run_out(page: Page) -> None:
     await page.route("**/api/v1/media/**", refuse)
 
 
-async def test_a_question_sent_away_comes_back_when_it_is_wanted(
-    reader: Visitor, stack: EmbeddedStack, owner: str
+async def test_dismissed_sign_in_dialog_returns_at_the_next_user_action(
+    named_visitor: Visitor, stack: EmbeddedStack, owner: str
 ) -> None:
-    page = reader.page
+    page = named_visitor.page
     await page.route("**/dev/token", lambda route: route.fulfill(status=404))
-    await let_it_run_out(page)
-    await reader.drop(*(File(f"{i}.jpg", "image/jpeg", jpeg(300, 200, i)) for i in range(5)))
+    await expire_token(page)
+    await named_visitor.drop(*(File(f"{i}.jpg", "image/jpeg", jpeg(300, 200, i)) for i in range(5)))
     dialog = page.get_by_role("dialog", name="Sign in")
     await expect(dialog).to_contain_text(f"The token of {owner} has run out")
-    assert await grave_findings(page) == []
+    assert await serious_violations(page) == []
     await page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
     for i in range(5):
-        await expect(reader.card(f"{i}.jpg").locator(".card-note")).to_contain_text("You are not signed in")
+        await expect(named_visitor.card(f"{i}.jpg").locator(".card-note")).to_contain_text("You are not signed in")
     await page.get_by_label("Status").select_option("ready")
     await expect(dialog).to_be_visible()
     await dialog.get_by_role("button", name="Not now").click()
     await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     await page.get_by_label("Status").select_option("")
     await dialog.get_by_role("button", name="Not now").click()
-    await reader.card("0.jpg").get_by_role("button", name="Send 0.jpg again").click()
+    await named_visitor.card("0.jpg").get_by_role("button", name="Send 0.jpg again").click()
     await page.get_by_label("Access token").fill(stack.token(user=owner, role="service"))
     await page.keyboard.press("Enter")
-    await expect(reader.card("0.jpg", "ready")).to_be_visible()
+    await expect(named_visitor.card("0.jpg", "ready")).to_be_visible()
     await expect(page.get_by_role("button", name="Sign in")).to_be_hidden()
-    reader.forgive(UNAUTHORIZED, "status of 404")
-    assert not reader.complaints
+    named_visitor.expect_console_errors(UNAUTHORIZED, "status of 404")
+    assert not named_visitor.console_errors
 
 
-async def test_nobody_becomes_another_user_unasked(
-    reader: Visitor, stack: EmbeddedStack, owner: str, atlas: Path
+async def test_user_does_not_change_without_a_click(
+    named_visitor: Visitor, stack: EmbeddedStack, owner: str, large_pdf: Path
 ) -> None:
-    page = reader.page
-    gate = Gate(lambda number: number <= 2)
-    await gate.stand_before(page)
-    await page.set_input_files("#files", atlas)
+    page = named_visitor.page
+    gate = PartGate(lambda number: number <= 2)
+    await gate.attach(page)
+    await page.set_input_files("#files", large_pdf)
     await gate.wait_for(stored={1, 2})
-    await let_it_run_out(page)
+    await expire_token(page)
     gate.opened.set()
     dialog = page.get_by_role("dialog", name="Sign in")
     await expect(dialog).to_be_visible()
@@ -73,28 +73,28 @@ async def test_nobody_becomes_another_user_unasked(
     await expect(dialog.get_by_role("button", name="Change to page")).to_be_visible()
     await page.get_by_label("Access token").fill(stack.token(user=owner, role="service"))
     await page.keyboard.press("Enter")
-    await expect(reader.card(ATLAS, "ready")).to_be_visible()
+    await expect(named_visitor.card(LARGE_PDF, "ready")).to_be_visible()
     assert sorted(gate.sent) == list(range(1, PARTS + 1))
-    reader.forgive(UNAUTHORIZED)
-    assert not reader.complaints
+    named_visitor.expect_console_errors(UNAUTHORIZED)
+    assert not named_visitor.console_errors
 
 
-async def test_who_changes_the_user_finds_the_upload_again(
-    reader: Visitor, stack: EmbeddedStack, owner: str, atlas: Path
+async def test_upload_can_be_resumed_after_changing_the_user_and_back(
+    named_visitor: Visitor, stack: EmbeddedStack, owner: str, large_pdf: Path
 ) -> None:
-    page = reader.page
-    gate = Gate(lambda number: number <= 2)
-    await gate.stand_before(page)
-    await page.set_input_files("#files", atlas)
+    page = named_visitor.page
+    gate = PartGate(lambda number: number <= 2)
+    await gate.attach(page)
+    await page.set_input_files("#files", large_pdf)
     await gate.wait_for(stored={1, 2})
-    await let_it_run_out(page)
+    await expire_token(page)
     await page.get_by_label("Status").select_option("ready")
     await page.get_by_role("button", name="Change to page").click()
     await expect(page.locator("#who-name")).to_have_text("page · user")
-    await expect(row(page)).to_have_count(0)
-    await expect(reader.card(ATLAS)).to_have_count(0)
+    await expect(interrupted_row(page)).to_have_count(0)
+    await expect(named_visitor.card(LARGE_PDF)).to_have_count(0)
     gate.opened.set()
     await page.unroute_all(behavior="ignoreErrors")
     await page.evaluate("token => { location.hash = `token=${token}`; }", stack.token(user=owner))
     await expect(page.locator("#who-name")).to_have_text(f"{owner} · user")
-    await expect(row(page)).to_contain_text(TWO_PARTS)
+    await expect(interrupted_row(page)).to_contain_text(TWO_PARTS)

@@ -1,4 +1,4 @@
-"""A summary in which everything that can be wrong is, and how to show it to the operator's view."""
+"""A summary with every kind of trouble, for the operator's view."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -11,8 +11,8 @@ SUMMARY = "**/api/v1/media/ops/summary"
 ENDLESS = "s3://a-bucket-whose-name-never-seems-to-end/" + "and-a-key-that-goes-on-" * 5
 
 
-async def fulfilled(page: Page, summary: OpsSummary) -> None:
-    """Have the view refresh itself, and be told this."""
+async def show_summary(page: Page, summary: OpsSummary) -> None:
+    """Answer the view's requests with this summary, and refresh the view."""
     await page.route(
         SUMMARY, lambda route: route.fulfill(body=summary.model_dump_json(), content_type="application/json")
     )
@@ -20,7 +20,7 @@ async def fulfilled(page: Page, summary: OpsSummary) -> None:
         await page.get_by_role("button", name="Refresh now").click()
 
 
-def troubled(asset_id: UUID | None = None) -> OpsSummary:
+def failing_summary(asset_id: UUID | None = None) -> OpsSummary:
     now = datetime.now(UTC)
     asset = asset_id or uuid4()
     return OpsSummary(
