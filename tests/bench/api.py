@@ -47,7 +47,7 @@ COMPARED = {"GET /assets/{id}": "bare select", "GET …/url": "bare select", "PO
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is loaded: where (and the server's process), with what, and the status that is right."""
+    """A request for the load: the server's URL and process id, the request's bytes, and the expected status."""
 
     url: str
     pid: int
@@ -61,7 +61,7 @@ def token(user: str) -> str:
 
 @asynccontextmanager
 async def serving(arguments: list[str], environment: dict[str, str], word: bytes) -> AsyncIterator[Process]:
-    """A server, from when it says `word` on; what it says then is read and thrown away."""
+    """Run a server, and yield once its output contains `word`. Later output is read and discarded."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", *arguments, env=dict(os.environ) | environment, cwd=ROOT, stdout=PIPE
     )
@@ -108,7 +108,7 @@ def environment_of(dsn: str, port: int) -> dict[str, str]:
 
 
 async def fill(dsn: str) -> UUID:
-    """An asset for each user, ready, with the renditions of a picture; the first one's id."""
+    """Create a ready picture with renditions for each user. Return the first one's id."""
     ids = [uuid4() for _ in range(USERS)]
     async with connect(dsn) as database:
         store = AssetStore(database)
@@ -191,25 +191,25 @@ async def run(rounds: int, seconds: float) -> tuple[dict[str, Load], Streams]:
         api = await stack.enter_async_context(serving(["api"], environment_of(dsn, ports[1]), b"api.serving"))
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         loads = await compare(targets((urls[0], plain.pid), (urls[1], api.pid), asset_id), rounds, seconds)
-        await _forget_uploads(dsn)
+        await _delete_pending(dsn)
         tokens = [token(f"user-{number}") for number in range(USERS)]
         return loads, await api_streams.measure(urls[1], api.pid, tokens, dsn)
 
 
-async def _forget_uploads(dsn: str) -> None:
+async def _delete_pending(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     await connection.execute("DELETE FROM assets WHERE status = 'pending'")
     await connection.close()
 
 
 def ratios(loads: dict[str, Load]) -> dict[str, float]:
-    """Requests per second of each endpoint as a part of its bare twin's."""
-    return {name: loads[name].per_second / loads[twin].per_second for name, twin in COMPARED.items()}
+    """Divide each endpoint's requests per second by those of its bare handler."""
+    return {name: loads[name].per_second / loads[bare].per_second for name, bare in COMPARED.items()}
 
 
 def table(loads: dict[str, Load], streams: Streams) -> str:
     found = ratios(loads)
-    lines = [f"{'':<18} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms':>8}  part of its bare twin"]
+    lines = [f"{'':<18} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms':>8}  share of its bare handler"]
     for name, one in loads.items():
         part = f"  {found[name]:.2f} of {COMPARED[name]}" if name in found else ""
         lines.append(
@@ -217,7 +217,7 @@ def table(loads: dict[str, Load], streams: Streams) -> str:
         )
     lines.append(
         f"{streams.open} event streams: opened in {streams.opened_seconds:.1f} s, {streams.kib_each:.1f} KiB each,"
-        f" all told of a change in {streams.told_seconds:.2f} s"
+        f" all notified of a change in {streams.notified_seconds:.2f} s"
     )
     return "\n".join(lines)
 
@@ -229,9 +229,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of one round of one endpoint")
     options = parser.parse_args()
     loads, streams = asyncio.run(run(options.rounds, options.seconds))
-    every = {name: asdict(one) for name, one in loads.items()}
-    told = {"loads": every, "ratios": ratios(loads), "streams": asdict(streams)}
-    sys.stdout.write((json.dumps(told) if options.json else table(loads, streams)) + "\n")
+    by_name = {name: asdict(one) for name, one in loads.items()}
+    report = {"loads": by_name, "ratios": ratios(loads), "streams": asdict(streams)}
+    sys.stdout.write((json.dumps(report) if options.json else table(loads, streams)) + "\n")
     return 0
 
 

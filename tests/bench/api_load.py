@@ -1,4 +1,4 @@
-"""A plain HTTP/1.1 load: so many connections, each with the next request as soon as its answer is there."""
+"""An HTTP/1.1 load: a number of connections, each of which sends its next request after the response."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ ANSWER_DEADLINE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests per second, milliseconds that half and 99 % of them stayed below, the server's CPU time for one."""
+    """Requests per second, their 50th and 99th percentile in milliseconds, and the server's CPU time for one."""
 
     per_second: float
     p50_ms: float
@@ -24,7 +24,7 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends requests one after the other and notes how long each took. Reads only what it must: the status, the end."""
+    """Sends one request after the other and measures each. It parses only the status and the length."""
 
     def __init__(self, request: bytes, status: bytes, until: float, ended: "asyncio.Future[None]") -> None:
         self._request = request
@@ -83,7 +83,7 @@ def _itself(connection: _Connection) -> _Connection:
 
 
 async def load(url: str, request: bytes, *, status: int, seconds: float, pid: int) -> Load:
-    """Load a server for so many seconds. Raises RuntimeError at the first answer with another status."""
+    """Load a server for `seconds`. Raises RuntimeError at the first response with another status."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
     begun, cpu = time.perf_counter(), _cpu_seconds(pid)
@@ -105,19 +105,19 @@ async def load(url: str, request: bytes, *, status: int, seconds: float, pid: in
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Of one process, in user mode and in the kernel: fields 14 and 15 of its `stat`."""
+    """Read the CPU seconds of one process, user and system: fields 14 and 15 of its `stat`."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def get(path: str, token: str = "") -> bytes:
-    """A GET as bytes."""
+    """Build a GET request."""
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n".encode()
 
 
 def post(path: str, body: bytes, token: str = "") -> bytes:
-    """A POST of JSON as bytes."""
+    """Build a POST request with a JSON body."""
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -19,7 +19,7 @@ from tests.bench.notifications import notification
 
 MESSAGES = 20_000
 SLOW = 0.01
-"""Seconds per call in the second half."""
+"""Seconds per call in the second half of the runs."""
 ROUNDS = 3
 MEMORY_MESSAGES, MEMORY_FROM, MEMORY_STEP = 200_000, 20_000, 10_000
 FEWEST = 500
@@ -46,8 +46,8 @@ def main() -> int:
     reached = goals({(run.peer, run.latency): run.result for run in runs if run.result})
     if options.json:
         found = [asdict(run) for run in runs]
-        told = {"capacity": asdict(capacity), "runs": found, "goals": [asdict(goal) for goal in reached]}
-        sys.stdout.write(json.dumps(told) + "\n")
+        report = {"capacity": asdict(capacity), "runs": found, "goals": [asdict(goal) for goal in reached]}
+        sys.stdout.write(json.dumps(report) + "\n")
     else:
         sys.stdout.write(_table(runs) + _goals(reached))
     return 0
@@ -76,7 +76,7 @@ def _all(messages: int, rounds: int, only: Sequence[str]) -> list[Run]:
         for turn in range(rounds):
             for peer in present:
                 if turn and (peer.slow or found[peer.name][-1].missing):
-                    continue  # its distance is not a matter of noise, and every round of it takes minutes
+                    continue  # Noise does not matter to a slow peer, and each of its rounds takes minutes.
                 sys.stderr.write(f"round {turn + 1}, {latency * 1000:g} ms: {peer.name}\n")
                 found[peer.name].append(_run(peer, messages, latency))
         runs += [_best(tries) for tries in found.values()]
@@ -89,7 +89,7 @@ def _missing(peer: Peer) -> str:
 
 
 def _run(peer: Peer, messages: int, latency: float) -> Run:
-    """A slow peer drains a share of the messages: at 10 ms a call it would take many minutes for all."""
+    """Measure one peer. A slow peer drains only a share of the messages, since all would take many minutes."""
     share = 10 if peer.slow and latency else 4 if peer.slow else 1
     try:
         result = measure(peer.command, peer.bodies(), Plan(max(FEWEST, messages // share), latency))
@@ -106,7 +106,7 @@ def _best(tries: Sequence[Run]) -> Run:
 
 
 def _capacity(messages: int) -> Result:
-    """The server alone: what a client that costs next to nothing gets out of it."""
+    """Measure the server with a client that costs next to nothing."""
     bodies = [notification(number) for number in range(BODIES)]
     return measure(lambda url: (sys.executable, "-m", "tests.bench.sqs_load", url), bodies, Plan(messages * 2))
 
@@ -145,7 +145,7 @@ def _memory(*, as_json: bool) -> int:
     ours = peers()[0]
     samples = range(MEMORY_FROM, MEMORY_MESSAGES, MEMORY_STEP)
     found = measure(ours.command, ours.bodies(), Plan(MEMORY_MESSAGES, samples=list(samples)))
-    after = found.memory[1:]  # the first is taken when the clock starts
+    after = found.memory[1:]  # The first sample is taken when the clock starts.
     growth = max(after) / after[0] - 1
     if as_json:
         sys.stdout.write(json.dumps({"resident": after, "growth": growth}) + "\n")

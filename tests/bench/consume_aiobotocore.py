@@ -1,4 +1,4 @@
-"""The loops that one writes first, with aiobotocore as it comes: receive ten, then delete each, or the batch.
+"""The simplest loops, with plain aiobotocore: receive ten messages, then delete each, or the batch.
 
 Arguments: the queue's URL, `each` or `batch`, and how many loops run side by side. Runs until stopped from outside.
 """

@@ -1,4 +1,4 @@
-"""What the consume benchmark has to show, as ratios of what was measured."""
+"""The goals of the consume benchmark, as ratios of the measured figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SLOW = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`value` has to be `least` or more (`most` turned round: a figure that has to stay below is its inverse)."""
+    """A goal is met if `value` is at least `least`. A figure with an upper limit is given as its inverse."""
 
     text: str
     value: float
@@ -25,11 +25,11 @@ class Goal:
 
 
 def goals(found: Mapping[tuple[str, float], Result]) -> list[Goal]:
-    """Those that can be told from what was measured."""
+    """Return the goals for which all figures were measured."""
     ours = found.get((OURS, 0.0))
     if ours is None:
         return []
-    told = []
+    reached = []
     against = {
         BARE: 0.9,
         "bare batch × 1": 0.9,
@@ -41,9 +41,9 @@ def goals(found: Mapping[tuple[str, float], Result]) -> list[Goal]:
     }
     for peer, least in against.items():
         if other := found.get((peer, 0.0)):
-            told.append(Goal(f"messages/s to {peer}", ours.per_second / other.per_second, least))
-            told.append(Goal(f"messages per CPU second to {peer}", other.cpu_ms / ours.cpu_ms, least))
-    told.append(Goal("messages per request (0.25 requests per message at most)", 1 / ours.requests, 4.0))
+            reached.append(Goal(f"messages/s to {peer}", ours.per_second / other.per_second, least))
+            reached.append(Goal(f"messages per CPU second to {peer}", other.cpu_ms / ours.cpu_ms, least))
+    reached.append(Goal("messages per request (0.25 requests per message at most)", 1 / ours.requests, 4.0))
     if slow := found.get((OURS, SLOW)):
-        told.append(Goal("messages/s at 10 ms per call", slow.per_second, 4500))
-    return told
+        reached.append(Goal("messages/s at 10 ms per call", slow.per_second, 4500))
+    return reached

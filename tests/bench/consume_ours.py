@@ -1,4 +1,4 @@
-"""Ours in the consume benchmark: a whole lane with heartbeat, metrics and fences; only the handler is empty.
+"""Our consumer in the consume benchmark: a queue worker with heartbeat, metrics and fences, and an empty handler.
 
 Argument: the queue's URL. Runs until it is stopped from outside.
 """
@@ -26,17 +26,17 @@ POLLERS = 10
 LIMITS = WorkerLimits(concurrency=50, prefetch=100, pollers=POLLERS, visibility=60, wait=20)
 
 
-async def handle(part: Record, delivery: InFlightMessage) -> Outcome:
-    """All that a claim does in memory: find the asset, hold its fence while at work, give it up."""
-    asset_id = asset_id_of_key(part.stored.version.key) if isinstance(part, ObjectCreated) else None
+async def handle(record: Record, message: InFlightMessage) -> Outcome:
+    """Do what a claim does in memory: find the asset, hold its fence during the work, release it."""
+    asset_id = asset_id_of_key(record.stored.version.key) if isinstance(record, ObjectCreated) else None
     if asset_id is None:
         return IGNORED
     fence = Fence(asset_id, Stage.SCAN, 1)
-    delivery.leases.add(fence)
+    message.leases.add(fence)
     try:
         return SUCCESS
     finally:
-        delivery.leases.discard(fence)
+        message.leases.discard(fence)
 
 
 async def renew(_leases: Sequence[Hashable]) -> set[Hashable]:
@@ -50,11 +50,11 @@ async def main() -> None:
         client = await Clients(load(None), stack).sqs()
         queue, dead = MessageQueue(client, "uploads", sys.argv[1]), MessageQueue(client, "uploads-dlq", sys.argv[1])
         route = Route("uploads", "scan", decode_upload, handle, [])
-        lane = QueueWorker(route, queue, dead, renew, Breakers({}, metrics), RetryPolicy(), metrics, LIMITS)
+        worker = QueueWorker(route, queue, dead, renew, Breakers({}, metrics), RetryPolicy(), metrics, LIMITS)
         gc_tuning.relax()
         async with asyncio.TaskGroup() as group:
             group.create_task(watch_loop(metrics.loop_lag))
-            group.create_task(lane.run())
+            group.create_task(worker.run())
 
 
 if __name__ == "__main__":

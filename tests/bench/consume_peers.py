@@ -1,4 +1,4 @@
-"""Who takes part in the consume benchmark, how each is started, and what has to be installed for it."""
+"""The consumers of the consume benchmark: how each is started, and which packages it needs."""
 
 import json
 import os
@@ -21,14 +21,14 @@ REGION = "us-east-1"
 INSTALL_TIMEOUT = 600.0
 WRAP_TIMEOUT = 60.0
 BODIES = 1000
-"""Notifications that differ; a queue repeats them."""
+"""Number of different notifications. A queue repeats them."""
 PYTHON_PACKAGES = {"taskiq-aio-sqs": "taskiq_aio_sqs", "dramatiq-sqs": "dramatiq_sqs", "celery[sqs]": "celery"}
 NODE_PACKAGES = ("sqs-consumer", "@aws-sdk/client-sqs")
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A contender: the command that drains a queue, given its URL, and what its messages look like."""
+    """A consumer to measure: the command that drains a queue by its URL, and the form of its messages."""
 
     name: str
     command: Callable[[str], Sequence[str]]
@@ -37,11 +37,11 @@ class Peer:
     slow: bool = False
 
     def missing(self) -> str:
-        """Installs what it needs; why that failed, or nothing."""
+        """Install what the peer needs. Return the reason of a failure, or an empty text."""
         return self.prepare() if self.prepare else ""
 
     def bodies(self) -> list[str]:
-        """What its queue is filled with. Raises CalledProcessError and TimeoutExpired."""
+        """Make the messages for its queue. Raises CalledProcessError and TimeoutExpired."""
         plain = [notification(number) for number in range(BODIES)]
         if not self.wrap:
             return plain
@@ -60,7 +60,7 @@ class Peer:
 
 
 def peers() -> list[Peer]:
-    """Ours first, then the two loops that the goals are written in."""
+    """List the peers: ours, then the two bare loops that the goals refer to, then the others."""
     return [
         Peer("ours", lambda url: (sys.executable, "-m", "tests.bench.consume_ours", url)),
         _loop(f"bare batch × {POLLERS}", "batch", POLLERS),
@@ -80,7 +80,7 @@ def _loop(name: str, kind: str, loops: int, *, slow: bool = False) -> Peer:
 
 
 def _sqs_consumer(name: str, kind: str, instances: int, *, slow: bool = False) -> Peer:
-    script = NODE / "sqs_consumer.mjs"  # beside its modules, where Node looks for them
+    script = NODE / "sqs_consumer.mjs"  # Node looks for its modules beside the script.
     return Peer(name, lambda url: ("node", str(script), url, kind, str(instances)), prepare=_prepare_node, slow=slow)
 
 
@@ -117,7 +117,7 @@ def _prepare_python(package: str) -> str:
 
 
 def _run(command: Sequence[str]) -> str:
-    """Why it failed, or nothing."""
+    """Run a command. Return the reason of a failure, or an empty text."""
     TOOLS.mkdir(exist_ok=True)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=False, cwd=ROOT)
@@ -127,7 +127,7 @@ def _run(command: Sequence[str]) -> str:
 
 
 def environment(queue: str) -> dict[str, str]:
-    """Of a client of that queue: made-up credentials, no settings of whoever calls; for ours, it is every queue."""
+    """Build a client's environment: fake credentials, none of the caller's settings, and `queue` for all our queues."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
     kept |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
     kept |= {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": queue.rsplit("/", 2)[0]}

@@ -15,16 +15,16 @@ from typing import Any
 from tests.bench.consume_peers import ROOT, environment
 
 WARM = 0.1
-"""Share of the messages that is drained before the clock starts: imports, connections, compilers."""
-PATIENCE = 240.0
-"""Seconds a client may take before the run counts as failed."""
+"""Share of the messages that is drained before the clock starts, to exclude imports and connections."""
+RUN_TIMEOUT = 240.0
+"""Seconds after which a client is killed and the run has failed."""
 END_TIMEOUT = 10.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is drained. `latency` is seconds per call; `samples` are deletions at which memory is looked at."""
+    """The work of a run. `latency`: seconds per call. `samples`: numbers of deletions at which memory is measured."""
 
     messages: int
     latency: float = 0.0
@@ -33,7 +33,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one client did after its warm-up. `server_load` is the share of a core that the server needed meanwhile."""
+    """A client's figures after the warm-up. `server_load` is the share of a core that the server used."""
 
     per_second: float
     cpu_ms: float
@@ -44,40 +44,40 @@ class Result:
 
 
 class RunError(Exception):
-    """A client that did not drain its queue; says how it ended."""
+    """Raised when a client did not drain its queue."""
 
 
 def cores() -> tuple[int, int | None]:
-    """The client's and the server's core; None where there is one only."""
+    """Choose the client's and the server's core. The server's is None on a machine with one core."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1] if len(available) > 1 else None
 
 
 def measure(command: Callable[[str], Sequence[str]], bodies: Sequence[str], plan: Plan) -> Result:
-    """Raises RunError when the client ends or takes longer than `PATIENCE`."""
+    """Measure a client on a fresh server. Raises RunError when it ends early or takes longer than `RUN_TIMEOUT`."""
     warm = max(1, int(plan.messages * WARM))
     with tempfile.TemporaryDirectory(prefix="bench-consume-") as folder:
         path = Path(folder, "bodies")
         path.write_text("".join(json.dumps(body) + "\n" for body in bodies), encoding="utf-8")
         with _server(path, plan, warm) as server:
-            url = _told(server, "listening")["url"]
-            with _client(command(url), url) as client, _watched(client, server, PATIENCE + plan.messages / 500):
+            url = _expect(server, "listening")["url"]
+            with _client(command(url), url) as client, _watchdog(client, server, RUN_TIMEOUT + plan.messages / 500):
                 return _follow(server, client, plan.messages - warm)
 
 
 def _follow(server: "subprocess.Popen[str]", client: "subprocess.Popen[bytes]", counted: int) -> Result:
-    _told(server, "started")
+    _expect(server, "started")
     cpu, memory = _cpu(client.pid), [_memory(client.pid)]
-    while (fact := _next(server))["event"] == "deleted":
+    while (report := _read_event(server))["event"] == "deleted":
         memory.append(_memory(client.pid))
     cpu = _cpu(client.pid) - cpu
     memory.append(_memory(client.pid))
     return Result(
-        per_second=counted / fact["seconds"],
+        per_second=counted / report["seconds"],
         cpu_ms=cpu / counted * 1000,
-        requests=sum(fact["requests"].values()) / counted,
-        server_load=fact["server_cpu"] / fact["seconds"],
-        redelivered=fact["redelivered"],
+        requests=sum(report["requests"].values()) / counted,
+        server_load=report["server_cpu"] / report["seconds"],
+        redelivered=report["redelivered"],
         memory=memory,
     )
 
@@ -114,20 +114,20 @@ def _client(command: Sequence[str], queue: str) -> Iterator["subprocess.Popen[by
 
 
 @contextlib.contextmanager
-def _watched(client: "subprocess.Popen[bytes]", server: "subprocess.Popen[str]", patience: float) -> Iterator[None]:
-    """A client that takes too long is killed; one that ends ends the server too, so that nobody waits for it."""
+def _watchdog(client: "subprocess.Popen[bytes]", server: "subprocess.Popen[str]", timeout: float) -> Iterator[None]:
+    """Kill the client after `timeout` seconds. When the client ends, end the server too, so that no read blocks."""
 
     def end_server() -> None:
         client.wait()
         server.kill()
 
-    watchdog = threading.Timer(patience, client.kill)
-    watchdog.start()
+    timer = threading.Timer(timeout, client.kill)
+    timer.start()
     threading.Thread(target=end_server, daemon=True).start()
     try:
         yield
     finally:
-        watchdog.cancel()
+        timer.cancel()
 
 
 def _end(process: "subprocess.Popen[Any]") -> None:
@@ -142,23 +142,23 @@ def _end(process: "subprocess.Popen[Any]") -> None:
         process.wait(END_TIMEOUT)
 
 
-def _told(server: "subprocess.Popen[str]", event: str) -> dict[str, Any]:
-    fact = _next(server)
-    if fact["event"] != event:
-        raise RunError(f"expected {event}, was told {fact}")
-    return fact
+def _expect(server: "subprocess.Popen[str]", event: str) -> dict[str, Any]:
+    report = _read_event(server)
+    if report["event"] != event:
+        raise RunError(f"expected {event}, got {report}")
+    return report
 
 
-def _next(server: "subprocess.Popen[str]") -> dict[str, Any]:
+def _read_event(server: "subprocess.Popen[str]") -> dict[str, Any]:
     line = server.stdout.readline() if server.stdout else ""
     if not line:
         raise RunError("the client ended, or did not drain its queue in time")
-    fact: dict[str, Any] = json.loads(line)
-    return fact
+    report: dict[str, Any] = json.loads(line)
+    return report
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """List a process and its descendants."""
     found, turn = [pid], 0
     while turn < len(found):
         for path in Path(f"/proc/{found[turn]}/task").glob("*/children"):
@@ -169,7 +169,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of CPU of a process, its children and those it has seen end."""
+    """Sum the CPU seconds of a process and its descendants, ended ones included."""
     total = 0
     for member in _family(pid):
         with contextlib.suppress(OSError):
@@ -179,7 +179,7 @@ def _cpu(pid: int) -> float:
 
 
 def _memory(pid: int) -> int:
-    """Bytes resident."""
+    """Sum the resident bytes of a process and its descendants."""
     total = 0
     for member in _family(pid):
         with contextlib.suppress(OSError):

@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One contender on one picture: seconds, MiB, bytes, images per second of two side by side, SSIM by rendition."""
+    """One peer on one picture: seconds, MiB, bytes, images per second of two jobs at once, SSIM by rendition."""
 
     source: str
     peer: str
@@ -42,10 +42,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", help="the name of one picture")
     options = parser.parse_args()
-    contenders = peers()
-    missing = {peer.name: peer.missing for peer in contenders if peer.missing}
+    all_peers = peers()
+    missing = {peer.name: peer.missing for peer in all_peers if peer.missing}
     with tempfile.TemporaryDirectory(prefix="bench-image-") as folder, ExitStack() as stack:
-        servers = [stack.enter_context(Server(peer)) for peer in contenders if not peer.missing]
+        servers = [stack.enter_context(Server(peer)) for peer in all_peers if not peer.missing]
         sources = make_sources(Path(folder))
         chosen = {name: path for name, path in sources.items() if options.only in {None, name}}
         results = [r for name, path in chosen.items() for r in _compare(name, path, servers, options.rounds)]
@@ -62,7 +62,7 @@ def _compare(name: str, source: Path, servers: list[Server], rounds: int) -> lis
         for server in servers:
             jobs = [(source, folder) for folder in folders[server.peer.name]]
             costs = server.measure(jobs[:1]), server.measure(jobs)
-            if turn:  # the first one warms caches and pools
+            if turn:  # The first round warms caches and pools.
                 single[server.peer.name].append(costs[0])
                 pair[server.peer.name].append(costs[1])
     reference = Reference(source)
@@ -91,7 +91,7 @@ def _result(name: str, peer: str, single: list[Cost], pair: list[Cost], folder: 
 
 
 def _ratios(result: Result, base: Result) -> dict[str, float]:
-    """What the goals are written in; `ssim` is the worst difference of any rendition."""
+    """Compute the ratios of the goals. `ssim` is the worst difference of any rendition."""
     return {
         "wall": result.wall / base.wall,
         "cpu": result.cpu / base.cpu,

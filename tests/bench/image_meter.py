@@ -1,4 +1,4 @@
-"""Starts a contender's server and measures it: wall and CPU seconds, and memory, of its whole family of processes."""
+"""Starts a peer's server and measures it with all its child processes: wall and CPU seconds, and memory."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ _END_TIMEOUT = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds and bytes of one line of jobs."""
+    """Seconds and bytes for one line of jobs."""
 
     wall: float
     cpu: float
@@ -25,7 +25,7 @@ class Cost:
 
 
 class Server:
-    """A running contender. A context manager."""
+    """A running peer. A context manager."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -46,13 +46,13 @@ class Server:
             self._process.wait()
 
     def measure(self, jobs: list[tuple[Path, Path]]) -> Cost:
-        """Has the jobs done at the same time. Raises RuntimeError when the server died."""
+        """Run the jobs at the same time. Raises RuntimeError if the server died."""
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the server is started with pipes")
         family = _family(self._process.pid)
         for pid in family:
             with suppress(OSError):
-                Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")  # resets the peak of resident memory
+                Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")  # Resets the peak of resident memory.
         cpu, began = _cpu(family), time.perf_counter()
         self._process.stdin.write(line_of(jobs))
         self._process.stdin.flush()
@@ -63,7 +63,7 @@ class Server:
     def _await_ok(self) -> None:
         stdout = self._process.stdout
         while stdout and (line := stdout.readline()):
-            if line.strip() == b"ok":  # logs may come before
+            if line.strip() == b"ok":  # Logs may come before it.
                 return
         raise RuntimeError(f"{self.peer.name} died with status {self._process.wait(_END_TIMEOUT)}")
 
@@ -82,7 +82,7 @@ def _cpu(family: list[int]) -> float:
     for pid in family:
         with suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            ticks += sum(int(value) for value in fields[11:15])  # own and reaped children's, user and system
+            ticks += sum(int(value) for value in fields[11:15])  # Its own and its ended children's, user and system.
     return ticks / _TICK
 
 

@@ -1,4 +1,4 @@
-"""Who takes part in the image benchmark. Each is a server of lines: a JSON list of [source, folder] in, "ok" out.
+"""The peers of the image benchmark. Each is a server: a line with a JSON list of [source, folder] in, "ok" out.
 
 The pictures of one line are rendered at the same time. Peers that are not ours are installed into `.tools/` on demand.
 """
@@ -35,7 +35,7 @@ require('readline').createInterface({input: process.stdin}).on('line', async lin
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A contender and the command that starts its server, or why it cannot take part."""
+    """A peer and the command that starts its server, or the reason why it is missing."""
 
     name: str
     command: tuple[str, ...]
@@ -43,7 +43,7 @@ class Peer:
 
 
 def peers() -> list[Peer]:
-    """Ours first. One that cannot be installed is named with the reason."""
+    """List the peers, ours first. A peer that cannot be installed has the reason."""
     ours = Peer("ours", (sys.executable, "-m", "tests.bench.image_servers", "ours"))
     plain = Peer("plain-pillow", (sys.executable, "-m", "tests.bench.image_servers", "plain"))
     return [ours, plain, _sharp(), _pyvips()]
@@ -72,7 +72,7 @@ def _pyvips() -> Peer:
 
 
 def _install(command: list[str], tool: str) -> str:
-    """Why it failed, or nothing."""
+    """Run an installation. Return the reason of a failure, or an empty text."""
     if shutil.which(tool) is None:
         return f"{tool} is not installed"
     TOOLS.mkdir(exist_ok=True)
@@ -84,5 +84,5 @@ def _install(command: list[str], tool: str) -> str:
 
 
 def line_of(jobs: list[tuple[Path, Path]]) -> bytes:
-    """One line to a server."""
+    """Encode one line for a server."""
     return json.dumps([[str(source), str(folder)] for source, folder in jobs]).encode() + b"\n"

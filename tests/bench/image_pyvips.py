@@ -1,4 +1,4 @@
-"""The benchmark's pyvips server; run by the interpreter that has pyvips, so it imports nothing of ours."""
+"""The benchmark's pyvips server. The interpreter that has pyvips runs it, so it imports none of our modules."""
 
 import json
 import sys

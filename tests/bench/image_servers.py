@@ -1,4 +1,4 @@
-"""The benchmark's servers in this interpreter: our renderer with its pool, and Pillow as its tutorial shows it."""
+"""The benchmark's servers in this interpreter: our renderer with its pool, and Pillow as in its tutorial."""
 
 import asyncio
 import json

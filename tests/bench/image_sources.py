@@ -1,4 +1,4 @@
-"""The pictures that the image benchmark renders: made from a real photo, so that pixels behave like a photo's."""
+"""The sources of the image benchmark, made from a real photo."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ ORIENTATION = 0x0112
 
 
 def make_sources(folder: Path) -> dict[str, Path]:
-    """Writes the four inputs of the benchmark; gives them by name. Raises FileNotFoundError without the corpus."""
+    """Write the four sources and return them by name. Raises FileNotFoundError without the corpus."""
     with Image.open(CORPUS / "orientation/Landscape_1.jpg") as photo:
         tile = photo.convert("RGB")
     with Image.open(CORPUS / "good/p3.png") as p3:
@@ -27,7 +27,7 @@ def make_sources(folder: Path) -> dict[str, Path]:
 
 
 def _tiled(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The photo laid out again and again, mirrored at every seam, so that no edge shows."""
+    """Tile the photo, mirrored at every seam so that no edges appear."""
     across, down = -(-size[0] // tile.width), -(-size[1] // tile.height)
     sheet = Image.new("RGB", size)
     for y in range(down):

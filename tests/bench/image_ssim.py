@@ -1,4 +1,4 @@
-"""How like a rendition is to the best that can be had: float Lanczos from the full picture, without encoding."""
+"""The SSIM of a rendition to the best possible one: float Lanczos from the full picture, without encoding."""
 
 import io
 from pathlib import Path
@@ -26,7 +26,7 @@ class Reference:
         self._luma = _luma(upright)
 
     def ssim(self, rendition: Path) -> float:
-        """Mean SSIM of the luma (Wang et al. 2004: Gaussian window of 11, sigma 1.5)."""
+        """Compute the mean SSIM of the luma (Wang et al. 2004: Gaussian window of 11, sigma 1.5)."""
         with Image.open(rendition) as image:
             image.load()
         best = Image.fromarray(self._luma.astype(np.float32)).resize(image.size, Image.Resampling.LANCZOS)

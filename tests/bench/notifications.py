@@ -1,4 +1,4 @@
-"""S3's notifications as they come: the shape that S3 sends through to SQS, for uploads of ours."""
+"""S3 event notifications, as S3 sends them to SQS, for our uploads."""
 
 import json
 from uuid import UUID
@@ -7,7 +7,7 @@ OWNERS = 20
 
 
 def notification(number: int) -> str:
-    """The body of the message for one uploaded photo."""
+    """Build the message body for one uploaded photo."""
     owner = f"user-{number % OWNERS:02d}"
     asset_id = UUID(int=0x018F_0000_0000_7000_8000_0000_0000_0000 + number)
     record = {

@@ -27,21 +27,21 @@ from tests.bench.pipeline_stack import Bench, Meter, measured
 
 FILES = 40
 SIZE = (1632, 1224)
-"""Two megapixels."""
+"""Width and height of a photo: two megapixels."""
 WARM = 4
-"""Photos before anything counts: connections, children, caches."""
+"""Photos before the measurement, to warm connections, child processes and caches."""
 ALONE = 5
 """Photos sent one by one on the idle stack; the median counts."""
 AT_ONCE = 8
 POLL = 0.1
-"""Seconds between two looks of the emulator's long poll (its own constant); two queues are passed on the way."""
+"""Seconds between two checks in the emulator's long poll (its own constant). A photo passes two queues."""
 OVERHEAD = 0.15
 CPU_GOAL, SQL_GOAL, AWS_GOAL = 0.020, 12.0, 14.0
 
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """One photo on an idle stack, in seconds: PUT answered to ready, its scan alone, its renditions alone."""
+    """One photo on an idle stack, in seconds: from the PUT's end to ready, its scan alone, its renditions alone."""
 
     ready: float
     scan: float
@@ -55,7 +55,7 @@ class Single:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What `files` photos cost."""
+    """The cost of `files` photos."""
 
     files: int
     seconds: float
@@ -126,7 +126,7 @@ async def _alone(bench: Bench, photos: list[Path], folder: Path) -> Single:
 
 @asynccontextmanager
 async def _tools(bench: Bench, folder: Path) -> AsyncIterator[tuple[Clamd, ImageRenderer]]:
-    """The stack's scanner and a renderer like the consumer's, warm."""
+    """Open the stack's scanner and a renderer like the consumer's, both warm."""
     known = {name: field.default for name, field in Settings.model_fields.items()}
     limits = ImageLimits(
         max_bytes=known["image_max_bytes"],
@@ -168,7 +168,7 @@ async def _render(renderer: ImageRenderer, photo: Path, folder: Path) -> float:
 
 
 def _photo(path: Path, number: int) -> Path:
-    """Noise over a gradient: as large a file, and as much to encode, as a real photo."""
+    """Write noise over a gradient: about as large, and as costly to encode, as a real photo."""
     noise = Image.effect_noise((SIZE[0] // 4, SIZE[1] // 4), 40 + number % 7).resize(SIZE)
     shade = Image.linear_gradient("L").resize(SIZE).rotate(number * 10)
     Image.merge("RGB", (noise, shade, Image.blend(noise, shade, 0.5))).save(path, quality=85)
@@ -189,7 +189,7 @@ def _goals(found: Found) -> list[tuple[str, float, float]]:
 def _as_json(found: Found) -> str:
     single = found.single
     goals = [{"text": text, "value": value, "most": most, "met": value <= most} for text, value, most in _goals(found)]
-    told = {
+    report = {
         "files": found.files,
         "per_file": found.per_file(),
         "statements": {name: dict(kinds) for name, kinds in found.spent.statements.items()},
@@ -197,7 +197,7 @@ def _as_json(found: Found) -> str:
         "single": {"ready": single.ready, "scan": single.scan, "render": single.render, "stages": single.stages},
         "goals": goals,
     }
-    return json.dumps(told) + "\n"
+    return json.dumps(report) + "\n"
 
 
 def _as_text(found: Found) -> str:

@@ -1,4 +1,4 @@
-"""The consumer as it is, its AWS calls counted by botocore's own events. On SIGUSR1 they are written to a file.
+"""The unchanged consumer, with its AWS calls counted by botocore's events. On SIGUSR1 the counts are written to a file.
 
 The file's name is in MEDIA_BENCH_CALLS; a line per operation: its name and how often it was sent.
 """
@@ -19,7 +19,7 @@ CALLS: Counter[str] = Counter()
 
 
 class CountingSession(AioSession):
-    """Every client made by it counts what it sends, retries included."""
+    """A session whose clients count the requests that they send, retries included."""
 
     def __init__(self) -> None:
         super().__init__()

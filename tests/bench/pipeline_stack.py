@@ -1,4 +1,4 @@
-"""The embedded stack with its meters: what the consumer spends, what it asks of Postgres and of AWS."""
+"""The embedded stack with meters: the consumer's CPU, its SQL statements and its AWS calls."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ from deploy.local.source_file import SourceFile
 from deploy.local.stack import Stack, running
 from deploy.local.state import State
 
-PATIENCE = 300.0
+READY_TIMEOUT = 300.0
 """Seconds for all photos of one run to become ready."""
-LOOK = 0.02
-"""Seconds between two looks whether they are."""
+CHECK_INTERVAL = 0.02
+"""Seconds between two checks whether they are ready."""
 PHOTO = Announcement("image", "image/jpeg")
 _TICK = os.sysconf("SC_CLK_TCK")
 _STATEMENT = re.compile(r"^(media-\w+) LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", re.MULTILINE)
@@ -33,7 +33,7 @@ _STATEMENT = re.compile(r"^(media-\w+) LOG:  (?:statement|execute [^:]*): (.*(?:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """What was spent up to one moment: seconds of CPU, statements by program, AWS calls by operation."""
+    """Totals at one moment: CPU seconds, statements by program, AWS calls by operation."""
 
     cpu: float
     statements: Mapping[str, Counter[str]]
@@ -55,7 +55,7 @@ class Bench:
     calls: Path
 
     async def send(self, photo: Path) -> str:
-        """Upload as a browser does; returns the asset's id when S3 has answered."""
+        """Upload a photo as a browser does. Return the asset's id after the PUT."""
         token = tokens.mint(self.stack.state.secrets().jwt_secret, user="bench", role="user")
         api = ApiClient(self.http, self.stack.api_url, token)
         with SourceFile(photo) as file:
@@ -64,8 +64,8 @@ class Bench:
         return ticket.asset_id
 
     async def until_ready(self, count: int) -> None:
-        """Until so many assets are ready. Raises TimeoutError, and RuntimeError when one ended otherwise."""
-        async with asyncio.timeout(PATIENCE):
+        """Wait until `count` assets are ready. Raises TimeoutError, and RuntimeError if one was rejected or failed."""
+        async with asyncio.timeout(READY_TIMEOUT):
             while True:
                 row = await self.database.fetchrow(
                     "SELECT count(*) FILTER (WHERE status = 'ready') AS ready,"
@@ -75,10 +75,10 @@ class Bench:
                     raise RuntimeError(f"{row['bad']} photos did not become ready")
                 if row and row["ready"] >= count:
                     return
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(CHECK_INTERVAL)
 
     async def moments(self, asset_id: str) -> dict[str, float]:
-        """When each thing on the timeline happened, in seconds of Unix time; the last of each kind."""
+        """Return the Unix time of the last timeline entry of each kind."""
         rows = await self.database.fetch(
             "SELECT coalesce(stage, '') || ' ' || code AS what, extract(epoch FROM at)::float8 AS at"
             " FROM timeline WHERE asset_id = $1::uuid ORDER BY id",
@@ -87,13 +87,13 @@ class Bench:
         return {row["what"].strip(): row["at"] for row in rows}
 
     async def meter(self) -> Meter:
-        """Look at everything; changes nothing."""
+        """Read all meters."""
         pid = self.stack.consumer.child.pid
         self.calls.unlink(missing_ok=True)
         os.kill(pid, signal.SIGUSR1)
         async with asyncio.timeout(10):
             while not self.calls.exists():  # noqa: ASYNC110 - the event is in another process
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(CHECK_INTERVAL)
         lines = (line.rsplit(" ", 1) for line in self.calls.read_text(encoding="ascii").splitlines())
         calls = Counter({name: int(count) for name, count in lines})
         return Meter(_cpu(pid), _statements(self.stack.state.logs / "postgres.log"), calls)
@@ -101,7 +101,7 @@ class Bench:
 
 @contextlib.asynccontextmanager
 async def measured(folder: Path) -> AsyncIterator[Bench]:
-    """A stack of its own, whose Postgres logs every statement and whose consumer counts its calls."""
+    """Start a stack whose Postgres logs every statement and whose consumer counts its AWS calls."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
     calls = folder / "calls"
     environ |= {"MEDIA_API_PORT": str(ports.free_port()), "MEDIA_BENCH_CALLS": str(calls)}
@@ -126,7 +126,7 @@ async def measured(folder: Path) -> AsyncIterator[Bench]:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of CPU of one process alone: Pillow works in children of its own."""
+    """Read the CPU seconds of one process without its children, in which pictures are rendered."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 

@@ -1,7 +1,7 @@
 """`./run.sh bench scan [--json]`: S3 → clamd through our code, beside those who read the same bytes from disk.
 
-Rounds are interleaved and each begins with another contender, so that a busy machine is busy for all and nobody always
-follows the one that leaves the most behind; figures are medians. The bound is `clamdscan --fdpass`,
+Rounds are interleaved and each begins with another peer, so that load and the caches that a peer leaves behind affect
+all alike. Figures are medians. The bound is `clamdscan --fdpass`,
 which sends no bytes at all: clamd reads the file itself.
 """
 
@@ -28,22 +28,22 @@ MIB = 1024 * 1024
 SIZES = {"10 MB": 10 * MB, "300 MB": 300 * MB}
 ROUNDS = {"10 MB": 25, "300 MB": 9}
 SLOW = "aioclamd"
-"""Fifty times slower than the bound: measured in one round only, of the large file."""
+"""Fifty times slower than the bound, so it is measured in one round only, with the large file."""
 GOALS = {"10 MB": 1.6, "300 MB": 2.0}
 MEMORY_GOAL = 64 * MIB
 START_DEADLINE = 30.0
 TEST_SIGNATURE = "aa15bcf478d165efd2065190eb473bcb:544:ClamAV-Test-File\n"
 
 Scan = Callable[[str], float]
-"""Scans the named file; returns the seconds it took."""
+"""Scan the named file and return the seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Medians. Seconds; `to_bound` is the ratio to `clamdscan --fdpass`, `grown` the bytes of memory that it took."""
+    """Medians in seconds. `to_bound` is the ratio to `clamdscan --fdpass`, `grown` the growth of memory in bytes."""
 
     size: str
-    contender: str
+    peer: str
     seconds: float
     to_bound: float
     rounds: int
@@ -52,7 +52,7 @@ class Result:
 
 
 class Server:
-    """A contender of `scan_servers`, warm. A context manager."""
+    """A warm peer of `scan_servers`. A context manager."""
 
     def __init__(self, name: str, arguments: list[str], path: str = "") -> None:
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), path]))}
@@ -100,22 +100,22 @@ def _measure(folder: Path, stack: ExitStack) -> tuple[list[Result], dict[str, st
         servers[SLOW] = Server(SLOW, arguments, str(package.path))
     for server in servers.values():
         stack.callback(server.close)
-    contenders: dict[str, Scan] = {name: server.scan for name, server in servers.items()}
+    peers: dict[str, Scan] = {name: server.scan for name, server in servers.items()}
     for way in () if program.missing else ("--fdpass", "--stream"):
-        contenders[f"clamdscan {way}"] = _by_clamdscan(program.path, way, configuration, folder)
-    results = [one for size in SIZES for one in _compare(size, contenders, servers)]
+        peers[f"clamdscan {way}"] = _by_clamdscan(program.path, way, configuration, folder)
+    results = [one for size in SIZES for one in _compare(size, peers, servers)]
     return results, {name: why for name, why in missing.items() if why}
 
 
-def _compare(size: str, contenders: dict[str, Scan], servers: dict[str, Server]) -> list[Result]:
-    file, taken = size.replace(" ", ""), {name: list[float]() for name in contenders}
-    order = list(contenders.items())
+def _compare(size: str, peers: dict[str, Scan], servers: dict[str, Server]) -> list[Result]:
+    file, taken = size.replace(" ", ""), {name: list[float]() for name in peers}
+    order = list(peers.items())
     for turn in range(ROUNDS[size] + 1):
         for name, scan in order:
             once = name == SLOW and SIZES[size] > 100 * MB
             if not (once and turn > 1):
                 seconds = scan("10MB" if once and not turn else file)
-                taken[name] += [seconds] if turn else []  # the first one warms caches
+                taken[name] += [seconds] if turn else []  # The first round warms caches.
         order.append(order.pop(0))
     bound = statistics.median(taken.get("clamdscan --fdpass") or taken["ours"])
     return [_result(size, name, times, bound, servers.get(name)) for name, times in taken.items()]
@@ -139,7 +139,7 @@ def _by_clamdscan(program: Path, way: str, configuration: Path, folder: Path) ->
 
 @contextmanager
 def _clamd(folder: Path, port: int) -> Iterator[Path]:
-    """A clamd with one signature, by unix socket and by TCP; the file that configures it."""
+    """Run a clamd with one signature, by unix socket and by TCP. Yield its configuration file."""
     program = shutil.which("clamd") or shutil.which("clamd", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise RuntimeError("clamd is not installed: apt-get install --no-install-recommends clamav-daemon")
@@ -196,8 +196,8 @@ def _free_port() -> int:
 
 
 def _goals(results: list[Result]) -> dict[str, bool]:
-    """What was to be reached, and whether it was."""
-    by = {(one.size, one.contender): one for one in results}
+    """Return whether each goal was met."""
+    by = {(one.size, one.peer): one for one in results}
     reached = {}
     for size, goal in GOALS.items():
         mine, stream = by[size, "ours"], by.get((size, "clamdscan --stream"))
@@ -213,10 +213,10 @@ def _print(results: list[Result], missing: dict[str, str], *, as_json: bool) -> 
     if as_json:
         print(json.dumps({"results": [asdict(one) for one in results], "missing": missing, "goals": goals}))  # noqa: T201 - a command line
         return
-    print(f"{'size':<8}{'contender':<20}{'seconds':>9}{'x fdpass':>10}{'MiB grown':>11}{'MiB peak':>10}")  # noqa: T201
+    print(f"{'size':<8}{'peer':<20}{'seconds':>9}{'x fdpass':>10}{'MiB grown':>11}{'MiB peak':>10}")  # noqa: T201
     for one in results:
         memory = "".join(f"{value / MIB:>{width}.0f}" for value, width in ((one.grown, 11), (one.peak, 10)) if value)
-        print(f"{one.size:<8}{one.contender:<20}{one.seconds:>9.3f}{one.to_bound:>10.2f}{memory}")  # noqa: T201
+        print(f"{one.size:<8}{one.peer:<20}{one.seconds:>9.3f}{one.to_bound:>10.2f}{memory}")  # noqa: T201
     for name, why in missing.items():
         print(f"{name} takes no part: {why}")  # noqa: T201
     for goal, reached in goals.items():

@@ -1,4 +1,4 @@
-"""Who takes part in the scan benchmark. What is not there is installed into `.tools/`; what cannot be, is named."""
+"""The peers of the scan benchmark. A missing one is installed into `.tools/`, or reported with the reason."""
 
 import shutil
 import subprocess
@@ -14,14 +14,14 @@ AIOCLAMD = "aioclamd>=1.0,<2"
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """Where something lies that the benchmark needs, or why it is missing."""
+    """The path of a tool that the benchmark needs, or the reason why it is missing."""
 
     path: Path
     missing: str = ""
 
 
 def clamdscan() -> Tool:
-    """ClamAV's own client: the machine's, or unpacked from its package."""
+    """Find ClamAV's own client on this machine, or unpack it from its package."""
     if found := shutil.which("clamdscan"):
         return Tool(Path(found))
     home = TOOLS / "clamdscan"
@@ -36,7 +36,7 @@ def clamdscan() -> Tool:
 
 
 def aioclamd() -> Tool:
-    """The folder to import `aioclamd` from."""
+    """Install `aioclamd` and return the folder to import it from."""
     home = TOOLS / "aioclamd"
     packages = home / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     if (packages / "aioclamd").exists():
@@ -46,7 +46,7 @@ def aioclamd() -> Tool:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    """Why it failed, or nothing."""
+    """Run a command. Return the reason of a failure, or an empty text."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=False, cwd=folder)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The least of S3 that a scan reads from: HEAD and GET of the files of one folder, fast enough not to be measured."""
+"""A minimal S3 for scans: HEAD and GET of the files in one folder, too fast to affect the measurement."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ def _head(fields: Mapping[str, str]) -> bytes:
 
 
 async def serve(folder: Path) -> None:
-    """Serve until killed; says its port first."""
+    """Serve until killed. The port is printed first."""
     server = await asyncio.start_server(lambda r, w: _answer(folder, r, w), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the benchmark reads it
     await server.serve_forever()

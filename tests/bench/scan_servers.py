@@ -1,4 +1,4 @@
-"""Contenders in Python, warm, one process each: a file's name in, one line of JSON out: seconds and reply.
+"""Warm Python peers, one process each: a file's name in, one line of JSON out, with seconds and reply.
 
 `python -m tests.bench.scan_servers NAME CLAMD_SOCKET CLAMD_PORT S3_PORT FOLDER`
 """
@@ -19,8 +19,8 @@ KIB = 1024
 
 
 async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
-    """What the consumer does with a bound version: S3, inspector, clamd."""
-    from handlers.scan.clamd.client import Clamd  # noqa: PLC0415 - not in the memory of the other contenders
+    """Scan as the consumer does: from S3 through the stream inspector to clamd."""
+    from handlers.scan.clamd.client import Clamd  # noqa: PLC0415 - not in the memory of the other peers
     from handlers.scan.clamd.instream import Address  # noqa: PLC0415
     from handlers.scan.clamd.pool import ScannerPool  # noqa: PLC0415
     from handlers.scan.stream_inspector import StreamInspector  # noqa: PLC0415
@@ -48,8 +48,8 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
         @asynccontextmanager
         async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
             stored = storage.stream(version)
-            async with stored as pieces, aclosing(inspector.inspect(pieces)) as inspected:
-                yield inspected
+            async with stored as pieces, aclosing(inspector.watch(pieces)) as watched:
+                yield watched
 
         scanned = await scanners.scan(opened, found.size if found and found.size else 0)
         await inspector.finish()
@@ -59,8 +59,8 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
 
 
 def package(socket: str, folder: Path) -> Scan:
-    """The `clamd` package, reading the file from disk."""
-    import clamd  # noqa: PLC0415 - not in the memory of the other contenders
+    """Scan with the `clamd` package, which reads the file from disk."""
+    import clamd  # noqa: PLC0415 - not in the memory of the other peers
 
     client = clamd.ClamdUnixSocket(socket)
 
@@ -72,7 +72,7 @@ def package(socket: str, folder: Path) -> Scan:
 
 
 def aioclamd(port: int, folder: Path) -> Scan:
-    """The `aioclamd` package, which knows TCP only."""
+    """Scan with the `aioclamd` package, which supports TCP only."""
     from aioclamd import ClamdAsyncClient  # type: ignore[import-not-found]  # noqa: PLC0415 - installed on demand
 
     client = ClamdAsyncClient("127.0.0.1", port, timeout=600)
@@ -99,13 +99,13 @@ async def main(name: str, socket: str, port: str, s3_port: str, folder: Path) ->
 
 
 def _start_memory() -> int:
-    """Bytes of memory at this moment, from which the peak is counted anew."""
+    """Reset the peak and return the present bytes of memory."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _memory("VmRSS")
 
 
 def _memory(field: str) -> int:
-    """Bytes."""
+    """Read a field of `/proc/self/status` in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) * KIB
 

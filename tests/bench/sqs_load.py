@@ -1,6 +1,6 @@
-"""How fast the loopback SQS is by itself: a client that does almost nothing but write and read.
+"""The capacity of the loopback SQS: a client that does almost nothing but write and read.
 
-Prints nothing; the server tells what it measured. Argument: the queue's URL. Ends when the queue is empty.
+It prints nothing; the server reports the measurement. Argument: the queue's URL. Ends when the queue is empty.
 """
 
 import re

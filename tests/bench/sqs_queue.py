@@ -1,4 +1,4 @@
-"""A queue in memory, as fast as Python allows: visibility timeouts, receipts and receive counts as SQS has them."""
+"""A fast queue in memory, with visibility timeouts, receipts and receive counts like SQS."""
 
 import hashlib
 import json
@@ -8,14 +8,14 @@ from collections.abc import Collection, Sequence
 from uuid import uuid4
 
 RECEIPT_PADDING = "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a" * 4
-"""Brings receipts to the length that SQS's have; it costs every client something to send them back."""
+"""Padding to the length of real receipts, since every client pays for sending them back."""
 _ATTRIBUTES = (
     b',"Attributes":{%b"ApproximateFirstReceiveTimestamp":"%d","ApproximateReceiveCount":"%d","SentTimestamp":"%d"}'
 )
 
 
 class FastQueue:
-    """Holds messages by number. Bodies repeat; what clients are sent of them is encoded once, beforehand."""
+    """Holds messages by number. Bodies repeat, and are encoded once, beforehand."""
 
     def __init__(self, bodies: Sequence[str], messages: int, visibility: float = 30.0) -> None:
         self._fragments = [_fragment(body) for body in bodies]
@@ -37,18 +37,18 @@ class FastQueue:
 
     @property
     def depth(self) -> tuple[int, int]:
-        """Visible, in flight."""
+        """Return the numbers of visible messages and of those in flight."""
         return len(self._visible), len(self._invisible)
 
     def send(self, body: str) -> tuple[str, str]:
-        """Returns the message's id and the MD5 of its body."""
+        """Add a message. Return its id and the MD5 of its body."""
         number, self._next = self._next, self._next + 1
         self._of_message[number] = _fragment(body)
         self._visible.append(number)
         return self._id(number), hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
 
     def receive(self, limit: int, visibility: float | None, attributes: Collection[str]) -> bytes | None:
-        """A ReceiveMessage answer with at most `limit` messages, or None when nothing is visible.
+        """Return a ReceiveMessage response with at most `limit` messages, or None when nothing is visible.
 
         `attributes` are the system attributes asked for: with any come count and times, and the sender with `All`.
         """
@@ -60,11 +60,11 @@ class FastQueue:
         for _ in range(min(limit, len(self._visible))):
             number = self._visible.popleft()
             self._invisible[number] = until
-            parts.append(self._told(number, attributes))
+            parts.append(self._encode(number, attributes))
         return b'{"Messages":[' + b",".join(parts) + b"]}"
 
     def delete(self, receipt: str) -> bool:
-        """False where the receipt is none of ours. A message that was deleted before is no error, as in SQS."""
+        """Delete a message. Return False for an unknown receipt. Deleting twice is no error, as in SQS."""
         number = _number(receipt)
         if number is None or number >= self._next:
             return False
@@ -75,7 +75,7 @@ class FastQueue:
         return True
 
     def change_visibility(self, receipt: str, seconds: float) -> bool:
-        """False where the message is not in flight."""
+        """Set the remaining visibility timeout. Return False if the message is not in flight."""
         number = _number(receipt)
         if number is None or number not in self._invisible:
             return False
@@ -86,7 +86,7 @@ class FastQueue:
         return True
 
     def expire(self) -> bool:
-        """Make visible again whose time is over; true when there were any."""
+        """Make messages visible whose timeout is over. Return True if there were any."""
         now = time.monotonic()
         over = [number for number, until in self._invisible.items() if until <= now]
         for number in over:
@@ -99,14 +99,14 @@ class FastQueue:
         self.redelivered += 1
         self._visible.append(number)
 
-    def _told(self, number: int, attributes: Collection[str]) -> bytes:
+    def _encode(self, number: int, attributes: Collection[str]) -> bytes:
         fragment = self._of_message.get(number) or self._fragments[number % len(self._fragments)]
         head = f'{{"MessageId":"{self._id(number)}","ReceiptHandle":"{number:08d}{RECEIPT_PADDING}",'.encode()
         if not attributes:
             return head + fragment + b"}"
         sender = b'"SenderId":"AIDAEXAMPLEEXAMPLE22",' if "All" in attributes else b""
-        told = sender, self._sent, self._receives.get(number, 1), self._sent
-        return head + fragment + _ATTRIBUTES % told + b"}"
+        values = sender, self._sent, self._receives.get(number, 1), self._sent
+        return head + fragment + _ATTRIBUTES % values + b"}"
 
     def _id(self, number: int) -> str:
         return f"{number:08x}-0000-4000-8000-{self._run}"

@@ -1,8 +1,8 @@
 """A loopback SQS for measuring clients: the JSON protocol on a bare asyncio protocol, in a process of its own.
 
-One queue behind every name. Tells on standard output, a JSON object a line: `listening` with its URL; `started` when
+One queue stands behind every name. Standard output has a JSON object a line: `listening` with its URL; `started` when
 the clock starts; `deleted` at each mark; `drained` with the seconds on the clock, its own CPU and its requests by kind.
-Ends with its input.
+The server ends when standard input does.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.bench.sqs_queue import FastQueue
 
 HOST = "127.0.0.1"
 EXPIRY_INTERVAL = 0.25
-"""Seconds between two looks for messages whose visibility timeout is over."""
+"""Seconds between two checks for expired visibility timeouts."""
 LARGEST_REQUEST = 4 * 1024 * 1024
 TARGET = b"x-amz-target: amazonsqs."
 LENGTH = b"content-length:"
@@ -31,9 +31,9 @@ type Reply = Callable[[bytes], None]
 
 @dataclass
 class Service:
-    """The operations; knows nothing of connections.
+    """The operations of SQS, independent of connections.
 
-    The clock starts when `warm` messages have been handed out: whoever fetches far ahead gains nothing by it.
+    The clock starts when `warm` messages have been handed out: a client that prefetches gains nothing.
     """
 
     queue: FastQueue
@@ -46,7 +46,7 @@ class Service:
     _measured: "tuple[float, float, Counter[str]] | None" = None
 
     def handle(self, operation: str, body: dict[str, Any], reply: Reply) -> None:
-        """Answer now, or for a long poll later."""
+        """Reply to a request: now, or later for a long poll."""
         self.requests[operation] += 1
         if operation == "receivemessage":
             self._receive(body, reply)
@@ -66,7 +66,7 @@ class Service:
         limit, visibility = body.get("MaxNumberOfMessages", 1), body.get("VisibilityTimeout")
         if self._measured is None and self.queue.handed_out >= self.warm:
             self._measured = time.perf_counter(), time.process_time(), self.requests.copy()
-            tell("started", messages=self.queue.handed_out)
+            report("started", messages=self.queue.handed_out)
         found = self.queue.receive(limit, visibility, attributes)
         wait = body.get("WaitTimeSeconds", 0)
         if found is not None or not wait:
@@ -84,9 +84,9 @@ class Service:
             "deletemessage": self._delete,
             "deletemessagebatch": self._delete_batch,
             "changemessagevisibility": self._change,
-            "changemessagevisibilitybatch": lambda body: _batch(body, self._changed),
-            "sendmessage": self._sent,
-            "sendmessagebatch": self._sent_batch,
+            "changemessagevisibilitybatch": lambda body: _batch(body, self._change_one),
+            "sendmessage": self._send_one,
+            "sendmessagebatch": self._send_batch,
             "getqueueurl": lambda _: {"QueueUrl": self.url},
             "createqueue": lambda _: {"QueueUrl": self.url},
             "listqueues": lambda _: {"QueueUrls": [self.url]},
@@ -98,25 +98,25 @@ class Service:
 
     def _delete(self, body: dict[str, Any]) -> dict[str, Any]:
         self.queue.delete(body["ReceiptHandle"])
-        self._note()
+        self._report_marks()
         return {}
 
     def _delete_batch(self, body: dict[str, Any]) -> dict[str, Any]:
         answer = _batch(body, lambda entry: self.queue.delete(entry["ReceiptHandle"]))
-        self._note()
+        self._report_marks()
         return answer
 
     def _change(self, body: dict[str, Any]) -> dict[str, Any]:
-        self._changed(body)
+        self._change_one(body)
         return {}
 
-    def _changed(self, entry: dict[str, Any]) -> bool:
+    def _change_one(self, entry: dict[str, Any]) -> bool:
         return self.queue.change_visibility(entry["ReceiptHandle"], entry["VisibilityTimeout"])
 
-    def _sent_batch(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"Successful": [{"Id": e["Id"], **self._sent(e)} for e in body["Entries"]], "Failed": []}
+    def _send_batch(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"Successful": [{"Id": e["Id"], **self._send_one(e)} for e in body["Entries"]], "Failed": []}
 
-    def _sent(self, entry: dict[str, Any]) -> dict[str, str]:
+    def _send_one(self, entry: dict[str, Any]) -> dict[str, str]:
         message_id, digest = self.queue.send(entry["MessageBody"])
         return {"MessageId": message_id, "MD5OfMessageBody": digest}
 
@@ -130,14 +130,14 @@ class Service:
             "QueueArn": "arn:aws:sqs:us-east-1:000000000000:bench",
         }
 
-    def _note(self) -> None:
-        """Tell each mark that deletions have passed, and the end."""
+    def _report_marks(self) -> None:
+        """Report each mark that the deletions have passed, and the end."""
         while self._told < len(self.marks) and self.queue.deleted >= self.marks[self._told]:
-            tell("deleted", mark=self.marks[self._told], messages=self.queue.deleted)
+            report("deleted", mark=self.marks[self._told], messages=self.queue.deleted)
             self._told += 1
         if not self.queue.remaining and self._measured:
             since, cpu, before = self._measured
-            tell(
+            report(
                 "drained",
                 seconds=time.perf_counter() - since,
                 server_cpu=time.process_time() - cpu,
@@ -208,13 +208,13 @@ def _batch(body: dict[str, Any], apply: Callable[[dict[str, Any]], bool]) -> dic
     return {"Successful": done, "Failed": failed}
 
 
-def tell(event: str, **facts: object) -> None:
+def report(event: str, **facts: object) -> None:
     sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
     sys.stdout.flush()
 
 
 async def serve(bodies: Sequence[str], messages: int, warm: int, marks: Sequence[int], latency: float) -> None:
-    """Until standard input ends."""
+    """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
     service = Service(FastQueue(bodies, messages), "", warm, marks)
     server = await loop.create_server(lambda: Connection(service, latency), HOST, 0)
@@ -227,7 +227,7 @@ async def serve(bodies: Sequence[str], messages: int, warm: int, marks: Sequence
         loop.call_later(EXPIRY_INTERVAL, expire)
 
     expire()
-    tell("listening", url=service.url)
+    report("listening", url=service.url)
     ended = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 4096) else ended.set())
     await ended.wait()
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--bodies", type=Path, required=True, help="a file with one JSON string per line")
     parser.add_argument("--messages", type=int, required=True)
     parser.add_argument("--warm", type=int, default=1, help="messages handed out before the clock starts")
-    parser.add_argument("--marks", type=json.loads, default=[], help="numbers of deletions to tell of")
+    parser.add_argument("--marks", type=json.loads, default=[], help="numbers of deletions to report")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds added to every answer")
     parser.add_argument("--core", type=int)
     options = parser.parse_args()

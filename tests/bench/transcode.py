@@ -1,4 +1,4 @@
-"""`./run.sh bench transcode [--json]`: our ffmpeg engine beside bare ffmpeg with the same encoders, on one film.
+"""`./run.sh bench transcode [--json]`: our ffmpeg engine beside bare ffmpeg with the same encoders, on one video.
 
 Rounds are interleaved, so that a busy machine is busy for all; figures are medians. CPU is that of all processes.
 """
@@ -26,12 +26,12 @@ from tests.bench.transcode_peers import DEADLINE, PEERS, make_source, playlists
 
 ROUNDS, SECONDS = 2, 10.0
 GOAL = 1.05
-"""Times the wall time and the CPU of one bare command with the same outputs."""
+"""Highest ratio to the wall time and CPU of one bare command with the same outputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds."""
+    """Wall and CPU seconds."""
 
     wall: float
     cpu: float
@@ -39,7 +39,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One peer: seconds, ratios to the one bare command, bytes of all segments, and SSIM by rung."""
+    """One peer: seconds, ratios to one bare command, bytes of all segments, and SSIM by rung."""
 
     peer: str
     wall: float
@@ -91,7 +91,7 @@ async def _measure(name: str, plan: Plan, source: Path, folder: Path) -> tuple[C
 
 
 def _cpu() -> float:
-    """Seconds of this process and of all its children that have ended."""
+    """Sum the CPU seconds of this process and of its ended children."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -106,7 +106,7 @@ def _result(name: str, cost: Cost, bare: Cost, folder: Path, ssim: dict[str, flo
 
 
 async def _likeness(plan: Plan, source: Path, folder: Path) -> dict[str, float]:
-    """SSIM of each rung to the source at that rung's size."""
+    """Compute the SSIM of each rung to the source at that rung's size."""
     sizes = {rung.name: f"{rung.width}:{rung.height}" for rung in plan.rungs}
     return {name: await _ssim(path, source, sizes[name]) for name, path in playlists(plan, folder).items()}
 
@@ -116,10 +116,10 @@ async def _ssim(made: Path, source: Path, size: str) -> float:
     argv = ["ffmpeg", "-nostdin", "-hide_banner", "-i", str(made), "-i", str(source), "-filter_complex", graph]
     process = await asyncio.create_subprocess_exec(*argv, "-f", "null", "-", stderr=asyncio.subprocess.PIPE)
     async with asyncio.timeout(DEADLINE):
-        _, said = await process.communicate()
-    found = re.search(rb"SSIM .*All:([0-9.]+)", said)
+        _, log = await process.communicate()
+    found = re.search(rb"SSIM .*All:([0-9.]+)", log)
     if not found:
-        raise RuntimeError(said.decode(errors="replace")[-500:])
+        raise RuntimeError(log.decode(errors="replace")[-500:])
     return round(float(found[1]), 5)
 
 

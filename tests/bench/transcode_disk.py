@@ -1,10 +1,10 @@
-"""A folder in the place of S3, and nobody in the place of Postgres: what is measured is the engine, not a service."""
+"""A folder instead of S3 and no Postgres, so that the benchmark measures the engine alone."""
 
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, override
 
 from types_aiobotocore_s3 import S3Client
 
@@ -17,7 +17,7 @@ from media.aws.s3_transfer import ObjectTransfer
 
 
 class DiskStorage(ObjectStorage):
-    """Small objects in a folder; keys are paths."""
+    """Stores small objects in a folder. Keys are paths."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(cast(S3Client, None))
@@ -44,7 +44,7 @@ class DiskStorage(ObjectStorage):
 
 
 class DiskTransfer(ObjectTransfer):
-    """Large ones too, in pieces as S3's come."""
+    """Transfers large objects from and to the folder, in pieces of the same size as with S3."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(cast(S3Client, None))
@@ -63,15 +63,17 @@ class DiskTransfer(ObjectTransfer):
 
 
 class NoStages(StageStore):
-    """Takes every word and keeps none."""
+    """A stage store that accepts submissions and progress, and stores nothing."""
 
     def __init__(self) -> None:
         super().__init__(cast(Database, None))
 
-    async def intend(self, fence: Fence, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
+    @override
+    async def record_submission(self, fence: Fence, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
         del fence, plan, notes
 
-    async def advance(self, fence: Fence, percent: int) -> None:
+    @override
+    async def record_progress(self, fence: Fence, percent: int) -> None:
         del fence, percent
 
 

@@ -1,4 +1,4 @@
-"""Who transcodes: our engine, and ffmpeg by hand, in the ways that people write it."""
+"""The peers of the transcode benchmark: our engine, and bare ffmpeg commands as people write them."""
 
 import asyncio
 import subprocess
@@ -19,13 +19,13 @@ from media.telemetry import Metrics
 from tests.bench.transcode_disk import DiskStorage, DiskTransfer, NoStages
 
 type Peer = Callable[[Plan, Path, Path], Awaitable[Path]]
-"""Makes the plan of a source in an empty folder; where the playlists of the rungs are then."""
+"""Transcode a source by a plan into an empty folder, and return the folder of the playlists."""
 
 DEADLINE = 1800.0
 
 
 async def ours(plan: Plan, source: Path, folder: Path) -> Path:
-    """Everything that a claim sees: proxy, walls, uploads, playlists, measuring and the report."""
+    """Run our engine as a claim does: proxy, sandbox, uploads, playlists, poster and report."""
     key = f"uploads/{source.name}"
     (folder / "uploads").mkdir()
     (folder / key).symlink_to(source)
@@ -54,13 +54,13 @@ async def ours(plan: Plan, source: Path, folder: Path) -> Path:
 
 
 async def our_command(plan: Plan, source: Path, folder: Path) -> Path:
-    """The very command of ours, run by hand on the local file: what all that is around it costs."""
+    """Run our ffmpeg command alone on the local file, which shows the cost of the rest of the engine."""
     await _run(arguments(plan, program="ffmpeg", source=str(source)), folder)
     return folder
 
 
 async def one_command(plan: Plan, source: Path, folder: Path) -> Path:
-    """One decode, and an encoder for every output: each rung, the MP4, the sound of each."""
+    """Run one command that decodes once and has an encoder for every output."""
     ends = [*plan.rungs, plan.rungs[-1]]
     split = "".join(f"[s{number}]" for number in range(len(ends) + 1))
     chains = [f"[0:v]split={len(ends) + 1}{split}", *(_scaled(n, rung) for n, rung in enumerate(ends))]
@@ -75,7 +75,7 @@ async def one_command(plan: Plan, source: Path, folder: Path) -> Path:
 
 
 async def command_per_rung(plan: Plan, source: Path, folder: Path) -> Path:
-    """A command for each output, one after the other."""
+    """Run one command for each output, one after the other."""
     begin = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(source)]
     for rung in plan.rungs:
         argv = [*begin, "-vf", f"scale={rung.width}:{rung.height}", "-map", "0:v", *_encoded(rung, plan), *_hls(rung)]
@@ -98,12 +98,12 @@ PEERS: dict[str, Peer] = {
 
 
 def playlists(plan: Plan, folder: Path) -> dict[str, Path]:
-    """Where a peer left each rung."""
+    """Return the path of each rung's playlist."""
     return {rung.name: folder / f"master_{rung.name}.m3u8" for rung in in_playlist_order(plan)}
 
 
 def make_source(path: Path, seconds: float) -> Path:
-    """A zoom with detail everywhere and a steady tone: neither a slide show nor noise."""
+    """Write a zoom with detail everywhere and a steady tone, which is neither a slide show nor noise."""
     picture = f"mandelbrot=s=1920x1080:r=30:end_pts=600:maxiter=600,trim=duration={seconds}"
     sound = f"aevalsrc=0.3*sin(2*PI*330*t)|0.3*sin(2*PI*440*t):s=48000:d={seconds}"
     codecs = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "14", "-pix_fmt", "yuv420p", "-c:a", "aac"]
@@ -117,7 +117,7 @@ def _scaled(number: int, rung: Rung) -> str:
 
 
 def _encoded(rung: Rung, plan: Plan) -> list[str]:
-    """The same encoder settings as ours: preset, quality, caps, groups of pictures and sound."""
+    """Build the same encoder settings as ours: preset, quality, caps, groups of pictures and audio."""
     made = arguments(plan, program="ffmpeg", source="/source")
     number = plan.rungs.index(rung)
     own = [at for at, word in enumerate(made) if word.startswith("-") and word.endswith(f":v:{number}")]

@@ -12,7 +12,7 @@ TASK = "notified"
 
 
 def notified(_body: str) -> None:
-    """Nothing to do."""
+    """Do nothing."""
 
 
 def make(url: str) -> Celery:
@@ -31,7 +31,7 @@ def make(url: str) -> Celery:
 
 
 def wrap() -> None:
-    """As kombu's SQS transport writes them: an envelope around a body in base64, all of it in base64 again."""
+    """Wrap a notification as kombu's SQS transport does: an envelope around a body in base64, all in base64 again."""
     app = make("http://127.0.0.1:1/0/bench")
     for line in sys.stdin:
         task_id = uuid()

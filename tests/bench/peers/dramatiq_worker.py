@@ -9,11 +9,11 @@ import dramatiq  # type: ignore[import-not-found] # lives in the bench's own env
 from dramatiq_sqs import SQSBroker  # type: ignore[import-not-found] # as above
 
 THREADS = 8
-"""dramatiq's own default."""
+"""The default of dramatiq."""
 
 
 def notified(_body: str) -> None:
-    """Nothing to do."""
+    """Do nothing."""
 
 
 def make(url: str) -> tuple[SQSBroker, dramatiq.Actor]:

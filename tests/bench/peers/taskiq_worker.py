@@ -12,7 +12,7 @@ TASK = "notified"
 
 
 async def notified(_body: str) -> None:
-    """Nothing to do."""
+    """Do nothing."""
 
 
 def make(url: str) -> SQSBroker:
