@@ -43,7 +43,7 @@ class Result:
     """Medians in seconds. `to_bound` is the ratio to `clamdscan --fdpass`, `grown` the growth of memory in bytes."""
 
     size: str
-    peer: str
+    contender: str
     seconds: float
     to_bound: float
     rounds: int
@@ -197,7 +197,7 @@ def _free_port() -> int:
 
 def _goals(results: list[Result]) -> dict[str, bool]:
     """Return whether each goal was met."""
-    by = {(one.size, one.peer): one for one in results}
+    by = {(one.size, one.contender): one for one in results}
     reached = {}
     for size, goal in GOALS.items():
         mine, stream = by[size, "ours"], by.get((size, "clamdscan --stream"))
@@ -216,7 +216,7 @@ def _print(results: list[Result], missing: dict[str, str], *, as_json: bool) -> 
     print(f"{'size':<8}{'peer':<20}{'seconds':>9}{'x fdpass':>10}{'MiB grown':>11}{'MiB peak':>10}")  # noqa: T201
     for one in results:
         memory = "".join(f"{value / MIB:>{width}.0f}" for value, width in ((one.grown, 11), (one.peak, 10)) if value)
-        print(f"{one.size:<8}{one.peer:<20}{one.seconds:>9.3f}{one.to_bound:>10.2f}{memory}")  # noqa: T201
+        print(f"{one.size:<8}{one.contender:<20}{one.seconds:>9.3f}{one.to_bound:>10.2f}{memory}")  # noqa: T201
     for name, why in missing.items():
         print(f"{name} takes no part: {why}")  # noqa: T201
     for goal, reached in goals.items():
