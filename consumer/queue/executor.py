@@ -154,7 +154,7 @@ class Executor:
         tries = self._failures.add(received.message_id) if error.counts_as_attempt else received.receive_count
         if error.counts_as_attempt and (self._policy.exhausted(tries) or received.receive_count >= GIVE_UP_RECEIVES):
             return Outcome(OutcomeKind.DEAD, error=error.code, reason=error.detail)
-        delay = error.after if error.after is not None else self._policy.delay(tries)
+        delay = error.retry_after if error.retry_after is not None else self._policy.delay(tries)
         if not error.counts_as_attempt:  # growing delays, or the queue's maxReceiveCount would end the waiting
             delay = min(self._policy.cap, delay * 2.0 ** min(tries - 1, 16))
         log.warning("message.retry", code=error.code, detail=error.detail, tries=tries, delay=round(delay, 1))

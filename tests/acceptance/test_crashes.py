@@ -74,7 +74,7 @@ async def test_sigterm_while_busy(short_lease_stack: EmbeddedStack, tmp_path: Pa
         consumer = short_lease_stack.parts.consumer.child
         os.kill(consumer.pid, signal.SIGTERM)
         async with asyncio.timeout(float(short_lease_stack.settings.get("MEDIA_DRAIN_TIMEOUT", "25")) + 5):
-            assert await consumer.wait() == 0, consumer.tail()
+            assert await consumer.wait() == 0, consumer.log_tail()
         await assert_all_done_once(await sending, connection)
     finally:
         await connection.close()

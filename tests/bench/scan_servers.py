@@ -48,7 +48,7 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
         @asynccontextmanager
         async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
             stored = storage.stream(version)
-            async with stored as pieces, aclosing(inspector.watch(pieces)) as watched:
+            async with stored as pieces, aclosing(inspector.inspect(pieces)) as watched:
                 yield watched
 
         scanned = await scanners.scan(opened, found.size if found and found.size else 0)

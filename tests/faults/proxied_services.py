@@ -61,7 +61,7 @@ class Daemon:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *child.parent_death_command(),
-                *limited(self.limits),
+                *with_limits(self.limits),
                 sys.executable,
                 "-m",
                 self.module,

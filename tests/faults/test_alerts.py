@@ -58,7 +58,7 @@ SERIES = (
     'process_start_time_seconds{job="media-api"}',
 )
 """What the rules look at. That none fires says something only where these are there."""
-NOTHING_WRONG = {
+EMPTY_PANELS = {
     "Videos ready in their duration",
     "Videos: upload to ready, as a multiple of the duration",
     "Transcoded seconds of output per second",

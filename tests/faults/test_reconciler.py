@@ -11,7 +11,6 @@ from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import connect
 from media.asset_store.stage_maintenance import FIRST_REMINDER, MAX_REMINDERS
 from media.asset_store.stages import Claim, Commit, StageStore
-from media.asset_store.upkeep import FIRST_REMINDER, MAX_REMINDERS
 from tests.faults.fault_proxies import Fault
 from tests.faults.proxied_services import Daemon, ProxiedServices
 from tests.faults.sample_uploads import PDF, PNG, Kind, upload

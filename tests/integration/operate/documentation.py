@@ -17,7 +17,7 @@ async def run_command(*argv: str, cwd: Path, env: Mapping[str, str] | None = Non
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
-        env={**child.inherited(), **(env or {})},
+        env={**child.base_environment(), **(env or {})},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

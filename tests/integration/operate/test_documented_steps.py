@@ -18,29 +18,6 @@ from tests.integration.operate.documentation import DEADLINE, ROOT, blocks, own_
 
 PAGE = ROOT / "docs" / "handlers.md"
 RUNBOOK = ROOT / "docs" / "runbook.md"
-DEADLINE = 120.0
-
-
-async def ended(*argv: str, cwd: Path, env: Mapping[str, str] | None = None, given: str = "") -> str:
-    """What a command says on standard output; it must end well."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=cwd,
-        env={**child.base_environment(), **(env or {})},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(DEADLINE):
-        out, err = await process.communicate(given.encode())
-    assert process.returncode == 0, err.decode()
-    return out.decode()
-
-
-def blocks(page: Path, kind: str) -> list[str]:
-    return re.findall(rf"(?s)```{kind}\n(.*?)```", page.read_text())
-
-
 COMMAND = re.compile(r"(?m)`(operator [^`\n]+|logs [a-z]+ [a-z_.]+)`|^(operator .*|logs [a-z]+ .*)$")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.conftest import EmbeddedStack, embedded_stack
-from tests.faults.uploads import clip
+from tests.faults.sample_uploads import make_clip
 from tests.integration.stack.client import LONG_TIMEOUT, open_client
 
 
@@ -18,7 +18,7 @@ def log_entries(stack: EmbeddedStack, asset_id: str) -> list[dict[str, Any]]:
 
 
 async def test_every_log_line_about_a_video_has_the_trace_id_of_its_upload(tmp_path: Path) -> None:
-    film, root = await clip(tmp_path), f"Root=1-67000000-{uuid4().hex[:24]}"
+    film, root = await make_clip(tmp_path), f"Root=1-67000000-{uuid4().hex[:24]}"
     announced = {"asset_type": "video", "content_type": "video/mp4", "original_filename": "v.mp4"}
     async with (
         embedded_stack(tmp_path / "stack", MEDIA_LOG_FORMAT="json") as stack,

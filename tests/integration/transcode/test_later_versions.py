@@ -13,8 +13,8 @@ from media.errors import Code, RejectedError, RetryableError
 from media.source_check import require_bound_is_current
 from tests.conftest import EmbeddedStack
 from tests.integration.stack.client import Client, open_client
-from tests.integration.transcode.cases import Case
-from tests.integration.transcode.studio import Studio
+from tests.integration.transcode.engine_harness import Harness
+from tests.integration.transcode.source_clips import Clip
 
 FIRST = Clip("first", 64, 48, seconds=1.5, channels=0)
 LONGER = Clip("longer", 640, 360, seconds=8)
@@ -47,7 +47,7 @@ async def check_stage_waits(harness: Harness, asset: Asset) -> None:
     with pytest.raises(RetryableError) as caught:
         await harness.mediaconvert_engine().require_source(claim.asset)
     assert (caught.value.code, caught.value.counts_as_attempt) == (Code.SOURCE_CHANGED, False)
-    assert caught.value.after
+    assert caught.value.retry_after
     await harness.stages.release(claim.fence, forgive=True)
 
 

@@ -148,7 +148,7 @@ async def test_job_absent_for_five_minutes_is_submitted_again(
     monkeypatch.setattr(mediaconvert_engine, "SAME_TOKEN", 0.0)
     with pytest.raises(RetryableError) as caught:
         await submitter.run_stage()
-    assert (caught.value.after, submitter.jobs()) == (mediaconvert_engine.SEARCH_AGAIN, [])
+    assert (caught.value.retry_after, submitter.jobs()) == (mediaconvert_engine.SEARCH_AGAIN, [])
     monkeypatch.setattr(mediaconvert_engine, "ABSENT", 0.0)
     commit = await submitter.run_stage()
     assert submitter.jobs() == [commit.job_id]
