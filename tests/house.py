@@ -5,6 +5,8 @@ functions, lines. `tests/unit/test_house.py` holds the numbers.
 """
 
 import ast
+import re
+import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,36 @@ PACKAGES = ("api", "consumer", "handlers", "media")
 """The service. Its stand-ins and tools, in `deploy`, count by their lines only."""
 LONGEST_FUNCTION = 60
 """Lines of a function, from `def` to its end."""
+RETIRED_WORDS = {
+    r"\b[Ll]anes?\b": "queue worker",
+    r"\b[Ss]ettlers?\b": "acknowledger",
+    r"\bInbox\b|\broomy\b|\bhold_back\b": "prefetch buffer, has_room, pause",
+    r"\bput_back\b|\bgoes_back\b": "release, requeues",
+    r"\bhand_on\b|\bhanded_on\b|\bbury\b|\bburied\b": "relinquish, dead_letter",
+    r"\bLAST_WORDS\b": "RELEASE_RESERVE",
+    r"\b[Rr]osters?\b": "presence",
+    r"\bseldom\(": "gc_tuning.relax",
+    r"\bcarriers\b|\bcarry_out\b|\bleave_once\b": "dispatchers, dispatch, enqueue_once",
+    r"\b[Ss]weepers?\b|\bLeftovers\b|\bUnswept\b": "output cleanup, orphaned outputs, stale stage",
+    r"\bUpkeep\b|\bstill\(\)": "stage maintenance, find_stalled",
+    r"\bDeadLetterDesk\b|\bPile\b|\bTally\b": "DeadLetterService, ReasonGroup",
+    r"\b[Ww]itness(es)?\b": "stream inspector",
+    r"\b[Cc]anar(y|ies)\b|\b_?[Pp]ulse\(": "self-test, liveness",
+    r"\b[Cc]omplaints?\b": "stderr line, FfprobeError",
+    r"\b[Ss]hipments?\b|\bShipped\b": "segment uploader, uploaded segments",
+    r"\bkept_sounds\b|\bchosen_sound\b": "select_audio, plan_audio",
+    r"\bown_folder\b": "process_tempdir",
+    r"\bsecrecy\b|\bhide_from_own_user\b": "hardening, set_undumpable",
+    r"\bone_shot\b": "run_once",
+    r"\bunless_known\b|\bturn_away\b": "not_modified_if, reject_while_draining",
+    r"\btold_at\b|\bat_last\b": "notified_at, code_when_exhausted",
+    r"\b[Cc]olours?\b|\b[Bb]ehaviours?\b|\b[Ll]icences?\b(?!\.md)": "American spelling",
+}
+"""Words that were replaced by the field's terms (`docs/glossary.md`): a pattern, and what to write instead."""
+PUBLIC_SPELLINGS = re.compile(
+    r"colour_ignored|on colours|profile of greys|\bCONTRIBUTING|message\.put_back|smpte|licence"
+)
+"""Lines that hold such a word for a reason: it is stored, public, or another program's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +122,23 @@ def _references(tree: ast.AST) -> Counter[str]:
     return Counter(node.id if isinstance(node, ast.Name) else node.attr for node in names)
 
 
+def retired_words() -> Iterator[str]:
+    """Find words that nobody should meet any more, as `file:line: word, write …`."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(_is_read_by_people, listed.split("\0")):
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1):
+            for pattern, better in RETIRED_WORDS.items():
+                found = re.search(pattern, line)
+                if found and not PUBLIC_SPELLINGS.search(line):
+                    yield f"{name}:{number}: {found.group()}, write {better}"
+
+
+def _is_read_by_people(name: str) -> bool:
+    """Say whether a file is code, test or page of ours: no copy of a released schema, and not the list of words."""
+    written = name.endswith((".py", ".md", ".js", ".html", ".css", ".yaml", ".sh"))
+    return written and "/schemas/" not in name and name not in {"tests/house.py", "docs/style.md"}
+
+
 def main() -> None:
     report = survey()
     print("Modules side by side:")
@@ -102,6 +151,9 @@ def main() -> None:
     print(f"Private functions used once: {len(report.used_once)}")
     for function in report.used_once:
         print(f"  {function}")
+    print("Retired words:")
+    for found in retired_words():
+        print(f"  {found}")
     print(f"Lines of Python without tests: {report.lines}")
 
 

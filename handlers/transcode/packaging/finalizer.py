@@ -107,7 +107,7 @@ class Finalizer:
         if plan.sound and not assembled.has_audio:
             notes.append(Note("no_sound", "the sound track holds nothing"))
         if poster and not poster.has_content:
-            notes.append(Note("dull_poster", "every frame that was looked at is black, white or of one colour"))
+            notes.append(Note("dull_poster", "every frame that was looked at is black, white or of one color"))
         return FinalizedOutputs(renditions, assembled.duration_ms, notes)
 
     async def _choose_poster(
