@@ -106,16 +106,12 @@ async def _run(asset_ids: Iterable[UUID], stage: Stage | None, as_json: bool, se
             except UnavailableError:
                 print(f"{asset_id} and what follows: not replayed", file=sys.stderr)
                 raise
-            _print(replayed, as_json=as_json)
+            later = f"; a consumer sends its message later: {replayed.detail}" if replayed.detail else ""
+            if as_json:
+                print(replayed.model_dump_json())
+            elif replayed.queued:
+                print(f"{asset_id}: {replayed.stage} queued{later}")
+            else:
+                print(f"{asset_id}: not replayed: {replayed.detail}", file=sys.stderr)
             all_queued = all_queued and replayed.queued
     return ExitStatus.DONE if all_queued else ExitStatus.INCOMPLETE
-
-
-def _print(replayed: Replayed, *, as_json: bool) -> None:
-    if as_json:
-        print(replayed.model_dump_json())
-    elif not replayed.queued:
-        print(f"{replayed.asset_id}: not replayed: {replayed.detail}", file=sys.stderr)
-    else:
-        later = f"; a consumer sends its message later: {replayed.detail}" if replayed.detail else ""
-        print(f"{replayed.asset_id}: {replayed.stage} queued{later}")

@@ -161,7 +161,7 @@ class Executor:
         return Outcome(OutcomeKind.RETRY, delay, error=error.code, reason=error.detail)
 
     def _unavailable(self, error: UnavailableError, receives: int) -> Outcome:
-        log.warning("message.put_back", dependency=error.dependency, error=error.detail)
+        log.warning("message.released", dependency=error.dependency, error=error.detail)
         self._breakers.trip(error.dependency)
         delay = min(MAX_UNAVAILABLE_DELAY, UNAVAILABLE_DELAY * 2.0 ** min(receives - 1, 16))
         return Outcome(OutcomeKind.RELEASED, jittered(delay, share=1.0), error=str(error.dependency))

@@ -8,7 +8,7 @@ from consumer.stages.runner import StageRunner
 from handlers.recording import RecordingHandler
 from handlers.results import Noted, Registration
 from handlers.upload import asset_of_upload, unwanted_upload
-from media.asset import Asset, Stage
+from media.asset import Stage
 from media.asset_store.assets import AssetStore, Binding, StoredObject
 from media.contracts import WebinarRecording
 from media.errors import Code, RetryableError, UndecodableError
@@ -58,21 +58,14 @@ class Intake:
             asset = known or created or await self.assets.get_recording(recording.recording_id)
             if asset is None:
                 raise RetryableError(Code.UNFORESEEN, f"recording {recording.recording_id} was not registered")
-            return await self._bind(asset, result)
+            effects, sent_at = [request(Stage.SCAN, asset, version=result.stored.version)], result.sent_at
+            binding, rows = await self.assets.bind(
+                asset.asset_id, result.stored, effects=effects, note=result.note, notified_at=sent_at
+            )
+            await self.outbox.dispatch(rows)
+            return SUCCESS if binding is Binding.BOUND else DUPLICATE
         if known:
             await self.outbox.dispatch_pending(known.asset_id)
         if known and isinstance(result, Noted):
             await self.assets.note(known.asset_id, result.note.code, result.note.detail, result.effects)
         return DUPLICATE
-
-    async def _bind(self, asset: Asset, registration: Registration) -> Outcome:
-        stored = registration.stored
-        binding, rows = await self.assets.bind(
-            asset.asset_id,
-            stored,
-            effects=[request(Stage.SCAN, asset, version=stored.version)],
-            note=registration.note,
-            notified_at=registration.sent_at,
-        )
-        await self.outbox.dispatch(rows)
-        return SUCCESS if binding is Binding.BOUND else DUPLICATE

@@ -84,6 +84,7 @@ class StageLifecycle:
         return replace(end, error=error.code, reason=str(error)) if end.kind is EndKind.FAILED else end
 
     async def _retry(self, claim: Claim, error: MediaError) -> StageEnd:
+        """Release the stage, so that the same message tries again after a delay."""
         asked = error if isinstance(error, RetryableError) else None
         delay = asked.retry_after if asked and asked.retry_after is not None else self.retry.delay(claim.tries)
         log.warning("stage.retry", stage=claim.stage, code=error.code, detail=error.detail, delay=round(delay, 1))

@@ -7,7 +7,7 @@ from tests.house import Report, retired_words, survey
 MODULES = 12
 """Modules side by side in a folder."""
 MODULES_IN_API = 18
-USED_ONCE = 260  # The target is 250.
+USED_ONCE = 253  # The target is 250.
 """Private functions and methods that are referenced once."""
 LINES = 32_500  # The target is 30,500.
 """Lines of Python without tests."""

@@ -93,7 +93,10 @@ def parse_event(detail: Mapping[str, Any]) -> TranscodeEvent:
         phase=_text(progress.get("currentPhase")),
         error_code=_number(detail.get("errorCode")),
         error_message=_text(detail.get("errorMessage")),
-        warnings=tuple(_warning(item) for item in _list(detail.get("warnings"))),
+        warnings=tuple(
+            _text(f"{warning.get('code', 'unknown')}{_COUNTED}{warning.get('count', 1)}") or "unknown"
+            for warning in map(_mapping, _list(detail.get("warnings")))
+        ),
         groups=tuple(_group(_mapping(item)) for item in _list(detail.get("outputGroupDetails"))),
     )
 
@@ -167,11 +170,6 @@ def _group(group: Mapping[str, Any]) -> OutputGroupDetail:
 def kind_of(warning: str) -> str:
     """Return MediaConvert's code in a warning of an event."""
     return warning.partition(_COUNTED)[0]
-
-
-def _warning(item: object) -> str:
-    warning = _mapping(item)
-    return _text(f"{warning.get('code', 'unknown')}{_COUNTED}{warning.get('count', 1)}") or "unknown"
 
 
 def _paths(value: object) -> tuple[str, ...]:

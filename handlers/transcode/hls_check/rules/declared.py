@@ -109,14 +109,15 @@ def _check_resolution(variant: Variant, segments: list[Contents]) -> Iterator[Fi
     """Compare the declared size with the pictures' own, its width with or without the sample aspect ratio."""
     width, _, height = variant.resolution.lower().partition("x")
     found = {inside.parameters for inside in segments if inside.parameters}
-    wrong = [one for one in found if not (_numbers([width[:3], height[:3]]) and _fits(one, int(width), int(height)))]
+
+    def fits(one: Parameters) -> bool:
+        near = any(abs(own - int(width)) <= PIXELS for own in (one.width, one.shown))
+        return near and abs(one.height - int(height)) <= PIXELS
+
+    wrong = [one for one in found if not (_numbers([width[:3], height[:3]]) and fits(one))]
     if variant.resolution and wrong:
         sizes = ", ".join(sorted({f"{one.width}x{one.height}" for one in wrong}))
         yield Finding(Rule.RESOLUTION, short(variant.uri), f"declared {variant.resolution}, inside is {sizes}")
-
-
-def _fits(one: Parameters, width: int, height: int) -> bool:
-    return abs(one.height - height) <= PIXELS and any(abs(own - width) <= PIXELS for own in (one.width, one.shown))
 
 
 def _check_frame_rate(variant: Variant, segments: list[Contents]) -> Iterator[Finding]:
