@@ -1,4 +1,7 @@
-"""The delivery table: who may ask for which delivery class, which kind of URL it gets, and how long that URL lives."""
+"""The delivery table: which class an upload may ask for, which kind of URL it gets, and how long that URL lives.
+
+Who may see an asset: `asset_for` in `api/views/assets.py`.
+"""
 
 import re
 from collections.abc import Awaitable, Callable

@@ -65,7 +65,7 @@ MEANINGS: dict[Code, str] = {
     Code.SCANNER_ERROR: "The scanner gave no verdict.",
     Code.STORAGE_ERROR: "The object storage answered with an error.",
     Code.TRANSCODER_ERROR: "The transcoder ended the job with an error.",
-    Code.JOB_CANCELED: "The transcoding job was cancelled.",
+    Code.JOB_CANCELED: "The transcoding job was canceled.",
     Code.WORKER_CRASHED: "The process that did the work died.",
     Code.UNFORESEEN: "An error that nobody foresaw; the log has its trace.",
     Code.UNDECODABLE: "The message does not have the form its queue requires.",

@@ -22,7 +22,7 @@ async def require_bound_version(storage: ObjectStorage, asset: Asset) -> StoredO
 
     Raises RejectedError(source_missing) when it is gone, RejectedError(source_changed) when it has another ETag.
     """
-    with bound_source():
+    with reject_missing_source():
         found = await storage.head(asset.source)
         if found is None:
             raise MissingObjectError(asset.key)
@@ -32,7 +32,7 @@ async def require_bound_version(storage: ObjectStorage, asset: Asset) -> StoredO
 
 
 @contextmanager
-def bound_source() -> Iterator[None]:
+def reject_missing_source() -> Iterator[None]:
     """Turn MissingObjectError and ChangedObjectError into RejectedError."""
     try:
         yield

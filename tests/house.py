@@ -43,9 +43,7 @@ RETIRED_WORDS = {
     r"\b[Cc]olours?\b|\b[Bb]ehaviours?\b|\b[Ll]icences?\b(?!\.md)": "American spelling",
 }
 """Words that were replaced by the field's terms (`docs/glossary.md`): a pattern, and what to write instead."""
-PUBLIC_SPELLINGS = re.compile(
-    r"colour_ignored|on colours|profile of greys|\bCONTRIBUTING|smpte|licence"
-)
+PUBLIC_SPELLINGS = re.compile(r"colour_ignored|on colours|profile of greys|\bCONTRIBUTING|smpte|licence")
 """Lines that hold such a word for a reason: it is stored, public, or another program's."""
 
 

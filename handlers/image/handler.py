@@ -10,7 +10,7 @@ from handlers.scratch import scratch_folder
 from media.asset import Rendition, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.aws.s3 import ObjectStorage
-from media.source_check import bound_source, raise_changed
+from media.source_check import raise_changed, reject_missing_source
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ class ImageHandler:
         async with scratch_folder("image-", self._scratch, room=(claim.asset.size or 0) + RENDITIONS) as folder:
             source, outputs = folder / "source", folder / "out"
             await asyncio.to_thread(outputs.mkdir)
-            with bound_source():
+            with reject_missing_source():
                 await self._storage.download(claim.asset.source, source)
             image = await self._renderer.render(source, outputs)
             prefix = output_prefix(claim.asset, Stage.IMAGE, claim.attempt)

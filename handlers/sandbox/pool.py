@@ -153,7 +153,7 @@ class _Slot:
     async def _replace(self, old: "asyncio.Future[Child]") -> Child:
         if not old.exception():
             stderr = await old.result().close()
-            log.debug("sandbox.child_replaced", jobs=old.result().jobs, last_words=stderr)
+            log.debug("sandbox.child_replaced", jobs=old.result().jobs, stderr=stderr)
         return await self._pool.launch()
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.aws.s3 import ObjectStorage, ServedAs
 from media.errors import Code, RejectedError, RetryableError
 from media.outbox import Effect, EffectKind
-from media.source_check import bound_source, require_bound_version
+from media.source_check import reject_missing_source, require_bound_version
 from media.stage_requests import request
 from media.telemetry import Metrics
 
@@ -106,7 +106,7 @@ class ScanHandler:
                 yield inspected
 
         try:
-            with bound_source():
+            with reject_missing_source():
                 scanned = await self._scanners.scan(opened, size)
         except TimeoutError:
             return ScanReport(ScanFinding(Verdict.ERROR, Code.SCANNER_ERROR, "no verdict within the time for one scan"))
@@ -130,7 +130,7 @@ class ScanHandler:
             "scan-engine": _tag_value(report.engine),
             "scan-at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        with bound_source():
+        with reject_missing_source():
             written = {name: value for name, value in tags.items() if value}
             await self._storage.tag(asset.source, written, ours="scan-")
 
@@ -161,7 +161,7 @@ class ScanHandler:
         content_type = sniffed or asset.content_type
         key = output_prefix(asset, Stage.SCAN, claim.attempt) + "original.pdf"
         headers = ServedAs(content_type, attachment(asset.original_filename, content_type), CACHE)
-        with bound_source():
+        with reject_missing_source():
             await self._storage.publish(asset.source, self._policy.own_bucket, key, headers)
         original = Rendition("original", key, content_type, size)
         return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
