@@ -62,7 +62,7 @@ async def test_an_ascii_terminal_gets_the_table(stack: EmbeddedStack, tmp_path: 
 async def test_closed_standard_output_is_reported(stack: EmbeddedStack, tmp_path: Path) -> None:
     (path,) = pictures(tmp_path, [b"x.jpg"])
     unread = await command_line('set -o pipefail; "$@" | true', "process", path, state=stack.state)
-    assert (unread.status, unread.stderr) == (1, "run.sh: nobody reads the rest of the results\n")
+    assert (unread.status, unread.stderr) == (1, "run.sh: the output was closed before all results were written\n")
     full = await command_line('"$@" >/dev/full', "token", state=stack.state)
     assert (full.status, full.stderr) == (1, "run.sh: the results cannot be written: No space left on device\n")
     closed = await command_line('"$@" >&- 2>&-', "process", path, state=stack.state)
