@@ -51,12 +51,21 @@ class PartGate:
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     sent: list[int] = field(default_factory=list)
     stored: set[int] = field(default_factory=set)
+    _held: set[int] = field(default_factory=set)
+    _is_cut: bool = False
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def attach(self, page: Page) -> None:
         """Intercept the parts of this page from now on."""
         await page.route(PART_URLS, self._pass)
         page.on("requestfinished", self._finished)
+
+    async def cut(self) -> None:
+        """Abort the parts that are held and all later ones. A page that is closed would let held ones through."""
+        self._is_cut = True
+        self.opened.set()
+        async with asyncio.timeout(60), self._changed:
+            await self._changed.wait_for(lambda: not self._held)
 
     async def wait_for(self, stored: set[int]) -> None:
         """Wait until exactly these parts are stored."""
@@ -67,8 +76,12 @@ class PartGate:
         number = part_of(route.request.url)
         self.sent.append(number)
         if not self.lets_through(number):
+            self._held.add(number)
             await self.opened.wait()
-        await route.continue_()
+        await (route.abort() if self._is_cut else route.continue_())
+        async with self._changed:
+            self._held.discard(number)
+            self._changed.notify_all()
 
     async def _finished(self, request: Request) -> None:
         number = part_of(request.url)
@@ -121,9 +134,10 @@ def interrupted_row(page: Page) -> Locator:
     return page.locator(".unfinished-row")
 
 
-async def send_two_parts(page: Page, large_pdf: Path) -> None:
-    """Send two parts of the file; the gate holds the others."""
+async def send_two_parts(page: Page, large_pdf: Path) -> PartGate:
+    """Send two parts of the file; the gate that is returned holds the others."""
     gate = PartGate(lambda number: number <= 2)
     await gate.attach(page)
     await page.set_input_files("#files", large_pdf)
     await gate.wait_for(stored={1, 2})
+    return gate

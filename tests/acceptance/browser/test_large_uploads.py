@@ -92,12 +92,13 @@ async def test_only_the_same_file_resumes_an_upload(
 async def test_upload_of_a_closed_tab_resumes_in_another_tab(
     named_visitor: Visitor, stack: EmbeddedStack, owner: str, large_pdf: Path
 ) -> None:
-    await send_two_parts(named_visitor.page, large_pdf)
+    held = await send_two_parts(named_visitor.page, large_pdf)
     other = Visitor(await named_visitor.page.context.new_page(), named_visitor.url)
     other.record_console()
     await other.open_gallery(stack.token(user=owner))
     await expect(other.card(LARGE_PDF, "pending")).to_be_visible()
     await expect(interrupted_row(other.page)).to_have_count(0)  # The first tab is sending it.
+    await held.cut()
     await named_visitor.page.close()
     await other.page.reload()
     await expect(interrupted_row(other.page)).to_contain_text(TWO_PARTS)
