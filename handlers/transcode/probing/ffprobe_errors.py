@@ -11,6 +11,7 @@ _STORAGE = re.compile(
     r"Server returned (?:401|403|4XX|5XX)|Connection (?:refused|reset|timed out)|Failed to resolve|"
     r"Network is unreachable|Stream ends prematurely|Input/output error|Error in the p(?:ush|ull) function",
 )
+_LOCAL_FILE = re.compile(r"^file:.*: Input/output error$", re.MULTILINE)
 _MISSING = re.compile(r"Server returned 404|No such file or directory")
 _PROTECTED = re.compile(r"DRM protected|[Ee]ncrypted")
 _CODEC = re.compile(r"Codec \((\w{1,40})\) not on whitelist")
@@ -38,7 +39,8 @@ def find_storage_error(stderr: str) -> MediaError | None:
     """Return the error when the storage failed, rather than the file; else None."""
     if _MISSING.search(stderr):
         return RetryableError(Code.SOURCE_MISSING, "the storage does not have the file")
-    if _STORAGE.search(stderr):
+    # A local file is here already: an I/O error about it comes from a demuxer that lost its way in damaged bytes.
+    if _STORAGE.search(_LOCAL_FILE.sub("", stderr)):
         return RetryableError(Code.STORAGE_ERROR, "the storage did not give the file's bytes")
     return None
 
