@@ -14,6 +14,7 @@ from deploy.local.emulator import ACCOUNT, Emulator
 from deploy.local.ports import HOST, Ports
 from deploy.local.state import Secrets, State
 from deploy.local.topology import Topology
+from media.setting_rules import trim
 from media.settings import QUEUES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,7 +122,7 @@ def mediaconvert(state: State, addresses: Addresses, environ: Mapping[str, str] 
 
 def service(name: str, state: State, env: Mapping[str, str]) -> Program:
     """Return the consumer or the API, which drains before it stops."""
-    drain = float(env.get("MEDIA_DRAIN_TIMEOUT") or 25.0) + DRAIN_MARGIN
+    drain = float(trim(env.get("MEDIA_DRAIN_TIMEOUT", "")) or 25.0) + DRAIN_MARGIN
     return _python(name, name, state, env, [], stop_deadline=drain)
 
 

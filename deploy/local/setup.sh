@@ -158,8 +158,11 @@ find_interpreters() {
 
 install_uv() {
   "$pip_python" -IB -m venv .tools || return
-  # The prefix is explicit, since pip's own files may set `target`, `prefix` or `user`.
-  .tools/bin/python -I -m pip install --disable-pip-version-check --no-input --no-user --prefix "$PWD/.tools" uv || return
+  # pip's own files may set `target`, `prefix` or `user`: they serve the download alone, since they may name an index.
+  rm -rf .tools/download
+  .tools/bin/python -I -m pip download --disable-pip-version-check --no-input --no-deps --dest .tools/download uv || return
+  PIP_CONFIG_FILE=/dev/null .tools/bin/python -I -m pip install --disable-pip-version-check --no-input --no-index \
+    .tools/download/uv-* || return
   uv=$PWD/.tools/bin/uv
   "$uv" --version
 }
@@ -220,9 +223,11 @@ make_venv() {
 
 # pip sync removes packages that the lock does not name, so no file of the user may point it to another place than .venv.
 heed_uv_files() {
-  local home=${HOME:-/nowhere} files
-  files=("${UV_CONFIG_FILE:-/nowhere}" "${XDG_CONFIG_HOME:-$home/.config}/uv/uv.toml" /etc/xdg/uv/uv.toml /etc/uv/uv.toml)
-  if grep -qsE '^[[:space:]]*(pip\.)?"?(target|prefix)"?[[:space:]]*=' "${files[@]}"; then
+  local home=${HOME:-/nowhere} folders files
+  IFS=: read -ra folders <<<"${XDG_CONFIG_HOME:-$home/.config}:${XDG_CONFIG_DIRS:-/etc/xdg}:/etc"
+  files=("${UV_CONFIG_FILE:-/nowhere}" "${folders[@]/%//uv/uv.toml}")
+  # Wherever in a line: `pip = { target = … }` is the same as `[pip]` with a line of its own.
+  if grep -qsE "^[^#]*(target|prefix)[\"']?[[:space:]]*=" "${files[@]}"; then
     say "uv.toml sends packages to a target or prefix of its own: not read"
     unset UV_CONFIG_FILE
     export UV_NO_CONFIG=1

@@ -71,6 +71,14 @@ def uv_file(theirs: Path, checkout: Checkout) -> Mapping[str, str]:
     return {"XDG_CONFIG_HOME": str(settings.parents[1])}
 
 
+def uv_file_of_the_system(theirs: Path, checkout: Checkout) -> Mapping[str, str]:
+    """The same in another folder that uv reads, as an inline table."""
+    settings = checkout.bin.parent / "xdg" / "uv" / "uv.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"pip = {{ target = '{site_packages(theirs)}' }}\n")
+    return {"XDG_CONFIG_DIRS": f"/nonexistent:{settings.parents[1]}"}
+
+
 def python(theirs: Path, checkout: Checkout) -> Mapping[str, str]:
     """Each of these stops a Python that believes it, or makes it import what is theirs."""
     (checkout.bin.parent / "json.py").write_text("raise SystemExit('this json is not for you')\n")
@@ -83,7 +91,7 @@ def python(theirs: Path, checkout: Checkout) -> Mapping[str, str]:
     }
 
 
-@pytest.mark.parametrize("active", [venv, conda, pyenv, uv, uv_file, python])
+@pytest.mark.parametrize("active", [venv, conda, pyenv, uv, uv_file, uv_file_of_the_system, python])
 def test_what_is_active_stays_as_it_is(
     active: Callable[[Path, Checkout], Mapping[str, str]], checkout: Checkout, theirs: Path
 ) -> None:
@@ -96,14 +104,18 @@ def test_what_is_active_stays_as_it_is(
     assert tree(theirs) == before
 
 
-def test_pip_is_told_where_to_put_uv(checkout: Checkout, theirs: Path) -> None:
-    """Without uv, pip gets it; what redirects pip by variable does not, and where packages come from is heeded."""
+@pytest.mark.parametrize("option", ["target", "prefix", "user"])
+def test_pip_is_told_where_to_put_uv(checkout: Checkout, theirs: Path, option: str) -> None:
+    """Without uv, pip gets it; variables and files that redirect pip do not count, those of the source do."""
     real = (checkout.bin / "uv").resolve()
     (checkout.bin / "uv").unlink()
     make_wheel(checkout.wheels, "uv", "99.0", {"uv-99.0.data/scripts/uv": f'#!/bin/sh\nexec {real} "$@"\n'})
     (checkout.bin / "python3").symlink_to(PYTHON)
     before = tree(theirs)
+    files = checkout.bin.parent / "pip.conf"
+    files.write_text(f"[install]\n{option} = {'true' if option == 'user' else theirs}\n")
     redirected = {
+        "PIP_CONFIG_FILE": str(files),
         "PIP_TARGET": str(site_packages(theirs)),
         "PIP_PREFIX": str(theirs),
         "PIP_USER": "1",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import child, ports, postgres
+from deploy.local import child, ports, postgres, services
 from deploy.local import state as state_module
 from deploy.local.announcement import announce
 from deploy.local.child import Child, PartError, Program
@@ -87,6 +87,12 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path, name: str) -> None
         pass
     assert not (tmp_path / MARKER).exists()
     assert (tmp_path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(" \n", 25), ("\ufeff30\r\n", 30), ("40", 40)])
+def test_the_drain_is_read_as_the_services_read_it(tmp_path: Path, value: str, seconds: float) -> None:
+    program = services.service("api", State(tmp_path), {"MEDIA_DRAIN_TIMEOUT": value})
+    assert program.stop_deadline == seconds + services.DRAIN_MARGIN
 
 
 def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
