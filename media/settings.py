@@ -3,6 +3,7 @@
 `load()` reports everything that is wrong in one message. The table in docs/configuration.md is made from this file.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -326,12 +327,21 @@ def load(env_file: Path | None = Path(".env"), check: Check | None = None, **ove
                 raise
             lines[f"the file {env_file}"] = f"cannot be read: {error}"
             env_file = None
-    for name, reason in (check(settings) if check else {}).items():
+    for name, reason in {**_wrong_credentials(), **(check(settings) if check else {})}.items():
         lines.setdefault(name, reason)
     if lines:
         report = sorted(f"  {name}: {reason}" for name, reason in lines.items())
         raise SettingsError("the configuration is not complete:\n" + "\n".join(report))
     return settings
+
+
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+def _wrong_credentials() -> dict[str, str]:
+    """Return the credentials with a line end. AWS's library reads them itself, and signs with it as it stands."""
+    values = {name: os.environ.get(name, "") for name in _CREDENTIALS}
+    return {n: "has white space or a line end around it" for n, value in values.items() if value != value.strip()}
 
 
 def _harmless_value(name: str) -> Any:

@@ -115,6 +115,12 @@ def test_invalid_port_is_refused(environment: pytest.MonkeyPatch, name: str, val
         complete(environment, **{name: value})
 
 
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_credential_with_a_line_end_is_refused_by_name(environment: pytest.MonkeyPatch, name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name}: has white space or a line end around it$"):
+        complete(environment, **{name: "test\n"})
+
+
 def test_unreadable_settings_file_is_named_with_the_other_mistakes(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
