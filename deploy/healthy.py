@@ -21,7 +21,7 @@ def address(name: str) -> str:
     prefix = f"MEDIA_{name.upper()}"
     hosts = os.environ.get(f"{prefix}_HOST", "").strip() or "0.0.0.0"  # noqa: S104 - nothing is bound here
     port = os.environ.get(f"{prefix}_PORT", "").strip() or PORTS[name]
-    first = hosts.split(",")[0].strip()
+    first = next((host.strip(" []") for host in hosts.split(",") if host.strip()), "0.0.0.0")  # noqa: S104 - as above
     host = WILDCARDS.get(first, first)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/livez"
 

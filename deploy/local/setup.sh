@@ -4,6 +4,7 @@
 
 setup_log=$PWD/.setup.log
 stamp=.venv/.set-up # what the last check found: see `stamp_holds`
+owned=.venv/.docfliq-media # set-up made this environment, so it may change it
 uv='' python='' pip_python=''
 needed=() needed_for=() wanted=() without=()
 
@@ -23,6 +24,7 @@ forget_other_environments() {
       UV_* | PIP_* | VIRTUAL_ENV* | CONDA_PREFIX* | CONDA_DEFAULT_ENV | PYENV_VERSION | PYENV_VIRTUAL_ENV) unset "$name" ;;
       PYTHONHOME | PYTHONPATH | PYTHONUSERBASE | PYTHONPLATLIBDIR | PYTHONEXECUTABLE | PYTHONSAFEPATH) unset "$name" ;;
       PYTHONSTARTUP | PYTHONINSPECT | PYTHONOPTIMIZE | PYTHONCASEOK) unset "$name" ;;
+      PYTHONHASHSEED | PYTHONINTMAXSTRDIGITS) unset "$name" ;; # a value that is none ends Python at once
     esac
   done
   # uv does not read pip's settings, but the user means both.
@@ -196,6 +198,14 @@ is_linked() {
   exit 1
 }
 
+# Packages that the lock does not name are removed: from an environment of ours, never from one that somebody made.
+require_own_venv() {
+  [ -e .venv ] && [ -n "$(ls -A .venv)" ] || return 0
+  [ ! -f "$owned" ] && [ ! -f "$stamp" ] && [ ! -f .venv/.lock-stamp ] || return 0 # .lock-stamp: an earlier version's
+  say ".venv holds an environment that was not made here, and would lose packages. Move it away, then start again."
+  exit 1
+}
+
 # A copied or moved environment has scripts that start the interpreter of the old path.
 is_usable() {
   [ -x .venv/bin/python ] && .venv/bin/python -IB -c '
@@ -204,16 +214,16 @@ sys.exit(not (os.path.samefile(sys.prefix, ".venv") and (3, 12) <= sys.version_i
     grep -qsF "$PWD/.venv" .venv/bin/activate
 }
 
-# uv replaces an environment, but nothing else that is called .venv: neither do we, unless it has our stamp.
 make_venv() {
-  [ ! -f "$stamp" ] || rm -rf .venv
+  rm -rf .venv # it is ours, whatever is left of it
   if [ -n "$python" ]; then
     step "making .venv with $("$python" -V) ($python)" "$uv" venv --clear --no-project --no-python-downloads --python "$python" .venv || exit 1
+    : >"$owned"
     return
   fi
   # A download is the last resort: it needs GitHub, which a company's network may block.
   step "downloading Python 3.12, as none from 3.12 to 3.14 is here" \
-    "$uv" venv --clear --no-project --managed-python --python 3.12 .venv && return
+    "$uv" venv --clear --no-project --managed-python --python 3.12 .venv && : >"$owned" && return
   say "Python 3.12, 3.13 or 3.14 is needed. Do one of these, then start again:"
   say "  put one on the PATH: apt-get install python3 (Debian 13, Ubuntu 24.04), or an active conda environment with one"
   say "  pyenv install 3.12, or uv python install 3.12 where that works: both are found without being active"
@@ -239,6 +249,7 @@ make_environment() {
   [ -n "$uv" ] || step "installing uv into .tools" install_uv || exit 1
   heed_uv_files
   is_usable || make_venv
+  : >"$owned"
   rm -f "$stamp"
   step "installing $(grep -c '^[^ #].*==' requirements.lock) Python packages" \
     "$uv" pip sync --no-system --python .venv/bin/python --require-hashes requirements.lock || exit 1
@@ -258,6 +269,7 @@ set_up() {
   [ -w . ] || setup_log=$(mktemp)
   date >"$setup_log"
   if [ -z "$has_packages" ] && is_linked; then has_packages=yes; fi
+  [ -n "$has_packages" ] || require_own_venv
   if [ -z "$has_packages" ] && ! find_interpreters; then
     need python3 python3
     needed+=(python3-venv) needed_for+=("python3 -m venv")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 
 from deploy.local import child, clamav, emulator, ports, postgres, services, topology
-from deploy.local.child import Child, Program
+from deploy.local.child import Child, PartError, Program
 from deploy.local.clamav import PreparedClamd
 from deploy.local.emulator import SAVE_DEADLINE, Emulator
 from deploy.local.ports import HOST, Ports
@@ -140,7 +141,10 @@ async def _start_parts(options: _StartOptions, exits: AsyncExitStack, data_parts
         server = await postgres.start(state.postgres, chosen.postgres, state.logs, password, options.descriptors)
         exits.push_async_callback(_stop_undisturbed, server.child)
         data_parts.append(server.child)
-        await schema.apply(server.dsn())
+        try:
+            await schema.apply(server.dsn())
+        except asyncpg.PostgresError as error:  # a full disk, mostly
+            raise PartError(f"the database cannot be set up: {error}") from error
         return server
 
     async def start_clamd() -> tuple[PreparedClamd, Service]:

@@ -1,6 +1,8 @@
 """Set-up is believed to be done only while `.venv` is what it was when set-up had looked."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +72,17 @@ def test_linked_environment_is_used_but_never_changed(checkout: Checkout, tmp_pa
     refused = other.run()
     assert refused.status == 1
     assert f".venv is a link to {checkout.venv}" in refused.stderr
+    assert tree(checkout.venv) == before
+
+
+def test_environment_that_somebody_made_is_refused_and_not_changed(checkout: Checkout) -> None:
+    """It would lose what the lock does not name."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(checkout.venv)], check=True, timeout=60)
+    (checkout.venv / "notes.txt").write_text("mine")
+    before = tree(checkout.venv)
+    refused = checkout.run()
+    assert refused.status == 1
+    assert ".venv holds an environment that was not made here" in refused.stderr
     assert tree(checkout.venv) == before
 
 
