@@ -19,6 +19,13 @@ from media.telemetry import Metrics
 PROGRAM = Path(healthy.__file__)
 
 
+@pytest.mark.parametrize("hosts", [",::", " , ::", "[::]"])
+def test_empty_hosts_and_brackets_are_no_addresses(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
+    monkeypatch.setenv("MEDIA_CONSUMER_HOST", hosts)
+    monkeypatch.delenv("MEDIA_CONSUMER_PORT", raising=False)
+    assert healthy.address("consumer") == "http://[::1]:8006/livez"
+
+
 def has_ipv6() -> bool:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
