@@ -86,6 +86,8 @@ def python(theirs: Path, checkout: Checkout) -> Mapping[str, str]:
         "PYTHONHOME": "/nonexistent",
         "PYTHONPATH": f"{checkout.bin.parent}:{site_packages(theirs)}",
         "PYTHONUSERBASE": str(theirs),
+        "PYTHONHASHSEED": "abc",
+        "PYTHONINTMAXSTRDIGITS": "5",
         "PYTHONOPTIMIZE": "2",
         "PYTHONINSPECT": "1",
     }
