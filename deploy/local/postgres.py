@@ -94,6 +94,9 @@ async def start(folder: Path, port: int, logs: Path, password: str, descriptors:
     try:
         await started.until_ready(lambda: _answers(server))
         await create_database(server, DATABASE)
+    except asyncpg.PostgresError as error:  # a full disk, mostly
+        await started.stop()
+        raise PartError(f"the database cannot be created: {error}") from error
     except BaseException:
         await started.stop()
         raise
