@@ -25,7 +25,7 @@ class FailedAttempt:
     """The consequence of an attempt that failed.
 
     `commit` is None where the stage is released and the same message tries again. `counts` says whether the attempt is
-    counted in `media_failures_total`.
+    counted in `media_stage_failures_total`.
     """
 
     commit: Commit | None

@@ -56,7 +56,7 @@ class JobEvents:
                 return SUCCESS if moved else DUPLICATE
             case Stale():
                 if result.orphaned_attempt is not None:
-                    effects = [self.lifecycle.removal(asset, result.orphaned_attempt)]
+                    effects = [self.lifecycle.rules.removal(asset, Stage.TRANSCODE, result.orphaned_attempt)]
                     await self.lifecycle.assets.note(asset.asset_id, "stale_job", result.job_id, effects)
                 return STALE
             case Repeated():

@@ -13,14 +13,14 @@ from enum import StrEnum
 import structlog
 
 from consumer.queue.retry import RetryPolicy
-from media.asset import Asset, Stage, StageState, Status
+from media.asset import StageState, Status
 from media.asset_store.assets import AssetStore
 from media.asset_store.orphaned_outputs import StaleStage
 from media.asset_store.stage_maintenance import StalledStage
 from media.asset_store.stages import Claim, Commit, Fence, Note, StageStore
 from media.errors import Code, Dependency, LeaseLostError, MediaError, RejectedError, RetryableError, UnavailableError
 from media.objectives import AssetEnd, count_end
-from media.outbox import Effect, Outbox, OutboxRow
+from media.outbox import Outbox, OutboxRow
 from media.stage_endings import EndingRules
 from media.telemetry import Metrics
 
@@ -113,8 +113,8 @@ class StageLifecycle:
 
         Where none does (the lease ran out in an outage), the stage is free at once and the attempt does not count.
         """
-        log.warning("stage.lease_lost", stage=claim.stage, attempt=claim.attempt)
         if claim.state is StageState.LEASED:
+            log.warning("stage.lease_lost", stage=claim.stage, attempt=claim.attempt)
             await self.stages.release(claim.fence, forgive=True)
             detail = f"{claim.stage} attempt {claim.attempt}"
             await self.assets.note(claim.asset.asset_id, "lease_lost", detail, self.rules.abandon(claim))
@@ -138,17 +138,15 @@ class StageLifecycle:
         effects = self.rules.orphaned_outputs(stage.asset, stage.stage, stage.attempt, served)
         return await self.outbox.enqueue(stage.asset.asset_id, effects)
 
-    def removal(self, asset: Asset, attempt: int) -> Effect:
-        """Return the removal of what the job of one transcode attempt wrote."""
-        return self.rules.removal(asset, Stage.TRANSCODE, attempt)
-
     async def _commit(self, claim: Claim, commit: Commit) -> StageEnd:
-        """Write a commit, count it, and dispatch what it left in the outbox."""
+        """Write a commit and dispatch what it left in the outbox."""
         try:
             rows = await self._write(claim, claim.fence, commit)
         except LeaseLostError:
             return await self.abandon(claim)
-        await self.outbox.dispatch(rows)
+        if commit.state is not StageState.FAILED or claim.state is not StageState.LEASED:
+            await self.outbox.dispatch(rows)
+        # Else the clean-up waits for the sweep: if it fails now, the message dies without the reason of the failure.
         match commit.state:
             case StageState.FAILED:
                 return StageEnd(EndKind.FAILED, error=commit.code or "", reason=commit.detail or "")

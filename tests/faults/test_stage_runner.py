@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from consumer.queue.outcome import OutcomeKind
 from media.asset_store.stages import Claim, Commit, StageStore
 from media.errors import Code, Dependency, RetryableError, UnavailableError
-from media.outbox import OutboxRow
+from media.outbox import EffectKind, Outbox, OutboxRow
 from tests.faults.fault_proxies import Fault
 from tests.faults.stage_harness import LEASE, StageHarness, fail_with_storage_error, message, render
 
@@ -171,3 +172,16 @@ async def test_a_canceled_worker_releases_its_lease(stage_harness: StageHarness)
         await work
     row = await stage_harness.stage(asset_id)
     assert (row["state"], row["attempt"] - row["forgiven"]) == ("queued", 0)
+
+
+async def test_last_failure_keeps_its_reason_while_the_clean_up_cannot_be_done(stage_harness: StageHarness) -> None:
+    """The dead letter says what went wrong; the outputs are removed by the sweep."""
+
+    async def refuse(_rows: Sequence[OutboxRow]) -> None:
+        raise UnavailableError(Dependency.S3, "away")
+
+    asset_id, runner = await stage_harness.asset(), stage_harness.runner(fail_with_storage_error, attempts=1)
+    outbox = Outbox(stage_harness.database, dict.fromkeys(EffectKind, refuse))
+    outcome = await replace(runner, lifecycle=replace(runner.lifecycle, outbox=outbox)).run(asset_id, "v", message())
+    assert (outcome.kind, outcome.error) == (OutcomeKind.DEAD, Code.STORAGE_ERROR)
+    assert set(await stage_harness.removed_attempts(asset_id)) == {"image-1"}
