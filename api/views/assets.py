@@ -49,7 +49,7 @@ async def list_assets(request: web.Request) -> web.Response:
     """List the caller's assets (all, for services and admins), newest first."""
     caller = await caller_of(request)
     query = read_query(request, ListingQuery)
-    found = await service_of(request).assets.listing(
+    found = await service_of(request).assets.list_page(
         owner_id=caller.owner_scope,
         asset_type=query.asset_type,
         status=query.status,

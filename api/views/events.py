@@ -84,7 +84,7 @@ async def _missed(service: Service, caller: Caller, last_event_id: str | None) -
     if caller.owner_scope is not None:  # services and admins see all assets
         after = (since - OVERLAP, UUID(int=0))
         for _ in range(CATCH_UP_PAGES):
-            page = await service.assets.changed(owner_id=caller.owner_scope, after=after)
+            page = await service.assets.list_changed(owner_id=caller.owner_scope, after=after)
             yield "".join(map(_event, page))
             if len(page) < PAGE_LIMIT:
                 return

@@ -25,5 +25,5 @@ class PausedQueues:
 
     async def __call__(self) -> set[str]:
         """Return the names of the queues. Raises UnavailableError when Postgres is away."""
-        away = {*self.breakers.open(list(Dependency)), *await self.operations.away(besides=self.consumer_id)}
+        away = {*self.breakers.open(list(Dependency)), *await self.operations.open_circuits(besides=self.consumer_id)}
         return {route.queue for route in self.routes if away.intersection(route.needs)}

@@ -50,7 +50,7 @@ class Presence:
         """Remove the row. One that stays, because Postgres is away, counts as gone when it is not refreshed."""
         try:
             async with asyncio.timeout(REMOVAL_DEADLINE):
-                await self._operations.gone(self._snapshot().consumer_id)
+                await self._operations.unregister(self._snapshot().consumer_id)
         except (UnavailableError, TimeoutError) as error:
             log.debug("presence.not_removed", error=str(error))
         except Exception:

@@ -187,7 +187,7 @@ class AssetStore:
         record = await self._database.fetchrow("SELECT * FROM assets WHERE recording_id = $1", recording_id)
         return asset_of(record) if record else None
 
-    async def listing(
+    async def list_page(
         self,
         *,
         owner_id: str | None,
@@ -217,7 +217,9 @@ class AssetStore:
         )
         return [asset_of(record) for record in records]
 
-    async def changed(self, *, owner_id: str, after: tuple[datetime, UUID], limit: int = PAGE_LIMIT) -> list[Asset]:
+    async def list_changed(
+        self, *, owner_id: str, after: tuple[datetime, UUID], limit: int = PAGE_LIMIT
+    ) -> list[Asset]:
         """Return an owner's assets, oldest change first.
 
         `after` is `updated_at` and id of the last asset of the previous page.

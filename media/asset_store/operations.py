@@ -94,7 +94,7 @@ class Operations:
             FORGOTTEN_AFTER,
         )
 
-    async def gone(self, consumer_id: str) -> None:
+    async def unregister(self, consumer_id: str) -> None:
         """Delete the row of a consumer that ends in order."""
         await self._database.execute("DELETE FROM consumers WHERE id = $1", consumer_id)
 
@@ -108,7 +108,7 @@ class Operations:
         )
         return [KnownConsumer(**dict(r)) for r in records]
 
-    async def away(self, *, besides: str) -> set[str]:
+    async def open_circuits(self, *, besides: str) -> set[str]:
         """Return the dependencies that some live consumer found down.
 
         `besides` is the consumer that asks: it knows better than its own row.

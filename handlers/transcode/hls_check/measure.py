@@ -59,7 +59,7 @@ class Measured:
         return {number: one.first for number, one in self.seen.items()}
 
     @property
-    def sounding(self) -> bool:
+    def has_sound(self) -> bool:
         """Whether any segment that was looked into has sound."""
         return any(one.sound for one in self.seen.values())
 
@@ -154,7 +154,7 @@ class _SegmentReader:
     async def read(self, address: str, offset: int | None, size: int | None, length: int) -> Looked:
         begin = offset or 0
         wanted = 0 if self.opaque else min(length, WHOLE if size is None else size)
-        data, total = await self.source.look(address, offset=begin, length=wanted)
+        data, total = await self.source.read_range(address, offset=begin, length=wanted)
         available = max(0, total - begin)
         own = available if size is None else min(size, available)
         if not wanted:

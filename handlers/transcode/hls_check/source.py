@@ -36,7 +36,7 @@ class Source(Protocol):
     async def read(self, address: str) -> bytes:
         """Return all bytes of a playlist."""
 
-    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
+    async def read_range(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
         """Return at most `length` bytes from `offset` on, 0 for none of them, and the size of the file."""
 
 
@@ -52,7 +52,7 @@ class FolderSource:
     async def read(self, address: str) -> bytes:
         return await asyncio.to_thread(_read_file, self._inside(address))
 
-    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
+    async def read_range(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
         return await asyncio.to_thread(_look_into, self._inside(address), offset, length)
 
     def _inside(self, address: str) -> Path:
@@ -78,7 +78,7 @@ class WebSource:
             raise SourceError(f"it is larger than {PLAYLIST_BYTES} bytes")
         return data
 
-    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
+    async def read_range(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
         """Ask for a range. From a server without ranges read no more than that either, then close the connection."""
         last = offset + max(length, 1) - 1
         async with self._get(address, {"Range": f"bytes={offset}-{last}"}) as response:

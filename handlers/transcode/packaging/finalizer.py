@@ -64,7 +64,7 @@ class _AssembledOutput:
 
     @property
     def has_audio(self) -> bool:
-        return any(one.sounding for one in self.measured)
+        return any(one.has_sound for one in self.measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Finalizer:
             with_largest(await measure(source, master_key, _provisional(plan, rung)), alternates) for rung in planned
         ]
         # All variants declare audio or none does: if a single one has lost its audio, the check must find it missing.
-        audio_codecs = [AAC_LC] if any(one.sounding for one in found) else []
+        audio_codecs = [AAC_LC] if any(one.has_sound for one in found) else []
         pairs = [
             (one, await _master_entry(plan, rung, one, audio_codecs, source, master_key, files))
             for rung, one in zip(planned, found, strict=True)

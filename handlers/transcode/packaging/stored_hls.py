@@ -31,7 +31,7 @@ class StoredHls:
         except MissingObjectError as error:
             raise SourceError("it is not there any more") from error
 
-    async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
+    async def read_range(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
         """Return up to `length` bytes from `offset`, and the file's size."""
         size = self._size(address)
         last = min(offset + length, size) - 1

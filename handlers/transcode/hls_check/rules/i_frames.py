@@ -56,7 +56,7 @@ async def _check(source: Source, base: str, one: IFrames, files: _Files, depth: 
     sizes = dict(files.sizes)
     for where in addresses:
         if where not in sizes:
-            _, sizes[where] = await source.look(where, offset=0, length=0)
+            _, sizes[where] = await source.read_range(where, offset=0, length=0)
     lengths = [sizes[where] if frame.size is None else frame.size for where, frame in _pairs(addresses, media)]
     found = [*check_version(short(one.uri), media)]
     for number, (where, frame) in enumerate(_pairs(addresses, media)):
@@ -91,7 +91,7 @@ async def _check_ranges(
                 begin <= picture.begin and (size is None or picture.end <= begin + size) for picture in inside.intra
             )
         elif number in chosen:
-            data, _ = await source.look(where, offset=begin, length=min(size or WHOLE, WHOLE))
+            data, _ = await source.read_range(where, offset=begin, length=min(size or WHOLE, WHOLE))
             inside = contents(data, whole=False)
             holds = bool(inside.intra)
         else:

@@ -24,7 +24,7 @@ class Failing:
         self.asked += 1
         raise self.error
 
-    async def gone(self, _consumer_id: str) -> None:
+    async def unregister(self, _consumer_id: str) -> None:
         raise self.error
 
 

@@ -52,8 +52,8 @@ class Endless:
 async def test_a_server_without_ranges_is_read_no_further_than_needed() -> None:
     server = Endless()
     async with TestServer(server.app()) as running, open_source(str(running.make_url("/long"))) as (source, address):
-        assert await source.look(address, offset=10, length=100) == (b"G" * 100, 1 << 40)
-        assert await source.look(address, offset=0, length=0) == (b"", 1 << 40)
+        assert await source.read_range(address, offset=10, length=100) == (b"G" * 100, 1 << 40)
+        assert await source.read_range(address, offset=0, length=0) == (b"", 1 << 40)
     assert server.sent < MAX_BYTES
 
 
@@ -65,7 +65,7 @@ async def test_an_endless_file_is_refused() -> None:
         with pytest.raises(SourceError, match=f"larger than {PLAYLIST_BYTES}"):
             await source.read(address)
         with pytest.raises(SourceError, match=f"larger than {MAX_BYTES}"):
-            await source.look(address, offset=0, length=1)
+            await source.read_range(address, offset=0, length=1)
 
 
 async def test_another_range_than_requested_is_refused() -> None:
@@ -75,9 +75,9 @@ async def test_another_range_than_requested_is_refused() -> None:
     app = web.Application()
     app.router.add_get("/wrong", wrong)
     async with TestServer(app) as running, open_source(str(running.make_url("/wrong"))) as (source, address):
-        assert await source.look(address, offset=0, length=4) == (b"GGGG", 8)
+        assert await source.read_range(address, offset=0, length=4) == (b"GGGG", 8)
         with pytest.raises(SourceError, match="another range"):
-            await source.look(address, offset=4, length=4)
+            await source.read_range(address, offset=4, length=4)
 
 
 async def test_a_check_ends_at_its_deadline() -> None:
@@ -112,9 +112,9 @@ async def test_a_segment_that_is_listed_many_times_is_read_once(hls: Path) -> No
     looked: list[int] = []
 
     class Counting(FolderSource):
-        async def look(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
+        async def read_range(self, address: str, *, offset: int, length: int) -> tuple[bytes, int]:
             looked.append(length)
-            return await super().look(address, offset=offset, length=length)
+            return await super().read_range(address, offset=offset, length=length)
 
     report = await check(Counting(hls), str((hls / "master.m3u8").resolve()))
     assert report.variants[0].segments == 20_000
