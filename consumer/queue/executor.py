@@ -83,14 +83,15 @@ class Executor:
     async def settle(self, message: InFlightMessage, outcome: Outcome) -> None:
         """Hand a message over to the acknowledger, unless it is lost, and count it."""
         self._buffer.done(message)
-        if not outcome.requeues:
+        requeues = outcome.requeues
+        if not requeues:
             self._failures.forget(message.received.message_id)
         self._processed[outcome.kind].inc()
         if message.received.sent:
             self._dwell.observe(max(0.0, time.time() - message.received.sent))
         if message.lost:
             return
-        if outcome.requeues:
+        if requeues:
             await self._acknowledger.release(message, outcome.delay)
         else:
             await self._acknowledger.delete(message)
