@@ -128,7 +128,7 @@ async def print_token(state: State, user: str, role: str) -> int:
 
 
 async def rehearse(state: State) -> int:
-    """Create service.yaml in the running stack's emulator, and list its resources and outputs."""
+    """Create the stacks of all templates in the running stack's emulator, and list their resources and outputs."""
     settings = _require_running(state).settings
     from deploy.local import rehearsal  # noqa: PLC0415 - cfn-lint takes seconds to load, and only this needs it
 
@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     minting = commands.add_parser("token", help="print a token for the running stack")
     minting.add_argument("--user", default=process.USER, metavar="ID", help="whose token (default: %(default)s)")
     minting.add_argument("--role", default="user", choices=["user", "service", "admin"], help="(default: %(default)s)")
-    commands.add_parser("rehearse", help="create service.yaml in the running stack's emulator")
+    commands.add_parser("rehearse", help="create the stacks of all templates in the running stack's emulator")
     commands.add_parser("cli", help="run an operator's command on the running stack: ./run.sh cli --help")
     commands.add_parser("stop", help="end a stack left running")
     measuring = commands.add_parser("bench", help="run a benchmark of tests/bench", add_help=False)

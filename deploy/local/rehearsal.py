@@ -1,4 +1,4 @@
-"""Rehearse a deployment without an account: create service.yaml in the emulator of a running stack."""
+"""Rehearse a deployment without an account: create every template's stack in the emulator of a running stack."""
 
 import asyncio
 import json
@@ -13,12 +13,15 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
+from deploy.local import topology
 from deploy.local.child import PartError
 from deploy.local.emulator import ACCESS_KEY, REGION, SECRET_KEY
 
-SERVICE = Path(__file__).parents[1] / "cloudformation" / "service.yaml"
+TEMPLATES = Path(__file__).parents[1] / "cloudformation"
+PARTS = ("media", "roles", "edge", "service", "alarms")
+"""The templates in the order of their deployment: each imports only what an earlier one exports."""
 DEADLINE = 60.0
-"""Seconds for CloudFormation to create or to delete the stack."""
+"""Seconds for CloudFormation to create or to delete the stacks."""
 PAUSE = 0.05
 UNSUPPORTED = (
     "PublicKey",
@@ -43,11 +46,13 @@ PARAMETERS: Mapping[str, str] = {
     "JwtIssuer": "https://identity.example",
     "JwtAudience": "media",
     "CorsOrigins": "https://docfliq.example",
+    "RequireTls": "false",
     "RecordingsBucket": "webinars",
     "CloudFrontPublicKey": "PEM",
     "CloudFrontAlias": "media.docfliq.example",
     "CloudFrontCertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/y",
     "CloudFrontLogBucket": "logs",
+    "CloudFrontDomain": "media.docfliq.example",
     "SharedRateLimits": "true",
     "Transcoder": "ffmpeg",
 }
@@ -56,48 +61,63 @@ PARAMETERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class RehearsalResult:
-    """The created stack: its outputs, and the number of resources of each type."""
+    """The created stacks: their outputs, and the number of resources of each type."""
 
     outputs: Mapping[str, str]
     resources: Mapping[str, int]
 
 
-def supported_template() -> str:
-    """Return the template as JSON, without the resources that the emulator does not support."""
-    template = cfn_yaml.load(str(SERVICE))
+def template(part: str) -> dict[str, Any]:
+    """Return a template as it is shipped."""
+    decoded: dict[str, Any] = cfn_yaml.load(str(TEMPLATES / f"{part}.yaml"))
+    return decoded
+
+
+def supported_template(part: str) -> dict[str, Any]:
+    """Return a template without the resources that the emulator does not support, and without references to them."""
+    supported = template(part)
+    resources = supported["Resources"]
     for name in UNSUPPORTED:
-        del template["Resources"][name]
-    for name in ("ConsumerService", "ApiService"):  # it takes a parameter's number for a string
-        template["Resources"][name]["Properties"]["DesiredCount"] = 2
-    text = json.dumps(template)
+        resources.pop(name, None)
+    for name in {"ConsumerService", "ApiService"} & set(resources):  # it takes a parameter's number for a string
+        resources[name]["Properties"]["DesiredCount"] = 2
+    text = json.dumps(supported)
     for name in ("PublicKey", "SecondPublicKey", "KeyGroup"):
         text = text.replace(f'{{"Ref": "{name}"}}', f'"{name}"')
-    return text
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
 
 
 async def rehearse(url: str, environment: str) -> RehearsalResult:
-    """Create the stack `ENVIRONMENT-service` in the emulator at `url`; delete an existing one first.
+    """Create the stacks of all templates in the emulator at `url`; delete existing ones first.
 
-    Raises PartError when CloudFormation does not reach a complete state within a minute.
+    Keeps the stack of media.yaml where there is one, since buckets and queues outlive theirs. Raises PartError when
+    CloudFormation does not reach a complete state within a minute.
     """
     session = get_session()
     session.set_credentials(ACCESS_KEY, SECRET_KEY)
     async with AsyncExitStack() as stack:
         clients = [session.create_client(n, endpoint_url=url, region_name=REGION) for n in ("cloudformation", "ec2")]
         cloudformation, ec2 = [await stack.enter_async_context(client) for client in clients]
-        name = f"{environment}-service"
+        media = topology.STACK if environment == topology.ENVIRONMENT else f"docfliq-{environment}-media"
+        parts = PARTS[1:] if await _status(cloudformation, media) else PARTS
+        outputs: dict[str, str] = {}
+        resources: Counter[str] = Counter()
         try:
             async with asyncio.timeout(DEADLINE):
-                if await _status(cloudformation, name) is not None:
-                    await cloudformation.delete_stack(StackName=name)
-                while await _status(cloudformation, name) not in {None, "DELETE_COMPLETE"}:  # noqa: ASYNC110 - as below
-                    await asyncio.sleep(PAUSE)
-                return await _create(cloudformation, name, await _parameters(ec2, environment))
+                for part in reversed(parts):
+                    await _delete(cloudformation, f"docfliq-{environment}-{part}")
+                parameters = await _parameters(ec2, environment)
+                for part in parts:
+                    created = await _create(cloudformation, f"docfliq-{environment}-{part}", part, parameters)
+                    outputs |= created.outputs
+                    resources.update(created.resources)
         except TimeoutError as error:
-            raise PartError(f"CloudFormation has not finished {name} within {DEADLINE:.0f} s") from error
+            raise PartError(f"CloudFormation has not finished within {DEADLINE:.0f} s") from error
+    return RehearsalResult(outputs, resources)
 
 
-async def _parameters(ec2: Any, environment: str) -> list[dict[str, str]]:
+async def _parameters(ec2: Any, environment: str) -> dict[str, str]:
     """Return PARAMETERS with a new network, and a security group in it for Redis and Prometheus."""
     vpc = (await ec2.create_vpc(CidrBlock="10.9.0.0/16"))["Vpc"]["VpcId"]
     created = [await ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24") for n in range(2)]
@@ -111,15 +131,28 @@ async def _parameters(ec2: Any, environment: str) -> list[dict[str, str]]:
         "RedisSecurityGroup": other_group["GroupId"],
         "PrometheusSecurityGroup": other_group["GroupId"],
     }
-    return [{"ParameterKey": key, "ParameterValue": value} for key, value in {**PARAMETERS, **own}.items()]
+    return {**PARAMETERS, **own}
 
 
-async def _create(cloudformation: Any, name: str, parameters: list[dict[str, str]]) -> RehearsalResult:
+async def _delete(cloudformation: Any, name: str) -> None:
+    if await _status(cloudformation, name) is not None:
+        await cloudformation.delete_stack(StackName=name)
+    while await _status(cloudformation, name) not in {None, "DELETE_COMPLETE"}:  # noqa: ASYNC110 - as below
+        await asyncio.sleep(PAUSE)
+
+
+async def _create(cloudformation: Any, name: str, part: str, parameters: Mapping[str, str]) -> RehearsalResult:
+    """Create one stack, with those of the parameters that its template declares, as the AWS CLI does."""
+    body = await asyncio.to_thread(supported_template, part)
     await cloudformation.create_stack(
         StackName=name,
-        TemplateBody=await asyncio.to_thread(supported_template),
+        TemplateBody=json.dumps(body),
         Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-        Parameters=parameters,
+        Parameters=[
+            {"ParameterKey": key, "ParameterValue": value}
+            for key, value in parameters.items()
+            if key in body["Parameters"]
+        ],
     )
     while (status := await _status(cloudformation, name)) == "CREATE_IN_PROGRESS":  # noqa: ASYNC110 - the event is in another process
         await asyncio.sleep(PAUSE)
@@ -129,7 +162,7 @@ async def _create(cloudformation: Any, name: str, parameters: list[dict[str, str
         raise PartError(f"{name} could not be created ({status}): {'; '.join(reasons)}")
     stack = (await cloudformation.describe_stacks(StackName=name))["Stacks"][0]
     resources = (await cloudformation.describe_stack_resources(StackName=name))["StackResources"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     return RehearsalResult(outputs, Counter(resource["ResourceType"] for resource in resources))
 
 

@@ -15,7 +15,7 @@ from tests.faults.proxied_services import JWT_SECRET, Daemon
 from tests.faults.sample_uploads import Kind, Upload
 
 PROBE_PAUSE = 0.2
-"""Seconds between two health checks of a target. service.yaml's balancer takes ten; ECS also announces a stop to it."""
+"""Seconds between two health checks of a target. edge.yaml's balancer takes ten; ECS also announces a stop to it."""
 LOOK_PAUSE = 0.1
 """Seconds between two requests of a client for the status of its upload."""
 UNFINISHED = {"pending", "uploaded", "scanning", "processing"}
@@ -25,7 +25,7 @@ ENDS_WITHIN = 60.0
 
 @dataclass(slots=True)
 class LoadBalancer:
-    """Round robin over the targets whose /readyz says so, like the one of service.yaml."""
+    """Round robin over the targets whose /readyz says so, like the one of edge.yaml."""
 
     targets: list[Daemon] = field(default_factory=list)
     ready: set[str] = field(default_factory=set)

@@ -49,7 +49,7 @@ class ScannerMonitor:
                 unchecked = away
             except Exception:  # an unforeseen answer must not end the daemon
                 log.exception("scanner.unforeseen")
-            # service.yaml's alarm reads logs only. Each task has its own signatures, which may age alone.
+            # alarms.yaml's alarm reads logs only. Each task has its own signatures, which may age alone.
             if round_number % REMINDER == 0 and (age := self._age()) > OLD:
                 log.warning("scanner.database_old", days=round(age / 86_400, 1))
             await asyncio.sleep(self.interval)

@@ -1,4 +1,4 @@
-"""IAM policies of both templates, with their functions resolved for one environment."""
+"""IAM policies of the templates, with their functions resolved for one environment."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
-
-from deploy.local import rehearsal, topology
 from deploy.local.emulator import ACCOUNT, REGION
+from deploy.local.rehearsal import template
 from deploy.local.topology import ENVIRONMENT, RECORDINGS_BUCKET
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/mediaconvert"
 """The role that the embedded stack hands to its transcoder."""
 DISTRIBUTION = f"arn:aws:cloudfront::{ACCOUNT}:distribution/ABC"
-SERVICE, MEDIA = (cfn_yaml.load(str(path))["Resources"] for path in (rehearsal.SERVICE, topology.TEMPLATE))
+MEDIA, ROLES, SERVICE = (template(part)["Resources"] for part in ("media", "roles", "service"))
 _VALUES = {
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
@@ -105,7 +103,7 @@ def allowances(role: str, *conditions: str) -> list[Allowance]:
     """Return what a role may do. `conditions` hold in addition to the usual ones."""
     holding = _SET | set(conditions)
     found: list[Allowance] = []
-    for policy in SERVICE[role]["Properties"]["Policies"]:
+    for policy in ROLES[role]["Properties"]["Policies"]:
         for statement in resolved(policy["PolicyDocument"], holding)["Statement"]:
             resources = tuple(as_list(statement["Resource"]))
             found += [Allowance(statement["Sid"], action, resources) for action in as_list(statement["Action"])]

@@ -1,4 +1,4 @@
-"""The roles of service.yaml allow what a full run calls, and nothing that is never called."""
+"""The roles of roles.yaml allow what a full run calls, and nothing that is never called."""
 
 import asyncio
 import json

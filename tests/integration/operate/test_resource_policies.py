@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from deploy.local.emulator import ACCOUNT, REGION
+from deploy.local.rehearsal import template
 from deploy.local.topology import ENVIRONMENT
 from media.settings import QUEUES
 from tests.integration.operate.iam_policies import (
     DISTRIBUTION,
     MEDIA,
+    ROLES,
     SERVICE,
     Need,
     allowances,
@@ -149,8 +151,7 @@ def test_resources_with_data_outlive_their_stack() -> None:
 
 
 def roles() -> dict[str, Any]:
-    parts = {name: part for name, part in SERVICE.items() if not name.startswith("Fn::ForEach")}
-    return {name: part["Properties"] for name, part in parts.items() if part["Type"] == "AWS::IAM::Role"}
+    return {name: part["Properties"] for name, part in ROLES.items() if part["Type"] == "AWS::IAM::Role"}
 
 
 @pytest.mark.parametrize("name", roles())
@@ -166,7 +167,9 @@ def test_a_role_is_assumed_for_this_account_only(name: str) -> None:
 @pytest.mark.parametrize("task", ["Consumer", "Api", "Operator"])
 def test_a_task_is_started_by_a_role_that_reads_its_own_secrets_and_nothing_more(task: str) -> None:
     properties = SERVICE[f"{task}Task"]["Properties"]
-    assert properties["ExecutionRoleArn"] == {"Fn::GetAtt": [f"{task}ExecutionRole", "Arn"]}
+    name = f"${{Environment}}-media-{task.lower()}-execution-role"
+    assert properties["ExecutionRoleArn"] == {"Fn::ImportValue": {"Fn::Sub": name}}
+    assert template("roles")["Outputs"][f"{task}ExecutionRoleArn"]["Export"]["Name"] == {"Fn::Sub": name}
     role, needed = roles()[f"{task}ExecutionRole"], set(starting(f"{task}Task"))
     assert "ManagedPolicyArns" not in role
     granted = allowances(f"{task}ExecutionRole")

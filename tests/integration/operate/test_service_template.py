@@ -1,5 +1,6 @@
-"""service.yaml can be created in an emulator, next to media.yaml, and fits it."""
+"""The templates can be created in an emulator, one after the other, and fit each other and the settings."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -7,14 +8,15 @@ from uuid import uuid4
 
 import pytest
 from aiobotocore.session import get_session
-from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
 from api.__main__ import SHUTDOWN_TIMEOUT
-from deploy.local.rehearsal import SERVICE, rehearse
+from deploy.local.rehearsal import PARTS, TEMPLATES, rehearse, template
 from media.settings import QUEUES, Settings, variable
 from tests.conftest import EmulatedAws
 
-ROOT = SERVICE.parents[2]
+ROOT = TEMPLATES.parents[1]
+MAX_TEMPLATE = 51_200
+"""Bytes of a template that CloudFormation takes in a request; a larger one has to be in a bucket first."""
 ENGINE = 1400
 """MiB of one scanner with the official signatures: a little more than today's."""
 SCANS = 1024
@@ -39,7 +41,14 @@ async def test_stack_is_created_and_recreated(emulator: EmulatedAws, clients: An
     environment = f"t{uuid4().hex[:8]}"
     first = await rehearse(emulator.url, environment)
     again = await rehearse(emulator.url, environment)
-    assert again.resources == first.resources
+    made_once = {
+        "AWS::S3::Bucket",
+        "AWS::S3::BucketPolicy",
+        "AWS::SQS::Queue",
+        "AWS::SQS::QueuePolicy",
+        "AWS::Events::Rule",
+    }
+    assert again.resources == {kind: n for kind, n in first.resources.items() if kind not in made_once}
     outputs = again.outputs
     assert outputs["ConsumerRoleArn"].endswith(f":role/{environment}-media-consumer")
     ecs = await clients("ecs")
@@ -50,9 +59,34 @@ async def test_stack_is_created_and_recreated(emulator: EmulatedAws, clients: An
     assert len(alarms) == 2 * len(QUEUES) + 3
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_template_is_small_enough_to_be_deployed_without_a_bucket(part: str) -> None:
+    assert (TEMPLATES / f"{part}.yaml").stat().st_size <= MAX_TEMPLATE
+
+
+def test_parameters_of_the_same_name_are_declared_alike() -> None:
+    declared: dict[str, Any] = {}
+    for part in PARTS:
+        for name, declaration in template(part)["Parameters"].items():
+            assert declared.setdefault(name, declaration) == declaration, (part, name)
+
+
+def test_what_is_imported_was_exported_by_an_earlier_template() -> None:
+    exported: set[str] = set()
+    for part in PARTS:
+        loaded = template(part)
+        imported = set(re.findall(r"'Fn::ImportValue': {'Fn::Sub': '([^']+)'}", str(loaded)))
+        # One of two slots is imported, by the name of the slot.
+        for slot in ("first", "second"):
+            assert {name.replace("${CloudFrontSigningKey}", slot) for name in imported} <= exported, part
+        exported |= {o["Export"]["Name"]["Fn::Sub"] for o in loaded.get("Outputs", {}).values() if "Export" in o}
+    assert exported
+
+
 @pytest.fixture(scope="module")
 def resources() -> Any:
-    return cfn_yaml.load(str(SERVICE))["Resources"]
+    """Return the resources of all templates together; no two have one of the same name."""
+    return {name: part for file in PARTS for name, part in template(file)["Resources"].items()}
 
 
 def containers(resources: Any) -> dict[str, Any]:
@@ -140,8 +174,6 @@ def test_cloudfront_alias_requires_current_tls_and_logs_to_the_named_bucket(reso
     assert config["Aliases"]["Fn::If"][:2] == ["WithAlias", [{"Ref": "CloudFrontAlias"}]]
     assert config["Logging"]["Fn::If"][0] == "WithCloudFrontLogs"
     assert config["Logging"]["Fn::If"][1]["IncludeCookies"] is False
-    domain = next(e["Value"] for e in containers(resources)["api"]["Environment"] if e["Name"] == "CLOUDFRONT_DOMAIN")
-    assert domain["Fn::If"][:2] == ["WithAlias", {"Ref": "CloudFrontAlias"}]
 
 
 def test_rate_limits_are_shared_where_there_is_a_redis(resources: Any) -> None:
@@ -187,7 +219,9 @@ def test_key_is_rotated_in_the_other_slot_with_its_private_key(resources: Any) -
     identity = next(entry["Value"] for entry in api["Environment"] if entry["Name"] == "CLOUDFRONT_KEY_PAIR_ID")
     optional = [entry["Fn::If"][1] for entry in api["Secrets"] if "Fn::If" in entry]
     private = next(entry["ValueFrom"] for entry in optional if entry["Name"] == "CLOUDFRONT_PRIVATE_KEY")
-    assert identity["Fn::If"][0] == private["Fn::If"][0] == "SecondSigns"
+    imported = {"Fn::ImportValue": {"Fn::Sub": "${Environment}-media-cloudfront-key-${CloudFrontSigningKey}"}}
+    assert identity["Fn::If"] == ["WithCloudFront", imported, ""]
+    assert private["Fn::If"][0] == "SecondSigns"
 
 
 @pytest.mark.parametrize(("group", "port"), [("ConsumerSecurityGroup", 8006), ("ApiSecurityGroup", 8005)])

@@ -3,16 +3,14 @@
 from typing import Any
 
 import pytest
-from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
-from deploy.local.rehearsal import SERVICE
-from deploy.local.topology import TEMPLATE
+from deploy.local.rehearsal import template as shipped
 from media.settings import QUEUES
 
 
 @pytest.fixture(scope="module")
 def template() -> Any:
-    return cfn_yaml.load(str(TEMPLATE))
+    return shipped("media")
 
 
 def statements(template: Any) -> dict[str, Any]:
@@ -25,11 +23,11 @@ def role(name: str) -> dict[str, str]:
     return {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{Environment}}-media-{name}"}
 
 
-def test_the_policies_name_the_roles_of_the_service() -> None:
-    service = cfn_yaml.load(str(SERVICE))["Resources"]
+def test_the_policies_name_the_roles() -> None:
+    roles = shipped("roles")["Resources"]
     names = {"ConsumerRole": "consumer", "MediaConvertRole": "mediaconvert"}
     for resource, name in names.items():
-        assert service[resource]["Properties"]["RoleName"] == {"Fn::Sub": f"${{Environment}}-media-{name}"}
+        assert roles[resource]["Properties"]["RoleName"] == {"Fn::Sub": f"${{Environment}}-media-{name}"}
 
 
 def test_only_consumer_and_mediaconvert_read_objects_that_are_not_clean(template: Any) -> None:

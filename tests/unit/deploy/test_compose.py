@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped] # ships no types
-from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped] # ships no types
 
 from deploy.images import ROOT
-from deploy.local.rehearsal import SERVICE
+from deploy.local.rehearsal import template
 from media.settings import Settings, variable
 
 NOT_OURS = {"AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"}
@@ -37,7 +36,7 @@ def test_our_containers_are_locked_down(services: Any) -> None:
 
 
 def test_limits_and_restarts_are_those_of_the_task_definition(services: Any) -> None:
-    task = cfn_yaml.load(str(SERVICE))["Resources"]["ConsumerTask"]["Properties"]["ContainerDefinitions"]
+    task = template("service")["Resources"]["ConsumerTask"]["Properties"]["ContainerDefinitions"]
     limits = {container["Name"]: container["Memory"] for container in task if "Memory" in container}
     assert limits == {name: int(services[name]["mem_limit"].removesuffix("m")) for name in limits}
     restarted = {container["Name"] for container in task if "RestartPolicy" in container}

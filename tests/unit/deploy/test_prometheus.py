@@ -148,7 +148,7 @@ def test_every_alert_has_a_test_and_a_section_in_the_runbook() -> None:
 
 
 def test_every_cloudwatch_alarm_links_to_a_section_in_the_runbook() -> None:
-    template = (ROOT / "deploy" / "cloudformation" / "service.yaml").read_text()
+    template = (ROOT / "deploy" / "cloudformation" / "alarms.yaml").read_text()
     descriptions = re.findall(r"AlarmDescription: (.*)", template)
     headings = {name.lower() for name in re.findall(r"(?m)^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text())}
     assert len(descriptions) > 5
