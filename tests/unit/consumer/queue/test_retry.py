@@ -12,8 +12,9 @@ from consumer.queue.retry import FailureCounts, RetryPolicy, jittered
     ("tries", "ceiling"), [(0, 2), (1, 2), (2, 4), (3, 8), (8, 256), (9, 300), (40, 300), (10_000, 300)]
 )
 def test_delay_is_drawn_from_nothing_to_a_ceiling_that_doubles_up_to_the_cap(tries: int, ceiling: float) -> None:
-    with mock.patch.object(random, "uniform", lambda low, high: (low, high)):
-        assert RetryPolicy(base=2, cap=300).delay(tries) == (0.0, ceiling)
+    with mock.patch.object(random, "uniform") as uniform:
+        RetryPolicy(base=2, cap=300).delay(tries)
+    uniform.assert_called_once_with(0.0, ceiling)
 
 
 def test_attempts_are_exhausted_with_the_last_one() -> None:
