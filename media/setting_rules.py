@@ -33,6 +33,13 @@ def _http_url(value: str) -> str:
     return value
 
 
+def _public_url(value: str) -> str:
+    parts = urlsplit(_http_url(value))
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("must be scheme://host, with a port or path at most")
+    return value.rstrip("/")
+
+
 def _matching(pattern: str, message: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -108,6 +115,7 @@ _NOT_READ = (
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Bucket = Annotated[
     str,
     _matching(

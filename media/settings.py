@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -27,6 +28,7 @@ from media.setting_rules import (
     HttpUrl,
     Origins,
     PostgresDsn,
+    PublicUrl,
     RedisUrl,
     RoleArn,
     trim,
@@ -210,7 +212,12 @@ class Settings(BaseSettings):
     api_connections: int = Field(
         4000, ge=1, le=60_000, description="Connections open at once in one process; more are refused"
     )
-    public_url: str | None = Field(None, description="How clients reach the API; else taken from the request")
+    public_url: PublicUrl | None = Field(
+        None, description="How clients reach the API; required and https, unless it listens on loopback only"
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="Networks of proxies whose `Forwarded` or `X-Forwarded-*` count where there is no public URL"
+    )
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
     jwt_jwks_url: HttpUrl | None = Field(None, description="RS256/ES256 keys")
     jwt_issuer: str | None = Field(None, description="Required `iss`")
@@ -232,7 +239,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged")
 
-    @field_validator("queues", "recording_buckets", "cors_origins", mode="before")
+    @field_validator("queues", "recording_buckets", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

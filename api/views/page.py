@@ -1,6 +1,5 @@
 """The page: static files with a strict Content-Security-Policy, served only if the settings say so."""
 
-import ipaddress
 import mimetypes
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from api.json_io import json_response
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import PageTokenOut
 from api.service import Service, service_of
+from media.network.listening import is_loopback
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,200}")
@@ -61,21 +61,12 @@ async def dev_token(request: web.Request) -> web.Response:
         host = urlsplit(f"//{request.host}").hostname
     except ValueError:
         host = None
-    if settings.page_token is None or not (_is_loopback(request.remote) and _is_loopback(host)):
+    if settings.page_token is None or not (is_loopback(request.remote) and is_loopback(host)):
         raise ProblemError(ProblemCode.NOT_FOUND)
     response = json_response(PageTokenOut(token=settings.page_token.get_secret_value(), scanner=settings.page_scanner))
     response.headers["Cache-Control"] = "no-store"
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     return response
-
-
-def _is_loopback(name: str | None) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _policy(origins: list[str]) -> str:

@@ -13,6 +13,7 @@ from api.hls_playback import PLAYLIST_LIMIT, UnusablePlaylistError, playlist_key
 from api.json_io import json_response_if_changed, read_query, takes_gzip
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import UrlOut, UrlQuery
+from api.server.public_origin import public_origin
 from api.service import Service, caller_of, service_of
 from api.views.assets import asset_for, asset_id_of
 from media.asset import Asset, ObjectVersion, Rendition, Status
@@ -37,11 +38,7 @@ async def show_url(request: web.Request) -> web.Response:
     service, now = service_of(request), datetime.now(UTC)
     if rendition.name == "hls":
         end = await service.delivery_urls.playback_end(asset, now)
-        try:
-            # Behind a proxy that ends TLS, only MEDIA_PUBLIC_URL says how clients reach this API.
-            origin = (service.settings.public_url or str(request.url.origin())).rstrip("/")
-        except ValueError as error:
-            raise ProblemError(ProblemCode.INVALID_REQUEST, "the Host header is not usable") from error
+        origin = public_origin(request, service.settings)
         path = f"/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8"
         delivery_url = DeliveryUrl(f"{origin}{path}?token={service.playback.make(asset.asset_id, end)}", end)
     else:

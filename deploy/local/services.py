@@ -33,7 +33,10 @@ STACK_SETTINGS = frozenset(
         *(f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL" for name in QUEUES),
         *(f"MEDIA_{name}" for name in ("DATABASE_URL", "QUARANTINE_BUCKET", "RECORDING_BUCKETS", "MEDIACONVERT_QUEUE")),
         *(f"MEDIA_{name}" for name in ("CLAMD", "FFMPEG", "FFPROBE", "S3_PUBLIC_ENDPOINT_URL")),
-        *(f"MEDIA_{name}" for name in ("API_HOST", "CONSUMER_HOST", "PUBLIC_URL", "CALLBACK_SECRET")),
+        *(
+            f"MEDIA_{name}"
+            for name in ("API_HOST", "CONSUMER_HOST", "PUBLIC_URL", "TRUSTED_PROXIES", "CALLBACK_SECRET")
+        ),
         *(f"MEDIA_JWT_{name}" for name in ("SECRET", "ISSUER", "AUDIENCE", "JWKS_URL")),
         *(f"MEDIA_PAGE{name}" for name in ("", "_TOKEN", "_SCANNER")),
     }

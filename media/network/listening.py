@@ -1,5 +1,6 @@
 """Open listening sockets on one host or several, and on `::` for IPv4 too."""
 
+import ipaddress
 import socket
 
 BACKLOG = 128
@@ -8,7 +9,7 @@ BACKLOG = 128
 
 def listen(hosts: str, port: int) -> list[socket.socket]:
     """Open sockets on each of the comma-separated hosts, all on one port; 0 is any free one. Raises OSError."""
-    named = [host.strip() for host in hosts.split(",") if host.strip()]
+    named = _named(hosts)
     # `::` takes IPv4 too, unless a socket on an IPv4 address beside it does.
     dual = socket.has_dualstack_ipv6() and not any("." in name for name in named)
     opened: list[socket.socket] = []
@@ -28,3 +29,22 @@ def listen(hosts: str, port: int) -> list[socket.socket]:
             each.close()
         raise
     return opened
+
+
+def is_loopback(host: str | None) -> bool:
+    """Say whether a host names this machine to itself only: `localhost` or an address of the loopback interface."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def on_loopback_only(hosts: str) -> bool:
+    """Say whether all of the comma-separated hosts are loopback, so that no other machine can connect."""
+    return all(is_loopback(host.strip("[]")) for host in _named(hosts))
+
+
+def _named(hosts: str) -> list[str]:
+    return [host.strip() for host in hosts.split(",") if host.strip()]

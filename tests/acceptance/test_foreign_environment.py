@@ -38,6 +38,7 @@ HOSTILE = PROXIES | {
     "MEDIA_CLAMD": "nonsense",
     "MEDIA_FFMPEG": "/nowhere",
     "MEDIA_PUBLIC_URL": NOWHERE,
+    "MEDIA_TRUSTED_PROXIES": "0.0.0.0/0",
     "MEDIA_JWT_JWKS_URL": NOWHERE,
     "MEDIA_JWT_AUDIENCE": "theirs",
     "MEDIA_JWT_SECRET": "short",

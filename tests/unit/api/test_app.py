@@ -17,6 +17,7 @@ BASE: dict[str, Any] = {
     "output_bucket": "media",
     **{f"{name.replace('-', '_')}_queue_url": "http://localhost/q" for name in QUEUES},
 }
+PUBLIC = {"jwt_secret": SECRET, "public_url": "https://media.example"}
 CLOUDFRONT: dict[str, Any] = {"cloudfront_domain": "cdn.example", "cloudfront_key_pair_id": "K"}
 
 
@@ -39,4 +40,32 @@ def test_cloudfronts_key_comes_from_the_environment_or_a_file(tmp_path: Path) ->
     file = tmp_path / "key.pem"
     file.write_text(PEM)
     for key in (PEM, PEM.replace("\n", "\\n"), str(file)):
-        load(None, check, **BASE, **CLOUDFRONT, jwt_secret=SECRET, cloudfront_private_key=key)
+        load(None, check, **BASE, **CLOUDFRONT, **PUBLIC, cloudfront_private_key=key)
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "reason"),
+    [
+        ("0.0.0.0", None, "missing"),  # noqa: S104 - nothing is bound here
+        ("127.0.0.1, 192.0.2.1", None, "missing"),
+        ("0.0.0.0", "http://media.example", "https"),  # noqa: S104 - as above
+        ("0.0.0.0", "media.example", "https"),  # noqa: S104 - as above
+        ("127.0.0.1", "https://media.example?a", "scheme://host"),
+        ("0.0.0.0", "https://media.example/media", None),  # noqa: S104 - as above
+        ("0.0.0.0", "http://localhost:8005", None),  # noqa: S104 - as above
+        ("127.0.0.1, ::1, localhost", None, None),
+        ("127.0.0.1", "http://media.example", None),
+    ],
+)
+def test_api_that_others_reach_needs_a_public_https_url(host: str, url: str | None, reason: str | None) -> None:
+    given = BASE | {"jwt_secret": SECRET, "api_host": host} | ({"public_url": url} if url else {})
+    if reason is None:
+        load(None, check, **given)
+        return
+    with pytest.raises(SettingsError, match=f"MEDIA_PUBLIC_URL: .*{reason}"):
+        load(None, check, **given)
+
+
+def test_wrong_network_of_a_trusted_proxy_is_named() -> None:
+    with pytest.raises(SettingsError, match="MEDIA_TRUSTED_PROXIES"):
+        load(None, check, **BASE, **PUBLIC, trusted_proxies="10.0.0.0/8, the balancer")

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped] # ships no types
 
+from api.app import check as api_check
+from consumer.__main__ import check as consumer_check
 from deploy.images import ROOT
 from deploy.local.rehearsal import template
-from media.settings import Settings, variable
+from media.settings import Check, Settings, load, variable
 
 NOT_OURS = {"AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"}
 
@@ -24,6 +26,15 @@ def test_the_environment_has_all_required_settings_and_no_unknown_ones(services:
     required = {variable(field) for field, info in Settings.model_fields.items() if info.is_required()}
     assert given - NOT_OURS <= known
     assert required <= given
+
+
+@pytest.mark.parametrize(("name", "check"), [("api", api_check), ("consumer", consumer_check)])
+def test_the_services_start_with_their_environment(
+    services: Any, name: str, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable_name, value in services[name]["environment"].items():
+        monkeypatch.setenv(variable_name, value)
+    load(None, check)
 
 
 def test_our_containers_are_locked_down(services: Any) -> None:

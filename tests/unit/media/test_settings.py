@@ -138,6 +138,7 @@ CANDIDATES = (
     "redis://a",
     "postgresql://a",
     "a-bucket",
+    "10.0.0.0/8",
 )
 """Values, each of which some setting accepts."""
 NAMES = tuple(Settings.model_fields)
