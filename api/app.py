@@ -55,8 +55,15 @@ def check(settings: Settings) -> dict[str, str]:
         wrong["MEDIA_JWT_SECRET"] = "exactly one of it and MEDIA_JWT_JWKS_URL must be set"  # noqa: S105 - words
     if not settings.callback_secret and not settings.jwt_secret:
         wrong["MEDIA_CALLBACK_SECRET"] = "missing; it signs the HLS tokens where there is no MEDIA_JWT_SECRET"  # noqa: S105 - words
-    if not on_loopback_only(settings.api_host) and (reason := _wrong_public_url(settings.public_url)):
-        wrong["MEDIA_PUBLIC_URL"] = reason
+    if not on_loopback_only(settings.api_host):
+        url = urlsplit(settings.public_url or "")
+        if not settings.public_url:
+            wrong["MEDIA_PUBLIC_URL"] = (
+                "missing; the URLs of playlists begin with it, unless MEDIA_API_HOST is loopback"
+            )
+        # Browsers treat loopback like https, and such a URL leads to nobody's machine but the reader's own.
+        elif url.scheme != "https" and not is_loopback(url.hostname):
+            wrong["MEDIA_PUBLIC_URL"] = "must begin with https://: a page loaded by https may not play films by http"
     try:
         _cloudfront(settings)
     except OSError:
@@ -65,17 +72,6 @@ def check(settings: Settings) -> dict[str, str]:
     except ValueError as error:
         wrong["CLOUDFRONT_PRIVATE_KEY"] = str(error)
     return wrong
-
-
-def _wrong_public_url(url: str | None) -> str:
-    """Return what is wrong with the public URL of an API that other machines can reach, or an empty text."""
-    if url is None:
-        return "missing; the URLs of playlists begin with it, unless MEDIA_API_HOST is loopback only"
-    parts = urlsplit(url)
-    # Browsers treat loopback like https, and such a URL leads nowhere but to the machine of whoever opens it.
-    if parts.scheme != "https" and not is_loopback(parts.hostname):
-        return "must begin with https://: a page that was loaded by https may not play a film by http"
-    return ""
 
 
 @asynccontextmanager

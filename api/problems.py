@@ -35,6 +35,7 @@ class ProblemCode(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     BODY_TOO_LARGE = "body_too_large"
     TOO_LARGE = "too_large"
+    TOO_LARGE_TO_SCAN = "too_large_to_scan"
     CONTENT_TYPE_NOT_ALLOWED = "content_type_not_allowed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     TOO_MANY_CONNECTIONS = "too_many_connections"
@@ -83,6 +84,7 @@ KINDS: dict[ProblemCode, ProblemKind] = {
     C.IDEMPOTENCY_KEY_REUSED: ProblemKind(422, "This Idempotency-Key was used for another request."),
     C.BODY_TOO_LARGE: ProblemKind(413, "The request's body is larger than this endpoint takes."),
     C.TOO_LARGE: ProblemKind(413, "The file is larger than its type allows."),
+    C.TOO_LARGE_TO_SCAN: ProblemKind(413, "The file is larger than the scanner takes, so it would be rejected."),
     C.CONTENT_TYPE_NOT_ALLOWED: ProblemKind(415, "Files of this content type are not taken as this asset type."),
     C.UNSUPPORTED_MEDIA_TYPE: ProblemKind(415, "The body must be application/json."),
     C.TOO_MANY_CONNECTIONS: ProblemKind(429, "Too many event streams are open."),

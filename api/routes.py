@@ -18,6 +18,7 @@ _NEW = (
     *BODY,
     ProblemCode.DELIVERY_NOT_ALLOWED,
     ProblemCode.TOO_LARGE,
+    ProblemCode.TOO_LARGE_TO_SCAN,
     ProblemCode.CONTENT_TYPE_NOT_ALLOWED,
     ProblemCode.IDEMPOTENCY_KEY_REUSED,
 )

@@ -39,7 +39,7 @@ from handlers.transcode.mediaconvert.event_handler import TranscodeEventHandler
 from handlers.transcode.mediaconvert.polled_event import event_of_job
 from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.probing.prober import Prober
-from media.asset import Asset, Stage
+from media.asset import Asset, AssetType, Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect
 from media.asset_store.operations import ConsumerStatus, Operations
@@ -182,7 +182,7 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     policy = ScanPolicy(
         max_bytes=settings.scan_max_bytes,
         limits=settings.max_bytes(),
-        reencode_unscannable_video=settings.unscannable_video == "reencode",
+        reencode_unscannable_video=settings.takes_unscanned(AssetType.VIDEO),
         own_bucket=bucket,
         quarantine_bucket=settings.quarantine_bucket,
     )

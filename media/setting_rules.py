@@ -33,13 +33,6 @@ def _http_url(value: str) -> str:
     return value
 
 
-def _public_url(value: str) -> str:
-    parts = urlsplit(_http_url(value))
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("must be scheme://host, with a port or path at most")
-    return value.rstrip("/")
-
-
 def _matching(pattern: str, message: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -85,6 +78,14 @@ def _clamd_addresses(value: str) -> str:
     return value
 
 
+def public_url(value: str) -> str:
+    """Return the address without a slash at its end. Raises ValueError for more than scheme, host, port and path."""
+    parts = urlsplit(_http_url(value))
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("must be scheme://host, with a port or path at most")
+    return value.rstrip("/")
+
+
 def postgres_dsn(value: str) -> str:
     """Return Postgres' address in asyncpg's form. Raises ValueError, which never quotes the password in it."""
     plain = trim(value).replace("postgresql+asyncpg://", "postgresql://", 1)
@@ -115,7 +116,7 @@ _NOT_READ = (
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-PublicUrl = Annotated[str, AfterValidator(_public_url)]
+PublicUrl = Annotated[str, AfterValidator(public_url)]
 Bucket = Annotated[
     str,
     _matching(

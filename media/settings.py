@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from media.asset import AssetType
 from media.setting_rules import (
     Bucket,
     ClamdAddresses,
@@ -304,6 +305,10 @@ class Settings(BaseSettings):
             "audio": self.audio_max_bytes,
             "video": self.video_max_bytes,
         }
+
+    def takes_unscanned(self, asset_type: AssetType) -> bool:
+        """Say whether a file of this type that is too large to scan is transcoded. Otherwise it is rejected."""
+        return asset_type is AssetType.VIDEO and self.unscannable_video == "reencode"
 
 
 def load(env_file: Path | None = Path(".env"), check: Check | None = None, **overrides: Any) -> Settings:

@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
 
@@ -21,42 +20,36 @@ def public_origin(request: web.Request, settings: Settings) -> str:
     """
     if settings.public_url:
         return settings.public_url
-    if _is_trusted(request.remote, settings.trusted_proxies):
-        scheme, host = _forwarded(request)
-        if scheme in {"http", "https"} and _HOST.fullmatch(host):
-            return f"{scheme}://{host}"
+    if came_through_trusted_proxy(request, settings) and (origin := forwarded_origin(request)):
+        return origin
     host = request.headers.get("Host", "")
     if (named := _HOST.fullmatch(host)) and is_loopback(named[1].strip("[]")):
         return f"http://{host}"
-    return _local_address(request)
+    address, port = request.transport.get_extra_info("sockname")[:2] if request.transport else ("localhost", 80)
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
-def _is_trusted(peer: str | None, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+def came_through_trusted_proxy(request: web.Request, settings: Settings) -> bool:
+    """Say whether the peer of the connection is in one of the trusted networks."""
     try:
-        address = ipaddress.ip_address(peer or "")
+        address = ipaddress.ip_address(request.remote or "")
     except ValueError:
         return False
     # A socket on `::` shows an IPv4 client as ::ffff:192.0.2.1.
     address = getattr(address, "ipv4_mapped", None) or address
-    return any(address in network for network in networks)
+    return any(address in network for network in settings.trusted_proxies)
 
 
-def _forwarded(request: web.Request) -> tuple[str, str]:
-    """Return scheme and host as the nearest proxy reports them: `Forwarded` (RFC 7239), else `X-Forwarded-*`.
+def forwarded_origin(request: web.Request) -> str | None:
+    """Return the origin that the nearest proxy reports in `Forwarded` (RFC 7239) or `X-Forwarded-*`, if it is usable.
 
     Each proxy appends its own element. Those before the last one may come from the client.
     """
     nearest = request.forwarded[-1] if request.forwarded else {}
-
-    def last(name: str) -> str:
-        return ",".join(request.headers.getall(name, ())).rpartition(",")[2].strip()
-
-    scheme = nearest.get("proto") or last("X-Forwarded-Proto")
-    host = nearest.get("host") or last("X-Forwarded-Host") or request.headers.get("Host", "")
-    return str(scheme).lower(), str(host)
+    last = {name: ",".join(request.headers.getall(name, ())).rpartition(",")[2].strip() for name in _FORWARDED}
+    scheme = (nearest.get("proto") or last["X-Forwarded-Proto"] or "").lower()
+    host = nearest.get("host") or last["X-Forwarded-Host"] or request.headers.get("Host") or ""
+    return f"{scheme}://{host}" if scheme in {"http", "https"} and _HOST.fullmatch(host) else None
 
 
-def _local_address(request: web.Request) -> str:
-    """Return the address that the connection came to, as an origin."""
-    host, port = request.transport.get_extra_info("sockname")[:2] if request.transport else ("localhost", 80)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+_FORWARDED = ("X-Forwarded-Proto", "X-Forwarded-Host")

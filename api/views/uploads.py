@@ -81,9 +81,10 @@ async def start_upload(request: web.Request) -> web.Response:
     caller = await caller_of(request)
     service = service_of(request)
     payload = await read_body(request, UploadRequest)
+    new = new_asset(request, caller, service, payload)
     if payload.size is not None and payload.size > SINGLE_LIMIT:
         raise ProblemError(ProblemCode.TOO_LARGE, "one PUT takes 5 GiB at most: use /upload/multipart")
-    asset = await create_asset(service, new_asset(request, caller, service, payload))
+    asset = await create_asset(service, new)
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED, "the asset that this Idempotency-Key made was deleted")
     link = await service.delivery_urls.upload(asset.key, asset.content_type, asset.declared_size)
@@ -120,6 +121,12 @@ def new_asset(
         allowed = ", ".join(sorted(CONTENT_TYPES[payload.asset_type]))
         raise ProblemError(ProblemCode.CONTENT_TYPE_NOT_ALLOWED, f"{payload.asset_type} takes {allowed}")
     _check_size(service, payload.asset_type, payload.size or 0)
+    settings = service.settings
+    limit = settings.scan_max_bytes
+    if (payload.size or 0) > limit and not settings.takes_unscanned(payload.asset_type):
+        # Refuse now what the scan would reject after hours of upload.
+        advice = f"at most {limit} bytes can be scanned: send a smaller or more compressed version, or several parts"
+        raise ProblemError(ProblemCode.TOO_LARGE_TO_SCAN, advice)
     delivery = payload.delivery or DEFAULT_DELIVERY[payload.asset_type]
     if not may_ask_for(caller, payload.asset_type, delivery):
         raise ProblemError(ProblemCode.DELIVERY_NOT_ALLOWED, f"{payload.asset_type} as {delivery}")
@@ -130,7 +137,7 @@ def new_asset(
         delivery=delivery,
         content_type=payload.content_type,
         original_filename=payload.original_filename,
-        bucket=service.settings.output_bucket,
+        bucket=settings.output_bucket,
         key=upload_key(payload.asset_type, owner_id, asset_id, payload.original_filename),
         declared_size=payload.size,
         trace_id=trace_of(request),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Request, Route, expect
 
+from media.settings import GIB
 from tests.acceptance.browser.accessibility import serious_violations
 from tests.acceptance.browser.conftest import TIMEOUT_MS, File, Visitor
 from tests.acceptance.browser.large_files import LARGE_PDF, PARTS, TWO_PARTS, PartGate
@@ -91,4 +92,20 @@ async def test_upload_waits_for_retry_after(named_visitor: Visitor, status: int)
     assert key == same_key
     await expect(named_visitor.page.get_by_role("alert")).to_have_count(0)
     named_visitor.expect_console_errors(f"status of {status}")
+    assert not named_visitor.console_errors
+
+
+async def test_film_that_the_scan_would_reject_is_refused_before_it_is_sent(
+    named_visitor: Visitor, tmp_path: Path
+) -> None:
+    film = tmp_path / "congress.mp4"
+    with film.open("wb") as file:
+        file.truncate(5 * GIB // 2)  # a sparse file: nobody reads it
+    gate = PartGate()
+    await gate.attach(named_visitor.page)
+    await named_visitor.page.set_input_files("#files", film)
+    card = named_visitor.card("congress.mp4")
+    await expect(card).to_contain_text("larger than the virus scanner takes. Try a smaller or more compressed version.")
+    assert gate.sent == []
+    named_visitor.expect_console_errors("status of 413")
     assert not named_visitor.console_errors

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,8 @@ import pytest
 from media.asset import ObjectVersion
 from media.aws.s3_multipart import MultipartTarget
 from tests.integration.api.conftest import MEDIA, RunningApi
+
+type StartApi = Callable[..., AbstractAsyncContextManager[RunningApi]]
 
 MIB = 1024 * 1024
 SIZE = 17 * MIB + 5
@@ -190,17 +194,34 @@ async def test_upload_that_the_bucket_lifecycle_aborted_has_ended(shared_api: Ru
         assert (status, problem["code"]) == (409, "upload_ended")
 
 
+@pytest.mark.parametrize("path", ["upload", "upload/multipart"])
+async def test_what_the_scan_would_reject_for_its_size_is_refused(start_api: StartApi, path: str) -> None:
+    audio = FILM | {"asset_type": "audio", "content_type": "audio/mpeg"}
+    too_large, largest = {"size": 3001}, {"size": 3000}
+    async with start_api(scan_max_bytes=3000) as api:
+        for body in (FILM, audio):
+            status, problem = await api.call("POST", f"{MEDIA}/{path}", json=body | too_large)
+            assert (status, problem["code"]) == (413, "too_large_to_scan")
+            assert "3000 bytes" in problem["detail"]
+        assert (await api.call("GET", f"{MEDIA}/assets"))[1]["items"] == []
+        assert (await api.call("POST", f"{MEDIA}/{path}", json=FILM | largest))[0] == 201
+    async with start_api(scan_max_bytes=3000, unscannable_video="reencode") as api:
+        assert (await api.call("POST", f"{MEDIA}/{path}", json=FILM | too_large))[0] == 201
+        assert (await api.call("POST", f"{MEDIA}/{path}", json=audio | too_large))[0] == 413
+
+
 async def test_size_is_required_and_limited(shared_api: RunningApi) -> None:
     for size, status in ((None, 422), (0, 422), (50 * 1024 * MIB + 1, 413)):
         assert (await shared_api.call("POST", f"{MEDIA}/upload/multipart", json=FILM | {"size": size}))[0] == status
 
 
-async def test_single_put_is_limited_to_the_size_that_s3_accepts(shared_api: RunningApi) -> None:
-    big = FILM | {"size": 40 * 1024 * MIB}
-    status, problem = await shared_api.call("POST", f"{MEDIA}/upload", json=big)
-    assert (status, problem["code"]) == (413, "too_large")
-    assert "/upload/multipart" in problem["detail"]
-    upload = await begin(shared_api, size=50 * 1024 * MIB)
-    assert (upload["part_size"], upload["part_count"]) == (8 * MIB, 6400)
-    [link] = await part_urls(shared_api, upload, [6400])
-    assert link["size"] == 8 * MIB
+async def test_single_put_is_limited_to_the_size_that_s3_accepts(start_api: StartApi) -> None:
+    async with start_api(unscannable_video="reencode") as api:
+        big = FILM | {"size": 40 * 1024 * MIB}
+        status, problem = await api.call("POST", f"{MEDIA}/upload", json=big)
+        assert (status, problem["code"]) == (413, "too_large")
+        assert "/upload/multipart" in problem["detail"]
+        upload = await begin(api, size=50 * 1024 * MIB)
+        assert (upload["part_size"], upload["part_count"]) == (8 * MIB, 6400)
+        [link] = await part_urls(api, upload, [6400])
+        assert link["size"] == 8 * MIB
