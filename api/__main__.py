@@ -16,6 +16,7 @@ from api.server.connection_limits import ConnectionLimits, Runner, most_connecti
 from api.server.draining import drain
 from api.server.log_stream import BatchedLines
 from api.service import SERVICE
+from media.aws.versioning_check import BucketError
 from media.errors import UnavailableError
 from media.network.listening import listen
 from media.schema import apply as schema
@@ -40,6 +41,9 @@ def main() -> int:
     configure_logging(settings.log_format, settings.log_level, lines)
     try:
         asyncio.run(serve(settings, lines))
+    except BucketError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     except (SchemaError, UnavailableError) as error:
         sys.stderr.write(f"the API cannot start: {error}\n")
         return 1

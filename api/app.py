@@ -39,8 +39,10 @@ from media.aws.s3 import ObjectStorage
 from media.aws.s3_multipart import MultipartUploads
 from media.aws.signed_urls import CloudFrontUrls, bucket_address
 from media.aws.sqs import MessageQueues
+from media.aws.versioning_check import VersioningCheck
 from media.network.listening import is_loopback, on_loopback_only
 from media.network.proxies import proxy_for
+from media.network.readiness import Ask, Readiness
 from media.outbox import EffectKind, Outbox
 from media.settings import QUEUES, Settings, SettingsError
 from media.telemetry import watch_loop
@@ -123,7 +125,18 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     secret, signed = given.get_secret_value(), settings.callback_secret
     rates, counts = rate_limits(settings, metrics)
     stack.push_async_callback(counts.close)
-    s3 = await clients.s3()
+    storage = ObjectStorage(s3 := await clients.s3())
+    versioning = VersioningCheck(storage, settings.output_bucket)
+    await versioning.ask()
+    stack.callback(asyncio.create_task(versioning.run()).cancel)
+    keys = await _keys(settings, stack)
+    authenticator = Authenticator(keys, settings.jwt_issuer, settings.jwt_audience, time.time)
+    asks: dict[str, Ask] = {
+        "Postgres does not answer": lambda: store.fetchval("SELECT 1"),
+        "the keys of the identity service cannot be had": authenticator.has_keys,
+        "S3 does not answer, or the bucket is not versioned": lambda: storage.is_versioned(settings.output_bucket),
+        "SQS does not answer": queues["uploads"].depth,
+    }
     return Service(
         settings=settings,
         database=store,
@@ -133,18 +146,17 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         operations=Operations(store),
         dead_letters=DeadLetterService(queues, QUEUES),
         outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
-        storage=ObjectStorage(s3),
+        storage=storage,
         parts=MultipartUploads(s3),
         delivery_urls=_delivery_urls(settings, clients),
         playback=PlaybackTokens(secret),
         tickets=Tickets(secret),
         hub=hub,
         callbacks=Callbacks(signed.get_secret_value(), time.time) if signed else None,
-        authenticator=Authenticator(
-            await _keys(settings, stack), settings.jwt_issuer, settings.jwt_audience, time.time
-        ),
+        authenticator=authenticator,
         rates=rates,
         metrics=metrics,
+        readiness=Readiness(asks),
         secret=secret,
     )
 

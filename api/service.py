@@ -20,6 +20,7 @@ from media.asset_store.part_uploads import MultipartUploadStore
 from media.asset_store.stages import StageStore
 from media.aws.s3 import ObjectStorage
 from media.aws.s3_multipart import MultipartUploads
+from media.network.readiness import Readiness
 from media.outbox import Outbox
 from media.settings import Settings
 
@@ -46,6 +47,7 @@ class Service:
     authenticator: Authenticator
     rates: RateLimits
     metrics: ApiMetrics
+    readiness: Readiness
     secret: str = field(repr=False)
 
 

@@ -14,6 +14,7 @@ from consumer import gc_tuning
 from consumer.wiring import build
 from handlers.sandbox import ChildStartError
 from handlers.sandbox.hardening import set_undumpable
+from media.aws.versioning_check import BucketError
 from media.errors import UnavailableError
 from media.schema import apply as schema
 from media.settings import Settings, SettingsError, load
@@ -63,6 +64,9 @@ def main() -> int:
     set_undumpable()
     try:
         return asyncio.run(run(settings))
+    except BucketError as error:
+        print(error, file=sys.stderr)
+        return 2
     except (ChildStartError, OSError, UnavailableError) as error:  # too low a limit, a port taken, no AWS client
         print(f"the consumer cannot run: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

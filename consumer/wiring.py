@@ -51,7 +51,9 @@ from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import ObjectStorage
 from media.aws.s3_transfer import ObjectTransfer
 from media.aws.sqs import MessageQueues
+from media.aws.versioning_check import VersioningCheck
 from media.errors import Dependency
+from media.network.readiness import Readiness
 from media.outbox import Outbox
 from media.settings import Settings
 from media.stage_endings import EndingRules
@@ -120,19 +122,39 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         background_tasks = [breakers.run, reconciler.run, reconciler.sweep, reconciler.report_depths]
         background_tasks += [lambda: watch_loop(lag)]
         background_tasks += [scanner_monitor.run] if "uploads" in settings.queues else []
+        versioning = VersioningCheck(parts.storage, settings.output_bucket)
+        await versioning.ask()
+        background_tasks += [versioning.run]
 
         def status() -> ConsumerStatus:
             away, in_flight = breakers.open(list(Dependency)), sum(worker.in_flight for worker in workers)
             return ConsumerStatus(name, daemon.phase, away, in_flight)
 
-        def reasons_unready() -> list[str]:
-            reasons = [f"{away} is unavailable" for away in breakers.open(list(Dependency))]
+        probes, needed = _probes(parts), {need for worker in workers for need in worker.route.needs}
+        asks = {f"{name} is unavailable": probe for name, probe in probes.items() if name in needed}
+        readiness = Readiness(asks)
+
+        async def reasons_unready() -> list[str]:
+            if daemon.phase is not Phase.RUNNING:
+                return [daemon.phase]
+            reasons = await readiness.reasons()
+            reasons += [] if versioning.passed else ["S3 has not said whether the bucket is versioned"]
             reasons += [f"{w.route.queue} cannot be received from" for w in workers if w.poller.errors > 1]
-            return reasons if daemon.phase is Phase.RUNNING else [daemon.phase, *reasons]
+            return reasons
 
         presence = Presence(Operations(parts.database), status)
         daemon = Daemon(workers, [*background_tasks, presence.run], parts.metrics, drain_timeout=settings.drain_timeout)
-        yield daemon, Health([worker.poller for worker in workers], reasons_unready, parts.metrics)
+        pollers = [worker.poller for worker in workers]
+        yield (
+            daemon,
+            Health(
+                pollers,
+                reasons_unready,
+                parts.metrics,
+                needs_restart=lambda: parts.database.needs_restart,
+                busy=lambda: any(worker.busy for worker in workers),
+            ),
+        )
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:

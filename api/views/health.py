@@ -1,7 +1,5 @@
 """Liveness, readiness and metrics of the service."""
 
-import asyncio
-
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -11,36 +9,24 @@ from api.schemas.assets import HealthOut
 from api.server.draining import DRAINING
 from api.service import service_of
 
-READY_DEADLINE = 2.0
-"""Seconds for Postgres, and again for the identity service. Both are less than the deadline of a load balancer."""
-
 
 async def health(_request: web.Request) -> web.Response:
     return json_response(HealthOut())
 
 
-async def livez(_request: web.Request) -> web.Response:
-    """Say that the process is alive: its event loop runs."""
+async def livez(request: web.Request) -> web.Response:
+    """Say that the process is alive: its event loop runs, and it needs no restart to go on."""
+    if reason := service_of(request).database.needs_restart:
+        raise ProblemError(ProblemCode.UNAVAILABLE, reason)
     return json_response(HealthOut())
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Say whether the API is ready: Postgres answers, keys were fetched once, and no stop was requested."""
+    """Say whether the API is ready: all that it needs answers, and no stop was requested."""
     if request.app[DRAINING].is_set():
         raise ProblemError(ProblemCode.UNAVAILABLE, "the API is stopping")
-    service = service_of(request)
-    try:
-        async with asyncio.timeout(READY_DEADLINE):
-            await service.database.fetchval("SELECT 1")
-    except TimeoutError as error:
-        raise ProblemError(ProblemCode.UNAVAILABLE, "Postgres does not answer") from error
-    try:
-        async with asyncio.timeout(READY_DEADLINE):
-            has_keys = await service.authenticator.has_keys()
-    except TimeoutError:  # the keys are still being fetched
-        has_keys = False
-    if not has_keys:
-        raise ProblemError(ProblemCode.UNAVAILABLE, "the keys of the identity service cannot be had")
+    if reasons := await service_of(request).readiness.reasons():
+        raise ProblemError(ProblemCode.UNAVAILABLE, "; ".join(reasons))
     return json_response(HealthOut())
 
 

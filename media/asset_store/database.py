@@ -1,6 +1,7 @@
 """The connection pool, with a deadline on every statement and one error for "Postgres is down"."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -16,6 +17,8 @@ RELEASE_TIMEOUT = 1.0
 """Seconds to give a connection back to the pool."""
 CONNECT_TIMEOUT = 5.0
 """Seconds to open a connection, and to close the pool."""
+HOPELESS = 600.0
+"""Seconds of refused passwords after which only a restart helps, which reads the secret anew. A rotation is shorter."""
 
 _AWAY = (
     OSError,
@@ -56,14 +59,47 @@ class _Connection(asyncpg.Connection):
         return ""
 
 
+class Refusals:
+    """Opens connections, and remembers since when Postgres refuses the user or the password of new ones."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first of the refusals that followed each other; 0 when the last attempt was not refused."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+    async def connect(self, *args: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        """Open a connection for a pool. Raises as asyncpg does."""
+        try:
+            opened: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*args, **options)
+        except asyncpg.InvalidAuthorizationSpecificationError:  # 28000, and 28P01, which is a kind of it
+            self._since = time.monotonic() if self._since is None else self._since
+            raise
+        except Exception:
+            self._since = None
+            raise
+        else:
+            self._since = None
+            return opened
+
+
 class Database:
     """A pool that connects on demand, so that a daemon can start while Postgres is down.
 
     Every method raises UnavailableError when Postgres does not answer in time.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", refusals: Refusals | None = None) -> None:
         self._pool = pool
+        self._refusals = refusals or Refusals()
+
+    @property
+    def needs_restart(self) -> str:
+        """Why this process cannot heal, or an empty text: it has the password that it was started with."""
+        seconds = self._refusals.seconds
+        return f"Postgres has refused our user or password for {seconds:.0f} s" if seconds >= HOPELESS else ""
 
     async def fetch(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         return await self._call(lambda connection: connection.fetch(statement, *values))
@@ -101,8 +137,10 @@ class Database:
 @asynccontextmanager
 async def connect(dsn: str, *, max_size: int = 10, application: str = "media") -> AsyncIterator[Database]:
     """Open a pool of at most `max_size` connections. At the end it is closed, or cut after CONNECT_TIMEOUT."""
+    refusals = Refusals()
     pool = asyncpg.create_pool(
         dsn,
+        connect=refusals.connect,
         connection_class=_Connection,
         min_size=0,
         max_size=max_size,
@@ -113,7 +151,7 @@ async def connect(dsn: str, *, max_size: int = 10, application: str = "media") -
     with postgres_calls():
         await pool
     try:
-        yield Database(pool)
+        yield Database(pool, refusals)
     finally:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):

@@ -68,6 +68,11 @@ class ObjectStorage:
         async with s3_calls():
             await self._client.head_bucket(Bucket=bucket)
 
+    async def is_versioned(self, bucket: str) -> bool:
+        """Say whether the bucket keeps versions now. Raises MissingObjectError when it does not exist."""
+        async with s3_calls():
+            return (await self._client.get_bucket_versioning(Bucket=bucket)).get("Status") == "Enabled"
+
     async def head(self, version: ObjectVersion) -> StoredObject | None:
         """Return the object (the current version when none is named), or None when it is not there."""
         try:

@@ -135,6 +135,28 @@ OTHERS = [("sqs", Fault.BROKEN), ("s3", Fault.CUT), ("s3", Fault.THROTTLED)]
 """Similar to others; only in the long runs."""
 
 
+@pytest.mark.parametrize("dependency", ["s3", "clamd", "postgres", "mediaconvert"])
+async def test_idle_daemon_is_not_ready_while_something_is_away(
+    services: ProxiedServices, daemon: Daemon, dependency: str
+) -> None:
+    assert await until_ready(daemon, is_ready=True)
+    set_fault(services, dependency, Fault.CUT)
+    try:
+        assert await until_ready(daemon, is_ready=False), "no message comes that would notice it"
+        assert await daemon.get("livez") == 200
+    finally:
+        set_fault(services, dependency, Fault.NONE)
+    assert await until_ready(daemon, is_ready=True)
+
+
+async def until_ready(daemon: Daemon, *, is_ready: bool) -> bool:
+    """Wait until /readyz says so. Raises TimeoutError."""
+    async with asyncio.timeout(RESUMES):
+        while await daemon.get("readyz") != (200 if is_ready else 503):  # noqa: ASYNC110 - it is in another process
+            await asyncio.sleep(0.2)
+    return True
+
+
 @pytest.mark.parametrize(("dependency", "fault"), OUTAGES)
 async def test_the_daemon_resumes_after_an_outage_of_five_seconds(
     services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload], dependency: str, fault: Fault

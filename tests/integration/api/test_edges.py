@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from api.views.health import PROXIED
+from media.asset_store import database
+from tests.conftest import Database
 from tests.integration.api.conftest import MEDIA, RunningApi, bearer
 
 ORIGIN = "http://localhost:8005"
@@ -28,6 +30,19 @@ async def test_not_ready_without_postgres(start_api: Any) -> None:
         assert answer.status == 503
         status, problem = await api.call("GET", f"{MEDIA}/assets")
         assert (status, problem["code"]) == (503, "unavailable")
+
+
+async def test_refused_password_makes_the_api_neither_ready_nor_alive(
+    start_api: Any, postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "HOPELESS", 0.000_001)
+    wrong = postgres.dsn.replace("@", "x@", 1)
+    async with start_api(database_url=wrong) as api:
+        answer = await api.http.get("/readyz")
+        assert (answer.status, (await answer.json(content_type=None))["detail"]) == (503, "Postgres does not answer")
+        answer = await api.http.get("/livez")
+        assert answer.status == 503
+        assert "refused our user or password" in (await answer.json(content_type=None))["detail"]
 
 
 async def test_metrics_name_routes_not_assets(shared_api: RunningApi) -> None:

@@ -8,6 +8,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from deploy.local.ports import free_port
+from media.aws.clients import Clients
 from media.settings import variable
 from tests.conftest import Database, EmulatedAws
 from tests.fakes.http_proxy import forward_proxy
@@ -25,8 +27,8 @@ from tests.unit.api.security.tokens import RSA_KEY, jwk_of
 DEADLINE = 20.0
 
 
-async def run(environment: dict[str, str]) -> Process:
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=environment, stdout=PIPE, stderr=PIPE)
+async def run(environment: dict[str, str], module: str = "api") -> Process:
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", module, env=environment, stdout=PIPE, stderr=PIPE)
 
 
 def environment_of(emulator: EmulatedAws, database: Database, port: int) -> dict[str, str]:
@@ -114,6 +116,42 @@ async def test_api_is_ready_once_it_fetched_keys_through_the_proxy(emulator: Emu
                 async with http.get("/readyz") as answer:
                     assert answer.status == 200
         assert proxy.asked == ["GET http://identity.invalid/keys"]
+
+
+@pytest.mark.parametrize("module", ["api", "consumer"])
+async def test_unversioned_bucket_is_refused_with_status_2(
+    emulator: EmulatedAws, postgres: Database, module: str
+) -> None:
+    environment = environment_of(emulator, postgres, free_port()) | {
+        "OUTPUT_BUCKET": f"unversioned-{module}",
+        "MEDIA_CONSUMER_PORT": "0",
+        "MEDIACONVERT_ROLE_ARN": "arn:aws:iam::000000000000:role/mediaconvert",
+    }
+    location = {"LocationConstraint": emulator.region}
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in emulator.client_env.items():
+                patch.setenv(name, value)
+            s3 = await Clients(settings_of(emulator, postgres), stack).s3()
+            await s3.create_bucket(Bucket=environment["OUTPUT_BUCKET"], CreateBucketConfiguration=location)
+    process = await run(environment, module)
+    async with asyncio.timeout(DEADLINE):
+        _, said = await process.communicate()
+    assert process.returncode == 2
+    assert b"is not versioned" in said
+    assert b"Traceback" not in said
+
+
+async def test_api_starts_without_s3_and_says_so(emulator: EmulatedAws, postgres: Database) -> None:
+    away = "http://127.0.0.1:9"
+    async with serving(emulator, postgres, AWS_ENDPOINT_URL=away) as (_, url), aiohttp.ClientSession(url) as http:
+        async with http.get("/livez") as answer:
+            assert answer.status == 200
+        async with http.get("/readyz") as answer:
+            problem = await answer.json()
+        assert (answer.status, problem["code"]) == (503, "unavailable")
+        assert {"S3", "SQS"} <= set(problem["detail"].split())
+        assert "Postgres" not in problem["detail"]
 
 
 async def test_draining_api_serves_until_a_second_signal(emulator: EmulatedAws, postgres: Database) -> None:

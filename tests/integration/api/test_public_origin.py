@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.integration.api.conftest import RunningApi
-from tests.integration.api.test_urls import film, url_of
+from tests.integration.api.films import film, url_of
 
 type StartApi = Callable[..., AbstractAsyncContextManager[RunningApi]]
 

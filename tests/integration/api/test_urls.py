@@ -11,52 +11,14 @@ import aiohttp
 import pytest
 
 from api.views.urls import GZIP_FROM
-from media.asset import Rendition, Status
+from media.asset import Status
 from tests.integration.api.conftest import MEDIA, RunningApi, bearer
-
-MASTER = """#EXTM3U
-#EXT-X-VERSION:7
-#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="Sound",URI="sound/a.m3u8"
-#EXT-X-STREAM-INF:BANDWIDTH=800000,CODECS="avc1.64001e,mp4a.40.2",RESOLUTION=640x360
-clip_360.m3u8
-#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=90000,URI="clip_360_iframe.m3u8"
-"""
-RUNG = """#EXTM3U
-#EXT-X-TARGETDURATION:6
-#EXT-X-MAP:URI="init.mp4",BYTERANGE="700@0"
-#EXTINF:6.0,
-clip_00001.ts
-#EXT-X-ENDLIST
-"""
+from tests.integration.api.films import MASTER, film, store, url_of
 
 
 async def fetch(url: str, **headers: str) -> tuple[int, bytes, Any]:
     async with aiohttp.ClientSession(auto_decompress=False) as http, http.get(url, headers=headers) as answer:
         return answer.status, await answer.read(), answer.headers
-
-
-async def store(api: RunningApi, slot: Any, name: str, body: bytes, content_type: str, rendition: str) -> Rendition:
-    kind = slot["s3_key"].split("/")[1]
-    key = f"processed/{kind}/doctor-1/{slot['asset_id']}/x-1/{name}"
-    await api.service.storage.write(api.service.settings.output_bucket, key, body, content_type)
-    return Rendition(rendition, key, content_type, len(body), width=len(body))
-
-
-async def film(api: RunningApi, master: str = MASTER) -> str:
-    """Create a ready video. Return its id."""
-    slot = await api.announce(asset_type="video", content_type="video/mp4", original_filename="clip.mp4")
-    for name, body in {"clip_360.m3u8": RUNG, "clip_00001.ts": "segment", "init.mp4": "init", "other.txt": "x"}.items():
-        await store(api, slot, name, body.encode(), "text/plain", "")
-    hls = await store(api, slot, "clip.m3u8", master.encode(), "application/vnd.apple.mpegurl", "hls")
-    mp4 = await store(api, slot, "clip.mp4", b"mp4", "video/mp4", "mp4")
-    await api.ready(slot["asset_id"], hls, mp4)
-    return str(slot["asset_id"])
-
-
-async def url_of(api: RunningApi, asset_id: str, query: str = "", **options: Any) -> Any:
-    status, link = await api.call("GET", f"{MEDIA}/assets/{asset_id}/url{query}", **options)
-    assert status == 200, link
-    return link
 
 
 async def test_url_of_the_largest_picture_by_default_and_of_any_by_name(shared_api: RunningApi) -> None:

@@ -1,0 +1,51 @@
+"""A bucket without versions is refused; one that cannot be asked is told apart."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from media.aws.clients import Clients
+from media.aws.s3 import ObjectStorage
+from media.aws.versioning_check import BucketError, VersioningCheck
+from tests.integration.media.conftest import Cloud, settings_for
+
+DENIED = "<Error><Code>AccessDenied</Code><Message>not authorized to perform: s3:GetBucketVersioning</Message></Error>"
+
+
+async def test_only_a_bucket_that_keeps_versions_passes(cloud: Cloud) -> None:
+    check = VersioningCheck(cloud.storage, cloud.bucket)
+    assert await check.ask()
+    assert check.passed
+    never = f"never-{cloud.bucket}"[:60]
+    await cloud.s3.create_bucket(Bucket=never, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    await cloud.s3.put_bucket_versioning(Bucket=cloud.bucket, VersioningConfiguration={"Status": "Suspended"})
+    for name in (never, cloud.bucket):
+        with pytest.raises(BucketError, match=f"{name} .* is not versioned.*put-bucket-versioning"):
+            await VersioningCheck(cloud.storage, name).ask()
+    with pytest.raises(BucketError, match="does not exist"):
+        await VersioningCheck(cloud.storage, "nobody-has-this-bucket").ask()
+
+
+@pytest.mark.parametrize("status", [403, 503])
+async def test_bucket_that_may_not_be_asked_is_told_from_an_outage(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=status, text=DENIED if status == 403 else "", content_type="application/xml")
+
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", refuse)
+    async with TestServer(app) as server, AsyncExitStack() as stack:
+        storage = ObjectStorage(await Clients(settings_for(str(server.make_url(""))), stack).s3())
+        check = VersioningCheck(storage, "bucket")
+        if status == 403:
+            with pytest.raises(BucketError, match="the role needs s3:GetBucketVersioning"):
+                await check.ask()
+        else:
+            assert not await check.ask()
+        assert not check.passed
