@@ -22,7 +22,7 @@ from media.network.listening import listen
 from media.schema import apply as schema
 from media.schema.apply import SchemaError
 from media.settings import Settings, SettingsError, load
-from media.telemetry import configure_logging, writes_json
+from media.telemetry import configure_logging, log_uncaught, writes_json
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +39,7 @@ def main() -> int:
         return 2
     lines = BatchedLines(sys.stdout)
     configure_logging(settings.log_format, settings.log_level, lines)
+    log_uncaught()
     try:
         asyncio.run(serve(settings, lines))
     except BucketError as error:

@@ -45,7 +45,7 @@ from media.network.proxies import proxy_for
 from media.network.readiness import Ask, Readiness
 from media.outbox import EffectKind, Outbox
 from media.settings import QUEUES, Settings, SettingsError
-from media.telemetry import watch_loop
+from media.telemetry import service_registry, watch_loop
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +113,7 @@ def application(service: Service) -> web.Application:
 
 async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     store = await stack.enter_async_context(database.connect(settings.database_url, application="media-api"))
-    metrics = ApiMetrics()
+    metrics = ApiMetrics(service_registry(commit=settings.commit, environment=settings.environment))
     clients = aws.Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
     queues = MessageQueues(await clients.sqs(), settings.queue_urls())
     stack.callback(asyncio.create_task(watch_loop(metrics.loop_lag)).cancel)

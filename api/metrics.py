@@ -1,6 +1,8 @@
 """The metrics of the API. They have their own registry: the consumer's gauges would show a misleading zero here."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from media.telemetry import UploadCounters, exemplar, service_registry
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
@@ -9,9 +11,9 @@ _LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 class ApiMetrics:
     """All metrics of the API. Labels hold route patterns, never paths."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)  # process_start_time_seconds shows restarts
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or service_registry()
+        self.uploads = UploadCounters(self.registry)
         self.requests = Counter(
             "media_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )
@@ -47,7 +49,7 @@ class ApiMetrics:
         self.connections_cut = {reason: cut.labels(reason) for reason in ("stuck", "crowd", "full")}
         self.streams = Gauge("media_event_streams", "Open event streams.", registry=self.registry)
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+    def answered(self, method: str, route: str, status: int, seconds: float, trace_id: str) -> None:
         """Count one response."""
         # Label sets are looked up once: that costs more than counting.
         found = self._of_route.get((method, route, status))
@@ -55,4 +57,4 @@ class ApiMetrics:
             found = self.requests.labels(method, route, str(status)), self.duration.labels(method, route)
             self._of_route[method, route, status] = found
         found[0].inc()
-        found[1].observe(seconds)
+        found[1].observe(seconds, exemplar(trace_id))

@@ -18,7 +18,7 @@ from media.aws.versioning_check import BucketError
 from media.errors import UnavailableError
 from media.schema import apply as schema
 from media.settings import Settings, SettingsError, load
-from media.telemetry import configure_logging
+from media.telemetry import configure_logging, log_uncaught
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +61,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     configure_logging(settings.log_format, settings.log_level)
+    log_uncaught()
     set_undumpable()
     try:
         return asyncio.run(run(settings))

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
-from prometheus_client import generate_latest
 
 from consumer.queue.poller import Poller
+from media.network.exposition import metrics_page
 from media.network.listening import listen
 from media.telemetry import Metrics
 
@@ -73,8 +73,6 @@ class Health:
         body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
         return web.json_response(body, status=503 if reasons else 200)
 
-    async def _export(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self._metrics.registry),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
+    async def _export(self, request: web.Request) -> web.Response:
+        body, headers = metrics_page(self._metrics.registry, request.headers)
+        return web.Response(body=body, headers=headers)

@@ -57,7 +57,7 @@ from media.network.readiness import Readiness
 from media.outbox import Outbox
 from media.settings import Settings
 from media.stage_endings import EndingRules
-from media.telemetry import Metrics, watch_loop
+from media.telemetry import Metrics, service_registry, watch_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +158,8 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
-    metrics = Metrics()
+    metrics = Metrics(service_registry(commit=settings.commit, environment=settings.environment))
     clients = Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
-    metrics.build.labels("0.1.0").set(1)
     scratch = await asyncio.to_thread(stack.enter_context, process_tempdir("media-consumer-"))
     limits = ImageLimits(
         max_bytes=settings.image_max_bytes,
@@ -214,7 +213,7 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics))
     recording = RecordingHandler(parts.storage, frozenset(settings.recording_buckets))
     return Routes(
-        intake=Intake(lifecycle.assets, lifecycle.outbox, scan, recording, own_bucket=bucket),
+        intake=Intake(lifecycle.assets, lifecycle.outbox, scan, recording, parts.metrics.uploads, own_bucket=bucket),
         image=runner(Stage.IMAGE, image),
         transcode=runner(Stage.TRANSCODE, transcode),
         job_events=job_events,

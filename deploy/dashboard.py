@@ -76,6 +76,8 @@ def _panel(panel: Panel, number: int, position: dict[str, int]) -> dict[str, Any
     targets = [
         {"refId": chr(ord("A") + n), "expr": expression, "legendFormat": legend, "datasource": _SOURCE}
         | ({"instant": True} if panel.kind == "bargauge" else {})
+        # Points lead to the trace ids in our log lines, where Prometheus stores exemplars.
+        | ({"exemplar": True} if "_bucket" in expression else {})
         for n, (expression, legend) in enumerate(panel.queries)
     ]
     found: dict[str, Any] = {

@@ -176,7 +176,12 @@ DETAILS = Row(
             7,
             [
                 Panel("Time to drain", [("queue:media_drain_seconds", "{{queue}}")], "s"),
-                Panel("Sent to acknowledged, p99", _p99("media_message_dwell_seconds", "queue"), "s"),
+                Panel(
+                    "Sent to acknowledged, p99",
+                    _p99("media_message_dwell_seconds", "queue"),
+                    "s",
+                    help="Duplicates have no work, and a message that is repeated is measured at its end.",
+                ),
                 Panel("Time in the handler, p99", _p99("media_handler_duration_seconds", "handler"), "s"),
                 Panel(
                     "In-flight messages: running and waiting",
@@ -251,6 +256,31 @@ DETAILS = Row(
                 ),
                 Panel("Scanned bytes", [("sum(rate(media_scanned_bytes_total[5m]))", "bytes")], "Bps"),
                 Panel("Age of the signatures", [("max(media_scanner_database_age_seconds)", "age")], "s"),
+            ],
+        ),
+        (
+            7,
+            [
+                Panel(
+                    "Uploads that arrived",
+                    [("sum by (asset_type) (rate(media_uploads_total[5m]))", "{{asset_type}}")],
+                    "ops",
+                ),
+                Panel(
+                    "Uploaded bytes",
+                    [("sum by (asset_type) (rate(media_upload_bytes_total[5m]))", "{{asset_type}}")],
+                    "Bps",
+                ),
+                Panel(
+                    "Builds that run",
+                    [
+                        (
+                            'count by (job, version, commit) (media_build_info{job=~"media-.*"})',
+                            "{{job}} {{version}} {{commit}}",
+                        )
+                    ],
+                    help="Two of a job during a release.",
+                ),
             ],
         ),
     ],

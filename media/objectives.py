@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from media.asset import Asset, AssetType, Stage, Status
 from media.errors import Code
-from media.telemetry import Metrics, Objective
+from media.telemetry import Metrics, Objective, exemplar
 
 IMAGE_SECONDS = 30.0
 """Seconds from the upload of an image to `ready`."""
@@ -43,11 +43,11 @@ def count_end(metrics: Metrics, asset: Asset, end: AssetEnd) -> None:
     seconds = max(0.0, (now - (asset.uploaded_at or now)).total_seconds())
     if end.stage is Stage.SCAN and end.code not in UNSCANNED:
         _judge(metrics, Objective.SCAN_DONE, good=end.status is not Status.FAILED and seconds <= SCAN_SECONDS)
-        metrics.scan_done.observe(seconds)
+        metrics.scan_done.observe(seconds, exemplar(asset.trace_id))
     if end.status in _ENDS:
         metrics.ended.labels(asset.asset_type, end.status, end.code).inc()
     if end.status is Status.READY:
-        metrics.ready.labels(asset.asset_type).observe(seconds)
+        metrics.ready.labels(asset.asset_type).observe(seconds, exemplar(asset.trace_id))
     if end.status not in {Status.READY, Status.FAILED}:
         return
     ready = end.status is Status.READY
@@ -57,7 +57,7 @@ def count_end(metrics: Metrics, asset: Asset, end: AssetEnd) -> None:
         length = (end.duration_ms or asset.duration_ms or 0) / 1000
         _judge(metrics, Objective.VIDEO_READY, good=ready and seconds <= max(length, SHORTEST_VIDEO))
         if ready and length:
-            metrics.video_ratio.observe(seconds / length)
+            metrics.video_ratio.observe(seconds / length, exemplar(asset.trace_id))
 
 
 def _judge(metrics: Metrics, objective: Objective, *, good: bool) -> None:

@@ -237,6 +237,8 @@ class Settings(BaseSettings):
     page_scanner: str = Field("", description="The scanner's signatures, as the development page names them")
 
     # --- Telemetry
+    commit: str = Field("unknown", description="The commit of the code, for `media_build_info`; set in the image")
+    environment: str = Field("", description="Name of the deployment (`prod`), for `target_info`")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged")
 

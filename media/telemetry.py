@@ -4,14 +4,24 @@ import asyncio
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Mapping, MutableMapping
 from enum import StrEnum
+from types import TracebackType
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
+from media import VERSION
 from media.asset import AssetType, Verdict
 from media.settings import QUEUES
 
@@ -23,6 +33,8 @@ _SCAN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _RATIO_BUCKETS = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 5, 10, 100)
 LAG_INTERVAL = 0.5
 """Seconds between two measurements of the event loop's lag."""
+_USUAL_TRACE = re.compile(r"[A-Za-z0-9=;:._-]{1,120}")
+"""A trace id that may be an exemplar. OpenMetrics allows 128 characters, the label's name included."""
 
 
 _TRACES = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
@@ -40,7 +52,7 @@ def configure_logging(log_format: str, log_level: str, stream: Any = None) -> No
     Values of signatures and tokens are redacted.
     """
     as_json = writes_json(log_format)
-    shared: list[Any] = [
+    processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -52,14 +64,37 @@ def configure_logging(log_format: str, log_level: str, stream: Any = None) -> No
     ]
     level = logging.getLevelNamesMapping()[log_level.upper()]
     structlog.configure(
-        processors=shared,
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=logging.WARNING, stream=stream or sys.stdout, format='{"level":"%(levelname)s","event":"%(message)s"}'
-    )
+    # Lines of libraries (asyncio, aiohttp, warnings) have the same form, with the logger's name.
+    handler = logging.StreamHandler(stream or sys.stdout)
+    own = [structlog.stdlib.add_logger_name, structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[*own, *processors]))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def log_uncaught() -> None:
+    """Log warnings and whatever nobody catches, which Python would print to standard error as plain text."""
+    log = structlog.get_logger("python")
+    logging.captureWarnings(True)
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            log.critical("process.uncaught", exc_info=(kind, error, trace))
+
+    def uncaught_in_thread(given: threading.ExceptHookArgs) -> None:
+        error = given.exc_value or given.exc_type()
+        log.critical("thread.uncaught", thread=given.thread and given.thread.name, exc_info=error)
+
+    def unraisable(given: "sys.UnraisableHookArgs") -> None:
+        log.error("process.unraisable", where=repr(given.object), exc_info=given.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable
 
 
 def redact(text: str) -> str:
@@ -68,7 +103,19 @@ def redact(text: str) -> str:
 
 
 def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+    """Redact each text, in the dictionaries and lists of a stack trace too."""
+
+    def redacted(value: Any) -> Any:
+        match value:
+            case str():
+                return redact(value)
+            case dict():
+                return {name: redacted(part) for name, part in value.items()}
+            case list():
+                return [redacted(part) for part in value]
+        return value
+
+    return {key: redacted(value) for key, value in event.items()}
 
 
 class Objective(StrEnum):
@@ -79,12 +126,45 @@ class Objective(StrEnum):
     VIDEO_READY = "video_ready"
 
 
+def service_registry(*, commit: str = "unknown", environment: str = "") -> CollectorRegistry:
+    """Make a registry that says of which build and environment a process is, and what it uses."""
+    disable_created_metrics()  # type: ignore[no-untyped-call] # each would be a series of its own, and rates do not need it
+    registry = CollectorRegistry(target_info={"environment": environment} if environment else None)
+    ProcessCollector(registry=registry)  # process_start_time_seconds shows restarts
+    build = Gauge("media_build_info", "Always 1.", ("version", "commit"), registry=registry)
+    build.labels(VERSION, commit).set(1)
+    return registry
+
+
+def exemplar(trace_id: str) -> dict[str, str] | None:
+    """Return the exemplar of an observation: the trace id, as log lines have it. None without a usable one.
+
+    Messages of other services bring trace ids, and one that cannot be parsed would spoil every scrape.
+    """
+    return {"trace_id": trace_id} if _USUAL_TRACE.fullmatch(trace_id) else None
+
+
+class UploadCounters:
+    """Counts files that arrived. Whichever process binds a file to its asset counts it, so each is counted once."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._files = Counter("media_uploads_total", "Files that arrived.", ("asset_type",), registry=registry)
+        self._bytes = Counter("media_upload_bytes_total", "Bytes of these.", ("asset_type",), registry=registry)
+        for asset_type in AssetType:
+            self._files.labels(asset_type)
+            self._bytes.labels(asset_type)
+
+    def count(self, asset_type: AssetType, size: int | None) -> None:
+        self._files.labels(asset_type).inc()
+        self._bytes.labels(asset_type).inc(size or 0)
+
+
 class Metrics:
     """Every metric of the service, in one registry. Labels never hold a key, a tenant or a message id."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        ProcessCollector(registry=self.registry)  # process_start_time_seconds shows restarts
+        self.registry = registry or service_registry()
+        self.uploads = UploadCounters(self.registry)
         self._counters()
         self._histograms()
         self._gauges()
@@ -176,7 +256,7 @@ class Metrics:
         )
         self.dwell = self._histogram(
             "message_dwell_seconds",
-            "From sent to the end of the message.",
+            "From sent to the end of the message's work, without duplicates and repetitions.",
             _DWELL_BUCKETS,
             "queue",
         )
@@ -217,7 +297,6 @@ class Metrics:
         self.oldest = self._gauge("oldest_unfinished_asset_seconds", "Age of the oldest asset still at work.")
         self.database_age = self._gauge("scanner_database_age_seconds", "Age of ClamAV's signature database.")
         self.draining = self._gauge("draining", "1 while the daemon stops.")
-        self.build = self._gauge("build_info", "Always 1.", "version")
 
 
 async def watch_loop(lag: Histogram) -> None:

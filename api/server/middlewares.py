@@ -27,6 +27,7 @@ REQUEST_ID = web.RequestKey("request_id", str)
 ENDLESS = web.AppKey("endless", frozenset[Handler])
 """Handlers of streams. They have no deadline: their number is limited instead."""
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._=;:-]{8,128}")
+_TRACE = re.compile(r"Root=[A-Za-z0-9;=-]{1,150}")
 _QUIET_ROUTES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 """Routes that are polled. Their requests are logged only when they fail with 5xx."""
 _PREFLIGHT: Final = {
@@ -60,12 +61,18 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     route = resource.canonical if resource else "-"
     # Clients choose the method. Each unknown one would add a time series.
     method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
-    request.app[SERVICE].metrics.answered(method, route, response.status, seconds)
+    request.app[SERVICE].metrics.answered(method, route, response.status, seconds, trace_of(request))
     if route not in _QUIET_ROUTES or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         asset_id = request.match_info.get("asset_id", "")[:36]
         answered = AnsweredRequest(method, route, response.status, seconds, asset_id, request[REQUEST_ID])
         request.app[ACCESS_LOG](answered)
     return response
+
+
+def trace_of(request: web.Request) -> str:
+    """Return the id that joins the log lines of all parts: the load balancer's trace, else the request's id."""
+    given = request.headers.get("X-Amzn-Trace-Id", "")
+    return given if _TRACE.fullmatch(given) else request[REQUEST_ID]
 
 
 def _problem_of(error: Exception) -> ProblemError:

@@ -1,13 +1,13 @@
 """Liveness, readiness and metrics of the service."""
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.json_io import json_response
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import HealthOut
 from api.server.draining import DRAINING
 from api.service import service_of
+from media.network.exposition import metrics_page
 
 
 async def health(_request: web.Request) -> web.Response:
@@ -39,5 +39,5 @@ async def metrics(request: web.Request) -> web.Response:
     # A rule of the load balancer would not do: it does not match `/%6detrics`, which arrives here too.
     if any(name in request.headers for name in PROXIED):
         raise ProblemError(ProblemCode.NOT_FOUND)
-    body = generate_latest(service_of(request).metrics.registry)
-    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    body, headers = metrics_page(service_of(request).metrics.registry, request.headers)
+    return web.Response(body=body, headers=headers)

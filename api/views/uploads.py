@@ -12,7 +12,7 @@ from api.json_io import json_response, read_body
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import AssetOut, ConfirmRequest, UploadRequest, UploadSlot
 from api.security.auth import Caller
-from api.server.middlewares import REQUEST_ID
+from api.server.middlewares import trace_of
 from api.service import Service, caller_of, service_of
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Stage, Status, upload_key
 from media.asset_store.assets import Binding, NewAsset
@@ -73,7 +73,6 @@ CONTENT_TYPES = {
 SINGLE_LIMIT = 5 * GIB
 """Bytes of one PUT, S3's own limit."""
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
-_TRACE = re.compile(r"Root=[A-Za-z0-9;=-]{1,150}")
 
 
 async def start_upload(request: web.Request) -> web.Response:
@@ -194,15 +193,11 @@ async def bind(service: Service, asset: Asset, missing: ProblemCode) -> Asset:
     binding, rows = await service.assets.bind(asset.asset_id, stored, effects=effects, note="confirmed")
     if binding is Binding.GONE:
         raise ProblemError(ProblemCode.DELETED)
+    if binding is Binding.BOUND:
+        service.metrics.uploads.count(asset.asset_type, size)
     try:
         await service.outbox.dispatch(rows)
     except (UnavailableError, RetryableError) as error:
         # The message stays in the outbox and is sent from there later, so the upload is confirmed all the same.
         log.warning("api.outbox_left", asset_id=str(asset.asset_id), error=str(error))
     return await service.assets.get(asset.asset_id) or asset
-
-
-def trace_of(request: web.Request) -> str:
-    """Return the id that joins the log lines of all parts: the load balancer's trace, else the request's id."""
-    given = request.headers.get("X-Amzn-Trace-Id", "")
-    return given if _TRACE.fullmatch(given) else request[REQUEST_ID]

@@ -17,11 +17,14 @@ from consumer.queue.outcome import Outcome, OutcomeKind, combine
 from consumer.queue.retry import FailureCounts, RetryPolicy, jittered
 from media.aws.sqs import MessageQueue, Received
 from media.errors import Code, RejectedError, RetryableError, UnavailableError, UndecodableError
-from media.telemetry import Metrics
+from media.telemetry import Metrics, exemplar
 
 log = structlog.get_logger(__name__)
 
 LOST_BEFORE_START = Outcome(OutcomeKind.RELEASED, reason="lost before it started")
+
+DONE = frozenset({OutcomeKind.SUCCESS, OutcomeKind.REJECTED, OutcomeKind.DEAD, OutcomeKind.IGNORED})
+"""Outcomes that end a message's work. A duplicate has none, and a requeued message is measured at its end."""
 
 RecordHandler = Callable[[Record, InFlightMessage], Awaitable[Outcome]]
 """Handles one record of a message. May raise any error of `media.errors`, or anything unforeseen."""
@@ -77,18 +80,20 @@ class Executor:
             outcome = LOST_BEFORE_START if message.lost else await self._outcome(message)
         except asyncio.CancelledError:
             outcome = Outcome(OutcomeKind.RELEASED, 0.0, reason="lost" if message.lost else "interrupted")
-        self._duration.observe(time.perf_counter() - started)
-        await self.settle(message, outcome)
+        # The stage may have bound the trace of its asset, which began earlier than the message's.
+        trace_id = str(structlog.contextvars.get_contextvars().get("trace_id", message.trace_id))
+        self._duration.observe(time.perf_counter() - started, exemplar(trace_id))
+        await self.settle(message, outcome, trace_id)
 
-    async def settle(self, message: InFlightMessage, outcome: Outcome) -> None:
+    async def settle(self, message: InFlightMessage, outcome: Outcome, trace_id: str = "") -> None:
         """Hand a message over to the acknowledger, unless it is lost, and count it."""
         self._buffer.done(message)
         requeues = outcome.requeues
         if not requeues:
             self._failures.forget(message.received.message_id)
         self._processed[outcome.kind].inc()
-        if message.received.sent:
-            self._dwell.observe(max(0.0, time.time() - message.received.sent))
+        if message.received.sent and outcome.kind in DONE:
+            self._dwell.observe(max(0.0, time.time() - message.received.sent), exemplar(trace_id))
         if message.lost:
             return
         if requeues:

@@ -8,12 +8,13 @@ from consumer.stages.runner import StageRunner
 from handlers.recording import RecordingHandler
 from handlers.results import Noted, Registration
 from handlers.upload import asset_of_upload, unwanted_upload
-from media.asset import Stage
+from media.asset import AssetType, Stage
 from media.asset_store.assets import AssetStore, Binding, StoredObject
 from media.contracts import WebinarRecording
 from media.errors import Code, RetryableError, UndecodableError
 from media.outbox import Outbox
 from media.stage_requests import request
+from media.telemetry import UploadCounters
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Intake:
     outbox: Outbox
     scan: StageRunner
     recording: RecordingHandler
+    uploads: UploadCounters
     own_bucket: str
 
     async def upload(self, stored: StoredObject, message: InFlightMessage) -> Outcome:
@@ -36,6 +38,8 @@ class Intake:
             return IGNORED
         sent_at = message.received.sent
         binding, _ = await self.assets.bind(asset_id, stored, note=f"{stored.size} bytes", notified_at=sent_at)
+        if binding is Binding.BOUND:
+            self.uploads.count(AssetType(stored.version.key.split("/")[1]), stored.size)
         if binding is Binding.UNKNOWN:
             raise UndecodableError(f"no asset has the key {stored.version.key!r}", Code.UNKNOWN_ASSET)
         if binding in {Binding.OTHER, Binding.GONE}:
@@ -62,6 +66,8 @@ class Intake:
             binding, rows = await self.assets.bind(
                 asset.asset_id, result.stored, effects=effects, note=result.note, notified_at=sent_at
             )
+            if binding is Binding.BOUND:
+                self.uploads.count(asset.asset_type, result.stored.size)
             await self.outbox.dispatch(rows)
             return SUCCESS if binding is Binding.BOUND else DUPLICATE
         if known:

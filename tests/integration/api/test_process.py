@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -312,3 +313,5 @@ async def test_no_token_reaches_the_log(emulator: EmulatedAws, postgres: Databas
             out, err = await process.communicate()
         assert b"api.request" in out
         assert b"sesame" not in out + err
+        lines = [json.loads(line) for line in out.splitlines()]
+        assert {"api.server"} <= {line.get("logger") for line in lines}, "the server's own lines are JSON too"

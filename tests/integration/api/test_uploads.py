@@ -124,6 +124,22 @@ async def test_confirm_before_the_put_is_a_conflict(shared_api: RunningApi) -> N
     assert (status, problem["code"]) == (409, "not_uploaded")
 
 
+async def test_file_is_counted_once_with_its_bytes_and_its_trace(api: RunningApi) -> None:
+    slot = await api.announce()
+    await put(slot, PHOTO)
+    trace = "Root=1-67891233-abcdef012345678912345678"
+    for _ in range(2):
+        assert (await confirm(api, slot["asset_id"], headers={"X-Amzn-Trace-Id": trace}))[0] == 200
+    answer = await api.http.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    text = await answer.text()
+    assert 'media_uploads_total{asset_type="image"} 1.0\n' in text
+    assert f'media_upload_bytes_total{{asset_type="image"}} {float(len(PHOTO))}\n' in text
+    assert f'# {{trace_id="{trace}"}}' in text
+    assert "_created" not in text
+    assert "process_open_fds" in text
+
+
 async def test_expired_upload_can_still_be_confirmed(api: RunningApi) -> None:
     slot = await api.announce()
     await put(slot, PHOTO)

@@ -133,6 +133,7 @@ def starting(task: str) -> Iterator[Need]:
 
 _PLAIN = {
     "HeadBucket": "ListBucket",
+    "GetBucketVersioning": "GetBucketVersioning",
     "ListObjectsV2": "ListBucket",
     "ListObjectVersions": "ListBucketVersions",
     "PutObject": "PutObject",

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.outcome import DUPLICATE, STALE, Outcome
 from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import WorkerLimits
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
@@ -178,3 +179,18 @@ async def test_deletes_that_fail_are_repeated_until_they_succeed() -> None:
     async with harness.running(nothing):
         await drained(harness)
     assert Counter(harness.handled) == {f"m{n}": 1 for n in range(10)}
+
+
+@virtual_time
+async def test_time_to_the_end_counts_neither_duplicates_nor_repetitions() -> None:
+    async def work(text: str, message: InFlightMessage) -> Outcome | None:
+        if text == "retried" and message.received.receive_count == 1:
+            raise RetryableError(Code.STORAGE_ERROR)
+        return {"duplicate": DUPLICATE, "stale": STALE}.get(text)
+
+    harness = Harness()
+    await harness.send("duplicate", "stale", "retried", "done")
+    async with harness.running(work):
+        await drained(harness)
+    assert Counter(harness.handled) == {"duplicate": 1, "stale": 1, "retried": 2, "done": 1}
+    assert harness.metric("message_dwell_seconds_count", queue="memory") == 2
