@@ -164,20 +164,25 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
 def _delivery_urls(settings: Settings, clients: aws.Clients) -> DeliveryUrls:
     endpoint = settings.s3_public_endpoint_url or settings.aws_endpoint_url
     bucket = bucket_address(settings.output_bucket, settings.aws_region, endpoint)
-    if not settings.cloudfront_domain:
-        log.warning("api.no_cloudfront", text="URLs are presigned by S3 and live no longer than our AWS credentials")
+    if not settings.cloudfront_private_key:
+        which = "signed URLs" if settings.cloudfront_domain else "URLs"
+        log.warning(
+            "api.no_cloudfront", text=f"{which} are presigned by S3 and live no longer than our AWS credentials"
+        )
     return DeliveryUrls(bucket, settings.aws_region, clients.credentials, _cloudfront(settings))
 
 
 def _cloudfront(settings: Settings) -> CloudFrontUrls | None:
-    """Make the signer of CloudFront URLs, or None without its settings. The key is a PEM or the name of a file.
+    """Make the source of CloudFront URLs, or None without a domain. The key is a PEM or the name of a file.
 
     To rotate the key, let CloudFront's key group trust both keys while ours changes.
     """
     domain, key_id = settings.cloudfront_domain, settings.cloudfront_key_pair_id
     key = settings.cloudfront_private_key
-    if not (domain and key_id and key):
+    if not domain:
         return None
+    if not (key_id and key):
+        return CloudFrontUrls(domain)
     given = key.get_secret_value()
     return CloudFrontUrls(domain, key_id, given if "-----BEGIN" in given else Path(given).read_text())
 

@@ -78,7 +78,7 @@ class SignedUrls:
 
 
 class DeliveryUrls:
-    """Make URLs. `credentials` returns those that sign now. Without CloudFront, every URL is presigned for S3."""
+    """Make URLs. `credentials` returns those that sign now. Whatever CloudFront does not serve is presigned for S3."""
 
     def __init__(
         self,
@@ -120,8 +120,8 @@ class DeliveryUrls:
     async def rendition(self, asset: Asset, rendition: Rendition, now: datetime) -> DeliveryUrl:
         """Make the URL of one file, by the asset's delivery class."""
         span = window(now, LIFETIMES[asset.delivery])
-        cloudfront = self._cloudfront
-        if cloudfront and _on_cloudfront(asset, rendition.key):
+        cloudfront = self._cloudfront_for(asset, rendition.key)
+        if cloudfront:
             if rendition.key.startswith("public/"):
                 return DeliveryUrl(cloudfront.plain_url(rendition.key), None)
             url = self._signed.get_or_sign(
@@ -147,7 +147,7 @@ class DeliveryUrls:
     async def playback_end(self, asset: Asset, now: datetime) -> datetime:
         """Return when a playback that begins now must end. Segments cannot outlive the credentials that sign them."""
         end = window(now, LIFETIMES[asset.delivery]).end
-        if self._cloudfront and asset.delivery is not DeliveryClass.VERIFICATION_DOCUMENT:
+        if self._cloudfront_for(asset, "public/" if asset.delivery is DeliveryClass.PUBLIC else "processed/"):
             return end
         return _sooner(end, (await self._credentials()).expires_at)
 
@@ -156,8 +156,8 @@ class DeliveryUrls:
 
         Call this once per playlist: the function holds what thousands of signatures share.
         """
-        cloudfront = self._cloudfront
-        if cloudfront and _on_cloudfront(asset, prefix):
+        cloudfront = self._cloudfront_for(asset, prefix)
+        if cloudfront:
             if prefix.startswith("public/"):
                 return cloudfront.plain_url
             signed = cloudfront.wildcard_query(prefix, end)
@@ -166,10 +166,15 @@ class DeliveryUrls:
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), span.start)
         return lambda key: presigner.url(key, seconds=span.seconds)
 
+    def _cloudfront_for(self, asset: Asset, key: str) -> CloudFrontUrls | None:
+        """Return CloudFront if it serves this key: files that our encoders wrote, never private files or uploads.
 
-def _on_cloudfront(asset: Asset, key: str) -> bool:
-    """Say whether CloudFront serves this key: files that our encoders wrote, never private files or uploads."""
-    return asset.delivery is not DeliveryClass.VERIFICATION_DOCUMENT and key.startswith(("public/", "processed/"))
+        Without a key to sign with it serves public files only.
+        """
+        if self._cloudfront is None or asset.delivery is DeliveryClass.VERIFICATION_DOCUMENT:
+            return None
+        served = ("public/", "processed/") if self._cloudfront.signs else ("public/",)
+        return self._cloudfront if key.startswith(served) else None
 
 
 def _sooner(end: datetime, other: datetime | None) -> datetime:

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     cloudfront_domain: Host | None = Field(
         None,
         validation_alias=_named("CLOUDFRONT_DOMAIN"),
-        description="Without it, S3 presigned URLs are handed out",
+        description="Without it, and for signed files without a key, S3 presigned URLs are handed out",
     )
     cloudfront_key_pair_id: str | None = Field(
         None,
@@ -286,9 +286,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _complete_cloudfront(self) -> Self:
-        given = [self.cloudfront_domain, self.cloudfront_key_pair_id, self.cloudfront_private_key]
-        if any(given) and not all(given):
-            raise ValueError("go together")
+        key = (self.cloudfront_key_pair_id, self.cloudfront_private_key)
+        if any(key) and not (all(key) and self.cloudfront_domain):
+            raise ValueError("go together; CLOUDFRONT_DOMAIN alone serves public files, which need no signature")
         return self
 
     def queue_urls(self) -> dict[str, str]:

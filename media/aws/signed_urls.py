@@ -136,13 +136,17 @@ def _quoted(text: str) -> str:
 
 
 class CloudFrontUrls:
-    """Signs for one distribution with one key pair.
+    """Makes URLs of one distribution, and signs with one key pair where there is one.
 
     The constructor raises ValueError when the PEM does not hold an RSA key.
     """
 
-    def __init__(self, domain: str, key_pair_id: str, private_key_pem: str) -> None:
+    def __init__(self, domain: str, key_pair_id: str = "", private_key_pem: str = "") -> None:
         self._origin = domain if "://" in domain else f"https://{domain}"
+        self.signs = bool(private_key_pem)
+        """Whether there is a key. Without one, only `plain_url` works."""
+        if not self.signs:
+            return
         key = load_pem_private_key(private_key_pem.encode(), password=None)
         if not isinstance(key, RSAPrivateKey):
             raise ValueError("CloudFront signs with RSA keys only")  # noqa: TRY004 - the value is wrong, not our types

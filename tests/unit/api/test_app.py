@@ -41,6 +41,7 @@ def test_cloudfronts_key_comes_from_the_environment_or_a_file(tmp_path: Path) ->
     file.write_text(PEM)
     for key in (PEM, PEM.replace("\n", "\\n"), str(file)):
         load(None, check, **BASE, **CLOUDFRONT, **PUBLIC, cloudfront_private_key=key)
+    load(None, check, **BASE, **PUBLIC, cloudfront_domain="cdn.example")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,32 @@ async def test_without_cloudfront_all_is_presigned_and_ends_with_the_credentials
     assert await made.playback_end(replace(ASSET, delivery=delivery), NOW) == soon
 
 
+async def test_domain_without_a_key_serves_public_files_and_nothing_else() -> None:
+    soon = NOW + timedelta(minutes=5)
+
+    async def credentials() -> Credentials:
+        return Credentials("AKID", "secret", None, soon)
+
+    bucket = bucket_address("media", "eu-central-1")
+    made = DeliveryUrls(bucket, "eu-central-1", credentials, CloudFrontUrls("cdn.example"))
+    public = replace(ASSET, delivery=DeliveryClass.PUBLIC)
+    link = await made.rendition(public, rendition("public/i/w150.webp"), NOW)
+    assert (link.url, link.expires_at) == ("https://cdn.example/public/i/w150.webp", None)
+    assert await made.playback_end(public, NOW) > soon
+    assert (await made.entries(public, "public/v/7/", NOW, soon))(
+        "public/v/7/a.ts"
+    ) == "https://cdn.example/public/v/7/a.ts"
+    for delivery in set(DeliveryClass) - {DeliveryClass.PUBLIC}:
+        asset = replace(ASSET, delivery=delivery)
+        link = await made.rendition(asset, rendition("processed/v/7/a.mp4"), NOW)
+        assert link.url.startswith("https://media.s3.eu-central-1.amazonaws.com/processed/v/7/a.mp4?X-Amz-")
+        assert link.expires_at == await made.playback_end(asset, NOW) == soon
+        sign = await made.entries(asset, "processed/v/7/", NOW, soon)
+        assert sign("processed/v/7/a.ts").startswith(
+            "https://media.s3.eu-central-1.amazonaws.com/processed/v/7/a.ts?X-Amz-"
+        )
+
+
 async def test_a_url_stays_the_same_for_a_while() -> None:
     for made in (delivery_urls(cloudfront=True), delivery_urls(cloudfront=False)):
         first, again = [

@@ -87,9 +87,21 @@ def test_valid_postgres_addresses_are_accepted(environment: pytest.MonkeyPatch, 
     assert complete(environment, MEDIA_DATABASE_URL=address).database_url == address
 
 
-def test_incomplete_cloudfront_is_refused(environment: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"CLOUDFRONT_DOMAIN": "cdn.example.com", "CLOUDFRONT_KEY_PAIR_ID": "K1"},
+        {"CLOUDFRONT_DOMAIN": "cdn.example.com", "CLOUDFRONT_PRIVATE_KEY": "/key.pem"},
+        {"CLOUDFRONT_KEY_PAIR_ID": "K1", "CLOUDFRONT_PRIVATE_KEY": "/key.pem"},
+    ],
+)
+def test_incomplete_cloudfront_is_refused(environment: pytest.MonkeyPatch, given: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="go together"):
-        complete(environment, CLOUDFRONT_DOMAIN="cdn.example.com")
+        complete(environment, **given)
+
+
+def test_cloudfronts_domain_is_enough_for_public_files(environment: pytest.MonkeyPatch) -> None:
+    assert complete(environment, CLOUDFRONT_DOMAIN="cdn.example.com").cloudfront_domain == "cdn.example.com"
 
 
 def test_a_key_with_literal_newlines_is_a_key(environment: pytest.MonkeyPatch) -> None:
@@ -219,7 +231,7 @@ def test_blank_value_counts_as_not_set(environment: pytest.MonkeyPatch) -> None:
         ({"aws_endpoint_url": "emulator"}, "AWS_ENDPOINT_URL"),
         ({"AWS_ENDPOINT_URL": "emulator"}, "AWS_ENDPOINT_URL"),
         (
-            {"cloudfront_domain": "cdn.example.com"},
+            {"cloudfront_key_pair_id": "K1"},
             "CLOUDFRONT_DOMAIN, CLOUDFRONT_KEY_PAIR_ID, CLOUDFRONT_PRIVATE_KEY",
         ),
     ],
