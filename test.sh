@@ -26,7 +26,7 @@ case "${1-}" in
   '')
     lint
     cfn-lint deploy/cloudformation/*.yaml
-    shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh
+    shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh deploy/prometheus/ecs-targets.sh
     exec python -m pytest "${shared[@]}"
     ;;
   fast)

@@ -93,6 +93,7 @@ def _write(folder: Path, targets: Mapping[str, str], pace: Pace) -> Path:
     for name in config["rule_files"]:
         (folder / name).write_text(speed_up((DEPLOYED / name).read_text(), pace))
     config["global"] = SCRAPES
+    config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in targets]
     for job in config["scrape_configs"]:
         job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
     path = folder / "prometheus.yaml"

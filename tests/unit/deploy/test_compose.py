@@ -56,6 +56,6 @@ def test_limits_and_restarts_are_those_of_the_task_definition(services: Any) -> 
 
 def test_prometheus_scrapes_services_that_exist(services: Any) -> None:
     jobs = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
-    targets = [target for job in jobs for config in job["static_configs"] for target in config["targets"]]
+    targets = [target for job in jobs for config in job.get("static_configs", ()) for target in config["targets"]]
     assert targets
     assert {target.partition(":")[0] for target in targets} <= set(services)
