@@ -4,36 +4,40 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-DEADLINE = 2.0
-"""Seconds that each dependency has to answer. Less than the deadline of whoever asks for our readiness."""
+DEADLINE = 4.0
+"""Seconds that each dependency has to answer: a busy one is slow, and is not away."""
+PATIENCE = 1.0
+"""Seconds for which a caller waits. Those who ask for our readiness have deadlines of two seconds and more."""
 REMEMBERED = 2.0
-"""Seconds for which an answer is given again, so that whoever asks often costs nothing."""
+"""Seconds for which answers are given again, so that whoever asks often costs nothing."""
 
 type Ask = Callable[[], Awaitable[object]]
 """Returns anything but False when the dependency answers. Returns False or raises when it does not."""
 
 
 class Readiness:
-    """Asks dependencies, all at once. They are named by what to say of one that does not answer."""
+    """Asks dependencies, all at once. They are named by what to say of one that does not answer.
+
+    One that has not answered within a caller's patience counts as before: not there at the beginning.
+    """
 
     def __init__(self, asks: Mapping[str, Ask]) -> None:
         self._asks = asks
-        self._asking = asyncio.Lock()
-        self._reasons: list[str] = []
-        self._until = 0.0
+        self._is_there = dict.fromkeys(asks, False)
+        self._round: asyncio.Future[list[None]] | None = None
+        self._asked = -REMEMBERED
 
     async def reasons(self) -> list[str]:
         """Return the names of those that do not answer."""
-        async with self._asking:
-            if time.monotonic() >= self._until:
-                answered = await asyncio.gather(*(self._answers(ask) for ask in self._asks.values()))
-                self._reasons = [name for name, is_there in zip(self._asks, answered, strict=True) if not is_there]
-                self._until = time.monotonic() + REMEMBERED
-            return list(self._reasons)
+        if self._round is None or (self._round.done() and time.monotonic() >= self._asked + REMEMBERED):
+            self._asked = time.monotonic()
+            self._round = asyncio.gather(*(self._ask(name) for name in self._asks))
+        await asyncio.wait({self._round}, timeout=PATIENCE)
+        return [name for name, is_there in self._is_there.items() if not is_there]
 
-    async def _answers(self, ask: Ask) -> bool:
+    async def _ask(self, name: str) -> None:
         try:
             async with asyncio.timeout(DEADLINE):
-                return await ask() is not False
+                self._is_there[name] = await self._asks[name]() is not False
         except Exception:  # noqa: BLE001 - whatever the failure, it does not answer
-            return False
+            self._is_there[name] = False

@@ -1,13 +1,13 @@
-"""Everything is asked at once, within a deadline, and not again for every request."""
+"""Everything is asked at once, nobody waits for long, and a slow dependency is not taken for one that is away."""
 
 import asyncio
 
-from media.network.readiness import DEADLINE, REMEMBERED, Readiness
+from media.network.readiness import DEADLINE, PATIENCE, REMEMBERED, Readiness
 from tests.fakes.virtual_time import virtual_time
 
 
 @virtual_time
-async def test_all_that_do_not_answer_are_named() -> None:
+async def test_all_that_do_not_answer_are_named_at_once_and_asked_rarely() -> None:
     asked: list[str] = []
 
     async def there() -> None:
@@ -26,8 +26,28 @@ async def test_all_that_do_not_answer_are_named() -> None:
     before = asyncio.get_running_loop().time()
     answers = await asyncio.gather(*(readiness.reasons() for _ in range(50)))
     assert answers == [["b", "c", "d"]] * 50
-    assert asyncio.get_running_loop().time() - before == DEADLINE
+    assert asyncio.get_running_loop().time() - before == PATIENCE
     assert asked == ["there"]
-    await asyncio.sleep(REMEMBERED)
-    await readiness.reasons()
+    await asyncio.sleep(DEADLINE)
+    assert await readiness.reasons() == ["b", "c", "d"]
     assert asked == ["there"] * 2
+
+
+@virtual_time
+async def test_slow_dependency_is_there_and_one_that_falls_silent_is_noticed() -> None:
+    delay = DEADLINE - 1
+
+    async def busy() -> None:
+        await asyncio.sleep(delay)
+
+    readiness = Readiness({"scanner": busy})
+    assert await readiness.reasons() == ["scanner"], "it has not answered yet"
+    await asyncio.sleep(delay)
+    for _ in range(5):
+        assert await readiness.reasons() == []
+        await asyncio.sleep(REMEMBERED)
+    delay = DEADLINE * 2
+    await asyncio.sleep(DEADLINE)
+    assert await readiness.reasons() == [], "its last answer counts for as long as it may take"
+    await asyncio.sleep(DEADLINE)
+    assert await readiness.reasons() == ["scanner"]
