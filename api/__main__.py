@@ -14,10 +14,10 @@ from api.app import check, running
 from api.server.access_log import ACCESS_LOG, JsonLines
 from api.server.connection_limits import ConnectionLimits, Runner, most_connections
 from api.server.draining import drain
-from api.server.log_stream import BatchedLines
 from api.service import SERVICE
 from media.aws.versioning_check import BucketError
 from media.errors import UnavailableError
+from media.log_writer import LogWriter
 from media.network.listening import listen
 from media.schema import apply as schema
 from media.schema.apply import SchemaError
@@ -37,7 +37,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    lines = BatchedLines(sys.stdout)
+    lines = LogWriter(sys.stdout.fileno()).start()
     configure_logging(settings.log_format, settings.log_level, lines)
     log_uncaught()
     try:
@@ -51,8 +51,6 @@ def main() -> int:
     except (OSError, TimeoutError) as error:
         sys.stderr.write(f"the API cannot start: {type(error).__name__}: {error}\n")
         return 1
-    finally:
-        lines.write_out()
     return 0
 
 
@@ -67,7 +65,7 @@ class NoRequestText(logging.Filter):
         return True
 
 
-async def serve(settings: Settings, lines: BatchedLines) -> None:
+async def serve(settings: Settings, lines: LogWriter) -> None:
     """Serve until a signal asks to stop. A second signal ends the drain delay at once.
 
     Raises SchemaError, and OSError (a port in use, Postgres unavailable).

@@ -16,6 +16,7 @@ from handlers.sandbox import ChildStartError
 from handlers.sandbox.hardening import set_undumpable
 from media.aws.versioning_check import BucketError
 from media.errors import UnavailableError
+from media.log_writer import LogWriter
 from media.schema import apply as schema
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging, log_uncaught
@@ -23,7 +24,7 @@ from media.telemetry import configure_logging, log_uncaught
 log = structlog.get_logger(__name__)
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, lines: LogWriter) -> int:
     """Serve until a signal; return the exit status."""
     try:
         await schema.check(settings.database_url)
@@ -41,7 +42,7 @@ async def run(settings: Settings) -> int:
             log.info("consumer.started", queues=list(settings.queues), port=port)
             status = 0 if await daemon.run() else 1
     if daemon.aborted:  # a second signal: do not wait even for a thread that a silent scanner holds
-        sys.stdout.flush()
+        lines.close()
         os._exit(status)
     return status
 
@@ -60,11 +61,12 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    configure_logging(settings.log_format, settings.log_level)
-    log_uncaught()
     set_undumpable()
+    lines = LogWriter(sys.stdout.fileno()).start()
+    configure_logging(settings.log_format, settings.log_level, lines)
+    log_uncaught()
     try:
-        return asyncio.run(run(settings))
+        return asyncio.run(run(settings, lines))
     except BucketError as error:
         print(error, file=sys.stderr)
         return 2

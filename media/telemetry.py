@@ -23,6 +23,7 @@ from prometheus_client import (
 
 from media import VERSION
 from media.asset import AssetType, Verdict
+from media.log_writer import LINES_DROPPED
 from media.settings import QUEUES
 
 _SECRET = re.compile(r"((?:token|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|Policy)=)[^&\s\"']+")
@@ -66,7 +67,7 @@ def configure_logging(log_format: str, log_level: str, stream: Any = None) -> No
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=True,
     )
     # Lines of libraries (asyncio, aiohttp, warnings) have the same form, with the logger's name.
@@ -130,6 +131,7 @@ def service_registry(*, commit: str = "unknown", environment: str = "") -> Colle
     """Make a registry that says of which build and environment a process is, and what it uses."""
     disable_created_metrics()  # type: ignore[no-untyped-call] # each would be a series of its own, and rates do not need it
     registry = CollectorRegistry(target_info={"environment": environment} if environment else None)
+    registry.register(LINES_DROPPED)
     ProcessCollector(registry=registry)  # process_start_time_seconds shows restarts
     build = Gauge("media_build_info", "Always 1.", ("version", "commit"), registry=registry)
     build.labels(VERSION, commit).set(1)

@@ -54,6 +54,8 @@ class Daemon:
     process: asyncio.subprocess.Process | None = None
     limits: tuple[str, ...] = ()
     """`prlimit`'s flags, for a machine with low limits."""
+    stdout: int | None = None
+    """Where its log goes, if not to the file."""
 
     async def start(self) -> None:
         """Start the process and wait until it is alive."""
@@ -67,7 +69,7 @@ class Daemon:
                 self.module,
                 env={**child.base_environment(), "PYTHONPATH": str(ROOT), **self.env, **port},
                 cwd=self.log.parent,
-                stdout=log,
+                stdout=log if self.stdout is None else self.stdout,
                 stderr=log,
                 start_new_session=True,
             )
