@@ -44,14 +44,11 @@ class Presence:
                     log.exception("presence.unforeseen")
                 await asyncio.sleep(self._interval)
         finally:
-            await self._remove()
-
-    async def _remove(self) -> None:
-        """Remove the row. One that stays, because Postgres is away, counts as gone when it is not refreshed."""
-        try:
-            async with asyncio.timeout(REMOVAL_DEADLINE):
-                await self._operations.unregister(self._snapshot().consumer_id)
-        except (UnavailableError, TimeoutError) as error:
-            log.debug("presence.not_removed", error=str(error))
-        except Exception:
-            log.exception("presence.unforeseen")
+            # A row that stays, because Postgres is away, counts as gone when it is not refreshed.
+            try:
+                async with asyncio.timeout(REMOVAL_DEADLINE):
+                    await self._operations.unregister(self._snapshot().consumer_id)
+            except (UnavailableError, TimeoutError) as error:
+                log.debug("presence.not_removed", error=str(error))
+            except Exception:
+                log.exception("presence.unforeseen")
