@@ -1,17 +1,20 @@
 """Write the reference pages that are generated from the code: `python -m deploy.reference [--check]`.
 
-docs/configuration.md comes from `media.settings`, docs/codes.md from `media.errors`, docs/webinar-recording.schema.json
-from `media.contracts`, docs/api-reference.md from the API's routes and models. With `--check` nothing is written; exit
-status 1 means that a page is out of date.
+docs/configuration.md comes from `media.settings`, docs/parameters.md from the templates of CloudFormation,
+docs/codes.md from `media.errors`, docs/webinar-recording.schema.json from `media.contracts`, docs/api-reference.md from
+the API's routes and models. With `--check` nothing is written; exit status 1 means that a page is out of date.
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import PydanticUndefined
 
 from deploy import api_reference
+from deploy.local.rehearsal import PARTS, template
 from media.contracts import WebinarRecording
 from media.errors import MEANINGS
 from media.settings import Settings, variable
@@ -48,6 +51,49 @@ Generated from `media/errors.py` by `python -m deploy.reference`. A code is stab
 """
 
 
+_PARAMETERS = """\
+# Parameters of the templates
+
+Generated from `deploy/cloudformation/*.yaml` by `python -m deploy.reference`. One file of parameters serves all five
+templates (`deploy/cloudformation/parameters.json` is its beginning), and each takes those that it declares. Settings
+without a parameter go into the file at `SettingsFileArn`.
+
+| parameter | templates | default | allowed | meaning |
+|---|---|---|---|---|
+"""
+
+
+def parameters() -> str:
+    """Return the table of all parameters of the templates."""
+    declared: dict[str, Any] = {}
+    templates: dict[str, list[str]] = {}
+    for part in PARTS:
+        for name, info in template(part)["Parameters"].items():
+            declared[name] = info
+            templates.setdefault(name, []).append(part)
+    rows = []
+    for name, info in declared.items():
+        default = (
+            f"`{info['Default']}`" if info.get("Default", "") != "" else "" if "Default" in info else "**required**"
+        )
+        cells = (
+            f"`{name}`",
+            ", ".join(templates[name]),
+            default,
+            _allowed(info),
+            info["Description"].replace("|", "/"),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return _PARAMETERS + "\n".join(rows) + "\n"
+
+
+def _allowed(info: Mapping[str, Any]) -> str:
+    """Return what a parameter may be, for a cell of a table; patterns are too long for one."""
+    if "AllowedValues" in info:
+        return ", ".join(f"`{value}`" for value in info["AllowedValues"])
+    return f"{info['MinValue']} to {info['MaxValue']}" if "MinValue" in info else ""
+
+
 def configuration() -> str:
     """Return the table of all environment variables."""
     rows = []
@@ -72,6 +118,7 @@ def webinar_schema() -> str:
 
 PAGES = {
     "configuration.md": configuration,
+    "parameters.md": parameters,
     "codes.md": codes,
     "webinar-recording.schema.json": webinar_schema,
     "api-reference.md": api_reference.page,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aiobotocore.session import get_session
@@ -29,13 +30,17 @@ UNSUPPORTED = (
     "KeyGroup",
     "ConsumerScaling",
     "ConsumerScalingPolicy",
+    "ApiScaling",
+    "ApiScalingPolicy",
+    "Budget",
     "Fn::ForEach::NotPolled",
     "RedisIngress",
     "FailureRatioAlarm",
     "ServerErrorsAlarm",
 )
-"""Resources that the emulator does not support: CloudFront's keys, autoscaling, rules in other security groups, alarms
-on metric math. cfn-lint checks them."""
+"""Resources that the emulator does not support: CloudFront's keys, autoscaling, budgets, rules in other security
+groups, alarms on metric math. cfn-lint checks them."""
+PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n"
 PARAMETERS: Mapping[str, str] = {
     "ServiceImage": "registry.example/media@sha256:" + "0" * 64,
     "ScannerImage": "registry.example/scanner@sha256:" + "0" * 64,
@@ -46,9 +51,11 @@ PARAMETERS: Mapping[str, str] = {
     "JwtIssuer": "https://identity.example",
     "JwtAudience": "media",
     "CorsOrigins": "https://docfliq.example",
+    "PublicUrl": "https://media-api.docfliq.example",
     "RequireTls": "false",
+    "DeletionProtection": "false",
     "RecordingsBucket": "webinars",
-    "CloudFrontPublicKey": "PEM",
+    "CloudFrontPublicKey": PUBLIC_KEY,
     "CloudFrontAlias": "media.docfliq.example",
     "CloudFrontCertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/y",
     "CloudFrontLogBucket": "logs",
@@ -79,8 +86,6 @@ def supported_template(part: str) -> dict[str, Any]:
     resources = supported["Resources"]
     for name in UNSUPPORTED:
         resources.pop(name, None)
-    for name in {"ConsumerService", "ApiService"} & set(resources):  # it takes a parameter's number for a string
-        resources[name]["Properties"]["DesiredCount"] = 2
     text = json.dumps(supported)
     for name in ("PublicKey", "SecondPublicKey", "KeyGroup"):
         text = text.replace(f'{{"Ref": "{name}"}}', f'"{name}"')
@@ -88,8 +93,10 @@ def supported_template(part: str) -> dict[str, Any]:
     return parsed
 
 
-async def rehearse(url: str, environment: str) -> RehearsalResult:
+async def rehearse(url: str, environment: str, overrides: Mapping[str, str] = MappingProxyType({})) -> RehearsalResult:
     """Create the stacks of all templates in the emulator at `url`; delete existing ones first.
+
+    `overrides` are parameters in addition to PARAMETERS, or instead of them.
 
     Keeps the stack of media.yaml where there is one, since buckets and queues outlive theirs. Raises PartError when
     CloudFormation does not reach a complete state within a minute.
@@ -107,7 +114,7 @@ async def rehearse(url: str, environment: str) -> RehearsalResult:
             async with asyncio.timeout(DEADLINE):
                 for part in reversed(parts):
                     await _delete(cloudformation, f"docfliq-{environment}-{part}")
-                parameters = await _parameters(ec2, environment)
+                parameters = {**await _parameters(ec2, environment), **overrides}
                 for part in parts:
                     created = await _create(cloudformation, f"docfliq-{environment}-{part}", part, parameters)
                     outputs |= created.outputs

@@ -120,3 +120,16 @@ async def _with_dead_letters(sqs: Any, name: str) -> str:
     own = f"{name}-{uuid4().hex[:8]}"
     await sqs.create_queue(QueueName=f"{own}-dlq")
     return str((await sqs.create_queue(QueueName=own))["QueueUrl"])
+
+
+@pytest.fixture
+async def clients(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """Return what makes a client of the emulator, by the name of an AWS service."""
+    for name, value in emulator.client_env.items():
+        monkeypatch.setenv(name, value)
+    async with AsyncExitStack() as stack:
+
+        async def client(service: str) -> Any:
+            return await stack.enter_async_context(get_session().create_client(service, region_name=emulator.region))
+
+        yield client

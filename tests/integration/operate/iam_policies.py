@@ -9,15 +9,11 @@ from typing import Any
 from deploy.local.emulator import ACCOUNT, REGION
 from deploy.local.rehearsal import template
 from deploy.local.topology import ENVIRONMENT, RECORDINGS_BUCKET
+from tests.integration.operate.rendering import Deployment
 
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/mediaconvert"
-"""The role that the embedded stack hands to its transcoder."""
 DISTRIBUTION = f"arn:aws:cloudfront::{ACCOUNT}:distribution/ABC"
 MEDIA, ROLES, SERVICE = (template(part)["Resources"] for part in ("media", "roles", "service"))
-_VALUES = {
-    "AWS::Partition": "aws",
-    "AWS::Region": REGION,
-    "AWS::AccountId": ACCOUNT,
+PARAMETERS = {
     "Environment": ENVIRONMENT,
     "RecordingsBucket": RECORDINGS_BUCKET,
     "ServiceImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/media@sha256:0",
@@ -25,9 +21,12 @@ _VALUES = {
     "DatabaseSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:database-abcdef",
     "ApiSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:api-abcdef",
     "CloudFrontDistributionArn": DISTRIBUTION,
+    "CloudFrontPublicKey": "PEM",
+    "CloudFrontDomain": "media.docfliq.example",
+    "SharedRateLimits": "true",
+    "MediaConvertRoleName": "mediaconvert",  # the role that the embedded stack hands to its transcoder
 }
-_SET = frozenset({"WithRecordings", "WithCloudFront", "CountsTogether", "ServedByCloudFront", "TlsRequired"})
-"""The conditions that hold, unless a test says otherwise."""
+DEPLOYMENT = Deployment(PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,61 +49,17 @@ class Allowance:
         return need.action == self.action and any(fnmatchcase(need.resource, pattern) for pattern in self.resources)
 
 
-def resolved(value: Any, conditions: frozenset[str] = _SET) -> Any:
+def resolved(value: Any, deployment: Deployment | None = None) -> Any:
     """Evaluate the functions in a part of a template. Parts whose condition does not hold are left out."""
-    match value:
-        case {"Fn::If": [condition, yes, no]}:
-            return resolved(yes if condition in conditions else no, conditions)
-        case {"Ref": _} | {"Fn::Sub": _} | {"Fn::GetAtt": _}:
-            return _referred(value)
-        case list():
-            return [part for part in (resolved(part, conditions) for part in value) if part is not None]
-        case dict():
-            return {key: resolved(part, conditions) for key, part in value.items()}
-    return value
+    return (deployment or DEPLOYMENT).value(value)
 
 
-def _referred(value: Any) -> str | None:
-    match value:
-        case {"Ref": "AWS::NoValue"}:
-            return None
-        case {"Ref": name}:
-            return _VALUES.get(name) or _name(name)
-        case {"Fn::GetAtt": [name, "Arn"]}:
-            return _arn(name)
-    return re.sub(r"\$\{([^}]+)\}", lambda match: _substitute(match[1]), value["Fn::Sub"])
-
-
-def _substitute(name: str) -> str:
-    return _arn(name.removesuffix(".Arn")) if name.endswith(".Arn") else _VALUES[name]
-
-
-def _name(resource: str) -> str:
-    """Return the name of a resource, from the property that its type has for it."""
-    properties = (SERVICE.get(resource) or MEDIA[resource])["Properties"]
-    named = next(properties[key] for key in ("LogGroupName", "QueueName", "BucketName", "Name") if key in properties)
-    return str(resolved(named))
-
-
-def _arn(resource: str) -> str:
-    if resource == "MediaConvertRole":
-        return ROLE
-    match MEDIA[resource]["Type"]:
-        case "AWS::SQS::Queue":
-            return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{_name(resource)}"
-        case "AWS::S3::Bucket":
-            return f"arn:aws:s3:::{_name(resource)}"
-        case "AWS::Events::Rule":
-            return f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{_name(resource)}"
-    raise AssertionError(f"the ARN of {resource} is not known here")
-
-
-def allowances(role: str, *conditions: str) -> list[Allowance]:
-    """Return what a role may do. `conditions` hold in addition to the usual ones."""
-    holding = _SET | set(conditions)
+def allowances(role: str, **parameters: str) -> list[Allowance]:
+    """Return what a role may do. `parameters` are given in addition to the usual ones."""
+    deployment = Deployment({**PARAMETERS, **parameters})
     found: list[Allowance] = []
     for policy in ROLES[role]["Properties"]["Policies"]:
-        for statement in resolved(policy["PolicyDocument"], holding)["Statement"]:
+        for statement in resolved(policy["PolicyDocument"], deployment)["Statement"]:
             resources = tuple(as_list(statement["Resource"]))
             found += [Allowance(statement["Sid"], action, resources) for action in as_list(statement["Action"])]
     return found

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from deploy.local.emulator import ACCOUNT
-from deploy.local.topology import ENVIRONMENT
-from tests.integration.operate.iam_policies import MEDIA, as_list, resolved
+from tests.integration.operate.iam_policies import DEPLOYMENT, MEDIA, as_list, resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class Call:
 
 def of_role(name: str) -> str:
     """Return the ARN of a role of this environment."""
-    return f"arn:aws:iam::{ACCOUNT}:role/{ENVIRONMENT}-media-{name}"
+    return DEPLOYMENT.arn({"mediaconvert": "MediaConvertRole"}.get(name, f"{name.capitalize()}Role"))
 
 
 def policy(name: str) -> list[dict[str, Any]]:

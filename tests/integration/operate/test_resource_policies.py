@@ -185,7 +185,7 @@ def test_a_task_is_started_by_a_role_that_reads_its_own_secrets_and_nothing_more
 
 
 def test_consumer_with_ffmpeg_may_protect_itself_and_abort_uploads() -> None:
-    more = set(allowances("ConsumerRole", "TranscodesItself")) - set(allowances("ConsumerRole"))
+    more = set(allowances("ConsumerRole", Transcoder="ffmpeg")) - set(allowances("ConsumerRole"))
     assert {(one.statement, one.action) for one in more} == {
         ("ProtectFromScaleIn", "ecs:UpdateTaskProtection"),
         ("GiveUpFilms", "s3:AbortMultipartUpload"),

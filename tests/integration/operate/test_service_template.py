@@ -1,16 +1,14 @@
 """The templates can be created in an emulator, one after the other, and fit each other and the settings."""
 
+import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiobotocore.session import get_session
 
 from api.__main__ import SHUTDOWN_TIMEOUT
-from deploy.local.rehearsal import PARTS, TEMPLATES, rehearse, template
+from deploy.local.rehearsal import PARTS, TEMPLATES, rehearse, supported_template, template
 from media.settings import QUEUES, Settings, variable
 from tests.conftest import EmulatedAws
 
@@ -23,18 +21,6 @@ SCANS = 1024
 """MiB for the files that twelve threads scan."""
 RELOAD = 60
 """Seconds that a scanner may take to load: several times what it takes on a busy machine."""
-
-
-@pytest.fixture
-async def clients(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    for name, value in emulator.client_env.items():
-        monkeypatch.setenv(name, value)
-    async with AsyncExitStack() as stack:
-
-        async def client(service: str) -> Any:
-            return await stack.enter_async_context(get_session().create_client(service, region_name=emulator.region))
-
-        yield client
 
 
 async def test_stack_is_created_and_recreated(emulator: EmulatedAws, clients: Any) -> None:
@@ -53,10 +39,38 @@ async def test_stack_is_created_and_recreated(emulator: EmulatedAws, clients: An
     assert outputs["ConsumerRoleArn"].endswith(f":role/{environment}-media-consumer")
     ecs = await clients("ecs")
     services = (await ecs.describe_services(cluster=outputs["ClusterName"], services=["consumer", "api"]))["services"]
-    assert {service["serviceName"]: service["desiredCount"] for service in services} == {"consumer": 2, "api": 2}
+    # Autoscaling, which the emulator has not, raises the consumers to MinConsumers.
+    assert {service["serviceName"]: service["desiredCount"] for service in services} == {"consumer": 1, "api": 2}
     assert ":distribution/" in outputs["CloudFrontDistributionArn"]
     alarms = (await (await clients("cloudwatch")).describe_alarms(AlarmNamePrefix=environment))["MetricAlarms"]
-    assert len(alarms) == 2 * len(QUEUES) + 3
+    assert len(alarms) == 2 * len(QUEUES) + 5
+
+
+async def test_deployment_keeps_what_autoscaling_added_and_a_fixed_fleet_has_its_size(
+    emulator: EmulatedAws, clients: Any
+) -> None:
+    environment = f"t{uuid4().hex[:8]}"
+    cluster = (await rehearse(emulator.url, environment)).outputs["ClusterName"]
+    ecs, cloudformation = await clients("ecs"), await clients("cloudformation")
+    await ecs.update_service(cluster=cluster, service="consumer", desiredCount=5)
+
+    async def count_after(**changes: str) -> int:
+        parameters: list[Any] = [{"ParameterKey": key, "ParameterValue": value} for key, value in changes.items()]
+        kept = set(template("service")["Parameters"]) - set(changes)
+        parameters += [{"ParameterKey": key, "UsePreviousValue": True} for key in kept]
+        name = f"docfliq-{environment}-service"
+        await cloudformation.update_stack(
+            StackName=name,
+            TemplateBody=json.dumps(supported_template("service")),
+            Parameters=parameters,
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        await cloudformation.get_waiter("stack_update_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+        [service] = (await ecs.describe_services(cluster=cluster, services=["consumer"]))["services"]
+        return int(service["desiredCount"])
+
+    assert await count_after(ServiceImage="registry.example/media:2") == 5
+    assert await count_after(MinConsumers="4", MaxConsumers="4") == 4
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -187,11 +201,12 @@ def test_rate_limits_are_shared_where_there_is_a_redis(resources: Any) -> None:
 
 def test_scanner_has_memory_for_its_signatures_and_is_restarted(resources: Any) -> None:
     found = {part["Name"]: part for part in resources["ConsumerTask"]["Properties"]["ContainerDefinitions"]}
-    limited = [found[name]["Memory"] for name in ("consumer", "clamd", "freshclam")]
-    assert sum(limited) <= int(resources["ConsumerTask"]["Properties"]["Memory"])
+    defaults = {name: info.get("Default") for name, info in template("service")["Parameters"].items()}
+    scanner = defaults["ScannerMemory"]
+    assert defaults["ConsumerProcessMemory"] + scanner + found["freshclam"]["Memory"] <= defaults["ConsumerMemory"]
     conf = (ROOT / "deploy" / "clamav" / "clamd.conf").read_text().splitlines()
     engines = 1 if "ConcurrentDatabaseReload no" in conf else 2
-    assert found["clamd"]["Memory"] >= engines * ENGINE + SCANS
+    assert scanner >= engines * ENGINE + SCANS
     # Before it puts new signatures in their place, freshclam loads them once.
     assert "TestDatabases yes" in (ROOT / "deploy" / "clamav" / "freshclam.conf").read_text()
     assert found["freshclam"]["Memory"] >= ENGINE
@@ -202,7 +217,7 @@ def test_scanner_has_memory_for_its_signatures_and_is_restarted(resources: Any) 
 
 def test_missing_api_raises_an_alarm(resources: Any) -> None:
     down, errors = resources["NoApiAlarm"]["Properties"], resources["ServerErrorsAlarm"]["Properties"]
-    assert (down["MetricName"], down["Threshold"], down["TreatMissingData"]) == ("HealthyHostCount", 1, "breaching")
+    assert (down["MetricName"], down["Threshold"]) == ("HealthyHostCount", 1)
     counted = {metric["MetricStat"]["Metric"]["MetricName"] for metric in errors["Metrics"] if "MetricStat" in metric}
     assert counted == {"HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count", "RequestCount"}
 
@@ -220,7 +235,7 @@ def test_key_is_rotated_in_the_other_slot_with_its_private_key(resources: Any) -
     optional = [entry["Fn::If"][1] for entry in api["Secrets"] if "Fn::If" in entry]
     private = next(entry["ValueFrom"] for entry in optional if entry["Name"] == "CLOUDFRONT_PRIVATE_KEY")
     imported = {"Fn::ImportValue": {"Fn::Sub": "${Environment}-media-cloudfront-key-${CloudFrontSigningKey}"}}
-    assert identity["Fn::If"] == ["WithCloudFront", imported, ""]
+    assert identity["Fn::If"] == ["SignsForCloudFront", imported, ""]
     assert private["Fn::If"][0] == "SecondSigns"
 
 

@@ -48,7 +48,11 @@ def test_our_containers_are_locked_down(services: Any) -> None:
 
 def test_limits_and_restarts_are_those_of_the_task_definition(services: Any) -> None:
     task = template("service")["Resources"]["ConsumerTask"]["Properties"]["ContainerDefinitions"]
-    limits = {container["Name"]: container["Memory"] for container in task if "Memory" in container}
+    declared = template("service")["Parameters"]
+    given = {container["Name"]: container["Memory"] for container in task if "Memory" in container}
+    limits = {
+        name: declared[limit["Ref"]]["Default"] if isinstance(limit, dict) else limit for name, limit in given.items()
+    }
     assert limits == {name: int(services[name]["mem_limit"].removesuffix("m")) for name in limits}
     restarted = {container["Name"] for container in task if "RestartPolicy" in container}
     assert {services[name]["restart"] for name in restarted} == {"unless-stopped"}
