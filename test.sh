@@ -26,6 +26,9 @@ case "${1-}" in
   '')
     lint
     cfn-lint deploy/cloudformation/*.yaml
+    # What it finds and we do not follow has its reason beside the resource (checkov:skip). It warns of Fn::ForEach.
+    set_up_tool checkov
+    .tools/checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --directory deploy/cloudformation
     shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh deploy/prometheus/ecs-targets.sh
     exec python -m pytest "${shared[@]}"
     ;;

@@ -256,6 +256,19 @@ make_environment() {
   step "checking that they are in .venv" write_stamp || exit 1
 }
 
+# set_up_tool NAME: a program whose pins contradict requirements.lock has an environment of its own, by deploy/tools/NAME.lock.
+set_up_tool() {
+  local folder=.tools/$1 lock=deploy/tools/$1.lock
+  [ -x "$folder/bin/$1" ] && [ "$(cat "$folder/.set-up" 2>/dev/null)" = "$(cksum <"$lock")" ] && return
+  find_interpreters || true
+  [ -n "$uv" ] || step "installing uv into .tools" install_uv || exit 1
+  heed_uv_files
+  step "making $folder" "$uv" venv --clear --no-project --python .venv/bin/python "$folder" || exit 1
+  step "installing $1 into $folder" \
+    "$uv" pip sync --no-system --python "$folder/bin/python" --require-hashes "$lock" || exit 1
+  cksum <"$lock" >"$folder/.set-up"
+}
+
 set_up() {
   local has_packages='' program
   need clamd clamav-daemon
