@@ -12,8 +12,10 @@ DEADLINE = 120.0
 """Seconds for one command."""
 
 
-async def run_command(*argv: str, cwd: Path, env: Mapping[str, str] | None = None, given: str = "") -> str:
-    """Run a command that must succeed; returns its standard output."""
+async def run_command(
+    *argv: str, cwd: Path, env: Mapping[str, str] | None = None, given: str = "", status: int = 0
+) -> str:
+    """Run a command that must end with this status; returns its standard output."""
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
@@ -24,7 +26,7 @@ async def run_command(*argv: str, cwd: Path, env: Mapping[str, str] | None = Non
     )
     async with asyncio.timeout(DEADLINE):
         out, err = await process.communicate(given.encode())
-    assert process.returncode == 0, err.decode()
+    assert process.returncode == status, out.decode() + err.decode()
     return out.decode()
 
 

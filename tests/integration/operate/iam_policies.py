@@ -9,7 +9,7 @@ from typing import Any
 from deploy.local.emulator import ACCOUNT, REGION
 from deploy.local.rehearsal import template
 from deploy.local.topology import ENVIRONMENT, RECORDINGS_BUCKET
-from tests.integration.operate.rendering import Deployment
+from deploy.rendering import Deployment
 
 DISTRIBUTION = f"arn:aws:cloudfront::{ACCOUNT}:distribution/ABC"
 MEDIA, ROLES, SERVICE = (template(part)["Resources"] for part in ("media", "roles", "service"))
@@ -26,7 +26,7 @@ PARAMETERS = {
     "SharedRateLimits": "true",
     "MediaConvertRoleName": "mediaconvert",  # the role that the embedded stack hands to its transcoder
 }
-DEPLOYMENT = Deployment(PARAMETERS)
+DEPLOYMENT = Deployment(PARAMETERS, ACCOUNT, REGION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def resolved(value: Any, deployment: Deployment | None = None) -> Any:
 
 def allowances(role: str, **parameters: str) -> list[Allowance]:
     """Return what a role may do. `parameters` are given in addition to the usual ones."""
-    deployment = Deployment({**PARAMETERS, **parameters})
+    deployment = Deployment({**PARAMETERS, **parameters}, ACCOUNT, REGION)
     found: list[Allowance] = []
     for policy in ROLES[role]["Properties"]["Policies"]:
         for statement in resolved(policy["PolicyDocument"], deployment)["Statement"]:

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from deploy.local.emulator import ACCOUNT, REGION
 from deploy.local.rehearsal import PARAMETERS, PARTS, rehearse, template
+from deploy.rendering import Deployment
 from media.settings import Settings, variable
 from tests.conftest import EmulatedAws
 from tests.integration.operate.conftest import ROOT
-from tests.integration.operate.rendering import Deployment
 from tests.integration.operate.template_parameters import API, CONSUMER, EFFECTS
 
 DECLARED: Mapping[str, Any] = {name: info for part in PARTS for name, info in template(part)["Parameters"].items()}
@@ -34,8 +35,10 @@ def test_every_parameter_has_a_value_in_the_table_that_is_not_its_default() -> N
 @pytest.mark.parametrize("name", EFFECTS)
 def test_parameter_has_its_effect(name: str) -> None:
     effect = EFFECTS[name]
-    usual = Deployment({**BASE, **effect.others, name: str(DECLARED[name].get("Default", BASE.get(name)))})
-    changed = Deployment({**BASE, **effect.others, name: effect.value})
+    usual = Deployment(
+        {**BASE, **effect.others, name: str(DECLARED[name].get("Default", BASE.get(name)))}, ACCOUNT, REGION
+    )
+    changed = Deployment({**BASE, **effect.others, name: effect.value}, ACCOUNT, REGION)
     for path, expected in effect.at.items():
         assert changed.at(path) == expected, path
     assert any(_at(usual, path) != expected for path, expected in effect.at.items())
@@ -74,7 +77,7 @@ def test_what_the_runbook_tells_to_change_is_a_parameter() -> None:
 
 @pytest.mark.parametrize("container", [CONSUMER, API])
 def test_default_of_a_parameter_is_that_of_its_setting(container: str) -> None:
-    deployment = Deployment(BASE)
+    deployment = Deployment(BASE, ACCOUNT, REGION)
     fields = {variable(name): info for name, info in Settings.model_fields.items()}
     # ECS kills a task later than anybody else does, and the load balancer needs the time.
     longer_on_ecs = {"MEDIA_DRAIN_TIMEOUT", "MEDIA_API_DRAIN_DELAY"}
@@ -95,7 +98,7 @@ async def test_emulator_makes_of_all_values_together_what_the_table_says(emulato
     environment = f"t{uuid4().hex[:8]}"
     given |= {name: f"{environment}-{given[name]}" for name in ("BucketName", "QuarantineBucketName")}
     outputs = (await rehearse(emulator.url, environment, given)).outputs
-    deployment = Deployment({**REQUIRED, **given, "Environment": environment})
+    deployment = Deployment({**REQUIRED, **given, "Environment": environment}, ACCOUNT, REGION)
     ecs = await clients("ecs")
     for kind in ("consumer", "api"):
         family = f"{environment}-media-{kind}"

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from deploy.local.emulator import ACCOUNT, REGION
 from deploy.local.rehearsal import template as shipped
+from deploy.rendering import Deployment
 from media.settings import QUEUES
-from tests.integration.operate.rendering import Deployment
 
 NAMED = {"ConsumerRoleName": "scanner", "MediaConvertRoleName": "encoder"}
 
@@ -17,14 +18,14 @@ def template() -> Any:
 
 
 def condition(sid: str, **parameters: str) -> Any:
-    return Deployment({"Environment": "local", **parameters}).at(
+    return Deployment({"Environment": "local", **parameters}, ACCOUNT, REGION).at(
         f"MediaBucketPolicy/PolicyDocument/Statement/{sid}/Condition"
     )
 
 
 @pytest.mark.parametrize("parameters", [{}, NAMED], ids=["default", "named"])
 def test_only_consumer_and_mediaconvert_read_objects_that_are_not_clean(parameters: dict[str, str]) -> None:
-    deployment = Deployment({"Environment": "local", **parameters})
+    deployment = Deployment({"Environment": "local", **parameters}, ACCOUNT, REGION)
     found = condition("NoCleanVerdictNoByte", **parameters)
     assert found["StringNotEquals"] == {"s3:ExistingObjectTag/scan-status": "CLEAN"}
     readers = [deployment.arn("ConsumerRole"), deployment.arn("MediaConvertRole")]
@@ -33,7 +34,7 @@ def test_only_consumer_and_mediaconvert_read_objects_that_are_not_clean(paramete
 
 @pytest.mark.parametrize("parameters", [{}, NAMED], ids=["default", "named"])
 def test_only_the_consumer_tags(parameters: dict[str, str]) -> None:
-    consumer = Deployment({"Environment": "local", **parameters}).arn("ConsumerRole")
+    consumer = Deployment({"Environment": "local", **parameters}, ACCOUNT, REGION).arn("ConsumerRole")
     assert condition("OnlyTheConsumerTags", **parameters) == {"ArnNotEquals": {"aws:PrincipalArn": consumer}}
 
 

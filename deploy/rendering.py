@@ -8,15 +8,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from deploy.local.emulator import ACCOUNT, REGION
 from deploy.local.rehearsal import PARTS, template
 
-_PSEUDO = {
-    "AWS::Partition": "aws",
-    "AWS::Region": REGION,
-    "AWS::AccountId": ACCOUNT,
-    "AWS::URLSuffix": "amazonaws.com",
-}
 _ABSENT = object()
 """The value of AWS::NoValue: what has it is left out."""
 _NAMES = ("LogGroupName", "QueueName", "BucketName", "RoleName", "ClusterName", "ServiceName", "Name")
@@ -30,7 +23,8 @@ def _merged(section: str) -> Mapping[str, Any]:
     merged: dict[str, Any] = {}
     for part in PARTS:
         for name, declared in template(part).get(section, {}).items():
-            assert merged.setdefault(name, declared) == declared, (part, section, name)
+            if merged.setdefault(name, declared) != declared:
+                raise ValueError(f"{section}: {name} of {part}.yaml is another one than that of an earlier template")
     return merged
 
 
@@ -42,11 +36,18 @@ def _resources() -> Mapping[str, Any]:
 class Deployment:
     """The resources of all templates for these parameters; the others have their defaults."""
 
-    def __init__(self, parameters: Mapping[str, str]) -> None:
+    def __init__(self, parameters: Mapping[str, str], account: str, region: str) -> None:
         declared = _merged("Parameters")
-        assert set(parameters) <= set(declared), set(parameters) - set(declared)
+        if unknown := set(parameters) - set(declared):
+            raise ValueError(f"no template has the parameters {', '.join(sorted(unknown))}")
         given = {name: str(info["Default"]) for name, info in declared.items() if "Default" in info}
         self._parameters = {**given, **parameters}
+        self._pseudo = {
+            "AWS::Partition": "aws",
+            "AWS::Region": region,
+            "AWS::AccountId": account,
+            "AWS::URLSuffix": "amazonaws.com",
+        }
         self._functions: dict[str, Callable[[Any], Any]] = {
             "Ref": self._reference,
             "Fn::Sub": lambda text: self._substitute(*text) if isinstance(text, list) else self._substitute(text, {}),
@@ -100,11 +101,12 @@ class Deployment:
     def arn(self, resource: str) -> str:
         """Return the ARN of a resource, from its name."""
         name, kind = self.name(resource), _merged("Resources")[resource]["Type"]
+        account, region = self._pseudo["AWS::AccountId"], self._pseudo["AWS::Region"]
         service, place, prefix = {
-            "AWS::SQS::Queue": ("sqs", f"{REGION}:{ACCOUNT}", ""),
+            "AWS::SQS::Queue": ("sqs", f"{region}:{account}", ""),
             "AWS::S3::Bucket": ("s3", ":", ""),
-            "AWS::IAM::Role": ("iam", f":{ACCOUNT}", "role/"),
-            "AWS::Events::Rule": ("events", f"{REGION}:{ACCOUNT}", "rule/"),
+            "AWS::IAM::Role": ("iam", f":{account}", "role/"),
+            "AWS::Events::Rule": ("events", f"{region}:{account}", "rule/"),
         }[kind]
         return f"arn:aws:{service}:{place}:{prefix}{name}"
 
@@ -117,7 +119,7 @@ class Deployment:
         if name == "AWS::NoValue":
             return _ABSENT
         if name not in self._parameters:
-            return _PSEUDO.get(name) or self.name(name)
+            return self._pseudo.get(name) or self.name(name)
         given = self._parameters[name]
         is_list = re.match(r"CommaDelimitedList|List<", _merged("Parameters")[name]["Type"])
         return given.split(",") if is_list else given

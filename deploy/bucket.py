@@ -1,0 +1,153 @@
+"""Help to adopt a bucket of the platform: `python -m deploy.bucket show|check PARAMETERS.json`.
+
+`show` prints what to merge into the policy, the notification, the CORS rules and the lifecycle of `ExistingBucketName`,
+each as S3's API takes it. `check` asks S3 and tells what is missing. Nothing is changed. The rules are those of
+media.yaml. Exit status: 0 all there, 1 something is missing, 2 wrong usage or parameters, or S3 refuses.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deploy.rendering import Deployment
+
+PREFIXES = ("uploads/", "public/", "processed/", "private/")
+"""Where the service reads and writes. Everything else in the bucket is somebody else's."""
+_NONE_YET = {
+    "NoSuchBucketPolicy",
+    "NoSuchCORSConfiguration",
+    "NoSuchLifecycleConfiguration",
+}
+type Document = dict[str, Any]
+
+
+class Bucket:
+    """What media.yaml demands of a bucket of its own, for one that exists."""
+
+    def __init__(self, name: str, parameters: Mapping[str, str], account: str, region: str) -> None:
+        self.name = name
+        # As if the template made a bucket of this name.
+        as_own = {**parameters, "BucketName": self.name, "ExistingBucketName": ""}
+        self._rules = Deployment(as_own, account, region)
+
+    def documents(self) -> dict[str, Document]:
+        """Return what to merge into each document, by the name of S3's call that takes it."""
+        queue = self._rules.arn("UploadsQueue")
+        cors = [
+            {
+                "ID": rule["Id"],
+                "AllowedOrigins": rule["AllowedOrigins"],
+                "AllowedMethods": rule["AllowedMethods"],
+                "AllowedHeaders": rule["AllowedHeaders"],
+                "ExposeHeaders": rule["ExposedHeaders"],
+                "MaxAgeSeconds": rule["MaxAge"],
+            }
+            for rule in self._rules.at("MediaBucket/CorsConfiguration/CorsRules")
+        ]
+        upload = {"Key": {"FilterRules": [{"Name": "prefix", "Value": "uploads/"}]}}
+        return {
+            "put-bucket-policy": self._rules.at("MediaBucketPolicy/PolicyDocument"),
+            "put-bucket-notification-configuration": {
+                "QueueConfigurations": [{"QueueArn": queue, "Events": ["s3:ObjectCreated:*"], "Filter": upload}]
+            },
+            "put-bucket-cors": {"CORSRules": cors},
+            "put-bucket-lifecycle-configuration": {"Rules": [self._lifecycle(prefix) for prefix in PREFIXES]},
+        }
+
+    def _lifecycle(self, prefix: str) -> Document:
+        """Return media.yaml's rules for one prefix: those of the whole bucket would delete somebody else's versions."""
+        rules = "MediaBucket/LifecycleConfiguration/Rules"
+        days = self._rules.at(f"{rules}/old-versions/NoncurrentVersionExpiration/NoncurrentDays")
+        abort = self._rules.at(f"{rules}/incomplete-uploads/AbortIncompleteMultipartUpload")
+        return {
+            "ID": f"media-{prefix.rstrip('/')}",
+            "Status": "Enabled",
+            "Filter": {"Prefix": prefix},
+            "Expiration": {"ExpiredObjectDeleteMarker": True},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": int(days)},
+            "AbortIncompleteMultipartUpload": abort,
+        }
+
+    async def missing(self, s3: Any) -> list[str]:
+        """Return what the bucket lacks, a line each."""
+        wanted, lines = self.documents(), []
+        versioning = await s3.get_bucket_versioning(Bucket=self.name)
+        if versioning.get("Status") != "Enabled":
+            lines.append("versioning is not enabled: verdicts and tags belong to a version")
+        policy = json.loads((await _read(s3.get_bucket_policy, self.name)).get("Policy", "{}"))
+        readers = {
+            "put-bucket-notification-configuration": s3.get_bucket_notification_configuration,
+            "put-bucket-cors": s3.get_bucket_cors,
+            "put-bucket-lifecycle-configuration": s3.get_bucket_lifecycle_configuration,
+        }
+        there = {"put-bucket-policy": policy, **{name: await _read(read, self.name) for name, read in readers.items()}}
+        for name, document in wanted.items():
+            key, rules = next((key, part) for key, part in document.items() if isinstance(part, list))
+            found = [_plain(rule) for rule in there[name].get(key, [])]
+            lines += [f"{name}: no rule like {json.dumps(rule)}" for rule in rules if _plain(rule) not in found]
+        return lines
+
+
+async def _read(call: Callable[..., Any], bucket: str) -> Document:
+    try:
+        found: Document = await call(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _NONE_YET:
+            return {}
+        raise
+    return found
+
+
+def _plain(node: Any) -> Any:
+    """Return a form in which rules that mean the same are equal: AWS reorders lists and unpacks single values.
+
+    The label of a rule is anybody's choice.
+    """
+    if isinstance(node, dict):
+        return {key: _plain(part) for key, part in sorted(node.items()) if key not in {"Sid", "ID", "Id"}}
+    if isinstance(node, list):
+        parts = sorted((_plain(part) for part in node), key=str)
+        return parts[0] if len(parts) == 1 else parts
+    return str(node).lower() if isinstance(node, bool | int) else node
+
+
+async def run(command: str, parameters: Mapping[str, str]) -> int:
+    """Carry out a command with the AWS account that the environment is signed in to."""
+    name = parameters["ExistingBucketName"]
+    session = get_session()
+    async with session.create_client("sts") as sts, session.create_client("s3") as s3:
+        account = (await sts.get_caller_identity())["Account"]
+        bucket = Bucket(name, parameters, account, s3.meta.region_name)
+        if command == "show":
+            for call, document in bucket.documents().items():
+                sys.stdout.write(f"# aws s3api {call} --bucket {bucket.name}\n{json.dumps(document, indent=2)}\n")
+            return 0
+        lines = await bucket.missing(s3)
+    sys.stdout.write("".join(f"{line}\n" for line in lines) or f"{bucket.name} has all that the service needs\n")
+    return 1 if lines else 0
+
+
+def main(arguments: list[str]) -> int:
+    """Print or check; returns the exit status."""
+    if len(arguments) != 2 or arguments[0] not in {"show", "check"}:  # noqa: PLR2004 - a command and a file
+        sys.stderr.write("usage: python -m deploy.bucket show|check PARAMETERS.json\n")
+        return 2
+    try:
+        parameters = dict(entry.split("=", 1) for entry in json.loads(Path(arguments[1]).read_text()))
+        return asyncio.run(run(arguments[0], parameters))
+    except KeyError as error:
+        sys.stderr.write(f"{arguments[1]}: {error} is missing\n")
+        return 2
+    except (OSError, ValueError, ClientError, BotoCoreError) as error:
+        sys.stderr.write(f"{arguments[1]}: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
