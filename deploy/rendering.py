@@ -81,6 +81,11 @@ class Deployment:
                 here = here.get(step) if isinstance(here, dict) else None
         return here["Value"] if isinstance(here, dict) and "Value" in here else here
 
+    def of_type(self, kind: str) -> dict[str, Any]:
+        """Return the properties of every resource of one type, by its name."""
+        names = [name for name, resource in _resources().items() if resource["Type"] == kind]
+        return {name: found for name in names if (found := self.at(name)) is not None}
+
     def holds(self, condition: str) -> bool:
         """Say whether a condition holds."""
         return bool(self._logical(_merged("Conditions")[condition]))

@@ -1,5 +1,6 @@
 """Every parameter of every template is checked, documented and does what it says."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -113,3 +114,23 @@ async def test_emulator_makes_of_all_values_together_what_the_table_says(emulato
             assert variables == {**wanted, **{k: v for k, v in variables.items() if k == "CLOUDFRONT_KEY_PAIR_ID"}}
     services = (await ecs.describe_services(cluster=outputs["ClusterName"], services=["consumer"]))["services"]
     assert [service["desiredCount"] for service in services] == [4]
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong"),
+    [
+        ("media", {"BucketName": "one", "ExistingBucketName": "other"}),
+        ("media", {"Environment": "Prod"}),
+        ("media", {"ConsumerRoleName": "a b"}),
+    ],
+)
+async def test_wrong_parameters_are_refused_before_anything_is_made(
+    clients: Any, part: str, wrong: dict[str, str]
+) -> None:
+    cloudformation = await clients("cloudformation")
+    given = {"Environment": "refused", "CorsOrigins": "https://app.example", "RequireTls": "false", **wrong}
+    parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]
+    with pytest.raises(cloudformation.exceptions.ClientError, match="ValidationError"):
+        await cloudformation.create_stack(
+            StackName="refused", TemplateBody=json.dumps(template(part)), Parameters=parameters
+        )
