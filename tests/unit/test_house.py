@@ -9,7 +9,7 @@ MODULES = 12
 MODULES_IN_API = 18
 USED_ONCE = 253  # The target is 250.
 """Private functions and methods that are referenced once."""
-LINES = 33_000  # The target is 30,500.
+LINES = 33_350  # The target is 30,500.
 """Lines of Python without tests."""
 
 

@@ -22,8 +22,8 @@ from deploy.local.clamav import EICAR
 from media.settings import QUEUES
 from tests.acceptance.conftest import clip, jpeg, process_on
 from tests.conftest import EmbeddedStack, embedded_stack
-from tests.integration.operate.iam_policies import Need, allowances, needs, of_job
-from tests.integration.operate.resource_policies import Call, denied, of_role, policy
+from tests.integration.operate.iam_policies import DEPLOYMENT, Need, allowances, needs, of_job
+from tests.integration.operate.resource_policies import Call, denied, policy
 
 ROOT = Path(__file__).parents[3]
 PDF = (
@@ -290,10 +290,9 @@ async def test_no_resource_is_allowed_that_is_never_used(called: Mapping[str, se
 async def test_bucket_policy_refuses_none_of_the_calls(called: Mapping[str, set[Need]], role: str) -> None:
     """The uploads have no verdict yet, as when the consumer and MediaConvert read them."""
     document = policy("MediaBucketPolicy")
-    name = {"ConsumerRole": "consumer", "MediaConvertRole": "mediaconvert"}.get(role, "other")
     signed = {"s3:if-none-match": "*", "s3:ObjectCreationOperation": "true"}
     for need in called[role]:
-        call = Call(need.action, need.resource, role=of_role(name), context=signed)
+        call = Call(need.action, need.resource, role=DEPLOYMENT.arn(role), context=signed)
         assert denied(document, call) == [], need
 
 
