@@ -25,7 +25,7 @@ ENDS_WITHIN = 60.0
 
 @dataclass(slots=True)
 class LoadBalancer:
-    """Round robin over the targets whose /readyz says so, like the one of edge.yaml."""
+    """Round robin over the targets whose /readyz says so, as edge.yaml's learns from ECS that one stops."""
 
     targets: list[Daemon] = field(default_factory=list)
     ready: set[str] = field(default_factory=set)

@@ -117,6 +117,18 @@ def test_every_container_is_locked_down(resources: Any) -> None:
         assert "PRIVATE_KEY" not in str(container.get("Environment", "")), name
 
 
+def test_no_container_waits_for_its_log(resources: Any) -> None:
+    for name, container in containers(resources).items():
+        assert container["LogConfiguration"]["Options"]["mode"] == "non-blocking", name
+
+
+def test_what_replaces_a_task_asks_only_whether_it_lives(resources: Any) -> None:
+    # /readyz asks Postgres: its failover would replace every task.
+    assert resources["ApiTargets"]["Properties"]["HealthCheckPath"] == "/livez"
+    for name in ("consumer", "api"):
+        assert containers(resources)[name]["HealthCheck"]["Command"][1:] == ["python", "/app/healthy.py", name]
+
+
 @pytest.mark.parametrize("name", ["consumer", "api", "operator"])
 def test_environment_matches_the_settings(resources: Any, name: str) -> None:
     container = containers(resources)[name]
