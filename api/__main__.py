@@ -19,8 +19,8 @@ from media.aws.versioning_check import BucketError
 from media.errors import UnavailableError
 from media.log_writer import LogWriter
 from media.network.listening import listen
-from media.schema import apply as schema
 from media.schema.apply import SchemaError
+from media.schema.startup import check_at_start
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging, log_uncaught, writes_json
 
@@ -68,7 +68,7 @@ class NoRequestText(logging.Filter):
 async def serve(settings: Settings, lines: LogWriter) -> None:
     """Serve until a signal asks to stop. A second signal ends the drain delay at once.
 
-    Raises SchemaError, and OSError (a port in use, Postgres unavailable).
+    Raises SchemaError, UnavailableError (Postgres, for longer than a start waits) and OSError (a port in use).
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -78,7 +78,7 @@ async def serve(settings: Settings, lines: LogWriter) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    await schema.check(settings.database_url)
+    await check_at_start(settings.database_url, wait=settings.database_wait)
     server_log = logging.getLogger("api.server")
     server_log.addFilter(NoRequestText())
     async with running(settings) as app:

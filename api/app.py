@@ -132,7 +132,7 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     keys = await _keys(settings, stack)
     authenticator = Authenticator(keys, settings.jwt_issuer, settings.jwt_audience, time.time)
     asks: dict[str, Ask] = {
-        "Postgres does not answer": lambda: store.fetchval("SELECT 1"),
+        "Postgres takes no writes": store.probe,
         "the keys of the identity service cannot be had": authenticator.has_keys,
         "S3 does not answer, or the bucket is not versioned": lambda: storage.is_versioned(settings.output_bucket),
         "SQS does not answer": queues["uploads"].depth,

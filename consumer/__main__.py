@@ -17,7 +17,8 @@ from handlers.sandbox.hardening import set_undumpable
 from media.aws.versioning_check import BucketError
 from media.errors import UnavailableError
 from media.log_writer import LogWriter
-from media.schema import apply as schema
+from media.schema.apply import SchemaError
+from media.schema.startup import check_at_start
 from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging, log_uncaught
 
@@ -27,12 +28,12 @@ log = structlog.get_logger(__name__)
 async def run(settings: Settings, lines: LogWriter) -> int:
     """Serve until a signal; return the exit status."""
     try:
-        await schema.check(settings.database_url)
-    except schema.SchemaError as error:
+        await check_at_start(settings.database_url, wait=settings.database_wait)
+    except SchemaError as error:
         print(error, file=sys.stderr)
         return 2
-    except OSError as error:
-        log.warning("schema.unchecked", error=str(error))
+    except UnavailableError as error:  # it stays unready until Postgres is back, and resumes within seconds
+        log.warning("schema.unchecked", error=error.detail)
     async with build(settings) as (daemon, health):
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):

@@ -101,7 +101,7 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
     async with AsyncExitStack() as stack:
         parts = await _open(settings, stack)
         assets, stages = AssetStore(parts.database), StageStore(parts.database)
-        breakers = Breakers(_probes(parts), parts.metrics)
+        breakers = Breakers(_probes(parts), parts.metrics, watched=[Dependency.POSTGRES])
         lifecycle = StageLifecycle(
             assets,
             stages,
@@ -300,15 +300,12 @@ def _reconciler(
 
 
 def _probes(parts: _Parts) -> dict[Dependency, Probe]:
-    async def postgres() -> None:
-        await parts.database.fetchval("SELECT 1")
-
     async def s3() -> None:
         await parts.storage.ping(parts.settings.output_bucket)
 
     return {
         Dependency.CLAMD: parts.scanners.ping,
-        Dependency.POSTGRES: postgres,
+        Dependency.POSTGRES: parts.database.probe,
         Dependency.S3: s3,
         Dependency.MEDIACONVERT: parts.transcoder.ping,
     }

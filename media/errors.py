@@ -120,6 +120,15 @@ class UndecodableError(MediaError):
         super().__init__(code, detail)
 
 
+class FailureKind(StrEnum):
+    """Where the fault lies when a call of a dependency fails. Each adapter finds one for every exception."""
+
+    INPUT = "input"  # in the file or the message: it is rejected
+    RETRY = "retry"  # nowhere for long, and nothing was done: the adapter repeats the call, then it is unavailable
+    UNAVAILABLE = "unavailable"  # in the dependency: the message is released, and no attempt is counted
+    BUG = "bug"  # in our code: the error is raised as it is and logged with its trace, and the attempt counts
+
+
 class Dependency(StrEnum):
     """An outside service. While it is down, the queues that need it are paused."""
 

@@ -236,9 +236,12 @@ class Settings(BaseSettings):
     )
     page_scanner: str = Field("", description="The scanner's signatures, as the development page names them")
 
-    # --- Telemetry
+    # --- Start and telemetry
     commit: str = Field("unknown", description="The commit of the code, for `media_build_info`; set in the image")
     environment: str = Field("", description="Name of the deployment (`prod`), for `target_info`")
+    database_wait: float = Field(
+        20.0, ge=0, le=600, description="How long a start waits for a Postgres that is away, starts itself or is full"
+    )
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged")
 

@@ -119,8 +119,8 @@ async def require_schema(settings: Settings) -> None:
     """Raise SchemaError unless the database is there and has a schema that this code knows."""
     try:
         await schema.check(settings.database_url)
-    except OSError as error:
-        raise SchemaError(f"the database cannot be reached: {type(error).__name__}: {error}") from error
+    except UnavailableError as error:
+        raise SchemaError(f"the database cannot be reached: {error.detail}") from error
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import structlog
 
@@ -19,6 +19,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 """Seconds between two probes. A queue resumes within twice the longest after the dependency's return."""
 PROBE_TIMEOUT = 4.0
 """Seconds for one probe."""
+WATCH_INTERVAL = 5.0
+"""Seconds between two probes of a dependency that is watched while all is well, so that an idle consumer notices."""
 RELAPSE = 10.0
 """Seconds after closing within which another trip is a relapse: the probe succeeded, real calls fail.
 
@@ -27,10 +29,11 @@ The pauses between probes then go on growing.
 
 
 class Breaker:
-    """Closed while all is well; open from a trip until a probe succeeds."""
+    """Closed while all is well; open from a trip until a probe succeeds. With `watch` a failed probe trips it too."""
 
-    def __init__(self, dependency: Dependency, probe: Probe, metrics: Metrics) -> None:
+    def __init__(self, dependency: Dependency, probe: Probe, metrics: Metrics, *, watch: bool) -> None:
         self.dependency = dependency
+        self._watch_interval = WATCH_INTERVAL if watch else None
         self._probe = probe
         self._gauge = metrics.circuit_open.labels(dependency)
         self._gauge.set(0)
@@ -59,7 +62,7 @@ class Breaker:
     async def run(self) -> None:
         """Probe whenever tripped, until canceled."""
         while True:
-            await self._tripped.wait()
+            await self._wait_for_trip()
             if time.monotonic() - self._closed_at > RELAPSE:
                 self._pause = FIRST_PAUSE
             await self._probe_until_back()
@@ -69,24 +72,39 @@ class Breaker:
             self._gauge.set(0)
             log.info("breaker.closed", dependency=self.dependency)
 
+    async def _wait_for_trip(self) -> None:
+        while not self._tripped.is_set():
+            try:
+                async with asyncio.timeout(self._watch_interval):
+                    await self._tripped.wait()
+            except TimeoutError:
+                if not await self._answers():
+                    self.trip()
+
     async def _probe_until_back(self) -> None:
         while True:
             await asyncio.sleep(self._pause)
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
-            try:
-                async with asyncio.timeout(PROBE_TIMEOUT):
-                    await self._probe()
-            except Exception as error:  # noqa: BLE001 - any failure means that it is not back yet
-                log.info("breaker.still_open", dependency=self.dependency, error=str(error))
-            else:
+            if await self._answers():
                 return
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                await self._probe()
+        except Exception as error:  # noqa: BLE001 - any failure means that it is not back yet
+            log.info("breaker.probe_failed", dependency=self.dependency, error=str(error))
+            return False
+        return True
 
 
 class Breakers:
-    """All breakers by dependency."""
+    """All breakers by dependency. Those of `watched` are probed while all is well, too."""
 
-    def __init__(self, probes: Mapping[Dependency, Probe], metrics: Metrics) -> None:
-        self._breakers = {name: Breaker(name, probe, metrics) for name, probe in probes.items()}
+    def __init__(
+        self, probes: Mapping[Dependency, Probe], metrics: Metrics, *, watched: Collection[Dependency] = ()
+    ) -> None:
+        self._breakers = {name: Breaker(name, probe, metrics, watch=name in watched) for name, probe in probes.items()}
 
     def trip(self, dependency: Dependency) -> None:
         """Open the breaker of a dependency. SQS has none: the pollers back off by themselves."""

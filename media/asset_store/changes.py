@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 from uuid import UUID
 
-import asyncpg
 import structlog
 
-from media.asset_store.database import CONNECT_TIMEOUT, postgres_calls
-from media.errors import UnavailableError
+from media.asset_store.database import open_connection, postgres_calls
+from media.errors import Dependency, UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +34,10 @@ async def watch_assets(dsn: str, changed: Changed, listening: Callable[[bool], N
         try:
             with postgres_calls():
                 await _listen(dsn, changed, listening)
-        except (UnavailableError, asyncpg.PostgresError) as error:
+        except UnavailableError as error:
             log.warning("changes.lost", error=str(error))
+        except Exception:  # whatever is answered, the streams of this process depend on this loop
+            log.exception("changes.unforeseen")
         failures += 1
         await asyncio.sleep(random.uniform(0.1, min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10))))  # noqa: S311 - jitter
 
@@ -52,12 +53,7 @@ async def _listen(dsn: str, changed: Changed, listening: Callable[[bool], None])
         except ValueError:
             log.warning("changes.odd_payload", payload=str(payload)[:100])
 
-    connection = await asyncpg.connect(
-        dsn,
-        timeout=CONNECT_TIMEOUT,
-        command_timeout=CONNECT_TIMEOUT,
-        server_settings={"application_name": "media-changes"},
-    )
+    connection = await open_connection(dsn, application="media-changes")
     try:
         connection.add_termination_listener(lambda _: lost.set())
         await connection.add_listener(CHANNEL, notify)
@@ -66,8 +62,12 @@ async def _listen(dsn: str, changed: Changed, listening: Callable[[bool], None])
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_INTERVAL):
                     await lost.wait()
-            if not lost.is_set():
-                await connection.execute("SELECT 1")
+            if (
+                not lost.is_set()
+                and await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on"
+            ):
+                # A failover: this server lives on, but nothing changes there any more.
+                raise UnavailableError(Dependency.POSTGRES, "the server became read-only")
     finally:
         listening(False)
         connection.terminate()

@@ -7,45 +7,61 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
+import structlog
+from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
-from media.errors import Dependency, UnavailableError
+from media.asset_store.postgres_errors import SessionFate, classify
+from media.errors import Dependency, FailureKind, UnavailableError
+
+log = structlog.get_logger(__name__)
 
 STATEMENT_TIMEOUT = 8.0
 """Seconds for one statement, each of which is a few index look-ups. Below the ten within which work must resume."""
 RELEASE_TIMEOUT = 1.0
-"""Seconds to give a connection back to the pool."""
+"""Seconds to give a connection back to the pool. A statement that was given up must be canceled by then."""
 CONNECT_TIMEOUT = 5.0
 """Seconds to open a connection, and to close the pool."""
 HOPELESS = 600.0
 """Seconds of refused passwords after which only a restart helps, which reads the secret anew. A rotation is shorter."""
+RETRY_PAUSES = (0.0, 0.05, 0.2)
+"""Seconds before each repetition of a statement that failed without having done anything."""
 
-_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being rotated
-    asyncpg.ReadOnlySQLTransactionError,  # the old primary, after a failover
-    asyncpg.TransactionRollbackError,  # a deadlock: nothing was written
-    asyncpg.LockNotAvailableError,  # somebody changes the table
-    asyncpg.PostgresSystemError,  # its disk
-    asyncpg.InternalServerError,  # a fault that Postgres reports of itself
-)
+PROBE = """
+DO $$ BEGIN
+    UPDATE assets SET progress = progress WHERE asset_id = '00000000-0000-0000-0000-000000000000';
+    UPDATE stages SET progress = progress WHERE asset_id = '00000000-0000-0000-0000-000000000000';
+    INSERT INTO outbox (asset_id, kind, target, body)
+    VALUES ('00000000-0000-0000-0000-000000000000', 'probe', '', '{}');
+EXCEPTION WHEN foreign_key_violation THEN NULL;
+END $$
+"""
+"""A write that is always rolled back, as no asset has this id.
+
+It needs what the work needs: the writer, rights, room on the disk, and tables that nobody has locked.
+"""
 
 
 @contextmanager
 def postgres_calls() -> Iterator[None]:
-    """Turn every sign that Postgres is down into UnavailableError. Errors in a statement stay what they are."""
+    """Turn every failure that is not our own mistake into UnavailableError. `postgres_errors` tells them apart."""
     try:
         yield
-    except asyncpg.InternalClientError:
-        raise
-    except _AWAY as error:
+    except Exception as error:
+        if classify(error).kind is FailureKind.BUG:
+            raise
         raise UnavailableError(Dependency.POSTGRES, f"{type(error).__name__}: {error}") from error
+
+
+async def open_connection(dsn: str, *, application: str = "media") -> "asyncpg.Connection[asyncpg.Record]":
+    """Open a connection of its own to the writer, for what a pool would drop: locks and listeners of a session."""
+    return await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=STATEMENT_TIMEOUT,
+        target_session_attrs=SessionAttribute.read_write,
+        server_settings={"application_name": application},
+    )
 
 
 class _Connection(asyncpg.Connection):
@@ -113,25 +129,48 @@ class Database:
     async def execute(self, statement: str, *values: Any) -> str:
         return await self._call(lambda connection: connection.execute(statement, *values))
 
+    async def probe(self) -> None:
+        """Do what the work does, and leave nothing behind. Raises what the work would."""
+        await self.execute(PROBE)
+
     async def _call[T](self, statement: Callable[["PoolConnectionProxy[asyncpg.Record]"], Awaitable[T]]) -> T:
-        """Run one statement. STATEMENT_TIMEOUT includes the wait for a connection."""
+        """Run one statement, again where nothing was done. STATEMENT_TIMEOUT includes the wait for a connection."""
         with postgres_calls():
-            try:
-                async with asyncio.timeout(STATEMENT_TIMEOUT):
-                    connection = await self._pool.acquire()
+            async with asyncio.timeout(STATEMENT_TIMEOUT):
+                for pause in RETRY_PAUSES:
                     try:
-                        return await statement(connection)
-                    except asyncio.CancelledError:
-                        # asyncpg would wait without end for Postgres to acknowledge the cancellation, which never
-                        # happens on a lost network.
-                        connection.terminate()
-                        raise
-                    finally:
-                        await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
-            except TimeoutError:
-                # The other connections probably lead nowhere either.
+                        return await self._attempt(statement)
+                    except asyncpg.PostgresError as error:
+                        if classify(error).kind is not FailureKind.RETRY:
+                            raise
+                        log.warning("postgres.retry", error=f"{type(error).__name__}: {error}")
+                    await asyncio.sleep(pause)
+                return await self._attempt(statement)
+
+    async def _attempt[T](self, statement: Callable[["PoolConnectionProxy[asyncpg.Record]"], Awaitable[T]]) -> T:
+        """Run one statement on one connection, which goes back to the pool only if it is good for the next one.
+
+        asyncpg asks the server to cancel a statement that is given up. Without that, its backend would wait on, and a
+        new connection beside it for each call.
+        """
+        connection = await self._pool.acquire()
+        try:
+            return await statement(connection)
+        except Exception as error:
+            fate = classify(error).session
+            if fate is SessionFate.EXPIRE:
+                log.warning("postgres.expired", error=f"{type(error).__name__}: {error}")
+                await self._pool.expire_connections()  # this one is then closed when it is released
+            elif fate is SessionFate.DROP:
+                connection.terminate()
+            raise
+        finally:
+            try:
+                await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+            except Exception as error:  # noqa: BLE001 - asyncpg has dropped it, and the statement's own end counts
+                # Not even a cancel request is obeyed. The other connections probably lead nowhere either.
+                log.warning("postgres.expired", error=f"no end of a statement: {type(error).__name__}: {error}")
                 await self._pool.expire_connections()
-                raise
 
 
 @asynccontextmanager
@@ -146,6 +185,7 @@ async def connect(dsn: str, *, max_size: int = 10, application: str = "media") -
         max_size=max_size,
         timeout=CONNECT_TIMEOUT,
         command_timeout=STATEMENT_TIMEOUT,
+        target_session_attrs=SessionAttribute.read_write,
         server_settings={"application_name": application},
     )
     with postgres_calls():

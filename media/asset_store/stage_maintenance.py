@@ -5,10 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-import asyncpg
-
 from media.asset import Asset, Stage, StageState
-from media.asset_store.database import CONNECT_TIMEOUT, STATEMENT_TIMEOUT, Database, postgres_calls
+from media.asset_store.database import Database, open_connection, postgres_calls
 from media.asset_store.rows import asset_of
 from media.asset_store.stages import Claim
 
@@ -54,7 +52,7 @@ async def sole_reconciler(dsn: str) -> AsyncIterator[bool]:
     The lock belongs to a dedicated connection: a pool drops session locks when it takes a connection back.
     """
     with postgres_calls():
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT)
+        connection = await open_connection(dsn, application="media-reconciler")
     try:
         with postgres_calls():
             held = await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)

@@ -8,10 +8,15 @@ from typing import Any
 
 import asyncpg
 
+from media.errors import UnavailableError
 from media.schema.apply import SchemaError, apply, check, ensure, show
+from media.schema.startup import when_available
 from media.setting_rules import postgres_dsn
 
-COMMANDS: Mapping[str, Callable[[str], Coroutine[Any, Any, bool | None]]] = {
+WAIT = 60.0
+"""Seconds to wait while Postgres is away, starts or is full. Half of what ECS allows a container that others await."""
+
+COMMANDS: Mapping[str, Callable[[str], Coroutine[Any, Any, object]]] = {
     "apply": apply,
     "check": check,
     "ensure": ensure,
@@ -34,14 +39,14 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"MEDIA_DATABASE_URL: {error}\n")
         return 2
     try:
-        asyncio.run(COMMANDS[arguments[0]](address))
+        asyncio.run(when_available(lambda: COMMANDS[arguments[0]](address), wait=WAIT))
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: a schema is applied as a whole or not at all; check tells which\n")
         return 130
     except TimeoutError:
         sys.stderr.write("the database did not answer in time\n")
         return 1
-    except (SchemaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (SchemaError, UnavailableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

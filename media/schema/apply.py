@@ -9,12 +9,21 @@ import asyncio
 import hashlib
 import json
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import structlog
+from asyncpg.connect_utils import SessionAttribute
 
+from media.asset_store.database import open_connection, postgres_calls
+from media.errors import UnavailableError
+from media.schema import deadlines
 from media.schema.parts import expected, held, missing
+
+log = structlog.get_logger(__name__)
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
 VERSION = 4
@@ -52,13 +61,49 @@ class Recorded:
 async def apply(dsn: str, script: Path = SCHEMA) -> bool:
     """Bring the database up to `script`, in one transaction, one process at a time. False when nothing had to change.
 
-    Readers and writers go on meanwhile. Raises SchemaError when the database is newer than this code, when its tables
-    are held for too long, or when it would still lack something: then nothing is changed.
+    Readers and writers go on meanwhile. The role that is connected gets the deadlines of its sessions. Raises
+    SchemaError when the database is newer than this code, when its tables are held for too long, or when it would still
+    lack something: then nothing is changed.
     """
     text = await asyncio.to_thread(script.read_text)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=60)
+    async with _changing(dsn) as connection:
+        found = await _recorded(connection)
+        if found and found.version > VERSION:
+            raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
+        written = await _write_deadlines(connection)
+        if found and found.digest == digest and not missing(expected(), await held(connection)):
+            return written
+        await _apply_with_retries(connection, text, digest)
+    return True
+
+
+async def ensure(dsn: str) -> bool:
+    """Bring an older database up to this code. Changes no table where this code can work with it. True when changed.
+
+    So a rollback starts beside a newer schema, and a restart of older code does not undo later changes.
+    Raises SchemaError and UnavailableError as `apply` and `check` do.
+    """
     try:
+        lacking = await check(dsn)
+    except OlderSchemaError:
+        return await apply(dsn)
+    if not lacking:
+        return False
+    async with _changing(dsn) as connection:
+        return await _write_deadlines(connection)
+
+
+@asynccontextmanager
+async def _changing(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """Connect without deadlines, and hold off other processes that change the schema. Raises SchemaError."""
+    with _failures():
+        connection = await asyncpg.connect(
+            dsn, timeout=10, command_timeout=60, target_session_attrs=SessionAttribute.read_write
+        )
+    try:
+        await connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        await connection.execute("SET lock_timeout = 0")
         try:
             # The lock ends with the connection.
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=LOCK_WAIT)
@@ -67,28 +112,18 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
                 f"another process has been applying a schema for {LOCK_WAIT:.0f} s: see pg_locks (locktype 'advisory')"
                 " for who it is; nothing was changed, try again when it is done"
             ) from error
-        found = await _recorded(connection)
-        if found and found.version > VERSION:
-            raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
-        if found and found.digest == digest and not missing(expected(), await held(connection)):
-            return False
-        await _apply_with_retries(connection, text, digest)
+        yield connection
     finally:
         await connection.close(timeout=5)
-    return True
 
 
-async def ensure(dsn: str) -> bool:
-    """Bring an older database up to this code. Changes nothing where this code can work with it. True when changed.
-
-    So a rollback starts beside a newer schema, and a restart of older code does not undo later changes.
-    Raises SchemaError as `apply` and `check` do; OSError when the database cannot be reached.
-    """
+async def _write_deadlines(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    """Write the deadlines of this role's sessions. Returns whether any was; without the right to it only warns."""
     try:
-        await check(dsn)
-    except OlderSchemaError:
-        return await apply(dsn)
-    return False
+        return bool(await deadlines.write(connection))
+    except asyncpg.PostgresError as error:
+        log.warning("schema.deadlines_not_written", error=f"{type(error).__name__}: {error}")
+        return False
 
 
 async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", text: str, digest: str) -> None:
@@ -117,13 +152,14 @@ async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", 
     raise SchemaError(f"the tables were held for all of {ATTEMPTS} tries: see pg_stat_activity for who holds them")
 
 
-async def check(dsn: str) -> None:
+async def check(dsn: str) -> list[str]:
     """Raise SchemaError unless the database has the schema that this code knows, or a newer one that allows it.
 
-    Compares every part, because the recorded schema may have been applied in part, or lost parts since. Raises
-    SchemaError also when the database refuses to be read; OSError when it cannot be reached.
+    Compares every part, because the recorded schema may have been applied in part, or lost parts since. Returns the
+    deadlines that this role's sessions lack. Raises SchemaError also when the database refuses to be read, such as for
+    a wrong password; UnavailableError while it is away, starts, or is full.
     """
-    found, parts = await _read(dsn)
+    found, parts, lacking_deadlines = await _read(dsn)
     if found is None or found.version < VERSION:
         has = found.version if found else "none"
         raise OlderSchemaError(
@@ -141,23 +177,44 @@ async def check(dsn: str) -> None:
             f"the database says that it has schema {found.version}, and lacks of it: {'; '.join(lacking)}. {who}run"
             " `python -m media.schema apply`: it brings back what it can, and says what it cannot"
         )
+    return lacking_deadlines
 
 
-async def _read(dsn: str) -> tuple[Recorded | None, list[str]]:
-    """Return the recorded schema, and the parts that the database holds."""
-    try:
-        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+async def _read(dsn: str) -> tuple[Recorded | None, list[str], list[str]]:
+    """Return the recorded schema, the parts that the database holds, and the deadlines that the session lacks."""
+    with _failures():
+        connection = await open_connection(dsn, application="media-schema")
         try:
-            return await _recorded(connection), await held(connection)
+            return await _recorded(connection), await held(connection), await deadlines.missing(connection)
         finally:
             await connection.close(timeout=5)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn a database that is away, starting or full into UnavailableError, and one that refuses into SchemaError."""
+    try:
+        with postgres_calls():
+            yield
+    except UnavailableError as error:
+        # At work these are an outage; before it they are most often a wrong setting.
+        if isinstance(error.__cause__, _REFUSALS):
+            raise SchemaError(f"the database cannot be read: {error.detail}") from error
+        raise
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise SchemaError(f"the database cannot be read: {type(error).__name__}: {error}") from error
 
 
+_REFUSALS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
+
 async def show(dsn: str) -> None:
     """Write what the database holds to standard output, in the form of `schema.parts`. Raises as `check` does."""
-    _, parts = await _read(dsn)
+    _, parts, _ = await _read(dsn)
     sys.stdout.write("".join(f"{part}\n" for part in parts))
 
 
