@@ -30,6 +30,11 @@ RELEASE_TIMEOUT = 3.0
 """Seconds for giving a lease back while being canceled."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds between two tries to write to a Postgres that is away."""
+LONGEST_OUTAGE = 900.0
+"""Seconds for which the end of a stage waits for Postgres, its message held: a failover or a locked table takes less.
+
+A lease that ran out meanwhile is given back uncounted, which a worker that stopped waiting could not do.
+"""
 
 
 class EndKind(StrEnum):
@@ -178,12 +183,12 @@ class StageLifecycle:
         return rows
 
     async def _outlast_postgres[T](self, claim: Claim, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat `call` while Postgres is away, for as long as a lease lasts; then raise what it raises.
+        """Repeat `call` while Postgres is away, for LONGEST_OUTAGE at most; then raise what it raises.
 
-        To give up at once would leave the lease to run out, and cost an attempt that did nothing wrong. Where no lease
-        is held the event is delivered again, and waiting gains nothing.
+        To give up would leave the lease to run out, and cost an attempt that did nothing wrong. Where no lease is held
+        the event is delivered again, and waiting gains nothing.
         """
-        longest = self.lease if claim.state is StageState.LEASED else 0.0
+        longest = LONGEST_OUTAGE if claim.state is StageState.LEASED else 0.0
         deadline, pause = time.monotonic() + longest, FIRST_PAUSE
         while True:
             try:

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import random
+import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,6 +28,30 @@ class Fault(StrEnum):
     BLACK_HOLE = "black_hole"  # data is swallowed; such a connection never works again
     BROKEN = "broken"  # HTTP: 503
     THROTTLED = "throttled"  # HTTP: the service's own refusal for too many requests
+    ANSWERS = "answers"  # TCP: connections are closed, new ones get `answer` and nothing else
+
+
+SSL_REQUEST = struct.pack("!ii", 8, 80_877_103)
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""Answers a new connection in the place of the service."""
+
+
+def refuse(sqlstate: str) -> Answer:
+    """Answer as a Postgres that refuses every session for the reason of an SQLSTATE."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.read(PIECE)
+        if request == SSL_REQUEST:
+            writer.write(b"N")
+            await reader.read(PIECE)
+        fields = b"SFATAL\0VFATAL\0C%s\0Mrefused by a test\0\0" % sqlstate.encode()
+        writer.write(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+
+    return answer
+
+
+async def hang_up(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Answer nothing."""
 
 
 class TcpProxy:
@@ -38,6 +63,7 @@ class TcpProxy:
         self._relays: set[asyncio.Task[None]] = set()
         self._holes: list[asyncio.StreamWriter] = []
         self.connections = 0
+        self.answer: Answer = hang_up
 
     @property
     def fault(self) -> Fault:
@@ -60,6 +86,9 @@ class TcpProxy:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
             self._relays.discard(task)
+        elif self._fault is Fault.ANSWERS:
+            with contextlib.suppress(OSError):
+                await self.answer(reader, writer)
         if self._fault is Fault.BLACK_HOLE:
             self._holes.append(writer)  # kept, or garbage collection would close it
         else:

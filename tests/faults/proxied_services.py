@@ -80,7 +80,7 @@ class Daemon:
 
     async def get(self, path: str) -> int | None:
         """Return the status of one of its pages; None while it does not answer."""
-        timeout = aiohttp.ClientTimeout(total=2)
+        timeout = aiohttp.ClientTimeout(total=5)  # as the load balancer of service.yaml
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as http,

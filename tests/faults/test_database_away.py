@@ -64,6 +64,81 @@ async def test_errors_of_the_server_count_as_unavailable(proxied: tuple[Database
         await database.execute(f"DO $$ BEGIN RAISE EXCEPTION 'its own fault' USING ERRCODE = '{sqlstate}'; END $$")
 
 
+@pytest.mark.parametrize("sqlstate", ["26000", "42P05", "25P02"])
+async def test_a_session_that_a_pooler_mixed_up_is_replaced(proxied: tuple[Database, TcpProxy], sqlstate: str) -> None:
+    database, proxy = proxied
+    before = proxy.connections
+    with pytest.raises(UnavailableError):
+        await database.execute(f"DO $$ BEGIN RAISE EXCEPTION 'mixed up' USING ERRCODE = '{sqlstate}'; END $$")
+    assert await asyncio.gather(*(database.fetchval("SELECT pg_sleep(0.1)") for _ in range(CONNECTIONS)))
+    assert proxy.connections == before + 1
+
+
+async def test_sessions_that_became_read_only_are_replaced_and_the_statement_succeeds(
+    proxied: tuple[Database, TcpProxy],
+) -> None:
+    database, proxy = proxied
+    before = proxy.connections
+    read_only = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+    await asyncio.gather(*(_hold(database, read_only) for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(database.probe() for _ in range(2 * CONNECTIONS)))
+    assert before + CONNECTIONS <= proxy.connections <= before + 2 * CONNECTIONS
+
+
+async def _hold(database: Database, statement: str) -> None:
+    """Run a statement on a session of its own: all are busy until the last one begins."""
+    await database.execute(f"{statement}; SELECT pg_sleep(0.2)")
+
+
+async def test_a_deadlock_is_tried_again(proxied: tuple[Database, TcpProxy]) -> None:
+    database, _ = proxied
+    tries = "CREATE SEQUENCE tries"
+    await database.execute(tries)
+    await database.execute(
+        "DO $$ BEGIN IF nextval('tries') < 3 THEN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END IF; END $$"
+    )
+    assert await database.fetchval("SELECT last_value FROM tries") == 3
+
+
+async def test_statements_that_are_given_up_end_in_the_server_too(
+    proxied: tuple[Database, TcpProxy], postgres: conftest.Database
+) -> None:
+    database, _ = proxied
+    holder, observer = await asyncpg.connect(postgres.dsn), await asyncpg.connect(postgres.dsn)
+    try:
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE assets IN ACCESS EXCLUSIVE MODE")
+            for _ in range(3):
+                ended = await asyncio.gather(
+                    *(database.fetchval("SELECT count(*) FROM assets") for _ in range(CONNECTIONS)),
+                    return_exceptions=True,
+                )
+                assert all(isinstance(end, UnavailableError) for end in ended)
+            sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'media'"
+            assert await observer.fetchval(sessions) <= CONNECTIONS
+            assert await observer.fetchval(f"{sessions} AND state = 'active'") == 0
+    finally:
+        await holder.close()
+        await observer.close()
+
+
+async def test_a_probe_needs_what_the_work_needs(
+    proxied: tuple[Database, TcpProxy], postgres: conftest.Database
+) -> None:
+    database, _ = proxied
+    await database.probe()
+    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+    holder = await asyncpg.connect(postgres.dsn)
+    try:
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE stages IN SHARE MODE")  # as CREATE INDEX does
+            with pytest.raises(UnavailableError):
+                await database.probe()
+    finally:
+        await holder.close()
+    await database.probe()
+
+
 async def test_an_error_of_the_statement_is_raised_unchanged(proxied: tuple[Database, TcpProxy]) -> None:
     with pytest.raises(asyncpg.DataError):
         await proxied[0].execute("SELECT 1 / 0")
