@@ -1,8 +1,9 @@
 """Write the reference pages that are generated from the code: `python -m deploy.reference [--check]`.
 
 docs/configuration.md comes from `media.settings`, docs/parameters.md from the templates of CloudFormation,
-docs/codes.md from `media.errors`, docs/webinar-recording.schema.json from `media.contracts`, docs/api-reference.md from
-the API's routes and models. With `--check` nothing is written; exit status 1 means that a page is out of date.
+docs/codes.md from `media.errors`, docs/failures.md from the adapters and the matrix of the fault tests,
+docs/webinar-recording.schema.json from `media.contracts`, docs/api-reference.md from the API's routes and models. With
+`--check` nothing is written; exit status 1 means that a page is out of date.
 """
 
 import json
@@ -15,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from deploy import api_reference
 from deploy.local.rehearsal import PARTS, template
+from media.asset_store.postgres_errors import describe
 from media.contracts import WebinarRecording
 from media.errors import MEANINGS
 from media.settings import Settings, variable
@@ -49,6 +51,53 @@ Generated from `media/errors.py` by `python -m deploy.reference`. A code is stab
 | code | meaning |
 |---|---|
 """
+_FAILURES = """\
+# Failures of dependencies
+
+Generated from the adapters' tables and from `tests/faults/matrix.csv` by `python -m deploy.reference`. Every exception
+of a call has one of four kinds:
+
+| kind | what becomes of the work |
+|---|---|
+| `input` | the file or the message is rejected |
+| `retry` | nothing was done: the adapter repeats the call at once, a few times, then it is unavailable |
+| `unavailable` | the message is released uncounted, and the queues that need the dependency pause until it is back |
+| `bug` | the error is logged once with its stack and its trace id, and the attempt counts |
+
+"""
+_POSTGRES = """\
+## Postgres
+
+None is the file's fault. The last column is what becomes of the connection: `keep`, `drop`, or `expire all`, which
+replaces the pool's other connections too, since they lead to the same wrong server.
+
+| what is met | meaning | kind | connection |
+|---|---|---|---|
+"""
+_MATRIX = """\
+## What is tried
+
+`tests/faults/test_matrix.py` lets each dependency fail in each way for eight seconds, while a consumer is in each phase
+of its work. A default run tries a sample, `./test.sh -m soak` all. In every cell `/livez` stays 200, every upload ends
+as it should, nothing comes to the dead letters, and a consumer is ready within ten seconds of the end of the fault.
+
+| word | what else must hold |
+|---|---|
+| `waits` | `/readyz` is 503 within 15 s, while the fault lasts |
+| `goes on` | the consumer need not notice |
+| `ends` | SIGTERM amid the fault: exit status 0 within the drain timeout |
+| `+ 1` | one attempt may count: the answer to a claim was lost, which looks like the death of a worker |
+
+"""
+
+
+def failures() -> str:
+    """Return what each error of a dependency means, and what is tried."""
+    rows = [f"| {name} | {f.meaning} | {f.kind} | {f.session} |" for name, f in describe()]
+    lines = (DOCS.parent / "tests" / "faults" / "matrix.csv").read_text().splitlines()
+    matrix = [f"| {line.replace(',', ' | ')} |" for line in lines]
+    matrix.insert(1, "|---" * (lines[0].count(",") + 1) + "|")
+    return _FAILURES + _POSTGRES + "\n".join(rows) + "\n\n" + _MATRIX + "\n".join(matrix) + "\n"
 
 
 _PARAMETERS = """\
@@ -120,6 +169,7 @@ PAGES = {
     "configuration.md": configuration,
     "parameters.md": parameters,
     "codes.md": codes,
+    "failures.md": failures,
     "webinar-recording.schema.json": webinar_schema,
     "api-reference.md": api_reference.page,
 }

@@ -62,7 +62,13 @@ class Breaker:
     async def run(self) -> None:
         """Probe whenever tripped, until canceled."""
         while True:
-            await self._wait_for_trip()
+            try:
+                async with asyncio.timeout(self._watch_interval):
+                    await self._tripped.wait()
+            except TimeoutError:
+                if await self._answers():
+                    continue
+                self.trip()
             if time.monotonic() - self._closed_at > RELAPSE:
                 self._pause = FIRST_PAUSE
             await self._probe_until_back()
@@ -71,15 +77,6 @@ class Breaker:
             self._closed_at = time.monotonic()
             self._gauge.set(0)
             log.info("breaker.closed", dependency=self.dependency)
-
-    async def _wait_for_trip(self) -> None:
-        while not self._tripped.is_set():
-            try:
-                async with asyncio.timeout(self._watch_interval):
-                    await self._tripped.wait()
-            except TimeoutError:
-                if not await self._answers():
-                    self.trip()
 
     async def _probe_until_back(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from deploy.local import ports, topology
 from deploy.local.topology import Topology
 from tests.conftest import Database, Scanner
 from tests.faults import sample_uploads
+from tests.faults.postgres_faults import PostgresFaults, start_postgres
 from tests.faults.proxied_services import ProxiedServices, proxied_services
 from tests.faults.stage_harness import StageHarness
 from tests.faults.stage_harness import stage_harness as make_stage_harness
@@ -33,6 +34,25 @@ async def own_aws(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Aws
         yield Aws(started.url, started.client_env(), await topology.apply(started.url, []))
     finally:
         await started.child.stop()
+
+
+@pytest.fixture(scope="package")
+async def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresFaults]:
+    async with start_postgres(tmp_path_factory.mktemp("own-postgres")) as started:
+        yield started
+
+
+@pytest.fixture
+async def failing_services(
+    own_aws: Aws, own_postgres: PostgresFaults, clamd: Scanner, tmp_path: Path
+) -> AsyncIterator[ProxiedServices]:
+    """Services on `own_postgres`, for its faults."""
+    await own_postgres.admin.execute("TRUNCATE assets CASCADE")
+    async with proxied_services(
+        own_aws.url, own_aws.client_env, own_aws.topology, own_postgres.dsn, clamd.address, tmp_path, seed=3
+    ) as found:
+        await found.purge()
+        yield found
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ class TcpProxy:
         self._holes: list[asyncio.StreamWriter] = []
         self.connections = 0
         self.answer: Answer = hang_up
+        self.delay = 0.0
 
     @property
     def fault(self) -> Fault:
@@ -101,24 +102,24 @@ class TcpProxy:
             return
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_pump(reader, far_writer))
-                group.create_task(_pump(far_reader, writer))
+                group.create_task(self._pump(reader, far_writer))
+                group.create_task(self._pump(far_reader, writer))
         except* OSError:
             pass  # how every relay ends: one of the two sides has closed
         finally:
             far_writer.close()
 
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay one direction. Its end raises an error that ends the other direction too."""
+        while piece := await reader.read(PIECE):
+            await asyncio.sleep(self.delay)
+            writer.write(piece)
+            await writer.drain()
+        raise ConnectionResetError
+
     def close(self) -> None:
         for writer in self._holes:
             writer.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Relay one direction. Its end raises an error that ends the other direction too."""
-    while piece := await reader.read(PIECE):
-        writer.write(piece)
-        await writer.drain()
-    raise ConnectionResetError
 
 
 @asynccontextmanager

@@ -90,7 +90,7 @@ class PostgresFaults:
 
 
 @asynccontextmanager
-async def own_postgres(folder: Path) -> AsyncIterator[PostgresFaults]:
+async def start_postgres(folder: Path) -> AsyncIterator[PostgresFaults]:
     """Start a server that other tests do not use, with a database for a role that is no superuser."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(postgres_part.OPTIONS, "max_connections", str(MAX_CONNECTIONS))

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Scanner
-from tests.faults.conftest import Aws
 from tests.faults.fault_proxies import Fault, refuse
 from tests.faults.load_balancer import load_balancer, upload_clients
-from tests.faults.postgres_faults import PostgresFaults, own_postgres
-from tests.faults.proxied_services import Daemon, ProxiedServices, proxied_services
+from tests.faults.postgres_faults import PostgresFaults
+from tests.faults.proxied_services import Daemon, ProxiedServices
 from tests.faults.sample_uploads import PDF, PNG, assert_consistent, send_all, wait_until_all_ended
 
 POOL = 10
@@ -26,28 +24,10 @@ NOTICES = 15.0
 UPLOADS = 20
 
 
-@pytest.fixture(scope="module")
-async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresFaults]:
-    async with own_postgres(tmp_path_factory.mktemp("own-postgres")) as server:
-        yield server
-
-
 @pytest.fixture
-async def services(
-    own_aws: Aws, postgres: PostgresFaults, clamd: Scanner, tmp_path: Path
-) -> AsyncIterator[ProxiedServices]:
-    await postgres.admin.execute("TRUNCATE assets CASCADE")
-    async with proxied_services(
-        own_aws.url, own_aws.client_env, own_aws.topology, postgres.dsn, clamd.address, tmp_path, seed=3
-    ) as found:
-        await found.purge()
-        yield found
-
-
-@pytest.fixture
-async def consumer(services: ProxiedServices) -> AsyncIterator[Daemon]:
+async def consumer(failing_services: ProxiedServices) -> AsyncIterator[Daemon]:
     """Run a consumer, which in the end still drains."""
-    daemon = services.daemon()
+    daemon = failing_services.daemon()
     try:
         await daemon.start()
         await until_status(daemon, 200)
@@ -59,8 +39,8 @@ async def consumer(services: ProxiedServices) -> AsyncIterator[Daemon]:
 
 
 @pytest.fixture
-async def api(services: ProxiedServices) -> AsyncIterator[Daemon]:
-    daemon = services.api(MEDIA_API_DRAIN_DELAY="0")
+async def api(failing_services: ProxiedServices) -> AsyncIterator[Daemon]:
+    daemon = failing_services.api(MEDIA_API_DRAIN_DELAY="0")
     try:
         await daemon.start()
         await until_status(daemon, 200)
@@ -81,114 +61,116 @@ async def until(condition: Callable[[], Awaitable[bool]], deadline: float) -> No
             await asyncio.sleep(0.05)
 
 
-async def fill_pool(postgres: PostgresFaults, services: ProxiedServices) -> None:
+async def fill_pool(own_postgres: PostgresFaults, failing_services: ProxiedServices) -> None:
     """Let the consumer use every connection of its pool: a few heal by luck what ten do not."""
 
     async def is_full() -> bool:
-        return await postgres.backends("media-consumer") == POOL
+        return await own_postgres.backends("media-consumer") == POOL
 
-    sent = await send_all(services, [PDF] * 2 * POOL, duplicates=0)
-    async with postgres.locked("stages"):
+    sent = await send_all(failing_services, [PDF] * 2 * POOL, duplicates=0)
+    async with own_postgres.locked("stages"):
         await until(is_full, 20)
-    await wait_until_all_ended(services, 60)
-    await assert_consistent(services, sent)
+    await wait_until_all_ended(failing_services, 60)
+    await assert_consistent(failing_services, sent)
 
 
-async def counted_attempts(services: ProxiedServices) -> int:
-    return int(await services.db.fetchval("SELECT coalesce(max(attempt - forgiven), 0) FROM stages"))
+async def counted_attempts(failing_services: ProxiedServices) -> int:
+    return int(await failing_services.db.fetchval("SELECT coalesce(max(attempt - forgiven), 0) FROM stages"))
 
 
 async def test_after_a_failover_no_upload_waits_for_the_old_writer(
-    postgres: PostgresFaults, services: ProxiedServices, consumer: Daemon, api: Daemon
+    own_postgres: PostgresFaults, failing_services: ProxiedServices, consumer: Daemon, api: Daemon
 ) -> None:
-    await fill_pool(postgres, services)
+    await fill_pool(own_postgres, failing_services)
     async with load_balancer(api) as balancer, upload_clients(balancer) as clients:
         await balancer.check(api)
         await asyncio.gather(*(clients.upload(PDF) for _ in range(UPLOADS)))  # this fills the API's pool
-        await postgres.promote_another()
-        await postgres.become_read_only()
+        await own_postgres.promote_another()
+        await own_postgres.become_read_only()
         began = time.monotonic()
         try:
             await asyncio.gather(*(clients.upload(PDF) for _ in range(UPLOADS)))
         finally:
-            await postgres.heal()
+            await own_postgres.heal()
     print(f"{UPLOADS} uploads ready {time.monotonic() - began:.1f} s after the failover")  # noqa: T201 - wanted
     assert not clients.failed
     assert time.monotonic() - began < RESUMES
-    assert await counted_attempts(services) == 1
+    assert await counted_attempts(failing_services) == 1
     assert consumer.log.read_text().count("breaker.open") <= 1
 
 
 async def test_a_writer_that_is_away_for_a_while_makes_all_unready(
-    postgres: PostgresFaults, services: ProxiedServices, consumer: Daemon, api: Daemon
+    own_postgres: PostgresFaults, failing_services: ProxiedServices, consumer: Daemon, api: Daemon
 ) -> None:
-    await fill_pool(postgres, services)
-    services.aws.s3.delay = 0.5  # so that the fault finds them at work
-    uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0)
-    await postgres.become_read_only()
+    await fill_pool(own_postgres, failing_services)
+    failing_services.aws.s3.delay = 0.5  # so that the fault finds them at work
+    uploads = await send_all(failing_services, [PDF] * UPLOADS, duplicates=0)
+    await own_postgres.become_read_only()
     try:
         await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
         assert await consumer.get("livez") == 200
         await asyncio.sleep(5)
-        await postgres.promote_another()
+        await own_postgres.promote_another()
         back = time.monotonic()
         await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
         print(f"ready {time.monotonic() - back:.1f} s after the promotion")  # noqa: T201 - wanted
-        await wait_until_all_ended(services, 60)
+        await wait_until_all_ended(failing_services, 60)
     finally:
-        await postgres.heal()
-    assert await counted_attempts(services) == 1
+        await own_postgres.heal()
+    assert await counted_attempts(failing_services) == 1
     assert consumer.log.read_text().count("breaker.open") <= 2
-    assert not any((await services.depths("-dlq")).values())
+    assert not any((await failing_services.depths("-dlq")).values())
     assert len(uploads) == UPLOADS
 
 
 async def test_a_locked_table_leaves_no_sessions_behind(
-    postgres: PostgresFaults, services: ProxiedServices, consumer: Daemon, api: Daemon
+    own_postgres: PostgresFaults, failing_services: ProxiedServices, consumer: Daemon, api: Daemon
 ) -> None:
     most = 0
-    services.aws.s3.delay = 0.5  # so that the lock finds them at work
-    uploads = await send_all(services, [PDF] * UPLOADS + [PNG] * 2, duplicates=0)
-    async with postgres.locked():
+    failing_services.aws.s3.delay = 0.5  # so that the lock finds them at work
+    uploads = await send_all(failing_services, [PDF] * UPLOADS + [PNG] * 2, duplicates=0)
+    async with own_postgres.locked():
         await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
         began = time.monotonic()
         while time.monotonic() - began < 20:
-            most = max(most, await postgres.backends("media-consumer"), await postgres.backends("media-api"))
+            most = max(most, await own_postgres.backends("media-consumer"), await own_postgres.backends("media-api"))
             assert await consumer.get("livez") == 200
             await asyncio.sleep(0.2)
     back = time.monotonic()
     await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
-    await wait_until_all_ended(services, 60)
+    await wait_until_all_ended(failing_services, 60)
     print(f"at most {most} sessions; all ready {time.monotonic() - back:.1f} s after the lock")  # noqa: T201 - wanted
     assert most <= POOL + SPARE
-    assert await counted_attempts(services) == 1
+    assert await counted_attempts(failing_services) == 1
     assert len(uploads) == UPLOADS + 2
 
 
 async def test_a_full_server_costs_no_attempt(
-    postgres: PostgresFaults, services: ProxiedServices, consumer: Daemon, api: Daemon
+    own_postgres: PostgresFaults, failing_services: ProxiedServices, consumer: Daemon, api: Daemon
 ) -> None:
-    services.aws.s3.delay = 0.5  # so that the fault finds them at work
-    uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0)
-    async with postgres.full():
+    failing_services.aws.s3.delay = 0.5  # so that the fault finds them at work
+    uploads = await send_all(failing_services, [PDF] * UPLOADS, duplicates=0)
+    async with own_postgres.full():
         await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
         await asyncio.sleep(3)
         assert await consumer.get("livez") == 200
     await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
-    await wait_until_all_ended(services, 60)
-    await assert_consistent(services, uploads)
-    assert await counted_attempts(services) <= 2, "a claim whose answer was cut off counts"
+    await wait_until_all_ended(failing_services, 60)
+    await assert_consistent(failing_services, uploads)
+    assert await counted_attempts(failing_services) <= 2, "a claim whose answer was cut off counts"
 
 
 @pytest.mark.parametrize("sqlstate", ["57P03", "57P01", "53300"])
-async def test_a_start_waits_for_a_server_that_starts_or_is_full(services: ProxiedServices, sqlstate: str) -> None:
-    services.postgres.answer, services.postgres.fault = refuse(sqlstate), Fault.ANSWERS
-    daemons = [services.daemon(), services.api(MEDIA_API_DRAIN_DELAY="0")]
+async def test_a_start_waits_for_a_server_that_starts_or_is_full(
+    failing_services: ProxiedServices, sqlstate: str
+) -> None:
+    failing_services.postgres.answer, failing_services.postgres.fault = refuse(sqlstate), Fault.ANSWERS
+    daemons = [failing_services.daemon(), failing_services.api(MEDIA_API_DRAIN_DELAY="0")]
     starts = [asyncio.create_task(daemon.start()) for daemon in daemons]
     try:
         for daemon in daemons:
             await until(lambda log=daemon.log: asyncio.to_thread(waits, log), 20)  # type: ignore[misc]
-        services.postgres.fault = Fault.NONE
+        failing_services.postgres.fault = Fault.NONE
         await asyncio.gather(*starts)
         for daemon in daemons:
             await until_status(daemon, 200)
@@ -202,11 +184,11 @@ def waits(log: Path) -> bool:
 
 @pytest.mark.parametrize("wrong", ["password", "database"])
 async def test_a_wrong_password_or_database_is_a_configuration_error_at_once(
-    services: ProxiedServices, wrong: str
+    failing_services: ProxiedServices, wrong: str
 ) -> None:
-    dsn = services.env["MEDIA_DATABASE_URL"]
+    dsn = failing_services.env["MEDIA_DATABASE_URL"]
     dsn = dsn.replace("made%20up", "another") if wrong == "password" else dsn.replace("/faults", "/none")
-    daemon = services.daemon(MEDIA_DATABASE_URL=dsn)
+    daemon = failing_services.daemon(MEDIA_DATABASE_URL=dsn)
     with pytest.raises(AssertionError, match="it ended"):
         await daemon.start()
     assert await daemon.ended() == 2
@@ -214,13 +196,15 @@ async def test_a_wrong_password_or_database_is_a_configuration_error_at_once(
     assert wrong in daemon.log.read_text()
 
 
-async def test_a_consumer_starts_without_postgres_and_says_that_it_is_not_ready(services: ProxiedServices) -> None:
-    services.postgres.fault = Fault.CUT
-    daemon = services.daemon(MEDIA_DATABASE_WAIT="1")
+async def test_a_consumer_starts_without_postgres_and_says_that_it_is_not_ready(
+    failing_services: ProxiedServices,
+) -> None:
+    failing_services.postgres.fault = Fault.CUT
+    daemon = failing_services.daemon(MEDIA_DATABASE_WAIT="1")
     try:
         await daemon.start()
         await until_status(daemon, 503)
-        services.postgres.fault = Fault.NONE
+        failing_services.postgres.fault = Fault.NONE
         await until_status(daemon, 200, RESUMES)
     finally:
         await daemon.kill()
