@@ -31,7 +31,7 @@ class PostgresFaults:
 
     @property
     def dsn(self) -> str:
-        return f"postgresql://{ROLE}:{PASSWORD.replace(' ', '%20')}@{postgres_part.HOST}:{self.server.port}/{self.name}"
+        return f"postgresql://{ROLE}:{PASSWORD.replace(' ', '%20')}@{ports.HOST}:{self.server.port}/{self.name}"
 
     async def backends(self, application: str = "media-%") -> int:
         """Count the server's sessions of the services."""

@@ -18,11 +18,11 @@ S3 = Dependency.S3
 class Probed:
     """A dependency whose probes are written down."""
 
-    def __init__(self, *, away: bool = True, hangs: bool = False) -> None:
+    def __init__(self, *, away: bool = True, hangs: bool = False, watched: bool = False) -> None:
         self.away, self.hangs = away, hangs
         self.asked: list[float] = []
         self.metrics = Metrics(CollectorRegistry())
-        self.breakers = Breakers({S3: self.probe}, self.metrics)
+        self.breakers = Breakers({S3: self.probe}, self.metrics, watched=[S3] if watched else [])
 
     async def probe(self) -> None:
         self.asked.append(time.monotonic())
@@ -113,4 +113,22 @@ async def test_waiting_for_several_waits_for_the_last_of_them() -> None:
     assert not waiting.done()
     slow.away = False
     await asyncio.wait_for(waiting, 5)
+    task.cancel()
+
+
+@virtual_time
+async def test_watched_dependency_is_noticed_by_an_idle_consumer() -> None:
+    probed = Probed(away=False, watched=True)
+    task = asyncio.create_task(probed.breakers.run())
+    for hangs in (False, True):
+        await asyncio.sleep(60)
+        assert (probed.gauge, probed.breakers.open([S3])) == (0, [])
+        assert probed.gaps(probed.asked[-3])[-2:] == pytest.approx([5, 5])
+        probed.away, probed.hangs = True, hangs
+        await asyncio.sleep(5 + 4.1)
+        assert (probed.gauge, probed.breakers.open([S3])) == (1, [S3])
+        await asyncio.sleep(600)
+        probed.away = probed.hangs = False
+        await asyncio.sleep(5 + 4.1)
+        assert probed.breakers.open([S3]) == []
     task.cancel()
