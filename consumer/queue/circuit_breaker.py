@@ -71,19 +71,16 @@ class Breaker:
                 self.trip()
             if time.monotonic() - self._closed_at > RELAPSE:
                 self._pause = FIRST_PAUSE
-            await self._probe_until_back()
+            is_back = False
+            while not is_back:
+                await asyncio.sleep(self._pause)
+                self._pause = min(LONGEST_PAUSE, self._pause * 2)
+                is_back = await self._answers()
             self._tripped.clear()
             self._closed.set()
             self._closed_at = time.monotonic()
             self._gauge.set(0)
             log.info("breaker.closed", dependency=self.dependency)
-
-    async def _probe_until_back(self) -> None:
-        while True:
-            await asyncio.sleep(self._pause)
-            self._pause = min(LONGEST_PAUSE, self._pause * 2)
-            if await self._answers():
-                return
 
     async def _answers(self) -> bool:
         try:
