@@ -21,6 +21,7 @@ from deploy.local.services import Addresses
 from deploy.local.state import LastShutdown, State
 from deploy.local.supervisor import Say, Service, Supervisor
 from deploy.local.topology import Topology
+from media.errors import UnavailableError
 from media.schema import apply as schema
 
 PROBE_DEADLINE = aiohttp.ClientTimeout(total=5)
@@ -143,7 +144,7 @@ async def _start_parts(options: _StartOptions, exits: AsyncExitStack, data_parts
         data_parts.append(server.child)
         try:
             await schema.apply(server.dsn())
-        except asyncpg.PostgresError as error:  # a full disk, mostly
+        except (asyncpg.PostgresError, UnavailableError) as error:  # a full disk, mostly
             raise PartError(f"the database cannot be set up: {error}") from error
         return server
 
