@@ -22,13 +22,13 @@ async def proxied(
     postgres: conftest.Database, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Database, TcpProxy]]:
     """Fill a pool of idle connections behind a proxy."""
-    monkeypatch.setattr(database_part, "STATEMENT_TIMEOUT", 2.0)
     parts = urlsplit(postgres.dsn)
     async with (
         tcp_proxy(lambda: asyncio.open_connection(parts.hostname, parts.port)) as (proxy, port),
         connect(postgres.dsn.replace(f":{parts.port}/", f":{port}/"), max_size=CONNECTIONS) as database,
     ):
         await asyncio.gather(*(database.fetchval("SELECT pg_sleep(0.2)") for _ in range(CONNECTIONS)))
+        monkeypatch.setattr(database_part, "STATEMENT_TIMEOUT", 2.0)  # not before: a busy machine connects slowly
         yield database, proxy
 
 
