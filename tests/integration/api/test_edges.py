@@ -39,7 +39,7 @@ async def test_refused_password_makes_the_api_neither_ready_nor_alive(
     wrong = postgres.dsn.replace("@", "x@", 1)
     async with start_api(database_url=wrong) as api:
         answer = await api.http.get("/readyz")
-        assert (answer.status, (await answer.json(content_type=None))["detail"]) == (503, "Postgres does not answer")
+        assert (answer.status, (await answer.json(content_type=None))["detail"]) == (503, "Postgres takes no writes")
         answer = await api.http.get("/livez")
         assert answer.status == 503
         assert "refused our user or password" in (await answer.json(content_type=None))["detail"]
