@@ -57,6 +57,9 @@ CREATE INDEX IF NOT EXISTS assets_expired ON assets (updated_at) WHERE status = 
 -- An upload in parts: S3's name for it, which only the owner's signed URLs carry, and the bytes of each part but the last.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS upload_id text;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS part_size bigint;
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS page_count integer; -- of a document
+-- What users should know of an asset: objects of `code`, `detail`, and the `stage` whose next commit replaces them.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS notes jsonb NOT NULL DEFAULT '[]';
 
 -- One row per asset and stage. `attempt` only grows: it is the fencing token and names the output prefix.
 -- What counts against the limit of attempts is `attempt - forgiven`; a new round forgives all.
@@ -148,4 +151,4 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();
 
-INSERT INTO schema_version (version, oldest_code) VALUES (4, 1) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version, oldest_code) VALUES (5, 1) ON CONFLICT DO NOTHING;

@@ -30,7 +30,8 @@ from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Address
 from handlers.scan.clamd.monitor import ScannerMonitor
 from handlers.scan.clamd.pool import ScannerPool
-from handlers.scan.handler import ScanHandler, ScanPolicy
+from handlers.scan.documents.inspector import DocumentInspector
+from handlers.scan.handler import DocumentTools, ScanHandler, ScanPolicy
 from handlers.transcode.engine import Engine
 from handlers.transcode.ffmpeg.engine import FfmpegEngine
 from handlers.transcode.handler import TranscodeHandler
@@ -73,6 +74,7 @@ class _Parts:
     transcoder: Transcoder
     scanners: ScannerPool
     renderer: ImageRenderer
+    inspector: DocumentInspector
     scratch: Path
 
     @property
@@ -190,6 +192,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         transcoder=Transcoder(await clients.mediaconvert()),
         scanners=ScannerPool(scanners),
         renderer=await stack.enter_async_context(ImageRenderer(limits, scratch)),
+        inspector=await stack.enter_async_context(DocumentInspector(scratch, max_bytes=settings.document_max_bytes)),
         scratch=scratch,
     )
 
@@ -210,7 +213,8 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     image = ImageHandler(parts.storage, parts.renderer, parts.metrics, bucket=bucket, scratch=parts.scratch)
     prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch)
     transcode = TranscodeHandler(parts.storage, prober, _engine(parts), lifecycle.stages.recorder)
-    scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics))
+    documents = DocumentTools(parts.inspector, parts.transfer, parts.scratch)
+    scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics, documents))
     recording = RecordingHandler(parts.storage, frozenset(settings.recording_buckets))
     return Routes(
         intake=Intake(lifecycle.assets, lifecycle.outbox, scan, recording, parts.metrics.uploads, own_bucket=bucket),

@@ -6,9 +6,15 @@ from collections.abc import Callable
 HEAD_BYTES = 4096
 """Bytes of the file's beginning that `sniff` reads."""
 
-_PDF = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?+(?>\x1b%-12345X|@PJL[^\r\n]*+|[\s\0])*+%PDF-")
-"""Readers accept any bytes before `%PDF-` (ISO 32000-1, Annex H, note 13); here only white space, a byte order mark and
-printer commands: a program or a page with a PDF in it is no document."""
+_PDF = re.compile(
+    rb"(?s:\0[\x01-\x3f].{126})?"  # MacBinary
+    rb"(?:(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?+(?>\x1b%-12345X|@PJL[^\r\n]*+|[\s\0])*+%PDF-"
+    rb"|[\t\n\f\r\x20-\x7e\x80-\xff]{0,1023}?[\r\n]%PDF-"
+    rb"|\s*+(?>%[^\r\n]*+\s++)?\d{1,10} \d{1,5} obj\b)"
+)
+"""Readers look for `%PDF-` in the first 1,024 bytes (ISO 32000-1, Annex H, note 13), and do without it.
+Here it may follow lines of text, such as those of a form's upload, and what printers and old Macs put before it.
+A program with a PDF in it is no document."""
 _TS_PACKET = 188
 _M2TS_PACKET = 192
 

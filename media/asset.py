@@ -128,6 +128,14 @@ class Rendition:
 
 
 @dataclass(frozen=True, slots=True)
+class AssetNote:
+    """Something that users should know of an asset that is ready: a stable code, and a detail in words."""
+
+    code: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Asset:
     """One uploaded file and everything that became of it, as Postgres has it."""
 
@@ -154,6 +162,8 @@ class Asset:
     progress: int = 0
     placeholder: str | None = None
     dominant_color: str | None = None
+    page_count: int | None = None
+    notes: Sequence[AssetNote] = ()
     sha256: str | None = None
     title: str | None = None
     webinar_id: str | None = None

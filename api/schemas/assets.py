@@ -93,6 +93,13 @@ class RenditionOut(ResponseModel):
     bytes: int
 
 
+class NoteOut(ResponseModel):
+    """Something to know of an asset that is ready."""
+
+    code: str = Field(description="`actions_removed`: scripts and the like were taken out of a document")
+    detail: str = Field(description="The same in words, for people; may change")
+
+
 class AssetOut(ResponseModel):
     """One uploaded file and its renditions."""
 
@@ -112,6 +119,8 @@ class AssetOut(ResponseModel):
     duration_ms: int | None = Field(description="Milliseconds of video and audio")
     progress: int = Field(ge=0, le=100, description="Percent of the transcoding; 100 once the asset is ready")
     placeholder: str | None = Field(description="A ThumbHash in base64, to show while the picture loads")
+    page_count: int | None = Field(description="Pages of a document")
+    notes: list[NoteOut] = Field(max_length=50, description="What users should know of it")
     renditions: list[RenditionOut]
     created_at: datetime
     updated_at: datetime

@@ -168,7 +168,7 @@ def _configuration(signatures: Path, socket: Path, temporary: Path) -> str:
         "MaxScanTime": 120_000,
         "ReadTimeout": 120,
         "AlertExceedsMax": "yes",
-        "AlertEncrypted": "yes",
+        "AlertEncryptedArchive": "yes",
         "ConcurrentDatabaseReload": "no",
     }
     return "".join(f"{name} {value}\n" for name, value in options.items())

@@ -1,20 +1,26 @@
 """The scan stage: stream the bound version to clamd, tag it, and choose the next stage."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 
+from handlers.scan.clamd.instream import CHUNK, Source
 from handlers.scan.clamd.pool import ScannerPool
 from handlers.scan.clamd.verdict import ScanFinding, read_reply
 from handlers.scan.content_policy import require_allowed_content
+from handlers.scan.documents.inspector import ROOM, DocumentInspector, InspectedDocument
 from handlers.scan.stream_inspector import StreamInspector
+from handlers.scratch import scratch_folder
 from handlers.sniff import sniff
 from media.asset import (
     NEXT_STAGE,
     Asset,
+    AssetNote,
     AssetType,
     Rendition,
     Stage,
@@ -26,6 +32,7 @@ from media.asset import (
 )
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.aws.s3 import ObjectStorage, ServedAs
+from media.aws.s3_transfer import ObjectTransfer
 from media.errors import Code, RejectedError, RetryableError
 from media.outbox import Effect, EffectKind
 from media.source_check import reject_missing_source, require_bound_version
@@ -50,6 +57,15 @@ class ScanPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentTools:
+    """What documents need beside the scanner: the inspector, the upload of what it wrote, and a folder to work in."""
+
+    inspector: DocumentInspector
+    transfer: ObjectTransfer
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ScanReport:
     """The finding and the engine that made it; no engine when the file was not scanned."""
 
@@ -60,30 +76,49 @@ class ScanReport:
 class ScanHandler:
     """Scans the file of a claim. Raises RejectedError, RetryableError, UnavailableError."""
 
-    def __init__(self, storage: ObjectStorage, scanners: ScannerPool, policy: ScanPolicy, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        storage: ObjectStorage,
+        scanners: ScannerPool,
+        policy: ScanPolicy,
+        metrics: Metrics,
+        documents: DocumentTools,
+    ) -> None:
         self._storage = storage
         self._scanners = scanners
         self._policy = policy
         self._metrics = metrics
+        self._documents = documents
 
     async def __call__(self, claim: Claim) -> Commit:
+        size = await self._check_size(claim.asset)
+        if claim.asset.asset_type is not AssetType.DOCUMENT:
+            return await self._judge(claim, size, None)
+        async with scratch_folder("document-", self._documents.scratch, room=ROOM * size) as folder:
+            return await self._judge(claim, size, folder / "source.pdf")
+
+    async def _judge(self, claim: Claim, size: int, copy: Path | None) -> Commit:
+        """Scan the bound version, while its bytes are written to `copy`, and commit what follows from the verdict."""
         asset = claim.asset
-        size = await self._check_size(asset)
         if size > self._policy.max_bytes:
             return await self._too_large(
                 asset, size, ScanReport(ScanFinding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN))
             )
-        inspector = StreamInspector(asset.asset_type)
+        inspector = StreamInspector(asset.asset_type, copy)
         report = await self._scan(asset, size, inspector)
         self._metrics.scanned_bytes.inc(inspector.size)
         if report.finding.code is Code.TOO_LARGE_TO_SCAN:  # clamd's own limit is below our setting
             return await self._too_large(asset, size, report)
+        if (rejection := await self._conclude(asset, report)) is not None:
+            return rejection
+        return await self._accept(claim, inspector, size, copy)
+
+    async def _conclude(self, asset: Asset, report: ScanReport) -> Commit | None:
+        """Record a verdict, and commit a rejection that follows. Raises RetryableError for a scan without a verdict."""
         await self._record(asset, report)
         if report.finding.verdict is Verdict.ERROR:
             raise RetryableError(Code.SCANNER_ERROR, report.finding.signature or "the scanner hung up without a reply")
-        if report.finding.verdict is Verdict.CLEAN:
-            return await self._accept(claim, inspector, size)
-        return self._reject(asset, report.finding)
+        return None if report.finding.verdict is Verdict.CLEAN else self._reject(asset, report.finding)
 
     async def _check_size(self, asset: Asset) -> int:
         """Return the bytes of the bound version. Raises when it is missing, empty or too large."""
@@ -107,14 +142,19 @@ class ScanHandler:
 
         try:
             with reject_missing_source():
-                scanned = await self._scanners.scan(opened, size)
+                report = await self._ask_scanners(opened, size)
+        finally:
+            await inspector.finish()
+        if report.finding.verdict is Verdict.CLEAN and inspector.size != size:
+            raise RetryableError(Code.STORAGE_ERROR, f"{inspector.size} bytes came, {size} were expected")
+        return report
+
+    async def _ask_scanners(self, source: Source, size: int) -> ScanReport:
+        try:
+            scanned = await self._scanners.scan(source, size)
         except TimeoutError:
             return ScanReport(ScanFinding(Verdict.ERROR, Code.SCANNER_ERROR, "no verdict within the time for one scan"))
-        await inspector.finish()
-        finding = read_reply(scanned.reply)
-        if finding.verdict is Verdict.CLEAN and inspector.size != size:
-            raise RetryableError(Code.STORAGE_ERROR, f"{inspector.size} bytes came, {size} were expected")
-        return ScanReport(finding, scanned.engine)
+        return ScanReport(read_reply(scanned.reply), scanned.engine)
 
     async def _record(self, asset: Asset, report: ScanReport) -> None:
         """Count the verdict and tag the version with it. A bucket of others is never changed.
@@ -145,11 +185,10 @@ class ScanHandler:
             return _proceed(asset, Stage.TRANSCODE, Facts(size=size), [note])
         raise RejectedError(Code.TOO_LARGE_TO_SCAN, f"{size} bytes are more than the scanner takes")
 
-    async def _accept(self, claim: Claim, inspector: StreamInspector, size: int) -> Commit:
+    async def _accept(self, claim: Claim, inspector: StreamInspector, size: int, copy: Path | None) -> Commit:
         """Check that the content is allowed; commit a document as ready, and send others to their next stage."""
         asset, sniffed = claim.asset, sniff(inspector.head)
         require_allowed_content(asset.asset_type, sniffed)
-        inspector.require_harmless()
         notes = [Note("clean", f"{size} bytes")]
         if sniffed and sniffed != asset.content_type:
             notes.append(Note("content_type", f"announced as {asset.content_type}, is {sniffed}"))
@@ -157,14 +196,35 @@ class ScanHandler:
         stage = NEXT_STAGE[asset.asset_type]
         if stage is not None:
             return _proceed(asset, stage, facts, notes)
-        # A document has no further stage. Browsers save the copy and never show it.
-        content_type = sniffed or asset.content_type
+        if copy is None:
+            raise RuntimeError("a document was scanned without a copy to look into")
+        found = await self._documents.inspector.inspect(copy, copy.with_name("written.pdf"))
+        if found.written is not None:  # clamd does not see through encryption, and has not seen what was rewritten
+            written = (await asyncio.to_thread(found.written.stat)).st_size
+            report = await self._ask_scanners(_reader(found.written), written)
+            if (rejection := await self._conclude(asset, report)) is not None:
+                return rejection
+        original = await self._publish(claim, found)
+        removed = ", ".join(f"{kind} ({count})" for kind, count in found.removed.items())
+        notes += [Note("actions_removed", removed)] if removed else []
+        notes += [Note("repaired", found.repaired)] if found.repaired else []
+        asset_notes = [AssetNote("actions_removed", f"Taken out: {removed}")] if removed else []
+        facts = replace(facts, page_count=found.pages, notes=asset_notes)
+        return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
+
+    async def _publish(self, claim: Claim, found: InspectedDocument) -> Rendition:
+        """Store the document under the prefix of this attempt. Browsers save the copy and never show it."""
+        asset, content_type = claim.asset, "application/pdf"
         key = output_prefix(asset, Stage.SCAN, claim.attempt) + "original.pdf"
         headers = ServedAs(content_type, attachment(asset.original_filename, content_type), CACHE)
-        with reject_missing_source():
-            await self._storage.publish(asset.source, self._policy.own_bucket, key, headers)
-        original = Rendition("original", key, content_type, size)
-        return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
+        if found.must_serve_written and found.written is not None:
+            await self._documents.transfer.upload(self._policy.own_bucket, key, found.written, headers)
+            size = (await asyncio.to_thread(found.written.stat)).st_size
+        else:
+            with reject_missing_source():
+                await self._storage.publish(asset.source, self._policy.own_bucket, key, headers)
+            size = found.size
+        return Rendition("original", key, content_type, size)
 
     def _reject(self, asset: Asset, finding: ScanFinding) -> Commit:
         """Reject a file that is infected or cannot be scanned. An infected one of ours goes to quarantine."""
@@ -189,6 +249,22 @@ def _proceed(asset: Asset, stage: Stage, facts: Facts, notes: list[Note]) -> Com
     """Commit the scan as done and request the next stage."""
     effects = [request(stage, asset)]
     return Commit(StageState.DONE, Status.PROCESSING, facts=facts, notes=notes, next_stage=stage, effects=effects)
+
+
+def _reader(path: Path) -> Source:
+    """Return a file as a source to scan."""
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        with path.open("rb") as file:
+            while piece := await asyncio.to_thread(file.read, CHUNK):
+                yield piece
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+        async with aclosing(pieces()) as read:
+            yield read
+
+    return opened
 
 
 def _tag_value(text: str) -> str:

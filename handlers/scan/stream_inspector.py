@@ -3,29 +3,25 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from handlers.scan.pdf import MOST_EFFORT, PdfWatch
 from handlers.sniff import HEAD_BYTES
 from media.asset import AssetType
-from media.errors import Code, RejectedError
 
 BATCH = 4 * 1024 * 1024
 """Bytes inspected at once. Twice as many are held at most. The last batch is inspected while clamd scans."""
-_PDF_THREADS = ThreadPoolExecutor(2, thread_name_prefix="pdf")
-"""Threads for documents only: one may take seconds, and pictures must not wait for it."""
-
 _DIGESTED = frozenset({AssetType.IMAGE, AssetType.DOCUMENT})
 """Types that are hashed; the renderer compares a picture's digest. No one needs a video's: 50 GB take 40 s of CPU."""
 
 
 class StreamInspector:
-    """Collects the size in bytes, the first bytes, the SHA-256 of pictures and documents, and the findings in a PDF."""
+    """Collects the size in bytes, the first bytes, and the SHA-256 of pictures and documents; writes a copy."""
 
-    def __init__(self, asset_type: AssetType) -> None:
+    def __init__(self, asset_type: AssetType, copy: Path | None = None) -> None:
+        """Write the bytes to `copy` too. Only types that are hashed can be copied."""
         self.size = 0
         self.head = b""
-        self._pdf = PdfWatch() if asset_type is AssetType.DOCUMENT else None
+        self._copy = copy and copy.open("wb")
         self._digest = hashlib.sha256() if asset_type in _DIGESTED else None
         self._inspecting: asyncio.Future[None] | None = None
 
@@ -52,24 +48,11 @@ class StreamInspector:
             await self._inspect_batch(batch)
 
     async def finish(self) -> None:
-        """Wait until every piece is inspected."""
+        """Wait until every piece is inspected and copied."""
         if self._inspecting:
             await self._inspecting
-
-    def require_harmless(self) -> None:
-        """Raise RejectedError when a document is encrypted, active, empty, or cannot be inspected in time."""
-        if self._pdf is None:
-            return
-        if self._pdf.encrypted:
-            raise RejectedError(Code.ENCRYPTED, "the document is encrypted")
-        if self._pdf.active:
-            raise RejectedError(Code.ACTIVE_CONTENT, "the document contains scripts")
-        if self._pdf.uninspectable:
-            raise RejectedError(Code.UNSCANNABLE, f"the document cannot be looked into: {self._pdf.uninspectable}")
-        if self._pdf.timed_out:
-            raise RejectedError(Code.RESOURCE_LIMIT, f"looking into the document takes more than {MOST_EFFORT:g} s")
-        if self._pdf.empty:
-            raise RejectedError(Code.CORRUPT, "the document has no pages that a reader would find")
+        if self._copy:
+            self._copy.close()
 
     async def _inspect_batch(self, batch: Sequence[bytes]) -> None:
         """Start on a batch in a thread, once the one before it is done."""
@@ -78,9 +61,9 @@ class StreamInspector:
             for piece in batch:
                 if self._digest:
                     self._digest.update(piece)
-                if self._pdf:
-                    self._pdf.feed(piece)
+                if self._copy:
+                    self._copy.write(piece)
 
-        await self.finish()
-        threads = _PDF_THREADS if self._pdf else None
-        self._inspecting = asyncio.get_running_loop().run_in_executor(threads, work)
+        if self._inspecting:
+            await self._inspecting
+        self._inspecting = asyncio.get_running_loop().run_in_executor(None, work)

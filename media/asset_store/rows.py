@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 from pydantic_core import from_json
 
-from media.asset import Asset, AssetType, DeliveryClass, Rendition, Stage, Status, TimelineEntry
+from media.asset import Asset, AssetNote, AssetType, DeliveryClass, Rendition, Stage, Status, TimelineEntry
 
 _PLAIN = (
     "asset_id",
@@ -28,6 +28,7 @@ _PLAIN = (
     "progress",
     "placeholder",
     "dominant_color",
+    "page_count",
     "sha256",
     "title",
     "webinar_id",
@@ -52,6 +53,7 @@ def asset_of(record: asyncpg.Record) -> Asset:
         status=Status(record["status"]),
         delivery=DeliveryClass(record["delivery"]),
         renditions=tuple(Rendition(**rendition) for rendition in renditions),
+        notes=tuple(AssetNote(note["code"], note["detail"]) for note in from_json(record["notes"])),
         **{name: record[name] for name in _PLAIN},
     )
 

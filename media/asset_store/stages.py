@@ -7,14 +7,14 @@ counts against the limit: a release forgives one attempt, a new round forgives a
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from media.asset import Asset, Rendition, Stage, StageState, Status, sources_of
+from media.asset import Asset, AssetNote, Rendition, Stage, StageState, Status, sources_of
 from media.asset_store import statements
 from media.asset_store.database import Database
 from media.asset_store.rows import asset_of
@@ -84,7 +84,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Properties of the asset that a stage found out. None leaves a column as it is."""
+    """Properties of the asset that a stage found out. None leaves a column as it is.
+
+    `notes` replace those that the same stage left before.
+    """
 
     content_type: str | None = None
     size: int | None = None
@@ -94,6 +97,8 @@ class Facts:
     duration_ms: int | None = None
     placeholder: str | None = None
     dominant_color: str | None = None
+    page_count: int | None = None
+    notes: Sequence[AssetNote] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,6 @@ class StageStore:
         Raises LeaseLostError, and writes nothing, when the fence does not hold any more.
         """
         renditions = [{f.name: getattr(r, f.name) for f in fields(Rendition)} for r in commit.renditions]
-        facts = {f.name: getattr(commit.facts, f.name) for f in fields(Facts)}
         records = await self._database.fetch(
             statements.COMMIT,
             fence.asset_id,
@@ -244,7 +248,7 @@ class StageStore:
             commit.status,
             commit.code,
             (commit.detail or "")[:2000] or None,
-            json.dumps(facts),
+            json.dumps(asdict(commit.facts)),
             json.dumps(renditions),
             _notes_as_json(commit.notes),
             commit.next_stage,

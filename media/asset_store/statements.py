@@ -67,9 +67,16 @@ moved AS (
            sha256 = coalesce(f.sha256, a.sha256), width = coalesce(f.width, a.width),
            height = coalesce(f.height, a.height), duration_ms = coalesce(f.duration_ms, a.duration_ms),
            placeholder = coalesce(f.placeholder, a.placeholder),
-           dominant_color = coalesce(f.dominant_color, a.dominant_color)
+           dominant_color = coalesce(f.dominant_color, a.dominant_color),
+           page_count = coalesce(f.page_count, a.page_count),
+           notes = (SELECT coalesce(jsonb_agg(n), '[]') FROM (
+                        SELECT n FROM jsonb_array_elements(a.notes) AS n WHERE n ->> 'stage' <> won.stage
+                        UNION ALL
+                        SELECT n || jsonb_build_object('stage', won.stage) FROM jsonb_array_elements(f.notes) AS n
+                        LIMIT 50) AS both_stages)
     FROM won, jsonb_to_record($12::jsonb) AS f(content_type text, size bigint, sha256 text, width int, height int,
-                                               duration_ms bigint, placeholder text, dominant_color text)
+                                               duration_ms bigint, placeholder text, dominant_color text,
+                                               page_count int, notes jsonb)
     WHERE a.asset_id = won.asset_id
     RETURNING a.asset_id),
 rendered AS (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from media.asset import ObjectVersion
-from media.aws.s3 import pieces_of
+from media.aws.s3 import ServedAs, pieces_of
 from media.aws.s3_errors import SLOW, s3_calls
 
 if TYPE_CHECKING:
@@ -44,19 +44,28 @@ class ObjectTransfer:
         async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
             yield pieces
 
-    async def upload(self, bucket: str, key: str, path: Path, content_type: str) -> None:
-        """Store a file of any size. A file larger than PART becomes visible when all of it is there."""
+    async def upload(self, bucket: str, key: str, path: Path, served: str | ServedAs) -> None:
+        """Store a file of any size, with a content type or with all headers that it is served with.
+
+        A file larger than PART becomes visible when all of it is there.
+        """
+        new: Any = {"Bucket": bucket, "Key": key}
+        if isinstance(served, ServedAs):
+            new |= {"ContentDisposition": served.disposition, "CacheControl": served.cache}
+            served = served.content_type
+        new |= {"ContentType": served}
         size = (await asyncio.to_thread(path.stat)).st_size
         if size > PART:
-            await self._upload_parts(bucket, key, path, content_type, -(-size // PART))
+            await self._upload_parts(new, path, -(-size // PART))
             return
         body = await asyncio.to_thread(path.read_bytes)
         async with s3_calls(sent=size):
-            await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+            await self._client.put_object(**new, Body=body)
 
-    async def _upload_parts(self, bucket: str, key: str, path: Path, content_type: str, count: int) -> None:
+    async def _upload_parts(self, new: Any, path: Path, count: int) -> None:
         async with s3_calls():
-            begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
+            begun = await self._client.create_multipart_upload(**new)
+        bucket, key = new["Bucket"], new["Key"]
         upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
         try:
             parts = await self._put_parts(upload, path, count)

@@ -154,7 +154,7 @@ def _clamd(folder: Path, port: int) -> Iterator[Path]:
         "TCPAddr": "127.0.0.1",
         "TemporaryDirectory": folder,
         "AlertExceedsMax": "yes",
-        "AlertEncrypted": "yes",
+        "AlertEncryptedArchive": "yes",
     }
     configuration = folder / "clamd.conf"
     configuration.write_text("".join(f"{k} {v}\n" for k, v in (options | limits).items()), encoding="utf-8")

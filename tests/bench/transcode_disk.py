@@ -12,7 +12,7 @@ from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
 from media.asset_store.database import Database
 from media.asset_store.stages import Fence, Note, StageStore
-from media.aws.s3 import CHUNK, ObjectStorage, StoredFile
+from media.aws.s3 import CHUNK, ObjectStorage, ServedAs, StoredFile
 from media.aws.s3_transfer import ObjectTransfer
 
 
@@ -57,8 +57,8 @@ class DiskTransfer(ObjectTransfer):
         del etag
         yield _pieces(self.root / version.key, first, last)
 
-    async def upload(self, bucket: str, key: str, path: Path, content_type: str) -> None:
-        del bucket, content_type
+    async def upload(self, bucket: str, key: str, path: Path, served: str | ServedAs) -> None:
+        del bucket, served
         _copy(path, self.root / key)
 
 

@@ -19,6 +19,7 @@ from media.asset import DEFAULT_DELIVERY, AssetType, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
 from tests.faults.proxied_services import ProxiedServices
+from tests.unit.handlers.scan.documents import samples
 
 CODES_AFTER_END = {"lease_lost", "late_version", "stale_job", "quarantined", "job_warning"}
 """Timeline codes that may still follow after the end of an asset."""
@@ -52,7 +53,7 @@ def picture(form: str) -> bytes:
 
 
 def document(number: int = 0) -> bytes:
-    return f"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj %{number}\ntrailer<</Root 1 0 R>>\n%%EOF\n".encode()
+    return samples.document() + b"%%%d\n" % number
 
 
 async def make_clip(folder: Path) -> bytes:

@@ -74,7 +74,9 @@ class ScannerMonitor:
         if not all(sizes.values()):
             log.error("scanner.stream_limit", clamd=str(one.address), raise_StreamMaxLength_to=max(sizes))
         if not alerts:
-            log.warning("scanner.encrypted_unnoticed", clamd=str(one.address), set_in_clamd_conf="AlertEncrypted yes")
+            log.warning(
+                "scanner.encrypted_unnoticed", clamd=str(one.address), set_in_clamd_conf="AlertEncryptedArchive yes"
+            )
         return True
 
     def _scan_sizes(self) -> dict[str, int]:

@@ -29,7 +29,7 @@ def too_deep() -> bytes:
 
 @cache
 def encrypted() -> bytes:
-    """Return an archive marked as encrypted: clamd finds `Heuristics.Encrypted.Zip` with `AlertEncrypted yes`."""
+    """Return an archive marked as encrypted: clamd finds `Heuristics.Encrypted.Zip` (`AlertEncryptedArchive yes`)."""
     archive = bytearray(_zip(b"self-test"))
     archive[6] |= _ENCRYPTED  # in the entry's own header
     archive[archive.index(b"PK\1\2") + 8] |= _ENCRYPTED  # and in the directory

@@ -11,9 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from pikepdf import Pdf
 from playwright.async_api import Locator, Page, Request, Route
 
 from tests.conftest import EmbeddedStack
+from tests.unit.handlers.scan.documents.samples import document
 
 LARGE_PDF = "Atlas of cardiology.pdf"
 SIZE = 44_000_000
@@ -26,12 +28,15 @@ PART_URLS = "**/*partNumber=*"
 
 def write_document(path: Path, seed: int) -> Path:
     """Write a PDF of SIZE incompressible bytes. The same seed gives the same file."""
-    head = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"
-    tail = b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
-    stream = b"3 0 obj<</Length %d>>stream\n"
-    noise = SIZE - len(head) - len(tail) - len(stream % SIZE)
     chance = random.Random(seed)  # noqa: S311 - repeatable noise, no secret
-    path.write_bytes(head + stream % noise + chance.randbytes(noise) + tail)
+    noise = chance.randbytes(SIZE)
+
+    def attach(pdf: Pdf) -> None:
+        pdf.Root.Noise = pdf.make_stream(noise)
+
+    rest = len(document(attach, compress_streams=False)) - SIZE
+    noise = noise[:-rest]
+    path.write_bytes(document(attach, compress_streams=False))
     return path
 
 

@@ -24,12 +24,10 @@ from tests.acceptance.conftest import clip, jpeg, process_on
 from tests.conftest import EmbeddedStack, embedded_stack
 from tests.integration.operate.iam_policies import DEPLOYMENT, Need, allowances, needs, of_job
 from tests.integration.operate.resource_policies import Call, denied, policy
+from tests.unit.handlers.scan.documents.samples import document
 
 ROOT = Path(__file__).parents[3]
-PDF = (
-    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"
-    b"trailer<</Root 1 0 R>>\n%%EOF"
-)
+PDF = document()
 DEADLINE = 120.0
 
 __all__ = ["clip"]  # a fixture of the acceptance tests

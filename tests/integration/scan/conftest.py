@@ -14,11 +14,13 @@ import pytest
 from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Address
 from handlers.scan.clamd.pool import ScannerPool
-from handlers.scan.handler import ScanHandler, ScanPolicy
+from handlers.scan.documents.inspector import DocumentInspector
+from handlers.scan.handler import DocumentTools, ScanHandler, ScanPolicy
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, ObjectVersion, Stage, Status
 from media.asset_store.stages import Claim, Commit
 from media.aws.clients import Clients
 from media.aws.s3 import ObjectStorage
+from media.aws.s3_transfer import ObjectTransfer
 from media.settings import Settings, load
 from media.telemetry import Metrics
 from tests.conftest import EmulatedAws
@@ -53,6 +55,7 @@ class ScanStage:
     storage: ObjectStorage
     s3: Any
     bucket: str
+    documents: DocumentTools
 
     async def asset(self, content: bytes, asset_type: AssetType = AssetType.IMAGE, bucket: str = "") -> Asset:
         """Store this content, and return an asset that is bound to its version."""
@@ -87,8 +90,12 @@ class ScanStage:
             "own_bucket": self.bucket,
             "quarantine_bucket": "quarantine",
         } | policy
-        handler = ScanHandler(storage, ScannerPool([Clamd(address, timeout=timeout)]), ScanPolicy(**chosen), Metrics())
+        scanners = ScannerPool([Clamd(address, timeout=timeout)])
+        handler = ScanHandler(storage, scanners, ScanPolicy(**chosen), Metrics(), self.documents)
         return await handler(Claim(asset, Stage.SCAN, attempt=1, tries=1))
+
+    async def read(self, key: str) -> bytes:
+        return await self.storage.read(ObjectVersion(self.bucket, key), limit=BOUND)
 
     async def tags(self, asset: Asset) -> dict[str, str]:
         return await self.storage.tags(asset.source)
@@ -101,10 +108,21 @@ class ScanStage:
         )
 
 
+@pytest.fixture(scope="session")
+async def inspector(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[DocumentInspector, Path]]:
+    """One inspector of documents, and the folder that it sees."""
+    scratch = tmp_path_factory.mktemp("scanned")
+    async with DocumentInspector(scratch, max_bytes=BOUND) as running:
+        yield running, scratch
+
+
 @pytest.fixture
-async def scan_stage(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScanStage]:
+async def scan_stage(
+    emulator: EmulatedAws, inspector: tuple[DocumentInspector, Path], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ScanStage]:
     for name, value in emulator.client_env.items():
         monkeypatch.setenv(name, value)
     async with AsyncExitStack() as stack:
         s3 = await Clients(settings_for(emulator), stack).s3()
-        yield ScanStage(ObjectStorage(s3), s3, emulator.topology.output_bucket)
+        documents = DocumentTools(inspector[0], ObjectTransfer(s3), inspector[1])
+        yield ScanStage(ObjectStorage(s3), s3, emulator.topology.output_bucket, documents)

@@ -112,7 +112,7 @@ async def test_clamd_with_default_settings_is_not_used(tmp_path: Path) -> None:
 
 
 async def test_stream_limit_is_found_and_its_reply_read(tmp_path: Path) -> None:
-    async with _own(tmp_path, AlertExceedsMax="yes", AlertEncrypted="yes", StreamMaxLength="20M"):
+    async with _own(tmp_path, AlertExceedsMax="yes", AlertEncryptedArchive="yes", StreamMaxLength="20M"):
         clamd = Clamd(Address(path=str(tmp_path / "own.sock")))
         assert await clamd.accepts(20 << 20)
         assert not await clamd.accepts((20 << 20) + 1)

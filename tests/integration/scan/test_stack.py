@@ -9,12 +9,14 @@ from typing import Any
 import aiohttp
 import pytest
 from aiobotocore.session import AioSession
+from pikepdf import Encryption
 from PIL import Image
 
 from tests.conftest import EmbeddedStack
 from tests.integration.scan.conftest import corpus
+from tests.unit.handlers.scan.documents.samples import document, opening, script, signed
 
-PDF = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF\n"
+PDF = document()
 DONE = {"ready", "rejected", "failed"}
 DEADLINE = 60.0
 
@@ -60,8 +62,9 @@ class User:
     async def noted(self, slot: Any, code: str) -> None:
         await self.until(slot, "/timeline", lambda line: code in {entry["code"] for entry in line["items"]})
 
-    async def fetch(self, slot: Any, rendition: str) -> tuple[bytes, Any]:
-        found = await self.get(slot, f"/url?rendition={rendition}")
+    async def fetch(self, slot: Any, rendition: str = "") -> tuple[bytes, Any]:
+        """Return the bytes and headers of a rendition, the default one without a name."""
+        found = await self.get(slot, f"/url?rendition={rendition}" if rendition else "/url")
         async with self.plain.get(found["url"], raise_for_status=True) as answer:
             return await answer.read(), answer.headers
 
@@ -165,8 +168,8 @@ async def test_heic_named_jpg_is_processed_as_heic(user: User) -> None:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (PDF + b"<< /S /JavaScript /JS (app.alert(1)) >>", "active_content"),
-        (PDF + b"<< /Encrypt 5 0 R >>", "encrypted"),
+        (document(signed, opening(script())), "active_content"),
+        (document(encryption=Encryption(user="secret", owner="owner")), "encrypted"),
         (picture("red"), "type_mismatch"),
     ],
 )
@@ -176,11 +179,11 @@ async def test_a_document_that_is_refused(content: bytes, code: str, user: User)
 
 
 async def test_a_document_is_served_as_a_copy_to_be_saved(user: User) -> None:
-    content = PDF + b"<< /Type /Catalog >>"
-    slot = await user.upload("document", "application/pdf", content)
-    assert (await user.end(slot))["status"] == "ready"
+    slot = await user.upload("document", "application/pdf", PDF)
+    ended = await user.end(slot)
+    assert (ended["status"], ended["page_count"], ended["notes"]) == ("ready", 1, [])
     served, headers = await user.fetch(slot, "original")
-    assert served == content
+    assert served == PDF
     assert headers["Content-Type"] == "application/pdf"
     assert headers["Content-Disposition"].startswith("attachment;")
     folder = f"processed/document/scanned/{slot['asset_id']}/"
@@ -188,3 +191,22 @@ async def test_a_document_is_served_as_a_copy_to_be_saved(user: User) -> None:
     stored = await user.s3.head_object(Bucket=user.bucket, Key=copy["Key"])
     assert stored["ContentDisposition"].startswith("attachment;")
     assert "immutable" in stored["CacheControl"]
+
+
+async def test_a_document_that_acts_is_served_without_what_acts(user: User) -> None:
+    slot = await user.upload("document", "application/pdf", document(opening(script()), pages=2))
+    ended = await user.end(slot)
+    assert (ended["status"], ended["page_count"]) == ("ready", 2)
+    assert ended["notes"] == [{"code": "actions_removed", "detail": "Taken out: JavaScript (1)"}]
+    for rendition in ("original", ""):
+        served, headers = await user.fetch(slot, rendition)
+        assert served.startswith(b"%PDF-")
+        assert b"app.alert" not in served
+        assert headers["Content-Type"] == "application/pdf"
+        assert headers["Content-Disposition"].startswith("attachment;")
+    await user.noted(slot, "actions_removed")
+    (copy,) = await user.versions({"s3_key": f"processed/document/scanned/{slot['asset_id']}/"})
+    stored = await user.s3.head_object(Bucket=user.bucket, Key=copy["Key"])
+    assert stored["ContentDisposition"].startswith("attachment;")
+    assert "immutable" in stored["CacheControl"]
+    assert ended["renditions"][0]["bytes"] == stored["ContentLength"]

@@ -12,8 +12,9 @@ from PIL import Image
 
 from tests.conftest import EmbeddedStack
 from tests.integration.stack.client import Client, open_client
+from tests.unit.handlers.scan.documents.samples import document
 
-PDF = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF\n"
+PDF = document()
 SOURCES = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2", "-f", "lavfi", "-i", "sine=d=2"]
 
 

@@ -107,4 +107,6 @@ def test_clamds_limits_allow_what_the_consumer_sends() -> None:
         assert int(conf[limit].removesuffix("M")) * MIB >= settings["scan_max_bytes"].default
     assert int(conf["MaxThreads"]) > settings["scan_concurrency"].default
     assert int(conf["MaxScanTime"]) / 1000 <= settings["clamd_timeout"].default
-    assert conf["AlertExceedsMax"] == conf["AlertEncrypted"] == "yes"
+    assert conf["AlertExceedsMax"] == conf["AlertEncryptedArchive"] == "yes"
+    assert conf["AlertEncryptedDoc"] == "no"
+    assert "AlertEncrypted" not in conf, "it turns both on"

@@ -1,0 +1,1 @@
+"""Reads PDFs in child processes, and takes out what acts by itself."""

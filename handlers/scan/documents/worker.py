@@ -1,0 +1,136 @@
+"""The code that child processes run: it reads a document, takes out what acts, and writes what is left."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pikepdf
+import pypdfium2
+from pypdfium2.raw import FPDF_REMOVE_SECURITY
+
+from handlers.scan.documents.actions import Disarmer
+from handlers.scan.documents.protocol import DocumentReport, InspectionJob, RefusedDocument, encode_reply
+from media.errors import Code, RejectedError
+
+HEADER = b"%PDF-"
+UNPACKED = 256 * 1024 * 1024
+"""Bytes of one stream that is unpacked to be looked into: objects, scripts, forms. Others stay packed."""
+_UNREADABLE = (pikepdf.PdfError, pikepdf.PasswordError, pypdfium2.PdfiumError, RuntimeError, ValueError)
+"""Errors for defects of a document: the libraries' own, and what they let through."""
+ENCRYPTED = "the document asks for a password: save it without one and send that"
+SIGNED = "the document is signed and contains what acts by itself: {}. Print it to PDF and send that"
+
+
+def build() -> Callable[[str], str]:
+    """Return the worker. The sandbox calls this once per child."""
+    pikepdf.settings.set_qpdf_limits(flate_max_memory=UNPACKED, run_length_max_memory=UNPACKED)
+    return work
+
+
+def work(line: str) -> str:
+    """Do one job. A document's faults become replies; other errors are the sandbox's to report."""
+    job = InspectionJob.decode(line)
+    try:
+        return encode_reply(inspect(Path(job.source), Path(job.target)))
+    except RejectedError as error:
+        return encode_reply(RefusedDocument(error.code, error.detail))
+
+
+def inspect(source: Path, target: Path) -> DocumentReport:
+    """Look into a document, and write it to `target` where the upload must not be served or cannot be scanned.
+
+    It is read by qpdf. Where qpdf cannot read it, or would lose pages, PDFium repairs it first. Raises RejectedError.
+    """
+    pages = _count_pages(source)
+    fault, is_lossy = "", False
+    for repair in (None, _save_whole, _save_pages):
+        try:
+            report = _inspect_with_qpdf(source, target) if repair is None else _repair(repair, source, target, fault)
+        except _UNREADABLE as error:
+            fault = fault or _first_line(error)
+            continue
+        if not report.must_serve_written or report.pages >= pages:
+            return report
+        fault, is_lossy = fault or f"{pages - report.pages} pages are lost in the repair", repair is None
+    if is_lossy:  # PDFium could not do better
+        return _inspect_with_qpdf(source, target)
+    if _asks_for_password(source):
+        raise RejectedError(Code.ENCRYPTED, ENCRYPTED)
+    raise RejectedError(Code.CORRUPT, f"no reader can open the document: {fault}")
+
+
+def _inspect_with_qpdf(source: Path, target: Path, fault: str = "") -> DocumentReport:
+    """Inspect a file. `fault` says what is wrong with the upload that it was made from. Raises PdfError."""
+    with pikepdf.open(source, suppress_warnings=True, inherit_page_attributes=False) as pdf:
+        disarmer = Disarmer(pdf)
+        disarmer.run()
+        repaired = fault or next((_first_line(warning) for warning in pdf.get_warnings()), "") or _prefix(source)
+        removed = {str(kind): count for kind, count in sorted(disarmer.removed.items())}
+        if disarmer.signed and removed:
+            raise RejectedError(Code.ACTIVE_CONTENT, SIGNED.format(", ".join(removed)))
+        # Readers repair in different ways: everybody gets what was looked into. A signature would not survive that.
+        must_rewrite = bool(removed or repaired) and not disarmer.signed
+        written = must_rewrite or pdf.is_encrypted or bool(fault)
+        if written:
+            # Streams stay as they are: to unpack one may take gigabytes.
+            pdf.save(
+                target, stream_decode_level=pikepdf.StreamDecodeLevel.none, fix_metadata_version=False, encryption=False
+            )
+        pages = _count_pages(target if written else source) or len(pdf.pages)
+    if not pages:
+        raise pikepdf.PdfError("it has no pages")
+    return DocumentReport(pages, written, must_rewrite, repaired if must_rewrite else "", removed)
+
+
+def _repair(
+    save: Callable[[pypdfium2.PdfDocument, Path], None], source: Path, target: Path, fault: str
+) -> DocumentReport:
+    """Have PDFium write the document anew, and inspect that. Raises PdfiumError and PdfError."""
+    repaired = target.with_name("repaired.pdf")
+    try:
+        with pypdfium2.PdfDocument(source) as document:
+            save(document, repaired)
+        return _inspect_with_qpdf(repaired, target, fault)
+    finally:
+        repaired.unlink(missing_ok=True)
+
+
+def _save_whole(document: pypdfium2.PdfDocument, path: Path) -> None:
+    document.save(path, flags=FPDF_REMOVE_SECURITY)
+
+
+def _save_pages(document: pypdfium2.PdfDocument, path: Path) -> None:
+    """Copy the pages into a new document. It has no form and no outline, but a page tree that everybody can read."""
+    with pypdfium2.PdfDocument.new() as copy:
+        copy.import_pages(document)
+        copy.save(path)
+
+
+def _count_pages(path: Path) -> int:
+    """Return the pages that PDFium finds; 0 where it cannot open the document."""
+    try:
+        with pypdfium2.PdfDocument(path) as document:
+            return len(document)
+    except pypdfium2.PdfiumError:
+        return 0
+
+
+def _asks_for_password(path: Path) -> bool:
+    """Tell whether the document is encrypted for others: with a password, or for the owners of certificates."""
+    try:
+        pikepdf.open(path, suppress_warnings=True).close()
+    except pikepdf.PasswordError:
+        return True
+    except _UNREADABLE as error:
+        return "encryption" in str(error).lower()
+    return False
+
+
+def _prefix(source: Path) -> str:
+    """Return the fault of a file that does not begin with a header."""
+    with source.open("rb") as file:
+        return "" if file.read(len(HEADER)) == HEADER else "bytes before the header"
+
+
+def _first_line(error: object) -> str:
+    """Return what qpdf says, without the file's path."""
+    return str(error).partition("\n")[0].rpartition("source.pdf")[2].strip(" :()")[:200]

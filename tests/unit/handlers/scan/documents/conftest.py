@@ -1,0 +1,45 @@
+"""One inspector for all tests of documents."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from handlers.scan.documents.inspector import DocumentInspector, InspectedDocument
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the inspector says of a document, and the bytes that would be served."""
+
+    found: InspectedDocument
+    served: bytes
+    is_rewritten: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inspector:
+    """Has bytes inspected."""
+
+    inspector: DocumentInspector
+    folder: Path
+
+    async def inspect(self, content: bytes) -> Inspection:
+        """Raises the inspector's errors."""
+        source, target = self.folder / "source.pdf", self.folder / "written.pdf"
+        source.write_bytes(content)
+        target.unlink(missing_ok=True)
+        found = await self.inspector.inspect(source, target)
+        if not found.must_serve_written:
+            return Inspection(found, content, is_rewritten=False)
+        return Inspection(found, target.read_bytes(), is_rewritten=True)
+
+
+@pytest.fixture(scope="session")
+async def inspector(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Inspector]:
+    folder = tmp_path_factory.mktemp("documents")
+    async with DocumentInspector(folder, max_bytes=16 * MIB) as running:
+        yield Inspector(running, folder)
