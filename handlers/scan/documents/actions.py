@@ -42,6 +42,9 @@ _HARM_OF_ACTION = {
     b"/ImportData": Harm.IMPORT,
     b"/RichMediaExecute": Harm.MEDIA,
 }
+_TARGETS = frozenset({"/F", "/Win", "/Mac", "/Unix", "/TA", "/CMD"})
+"""Keys of which such an action has one."""
+_FILE_NAMES = ("/UF", "/F", "/DOS", "/Unix", "/Mac")
 _ELSEWHERE = (Name.GoToR, Name.GoToE, Name.Thread)
 """Actions that open another file, where they have `/F`."""
 _AUTOMATIC = ("/O", "/C", "/WC", "/WS", "/DS", "/WP", "/DP", "/PO", "/PC", "/PV", "/PI")
@@ -66,8 +69,10 @@ _PROGRAM_MAGIC = (
     *(b"\xcf\xfa\xed\xfe", b"L\0\0\0\x01\x14\x02\0"),
 )
 _BYTE_ORDER_MARKS = {b"\xfe\xff": "utf-16-be", b"\xff\xfe": "utf-16-le", b"\xef\xbb\xbf": "utf-8"}
-_MENDED = frozenset({"/ByteRange", "/Subtype", "/OnInstantiate", "/XFA", "/OpenAction", "/AA"})
+_MENDED = frozenset({"/ByteRange", "/Subtype", "/OnInstantiate", "/JS", "/XFA", "/OpenAction", "/AA"})
 """Keys of dictionaries that may have single entries to remove."""
+_USAGE_RIGHTS = ("/UR", "/UR3")
+"""Keys of permissions that Adobe gives to its reader by signing them, which no reader of today asks for."""
 _MOST_CHAINED = 100
 """Actions that follow each other with `/Next`, of which the first runs by itself."""
 
@@ -82,7 +87,8 @@ class Disarmer:
         self._pdf = pdf
         self._harmful: set[tuple[int, int]] = set()
         self._counted: set[tuple[int, int]] = set()
-        self._rights = _usage_rights(pdf)
+        permissions = pdf.Root.get(Name.Perms)
+        self._permissions = permissions if isinstance(permissions, Dictionary) else Dictionary()
 
     def run(self) -> None:
         """Take out everything that acts by itself. Raises PdfError for a document that cannot be walked."""
@@ -94,9 +100,10 @@ class Disarmer:
             for item in self._pdf.objects:
                 if any((int(n), int(g)) in self._harmful for n, g in _REFERENCE.findall(_text(item))):
                     self._visit(item)
-        if self.removed and (rights := self._pdf.Root.get(Name.Perms)) is not None:
-            for name in _usage_right_names(rights):
-                del rights[name]
+        if self.removed:
+            for name in _USAGE_RIGHTS:
+                if name in self._permissions:
+                    del self._permissions[name]
 
     def _visit(self, item: Object) -> None:
         """Look at an indirect object and the direct ones in it."""
@@ -158,17 +165,19 @@ class Disarmer:
 
     def _mend(self, found: Object) -> None:
         """Remove single entries that act: of forms, of media, and actions that wait for no click."""
-        if Name.ByteRange in found and Name.Contents in found and found.objgen not in self._rights:
-            self.signed = True
+        if Name.ByteRange in found and Name.Contents in found:
+            rights = [self._permissions[name] for name in _USAGE_RIGHTS if name in self._permissions]
+            self.signed |= not found.is_indirect or all(found.objgen != right.objgen for right in rights)
         if found.get(Name.Subtype) == Name.RichMedia:  # its picture stays where the player was
             for key in ("/RichMediaContent", "/RichMediaSettings"):
                 if key in found:
                     del found[key]
             found.Subtype = Name.Stamp
             self.removed[Harm.MEDIA] += 1
-        if Name.OnInstantiate in found:
-            del found[Name.OnInstantiate]
-            self.removed[Harm.SCRIPT] += 1
+        for key in ("/OnInstantiate", "/JS"):
+            if key in found and Name.S not in found:
+                del found[key]
+                self.removed[Harm.SCRIPT] += 1
         if Name.XFA in found and (scripts := xfa.disarm(self._pdf, found)):
             self.removed[Harm.FORM_SCRIPT] += scripts
         self._stop(found, "/OpenAction")
@@ -193,20 +202,23 @@ def _text(item: Object) -> bytes:
 
 def _harm_of(item: Object) -> Harm | None:
     """Return what an object does by itself where it is an action or an attachment; else None."""
-    if not isinstance(item, Dictionary):
+    if isinstance(item, Dictionary) and Name.EF in item and _is_program(item):
+        return Harm.PROGRAM
+    kind = item.get(Name.S) if isinstance(item, Dictionary) else None
+    if not isinstance(kind, Name):
         return None
-    if Name.EF in item:
-        return Harm.PROGRAM if _is_program(item) else None
-    if Name.JS in item:
-        return None if _is_harmless(item.JS) else Harm.SCRIPT
-    kind = item.get(Name.S)
-    if not isinstance(kind, Name) or item.get(Name.Type) == Name.StructElem:
-        return None
+    if Name.JS in item and not _is_harmless(item.JS):
+        return Harm.SCRIPT
     if kind == Name.URI:
-        is_unsafe = _UNSAFE_ADDRESS.match(_IGNORED_IN_ADDRESS.sub("", _string(item.get(Name.URI))))
-    else:
-        is_unsafe = _NETWORK_PATH.match(_path(item.get(Name.F))) if kind in _ELSEWHERE else None
-    return Harm.ADDRESS if is_unsafe else _HARM_OF_ACTION.get(bytes(kind))
+        address = _IGNORED_IN_ADDRESS.sub("", _string(item.get(Name.URI)))
+        return Harm.ADDRESS if _UNSAFE_ADDRESS.match(address) else None
+    if kind in _ELSEWHERE:
+        file = item.get(Name.F)
+        names = [file.get(key) for key in _FILE_NAMES] if isinstance(file, Dictionary) else [file]
+        return Harm.ADDRESS if any(_NETWORK_PATH.match(_string(name)) for name in names) else None
+    # An element of the structure may have any name; an action has a target.
+    is_element = item.get(Name.Type) == Name.StructElem and _TARGETS.isdisjoint(item.keys())
+    return None if is_element else _HARM_OF_ACTION.get(bytes(kind))
 
 
 def _find_acting(action: Object | None) -> tuple[Harm, Object] | None:
@@ -228,21 +240,20 @@ def _find_acting(action: Object | None) -> tuple[Harm, Object] | None:
 
 
 def _is_harmless(script: Object) -> bool:
-    if isinstance(script, Stream):
-        if len(script.read_raw_bytes()) > LONGEST:
-            return False
-        data = script.read_bytes()
-        return len(data) <= LONGEST and is_harmless(_decode(data))
-    return is_harmless(_string(script))
+    if not isinstance(script, Stream):
+        return is_harmless(_string(script))
+    try:
+        return len(script.read_raw_bytes()) <= LONGEST and is_harmless(_decode(script.read_bytes()))
+    except PdfError:
+        return False
 
 
 def _is_program(attachment: Object) -> bool:
-    names = [_string(attachment.get(key)) for key in ("/UF", "/F", "/DOS", "/Unix", "/Mac")]
-    if any(_PROGRAM_NAME.search(name) for name in names):
+    if any(_PROGRAM_NAME.search(_string(attachment.get(key))) for key in _FILE_NAMES):
         return True
     files = attachment.EF
-    streams = [value for value in files.values() if isinstance(value, Stream)] if isinstance(files, Dictionary) else []
-    return any(_first_bytes(stream).startswith(_PROGRAM_MAGIC) for stream in streams)
+    kept = [files[key] for key in files.keys()] if isinstance(files, Dictionary) else []  # noqa: SIM118 - see _visit
+    return any(_first_bytes(file).startswith(_PROGRAM_MAGIC) for file in kept if isinstance(file, Stream))
 
 
 def _first_bytes(stream: Stream) -> bytes:
@@ -255,13 +266,6 @@ def _first_bytes(stream: Stream) -> bytes:
         return b""
 
 
-def _path(file: Object | None) -> str:
-    """Return the path in a file specification."""
-    if isinstance(file, Dictionary):
-        return next((path for key in ("/UF", "/F", "/Unix", "/DOS") if (path := _string(file.get(key)))), "")
-    return _string(file)
-
-
 def _string(value: Object | None) -> str:
     return _decode(bytes(value)) if isinstance(value, String) else ""
 
@@ -272,13 +276,3 @@ def _decode(data: bytes) -> str:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, errors="replace")
     return data.decode("latin-1")
-
-
-def _usage_right_names(permissions: Object) -> list[str]:
-    return [key for key in ("/UR", "/UR3") if isinstance(permissions, Dictionary) and key in permissions]
-
-
-def _usage_rights(pdf: Pdf) -> set[tuple[int, int]]:
-    """Return the objects that give Adobe's reader further rights. They are signed by Adobe, for no reader of today."""
-    permissions = pdf.Root.get(Name.Perms)
-    return {permissions[name].objgen for name in _usage_right_names(permissions)} if permissions is not None else set()

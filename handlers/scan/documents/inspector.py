@@ -1,6 +1,7 @@
 """Looks into documents in isolated child processes. The scan handler uses only this module."""
 
 import asyncio
+import json
 import stat
 import time
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from handlers.sandbox import (
     SandboxError,
     WorkerPool,
 )
-from handlers.scan.documents.protocol import DocumentReport, InspectionJob, RefusedDocument, decode_reply
+from handlers.scan.documents.protocol import DocumentReport, decode_reply
 from handlers.scratch import is_full, no_room
 from media.errors import Code, RejectedError, RetryableError
 
@@ -88,7 +89,7 @@ class DocumentInspector:
         are exhausted) when a child met an unforeseen error.
         """
         try:
-            reply = await self._run(InspectionJob(str(source), str(target)).encode())
+            reply = await self._run(json.dumps([str(source), str(target)]))
         except ChildStartError as error:
             raise RetryableError(Code.WORKER_CRASHED, str(error)) from error
         except ChildDiskFullError as error:
@@ -102,8 +103,8 @@ class DocumentInspector:
             raise RetryableError(Code.UNFORESEEN, last, code_when_exhausted=Code.CORRUPT) from error
         except (SandboxError, TimeoutError) as error:
             raise RejectedError(Code.RESOURCE_LIMIT, f"looking into the document: {error}") from error
-        if isinstance(reply, RefusedDocument):
-            raise RejectedError(reply.code, reply.detail)
+        if isinstance(reply, RejectedError):
+            raise reply
         size = (await asyncio.to_thread(source.stat)).st_size
         written = target if reply.written else None
         # A compromised child may write anything: accept only a plain file.
@@ -112,7 +113,7 @@ class DocumentInspector:
         must_serve_written = reply.must_serve_written and written is not None
         return InspectedDocument(size, reply.pages, written, must_serve_written, reply.repaired, reply.removed)
 
-    async def _run(self, line: str) -> DocumentReport | RefusedDocument:
+    async def _run(self, line: str) -> DocumentReport | RejectedError:
         """Run one job, and once more in the time that is left if the child crashes.
 
         A crash has other causes too, such as a machine short of memory. The file is blamed after the second one.

@@ -1,25 +1,10 @@
-"""The messages between the inspector and its child processes: one line of JSON each way."""
+"""The reply of the inspector's child processes: one line of JSON. A job is the list of its two paths."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from media.errors import Code
-
-
-@dataclass(frozen=True, slots=True)
-class InspectionJob:
-    """One document to look into. What the child writes goes to `target`."""
-
-    source: str
-    target: str
-
-    def encode(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def decode(cls, line: str) -> "InspectionJob":
-        return cls(**json.loads(line))
+from media.errors import Code, RejectedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +23,20 @@ class DocumentReport:
     removed: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedDocument:
-    """A document that is refused for its own fault: a `Code` and a detail."""
-
-    code: Code
-    detail: str
+def encode_reply(reply: DocumentReport | RejectedError) -> str:
+    if isinstance(reply, RejectedError):
+        return json.dumps({"code": reply.code, "detail": reply.detail})
+    return json.dumps(asdict(reply))
 
 
-def encode_reply(reply: DocumentReport | RefusedDocument) -> str:
-    return json.dumps({"is": type(reply).__name__, "fields": asdict(reply)})
-
-
-def decode_reply(line: str) -> DocumentReport | RefusedDocument:
+def decode_reply(line: str) -> DocumentReport | RejectedError:
     """Decode a reply and check every field: a compromised child may send anything.
 
     Raises ValueError, KeyError, TypeError or AttributeError when the line is not a reply.
     """
-    message = json.loads(line)
-    fields = message["fields"]
-    if message["is"] == RefusedDocument.__name__:
-        return RefusedDocument(Code(fields["code"]), str(fields["detail"])[:500])
-    if message["is"] != DocumentReport.__name__:
-        raise ValueError("no such reply")
+    fields = json.loads(line)
+    if "code" in fields:
+        return RejectedError(Code(fields["code"]), str(fields["detail"])[:500])
     return DocumentReport(
         pages=int(fields["pages"]),
         written=fields["written"] is True,

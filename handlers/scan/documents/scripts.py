@@ -34,9 +34,15 @@ _ATTACHMENTS = "b00c9a4a82683938eac4289a8230e3fc9240e4231ec88a806863bad64f367817
 
 def is_harmless(script: str) -> bool:
     """Tell whether a script only formats or prints, or is the one that Acrobat adds with an attachment."""
-    tokens = _tokens(script)
-    if tokens is None:
-        return False
+    tokens: list[tuple[str, str]] = []
+    at = 0
+    while at < len(script):
+        match = _TOKEN.match(script, at)
+        if match is None or match.lastgroup is None or at > LONGEST:
+            return False
+        if match.lastgroup != "space":
+            tokens.append((match.lastgroup, match.group()))
+        at = match.end()
     words = {text for kind, text in tokens if kind == "word"}
     signs = {text for kind, text in tokens if kind == "other"}
     # Brackets could spell the name of any function.
@@ -47,19 +53,3 @@ def is_harmless(script: str) -> bool:
             return True
     skeleton = " ".join("''" if kind == "string" else text for kind, text in tokens)
     return hashlib.sha256(skeleton.encode()).hexdigest() == _ATTACHMENTS
-
-
-def _tokens(script: str) -> list[tuple[str, str]] | None:
-    """Split a script into tokens without space and comments; None where it has a sign that none of them has."""
-    found: list[tuple[str, str]] = []
-    at = 0
-    if len(script) > LONGEST:
-        return None
-    while at < len(script):
-        match = _TOKEN.match(script, at)
-        if match is None or match.lastgroup is None:
-            return None
-        if match.lastgroup != "space":
-            found.append((match.lastgroup, match.group()))
-        at = match.end()
-    return found

@@ -1,5 +1,6 @@
 """The code that child processes run: it reads a document, takes out what acts, and writes what is left."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pypdfium2
 from pypdfium2.raw import FPDF_REMOVE_SECURITY
 
 from handlers.scan.documents.actions import Disarmer
-from handlers.scan.documents.protocol import DocumentReport, InspectionJob, RefusedDocument, encode_reply
+from handlers.scan.documents.protocol import DocumentReport, encode_reply
 from media.errors import Code, RejectedError
 
 HEADER = b"%PDF-"
@@ -28,11 +29,11 @@ def build() -> Callable[[str], str]:
 
 def work(line: str) -> str:
     """Do one job. A document's faults become replies; other errors are the sandbox's to report."""
-    job = InspectionJob.decode(line)
+    source, target = map(Path, json.loads(line))
     try:
-        return encode_reply(inspect(Path(job.source), Path(job.target)))
+        return encode_reply(inspect(source, target))
     except RejectedError as error:
-        return encode_reply(RefusedDocument(error.code, error.detail))
+        return encode_reply(error)
 
 
 def inspect(source: Path, target: Path) -> DocumentReport:
@@ -41,10 +42,13 @@ def inspect(source: Path, target: Path) -> DocumentReport:
     It is read by qpdf. Where qpdf cannot read it, or would lose pages, PDFium repairs it first. Raises RejectedError.
     """
     pages = _count_pages(source)
+    repaired = target.with_name("repaired.pdf")
     fault, is_lossy = "", False
-    for repair in (None, _save_whole, _save_pages):
+    for repair in (None, "whole", "pages"):
         try:
-            report = _inspect_with_qpdf(source, target) if repair is None else _repair(repair, source, target, fault)
+            if repair is not None:
+                _repair(source, repaired, pages_only=repair == "pages")
+            report = _inspect_with_qpdf(repaired if repair else source, target, fault)
         except _UNREADABLE as error:
             fault = fault or _first_line(error)
             continue
@@ -60,49 +64,36 @@ def inspect(source: Path, target: Path) -> DocumentReport:
 
 def _inspect_with_qpdf(source: Path, target: Path, fault: str = "") -> DocumentReport:
     """Inspect a file. `fault` says what is wrong with the upload that it was made from. Raises PdfError."""
+    with source.open("rb") as file:
+        fault = fault or ("" if file.read(len(HEADER)) == HEADER else "bytes before the header")
     with pikepdf.open(source, suppress_warnings=True, inherit_page_attributes=False) as pdf:
         disarmer = Disarmer(pdf)
         disarmer.run()
-        repaired = fault or next((_first_line(warning) for warning in pdf.get_warnings()), "") or _prefix(source)
+        fault = fault or next((_first_line(warning) for warning in pdf.get_warnings()), "")
         removed = {str(kind): count for kind, count in sorted(disarmer.removed.items())}
         if disarmer.signed and removed:
             raise RejectedError(Code.ACTIVE_CONTENT, SIGNED.format(", ".join(removed)))
         # Readers repair in different ways: everybody gets what was looked into. A signature would not survive that.
-        must_rewrite = bool(removed or repaired) and not disarmer.signed
-        written = must_rewrite or pdf.is_encrypted or bool(fault)
-        if written:
+        must_rewrite = bool(removed or fault) and not disarmer.signed
+        if written := must_rewrite or pdf.is_encrypted:
             # Streams stay as they are: to unpack one may take gigabytes.
-            pdf.save(
-                target, stream_decode_level=pikepdf.StreamDecodeLevel.none, fix_metadata_version=False, encryption=False
-            )
+            packed = pikepdf.StreamDecodeLevel.none
+            pdf.save(target, stream_decode_level=packed, fix_metadata_version=False, encryption=False)
         pages = _count_pages(target if written else source) or len(pdf.pages)
     if not pages:
         raise pikepdf.PdfError("it has no pages")
-    return DocumentReport(pages, written, must_rewrite, repaired if must_rewrite else "", removed)
+    return DocumentReport(pages, written, must_rewrite, fault if must_rewrite else "", removed)
 
 
-def _repair(
-    save: Callable[[pypdfium2.PdfDocument, Path], None], source: Path, target: Path, fault: str
-) -> DocumentReport:
-    """Have PDFium write the document anew, and inspect that. Raises PdfiumError and PdfError."""
-    repaired = target.with_name("repaired.pdf")
-    try:
-        with pypdfium2.PdfDocument(source) as document:
-            save(document, repaired)
-        return _inspect_with_qpdf(repaired, target, fault)
-    finally:
-        repaired.unlink(missing_ok=True)
-
-
-def _save_whole(document: pypdfium2.PdfDocument, path: Path) -> None:
-    document.save(path, flags=FPDF_REMOVE_SECURITY)
-
-
-def _save_pages(document: pypdfium2.PdfDocument, path: Path) -> None:
-    """Copy the pages into a new document. It has no form and no outline, but a page tree that everybody can read."""
-    with pypdfium2.PdfDocument.new() as copy:
-        copy.import_pages(document)
-        copy.save(path)
+def _repair(source: Path, repaired: Path, *, pages_only: bool) -> None:
+    """Have PDFium write a document anew, or copy its pages into a new one, which has no form and no outline."""
+    with pypdfium2.PdfDocument(source) as document:
+        if not pages_only:
+            document.save(repaired, flags=FPDF_REMOVE_SECURITY)
+            return
+        with pypdfium2.PdfDocument.new() as copy:
+            copy.import_pages(document)
+            copy.save(repaired)
 
 
 def _count_pages(path: Path) -> int:
@@ -123,12 +114,6 @@ def _asks_for_password(path: Path) -> bool:
     except _UNREADABLE as error:
         return "encryption" in str(error).lower()
     return False
-
-
-def _prefix(source: Path) -> str:
-    """Return the fault of a file that does not begin with a header."""
-    with source.open("rb") as file:
-        return "" if file.read(len(HEADER)) == HEADER else "bytes before the header"
 
 
 def _first_line(error: object) -> str:

@@ -14,40 +14,24 @@ def disarm(pdf: Pdf, form: Object) -> int:
 
     A form that is no XML, or too large, is removed as a whole: no reader can show it, and nothing says what it does.
     """
-    root = _parse(form[Name.XFA])
-    if root is None:
+    packets = form[Name.XFA]
+    streams = [packets] if isinstance(packets, Stream) else packets if isinstance(packets, Array) else []
+    try:
+        xml = b"".join(piece.read_bytes() for piece in streams if isinstance(piece, Stream))
+        if not xml:
+            return 0
+        # No entities and no network: the text is a stranger's.
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
+        root = etree.fromstring(xml if len(xml) <= _LARGEST else b"", parser)
+    except (etree.XMLSyntaxError, ValueError, PdfError):
         del form[Name.XFA]
         return 1
-    acting = [element for element in root.iter("{*}*") if etree.QName(element).localname in _ACTING]
-    # What Acrobat reads the form's data from is data, even where somebody called an element "script".
-    acting = [element for element in acting if not _is_data(element)]
+    # The packet of data is data, even where somebody called an element "script".
+    acting_packets = [packet for packet in root.iterchildren("{*}*") if etree.QName(packet).localname != "datasets"]
+    found = [element for packet in acting_packets for element in packet.iter("{*}*")]
+    acting = [element for element in found if etree.QName(element).localname in _ACTING]
     for element in acting:
-        parent = element.getparent()
-        if parent is not None:
-            parent.remove(element)
+        element.getparent().remove(element)
     if acting:
         form[Name.XFA] = pdf.make_stream(etree.tostring(root, encoding="UTF-8", xml_declaration=True))
     return len(acting)
-
-
-def _parse(packets: Object) -> "etree._Element | None":
-    try:
-        xml = _xml_of(packets)
-        # No entities and no network: the text is a stranger's.
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
-        return etree.fromstring(xml, parser) if len(xml) <= _LARGEST else None
-    except (etree.XMLSyntaxError, ValueError, PdfError):
-        return None
-
-
-def _xml_of(packets: Object) -> bytes:
-    """Return the form: one stream, or pieces with their names between them."""
-    if isinstance(packets, Stream):
-        return packets.read_bytes()
-    if isinstance(packets, Array):
-        return b"".join(piece.read_bytes() for piece in packets if isinstance(piece, Stream))
-    return b""
-
-
-def _is_data(element: "etree._Element") -> bool:
-    return any(etree.QName(above).localname == "datasets" for above in element.iterancestors("{*}*"))

