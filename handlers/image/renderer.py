@@ -10,6 +10,7 @@ from typing import Self
 
 import structlog
 
+from handlers.child_jobs import run_job
 from handlers.image.decoding.formats import recognize
 from handlers.image.geometry import WIDTHS
 from handlers.image.protocol import (
@@ -17,21 +18,11 @@ from handlers.image.protocol import (
     RefusedPicture,
     RenderedJob,
     RenderJob,
-    Reply,
     Survey,
     UnforeseenFailure,
     decode_reply,
 )
-from handlers.sandbox import (
-    ByteBudget,
-    ChildCrashedError,
-    ChildDiskFullError,
-    ChildStartError,
-    JobFailedError,
-    SandboxError,
-    WorkerPool,
-)
-from handlers.scratch import is_full, no_room
+from handlers.sandbox import ByteBudget, WorkerPool
 from handlers.sniff import HEAD_BYTES
 from media.errors import Code, RejectedError, RetryableError
 
@@ -150,21 +141,9 @@ class ImageRenderer:
         )
 
     async def _ask(self, job: RenderJob) -> Survey | RenderedJob:
-        """Return the child's reply. Errors of the sandbox become the service's errors."""
-        try:
-            reply = await self._run(job.encode())
-        except ChildStartError as error:
-            raise RetryableError(Code.WORKER_CRASHED, str(error)) from error
-        except ChildDiskFullError as error:
-            # A compromised child may always claim this: believe it only when the disk is seen to be full.
-            if await asyncio.to_thread(is_full, Path(job.out_dir)):
-                raise no_room() from error
-            raise RetryableError(Code.WORKER_CRASHED, "the disk was full for a moment") from error
-        except JobFailedError as error:
-            log.error("image.job_failed", trace=str(error))  # noqa: TRY400 - the child's trace is the one that matters
-            raise RetryableError(Code.UNFORESEEN, str(error).strip().rpartition("\n")[2]) from error
-        except SandboxError as error:
-            raise RejectedError(Code.RESOURCE_LIMIT, str(error)) from error
+        """Return the child's reply. Raises RejectedError and RetryableError."""
+        seconds, folder = 2 * self._limits.timeout, Path(job.out_dir)
+        reply = await run_job(self._pool, job.encode(), decode_reply, seconds=seconds, folder=folder)
         if isinstance(reply, RefusedPicture):
             raise RejectedError(reply.code, reply.detail)
         if isinstance(reply, UnforeseenFailure):
@@ -173,21 +152,6 @@ class ImageRenderer:
                 Code.UNFORESEEN, reply.trace.strip().rpartition("\n")[2], code_when_exhausted=Code.CORRUPT
             )
         return reply
-
-    async def _run(self, line: str) -> Reply:
-        """Run one job, twice if the child crashes.
-
-        A crash has other causes too, such as a machine short of memory. The file is blamed after the second one.
-        """
-        try:
-            reply = await self._pool.run(line)
-        except ChildCrashedError as error:
-            log.warning("image.child_crashed", error=str(error))
-            reply = await self._pool.run(line)
-        try:
-            return decode_reply(reply)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ChildCrashedError(f"the child's reply makes no sense: {error}") from error
 
 
 def _check_source(source: Path, max_bytes: int) -> str:

@@ -3,28 +3,16 @@
 import asyncio
 import json
 import stat
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
-
-from handlers.sandbox import (
-    ChildCrashedError,
-    ChildDiskFullError,
-    ChildStartError,
-    JobFailedError,
-    SandboxError,
-    WorkerPool,
-)
-from handlers.scan.documents.protocol import DocumentReport, decode_reply
-from handlers.scratch import is_full, no_room
-from media.errors import Code, RejectedError, RetryableError
-
-log = structlog.get_logger(__name__)
+from handlers.child_jobs import run_job
+from handlers.sandbox import WorkerPool
+from handlers.scan.documents.protocol import decode_reply
+from media.errors import Code, RejectedError
 
 SECONDS = 20.0
 """Seconds for everything that is done to one document: reading, repairing, rewriting. Most take 0.02."""
@@ -88,21 +76,15 @@ class DocumentInspector:
         `worker_crashed` when no child could be started or the disk is full, `unforeseen` (`corrupt` when the attempts
         are exhausted) when a child met an unforeseen error.
         """
-        try:
-            reply = await self._run(json.dumps([str(source), str(target)]))
-        except ChildStartError as error:
-            raise RetryableError(Code.WORKER_CRASHED, str(error)) from error
-        except ChildDiskFullError as error:
-            # A compromised child may always claim this: believe it only when the disk is seen to be full.
-            if await asyncio.to_thread(is_full, target.parent):
-                raise no_room() from error
-            raise RetryableError(Code.WORKER_CRASHED, "the disk was full for a moment") from error
-        except JobFailedError as error:
-            log.error("document.unforeseen", trace=str(error))  # noqa: TRY400 - the child's trace is the one that matters
-            last = str(error).strip().rpartition("\n")[2]
-            raise RetryableError(Code.UNFORESEEN, last, code_when_exhausted=Code.CORRUPT) from error
-        except (SandboxError, TimeoutError) as error:
-            raise RejectedError(Code.RESOURCE_LIMIT, f"looking into the document: {error}") from error
+        job = json.dumps([str(source), str(target)])
+        reply = await run_job(
+            self._pool,
+            job,
+            decode_reply,
+            seconds=self._seconds,
+            folder=target.parent,
+            code_when_exhausted=Code.CORRUPT,
+        )
         if isinstance(reply, RejectedError):
             raise reply
         size = (await asyncio.to_thread(source.stat)).st_size
@@ -112,20 +94,3 @@ class DocumentInspector:
             raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a document")
         must_serve_written = reply.must_serve_written and written is not None
         return InspectedDocument(size, reply.pages, written, must_serve_written, reply.repaired, reply.removed)
-
-    async def _run(self, line: str) -> DocumentReport | RejectedError:
-        """Run one job, and once more in the time that is left if the child crashes.
-
-        A crash has other causes too, such as a machine short of memory. The file is blamed after the second one.
-        """
-        begun = time.monotonic()
-        try:
-            reply = await self._pool.run(line)
-        except ChildCrashedError as error:
-            log.warning("document.child_crashed", error=str(error))
-            async with asyncio.timeout(max(0.0, begun + self._seconds - time.monotonic())):
-                reply = await self._pool.run(line)
-        try:
-            return decode_reply(reply)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ChildCrashedError(f"the child's reply makes no sense: {error}") from error
