@@ -13,7 +13,7 @@ from handlers.scan.clamd.instream import CHUNK, Source
 from handlers.scan.clamd.pool import ScannerPool
 from handlers.scan.clamd.verdict import ScanFinding, read_reply
 from handlers.scan.content_policy import require_allowed_content
-from handlers.scan.documents.inspector import ROOM, DocumentInspector, InspectedDocument
+from handlers.scan.documents.inspector import ROOM, DocumentInspector
 from handlers.scan.stream_inspector import StreamInspector
 from handlers.scratch import scratch_folder
 from handlers.sniff import sniff
@@ -198,13 +198,14 @@ class ScanHandler:
             return _proceed(asset, stage, facts, notes)
         if copy is None:
             raise RuntimeError("a document was scanned without a copy to look into")
-        found = await self._documents.inspector.inspect(copy, copy.with_name("written.pdf"))
-        if found.written is not None:  # clamd does not see through encryption, and has not seen what was rewritten
-            written = (await asyncio.to_thread(found.written.stat)).st_size
-            report = await self._ask_scanners(_reader(found.written), written)
+        target = copy.with_name("written.pdf")
+        found = await self._documents.inspector.inspect(copy, target)
+        if found.written:  # clamd does not see through encryption, and has not seen what was rewritten
+            written = (await asyncio.to_thread(target.stat)).st_size
+            report = await self._ask_scanners(_reader(target), written)
             if (rejection := await self._conclude(asset, report)) is not None:
                 return rejection
-        original = await self._publish(claim, found)
+        original = await self._publish(claim, target if found.must_serve_written else None, size)
         removed = ", ".join(f"{kind} ({count})" for kind, count in found.removed.items())
         notes += [Note("actions_removed", removed)] if removed else []
         notes += [Note("repaired", found.repaired)] if found.repaired else []
@@ -212,18 +213,17 @@ class ScanHandler:
         facts = replace(facts, page_count=found.pages, notes=asset_notes)
         return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
 
-    async def _publish(self, claim: Claim, found: InspectedDocument) -> Rendition:
-        """Store the document under the prefix of this attempt. Browsers save the copy and never show it."""
+    async def _publish(self, claim: Claim, rewritten: Path | None, size: int) -> Rendition:
+        """Store a document under the prefix of this attempt. Browsers save the copy and never show it."""
         asset, content_type = claim.asset, "application/pdf"
         key = output_prefix(asset, Stage.SCAN, claim.attempt) + "original.pdf"
         headers = ServedAs(content_type, attachment(asset.original_filename, content_type), CACHE)
-        if found.must_serve_written and found.written is not None:
-            await self._documents.transfer.upload(self._policy.own_bucket, key, found.written, headers)
-            size = (await asyncio.to_thread(found.written.stat)).st_size
+        if rewritten is not None:
+            size = (await asyncio.to_thread(rewritten.stat)).st_size
+            await self._documents.transfer.upload(self._policy.own_bucket, key, rewritten, headers)
         else:
             with reject_missing_source():
                 await self._storage.publish(asset.source, self._policy.own_bucket, key, headers)
-            size = found.size
         return Rendition("original", key, content_type, size)
 
     def _reject(self, asset: Asset, finding: ScanFinding) -> Commit:

@@ -68,7 +68,7 @@ async def read_document(path: Path, inspector: DocumentInspector, scratch: Path,
         except MediaError as error:
             return Outcome(path, poppler, str(error.code), error.detail, time.perf_counter() - begun)
         seconds = time.perf_counter() - begun
-        served = found.written if found.must_serve_written and found.written else source
+        served = target if found.must_serve_written else source
         left = await asyncio.get_running_loop().run_in_executor(counters, actions_left, served)
         removed, rewritten = tuple(found.removed), found.must_serve_written
         return Outcome(path, poppler, "ready", found.repaired, seconds, left, removed, rewritten)

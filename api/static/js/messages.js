@@ -39,6 +39,8 @@ const EVENTS = {
   uploaded: 'File arrived in storage',
   clean: 'Scanned: no malware found',
   content_type: 'Content looked at',
+  actions_removed: 'What acts by itself was taken out',
+  repaired: 'Damage was repaired',
   rendered: 'Made for the web',
   planned: 'Encoding planned',
   submitted: 'Handed to the encoder',

@@ -2,16 +2,11 @@
 
 import asyncio
 import json
-import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from handlers.child_jobs import run_job
 from handlers.sandbox import WorkerPool
-from handlers.scan.documents.protocol import decode_reply
+from handlers.scan.documents.protocol import DocumentReport, decode_reply
 from media.errors import Code, RejectedError
 
 SECONDS = 20.0
@@ -25,50 +20,21 @@ ROOM = 3
 _WORKER = "handlers.scan.documents.worker:build"
 
 
-@dataclass(frozen=True, slots=True)
-class InspectedDocument:
-    """A document that may be served once its bytes are scanned. `size` is the upload's, in bytes.
-
-    `written` is the document without encryption and without what acts, or None where it is the upload. It is to be
-    scanned, and to be served instead of the upload with `must_serve_written`.
-    """
-
-    size: int
-    pages: int
-    written: Path | None
-    must_serve_written: bool
-    repaired: str
-    removed: Mapping[str, int]
-
-
-class DocumentInspector:
-    """Owns the pool of children. An async context manager."""
+class DocumentInspector(WorkerPool):
+    """A pool of children that look into documents. An async context manager."""
 
     def __init__(self, folder: Path | None = None, *, seconds: float = SECONDS, max_bytes: int) -> None:
         """Let children see `folder`, where documents lie, and no other files; None: every file.
 
         `max_bytes` bounds a document. What a child writes may have twice as many.
         """
-        self._seconds = seconds
-        self._pool = WorkerPool(
-            _WORKER,
-            workers=WORKERS,
-            memory=MEMORY,
-            file_bytes=2 * max_bytes,
-            timeout=seconds,
-            folders=(folder,) if folder else None,
+        folders = (folder,) if folder else None
+        super().__init__(
+            _WORKER, workers=WORKERS, memory=MEMORY, file_bytes=2 * max_bytes, timeout=seconds, folders=folders
         )
+        self._seconds = seconds
 
-    async def __aenter__(self) -> Self:
-        await self._pool.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._pool.__aexit__(error_type, error, trace)
-
-    async def inspect(self, source: Path, target: Path) -> InspectedDocument:
+    async def inspect(self, source: Path, target: Path) -> DocumentReport:
         """Look into the document `source`, once a child is free, and write it to `target` where that is needed.
 
         Both are absolute paths: the child works elsewhere.
@@ -78,7 +44,7 @@ class DocumentInspector:
         """
         job = json.dumps([str(source), str(target)])
         reply = await run_job(
-            self._pool,
+            self,
             job,
             decode_reply,
             seconds=self._seconds,
@@ -87,10 +53,8 @@ class DocumentInspector:
         )
         if isinstance(reply, RejectedError):
             raise reply
-        size = (await asyncio.to_thread(source.stat)).st_size
-        written = target if reply.written else None
         # A compromised child may write anything: accept only a plain file.
-        if written and not stat.S_ISREG((await asyncio.to_thread(written.lstat)).st_mode):
+        is_file = await asyncio.to_thread(target.is_file) and not await asyncio.to_thread(target.is_symlink)
+        if reply.written and not is_file:
             raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a document")
-        must_serve_written = reply.must_serve_written and written is not None
-        return InspectedDocument(size, reply.pages, written, must_serve_written, reply.repaired, reply.removed)
+        return reply

@@ -9,11 +9,11 @@ from media.errors import Code, RejectedError
 
 @dataclass(frozen=True, slots=True)
 class DocumentReport:
-    """The child's report of a document that may be served.
+    """The child's report of a document that may be served once its bytes are scanned.
 
-    `written`: the target holds the document without encryption and without what acts. `must_serve_written`: it must be
-    served, and not the upload. `removed` maps a kind of thing in words to its number, `repaired` says what was wrong
-    with the file.
+    `written`: the target holds the document without encryption and without what acts, to be scanned too.
+    `must_serve_written`: it must be served, and not the upload. `removed` maps a kind of thing in words to its number,
+    `repaired` says what was wrong with the file.
     """
 
     pages: int
@@ -40,7 +40,7 @@ def decode_reply(line: str) -> DocumentReport | RejectedError:
     return DocumentReport(
         pages=int(fields["pages"]),
         written=fields["written"] is True,
-        must_serve_written=fields["must_serve_written"] is True,
+        must_serve_written=fields["written"] is fields["must_serve_written"] is True,
         repaired=str(fields["repaired"])[:500],
         removed={str(kind)[:100]: int(count) for kind, count in list(fields["removed"].items())[:20]},
     )

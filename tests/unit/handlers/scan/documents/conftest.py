@@ -6,18 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from handlers.scan.documents.inspector import DocumentInspector, InspectedDocument
+from handlers.scan.documents.inspector import DocumentInspector
+from handlers.scan.documents.protocol import DocumentReport
 
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What the inspector says of a document, and the bytes that would be served."""
+    """What the inspector says of a document, the bytes it wrote, and those that would be served."""
 
-    found: InspectedDocument
+    found: DocumentReport
+    written: bytes
     served: bytes
-    is_rewritten: bool
+
+    @property
+    def is_rewritten(self) -> bool:
+        return self.found.must_serve_written
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +38,8 @@ class Inspector:
         source.write_bytes(content)
         target.unlink(missing_ok=True)
         found = await self.inspector.inspect(source, target)
-        if not found.must_serve_written:
-            return Inspection(found, content, is_rewritten=False)
-        return Inspection(found, target.read_bytes(), is_rewritten=True)
+        written = target.read_bytes() if found.written else b""
+        return Inspection(found, written, written if found.must_serve_written else content)
 
 
 @pytest.fixture(scope="session")
