@@ -28,7 +28,6 @@ _PLAIN = (
     "progress",
     "placeholder",
     "dominant_color",
-    "page_count",
     "sha256",
     "title",
     "webinar_id",
@@ -53,7 +52,9 @@ def asset_of(record: asyncpg.Record) -> Asset:
         status=Status(record["status"]),
         delivery=DeliveryClass(record["delivery"]),
         renditions=tuple(Rendition(**rendition) for rendition in renditions),
-        notes=tuple(AssetNote(note["code"], note["detail"]) for note in from_json(record["notes"])),
+        # The database may still lack these two, which came with version 5 of the schema.
+        page_count=record.get("page_count"),
+        notes=tuple(AssetNote(note["code"], note["detail"]) for note in from_json(record.get("notes") or "[]")),
         **{name: record[name] for name in _PLAIN},
     )
 

@@ -30,11 +30,14 @@ class Harm(StrEnum):
 
 _NAMES = (
     *("JS", "JavaScript", "Launch", "SubmitForm", "ImportData", "RichMedia[A-Za-z]*", "XFA", "OnInstantiate", "EF"),
-    *("AA", "OpenAction", "URI", "GoToR", "GoToE", "Thread", "ByteRange"),
+    *("AA", "OpenAction", "GoToR", "GoToE", "Thread", "ByteRange"),
 )
-_RELEVANT = re.compile(rb"/(?:%s)(?![A-Za-z0-9])|/S \d+ \d+ R|/Subtype \d+ \d+ R" % "|".join(_NAMES).encode())
+_RELEVANT = re.compile(
+    rb"/(?:%s)(?![A-Za-z0-9])|/S \d+ \d+ R|/Subtype \d+ \d+ R|/URI (?!\((?:https?|mailto):|/|>)"
+    % "|".join(_NAMES).encode()
+)
 """A first look at an object as qpdf writes it, names without escapes. Names in strings match too: they are seen again
-as what they are."""
+as what they are. Plain links are harmless: some documents have tens of thousands."""
 _REFERENCE = re.compile(rb"(?<!\d)(\d{1,10}) (\d{1,5}) R")
 _HARM_OF_ACTION = {
     b"/Launch": Harm.LAUNCH,

@@ -124,6 +124,11 @@ ACTING = {
         "address or file that opens by itself",
         "GoToR",
     ),
+    "a link that runs": (
+        linked("URI", URI="java\nscript:app.alert(1)"),
+        "address or file that opens by itself",
+        "alert",
+    ),
     "a program by name": (attached("invoice.pdf.exe", b"anything"), "attached program", "invoice"),
     "a program by content": (attached("notes.txt", b"MZ\x90\0" + bytes(99)), "attached program", "notes.txt"),
 }
