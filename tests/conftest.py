@@ -122,7 +122,8 @@ class EmbeddedStack:
 
     @property
     def dsn(self) -> str:
-        return self.parts.settings["MEDIA_DATABASE_URL"]
+        """The database as the schema's owner. The services have roles of their own."""
+        return self.parts.owner_dsn
 
     @property
     def state(self) -> Path:

@@ -18,6 +18,7 @@ import asyncpg
 from deploy.local import child
 from deploy.local.child import Child, PartError, Program
 from deploy.local.ports import HOST
+from media.schema import roles
 
 USER = "media"
 DATABASE = "media"
@@ -52,8 +53,8 @@ class Postgres:
     port: int
     password: str
 
-    def dsn(self, database: str = DATABASE) -> str:
-        return f"postgresql://{USER}:{self.password}@{HOST}:{self.port}/{database}"
+    def dsn(self, database: str = DATABASE, user: str = USER) -> str:
+        return f"postgresql://{user}:{self.password}@{HOST}:{self.port}/{database}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,17 @@ async def start(folder: Path, port: int, logs: Path, password: str, descriptors:
         await started.stop()
         raise
     return server
+
+
+async def create_roles(server: Postgres) -> None:
+    """Create the roles of the services, as in production, each with the server's password."""
+    connection = await asyncpg.connect(server.dsn("postgres"), timeout=CONNECT_DEADLINE)
+    try:
+        await connection.execute(roles.CREATE_ROLES)
+        for role in roles.RIGHTS:
+            await connection.execute(f"ALTER ROLE {role} PASSWORD '{server.password}'")
+    finally:
+        await connection.close(timeout=CONNECT_DEADLINE)
 
 
 async def create_database(server: Postgres, name: str, template: str = "template0") -> None:
@@ -236,6 +248,11 @@ def _open_to_all(tree: Path) -> None:
         if not path.is_symlink():
             mode = path.stat().st_mode
             path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
+
+
+def program(name: str) -> Path:
+    """Return the path of one of the server's programs, such as `pg_dump`."""
+    return _package() / "pginstall" / "bin" / name
 
 
 def outside_folder(folder: Path) -> Path:

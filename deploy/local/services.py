@@ -28,8 +28,11 @@ LAPTOP_DEFAULTS = {
 }
 """Defaults for one person at a terminal. The user's own settings override them."""
 
+OWNER_DSN = "MEDIA_OWNER_DATABASE_URL"
+"""Variable in the file of settings with the database as its schema's owner, for operators. No service gets it."""
 STACK_SETTINGS = frozenset(
     {
+        OWNER_DSN,
         *(f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL" for name in QUEUES),
         *(f"MEDIA_{name}" for name in ("DATABASE_URL", "QUARANTINE_BUCKET", "RECORDING_BUCKETS", "MEDIACONVERT_QUEUE")),
         *(f"MEDIA_{name}" for name in ("CLAMD", "FFMPEG", "FFPROBE", "S3_PUBLIC_ENDPOINT_URL")),

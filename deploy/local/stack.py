@@ -23,6 +23,7 @@ from deploy.local.supervisor import Say, Service, Supervisor
 from deploy.local.topology import Topology
 from media.errors import UnavailableError
 from media.schema import apply as schema
+from media.schema import roles
 
 PROBE_DEADLINE = aiohttp.ClientTimeout(total=5)
 READY_STATUS = 200
@@ -31,12 +32,16 @@ POLL_PAUSE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running stack. `settings` is the environment of its services."""
+    """A running stack. `settings` is the environment of its services; the API's role in the database is another.
+
+    `owner_dsn` is the database as the schema's owner.
+    """
 
     state: State
     ports: Ports
     api_url: str
     settings: Mapping[str, str]
+    owner_dsn: str
     scanner: str
     consumer: Service
     api: Service
@@ -86,7 +91,7 @@ async def running(
             stack = await _start_services(options, parts, exits)
             exits.push_async_callback(stack.supervisor.stop)
             exits.callback(state.retract)
-            state.announce(chosen, stack.api_url, stack.settings)
+            state.announce(chosen, stack.api_url, {**stack.settings, services.OWNER_DSN: stack.owner_dsn})
             yield stack
 
 
@@ -143,6 +148,7 @@ async def _start_parts(options: _StartOptions, exits: AsyncExitStack, data_parts
         exits.push_async_callback(_stop_undisturbed, server.child)
         data_parts.append(server.child)
         try:
+            await postgres.create_roles(server)
             await schema.apply(server.dsn())
         except (asyncpg.PostgresError, UnavailableError) as error:  # a full disk, mostly
             raise PartError(f"the database cannot be set up: {error}") from error
@@ -189,14 +195,15 @@ async def _stop_undisturbed(part: Child) -> None:
 
 async def _start_services(options: _StartOptions, parts: _Parts, exits: AsyncExitStack) -> Stack:
     state, chosen, environ = options.state, options.ports, options.environ
-    scanner = parts.scanner.signatures.description
-    addresses = Addresses(chosen, parts.emulator, parts.topology, parts.postgres.dsn(), parts.scanner.address, scanner)
+    scanner, dsn = parts.scanner.signatures.description, parts.postgres.dsn(user=roles.CONSUMER)
+    addresses = Addresses(chosen, parts.emulator, parts.topology, dsn, parts.scanner.address, scanner)
     env = services.settings(addresses, state.secrets(), environ)
 
     async def start(name: str, port: int, path: str) -> Child:
         url = f"http://{HOST}:{port}{path}"
         async with aiohttp.ClientSession(timeout=PROBE_DEADLINE) as http:
-            return await _start_probed(services.service(name, state, env), state, lambda: _is_ready(http, url))
+            own = env | {"MEDIA_DATABASE_URL": parts.postgres.dsn(user=roles.API)} if name == "api" else env
+            return await _start_probed(services.service(name, state, own), state, lambda: _is_ready(http, url))
 
     consumer = Service("consumer", lambda: start("consumer", chosen.consumer, "/readyz"), options.say)
     api = Service("api", lambda: start("api", chosen.api, "/health"), options.say)
@@ -210,7 +217,7 @@ async def _start_services(options: _StartOptions, parts: _Parts, exits: AsyncExi
     supervisor = Supervisor(
         parts=[parts.emulator.child, parts.postgres.child, transcoder], services=[consumer, api, parts.clamd]
     )
-    return Stack(state, chosen, addresses.api_url, env, scanner, consumer, api, supervisor)
+    return Stack(state, chosen, addresses.api_url, env, parts.postgres.dsn(), scanner, consumer, api, supervisor)
 
 
 async def _start_probed(program: Program, state: State, probe: Callable[[], Awaitable[bool]]) -> Child:

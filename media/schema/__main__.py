@@ -1,4 +1,4 @@
-"""Run `python -m media.schema apply|check|ensure|list` on the database of `MEDIA_DATABASE_URL`."""
+"""Run `python -m media.schema apply|check|ensure|list|roles` on the database of `MEDIA_DATABASE_URL`."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from media.errors import UnavailableError
+from media.schema import roles
 from media.schema.apply import SchemaError, apply, check, ensure, show
 from media.schema.startup import when_available
 from media.setting_rules import postgres_dsn
@@ -21,6 +22,7 @@ COMMANDS: Mapping[str, Callable[[str], Coroutine[Any, Any, object]]] = {
     "check": check,
     "ensure": ensure,
     "list": show,
+    "roles": roles.show,
 }
 
 

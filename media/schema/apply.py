@@ -20,7 +20,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from media.asset_store.database import open_connection, postgres_calls
 from media.errors import UnavailableError
-from media.schema import deadlines
+from media.schema import deadlines, roles
 from media.schema.parts import expected, held, missing
 
 log = structlog.get_logger(__name__)
@@ -73,8 +73,10 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
             raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
         written = await _write_deadlines(connection)
         if found and found.digest == digest and not missing(expected(), await held(connection)):
+            await roles.grant(connection)
             return written
         await _apply_with_retries(connection, text, digest)
+        await roles.grant(connection)
     return True
 
 
@@ -145,6 +147,10 @@ async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", 
                         " them by hand as they stand there. An index that is there and not valid must be dropped first."
                         " Nothing was changed"
                     )
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise SchemaError(
+                f"this role may not change the schema ({error}): run `python -m media.schema apply` as its owner first"
+            ) from error
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             await asyncio.sleep(PAUSE)
         else:
