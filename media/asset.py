@@ -49,6 +49,12 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.DELETED: frozenset(),
 }
 """The statuses that each status may change to. A status may always be written again as itself."""
+REPAIRS: dict[Status, frozenset[Status]] = {
+    Status.READY: frozenset({Status.SCANNING}),  # files that it serves are gone
+    Status.PENDING: frozenset({Status.REJECTED}),  # it lies in quarantine
+    Status.EXPIRED: frozenset({Status.REJECTED}),
+}
+"""Further changes, which only `consumer.cli reconcile-storage` makes: no worker may."""
 
 
 def sources_of(target: Status) -> list[str]:

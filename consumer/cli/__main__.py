@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from consumer.cli import dlq, replay
+from consumer.cli import dlq, reconcile_storage, replay
 from consumer.cli.command import PROGRAM, examples, execute
 
 
@@ -26,7 +26,7 @@ def cli() -> None:
     """
 
 
-for _command in (dlq.dlq, replay.replay):
+for _command in (dlq.dlq, replay.replay, reconcile_storage.reconcile_storage):
     cli.add_command(_command)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -20,6 +21,8 @@ from media.settings import Settings, SettingsError, load
 from media.telemetry import configure_logging
 
 PROGRAM = "python -m consumer.cli"
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class ExitStatus(IntEnum):
@@ -37,6 +40,13 @@ type Operation = Callable[[Settings], Coroutine[Any, Any, int]]
 """What a command line asks for. It returns the exit status and may raise UnavailableError, SchemaError and OSError."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line and nothing else.")
+
+
+def parse_age(text: str) -> float:
+    """Return the seconds of an age like `90s`, for an option. Raises click.BadParameter."""
+    if not (match := _AGE.fullmatch(text)):
+        raise click.BadParameter(f"{text!r} is not like 90s, 30m, 2h or 3d")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def examples(*lines: str) -> str:

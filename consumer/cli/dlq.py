@@ -5,7 +5,6 @@ Whatever the exit status, no message is lost.
 
 import asyncio
 import functools
-import re
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,7 +14,15 @@ from typing import Concatenate
 import click
 
 from consumer.cli import dlq_report as report
-from consumer.cli.command import ExitStatus, Operation, examples, interruptible, json_option, require_schema
+from consumer.cli.command import (
+    ExitStatus,
+    Operation,
+    examples,
+    interruptible,
+    json_option,
+    parse_age,
+    require_schema,
+)
 from consumer.cli.dlq_subjects import subjects_of
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
@@ -26,8 +33,6 @@ from media.dead_letters.browser import LIMIT, DeadLetterBrowser
 from media.dead_letters.dead_letter import DeadLetter, ReasonGroups, Selection
 from media.settings import QUEUES, Settings
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_UNITS = {"s": 1, "m": report.MINUTE, "h": report.HOUR, "d": report.DAY}
 SLOWEST, FASTEST = 0.1, 500.0
 """Messages a second: slower would outlast the hold of a message, faster SQS does not move."""
 
@@ -66,12 +71,6 @@ def _queue(text: str) -> str:
     return name
 
 
-def _age(text: str) -> float:
-    if not (match := _AGE.fullmatch(text)):
-        raise click.BadParameter(f"{text!r} is not like 90s, 30m, 2h or 3d")
-    return float(match[1]) * _UNITS[match[2]]
-
-
 def _rate(text: str) -> float:
     try:
         rate = float(text)
@@ -96,7 +95,7 @@ def _on_queue[**P](work: Callable[Concatenate[Session, P], Awaitable[bool]]) -> 
 
     @click.argument("queue", type=_queue, metavar="QUEUE")
     @click.option("--reason", type=_reason, metavar="TEXT", help="Only this error code, or reasons with this text.")
-    @click.option("--older-than", type=_age, metavar="AGE", help="Only those dead for longer: 90s, 30m, 2h, 3d.")
+    @click.option("--older-than", type=parse_age, metavar="AGE", help="Only those dead for longer: 90s, 30m, 2h, 3d.")
     @json_option
     @functools.wraps(work)
     def operation(

@@ -31,7 +31,7 @@ from media.asset import (
     output_prefix,
 )
 from media.asset_store.stages import Claim, Commit, Facts, Note
-from media.aws.s3 import ObjectStorage, ServedAs
+from media.aws.s3 import DELIVERY_TAG, ObjectStorage, ServedAs
 from media.aws.s3_transfer import ObjectTransfer
 from media.errors import Code, RejectedError, RetryableError
 from media.outbox import Effect, EffectKind
@@ -169,6 +169,7 @@ class ScanHandler:
             "scan-signature": _tag_value(report.finding.signature),
             "scan-engine": _tag_value(report.engine),
             "scan-at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            DELIVERY_TAG: asset.delivery,
         }
         with reject_missing_source():
             written = {name: value for name, value in tags.items() if value}

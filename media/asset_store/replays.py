@@ -11,7 +11,7 @@ _REOPEN = """
 WITH open AS (
     SELECT asset_id FROM assets
     WHERE asset_id = $1 AND version_id IS NOT NULL
-      AND status IN ('failed', 'uploaded', 'scanning', 'processing') FOR UPDATE),
+      AND status = ANY($6::text[]) FOR UPDATE),
 round AS (
     UPDATE stages s SET state = 'queued', forgiven = s.attempt, lease_until = NULL, job_id = NULL, plan = NULL,
            progress = 0, nudges = 0, nudge_at = NULL, updated_at = now()
@@ -19,6 +19,7 @@ round AS (
     WHERE s.asset_id = open.asset_id AND s.stage = $2
       AND s.state <> 'waiting' AND NOT (s.state = 'leased' AND s.lease_until > now())
     RETURNING s.asset_id, s.attempt),
+dropped AS (DELETE FROM renditions r USING round WHERE r.asset_id = round.asset_id),
 moved AS (
     UPDATE assets a SET status = $3, code = NULL, detail = NULL, updated_at = now()
     FROM round WHERE a.asset_id = round.asset_id),
@@ -31,6 +32,8 @@ sent AS (
     FROM round, jsonb_to_recordset($5::jsonb) AS e(kind text, target text, body jsonb, group_id text) RETURNING *)
 SELECT sent.* FROM sent
 """
+
+_REPLAYED = (Status.FAILED, Status.UPLOADED, Status.SCANNING, Status.PROCESSING)
 
 _FAILED_OR_UNFINISHED = """
 SELECT stage FROM stages WHERE asset_id = $1 AND state NOT IN ('done', 'rejected', 'cancelled')
@@ -49,12 +52,21 @@ class Replays:
         stage = await self._database.fetchval(_FAILED_OR_UNFINISHED, asset_id)
         return Stage(stage) if stage else None
 
-    async def reopen(self, asset_id: UUID, stage: Stage, note: str, effects: Sequence[Effect]) -> list[OutboxRow]:
+    async def reopen(
+        self,
+        asset_id: UUID,
+        stage: Stage,
+        note: str,
+        effects: Sequence[Effect],
+        statuses: Sequence[Status] = _REPLAYED,
+    ) -> list[OutboxRow]:
         """Queue a stage again, with all attempts forgiven, and write `effects` to the outbox, in one transaction.
 
-        Changes nothing and returns no row when the asset ended otherwise than `failed`, has no such stage, or is being
-        worked on.
+        Changes nothing and returns no row when the asset has none of the `statuses`, has no such stage, or is being
+        worked on. Renditions that the asset had are dropped.
         """
         status = Status.SCANNING if stage is Stage.SCAN else Status.PROCESSING
-        records = await self._database.fetch(_REOPEN, asset_id, stage, status, note[:2000], effects_as_json(effects))
+        records = await self._database.fetch(
+            _REOPEN, asset_id, stage, status, note[:2000], effects_as_json(effects), list(statuses)
+        )
         return [outbox_row(record) for record in records]

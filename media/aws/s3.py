@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK",
+    "DELIVERY_TAG",
     "ChangedObjectError",
     "MissingObjectError",
     "ObjectStorage",
     "ServedAs",
     "StoredFile",
+    "StoredVersion",
     "pieces_of",
     "s3_calls",
 ]
@@ -31,6 +34,8 @@ CHUNK = 256 * 1024
 """Bytes read at a time. Smaller pieces cost more than they save (facts: clamd, chunk size)."""
 DELETE_BATCH = 1000
 """Most keys in one DeleteObjects, S3's limit."""
+DELIVERY_TAG = "scan-delivery"
+"""Tag of a scanned upload with its delivery class, so that an asset whose row is lost is not served to others."""
 TAG_LIMIT = 10
 """Most tags on one object, S3's limit."""
 COPY_PART = 512 * 1024 * 1024
@@ -43,6 +48,18 @@ class StoredFile:
 
     key: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version of an object as the bucket's listing has it. `version_id` is empty in a bucket without versions."""
+
+    key: str
+    version_id: str
+    is_current: bool
+    etag: str
+    size: int
+    modified_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +245,25 @@ class ObjectStorage:
                 if len(files) >= limit:
                     break
         return files[:limit]
+
+    async def versions(self, bucket: str, prefix: str) -> AsyncGenerator[StoredVersion]:
+        """Yield every version below a prefix, by key, newest first. A page is in memory at a time; no right to read."""
+        position: dict[str, Any] = {}
+        while True:
+            async with s3_calls():
+                page = await self._client.list_object_versions(Bucket=bucket, Prefix=prefix, **position)
+            for found in page.get("Versions", ()):
+                yield StoredVersion(
+                    key=found["Key"],
+                    version_id=_version_id(found.get("VersionId")),
+                    is_current=found["IsLatest"],
+                    etag=found["ETag"].strip('"'),
+                    size=found["Size"],
+                    modified_at=found["LastModified"],
+                )
+            if not page.get("IsTruncated"):
+                return
+            position = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page.get("NextVersionIdMarker", "")}
 
     async def delete_version(self, version: ObjectVersion) -> None:
         """Remove one version for good. A version that is not there is no error."""

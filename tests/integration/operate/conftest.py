@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +65,15 @@ class OperatorConsole:
     async def dlq(self, *arguments: str, endpoint: str | None = None) -> CompletedCommand:
         """Run `python -m consumer.cli dlq` with these arguments in this process."""
         settings = self.settings.model_copy(update={"aws_endpoint_url": endpoint} if endpoint else {})
-        return await _captured(parse(cli, ["dlq", *arguments])(settings))
+        return await self.run(["dlq", *arguments], settings)
 
     async def replay(self, *arguments: str) -> CompletedCommand:
         """Run `python -m consumer.cli replay` with these arguments in this process."""
-        return await _captured(parse(cli, ["replay", *arguments])(self.settings))
+        return await self.run(["replay", *arguments], self.settings)
+
+    async def run(self, arguments: Sequence[str], settings: Settings) -> CompletedCommand:
+        """Run `python -m consumer.cli` with these arguments and settings in this process."""
+        return await _captured(parse(cli, arguments)(settings))
 
     async def add_dead_letter(
         self, queue: str, body: str, error: str = "attempts_exhausted", reason: str = "it broke"

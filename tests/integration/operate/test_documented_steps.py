@@ -48,7 +48,7 @@ async def test_every_command_of_the_runbook_works_beside_a_running_stack(stack: 
         )
         async with asyncio.timeout(DEADLINE):
             _, err = await process.communicate()
-        nothing_there = "consumer.cli replay" in command and b"not replayed" in err
+        nothing_there = b"not replayed" in err or b"knows no asset" in err
         assert process.returncode == 0 or nothing_there, (written, err.decode())
         assert b"Traceback" not in err, written
 

@@ -1,0 +1,147 @@
+"""Compare rows with what lies in S3, and mend them: after a restore of the database, or a loss of objects."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+from pydantic_core import from_json
+
+from media.asset import REPAIRS, Asset, Stage, StageState, Status, sources_of
+from media.asset_store.database import CONNECT_TIMEOUT, Database, postgres_calls
+from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of
+from media.errors import Code
+from media.outbox import Effect, effects_as_json
+
+PAGE = 1000
+"""Paths read at a time."""
+SORT_TIMEOUT = 600.0
+"""Seconds for the one statement that sorts all assets, and for each page of it."""
+
+_PATHS = """
+DECLARE paths NO SCROLL CURSOR WITH HOLD FOR
+SELECT (asset_type || '/' || owner_id || '/' || asset_id) COLLATE "C" AS path FROM assets
+WHERE status IN ('uploaded', 'scanning', 'processing', 'ready') ORDER BY path
+"""
+_ROWS = (  # constants of ours
+    "SELECT a.*, "  # noqa: S608
+    + RENDITIONS_AS_JSON
+    + """ AS renditions,
+    (SELECT coalesce(jsonb_agg(jsonb_build_object(
+         'stage', s.stage, 'state', s.state, 'attempt', s.attempt,
+         'is_held', s.state = 'leased' AND s.lease_until > now())), '[]')
+     FROM stages s WHERE s.asset_id = a.asset_id) AS stages
+FROM assets a WHERE a.asset_id = ANY($1::uuid[])
+"""
+)
+_RAISE_ATTEMPTS = """
+INSERT INTO stages AS s (asset_id, stage, state, attempt, forgiven)
+SELECT $1, seen.stage, 'cancelled', seen.attempt, seen.attempt
+FROM unnest($2::text[], $3::int[]) AS seen(stage, attempt)
+ON CONFLICT (asset_id, stage) DO UPDATE
+SET attempt = excluded.attempt, forgiven = s.forgiven + excluded.attempt - s.attempt
+WHERE s.attempt < excluded.attempt AND s.state <> 'waiting' AND NOT (s.state = 'leased' AND s.lease_until > now())
+"""
+_REJECT = """
+WITH gone AS (
+    UPDATE assets SET status = 'rejected', code = $2, detail = $3, updated_at = now()
+    WHERE asset_id = $1 AND status = ANY($4::text[]) RETURNING asset_id),
+cancelled AS (
+    UPDATE stages s SET state = 'cancelled', lease_until = NULL, updated_at = now()
+    FROM gone WHERE s.asset_id = gone.asset_id AND s.state IN ('queued', 'leased', 'waiting')),
+dropped AS (DELETE FROM renditions r USING gone WHERE r.asset_id = gone.asset_id),
+noted AS (INSERT INTO timeline (asset_id, code, detail) SELECT asset_id, 'rejected', $2 || ': ' || $3 FROM gone),
+sent AS (
+    INSERT INTO outbox (asset_id, kind, target, body, due_at)
+    SELECT asset_id, e.kind, e.target, e.body, now()
+    FROM gone, jsonb_to_recordset($5::jsonb) AS e(kind text, target text, body jsonb))
+SELECT count(*) FROM gone
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """The state of a stage. `is_held` says that a worker holds its lease now."""
+
+    state: StageState
+    attempt: int
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAsset:
+    """An asset with its renditions and stages."""
+
+    asset: Asset
+    stages: Mapping[Stage, StageSummary]
+
+
+class Recovery:
+    """Queries of `reconcile-storage`. Every method raises UnavailableError when Postgres is down."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def has_assets(self) -> bool:
+        """Say whether the database knows any asset at all."""
+        return bool(await self._database.fetchval("SELECT EXISTS (SELECT FROM assets)"))
+
+    async def get(self, asset_ids: Sequence[UUID]) -> dict[UUID, KnownAsset]:
+        """Return those of the assets that have a row, as they are now."""
+        records = await self._database.fetch(_ROWS, list(asset_ids))
+        found: dict[UUID, KnownAsset] = {}
+        for record in records:
+            stages = {
+                Stage(stage["stage"]): StageSummary(StageState(stage["state"]), stage["attempt"], stage["is_held"])
+                for stage in from_json(record["stages"])
+            }
+            found[record["asset_id"]] = KnownAsset(asset_of(record), stages)
+        return found
+
+    async def raise_attempts(self, asset_id: UUID, seen: Mapping[Stage, int]) -> None:
+        """Let the next attempt of each stage come after those that wrote to S3, so that none writes over another's.
+
+        A stage without a row gets one that asks for nothing. What is at work is left alone.
+        """
+        await self._database.execute(_RAISE_ATTEMPTS, asset_id, list(seen), list(seen.values()))
+
+    async def remind_soon(self, asset_id: UUID) -> None:
+        """Have the reconciler look at work that somebody held or holds as soon as its lease is over, and at jobs now.
+
+        The worker, or the news of the job, may belong to what the database has forgotten.
+        """
+        await self._database.execute(
+            "UPDATE stages SET nudges = 0, nudge_at = now() WHERE asset_id = $1 AND state IN ('leased', 'waiting')",
+            asset_id,
+        )
+
+    async def reject(self, asset_id: UUID, code: Code, detail: str, effects: Sequence[Effect] = ()) -> bool:
+        """End an asset as `rejected`, whatever stage it has reached, and write `effects` to the outbox."""
+        repaired = [status.value for status, targets in REPAIRS.items() if Status.REJECTED in targets]
+        sources = [*repaired, *(status for status in sources_of(Status.REJECTED) if status != Status.REJECTED)]
+        return bool(
+            await self._database.fetchval(_REJECT, asset_id, code, detail[:2000], sources, effects_as_json(effects))
+        )
+
+
+async def paths_in_order(dsn: str) -> AsyncGenerator[str]:
+    """Yield `type/owner/id` of every asset that needs an object, in the order in which S3 lists keys.
+
+    The server sorts once and keeps the result: no transaction stays open, and only a page is in memory here. Assets
+    that are added meanwhile are not among them. Raises UnavailableError.
+    """
+    with postgres_calls():
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, command_timeout=SORT_TIMEOUT)
+    try:
+        with postgres_calls():
+            await connection.execute(f"SET statement_timeout = '{SORT_TIMEOUT:.0f}s'")
+            await connection.execute(_PATHS)
+        while True:
+            with postgres_calls():
+                page = await connection.fetch(f"FETCH {PAGE} FROM paths")
+            for record in page:
+                yield record["path"]
+            if not page:
+                return
+    finally:
+        connection.terminate()
