@@ -44,7 +44,7 @@ from media.network.listening import is_loopback, on_loopback_only
 from media.network.proxies import proxy_for
 from media.network.readiness import Ask, Readiness
 from media.outbox import EffectKind, Outbox
-from media.settings import QUEUES, Settings, SettingsError
+from media.settings import QUEUES, Settings, SettingsError, each_secret
 from media.telemetry import service_registry, watch_loop
 
 log = structlog.get_logger(__name__)
@@ -119,10 +119,10 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     stack.callback(asyncio.create_task(watch_loop(metrics.loop_lag)).cancel)
     hub = EventHub()
     await stack.enter_async_context(hub.running(settings.database_url))
-    given = settings.callback_secret or settings.jwt_secret
-    if given is None:
+    signed = each_secret(settings.callback_secret)
+    secrets = signed or each_secret(settings.jwt_secret)
+    if not secrets:
         raise SettingsError("MEDIA_CALLBACK_SECRET is missing")
-    secret, signed = given.get_secret_value(), settings.callback_secret
     rates, counts = rate_limits(settings, metrics)
     stack.push_async_callback(counts.close)
     storage = ObjectStorage(s3 := await clients.s3())
@@ -149,15 +149,15 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         storage=storage,
         parts=MultipartUploads(s3),
         delivery_urls=_delivery_urls(settings, clients),
-        playback=PlaybackTokens(secret),
-        tickets=Tickets(secret),
+        playback=PlaybackTokens(*secrets),
+        tickets=Tickets(*secrets),
         hub=hub,
-        callbacks=Callbacks(signed.get_secret_value(), time.time) if signed else None,
+        callbacks=Callbacks(signed, time.time) if signed else None,
         authenticator=authenticator,
         rates=rates,
         metrics=metrics,
         readiness=Readiness(asks),
-        secret=secret,
+        secret=secrets[0],
     )
 
 
@@ -189,7 +189,7 @@ def _cloudfront(settings: Settings) -> CloudFrontUrls | None:
 
 async def _keys(settings: Settings, stack: AsyncExitStack) -> KeySet:
     if settings.jwt_secret:
-        return SecretKey(settings.jwt_secret.get_secret_value())
+        return SecretKey(*each_secret(settings.jwt_secret))
     url = settings.jwt_jwks_url or ""
     session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=proxy_for(url) is not None))
     keys = JwksKeys(url, session, time.monotonic)

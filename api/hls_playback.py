@@ -29,29 +29,30 @@ class UnusablePlaylistError(Exception):
 
 
 class PlaybackTokens:
-    """Make and check the `token` of playlist URLs."""
+    """Make and check the `token` of playlist URLs. The first of the secrets signs, all are accepted."""
 
-    def __init__(self, secret: str) -> None:
-        # A key of its own: a token for one purpose must not be valid for another.
-        self._key = hmac.digest(secret.encode(), b"docfliq media playback 1", "sha256")
+    def __init__(self, *secrets: str) -> None:
+        # Keys of their own: a token for one purpose must not be valid for another.
+        self._keys = [hmac.digest(secret.encode(), b"docfliq media playback 1", "sha256") for secret in secrets]
 
     def make(self, asset_id: UUID, end: datetime) -> str:
         """Make a token for one asset until `end`, in whole seconds."""
         expires = int(end.timestamp())
-        return f"{expires}.{self._signature(asset_id, expires)}"
+        return f"{expires}.{_signature(self._keys[0], asset_id, expires)}"
 
     def check(self, token: str, asset_id: UUID) -> datetime | None:
         """Return when the token ends (perhaps in the past), or None when it is not ours or not for this asset."""
         text, _, signature = token.partition(".")
         if not re.fullmatch(r"[0-9]{1,12}", text) or not signature.isascii():
             return None
-        if not hmac.compare_digest(signature, self._signature(asset_id, int(text))):
+        if not any(hmac.compare_digest(signature, _signature(key, asset_id, int(text))) for key in self._keys):
             return None
         return datetime.fromtimestamp(int(text), UTC)
 
-    def _signature(self, asset_id: UUID, expires: int) -> str:
-        digest = hmac.digest(self._key, f"{asset_id}.{expires}".encode(), "sha256")
-        return base64.urlsafe_b64encode(digest[:18]).decode()
+
+def _signature(key: bytes, asset_id: UUID, expires: int) -> str:
+    digest = hmac.digest(key, f"{asset_id}.{expires}".encode(), "sha256")
+    return base64.urlsafe_b64encode(digest[:18]).decode()
 
 
 def playlist_key(master: str, path: str) -> str:

@@ -39,6 +39,8 @@ from media.setting_rules import (
 QUEUES = ("uploads", "images", "transcodes", "transcode-events", "recordings")
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+SECRETS = 2
+"""Most secrets of a setting that can be rotated."""
 SECRET_BYTES = 32
 """Bytes that a shared secret must have at least: as many as its hash (RFC 7518, 3.2)."""
 
@@ -50,6 +52,11 @@ _CLOUDFRONT = ["cloudfront_domain", "cloudfront_key_pair_id", "cloudfront_privat
 
 
 _BINDS = "Addresses that it listens on, comma-separated; `::` is IPv4's too"
+
+
+def each_secret(value: SecretStr | None) -> tuple[str, ...]:
+    """Return the secrets of a setting, a line each. The first signs, all are accepted: so that they can be rotated."""
+    return tuple(map(trim_secret, value.get_secret_value().splitlines())) if value else ()
 
 
 class SettingsError(Exception):
@@ -219,11 +226,15 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks of proxies whose `Forwarded` or `X-Forwarded-*` count where there is no public URL"
     )
-    jwt_secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
+    jwt_secret: SecretStr | None = Field(
+        None, description="HS256 secret, at least 32 bytes; while it is rotated two, a line each"
+    )
     jwt_jwks_url: HttpUrl | None = Field(None, description="RS256/ES256 keys")
     jwt_issuer: str | None = Field(None, description="Required `iss`")
     jwt_audience: str | None = Field(None, description="Required `aud`")
-    callback_secret: SecretStr | None = Field(None, description="Signs the internal callbacks and the HLS tokens")
+    callback_secret: SecretStr | None = Field(
+        None, description="Signs the internal callbacks and the HLS tokens; while it is rotated two, a line each"
+    )
     cors_origins: Annotated[Names, Origins] = Field((), description="Origins that may call the API from a browser")
     rate_limit_reads: int = Field(3000, ge=0, description="Reads of one user in a minute; 0: no limit")
     rate_limit_writes: int = Field(1200, ge=0, description="Uploads, confirmations, … of one user in a minute")
@@ -283,8 +294,11 @@ class Settings(BaseSettings):
     @field_validator("jwt_secret", "callback_secret")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and len(value.get_secret_value().encode()) < SECRET_BYTES:
+        secrets = each_secret(value)
+        if any(len(secret.encode()) < SECRET_BYTES for secret in secrets):
             raise ValueError(f"must have at least {SECRET_BYTES} bytes")
+        if len(secrets) > SECRETS:
+            raise ValueError(f"must have at most {SECRETS} lines, each a secret")
         return value
 
     @model_validator(mode="after")

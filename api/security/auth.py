@@ -55,10 +55,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A key and the one algorithm that it is used with."""
+    """A key and the one algorithm that it is used with. `second` is tried where a signature is not by this one."""
 
     key: Any
     algorithm: str
+    second: "VerificationKey | None" = None
 
 
 class KeySet(Protocol):
@@ -73,10 +74,11 @@ class KeySet(Protocol):
 
 
 class SecretKey:
-    """One HS256 secret for all tokens. Their `kid` is ignored."""
+    """One HS256 secret for all tokens, or two while it is rotated. The tokens' `kid` is ignored."""
 
-    def __init__(self, secret: str) -> None:
-        self._key = VerificationKey(secret.encode(), "HS256")
+    def __init__(self, secret: str, second: str | None = None) -> None:
+        other = VerificationKey(second.encode(), "HS256") if second else None
+        self._key = VerificationKey(secret.encode(), "HS256", other)
 
     async def find(self, _kid: str | None) -> VerificationKey:
         return self._key
@@ -153,6 +155,10 @@ class Authenticator:
                 leeway=LEEWAY,
                 options=options,
             )
+        except jwt.InvalidSignatureError as error:
+            if key.second:
+                return self._claims(token, key.second)
+            raise _refused("the token is not valid") from error
         except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError) as error:
             raise ProblemError(ProblemCode.TOKEN_EXPIRED, str(error), headers=_challenge("invalid_token")) from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:

@@ -2,7 +2,7 @@
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,10 +28,13 @@ class Signature:
 
 
 class Callbacks:
-    """Verify signatures. `clock` returns Unix seconds. The database makes sure that none is accepted twice."""
+    """Verify signatures by any of `secrets`. `clock` returns Unix seconds.
 
-    def __init__(self, secret: str, clock: Callable[[], float]) -> None:
-        self._secret = secret
+    The database makes sure that none is accepted twice.
+    """
+
+    def __init__(self, secrets: Sequence[str], clock: Callable[[], float]) -> None:
+        self._secrets = secrets
         self._clock = clock
 
     def verify(self, header: str | None, body: bytes) -> Signature:
@@ -40,8 +43,8 @@ class Callbacks:
         if not found:
             raise ProblemError(ProblemCode.SIGNATURE_INVALID, "X-Media-Signature is missing or malformed")
         now, at = self._clock(), int(found[1])
-        expected = sign(self._secret, body, at)
-        if not hmac.compare_digest(expected, found[0]) or abs(now - at) > TOLERANCE:
+        is_ours = any(hmac.compare_digest(sign(secret, body, at), found[0]) for secret in self._secrets)
+        if not is_ours or abs(now - at) > TOLERANCE:
             raise ProblemError(ProblemCode.SIGNATURE_INVALID, "the signature is wrong or too old")
         # Twice the tolerance from now: it may be dated ahead, and the database has a clock of its own.
         return Signature(found[2], datetime.fromtimestamp(now + 2 * TOLERANCE, UTC))

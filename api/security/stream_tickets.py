@@ -13,10 +13,13 @@ LIFETIME = timedelta(minutes=1)
 
 
 class Tickets:
-    """Make and check tickets. They hold the caller and when its token ends, signed with a key of their own."""
+    """Make and check tickets. They hold the caller and when its token ends, signed with keys of their own.
 
-    def __init__(self, secret: str) -> None:
-        self._key = hmac.digest(secret.encode(), b"docfliq media ticket 2", "sha256")
+    The first of the secrets signs, all are accepted.
+    """
+
+    def __init__(self, *secrets: str) -> None:
+        self._keys = [hmac.digest(secret.encode(), b"docfliq media ticket 2", "sha256") for secret in secrets]
 
     def make(self, caller: Caller, now: datetime) -> tuple[str, datetime]:
         """Make a ticket, and say when it ends: in a minute, or with the token."""
@@ -24,18 +27,19 @@ class Tickets:
         claims = [caller.subject, caller.role, int(end), caller.until]
         payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False)
         text = base64.urlsafe_b64encode(payload.encode()).decode()
-        return f"{text}.{self._signature(text)}", datetime.fromtimestamp(end, UTC)
+        return f"{text}.{_signature(self._keys[0], text)}", datetime.fromtimestamp(end, UTC)
 
     def caller(self, ticket: str, now: datetime) -> Caller:
         """Return the caller that the ticket was made for. Raises ProblemError(unauthenticated, token_expired)."""
         text, _, signature = ticket.partition(".")
-        if not ticket.isascii() or not hmac.compare_digest(signature, self._signature(text)):
+        if not ticket.isascii() or not any(hmac.compare_digest(signature, _signature(key, text)) for key in self._keys):
             raise ProblemError(ProblemCode.UNAUTHENTICATED, "the ticket is not valid")
         subject, role, end, until = json.loads(base64.urlsafe_b64decode(text))
         if datetime.fromtimestamp(end, UTC) <= now:
             raise ProblemError(ProblemCode.TOKEN_EXPIRED, "ask for a new ticket")
         return Caller(subject, Role(role), until)
 
-    def _signature(self, text: str) -> str:
-        digest = hmac.digest(self._key, text.encode(), "sha256")
-        return base64.urlsafe_b64encode(digest[:24]).decode()
+
+def _signature(key: bytes, text: str) -> str:
+    digest = hmac.digest(key, text.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest[:24]).decode()

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ PROBE_PAUSE = 0.2
 LOOK_PAUSE = 0.1
 """Seconds between two requests of a client for the status of its upload."""
 UNFINISHED = {"pending", "uploaded", "scanning", "processing"}
+READY = 30.0
+"""Seconds until a process is ready."""
 ENDS_WITHIN = 60.0
 """Seconds for one upload, from its announcement to its end."""
 
@@ -61,6 +64,34 @@ async def load_balancer(*targets: Daemon) -> AsyncIterator[LoadBalancer]:
     finally:
         running_prometheus.cancel()
         await asyncio.gather(running_prometheus, return_exceptions=True)
+
+
+async def wait_until_ready(daemon: Daemon) -> None:
+    async with asyncio.timeout(READY):
+        while await daemon.get("readyz") != 200:  # noqa: ASYNC110 - it is in another process
+            await asyncio.sleep(0.05)
+
+
+async def stop(daemon: Daemon) -> None:
+    daemon.signal(signal.SIGTERM)
+    assert await daemon.ended() == 0, daemon.log.read_text()[-4000:]
+
+
+async def replace_api(balancer: LoadBalancer, new: Daemon) -> None:
+    """Replace an API as ECS does: the new one gets requests before the old one is stopped."""
+    old = balancer.targets[0]
+    await new.start()
+    balancer.targets.append(new)
+    await wait_until_ready(new)
+    await balancer.check(new)
+    await stop(old)
+    balancer.targets.remove(old)
+
+
+async def replace_consumer(old: Daemon, new: Daemon) -> None:
+    await new.start()
+    await wait_until_ready(new)
+    await stop(old)
 
 
 @dataclass(slots=True)

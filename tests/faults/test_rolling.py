@@ -2,20 +2,27 @@
 
 import asyncio
 import itertools
-import signal
 from collections.abc import Iterator
 
 import pytest
 
 from media.schema import apply as schema
-from tests.faults.load_balancer import LoadBalancer, UploadClients, load_balancer, upload_clients
+from tests.faults.load_balancer import (
+    LoadBalancer,
+    UploadClients,
+    load_balancer,
+    replace_api,
+    replace_consumer,
+    stop,
+    upload_clients,
+    wait_until_ready,
+)
 from tests.faults.proxied_services import Daemon, ProxiedServices
 from tests.faults.sample_uploads import Kind, assert_consistent, mixed_kinds, wait_until_all_ended
 
 PARALLEL = 8
 MOST = 20
 """Times the requested uploads, at most, while the release goes on."""
-READY = 30.0
 DRAIN = {"MEDIA_API_DRAIN_DELAY": "2"}
 NEXT = f"""
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS note text NOT NULL DEFAULT '';
@@ -23,34 +30,6 @@ CREATE INDEX IF NOT EXISTS assets_by_note ON assets (note);
 INSERT INTO schema_version (version, oldest_code) VALUES ({schema.VERSION + 1}, {schema.VERSION});
 """  # noqa: S608 - numbers of ours
 """A schema change of the next release, which today's code can work with."""
-
-
-async def wait_until_ready(daemon: Daemon) -> None:
-    async with asyncio.timeout(READY):
-        while await daemon.get("readyz") != 200:  # noqa: ASYNC110 - it is in another process
-            await asyncio.sleep(0.05)
-
-
-async def stop(daemon: Daemon) -> None:
-    daemon.signal(signal.SIGTERM)
-    assert await daemon.ended() == 0, daemon.log.read_text()[-4000:]
-
-
-async def replace_api(balancer: LoadBalancer, new: Daemon) -> None:
-    """Replace an API as ECS does: the new one gets requests before the old one is stopped."""
-    old = balancer.targets[0]
-    await new.start()
-    balancer.targets.append(new)
-    await wait_until_ready(new)
-    await balancer.check(new)
-    await stop(old)
-    balancer.targets.remove(old)
-
-
-async def replace_consumer(old: Daemon, new: Daemon) -> None:
-    await new.start()
-    await wait_until_ready(new)
-    await stop(old)
 
 
 async def release(
