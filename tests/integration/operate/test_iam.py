@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import uuid4
 
 import aiohttp
 import asyncpg
@@ -155,8 +156,26 @@ async def multipart_uploads(recorded: RecordedStack, video: bytes) -> set[Need]:
     return {presigned("PUT", link["url"])}
 
 
+async def put_unknown_objects(stack: EmbeddedStack) -> None:
+    """Store an upload and outputs of which the database knows nothing, as after a restore."""
+    env = stack.settings
+    client = get_session().create_client(
+        "s3",
+        region_name=env["AWS_REGION"],
+        endpoint_url=env["AWS_ENDPOINT_URL"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+    )
+    keys = [f"{root}/image/nobody/{uuid4()}/image-1/x" for root in ("public", "processed", "private")]
+    async with client as s3:
+        for key in [*keys, f"uploads/image/nobody/{uuid4()}/x.jpg"]:
+            await s3.put_object(Bucket=env["OUTPUT_BUCKET"], Key=key, Body=jpeg(8, 8), IfNoneMatch="*")
+
+
 async def operate(recorded: RecordedStack) -> None:
-    """List, redrive and purge dead letters, by the API and by the commands."""
+    """Handle dead letters, by the API and by the commands, and reconcile the bucket with the database."""
+    await put_unknown_objects(recorded.stack)
+    await recorded.command("consumer.cli", "reconcile-storage", "--repair", "--grace", "0s")
     await recorded.api("GET", "/ops/summary", role="admin")
     for queue in QUEUES:
         await recorded.api("POST", "/ops/redrive", {"queue": queue}, role="admin")
