@@ -30,6 +30,7 @@ def test_a_token_is_bound_to_asset_and_end() -> None:
     later = f"{int(END.timestamp()) + 1}.{token.partition('.')[2]}"
     assert TOKENS.check(later, asset_id) is None
     assert PlaybackTokens("another secret").check(token, asset_id) is None
+    assert PlaybackTokens("another secret", "a secret of the tests that has 32 bytes or more").check(token, asset_id)
 
 
 @settings(max_examples=50, deadline=None)

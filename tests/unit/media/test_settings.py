@@ -246,3 +246,17 @@ def test_wrong_override_is_named_once(environment: pytest.MonkeyPatch, given: di
 def test_setting_of_two_lines_is_refused(environment: pytest.MonkeyPatch, name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: must be one line"):
         complete(environment, **{name: "https://a.example\nhttps://b.example"})
+
+
+def test_secret_may_hold_a_second_line_while_it_is_rotated(environment: pytest.MonkeyPatch) -> None:
+    old, new = "o" * 32, "n" * 32
+    read = complete(environment, MEDIA_CALLBACK_SECRET=f"{new}\r\n{old}\n", MEDIA_JWT_SECRET=old)
+    assert settings.each_secret(read.callback_secret) == (new, old)
+    assert settings.each_secret(read.jwt_secret) == (old,)
+    assert settings.each_secret(None) == ()
+
+
+@pytest.mark.parametrize("value", [f"{'o' * 32}\nshort", "\n".join(["o" * 32] * 3)])
+def test_every_line_of_a_secret_is_checked(environment: pytest.MonkeyPatch, value: str) -> None:
+    with pytest.raises(SettingsError, match="MEDIA_CALLBACK_SECRET: must have"):
+        complete(environment, MEDIA_CALLBACK_SECRET=value)
