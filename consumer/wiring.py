@@ -44,8 +44,7 @@ from media.asset import Asset, AssetType, Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect
 from media.asset_store.operations import ConsumerStatus, Operations
-from media.asset_store.orphaned_outputs import OrphanedOutputs
-from media.asset_store.stage_maintenance import StageMaintenance
+from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance
 from media.asset_store.stages import Fence, StageStore
 from media.aws.clients import Clients
 from media.aws.mediaconvert import Transcoder

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import structlog
 
 from consumer.stages.lifecycle import StageLifecycle
-from media.asset_store.orphaned_outputs import OrphanedOutputs
+from media.asset_store.stage_maintenance import OrphanedOutputs
 from media.errors import UnavailableError
 
 log = structlog.get_logger(__name__)

@@ -15,8 +15,7 @@ import structlog
 from consumer.queue.retry import RetryPolicy
 from media.asset import StageState, Status
 from media.asset_store.assets import AssetStore
-from media.asset_store.orphaned_outputs import StaleStage
-from media.asset_store.stage_maintenance import StalledStage
+from media.asset_store.stage_maintenance import StaleStage, StalledStage
 from media.asset_store.stages import Claim, Commit, Fence, Note, StageStore
 from media.errors import Code, Dependency, LeaseLostError, MediaError, RejectedError, RetryableError, UnavailableError
 from media.objectives import AssetEnd, count_end

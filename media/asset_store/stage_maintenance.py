@@ -1,4 +1,4 @@
-"""Queries of the reconciler: stalled stages, overdue uploads, pending work."""
+"""Queries of maintenance: stalled stages, overdue uploads, pending work, outputs without a purpose."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from uuid import UUID
 
 from media.asset import Asset, Stage, StageState
 from media.asset_store.database import Database, open_connection, postgres_calls
-from media.asset_store.rows import asset_of
+from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of
 from media.asset_store.stages import Claim
 
 LOCK = 0x0D0CF120
@@ -18,6 +18,8 @@ MAX_REMINDERS = 6
 """Reminders before a stage is given up."""
 BATCH = 100
 """Stages or assets read in one round."""
+PURGED_ROWS = 1000
+"""Assets deleted in one round, each with its timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +134,58 @@ class StageMaintenance:
             "   WHERE status IN ('uploaded', 'scanning', 'processing'))), 0)::float8 AS oldest"
         )
         return PendingWork(record["outbox"], record["oldest"]) if record else PendingWork(0, 0.0)
+
+
+_FIND_STALE = (
+    "SELECT a.*, s.stage, s.attempt, "
+    + RENDITIONS_AS_JSON
+    + """ AS renditions
+FROM stages s JOIN assets a USING (asset_id)
+WHERE s.attempt > 1 AND (s.swept_at IS NULL OR s.swept_at < s.updated_at)
+  AND s.updated_at < now() - $1::float8 * interval '1 second'
+  AND s.state IN ('done', 'rejected', 'failed', 'cancelled')
+ORDER BY s.updated_at LIMIT $2
+"""
+)
+_PURGE_EXPIRED = """
+DELETE FROM assets WHERE asset_id IN (
+    SELECT asset_id FROM assets a
+    WHERE status = 'expired' AND updated_at < now() - $1::float8 * interval '1 second'
+      AND NOT EXISTS (SELECT FROM outbox o WHERE o.asset_id = a.asset_id)
+    ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleStage:
+    """A stage that ended after more than one attempt. The asset comes with its renditions."""
+
+    asset: Asset
+    stage: Stage
+    attempt: int
+
+
+class OrphanedOutputs:
+    """Queries of the clean-up. Every method raises UnavailableError when Postgres is down."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find_stale(self, seconds: float) -> list[StaleStage]:
+        """Return stages that ended at least `seconds` ago and whose earlier attempts were not cleaned up since."""
+        records = await self._database.fetch(_FIND_STALE, seconds, BATCH)
+        return [StaleStage(asset_of(record), Stage(record["stage"]), record["attempt"]) for record in records]
+
+    async def mark_cleaned(self, found: StaleStage) -> None:
+        """Record that the stage was cleaned up. It is found again only when another round changes it."""
+        await self._database.execute(
+            "UPDATE stages SET swept_at = now() WHERE asset_id = $1 AND stage = $2 AND attempt = $3",
+            found.asset.asset_id,
+            found.stage,
+            found.attempt,
+        )
+
+    async def purge_expired(self, seconds: float) -> int:
+        """Delete uploads that never came and expired at least `seconds` ago; returns how many."""
+        status = await self._database.execute(_PURGE_EXPIRED, seconds, PURGED_ROWS)
+        return int(status.rpartition(" ")[2])

@@ -17,8 +17,7 @@ from consumer.stages.lifecycle import StageLifecycle
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect
-from media.asset_store.orphaned_outputs import OrphanedOutputs
-from media.asset_store.stage_maintenance import StageMaintenance
+from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance
 from media.asset_store.stages import StageStore
 from media.aws.s3 import ObjectStorage
 from media.aws.sqs import MessageQueues
