@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pillow_heif
+import pi_heif
 from PIL import (
     AvifImagePlugin,
     GifImagePlugin,
@@ -55,7 +55,7 @@ type Box = tuple[float, float, float, float]
 def prepare_decoders() -> None:
     """Set Pillow up for a child process: one decoding thread, and bombs and truncated files are errors."""
     Image.preinit()
-    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     PngImagePlugin.MAX_TEXT_CHUNK = TEXT_CHUNK
     ImageFile.LOAD_TRUNCATED_IMAGES = False

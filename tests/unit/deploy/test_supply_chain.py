@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import production
+from deploy import production, wheels
 from media.settings import MIB, Settings
 
 ROOT = Path(__file__).parents[3]
@@ -31,6 +31,13 @@ def test_every_license_is_known_and_none_is_gpl() -> None:
     for package in production.packages():
         assert package.license != "unknown", package.name
         assert not re.search(r"(?<!L)(?<!Lesser )\bA?GPL", package.license), package
+        assert "unknown" not in {library.license for library in package.libraries}, package
+        assert not wheels.gpl_code(package.name), package
+
+
+def test_an_encoder_under_the_gpl_is_found_in_a_wheel_that_states_another_license() -> None:
+    assert wheels.gpl_code("pillow-heif") == ["x265"]
+    assert "unknown" in {library.license for library in wheels.libraries("pillow-heif")}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -13,8 +14,12 @@ CORPUS = Path(__file__).parents[4] / "../shared/corpus/images"
 
 
 def saved(image: Image.Image, image_format: str, **options: object) -> bytes:
+    """Encode a picture. HEIC needs pillow-heif, whose decoder is not registered: the service has another one."""
     out = io.BytesIO()
-    image.save(out, image_format, **options)
+    if image_format == "HEIF":
+        pillow_heif.from_pillow(image).save(out, **options)
+    else:
+        image.save(out, image_format, **options)
     return out.getvalue()
 
 

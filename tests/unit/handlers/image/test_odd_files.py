@@ -6,7 +6,6 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
-import pillow_heif
 import pytest
 from PIL import Image
 
@@ -15,7 +14,6 @@ from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import difference, many_scans, opened, quarters, saved
 from tests.unit.handlers.image.pngs import apng, chunk
 
-pillow_heif.register_heif_opener()
 MANY = 0x3FFFFFFF
 
 

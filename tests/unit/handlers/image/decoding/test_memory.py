@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pillow_heif
 import pytest
 from PIL import Image
 
@@ -12,7 +11,6 @@ from handlers.image.protocol import JobKind, RenderJob
 from tests.unit.handlers.image.conftest import MIB, Render
 from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
 
-pillow_heif.register_heif_opener()
 SIZE = (4000, 3000)
 _RENDER = """
 import sys
