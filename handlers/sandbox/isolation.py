@@ -1,7 +1,8 @@
 """Isolation of a command as far as the platform offers it: limits, namespaces, no network, few files.
 
-The tools are util-linux's `setpriv`, `unshare` and `prlimit`. A probe tries each of them once and logs what is missing
-or forbidden. Only the resource limits are mandatory: `launcher.py` sets them where `prlimit` is missing.
+`bwrap` (bubblewrap) makes the namespaces and the child's own view of the files. Where it is missing or forbidden,
+util-linux's `setpriv` at least ends a child with its parent. `prlimit` sets the limits, `launcher.py` where it is
+missing: they alone are mandatory. A probe tries each tool once and logs what is missing.
 """
 
 import functools
@@ -11,7 +12,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +29,9 @@ GRACE = 1
 """Seconds of CPU between SIGXCPU, which a child may handle, and SIGKILL."""
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs")
-# With a process namespace, everything that a child leaves behind dies with it, even in a session of its own. With a
-# `/proc` of its own it cannot read the daemon's environment. Where no mount is allowed, `hardening.py` protects that.
-_AS_ROOT = ("unshare", "--pid", "--fork", "--kill-child")
-_AS_USER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
-_OWN_PROC = "--mount-proc"
-_NAMESPACES = ((*_AS_ROOT, _OWN_PROC), (*_AS_USER, _OWN_PROC), _AS_ROOT, _AS_USER)
-# The first process of a namespace ignores the signals of its limits, and `unshare` cannot pass on that SIGKILL ended
-# it. So a shell comes first; its status is 128 plus the number of the signal that ended the program.
-_FIRST_PROCESS = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
-_ROOTFS = Path(__file__).with_name("rootfs.py")
+# With a process namespace, everything that a child leaves behind dies with it, even in a session of its own.
+_NAMESPACES = ("bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
+_AS_USER = (*_NAMESPACES, "--unshare-user")
 _ROOT = Path(__file__).parents[2]
 _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
@@ -46,6 +40,9 @@ _SYSTEM = (
     *(sys.prefix, sys.base_prefix, str(_ROOT / "handlers"), str(_ROOT / "media")),
 )
 """Paths that every child may read: programs, libraries, name resolution, certificates, and our code."""
+_DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
+_SCRATCH_BYTES = 1024 * 1024
+"""Bytes that a child may write beside its folders, to /tmp. They are memory."""
 _FIRST_KERNEL = (5, 14)
 """The first kernel whose RLIMIT_NPROC counts the processes of a user namespace; older ones count all of the user."""
 PROCESSES = 1024
@@ -86,22 +83,22 @@ class Isolation:
     die_with_parent: tuple[str, ...]
     namespaces: tuple[str, ...]
     limiter: tuple[str, ...]
-    rootfs: bool = False
-    """Whether a child can have a root that holds only the files of its FileView."""
+    own_proc: bool = True
+    """Whether a child in namespaces can have a `/proc` of its own. Else `hardening.py` protects our environment."""
 
     def wrap(
         self, argv: Sequence[str], limits: ChildLimits, *, network: bool, view: FileView | None = None
     ) -> tuple[str, ...]:
         """Return the command that runs `argv`, its program a full path, isolated. `network` leaves it the network."""
-        no_network = () if network else ("--net",)
-        view = view or FileView()
-        rootfs = _rootfs_command(Path(argv[0]), view) if self.rootfs and not view.whole else ()
-        namespaces = (*self.namespaces, *no_network, *rootfs, *_FIRST_PROCESS) if self.namespaces else ()
-        return (*self.die_with_parent, *namespaces, *self.limiter, *self._flags(limits), "--", *argv)
+        prefix = self.die_with_parent
+        if self.namespaces:
+            files = _files(Path(argv[0]), view or FileView(), own_proc=self.own_proc)
+            prefix = (*self.namespaces, *(() if network else ("--unshare-net",)), *files, "--")
+        return (*prefix, *self.limiter, *self._flags(limits), "--", *argv)
 
     def _flags(self, limits: ChildLimits) -> tuple[str, ...]:
         kernel = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())
-        counted = "--user" in self.namespaces and kernel >= _FIRST_KERNEL
+        counted = "--unshare-user" in self.namespaces and kernel >= _FIRST_KERNEL
         values = {
             "as": limits.memory,
             "fsize": limits.file_bytes,
@@ -120,39 +117,62 @@ def within_hard_limit(name: str, wanted: int) -> int:
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
-def _rootfs_command(program: Path, view: FileView) -> tuple[str, ...]:
-    """Return the prefix that gives a command a root of these files and, where it lies elsewhere, its own folder."""
-    programs = {str(path.parent) for path in (program, program.resolve())} - {"/"}
-    reads = (*_SYSTEM, *programs, *map(str, view.reads))
-    return (sys.executable, "-I", "-S", str(_ROOTFS), *reads, "--write", *map(str, view.writes), "--")
+def _files(program: Path, view: FileView, *, own_proc: bool) -> Iterator[str]:
+    """Yield bwrap's options for a root of these files and the program's own folder."""
+    proc = ("--proc", "/proc") if own_proc else ("--bind", "/proc", "/proc")
+    if view.whole:
+        yield from ("--dev-bind", "/", "/", *proc)
+        return
+    yield from ("--size", str(_SCRATCH_BYTES), "--tmpfs", "/tmp")  # noqa: S108 - the child's own
+    programs = {path.parent for path in (program, program.resolve())} - {Path("/")}
+    reads = {*map(Path, _SYSTEM), *programs, *view.reads}
+    for path in sorted(reads):
+        if reads.isdisjoint(path.parents):
+            yield from ("--ro-bind-try", str(path), str(path))
+    for device in _DEVICES:
+        yield from ("--dev-bind", device, device)
+    yield from ("--symlink", "/proc/self/fd", "/dev/fd", *proc)
+    for path in view.writes:
+        yield from ("--bind", str(path), str(path))
+    yield from ("--remount-ro", "/")
+
+
+def _find_namespaces() -> tuple[tuple[str, ...], bool]:
+    """Return the prefix that gives a child namespaces, and whether `/proc` can be its own; no prefix where none works.
+
+    Root may need a user namespace too: in a container it has lost the capability to do without one.
+    """
+    prefixes = (_NAMESPACES, _AS_USER) if os.geteuid() == 0 else (_AS_USER,)
+    for own_proc in (True, False):
+        for prefix in prefixes:
+            if _works((*prefix, "--unshare-net", *_files(Path("/bin/true"), FileView(), own_proc=own_proc), "--")):
+                return prefix, own_proc
+    return (), False
 
 
 @functools.cache
 def probe() -> Isolation:
     """Find out, once per process, which isolation works here. Blocks for some milliseconds: call it in a thread."""
-    namespaces = next((flags for flags in _NAMESPACES if _works((*flags, "--net"))), ())
+    namespaces, own_proc = _find_namespaces()
     isolation = Isolation(
         die_with_parent=_DIE_WITH_PARENT if _works(_DIE_WITH_PARENT) else (),
         namespaces=namespaces,
-        rootfs=_OWN_PROC in namespaces
-        and _works((*namespaces, *_rootfs_command(Path("/bin/sh"), FileView()), *_FIRST_PROCESS)),
         limiter=("prlimit",) if _works(("prlimit", "--core=0:0")) else (sys.executable, "-I", "-S", str(_LAUNCHER)),
+        own_proc=own_proc,
     )
-    own_proc = _OWN_PROC in namespaces
     log.info(
         "sandbox.isolation",
-        dies_with_parent=bool(isolation.die_with_parent),
+        dies_with_parent=bool(isolation.die_with_parent or namespaces),
         no_network=bool(namespaces),
         own_processes=bool(namespaces),
         own_proc=own_proc,
-        own_files=isolation.rootfs,
+        own_files=bool(namespaces),
         limits=isolation.limiter[0],
     )
     for works, wall, tool in (
-        (isolation.die_with_parent, "children outlive a killed daemon until their job ends", "setpriv"),
-        (namespaces, "children can reach the network", "unshare"),
-        (isolation.rootfs, "children see the machine's files and sockets", "pivot_root"),
-        (own_proc, "children see other processes in /proc", "unshare --mount-proc"),
+        (isolation.die_with_parent or namespaces, "children outlive a killed daemon until their job ends", "setpriv"),
+        (namespaces, "children can reach the network, the machine's files and sockets", "bwrap"),
+        (own_proc, "children see other processes in /proc", "bwrap --proc"),
     ):
         if not works:
             log.warning("sandbox.wall_missing", wall=wall, tool=tool)

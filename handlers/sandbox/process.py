@@ -83,9 +83,9 @@ async def end(process: Process) -> None:
 
 
 async def _end_namespace(process: Process) -> None:
-    """Kill the first process of the child's namespace, and so all of it, and let `unshare` reap it.
+    """Kill the first process of the child's namespace, and so all of it, and let `bwrap` reap it.
 
-    If `unshare` were killed with it, a daemon that is the first process of a container would have to reap it.
+    If `bwrap` were killed with it, its end would not show that the namespace is empty.
     """
     if process.returncode is not None or not probe().namespaces:
         return

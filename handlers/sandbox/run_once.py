@@ -38,7 +38,7 @@ class CompletedChild:
 def ending_signal(returncode: int) -> int | None:
     """Return the number of the signal that ended a child, with or without namespaces; None if it ended by itself.
 
-    Without namespaces the program is our own child. With them it is the child of a shell, which adds 128.
+    Without namespaces the program is our own child. With them it is the child of `bwrap`, which adds 128.
     """
     number = -returncode if returncode < 0 else returncode - 128
     return number if 0 < number < signal.NSIG else None

@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import resource
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,8 +17,6 @@ from typing import BinaryIO
 
 type Work = Callable[[str], str]
 
-CPU_EXIT = 128 + signal.SIGXCPU
-"""Exit status of a child that used up its CPU."""
 _KINDS = {errno.EFBIG: "output", errno.ENOSPC: "full", errno.EDQUOT: "full"}
 
 
@@ -28,9 +25,6 @@ def main(root: str, target: str, cpu_seconds: int) -> None:
     # Keep the reply pipe for replies: what a library prints goes to standard error.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    # The first process of a namespace ignores this signal by default, so it is handled here, between two calls into C.
-    # The parent's deadline ends a hang inside one call.
-    signal.signal(signal.SIGXCPU, lambda _signal, _frame: os._exit(CPU_EXIT))
     sys.path.insert(0, root)
     module, _, factory = target.partition(":")
     work: Work = getattr(importlib.import_module(module), factory)()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
-SCRIPTS = ("run.sh", "deploy/local/setup.sh", "deploy/local/check_packages.py", ".python-version")
+SCRIPTS = ("run.sh", "deploy/local/setup.sh", "deploy/local/check_packages.py", "deploy/build.lock", ".python-version")
 DEADLINE = 60.0
 PYTHON = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
 

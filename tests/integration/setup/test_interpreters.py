@@ -40,7 +40,7 @@ def test_first_that_runs_is_chosen(checkout: Checkout, tmp_path: Path, there: li
 
 def test_without_any_python_the_way_out_is_said(checkout: Checkout) -> None:
     """uv's download is the last resort, and may be out of reach."""
-    env = only(checkout, *BASICS, "clamd", "prlimit", "setpriv", "unshare", "ffmpeg", "ffprobe")
+    env = only(checkout, *BASICS, "clamd", "prlimit", "setpriv", "unshare", "bwrap", "ffmpeg", "ffprobe")
     (checkout.bin / "uv").unlink(missing_ok=True)
     checkout.add_program("uv", 'test "$2" = --help && echo --clear && exit; echo "dns error" >&2; exit 2')
     failed = checkout.run(env=env)

@@ -20,16 +20,16 @@ def test_all_that_is_missing_is_told_at_once(checkout: Checkout) -> None:
     failed = checkout.run(env=env)
     assert failed.status == 1
     told, command = failed.stderr.splitlines()
-    for name in ("prlimit", "setpriv", "unshare", "python3", "python3 -m venv"):
+    for name in ("prlimit", "setpriv", "unshare", "bwrap", "python3", "python3 -m venv"):
         assert name in told
     assert command.strip().startswith("sudo apt-get install")
-    assert {"util-linux", "python3", "python3-venv", "ffmpeg"} <= set(command.split())
+    assert {"util-linux", "bubblewrap", "python3", "python3-venv", "ffmpeg"} <= set(command.split())
     assert not checkout.venv.exists()
 
 
 def apt(checkout: Checkout) -> Mapping[str, str]:
     """A root with apt-get on a machine that lacks util-linux alone."""
-    env = only(checkout, *(name for name in BASICS if name != "id"), "clamd", "ffmpeg", "ffprobe")
+    env = only(checkout, *(name for name in BASICS if name != "id"), "clamd", "bwrap", "ffmpeg", "ffprobe")
     checkout.add_program("id", "echo 0")
     checkout.add_program("apt-get", APT_GET)
     (checkout.bin / PYTHON.name).symlink_to(PYTHON)

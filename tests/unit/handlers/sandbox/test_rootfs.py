@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[4]
 
 @pytest.fixture(autouse=True)
 def _needs_rootfs() -> None:
-    if not probe().rootfs:
+    if not probe().namespaces:
         pytest.skip("this platform lets no process have files of its own")
 
 
@@ -82,8 +82,8 @@ async def test_a_child_can_write_little_beside_its_folder(tmp_path: Path) -> Non
     assert (await run_program(["sh", "-c", script], cwd=tmp_path)).returncode == 9
 
 
-async def test_children_work_without_a_root_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), rootfs=False))
+async def test_children_work_without_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), namespaces=()))
     (tmp_path / "folder").mkdir()
     async with pool_of(folders=(tmp_path / "folder",)) as pool:
         assert await pool.run(f"list {tmp_path}") == "folder"
@@ -92,16 +92,14 @@ async def test_children_work_without_a_root_of_their_own(monkeypatch: pytest.Mon
 async def test_children_of_an_ordinary_user_have_a_root_of_their_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    flags = isolation._NAMESPACES[1]
-    if not isolation._works((*flags, "--net")):
-        pytest.skip("this platform gives ordinary users no namespaces")
+    flags = isolation._AS_USER
     monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), namespaces=flags))
     async with pool_of(folders=(tmp_path,)) as pool:
         assert await pool.run(f"list {ROOT / 'docs'}") == "nothing"
 
 
 async def test_a_child_can_start_few_processes(tmp_path: Path) -> None:
-    if os.geteuid() == 0 or "--user" not in probe().namespaces:
+    if os.geteuid() == 0 or "--unshare-user" not in probe().namespaces:
         pytest.skip("the kernel exempts root, and counts an ordinary user's own processes in a user namespace only")
     async with pool_of(folders=(tmp_path,)) as pool:
         assert int(await pool.run("fork")) < 64
@@ -115,7 +113,7 @@ def test_process_limit_is_small_where_the_kernel_counts_per_namespace(
     user: bool, kernel: str, counts_own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.release", lambda: kernel)
-    isolated = replace(probe(), namespaces=isolation._NAMESPACES[1] if user else ())
+    isolated = replace(probe(), namespaces=isolation._AS_USER if user else ())
     limits = isolation.ChildLimits(MIB, 1, MIB, processes=64)
     flags = isolated.wrap([sys.executable], limits, network=False)
     assert ("--nproc=64:64" in flags) == counts_own
