@@ -9,6 +9,7 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
 has google-chrome || want chromium chromium "the tests of the page are skipped"
 want curl curl "the tests that upload with it are skipped"
+if [ "$(uname)" = Linux ]; then need tini tini; fi # the image's first process
 want promtool prometheus "the tests of the alert rules are skipped"
 want redis-server redis-server "the tests of shared rate limits are skipped"
 set_up
@@ -30,6 +31,7 @@ case "${1-}" in
     set_up_tool checkov
     .tools/checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --directory deploy/cloudformation
     shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh deploy/prometheus/ecs-targets.sh
+    hadolint deploy/Dockerfile tests/containers/postgres.Dockerfile
     exec python -m pytest "${shared[@]}"
     ;;
   fast)

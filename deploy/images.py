@@ -2,7 +2,8 @@
 
 `python -m deploy.images pin` asks the registries for the current digests of the tags in deploy/Dockerfile and writes
 them to deploy/bases.json, which is to be committed. `python -m deploy.images build TARGET TAG` builds from the digests
-in that file. Without the file it refuses, except with `--unpinned`. Both need a Docker engine; `pin` also a registry.
+in that file, and writes the commit into the image. Without the file it refuses, except with `--unpinned`. Both need a
+Docker engine; `pin` also a registry.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def pinned() -> dict[str, str]:
 def fetch_digest(tag: str) -> str:
     """Ask the registry for the current digest of a tag. Raises ImageError."""
     command = ["buildx", "imagetools", "inspect", tag, "--format", "{{.Manifest.Digest}}"]
-    output = _docker(*command, deadline=REGISTRY_DEADLINE)
+    output = _run("docker", *command, deadline=REGISTRY_DEADLINE)
     found = _DIGEST.search(output)
     if found is None:
         raise ImageError(f"no digest of {tag} in: {output.strip()[:200]}")
@@ -64,9 +65,9 @@ def build(target: str, tag: str, *, unpinned: bool) -> None:
     """Build one of our images. Raises ImageError."""
     names = bases(DOCKERFILE.read_text())
     pins = [] if unpinned else build_arguments(names, pinned())
-    _docker(
-        "build", "--file", str(DOCKERFILE), "--target", target, "--tag", tag, *pins, str(ROOT), deadline=BUILD_DEADLINE
-    )
+    commit = ("--build-arg", f"MEDIA_COMMIT={_run('git', '-C', str(ROOT), 'rev-parse', 'HEAD', deadline=10.0).strip()}")
+    named = ("--file", str(DOCKERFILE), "--target", target, "--tag", tag)
+    _run("docker", "build", *named, *pins, *commit, str(ROOT), deadline=BUILD_DEADLINE)
 
 
 def pin() -> None:
@@ -75,15 +76,15 @@ def pin() -> None:
     PINNED.write_text(json.dumps(digests, indent=2) + "\n")
 
 
-def _docker(*arguments: str, deadline: float) -> str:
+def _run(program: str, *arguments: str, deadline: float) -> str:
     try:
-        ended = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=deadline)
+        ended = subprocess.run([program, *arguments], check=False, capture_output=True, text=True, timeout=deadline)
     except FileNotFoundError as error:
-        raise ImageError("docker is not installed") from error
+        raise ImageError(f"{program} is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise ImageError(f"docker {arguments[0]} has not ended within {deadline:.0f} s") from error
+        raise ImageError(f"{program} {arguments[0]} has not ended within {deadline:.0f} s") from error
     if ended.returncode:
-        raise ImageError(f"docker {' '.join(arguments[:3])}: {ended.stderr.strip()[-500:]}")
+        raise ImageError(f"{program} {' '.join(arguments[:3])}: {ended.stderr.strip()[-500:]}")
     return ended.stdout
 
 

@@ -23,10 +23,10 @@ HOW_TO_GET_DOCKER = """no Docker engine answers. To get one on Debian, as root:
   apt-get install --no-install-recommends docker.io
   dockerd --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --bip 172.31.255.1/24 --ip 127.0.0.1 &
   ./test.sh -m containers
-Where no image can be pulled, make the bases: debootstrap --variant=minbase bookworm base && tar -C base -c . |
-docker import - debian:bookworm-slim; python:3.12-slim-bookworm is that with a Python 3.12 in /usr/local. Instead
+Where no image can be pulled, make the bases: debootstrap --variant=minbase trixie base && tar -C base -c . |
+docker import - debian:trixie-slim; python:3.12-slim-trixie is that with a Python 3.12 in /usr/local. Instead
 of postgres the tests then build Debian's by themselves."""
-POSTGRES = "postgres:17-bookworm"
+POSTGRES = "postgres:17-trixie"
 """As in deploy/compose.yaml."""
 
 

@@ -1,6 +1,8 @@
 """The image of the service builds, starts without privileges, answers, drains, and loses nothing when killed."""
 
 import asyncio
+import json
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,6 +18,19 @@ from tests.containers.waiting import DEADLINE, count_ready, wait_for_answer, wai
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 HEALTH_CHECK = ["python", "/app/healthy.py"]
+SEARCH = (Path(__file__).parents[1] / "fakes" / "secret_search.py").read_text()
+# A child of the sandbox in the consumer's container, where Docker's profile refuses namespaces, as Fargate does.
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from handlers.sandbox import probe, run_limited
+assert not probe().namespaces
+done = asyncio.run(run_limited(
+    [sys.executable, "-I", "-c", sys.argv[1]], timeout=60, memory=1 << 30, cpu_seconds=60, file_bytes=1 << 20,
+    cwd=Path("/scratch"), stdin=sys.argv[2].encode()))
+print("found:", done.stdout.decode().splitlines(), done.stderr.decode())
+sys.exit(done.returncode)
+"""
 
 
 async def scanned_image(environment: ServiceEnvironment, database: Database, content: bytes) -> UUID:
@@ -56,6 +71,30 @@ async def test_a_service_starts_without_privileges_and_is_healthy(
         wrapped = container.get_wrapped_container()
         await asyncio.to_thread(wrapped.stop, timeout=40)
         assert wrapped.wait()["StatusCode"] == 0
+
+
+async def test_a_child_finds_no_secret_in_the_consumers_container(
+    environment: ServiceEnvironment, service_image: str
+) -> None:
+    secret = ("made-up-", uuid4().hex)
+    folders = ["/scratch", "/app", "/etc", "/run", "/tmp", "/dev/shm", "/var", "/home"]  # noqa: S108 - looked into
+    hosts = ["169.254.170.2", "169.254.169.254", f"127.0.0.1:{environment.env['MEDIA_CONSUMER_PORT']}"]
+    asked = json.dumps({"secret": secret, "pids": None, "folders": folders, "hosts": hosts})
+    held = {"MEDIA_CALLBACK_SECRET": "".join(secret)} | {
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": f"/v2/credentials/{''.join(secret)}"
+    }
+    container = locked_down_container(service_image, ["python", "-m", "consumer"], dict(environment.env) | held)
+    with container:
+        assert (await wait_for_answer(f"http://127.0.0.1:{environment.env['MEDIA_CONSUMER_PORT']}/livez"))[0] == 200
+        assert container.exec(["sh", "-c", "tr '\\0' '\\n' </proc/self/environ"]).output.decode().count(secret[1]) == 2
+        clean = ["env", "-i", "PYTHONPATH=/app", "/opt/venv/bin/python", "-c", CHILD, SEARCH, asked]
+        found, *healthy = await asyncio.gather(
+            asyncio.to_thread(container.exec, clean),
+            *(asyncio.to_thread(container.exec, [*HEALTH_CHECK, "consumer"]) for _ in range(5)),
+        )
+        assert {check.exit_code for check in healthy} == {0}
+    assert found.exit_code == 0, found.output
+    assert found.output.decode().splitlines()[-1] == "found: [] ", found.output
 
 
 async def test_a_consumer_stopped_with_messages_in_flight_drains_and_loses_nothing(

@@ -31,14 +31,15 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_build_uses_the_pinned_digests(calls: Path) -> None:
     assert images.main(["pin"]) == 0
     assert json.loads(images.PINNED.read_text()) == {
-        "debian:bookworm-slim": DIGEST,
-        "python:3.12-slim-bookworm": DIGEST,
+        "debian:trixie-slim": DIGEST,
+        "python:3.12-slim-trixie": DIGEST,
     }
     assert images.main(["build", "service", "media:1"]) == 0
     built = calls.read_text().splitlines()[-1]
-    assert f"--build-arg BASE=debian:bookworm-slim@{DIGEST}" in built
-    assert f"--build-arg PYTHON_BASE=python:3.12-slim-bookworm@{DIGEST}" in built
+    assert f"--build-arg BASE=debian:trixie-slim@{DIGEST}" in built
+    assert f"--build-arg PYTHON_BASE=python:3.12-slim-trixie@{DIGEST}" in built
     assert "--target service --tag media:1" in built
+    assert re.search(r"--build-arg MEDIA_COMMIT=[0-9a-f]{40} ", built)
 
 
 def test_a_build_without_digests_needs_the_option_unpinned(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +47,7 @@ def test_a_build_without_digests_needs_the_option_unpinned(calls: Path, capsys: 
     assert "deploy.images pin" in capsys.readouterr().err
     assert not calls.exists()
     assert images.main(["build", "service", "media:1", "--unpinned"]) == 0
-    assert "--build-arg" not in calls.read_text()
+    assert "BASE=" not in calls.read_text()
 
 
 def test_a_failed_registry_query_changes_nothing(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,8 +99,23 @@ def test_the_image_is_locked_down() -> None:
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     for stage in re.split(r"(?m)^FROM ", dockerfile)[2:]:
         assert "USER 10001:10001" in stage
+        assert stage.startswith("service AS local") or 'chmod 0711 "$(command -v tini)"' in stage
         assert 'ENTRYPOINT ["tini", "--"]' in stage or stage.startswith("service AS local")
-    assert "--require-hashes" in dockerfile
+    installs = re.findall(r"pip install ((?:[^&\n]|\\\n)+)", dockerfile)
+    assert len(installs) == 4
+    assert all("--require-hashes" in install and "--no-deps" in install for install in installs)
+
+
+def test_what_builds_a_package_is_pinned_by_hash_too() -> None:
+    """pyvips is published as source only, so a build happens on a laptop and in the image."""
+    versions = {name: version for name, (version, _) in production._entries((ROOT / "requirements.lock").read_text())}
+    builders = dict(production._entries((ROOT / "deploy" / "build.lock").read_text()))
+    assert {"cffi", "pkgconfig", "setuptools"} <= set(builders)
+    assert all("--hash=sha256:" in entry for _, entry in builders.values())
+    assert builders["cffi"][0] == versions["cffi"], "the image's cffi comes from the one file or the other"
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    assert dockerfile.count("--no-build-isolation") == dockerfile.count("-r /build/build.lock") == 2
+    assert "--build-constraints deploy/build.lock" in (ROOT / "deploy" / "local" / "setup.sh").read_text()
 
 
 def clamd() -> dict[str, str]:
