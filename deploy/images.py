@@ -1,9 +1,10 @@
-"""Pin the base images by digest, and build our images from exactly those.
+"""Pin the base images by digest, build our images from exactly those, and list what is in one.
 
 `python -m deploy.images pin` asks the registries for the current digests of the tags in deploy/Dockerfile and writes
 them to deploy/bases.json, which is to be committed. `python -m deploy.images build TARGET TAG` builds from the digests
-in that file, and writes the commit into the image. Without the file it refuses, except with `--unpinned`. Both need a
-Docker engine; `pin` also a registry.
+in that file, and writes the commit into the image. Without the file it refuses, except with `--unpinned`.
+`python -m deploy.images sbom TAG` prints the bill of materials of a built image (CycloneDX), from the files in its
+layers. All need a Docker engine; `pin` also a registry.
 """
 
 import argparse
@@ -11,8 +12,12 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from deploy.layers import components
+from deploy.production import bill_of_materials
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -70,6 +75,20 @@ def build(target: str, tag: str, *, unpinned: bool) -> None:
     _run("docker", "build", *named, *pins, *commit, str(ROOT), deadline=BUILD_DEADLINE)
 
 
+def sbom(tag: str) -> str:
+    """Return the bill of materials of a built image. Raises ImageError."""
+    container = _run("docker", "create", tag, deadline=REGISTRY_DEADLINE).strip()
+    try:
+        with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export:
+            if export.stdout is None:
+                raise RuntimeError("the export is started with a pipe")
+            return bill_of_materials(components(export.stdout))
+    except tarfile.TarError as error:
+        raise ImageError(f"docker export {tag}: {error}") from error
+    finally:
+        _run("docker", "rm", container, deadline=REGISTRY_DEADLINE)
+
+
 def pin() -> None:
     """Write the current digests. Raises ImageError, and then writes nothing."""
     digests = {tag: fetch_digest(tag) for tag in sorted(set(bases(DOCKERFILE.read_text()).values()))}
@@ -89,7 +108,7 @@ def _run(program: str, *arguments: str, deadline: float) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Pin or build; exit status 0 done, 1 refused, 2 wrong usage."""
+    """Pin, build or list; exit status 0 done, 1 refused, 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m deploy.images", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("pin", help="write the current digests to deploy/bases.json")
@@ -97,10 +116,14 @@ def main(arguments: list[str]) -> int:
     building.add_argument("target", choices=["service", "scanner"])
     building.add_argument("tag")
     building.add_argument("--unpinned", action="store_true", help="use whatever the tags point to now")
+    listing = commands.add_parser("sbom", help="print the bill of materials of a built image, from its layers")
+    listing.add_argument("tag")
     options = parser.parse_args(arguments)
     try:
         if options.command == "pin":
             pin()
+        elif options.command == "sbom":
+            sys.stdout.write(sbom(options.tag))
         else:
             build(options.target, options.tag, unpinned=options.unpinned)
     except ImageError as error:

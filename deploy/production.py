@@ -75,7 +75,7 @@ def packages() -> list[Package]:
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     names = sorted(_closure([Requirement(text) for text in wanted], set(entries)))
     return [
-        Package(name, entries[name][0], _license(metadata.metadata(name)), entries[name][1], libraries(name))
+        Package(name, entries[name][0], stated_license(metadata.metadata(name)), entries[name][1], libraries(name))
         for name in names
     ]
 
@@ -110,7 +110,7 @@ def _applies(requirement: Requirement, extras: set[str]) -> bool:
     return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
 
 
-def _license(about: Any) -> str:
+def stated_license(about: Any) -> str:
     """Return the license expression, else the classifiers, else the first line of the license field."""
     classifiers = [c.rsplit(" :: ", 1)[-1] for c in about.get_all("Classifier", []) if c.startswith("License ::")]
     stated = about.get("License-Expression") or ", ".join(c for c in classifiers if c != "OSI Approved")
@@ -143,17 +143,23 @@ def licenses(found: list[Package]) -> str:
 def sbom(found: list[Package]) -> str:
     """Return the software bill of materials, for machines."""
     components = [
-        _component(p.name, p.version, p.license)
-        | {"purl": f"pkg:pypi/{p.name}@{p.version}"}
-        | ({"components": [_component(x.name, x.version, x.license) for x in p.libraries]} if p.libraries else {})
+        component(p.name, p.version, p.license, "pypi")
+        | ({"components": [component(x.name, x.version, x.license) for x in p.libraries]} if p.libraries else {})
         for p in found
     ]
+    return bill_of_materials(components)
+
+
+def bill_of_materials(components: list[dict[str, Any]]) -> str:
+    """Return a CycloneDX document of these components."""
     head = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1}
     return json.dumps(head | {"components": components}, indent=1) + "\n"
 
 
-def _component(name: str, version: str, license_name: str) -> dict[str, Any]:
-    return {"type": "library", "name": name, "version": version, "licenses": [{"license": {"name": license_name}}]}
+def component(name: str, version: str, license_name: str, kind: str = "") -> dict[str, Any]:
+    """Return a component of a bill of materials. `kind` is the start of its package URL: `pypi`, `deb/debian`."""
+    stated = {"type": "library", "name": name, "version": version, "licenses": [{"license": {"name": license_name}}]}
+    return stated | ({"purl": f"pkg:{kind}/{name}@{version}"} if kind else {})
 
 
 FILES = {

@@ -43,7 +43,7 @@ GPL_CODE = {
     "readline": b"readline_callback_handler",
 }
 """What a binary contains that has one of these GPL libraries in it, linked statically or not."""
-_BUNDLED = re.compile(r"^lib(?P<name>.+?)-[0-9a-f]{8,}\.so(?:\.(?P<version>[\d.]+))?$")
+_BUNDLED = re.compile(r"\.libs/lib(?P<name>.+?)-[0-9a-f]{8,}\.so(?:\.(?P<version>[\d.]+))?$")
 _BINARY = re.compile(r"\.so(\.[\d.]+)?$")
 
 
@@ -58,11 +58,14 @@ class Library:
 
 def libraries(package: str) -> list[Library]:
     """Return the libraries that an installed wheel bundles. The license of one that nobody looked up is `unknown`."""
-    found = (_BUNDLED.match(path.name) for path in _binaries(package))
-    return sorted(
-        (Library(m["name"], m["version"] or "", LICENSES.get(m["name"], "unknown")) for m in found if m),
-        key=lambda library: library.name.lower(),
-    )
+    found = (bundled_library(str(path)) for path in _binaries(package))
+    return sorted((library for library in found if library), key=lambda library: library.name.lower())
+
+
+def bundled_library(path: str) -> Library | None:
+    """Return the library that a file in a wheel's `.libs` folder is, or None for another file."""
+    match = _BUNDLED.search(path)
+    return match and Library(match["name"], match["version"] or "", LICENSES.get(match["name"], "unknown"))
 
 
 def gpl_code(package: str) -> list[str]:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from deploy import images, production
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import Database, connect
@@ -54,6 +55,15 @@ async def scanned_image(environment: ServiceEnvironment, database: Database, con
     request = ImageRequested(asset_id=asset_id, bucket=bucket, key=version.key, version_id=version.version_id)
     await environment.queues["images"].send(request.model_dump_json())
     return asset_id
+
+
+def test_the_image_holds_the_packages_of_the_lock_with_known_licenses(service_image: str) -> None:
+    found = json.loads(images.sbom(service_image))["components"]
+    python = {f"{part['name'].lower().replace('_', '-')}=={part['version']}" for part in found if "pypi" in str(part)}
+    locked = {f"{package.name}=={package.version}" for package in production.packages()}
+    assert {name for name in python - locked if not name.startswith("pip==")} == set(), "pip is the base image's"
+    assert locked <= python
+    assert not [part["name"] for part in found if part["licenses"][0]["license"]["name"] == "unknown"]
 
 
 @pytest.mark.parametrize(("module", "port"), [("consumer", "MEDIA_CONSUMER_PORT"), ("api", "MEDIA_API_PORT")])

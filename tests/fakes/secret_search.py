@@ -92,12 +92,12 @@ def search(secret: bytes, pids: list[int], folders: list[str], hosts: list[str])
                 if path.is_file() and secret in path.read_bytes():
                     yield str(path)
     for host in hosts:
-        for path in PATHS:
+        for url in PATHS:
             with contextlib.suppress(OSError, HTTPException):
                 connection = HTTPConnection(host, timeout=1)
-                connection.request("GET", path)
+                connection.request("GET", url)
                 if secret in connection.getresponse().read():
-                    yield f"{host}{path}"
+                    yield f"{host}{url}"
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """Base images are pinned by digest, else a build is refused."""
 
+import io
 import json
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,40 @@ def test_a_failed_registry_query_changes_nothing(calls: Path, capsys: pytest.Cap
     assert images.main(["pin"]) == 1
     assert "no such manifest" in capsys.readouterr().err
     assert not images.PINNED.exists()
+
+
+def add_file(archive: tarfile.TarFile, name: str, content: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content.encode()))
+
+
+def test_the_bill_of_materials_is_taken_from_the_layers(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packages = {"tini": "install ok installed", "libx": "install ok installed", "gone": "deinstall ok config-files"}
+    status = "".join(f"Package: {name}\nStatus: {state}\nVersion: 1-2\n\n" for name, state in packages.items())
+    site = "opt/venv/lib/python3.12/site-packages"
+    with tarfile.open(calls.parent / "image.tar", "w") as archive:
+        add_file(archive, "usr/share/doc/tini/copyright", "Files: *\nLicense: Expat\n\nFiles: x\nLicense: GPL-2+\n")
+        link = tarfile.TarInfo("usr/share/doc/libx")
+        link.type, link.linkname = tarfile.SYMTYPE, "tini"
+        archive.addfile(link)
+        add_file(archive, "var/lib/dpkg/status", status)
+        add_file(archive, f"{site}/six-1.0.dist-info/METADATA", "Name: six\nVersion: 1.0\nLicense: MIT\n\nText\n")
+        add_file(archive, f"{site}/pillow.libs/libtiff-fc87e79d.so.6.2.0", "\x7fELF")
+    (calls.parent / "docker").write_text(
+        f"#!/bin/sh\ntest $1 != export || exec cat {calls.parent}/image.tar\necho id\n"
+    )
+    assert images.main(["sbom", "media:1"]) == 0
+    found = {
+        (part["name"], part["version"], part["licenses"][0]["license"]["name"], part.get("purl"))
+        for part in json.loads(capsys.readouterr().out)["components"]
+    }
+    assert found == {
+        ("tini", "1-2", "Expat AND GPL-2+", "pkg:deb/debian/tini@1-2"),
+        ("libx", "1-2", "Expat AND GPL-2+", "pkg:deb/debian/libx@1-2"),
+        ("six", "1.0", "MIT", "pkg:pypi/six@1.0"),
+        ("tiff", "6.2.0", "libtiff", None),
+    }
 
 
 def test_every_stage_uses_a_base_that_can_be_pinned() -> None:
