@@ -1,8 +1,8 @@
 """Isolation of a command as far as the platform offers it: limits, namespaces, no network, few files.
 
 `bwrap` (bubblewrap) makes the namespaces and the child's own view of the files. Where it is missing or forbidden,
-util-linux's `setpriv` at least ends a child with its parent. `prlimit` sets the limits, `launcher.py` where it is
-missing: they alone are mandatory. A probe tries each tool once and logs what is missing.
+util-linux's `setpriv` at least ends a child with its parent. Its `prlimit` sets the limits, which alone are mandatory.
+A probe tries each tool once and logs what is missing.
 """
 
 import functools
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import structlog
 
+from handlers.sandbox.errors import ChildStartError
+
 log = structlog.get_logger(__name__)
 
 SEARCH_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"))
@@ -27,7 +29,6 @@ PROBE_TIMEOUT = 10.0
 """Seconds for one trial of a tool."""
 GRACE = 1
 """Seconds of CPU between SIGXCPU, which a child may handle, and SIGKILL."""
-_LAUNCHER = Path(__file__).with_name("launcher.py")
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs")
 # With a process namespace, everything that a child leaves behind dies with it, even in a session of its own.
 _NAMESPACES = ("bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
@@ -82,7 +83,6 @@ class Isolation:
 
     die_with_parent: tuple[str, ...]
     namespaces: tuple[str, ...]
-    limiter: tuple[str, ...]
     own_proc: bool = True
     """Whether a child in namespaces can have a `/proc` of its own. Else `hardening.py` protects our environment."""
 
@@ -94,7 +94,7 @@ class Isolation:
         if self.namespaces:
             files = _files(Path(argv[0]), view or FileView(), own_proc=self.own_proc)
             prefix = (*self.namespaces, *(() if network else ("--unshare-net",)), *files, "--")
-        return (*prefix, *self.limiter, *self._flags(limits), "--", *argv)
+        return (*prefix, "prlimit", *self._flags(limits), "--", *argv)
 
     def _flags(self, limits: ChildLimits) -> tuple[str, ...]:
         kernel = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())
@@ -152,12 +152,16 @@ def _find_namespaces() -> tuple[tuple[str, ...], bool]:
 
 @functools.cache
 def probe() -> Isolation:
-    """Find out, once per process, which isolation works here. Blocks for some milliseconds: call it in a thread."""
+    """Find out, once per process, which isolation works here. Blocks for some milliseconds: call it in a thread.
+
+    Raises ChildStartError without `prlimit`: no child runs without limits.
+    """
+    if not _works(("prlimit", "--core=0:0")):
+        raise ChildStartError("prlimit, of util-linux, is missing or forbidden")
     namespaces, own_proc = _find_namespaces()
     isolation = Isolation(
         die_with_parent=_DIE_WITH_PARENT if _works(_DIE_WITH_PARENT) else (),
         namespaces=namespaces,
-        limiter=("prlimit",) if _works(("prlimit", "--core=0:0")) else (sys.executable, "-I", "-S", str(_LAUNCHER)),
         own_proc=own_proc,
     )
     log.info(
@@ -167,7 +171,6 @@ def probe() -> Isolation:
         own_processes=bool(namespaces),
         own_proc=own_proc,
         own_files=bool(namespaces),
-        limits=isolation.limiter[0],
     )
     for works, wall, tool in (
         (isolation.die_with_parent or namespaces, "children outlive a killed daemon until their job ends", "setpriv"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handlers.sandbox import ChildLimits, ChildMemoryError, isolation, probe
+from handlers.sandbox import ChildLimits, ChildMemoryError, ChildStartError, isolation, probe
 from tests.unit.handlers.sandbox.children import TIMEOUT, becomes, exists, pool_of, run_program
 
 
@@ -113,13 +113,12 @@ async def test_a_program_has_the_network_only_if_asked(tmp_path: Path) -> None:
     assert (await run_program(interfaces, cwd=tmp_path, network=True)).stdout.count(b":") == ours
 
 
-@pytest.mark.parametrize("lacking", ["die_with_parent", "namespaces", "limiter"])
+@pytest.mark.parametrize("lacking", ["die_with_parent", "namespaces"])
 async def test_a_missing_tool_costs_only_its_own_isolation(
     lacking: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    launcher = (sys.executable, "-I", "-S", str(Path(isolation.__file__).with_name("launcher.py")))
-    without: dict[str, Any] = {"die_with_parent": (), "namespaces": (), "limiter": launcher}
-    poorer = replace(probe(), **{lacking: without[lacking]})
+    missing: dict[str, Any] = {lacking: ()}
+    poorer = replace(probe(), **missing)
     monkeypatch.setattr("handlers.sandbox.process.probe", lambda: poorer)
     done = await run_program(["sh", "-c", "ulimit -v; ulimit -f; ulimit -c"], cwd=tmp_path)
     memory, _, core = done.stdout.split()
@@ -131,7 +130,13 @@ async def test_a_missing_tool_costs_only_its_own_isolation(
 
 
 def test_missing_tools_leave_empty_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "_works", lambda _: False)
+    monkeypatch.setattr(isolation, "_works", lambda prefix: prefix[0] == "prlimit")
     found = isolation.probe.__wrapped__()
-    assert (found.die_with_parent, found.namespaces) == ((), ())
-    assert found.wrap(["x"], ChildLimits(1, 2, 3), network=False)[0] == sys.executable
+    assert (found.die_with_parent, found.namespaces, found.own_proc) == ((), (), False)
+    assert found.wrap(["x"], ChildLimits(1, 2, 3), network=False)[0] == "prlimit"
+
+
+def test_no_child_runs_without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_works", lambda prefix: prefix[0] != "prlimit")
+    with pytest.raises(ChildStartError, match="prlimit"):
+        isolation.probe.__wrapped__()
