@@ -13,15 +13,15 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 def test_clamd_starts_without_privileges_and_finds_eicar(scanner_image: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     folder = write_test_signatures(tmp_path / "signatures").folder
-    command = ["clamd", "--config-file=/etc/clamav/clamd.conf"]
-    container = locked_down_container(scanner_image, command, {}).with_volume_mapping(
-        str(folder), "/var/lib/clamav", "ro"
-    )
+    env = {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/made-up"}
+    container = locked_down_container(scanner_image, [], env).with_volume_mapping(str(folder), "/var/lib/clamav", "ro")
     ping = ["clamdscan", "--config-file=/etc/clamav/clamd.conf", "--ping", "20:1"]
     octal = "'" + "".join(f"\\{byte:03o}" for byte in bytes.fromhex(EICAR)) + "'"
     stream = f"printf {octal} | clamdscan --config-file=/etc/clamav/clamd.conf -"
     with container:
         assert container.exec(ping).exit_code == 0
         assert container.exec(["id", "-u"]).output == b"10001\n"
+        read = [container.exec(["sh", "-c", f"cat /proc/{pid}/environ"]) for pid in ("1", "$(pidof clamd)")]
         found = container.exec(["sh", "-c", stream])
+    assert [(each.exit_code, b"made-up" in each.output) for each in read] == [(1, False), (0, False)]
     assert (found.exit_code, b"Eicar-Test-Signature" in found.output) == (1, True)
