@@ -23,6 +23,7 @@ LICENSES = {
     "lzma": "0BSD",
     "openjp2": "BSD-2-Clause",
     "png16": "libpng-2.0",
+    "qpdf": "Apache-2.0",
     "sharpyuv": "BSD-3-Clause",
     "tiff": "libtiff",
     "vips": "LGPL-2.1-or-later",
