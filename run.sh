@@ -8,6 +8,7 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 . deploy/local/setup.sh
 
 set_up
+[ "${1-}" != rehearse ] || set_up_tool aws # it pins another botocore
 
 root=$PWD
 cd "$caller" # the files and the state that the arguments name are the caller's

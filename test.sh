@@ -13,6 +13,7 @@ if [ "$(uname)" = Linux ]; then need tini tini; fi # the image's first process
 want promtool prometheus "the tests of the alert rules are skipped"
 want redis-server redis-server "the tests of shared rate limits are skipped"
 set_up
+case "$*" in '' | *acceptance*) set_up_tool aws ;; esac # a deployment is rehearsed with it
 
 export PATH="$PWD/.venv/bin:$PATH"
 workers=$(($(nproc 2>/dev/null || echo 1) + 1))
