@@ -15,6 +15,11 @@ from deploy.local.mediaconvert.plan import split_address
 
 CHUNK = 1024 * 1024
 """Bytes of one read."""
+LARGE = 1024**3
+"""Bytes from which the free space of an input is not read."""
+SHORT_HEADER, BOX_HEADER = 8, 16
+"""Bytes of an MP4's box header: with a length of 32 bits, and with one of 64."""
+FREE_SPACE = frozenset({b"free", b"skip"})
 PARALLEL = 8
 """Uploads at a time."""
 
@@ -42,18 +47,43 @@ class Upload:
 
 
 async def fetch(s3: S3Client, address: str, target: Path) -> None:
-    """Copy the current version of `s3://…` to `target`. Raises JobFailedError when S3 refuses."""
+    """Copy the current version of `s3://…` to `target`. Raises JobFailedError when S3 refuses.
+
+    Free space of a large MP4 becomes a hole in `target`: it holds nothing, and no decoder reads it.
+    """
     bucket, key = split_address(address)
     try:
-        response = await s3.get_object(Bucket=bucket, Key=key)
-        async with response["Body"] as body:
-            with target.open("wb") as file:
-                async for chunk in body.iter_chunks(CHUNK):
-                    file.write(chunk)
+        size = (await s3.head_object(Bucket=bucket, Key=key))["ContentLength"]
+        spans = [(0, size)] if size < LARGE else await _used_spans(s3, bucket, key, size)
+        with target.open("wb") as file:
+            for first, end in spans:
+                file.seek(first)
+                wanted = {} if (first, end) == (0, size) else {"Range": f"bytes={first}-{end - 1}"}
+                response = await s3.get_object(Bucket=bucket, Key=key, **wanted)  # type: ignore[arg-type] # a str
+                async with response["Body"] as body:
+                    async for chunk in body.iter_chunks(CHUNK):
+                        file.write(chunk)
+            file.truncate(size)
     except ClientError as error:
         raise _unreadable(address, error) from error
     except (BotoCoreError, OSError) as error:
         raise errors.JobFailedError(errors.UNKNOWN, f"Failed to read [{address}]: {error}") from error
+
+
+async def _used_spans(s3: S3Client, bucket: str, key: str, size: int) -> list[tuple[int, int]]:
+    """Return the bytes outside the free space of an MP4, as begin and end; everything of another file."""
+    spans, at = [], 0
+    while at < size:
+        response = await s3.get_object(Bucket=bucket, Key=key, Range=f"bytes={at}-{at + BOX_HEADER - 1}")
+        async with response["Body"] as body:
+            header = await body.read()
+        length, kind = int.from_bytes(header[:4]), header[4:8]
+        length = {0: size - at, 1: int.from_bytes(header[8:16])}.get(length, length)
+        if not kind.isalnum() or not SHORT_HEADER <= length <= size - at:
+            return [(0, size)]
+        spans.append((at, at + BOX_HEADER if kind in FREE_SPACE else at + length))
+        at += length
+    return spans
 
 
 async def put_all(s3: S3Client, stages: Sequence[Sequence[Upload]]) -> None:
