@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from deploy import api_reference
-from deploy.local.rehearsal import PARTS, template
+from deploy.local.rehearsal.templates import PARTS, template
 from media.asset_store.postgres_errors import describe
 from media.contracts import WebinarRecording
 from media.errors import MEANINGS

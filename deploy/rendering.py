@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from deploy.local.rehearsal import PARTS, template
+from deploy.local.rehearsal.templates import PARTS, template
 
 _ABSENT = object()
 """The value of AWS::NoValue: what has it is left out."""

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from consumer.cli.command import accept_any_output, discard_output
 from consumer.cli.command import tell as say
-from deploy.local import child, preflight, process, report, stack, tokens, topology
+from deploy.local import child, preflight, process, report, stack, tokens
 from deploy.local.announcement import printable
 from deploy.local.child import PartError
 from deploy.local.ports import PortError
@@ -128,16 +128,20 @@ async def print_token(state: State, user: str, role: str) -> int:
 
 
 async def rehearse(state: State) -> int:
-    """Create the stacks of all templates in the running stack's emulator, and list their resources and outputs."""
-    settings = _require_running(state).settings
-    from deploy.local import rehearsal  # noqa: PLC0415 - cfn-lint takes seconds to load, and only this needs it
+    """Type the README's commands into a new account, start what comes of them, and say what is not as in an account."""
+    from deploy.local.rehearsal.deployment import deployed, start_over  # noqa: PLC0415 - only this needs an AWS CLI
+    from deploy.local.rehearsal.stand_ins import changes  # noqa: PLC0415 - as above
 
-    result = await rehearsal.rehearse(settings["AWS_ENDPOINT_URL"], topology.ENVIRONMENT)
-    for kind, count in sorted(result.resources.items()):
-        show(f"{count:3}  {kind}")
-    for name, value in sorted(result.outputs.items()):
-        show(f"{name} = {value}")
-    show(f"not supported by the emulator: {', '.join(rehearsal.UNSUPPORTED)}")
+    state.claim()
+    with State(state.root / "rehearsal").held(), start_over(state.root / "rehearsal" / "account") as folder:
+        async with deployed(folder, os.environ) as up, up.http() as http:
+            async with http.get(f"{up.public_url}/health", raise_for_status=True):
+                show(f"{up.public_url} is healthy")
+            for name, tasks in sorted(up.tasks.items()):
+                show(f"{len(tasks):3}  {name}: {tasks[0].definition.task_definition_arn.rpartition('/')[2]}")
+    show("not as in an account:")
+    for name, text in changes().items():
+        show(f"  {name}: {text}")
     return 0
 
 
@@ -189,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     minting = commands.add_parser("token", help="print a token for the running stack")
     minting.add_argument("--user", default=process.USER, metavar="ID", help="whose token (default: %(default)s)")
     minting.add_argument("--role", default="user", choices=["user", "service", "admin"], help="(default: %(default)s)")
-    commands.add_parser("rehearse", help="create the stacks of all templates in the running stack's emulator")
+    commands.add_parser("rehearse", help="type the README's commands for a deployment into an emulated account")
     commands.add_parser("cli", help="run an operator's command on the running stack: ./run.sh cli --help")
     commands.add_parser("stop", help="end a stack left running")
     measuring = commands.add_parser("bench", help="run a benchmark of tests/bench", add_help=False)

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,3 +186,12 @@ async def accepts_connections(host: str, port: int) -> bool:
     with contextlib.suppress(ConnectionError):  # the other side closed first: it did accept
         await writer.wait_closed()
     return True
+
+
+@contextlib.asynccontextmanager
+async def first_error() -> AsyncIterator[None]:
+    """Raise only the first error of a task group: the other tasks were canceled because of it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from group

@@ -42,19 +42,27 @@ class Emulator:
         }
 
 
-async def start(folder: Path, port: int, logs: Path, descriptors: Sequence[int] = ()) -> Emulator:
+async def start(
+    folder: Path,
+    port: int,
+    logs: Path,
+    descriptors: Sequence[int] = (),
+    *,
+    module: str = "deploy.local.emulator_process",
+    certificate: tuple[Path, Path] | None = None,
+) -> Emulator:
     """Start the emulator on its saved state. Raises PartError.
 
     Objects are written to disk at once; messages and the rest every few seconds and on SIGTERM, which it also gets when
-    we are killed. It keeps `descriptors` open until it has saved.
+    we are killed. It keeps `descriptors` open until it has saved. With a certificate and its key it speaks TLS alone.
     """
     for part in ("state", "s3", "tmp"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     program = Program(
         name="emulator",
         # -P: a folder in the current folder must not shadow a module of the same name.
-        argv=[sys.executable, "-P", "-m", "deploy.local.emulator_process"],
-        env=child.base_environment() | {"PYTHONPATH": str(ROOT)} | _configuration(folder, port),
+        argv=[sys.executable, "-P", "-m", module],
+        env=child.base_environment() | {"PYTHONPATH": str(ROOT)} | _configuration(folder, port) | _tls(certificate),
         cwd=folder,
         stop_deadline=SAVE_DEADLINE,
         parent_death_signal=signal.SIGTERM,
@@ -66,7 +74,13 @@ async def start(folder: Path, port: int, logs: Path, descriptors: Sequence[int] 
     except BaseException:
         await started.stop()
         raise
-    return Emulator(started, f"http://{HOST}:{port}")
+    return Emulator(started, f"{'https' if certificate else 'http'}://{HOST}:{port}")
+
+
+def _tls(certificate: tuple[Path, Path] | None) -> dict[str, str]:
+    if certificate is None:
+        return {}
+    return {"USE_SSL": "1", "MINISTACK_SSL_CERT": str(certificate[0]), "MINISTACK_SSL_KEY": str(certificate[1])}
 
 
 def _configuration(folder: Path, port: int) -> dict[str, str]:

@@ -91,9 +91,14 @@ def _note_saved() -> None:
     Path(SAVED_MARK).touch()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the emulator until SIGTERM."""
     app._handle_lifespan = _handle_lifespan  # noqa: SLF001 - looked up by this name when it starts
     s3._get_object = _get_object  # noqa: SLF001 - looked up by this name for each request
     ecs._create_service = _with_count(ecs._create_service)  # noqa: SLF001 - CloudFormation calls it by this name
     ecs._update_service = _with_count(ecs._update_service)  # noqa: SLF001 - as above
     app.main()
+
+
+if __name__ == "__main__":
+    main()

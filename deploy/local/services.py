@@ -115,33 +115,39 @@ def _stack_settings(addresses: Addresses, secrets: Secrets, environ: Mapping[str
 
 
 def mediaconvert(state: State, addresses: Addresses, environ: Mapping[str, str] = os.environ) -> Program:
+    """Return the MediaConvert-compatible endpoint of a stack."""
+    return mediaconvert_on(state.root, addresses.ports.mediaconvert, addresses.emulator.client_env(), environ)
+
+
+def mediaconvert_on(root: Path, port: int, client: Mapping[str, str], environ: Mapping[str, str]) -> Program:
     """Return the MediaConvert-compatible endpoint. It reads and writes S3 and sends events, so it gets credentials."""
-    state.mediaconvert.mkdir(parents=True, exist_ok=True)
-    port = str(addresses.ports.mediaconvert)
-    env = addresses.emulator.client_env() | {
+    folder = root / "mediaconvert"
+    folder.mkdir(parents=True, exist_ok=True)
+    env = {
+        **client,
         "MEDIA_LOCAL_FFMPEG": programs.ffmpeg(environ),
         "MEDIA_LOCAL_FFPROBE": programs.ffprobe(environ),
     }
-    arguments = ["--host", HOST, "--port", port, "--state", str(state.mediaconvert)]
-    return _python("deploy.local.mediaconvert", "mediaconvert", state, env, arguments)
+    arguments = ["--host", HOST, "--port", str(port), "--state", str(folder)]
+    return _python("deploy.local.mediaconvert", "mediaconvert", root, env, arguments)
 
 
 def service(name: str, state: State, env: Mapping[str, str]) -> Program:
     """Return the consumer or the API, which drains before it stops."""
     drain = float(trim(env.get("MEDIA_DRAIN_TIMEOUT", "")) or 25.0) + DRAIN_MARGIN
-    return _python(name, name, state, env, [], stop_deadline=drain)
+    return _python(name, name, state.root, env, [], stop_deadline=drain)
 
 
 def _python(
     module: str,
     name: str,
-    state: State,
+    root: Path,
     env: Mapping[str, str],
     arguments: list[str],
     stop_deadline: float = child.STOP_DEADLINE,
 ) -> Program:
     """Return a program that runs in the state folder, since a `.env` in the repository is the developer's."""
-    scratch = state.root / "tmp" / name
+    scratch = root / "tmp" / name
     shutil.rmtree(scratch, ignore_errors=True)  # a killed process leaves files
     scratch.mkdir(parents=True)
     own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)}
@@ -149,7 +155,7 @@ def _python(
         name=name,
         argv=[sys.executable, "-m", module, *arguments],
         env=child.base_environment() | own | dict(env),
-        cwd=state.root,
+        cwd=root,
         stop_signal=signal.SIGTERM,
         stop_deadline=stop_deadline,
     )

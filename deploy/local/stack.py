@@ -162,7 +162,7 @@ async def _start_parts(options: _StartOptions, exits: AsyncExitStack, data_parts
         await clamd.start()
         return prepared, clamd
 
-    async with _first_error(), asyncio.TaskGroup() as group:
+    async with child.first_error(), asyncio.TaskGroup() as group:
         aws = group.create_task(start_aws())
         server = group.create_task(start_postgres())
         scanner = group.create_task(start_clamd())
@@ -211,7 +211,7 @@ async def _start_services(options: _StartOptions, parts: _Parts, exits: AsyncExi
     transcoder = await _start_probed(program, state, lambda: child.accepts_connections(HOST, chosen.mediaconvert))
     for part in (transcoder, consumer, api):
         exits.push_async_callback(_stop, part, options.skip_drain)
-    async with _first_error(), asyncio.TaskGroup() as group:
+    async with child.first_error(), asyncio.TaskGroup() as group:
         group.create_task(consumer.start())
         group.create_task(api.start())
     supervisor = Supervisor(
@@ -236,12 +236,3 @@ async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
             return response.status == READY_STATUS
     except (aiohttp.ClientError, TimeoutError):
         return False
-
-
-@contextlib.asynccontextmanager
-async def _first_error() -> AsyncIterator[None]:
-    """Raise only the first error of a task group: the other tasks were canceled because of it."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from group

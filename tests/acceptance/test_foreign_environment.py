@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from deploy.local.ports import free_port
+from deploy.local.rehearsal.stand_ins import changes
 from tests.acceptance.conftest import ROOT, Outcome, command, command_line, jpeg
 from tests.conftest import EmbeddedStack
 
@@ -86,6 +87,8 @@ async def test_commands_ignore_settings_of_other_programs(tmp_path: Path) -> Non
         recorded = await run("process", "--json", "--as", "recording", picture)
         assert (recorded.status, recorded.files[0].code) == (0, "type_mismatch"), recorded
         ended = [await run(*line) for line in (["token"], ["rehearse"], ["bench", "image", "--help"], ["stop"])]
+        assert "is healthy" in ended[1].stdout
+        assert all(f"  {name}: " in ended[1].stdout for name in changes()), "all that is not as in an account is told"
         assert [(one.status, one.stderr) for one in ended] == [(0, "")] * 3 + [(0, "stopped\n")]
 
 

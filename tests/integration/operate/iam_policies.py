@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from deploy.local.emulator import ACCOUNT, REGION
-from deploy.local.rehearsal import template
+from deploy.local.rehearsal.templates import template
 from deploy.local.topology import ENVIRONMENT, RECORDINGS_BUCKET
 from deploy.rendering import Deployment
 

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.bucket import main
 from deploy.local.emulator import ACCOUNT, REGION
-from deploy.local.rehearsal import template
+from deploy.local.rehearsal.templates import template
 from tests.conftest import EmulatedAws
 from tests.integration.operate.conftest import ROOT
 from tests.integration.operate.documentation import run_command

@@ -89,14 +89,6 @@ def test_every_log_event_of_the_runbook_exists() -> None:
         assert f'"{event}"' in code, (service, event)
 
 
-async def test_deployment_can_be_rehearsed(stack: EmbeddedStack) -> None:
-    output = await run_command(
-        ".venv/bin/python", "-m", "deploy.local", "rehearse", cwd=ROOT, env=own_state(stack.state)
-    )
-    assert "AWS::ECS::Service" in output
-    assert "ConsumerRoleArn = arn:aws:iam::" in output
-
-
 async def test_the_operators_command_runs_on_the_running_stack(stack: EmbeddedStack, tmp_path: Path) -> None:
     run = (".venv/bin/python", "-m", "deploy.local", "cli")
     output = await run_command(*run, "dlq", "list", "images", "--json", cwd=ROOT, env=own_state(stack.state))

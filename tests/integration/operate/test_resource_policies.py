@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.local.emulator import ACCOUNT, REGION
-from deploy.local.rehearsal import template
+from deploy.local.rehearsal.templates import template
 from deploy.local.topology import ENVIRONMENT
 from media.settings import QUEUES
 from tests.integration.operate.iam_policies import (

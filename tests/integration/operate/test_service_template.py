@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from api.__main__ import SHUTDOWN_TIMEOUT
-from deploy.local.rehearsal import PARTS, TEMPLATES, rehearse, supported_template, template
+from deploy.local.rehearsal.templates import PARTS, TEMPLATES, rehearse, supported_template, template
 from media.settings import QUEUES, Settings, variable
 from tests.conftest import EmulatedAws
 

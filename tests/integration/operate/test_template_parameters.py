@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from deploy.local.emulator import ACCOUNT, REGION
-from deploy.local.rehearsal import PARAMETERS, PARTS, rehearse, template
+from deploy.local.rehearsal.templates import PARAMETERS, PARTS, rehearse, template
 from deploy.rendering import Deployment
 from media.settings import Settings, variable
 from tests.conftest import EmulatedAws

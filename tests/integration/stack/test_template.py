@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deploy.local.emulator import ACCOUNT, REGION
-from deploy.local.rehearsal import template as shipped
+from deploy.local.rehearsal.templates import template as shipped
 from deploy.rendering import Deployment
 from media.settings import QUEUES
 

@@ -55,7 +55,7 @@ def foreign_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("command", "status"), [("serve", 2), ("process", 2), ("token", 1), ("rehearse", 1), ("stop", 1)]
+    ("command", "status"), [("serve", 2), ("process", 2), ("token", 1), ("rehearse", 2), ("stop", 1)]
 )
 async def test_a_foreign_folder_is_refused_by_name_and_unchanged(
     foreign_folder: Path, command: str, status: int

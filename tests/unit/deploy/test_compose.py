@@ -8,7 +8,7 @@ import yaml  # type: ignore[import-untyped] # ships no types
 from api.app import check as api_check
 from consumer.__main__ import check as consumer_check
 from deploy.images import ROOT
-from deploy.local.rehearsal import template
+from deploy.local.rehearsal.templates import template
 from media.settings import Check, Settings, load, variable
 
 NOT_OURS = {"AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"}

@@ -18,7 +18,7 @@ from deploy.local import topology
 from deploy.local.child import PartError
 from deploy.local.emulator import ACCESS_KEY, REGION, SECRET_KEY
 
-TEMPLATES = Path(__file__).parents[1] / "cloudformation"
+TEMPLATES = Path(__file__).parents[2] / "cloudformation"
 PARTS = ("media", "roles", "edge", "service", "alarms")
 """The templates in the order of their deployment: each imports only what an earlier one exports."""
 DEADLINE = 60.0

@@ -1,0 +1,49 @@
+"""All that a rehearsal does otherwise than an account, in words. `./run.sh rehearse` prints it; a test holds it."""
+
+from collections.abc import Mapping
+
+STAND_INS = (
+    "AWS::ApplicationAutoScaling::ScalableTarget",
+    "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "AWS::Budgets::Budget",
+    "AWS::CloudFront::KeyGroup",
+    "AWS::CloudFront::PublicKey",
+    "AWS::EC2::SecurityGroupIngress",
+)
+"""The types of resources that the emulator records without making them."""
+
+ADDED = {
+    "AWS_CA_BUNDLE": "the rehearsal's certificate authority, which signs for AWS, the API and the identity service",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "the role's credentials, which ECS offers at a link-local address",
+    "AWS_ENDPOINT_URL": "the emulator of AWS",
+    "MEDIACONVERT_ENDPOINT": "the stand-in for MediaConvert",
+    "SSL_CERT_FILE": "the same certificate authority",
+}
+"""Variables that every container gets beside those of its task definition."""
+
+REPLACED = {
+    "MEDIA_API_PORT": "a free port, since all tasks share one machine",
+    "MEDIA_CLAMD": "the socket of one clamd, which serves all tasks, with this machine's signatures",
+    "MEDIA_CONSUMER_PORT": "a free port",
+}
+"""Variables whose value of the task definition is not used."""
+
+IMAGE_PATHS = ("/app", "/scratch")
+"""Folders of the service's image that are folders of the rehearsal instead."""
+
+
+def changes() -> Mapping[str, str]:
+    """Return everything that is not as in an account: its name, and what stands in its place."""
+    resources = dict.fromkeys(STAND_INS, "recorded, not made; cfn-lint checks its properties")
+    variables = {**ADDED, **REPLACED}
+    return {
+        **resources,
+        "AWS::CloudWatch::Alarm with Metrics": "recorded, not made: the emulator has no metric math",
+        "load balancer": "a proxy with the listener's rules and the target group's health check, on a free port",
+        "images": "this working tree, laid out as deploy/Dockerfile says, with this machine's Python and ffmpeg",
+        "containers of the scanner's image": "not started, see MEDIA_CLAMD",
+        "users, limits, volumes": "all processes run as the caller, without limits of memory",
+        "stop timeout": "as the task definition says, but a task that has drained is not waited for",
+        **{f"variable {name}": text for name, text in sorted(variables.items())},
+        **{f"folder {path}": "a folder below the state" for path in IMAGE_PATHS},
+    }
