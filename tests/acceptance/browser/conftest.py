@@ -3,6 +3,7 @@
 import base64
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -95,17 +96,24 @@ class Visitor:
         return viewer
 
 
-@pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[Browser]:
+@asynccontextmanager
+async def started_chromium(*flags: str) -> AsyncIterator[Browser]:
+    """Run Chromium, with more flags. Skip the test if it is not installed."""
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
         pytest.skip("no Chromium is installed")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_FLAGS))
+        browser = await playwright.chromium.launch(executable_path=executable, args=[*CHROMIUM_FLAGS, *flags])
         try:
             yield browser
         finally:
             await browser.close()
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    async with started_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

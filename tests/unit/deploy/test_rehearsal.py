@@ -1,0 +1,39 @@
+"""What a rehearsal reads: the README's commands, the file of parameters, and the Dockerfile."""
+
+import json
+import os
+from pathlib import Path
+
+from deploy.local.rehearsal.commands import PARAMETERS, README, blocks
+from deploy.local.rehearsal.image import ROOT, lay_out
+from deploy.local.rehearsal.templates import PARTS, TEMPLATES, template
+
+
+def test_readme_deploys_every_template_with_the_file_that_it_copies() -> None:
+    copying, deploying = blocks(README.read_text())
+    assert copying == f"cp deploy/cloudformation/parameters.json {PARAMETERS}\n"
+    assert f"for part in {' '.join(PARTS)}; do" in deploying
+    assert f"file://{PARAMETERS}" in deploying
+    assert {path.stem for path in TEMPLATES.glob("*.yaml")} == set(PARTS)
+
+
+def test_runbook_types_the_same_commands() -> None:
+    _, deploying = blocks(README.read_text())
+    page = (ROOT / "docs" / "runbook.md").read_text().splitlines()
+    typed = {line.strip() for line in deploying.replace("prod", "$ENV").splitlines()}
+    assert typed <= {line.strip() for line in page}
+
+
+def test_file_of_parameters_names_all_that_have_no_default() -> None:
+    given = {entry.partition("=")[0] for entry in json.loads((TEMPLATES / "parameters.json").read_text())}
+    declared = {name: declaration for part in PARTS for name, declaration in template(part)["Parameters"].items()}
+    required = {name for name, declaration in declared.items() if "Default" not in declaration}
+    assert required <= given <= declared.keys()
+
+
+def test_image_holds_what_the_dockerfile_copies(tmp_path: Path) -> None:
+    image = lay_out(tmp_path, os.environ)
+    held = {path.name for path in image.app.iterdir()}
+    assert {"api", "consumer", "handlers", "media", "healthy.py", "schema.sql"} <= held
+    assert not {"deploy", "tests"} & held
+    assert image.variables["TMPDIR"] == "/scratch"
