@@ -65,7 +65,7 @@ async def prepare(account: Account, database: str) -> dict[str, str]:
     await s3.put_bucket_versioning(Bucket=RECORDINGS_BUCKET, VersioningConfiguration={"Status": "Enabled"})
     contents = {
         "DatabaseSecretArn": {"MEDIA_DATABASE_URL": database},
-        "ApiSecretArn": {"MEDIA_CALLBACK_SECRET": token_hex(32)},
+        "ApiSecretArn": {"MEDIA_DATABASE_URL": database, "MEDIA_CALLBACK_SECRET": token_hex(32)},
     }
     arns = {
         name: (await secrets.create_secret(Name=name, SecretString=json.dumps(content)))["ARN"]
