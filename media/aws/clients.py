@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
@@ -23,8 +23,18 @@ _USER_AGENT = "docfliq-media"
 """A fixed value: botocore otherwise rebuilds it on every call, 11 % of a receive loop's time."""
 
 
+class AwsEndpoint(Protocol):
+    """The settings that every client needs."""
+
+    @property
+    def aws_region(self) -> str: ...
+
+    @property
+    def aws_endpoint_url(self) -> str | None: ...
+
+
 def config(
-    settings: Settings,
+    settings: AwsEndpoint,
     *,
     read_timeout: float = 30.0,
     attempts: int = 3,
@@ -97,14 +107,7 @@ class Clients:
         return await self._client("mediaconvert", endpoint, settings)
 
     async def _client(self, service: str, endpoint: str | None, settings: AioConfig) -> Any:
-        if endpoint and is_local(urlsplit(endpoint).hostname or ""):
-            settings = settings.merge(AioConfig(proxies={}))
-        try:
-            client = await self._stack.enter_async_context(
-                self._session.create_client(service, endpoint_url=endpoint, config=settings),
-            )
-        except BotoCoreError as error:  # a profile that does not exist, a configuration file that cannot be read
-            raise UnavailableError(Dependency(service), f"{type(error).__name__}: {error}") from error
+        client = await _open(self._session, self._stack, service, endpoint, settings)
         sent = self._sent
         if sent and service != "sqs":
 
@@ -113,3 +116,19 @@ class Clients:
 
             client.meta.events.register("before-send", report)
         return client
+
+
+async def open_s3(settings: AwsEndpoint, stack: AsyncExitStack) -> Any:
+    """Return a client of S3 alone, which `stack` closes. Raises UnavailableError when AWS's configuration is wrong."""
+    return await _open(AioSession(), stack, "s3", settings.aws_endpoint_url, config(settings, s3=True))
+
+
+async def _open(
+    session: AioSession, stack: AsyncExitStack, service: str, endpoint: str | None, settings: AioConfig
+) -> Any:
+    if endpoint and is_local(urlsplit(endpoint).hostname or ""):
+        settings = settings.merge(AioConfig(proxies={}))
+    try:
+        return await stack.enter_async_context(session.create_client(service, endpoint_url=endpoint, config=settings))
+    except BotoCoreError as error:  # a profile that does not exist, a configuration file that cannot be read
+        raise UnavailableError(Dependency(service), f"{type(error).__name__}: {error}") from error

@@ -158,6 +158,12 @@ class ObjectStorage:
         async with s3_calls(sent=len(body)):
             await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **extra)
 
+    async def replace(self, bucket: str, key: str, body: bytes, content_type: str, *, etag: str | None) -> None:
+        """Store a small object in the place of the one with this ETag, None for none. Raises ChangedObjectError."""
+        condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {"IfNoneMatch": "*"}
+        async with s3_calls(sent=len(body)):
+            await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **condition)
+
     async def tag(self, version: ObjectVersion, tags: Mapping[str, str], *, ours: str | tuple[str, ...] = ()) -> None:
         """Add tags to one version. PutObjectTagging alone would replace the whole set.
 
