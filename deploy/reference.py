@@ -1,7 +1,7 @@
 """Write the reference pages that are generated from the code: `python -m deploy.reference [--check]`.
 
-docs/configuration.md comes from `media.settings`, docs/parameters.md from the templates of CloudFormation,
-docs/codes.md from `media.errors`, docs/failures.md from the adapters and the matrix of the fault tests,
+docs/configuration.md comes from `media.settings` and the scanner's own settings, docs/parameters.md from the templates
+of CloudFormation, docs/codes.md from `media.errors`, docs/failures.md from the adapters and the matrix of fault tests,
 docs/webinar-recording.schema.json from `media.contracts`, docs/api-reference.md from the API's routes and models. With
 `--check` nothing is written; exit status 1 means that a page is out of date.
 """
@@ -12,14 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from deploy import api_reference
 from deploy.local.rehearsal.templates import PARTS, template
+from handlers.scan.signatures.settings import ScannerSettings
 from media.asset_store.postgres_errors import describe
 from media.contracts import WebinarRecording
 from media.errors import MEANINGS
-from media.settings import Settings, variable
+from media.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -37,6 +40,14 @@ Every HTTP client of the service (AWS's, the one for the keys at `MEDIA_JWT_JWKS
 `HTTP_PROXY` or `HTTPS_PROXY` names for the scheme of the address. Hosts in `NO_PROXY` (comma-separated, with all names
 below them) are reached directly, and so are loopback and link-local addresses (ECS's agent and credentials). On EC2,
 put `169.254.169.254` into `NO_PROXY`: AWS's library asks for the instance's credentials itself.
+
+| variable | default | meaning |
+|---|---|---|
+"""
+_SCANNER = """
+## The scanner's container
+`python -m handlers.scan.signatures` has few settings of its own, beside those for AWS and for its log. It reads no
+`.env`. Without `OUTPUT_BUCKET` each scanner asks the public mirror itself.
 
 | variable | default | meaning |
 |---|---|---|
@@ -103,7 +114,7 @@ def failures() -> str:
 _PARAMETERS = """\
 # Parameters of the templates
 
-Generated from `deploy/cloudformation/*.yaml` by `python -m deploy.reference`. One file of parameters serves all five
+Generated from `deploy/cloudformation/*.yaml` by `python -m deploy.reference`. One file of parameters serves all six
 templates (`deploy/cloudformation/parameters.json` is its beginning), and each takes those that it declares. Settings
 without a parameter go into the file at `SettingsFileArn`.
 
@@ -144,14 +155,21 @@ def _allowed(info: Mapping[str, Any]) -> str:
 
 
 def configuration() -> str:
-    """Return the table of all environment variables."""
+    """Return the tables of all environment variables."""
+    own = {n: f for n, f in ScannerSettings.model_fields.items() if n not in Settings.model_fields}
+    return _CONFIGURATION + _rows(Settings.model_fields) + _SCANNER + _rows(own)
+
+
+def _rows(fields: Mapping[str, FieldInfo]) -> str:
     rows = []
-    for name, field in Settings.model_fields.items():
+    for name, field in fields.items():
         required = field.default is PydanticUndefined
         value = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         default = "**required**" if required else f"`{value}`" if value not in {None, ""} else ""
-        rows.append(f"| `{variable(name)}` | {default} | {(field.description or '').replace('|', '/')} |")
-    return _CONFIGURATION + "\n".join(rows) + "\n"
+        alias = field.validation_alias
+        variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"MEDIA_{name.upper()}"
+        rows.append(f"| `{variable}` | {default} | {(field.description or '').replace('|', '/')} |\n")
+    return "".join(rows)
 
 
 def codes() -> str:

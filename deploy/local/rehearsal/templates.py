@@ -19,7 +19,7 @@ from deploy.local.child import PartError
 from deploy.local.emulator import ACCESS_KEY, REGION, SECRET_KEY
 
 TEMPLATES = Path(__file__).parents[2] / "cloudformation"
-PARTS = ("media", "roles", "edge", "service", "alarms")
+PARTS = ("media", "roles", "edge", "service", "signatures", "alarms")
 """The templates in the order of their deployment: each imports only what an earlier one exports."""
 DEADLINE = 60.0
 """Seconds for CloudFormation to create or to delete the stacks."""

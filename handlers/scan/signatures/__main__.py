@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from handlers.process_tempdir import process_tempdir
+from handlers.sandbox.hardening import set_undumpable
 from handlers.scan.clamd.instream import Address
 from handlers.scan.signatures.bucket import SignatureBucket
 from handlers.scan.signatures.clamd_process import ClamdProcess
@@ -91,6 +92,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     configure_logging(settings.log_format, settings.log_level)
+    set_undumpable()  # the address of the task's credentials is in our environment, and clamd reads hostile files
     try:
         return asyncio.run(serve(settings, arguments[1:]) if is_serving else publish(settings))
     except (OSError, UnavailableError) as error:  # a folder that cannot be written, no AWS client

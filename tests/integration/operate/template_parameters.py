@@ -25,6 +25,8 @@ ALIAS = {"CloudFrontAlias": "cdn.docfliq.example", "CloudFrontCertificateArn": C
 
 CONSUMER = "ConsumerTask/ContainerDefinitions/consumer"
 API = "ApiTask/ContainerDefinitions/api"
+CLAMD = "ConsumerTask/ContainerDefinitions/clamd"
+MIRROR = "MirrorTask/ContainerDefinitions/signatures"
 POLICY = "MediaBucketPolicy/PolicyDocument/Statement"
 DISTRIBUTION_CONFIG = "Distribution/DistributionConfig"
 
@@ -79,6 +81,10 @@ EFFECTS: Mapping[str, Effect] = {
             f"{API}/Environment/OUTPUT_BUCKET": "platform",
             "TranscodeEventsRule/EventPattern/detail": {"userMetadata": {"bucket": ["platform"]}},
             _statement("ApiRole", "api", "PresignUploads"): "arn:aws:s3:::platform/uploads/*",
+            _statement("ConsumerRole", "consumer", "ReadSignatures"): "arn:aws:s3:::platform/signatures/*",
+            _statement("MirrorRole", "mirror", "ReplaceSignatures"): "arn:aws:s3:::platform/signatures/*",
+            f"{CLAMD}/Environment/OUTPUT_BUCKET": "platform",
+            f"{MIRROR}/Environment/OUTPUT_BUCKET": "platform",
         },
     ),
     "ConsumerRoleName": _role(
@@ -93,7 +99,9 @@ EFFECTS: Mapping[str, Effect] = {
             "UploadsQueue/KmsMasterKeyId": KEY,
             "UploadsQueue/SqsManagedSseEnabled": None,
             "ConsumerLog/KmsKeyId": KEY,
+            "MirrorLog/KmsKeyId": KEY,
             _statement("ApiRole", "api", "UseTheKey"): KEY,
+            _statement("MirrorRole", "mirror", "UseTheKey"): KEY,
         },
     ),
     "S3LogBucket": Effect("logs", {"MediaBucket/LoggingConfiguration/DestinationBucketName": "logs"}),
@@ -150,7 +158,14 @@ EFFECTS: Mapping[str, Effect] = {
         },
     ),
     # --- The network's edge
-    "VpcId": Effect("vpc-1", {"ApiTargets/VpcId": "vpc-1", "ConsumerSecurityGroup/VpcId": "vpc-1"}),
+    "VpcId": Effect(
+        "vpc-1",
+        {
+            "ApiTargets/VpcId": "vpc-1",
+            "ConsumerSecurityGroup/VpcId": "vpc-1",
+            "MirrorSecurityGroup/VpcId": "vpc-1",
+        },
+    ),
     "PublicSubnets": Effect("subnet-1,subnet-2", {"LoadBalancer/Subnets": ["subnet-1", "subnet-2"]}),
     "CertificateArn": Effect(API_CERTIFICATE, {"Listener/Certificates": [{"CertificateArn": API_CERTIFICATE}]}),
     "CloudFrontPublicKey": Effect(PUBLIC_KEY, {"PublicKey/PublicKeyConfig/EncodedKey": PUBLIC_KEY}),
@@ -182,10 +197,17 @@ EFFECTS: Mapping[str, Effect] = {
     "WebAclArn": Effect(REGIONAL_ACL, {"WebAcl/WebACLArn": REGIONAL_ACL}),
     # --- The services
     "PrivateSubnets": Effect(
-        "subnet-3,subnet-4", {"ApiService/NetworkConfiguration/AwsvpcConfiguration/Subnets": ["subnet-3", "subnet-4"]}
+        "subnet-3,subnet-4",
+        {
+            "ApiService/NetworkConfiguration/AwsvpcConfiguration/Subnets": ["subnet-3", "subnet-4"],
+            "MirrorSchedule/Target/EcsParameters/NetworkConfiguration/AwsvpcConfiguration/Subnets": [
+                "subnet-3",
+                "subnet-4",
+            ],
+        },
     ),
     "ServiceImage": Effect("r/media:2", {f"{CONSUMER}/Image": "r/media:2", f"{API}/Image": "r/media:2"}),
-    "ScannerImage": Effect("r/scan:2", {"ConsumerTask/ContainerDefinitions/clamd/Image": "r/scan:2"}),
+    "ScannerImage": Effect("r/scan:2", {f"{CLAMD}/Image": "r/scan:2", f"{MIRROR}/Image": "r/scan:2"}),
     "SharedRateLimits": Effect(
         "true", {f"{API}/Secrets/REDIS_URL/ValueFrom": f"{API_SECRET}:REDIS_URL::"}, {"ApiSecretArn": API_SECRET}
     ),
@@ -212,7 +234,7 @@ EFFECTS: Mapping[str, Effect] = {
     "ConsumerCpu": Effect("4096", {"ConsumerTask/Cpu": "4096"}),
     "ConsumerMemory": Effect("16384", {"ConsumerTask/Memory": "16384"}),
     "ConsumerProcessMemory": Effect("9216", {f"{CONSUMER}/Memory": "9216"}),
-    "ScannerMemory": Effect("4096", {"ConsumerTask/ContainerDefinitions/clamd/Memory": "4096"}),
+    "ScannerMemory": Effect("6144", {f"{CLAMD}/Memory": "6144"}),
     "ConsumerDisk": Effect("100", {"ConsumerTask/EphemeralStorage/SizeInGiB": "100"}),
     "ApiCpu": Effect("1024", {"ApiTask/Cpu": "1024"}),
     "ApiMemory": Effect("2048", {"ApiTask/Memory": "2048"}),
@@ -248,8 +270,26 @@ EFFECTS: Mapping[str, Effect] = {
     "UrlsPerMinute": _setting("102", "MEDIA_RATE_LIMIT_URLS", API),
     "StreamsPerMinute": _setting("103", "MEDIA_RATE_LIMIT_STREAMS", API),
     "LogLevel": _setting("debug", "MEDIA_LOG_LEVEL", CONSUMER, API),
-    "LogRetentionDays": Effect("90", {"ConsumerLog/RetentionInDays": "90", "ScannerLog/RetentionInDays": "90"}),
-    "LogBuffer": Effect("4m", {f"{API}/LogConfiguration/Options/max-buffer-size": "4m"}),
+    "LogRetentionDays": Effect(
+        "90",
+        {
+            "ConsumerLog/RetentionInDays": "90",
+            "ScannerLog/RetentionInDays": "90",
+            "MirrorLog/RetentionInDays": "90",
+        },
+    ),
+    "LogBuffer": Effect(
+        "4m",
+        {
+            f"{API}/LogConfiguration/Options/max-buffer-size": "4m",
+            f"{MIRROR}/LogConfiguration/Options/max-buffer-size": "4m",
+        },
+    ),
+    # --- The scanner's signatures
+    "SignaturesSchedule": Effect("rate(3 hours)", {"MirrorSchedule/ScheduleExpression": "rate(3 hours)"}),
+    "SignaturesMirror": _setting("https://mirror.example", "MEDIA_SIGNATURES_MIRROR", MIRROR, CLAMD),
+    "SignaturesCustom": _setting("https://s.example/own.hdb", "MEDIA_SIGNATURES_CUSTOM", MIRROR, CLAMD),
+    "SignaturesMemory": Effect("4096", {"MirrorTask/Memory": "4096"}),
     # --- The alarms
     "AlarmTopicArn": Effect(TOPIC, {"NoApiAlarm/AlarmActions": [TOPIC], "NotPolleduploads/AlarmActions": [TOPIC]}),
     "NotifyOnOk": Effect("false", {"NoApiAlarm/OKActions": None, "NoApiAlarm/AlarmActions": [TOPIC]}, WITH_TOPIC),

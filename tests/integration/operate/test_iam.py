@@ -50,6 +50,9 @@ RARELY_CALLED_ON = {
     # Likewise, on resources where a run without errors does not call them.
     ("ConsumerRole", "FindInQuarantine", "s3:ListBucket"),  # turns S3's 403 for "not there" into 404
     ("ConsumerRole", "FindRecordings", "s3:ListBucket"),
+    # The container beside the consumer calls them: tests/integration/scan/test_signatures.py.
+    ("ConsumerRole", "ReadSignatures", "s3:GetObject"),
+    ("ConsumerRole", "ReadSignatures", "s3:GetObjectVersion"),
 }
 RARELY_CALLED_AT = {
     # Messages of a callback that the API could not send, from its outbox.

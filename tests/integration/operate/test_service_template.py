@@ -9,6 +9,7 @@ import pytest
 
 from api.__main__ import SHUTDOWN_TIMEOUT
 from deploy.local.rehearsal.templates import PARTS, TEMPLATES, rehearse, supported_template, template
+from handlers.scan.signatures.settings import ScannerSettings
 from media.settings import QUEUES, Settings, variable
 from tests.conftest import EmulatedAws
 
@@ -216,16 +217,32 @@ def test_scanner_has_memory_for_its_signatures_and_is_restarted(resources: Any) 
     found = {part["Name"]: part for part in resources["ConsumerTask"]["Properties"]["ContainerDefinitions"]}
     defaults = {name: info.get("Default") for name, info in template("service")["Parameters"].items()}
     scanner = defaults["ScannerMemory"]
-    assert defaults["ConsumerProcessMemory"] + scanner + found["freshclam"]["Memory"] <= defaults["ConsumerMemory"]
+    assert defaults["ConsumerProcessMemory"] + scanner <= defaults["ConsumerMemory"]
     conf = (ROOT / "deploy" / "clamav" / "clamd.conf").read_text().splitlines()
     engines = 1 if "ConcurrentDatabaseReload no" in conf else 2
     assert scanner >= engines * ENGINE + SCANS
-    # Before it puts new signatures in their place, freshclam loads them once.
-    assert "TestDatabases yes" in (ROOT / "deploy" / "clamav" / "freshclam.conf").read_text()
-    assert found["freshclam"]["Memory"] >= ENGINE
-    assert all(found[name]["RestartPolicy"]["Enabled"] for name in ("clamd", "freshclam"))
+    assert found["clamd"]["RestartPolicy"]["Enabled"] is True
     health = found["clamd"]["HealthCheck"]
     assert health["Interval"] * health["Retries"] >= RELOAD
+    # The mirror's task loads each new database, and then the whole set, before it is published.
+    assert template("signatures")["Parameters"]["SignaturesMemory"]["Default"] >= 2 * ENGINE
+
+
+@pytest.mark.parametrize("name", ["clamd", "signatures"])
+def test_containers_of_the_scanner_have_settings_that_exist_and_start_its_program(resources: Any, name: str) -> None:
+    container = containers(resources)[name]
+    given = {entry["Name"] for entry in container["Environment"]}
+    own = {f"MEDIA_{field.upper()}" for field in ScannerSettings.model_fields}
+    known = {variable(field) for field in Settings.model_fields} | own
+    assert {"OUTPUT_BUCKET", "AWS_REGION"} <= given <= known
+    assert not container.get("Secrets")
+    assert container["Command"][:3] == ["python", "-m", "handlers.scan.signatures"]
+
+
+def test_alarm_counts_the_line_of_the_mirror(resources: Any) -> None:
+    counted = resources["SignaturesChecked"]["Properties"]
+    assert counted["LogGroupName"] == resources["MirrorLog"]["Properties"]["LogGroupName"]
+    assert counted["FilterPattern"] == '{ $.event = "signatures.checked" }'
 
 
 def test_missing_api_raises_an_alarm(resources: Any) -> None:

@@ -72,7 +72,7 @@ def test_what_the_runbook_tells_to_change_is_a_parameter() -> None:
     named = set(re.findall(r"`(MEDIA_\w+)`", advice))
     by_parameter = {path.rsplit("/", 1)[-1] for effect in EFFECTS.values() for path in effect.at}
     assert named <= by_parameter
-    others = {"AccessDenied", "PrivateMirror"}
+    others = {"AccessDenied"}
     assert set(re.findall(r"`([A-Z][a-z]+[A-Z]\w*)`", advice)) - others <= set(DECLARED)
 
 
