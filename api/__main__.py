@@ -15,7 +15,7 @@ from api.server.access_log import ACCESS_LOG, JsonLines
 from api.server.connection_limits import ConnectionLimits, Runner, most_connections
 from api.server.draining import drain
 from api.service import SERVICE
-from media.aws.versioning_check import BucketError
+from media.aws.bucket_checks import BucketError
 from media.errors import UnavailableError
 from media.log_writer import LogWriter
 from media.network.listening import listen

@@ -35,11 +35,11 @@ from media.asset_store.operations import Operations
 from media.asset_store.part_uploads import MultipartUploadStore
 from media.asset_store.stages import StageStore
 from media.aws import clients as aws
+from media.aws.bucket_checks import VersioningCheck
 from media.aws.s3 import ObjectStorage
 from media.aws.s3_multipart import MultipartUploads
 from media.aws.signed_urls import CloudFrontUrls, bucket_address
 from media.aws.sqs import MessageQueues
-from media.aws.versioning_check import VersioningCheck
 from media.network.listening import is_loopback, on_loopback_only
 from media.network.proxies import proxy_for
 from media.network.readiness import Ask, Readiness

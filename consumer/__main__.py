@@ -14,7 +14,7 @@ from consumer import gc_tuning
 from consumer.wiring import build
 from handlers.sandbox import ChildStartError
 from handlers.sandbox.hardening import set_undumpable
-from media.aws.versioning_check import BucketError
+from media.aws.bucket_checks import BucketError
 from media.errors import UnavailableError
 from media.log_writer import LogWriter
 from media.schema.apply import SchemaError

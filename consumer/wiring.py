@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from consumer.daemon import Daemon, Phase
@@ -14,6 +15,7 @@ from consumer.maintenance.paused_queues import PausedQueues
 from consumer.maintenance.presence import Presence, consumer_id
 from consumer.maintenance.reconciler import Reconciler
 from consumer.queue.circuit_breaker import Breakers, Probe
+from consumer.queue.part_health import watch_parts
 from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import QueueWorker, Route, WorkerLimits
 from consumer.routes import Routes
@@ -46,12 +48,13 @@ from media.asset_store.database import Database, connect
 from media.asset_store.operations import ConsumerStatus, Operations
 from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance
 from media.asset_store.stages import Fence, StageStore
+from media.aws.bucket_checks import BucketSelfTest, VersioningCheck
 from media.aws.clients import Clients
+from media.aws.failures import AccessCheck
 from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import ObjectStorage
 from media.aws.s3_transfer import ObjectTransfer
 from media.aws.sqs import MessageQueues
-from media.aws.versioning_check import VersioningCheck
 from media.errors import Dependency
 from media.network.readiness import Readiness
 from media.outbox import Outbox
@@ -69,6 +72,7 @@ class _Parts:
     database: Database
     storage: ObjectStorage
     transfer: ObjectTransfer
+    self_test: BucketSelfTest
     queues: MessageQueues
     transcoder: Transcoder
     scanners: ScannerPool
@@ -95,33 +99,29 @@ class _Parts:
         effects = OutboxEffects(self.queues, self.storage, self.transcoder, AssetStore(self.database), own)
         return Outbox(self.database, effects.dispatchers())
 
+    @property
+    def lifecycle(self) -> StageLifecycle:
+        assets, stages = AssetStore(self.database), StageStore(self.database)
+        lease = float(self.settings.visibility_timeout)
+        return StageLifecycle(assets, stages, self.outbox, self.metrics, self.rules, self.retry, lease=lease)
+
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
     """Build a daemon that is ready to run, and the server of its health. All is closed in reverse order."""
     async with AsyncExitStack() as stack:
         parts = await _open(settings, stack)
-        assets, stages = AssetStore(parts.database), StageStore(parts.database)
-        breakers = Breakers(_probes(parts), parts.metrics, watched=[Dependency.POSTGRES])
-        lifecycle = StageLifecycle(
-            assets,
-            stages,
-            parts.outbox,
-            parts.metrics,
-            parts.rules,
-            parts.retry,
-            lease=float(settings.visibility_timeout),
-        )
-        job_events = JobEvents(TranscodeEventHandler(parts.finalizer, assets.timeline), lifecycle)
+        breakers = Breakers(_probes(parts, parts.self_test.check), parts.metrics, watched=[Dependency.POSTGRES])
+        lifecycle = parts.lifecycle
+        job_events = JobEvents(TranscodeEventHandler(parts.finalizer, lifecycle.assets.timeline), lifecycle)
         routes = _handlers(parts, lifecycle, job_events).routes()
-        workers = _workers(parts, stages, breakers, routes)
+        workers = _workers(parts, lifecycle.stages, breakers, routes)
         name = consumer_id()
         paused = PausedQueues(Operations(parts.database), name, routes, breakers)
         reconciler = _reconciler(parts, lifecycle, paused, breakers.trip, job_events)
         scanner_monitor = ScannerMonitor(parts.scanners, settings.max_bytes(), settings.scan_max_bytes, parts.metrics)
-        lag = parts.metrics.loop_lag
         background_tasks = [breakers.run, reconciler.run, reconciler.sweep, reconciler.report_depths]
-        background_tasks += [lambda: watch_loop(lag)]
+        background_tasks += [partial(watch_loop, parts.metrics.loop_lag)]
         background_tasks += [scanner_monitor.run] if "uploads" in settings.queues else []
         versioning = VersioningCheck(parts.storage, settings.output_bucket)
         await versioning.ask()
@@ -131,25 +131,31 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
             away, in_flight = breakers.open(list(Dependency)), sum(worker.in_flight for worker in workers)
             return ConsumerStatus(name, daemon.phase, away, in_flight)
 
-        probes, needed = _probes(parts), {need for worker in workers for need in worker.route.needs}
+        presence = Presence(Operations(parts.database), status)
+        monitored = [reconciler.health, presence.health, *(part for worker in workers for part in worker.health)]
+        background_tasks += [presence.run, partial(watch_parts, monitored)]
+        probes, needed = (
+            _probes(parts, parts.self_test.read),
+            {need for worker in workers for need in worker.route.needs},
+        )
         asks = {f"{name} is unavailable": probe for name, probe in probes.items() if name in needed}
         readiness = Readiness(asks)
 
         async def reasons_unready() -> list[str]:
             if daemon.phase is not Phase.RUNNING:
                 return [daemon.phase]
-            reasons = await readiness.reasons()
+            reasons = [f"{name} is unavailable" for name in breakers.open(needed)]
+            reasons += [reason for reason in await readiness.reasons() if reason not in reasons]
+            reasons += [f"the {part.name} keeps failing" for part in monitored if part.keeps_failing]
             reasons += [] if versioning.passed else ["S3 has not said whether the bucket is versioned"]
             reasons += [f"{w.route.queue} cannot be received from" for w in workers if w.poller.errors > 1]
             return reasons
 
-        presence = Presence(Operations(parts.database), status)
-        daemon = Daemon(workers, [*background_tasks, presence.run], parts.metrics, drain_timeout=settings.drain_timeout)
-        pollers = [worker.poller for worker in workers]
+        daemon = Daemon(workers, background_tasks, parts.metrics, drain_timeout=settings.drain_timeout)
         yield (
             daemon,
             Health(
-                pollers,
+                [worker.poller for worker in workers],
                 reasons_unready,
                 parts.metrics,
                 needs_restart=lambda: parts.database.needs_restart,
@@ -181,12 +187,15 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         for address in settings.clamds()
     ]
     s3 = await clients.s3()
+    self_test = BucketSelfTest(s3, settings.output_bucket)
+    access = AccessCheck(Dependency.S3, self_test.check)
     return _Parts(
         settings=settings,
         metrics=metrics,
         database=await stack.enter_async_context(connect(settings.database_url, application="media-consumer")),
-        storage=ObjectStorage(s3),
-        transfer=ObjectTransfer(s3),
+        storage=ObjectStorage(s3, access),
+        transfer=ObjectTransfer(s3, access),
+        self_test=self_test,
         queues=MessageQueues(await clients.sqs(), settings.queue_urls(), metrics),
         transcoder=Transcoder(await clients.mediaconvert()),
         scanners=ScannerPool(scanners),
@@ -302,10 +311,7 @@ def _reconciler(
     )
 
 
-def _probes(parts: _Parts) -> dict[Dependency, Probe]:
-    async def s3() -> None:
-        await parts.storage.ping(parts.settings.output_bucket)
-
+def _probes(parts: _Parts, s3: Probe) -> dict[Dependency, Probe]:
     return {
         Dependency.CLAMD: parts.scanners.ping,
         Dependency.POSTGRES: parts.database.probe,

@@ -125,6 +125,7 @@ class FailureKind(StrEnum):
 
     INPUT = "input"  # in the file or the message: it is rejected
     RETRY = "retry"  # nowhere for long, and nothing was done: the adapter repeats the call, then it is unavailable
+    REFUSED = "refused"  # not known yet: a call that must succeed says whether everything is refused or this alone
     UNAVAILABLE = "unavailable"  # in the dependency: the message is released, and no attempt is counted
     BUG = "bug"  # in our code: the error is raised as it is and logged with its trace, and the attempt counts
 
@@ -140,12 +141,16 @@ class Dependency(StrEnum):
 
 
 class UnavailableError(Exception):
-    """A dependency is down: the message is released and no attempt is counted."""
+    """A dependency is down: the message is released and no attempt is counted.
 
-    def __init__(self, dependency: Dependency, detail: str = "") -> None:
+    `is_unforeseen` means that its answer was none that the adapter knows; the adapter has logged the trace.
+    """
+
+    def __init__(self, dependency: Dependency, detail: str = "", *, is_unforeseen: bool = False) -> None:
         super().__init__(f"{dependency} is unavailable: {detail}")
         self.dependency = dependency
         self.detail = detail
+        self.is_unforeseen = is_unforeseen
 
 
 class LeaseLostError(Exception):

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import structlog
 
+from consumer.queue.part_health import PartHealth
 from media.asset_store.operations import REPORT_INTERVAL, ConsumerStatus, Operations
 from media.errors import UnavailableError
 
@@ -31,6 +32,7 @@ class Presence:
         self._operations = operations
         self._snapshot = snapshot
         self._interval = interval
+        self.health = PartHealth("presence")
 
     async def run(self) -> None:
         """Report until canceled, then remove the row. No failure ends the daemon."""
@@ -40,8 +42,11 @@ class Presence:
                     await self._operations.report(self._snapshot())
                 except UnavailableError as error:
                     log.debug("presence.not_reported", error=str(error))
-                except Exception:
+                except Exception as error:
+                    self.health.failed(error)
                     log.exception("presence.unforeseen")
+                else:
+                    self.health.succeeded()
                 await asyncio.sleep(self._interval)
         finally:
             # A row that stays, because Postgres is away, counts as gone when it is not refreshed.

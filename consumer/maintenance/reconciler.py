@@ -7,12 +7,13 @@ also sweeps the outbox, expires uploads that never came, cleans up outputs, and 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
 from consumer.maintenance.output_cleanup import OutputCleanup
+from consumer.queue.part_health import PartHealth
 from consumer.stages.lifecycle import StageLifecycle
 from media.asset import Asset, ObjectVersion, Stage, StageState
 from media.asset_store.assets import AssetStore
@@ -69,6 +70,7 @@ class Reconciler:
     expiry: float = 86_400.0
     first_reminder: float = FIRST_REMINDER
     backlog: int = 100
+    health: PartHealth = field(default_factory=lambda: PartHealth("reconciler"))
 
     async def sweep(self) -> None:
         """Sweep the outbox until canceled."""
@@ -159,9 +161,13 @@ class Reconciler:
         try:
             yield
         except UnavailableError as error:
+            self.health.failed(error)
             self.trip(error.dependency)
             log.warning("reconciler.failed", what=what, error=str(error))
         except MediaError as error:
             log.warning("reconciler.failed", what=what, error=str(error))
-        except Exception:
+        except Exception as error:
+            self.health.failed(error)
             log.exception("reconciler.unforeseen", what=what)
+        else:
+            self.health.succeeded()

@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.part_health import PartHealth
 from media.aws.sqs import BATCH, FailedEntry, MessageQueue
-from media.errors import UnavailableError
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -118,6 +118,7 @@ class Acknowledger:
         self._pause = pause
         self._pending = 0
         self._failures = 0
+        self.health = PartHealth(f"acknowledger of {queue.name}")
         self._probing = asyncio.Lock()
         self._deletes = _Batcher(partial(self._send_until_settled, "delete", delete), self._count_pending)
         self._releases = _Batcher(partial(self._send_until_settled, "release", release), self._count_pending)
@@ -168,12 +169,15 @@ class Acknowledger:
         """Send one request; return the items that are still to be settled."""
         try:
             failed = {failure.receipt: failure for failure in await call(items)}
-        except UnavailableError as error:
+        except Exception as error:
+            trace = self.health.failed(error)
             self._failures += 1
             self._count(operation, "error")
-            log.warning("acknowledger.unavailable", queue=self._queue.name, operation=operation, error=str(error))
+            names = {"queue": self._queue.name, "operation": operation}
+            log.warning("acknowledger.unavailable", **names, error=str(error) or repr(error), exc_info=trace)
             return items
         self._failures = 0
+        self.health.succeeded()
         self._count(operation, "partial" if failed else "ok")
         return [i for i in items if i.message.receipt in failed and not failed[i.message.receipt].gone]
 

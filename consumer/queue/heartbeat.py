@@ -12,8 +12,8 @@ from itertools import batched
 import structlog
 
 from consumer.queue.in_flight import HOLD_LIMIT, InFlightMessage
+from consumer.queue.part_health import PartHealth
 from media.aws.sqs import BATCH, MessageQueue
-from media.errors import UnavailableError
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -48,6 +48,7 @@ class Heartbeat:
         self._renew = renew
         self._metrics = metrics
         self._timeout = timeout
+        self.health = PartHealth(f"heartbeat of {queue.name}")
 
     async def run(self) -> None:
         """Beat until canceled."""
@@ -55,12 +56,14 @@ class Heartbeat:
         while True:
             await asyncio.sleep(pause)
             began = time.monotonic()
+            try:
+                all_extended = await self._beat()
+            except Exception as error:
+                self.health.failed(error)
+                log.exception("heartbeat.unforeseen", queue=self._queue.name)
+                all_extended = False
             # Count from the beginning of the beat: a slow response must not put off the next beat.
-            due = (
-                began + self._timeout * BEAT_SHARE
-                if await self._beat()
-                else time.monotonic() + self._timeout * RETRY_SHARE
-            )
+            due = began + self._timeout * BEAT_SHARE if all_extended else time.monotonic() + self._timeout * RETRY_SHARE
             pause = max(0.0, due - time.monotonic())
 
     async def _beat(self) -> bool:
@@ -93,11 +96,13 @@ class Heartbeat:
         try:
             async with asyncio.timeout(self._timeout * CALL_SHARE):
                 failures = await self._queue.change_visibility(dict.fromkeys(by_receipt, self._timeout))
-        except (UnavailableError, TimeoutError) as error:
+        except Exception as error:
+            trace = self.health.failed(error)
             self._count("error", len(by_receipt))
-            log.warning("heartbeat.failed", queue=self._queue.name, error=str(error) or "no answer in time")
+            log.warning("heartbeat.failed", queue=self._queue.name, error=str(error) or repr(error), exc_info=trace)
             return False
         else:
+            self.health.succeeded()
             for failure in failures:
                 message = by_receipt.pop(failure.receipt)
                 self._count("gone" if failure.gone else "failed", 1)

@@ -14,6 +14,7 @@ import structlog
 
 from consumer.queue.buffer import PrefetchBuffer
 from consumer.queue.circuit_breaker import Breakers
+from consumer.queue.part_health import PartHealth
 from media.aws.sqs import BATCH, MessageQueue, Received
 from media.errors import Dependency
 from media.telemetry import Metrics
@@ -59,6 +60,7 @@ class Poller:
         self._stopping = asyncio.Event()
         self._extra: set[asyncio.Task[None]] = set()
         self.errors = 0
+        self.health = PartHealth(f"poller of {queue.name}")
         self.turned = time.monotonic()
         self.ended = False
 
@@ -118,6 +120,7 @@ class Poller:
             return -1
         self._buffer.give_up(places - len(received))
         self.errors = 0
+        self.health.succeeded()
         self._metrics.poll_errors.labels(self._queue.name).set(0)
         self._metrics.last_poll.labels(self._queue.name).set_to_current_time()
         self._metrics.requests.labels(self._queue.name, "receive", "ok").inc()
@@ -128,6 +131,7 @@ class Poller:
     async def _back_off(self, error: Exception) -> None:
         """Count a receive that failed, and wait before the next one."""
         self.errors += 1
+        trace = self.health.failed(error)
         self._metrics.poll_errors.labels(self._queue.name).set(self.errors)
         self._metrics.requests.labels(self._queue.name, "receive", "error").inc()
         longest = SHORT_BACKOFF if self.errors <= QUICK_RETRIES else MAX_BACKOFF
@@ -138,6 +142,7 @@ class Poller:
             error=str(error) or repr(error),
             errors=self.errors,
             pause=round(pause, 1),
+            exc_info=trace,
         )
         await self._unless_stopped(asyncio.sleep(pause), longest=pause)
 

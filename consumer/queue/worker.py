@@ -16,6 +16,7 @@ from consumer.queue.executor import Executor, RecordHandler
 from consumer.queue.heartbeat import Heartbeat, Renew
 from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import Outcome, OutcomeKind
+from consumer.queue.part_health import PartHealth
 from consumer.queue.poller import Poller
 from consumer.queue.retry import RetryPolicy
 from media.aws.sqs import MessageQueue, Received
@@ -96,6 +97,11 @@ class QueueWorker:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+
+    @property
+    def health(self) -> tuple[PartHealth, ...]:
+        """The health of the parts that talk to SQS."""
+        return self.poller.health, self._heartbeat.health, self._acknowledger.health
 
     @property
     def busy(self) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
@@ -16,6 +17,8 @@ from media.aws.signed_urls import Credentials
 from media.errors import Dependency, UnavailableError
 from media.network.proxies import is_local
 from media.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 POOL = 64
 """Connections per client. Ten long polls on ten connections would starve every other call."""
@@ -84,8 +87,13 @@ class Clients:
 
         A role's are refreshed before they expire.
         """
-        self._source = self._source or await self._session.get_credentials()
-        frozen = await self._source.get_frozen_credentials() if self._source else None
+        try:
+            self._source = self._source or await self._session.get_credentials()
+            frozen = await self._source.get_frozen_credentials() if self._source else None
+        except Exception as error:
+            # Still stale after a refresh, a document without keys, a page of a proxy: botocore raises what it meets.
+            log.exception("credentials.unforeseen")
+            raise UnavailableError(Dependency.S3, f"no AWS credentials: {error!r}") from error
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise UnavailableError(Dependency.S3, "there are no AWS credentials to sign with")
         # botocore has no public name for it.
@@ -130,5 +138,7 @@ async def _open(
         settings = settings.merge(AioConfig(proxies={}))
     try:
         return await stack.enter_async_context(session.create_client(service, endpoint_url=endpoint, config=settings))
-    except BotoCoreError as error:  # a profile that does not exist, a configuration file that cannot be read
+    except Exception as error:  # a profile that does not exist, a file that cannot be read, odd credentials
+        if not isinstance(error, BotoCoreError):
+            log.exception("credentials.unforeseen")
         raise UnavailableError(Dependency(service), f"{type(error).__name__}: {error}") from error

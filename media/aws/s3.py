@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
+from media.aws.failures import AccessCheck
 from media.aws.s3_errors import SLOW, ChangedObjectError, MissingObjectError, s3_calls
 from media.errors import Code, RetryableError
 
@@ -74,26 +76,23 @@ class ServedAs:
 class ObjectStorage:
     """Reads, writes, tags, copies, lists and deletes objects.
 
-    Every method raises UnavailableError when S3 is down, RetryableError(storage_error) when it refuses.
+    Every method raises UnavailableError when S3 is down or refuses everything, RetryableError(storage_error) when
+    `access` says that it refuses this object alone.
     """
 
-    def __init__(self, client: "S3Client") -> None:
+    def __init__(self, client: "S3Client", access: AccessCheck | None = None) -> None:
         self._client = client
-
-    async def ping(self, bucket: str) -> None:
-        """Raise unless S3 answers for the bucket."""
-        async with s3_calls():
-            await self._client.head_bucket(Bucket=bucket)
+        self._calls = partial(s3_calls, access=access)
 
     async def is_versioned(self, bucket: str) -> bool:
         """Say whether the bucket keeps versions now. Raises MissingObjectError when it does not exist."""
-        async with s3_calls():
+        async with self._calls():
             return (await self._client.get_bucket_versioning(Bucket=bucket)).get("Status") == "Enabled"
 
     async def head(self, version: ObjectVersion) -> StoredObject | None:
         """Return the object (the current version when none is named), or None when it is not there."""
         try:
-            async with s3_calls():
+            async with self._calls():
                 found = await self._client.head_object(**_address(version))
         except MissingObjectError:
             return None
@@ -107,7 +106,7 @@ class ObjectStorage:
         S3 answers HEAD only to roles that may read the object. Only the scanner's role may read an object that is not
         known to be clean.
         """
-        async with s3_calls():
+        async with self._calls():
             page = await self._client.list_object_versions(Bucket=bucket, Prefix=key, MaxKeys=10)
         for found in page.get("Versions", ()):
             if found["Key"] == key and found["IsLatest"]:
@@ -122,7 +121,7 @@ class ObjectStorage:
         Raises MissingObjectError, ChangedObjectError.
         """
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-        async with s3_calls():
+        async with self._calls():
             answer = await self._client.get_object(**_address(version), **condition)
         async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
             yield pieces
@@ -155,7 +154,7 @@ class ObjectStorage:
     async def write(self, bucket: str, key: str, body: bytes, content_type: str, *, cache: str = "") -> None:
         """Store a small object."""
         extra: dict[str, Any] = {"CacheControl": cache} if cache else {}
-        async with s3_calls(sent=len(body)):
+        async with self._calls(sent=len(body)):
             await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **extra)
 
     async def replace(self, bucket: str, key: str, body: bytes, content_type: str, *, etag: str | None) -> None:
@@ -170,7 +169,7 @@ class ObjectStorage:
         Old tags whose keys begin with `ours` are removed: only this service may write them. Of the others as many are
         kept as fit into TAG_LIMIT beside the new ones.
         """
-        async with s3_calls():
+        async with self._calls():
             found = await self._client.get_object_tagging(**_address(version))
             others = [(tag["Key"], tag["Value"]) for tag in found["TagSet"] if not tag["Key"].startswith(ours)]
             merged = dict(others[: TAG_LIMIT - len(tags)]) | dict(tags)
@@ -181,7 +180,7 @@ class ObjectStorage:
 
     async def tags(self, version: ObjectVersion) -> dict[str, str]:
         """Return the tags of one version. Raises MissingObjectError."""
-        async with s3_calls():
+        async with self._calls():
             found = await self._client.get_object_tagging(**_address(version))
         return {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
 
@@ -196,7 +195,7 @@ class ObjectStorage:
         if found.size is not None and found.size > COPY_PART:
             await self._copy_parts(found, bucket, key)
             return
-        async with s3_calls(SLOW):
+        async with self._calls(SLOW):
             await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_address(source))
 
     async def publish(self, source: ObjectVersion, bucket: str, key: str, headers: ServedAs) -> None:
@@ -204,7 +203,7 @@ class ObjectStorage:
 
         Takes at most 5 GB, S3's limit for one call.
         """
-        async with s3_calls(SLOW):
+        async with self._calls(SLOW):
             await self._client.copy_object(
                 Bucket=bucket,
                 Key=key,
@@ -219,7 +218,7 @@ class ObjectStorage:
     async def _copy_parts(self, found: StoredObject, bucket: str, key: str) -> None:
         tags, size = await self.tags(found.version), found.size or 0
         count = -(-size // COPY_PART)
-        async with s3_calls(SLOW * (count + 1)):
+        async with self._calls(SLOW * (count + 1)):
             begun = await self._client.create_multipart_upload(
                 Bucket=bucket, Key=key, ContentType=found.content_type or "application/octet-stream"
             )
@@ -245,7 +244,7 @@ class ObjectStorage:
     async def list(self, bucket: str, prefix: str, *, limit: int = 10_000) -> list[StoredFile]:
         """Return the current objects below a prefix, at most `limit`."""
         files: list[StoredFile] = []
-        async with s3_calls(SLOW):
+        async with self._calls(SLOW):
             async for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 files += [StoredFile(item["Key"], item["Size"]) for item in page.get("Contents", ())]
                 if len(files) >= limit:
@@ -256,7 +255,7 @@ class ObjectStorage:
         """Yield every version below a prefix, by key, newest first. A page is in memory at a time; no right to read."""
         position: dict[str, Any] = {}
         while True:
-            async with s3_calls():
+            async with self._calls():
                 page = await self._client.list_object_versions(Bucket=bucket, Prefix=prefix, **position)
             for found in page.get("Versions", ()):
                 yield StoredVersion(
@@ -273,7 +272,7 @@ class ObjectStorage:
 
     async def delete_version(self, version: ObjectVersion) -> None:
         """Remove one version for good. A version that is not there is no error."""
-        async with s3_calls():
+        async with self._calls():
             await self._client.delete_object(**_address(version))
 
     async def delete_prefix(self, bucket: str, prefix: str) -> int:
@@ -288,7 +287,7 @@ class ObjectStorage:
 
     async def _delete_versions(self, bucket: str, prefix: str, *, exact: bool = False) -> int:
         count = 0
-        async with s3_calls(SLOW):
+        async with self._calls(SLOW):
             async for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
                 entries: list[Any] = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                 batch: list[Any] = [
@@ -306,7 +305,7 @@ class ObjectStorage:
 
     async def presign(self, version: ObjectVersion, *, seconds: int) -> str:
         """Return a URL for our own tools (ffprobe), good for `seconds`. It carries a signature: never log it."""
-        async with s3_calls():
+        async with self._calls():
             return await self._client.generate_presigned_url("get_object", Params=_address(version), ExpiresIn=seconds)
 
     async def upload(self, bucket: str, key: str, path: Path, content_type: str, *, cache: str = "") -> None:

@@ -4,15 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiohttp import ClientError as HttpError
-from botocore.exceptions import BotoCoreError, ClientError
+import structlog
 
-from media.errors import Code, Dependency, RetryableError, UnavailableError
+from media.aws.failures import UNFORESEEN, AccessCheck, AwsFailure, classify
+from media.errors import Code, Dependency, FailureKind, MediaError, RetryableError, UnavailableError
 
-MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NoSuchBucket", "MethodNotAllowed", "405"})
-_CHANGED = frozenset({"PreconditionFailed", "412"})
-_AWAY = frozenset({"ServiceUnavailable", "SlowDown", "InternalError", "RequestTimeout", "503", "500", "502", "504"})
+log = structlog.get_logger(__name__)
 
+_MISSING = AwsFailure(FailureKind.INPUT, "the object, the version or the bucket is not there")
+_CHANGED = AwsFailure(FailureKind.INPUT, "the object is not, or no longer, as it was expected")
+_BUSY = AwsFailure(FailureKind.UNAVAILABLE, "another call works on the same object")
+
+CODES: dict[str, AwsFailure] = {
+    **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "NoSuchBucket", "404", "MethodNotAllowed", "405"), _MISSING),
+    **dict.fromkeys(("PreconditionFailed", "412"), _CHANGED),
+    **dict.fromkeys(("ConditionalRequestConflict", "OperationAborted"), _BUSY),
+}
+"""S3's own codes. The answer to a HEAD has no body, so that its code is the status."""
 
 QUICK = 8.0
 """Seconds for a call that S3 answers at once, its retries included, and for each piece of a stream.
@@ -25,31 +33,43 @@ SLOWEST = 1024 * 1024
 """Slowest transfer, in bytes a second. A slower one counts as hung."""
 
 
-class MissingObjectError(Exception):
+class ObjectError(Exception):
+    """S3 answered in order, but the object is not as the caller expected."""
+
+
+class MissingObjectError(ObjectError):
     """The object version is not there."""
 
 
-class ChangedObjectError(Exception):
+class ChangedObjectError(ObjectError):
     """The object has another ETag than expected."""
 
 
 @asynccontextmanager
-async def s3_calls(seconds: float = QUICK, *, sent: int = 0) -> AsyncIterator[None]:
+async def s3_calls(seconds: float = QUICK, *, sent: int = 0, access: AccessCheck | None = None) -> AsyncIterator[None]:
     """Turn failures into MissingObjectError, ChangedObjectError, UnavailableError or RetryableError(storage_error).
 
-    `sent` is the bytes that the call uploads: they extend its deadline, at SLOWEST bytes a second.
+    `sent` is the bytes that the call uploads: they extend its deadline, at SLOWEST bytes a second. A refusal is an
+    outage, unless `access` says that it is about this object alone.
     """
     try:
         async with asyncio.timeout(seconds + sent / SLOWEST):
             yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in MISSING:
+    except (ObjectError, MediaError, UnavailableError):
+        raise
+    except Exception as error:
+        failure = classify(error, CODES)
+        if failure is _MISSING:
             raise MissingObjectError(str(error)) from error
-        if code in _CHANGED:
+        if failure is _CHANGED:
             raise ChangedObjectError(str(error)) from error
-        if code in _AWAY:
-            raise UnavailableError(Dependency.S3, str(error)) from error
-        raise RetryableError(Code.STORAGE_ERROR, str(error)) from error
-    except (BotoCoreError, HttpError, OSError, TimeoutError) as error:
-        raise UnavailableError(Dependency.S3, f"{type(error).__name__}: {error}") from error
+        if failure.kind is FailureKind.BUG:
+            raise
+        if failure.kind is FailureKind.REFUSED and access and await access.passes():
+            if failure is UNFORESEEN:
+                raise
+            raise RetryableError(Code.STORAGE_ERROR, str(error)) from error
+        if failure is UNFORESEEN:
+            log.exception("s3.unforeseen")
+        detail = f"{type(error).__name__}: {error}"
+        raise UnavailableError(Dependency.S3, detail, is_unforeseen=failure is UNFORESEEN) from error

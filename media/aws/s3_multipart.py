@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from media.aws.s3_errors import QUICK, SLOW, s3_calls
+from media.aws.failures import code_of
+from media.aws.s3_errors import QUICK, SLOW, ObjectError, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -22,15 +23,15 @@ MAX_PARTS = 10_000
 """Most parts of one upload, S3's limit."""
 
 
-class EndedUploadError(Exception):
+class EndedUploadError(ObjectError):
     """S3 does not know the upload any more: it was completed, or aborted by a client or the bucket's lifecycle."""
 
 
-class MissingPartsError(Exception):
+class MissingPartsError(ObjectError):
     """S3 does not have the parts that were named, or has them with other ETags."""
 
 
-class ExistingObjectError(Exception):
+class ExistingObjectError(ObjectError):
     """There is an object at the key already."""
 
 
@@ -70,7 +71,7 @@ async def _upload_calls(seconds: float = QUICK) -> AsyncIterator[None]:
         try:
             yield
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
+            code = code_of(error)
             if code in {"NoSuchUpload", "404"}:
                 raise EndedUploadError(str(error)) from error
             if code in {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}:
@@ -83,7 +84,7 @@ async def _upload_calls(seconds: float = QUICK) -> AsyncIterator[None]:
 class MultipartUploads:
     """Begins, lists, completes and aborts multipart uploads.
 
-    Every method raises UnavailableError when S3 is down, RetryableError(storage_error) when it refuses.
+    Every method raises UnavailableError when S3 is down or refuses.
     """
 
     def __init__(self, client: "S3Client") -> None:

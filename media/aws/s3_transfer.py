@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from media.asset import ObjectVersion
+from media.aws.failures import AccessCheck
 from media.aws.s3 import ServedAs, pieces_of
 from media.aws.s3_errors import SLOW, s3_calls
 
@@ -22,11 +24,12 @@ PARALLEL = 3
 class ObjectTransfer:
     """Reads and uploads large objects.
 
-    Every method raises UnavailableError when S3 is down, RetryableError(storage_error) when it refuses.
+    Every method raises what those of ObjectStorage raise.
     """
 
-    def __init__(self, client: "S3Client") -> None:
+    def __init__(self, client: "S3Client", access: AccessCheck | None = None) -> None:
         self._client = client
+        self._calls = partial(s3_calls, access=access)
 
     @asynccontextmanager
     async def read_range(
@@ -39,7 +42,7 @@ class ObjectTransfer:
         request: dict[str, Any] = {"Bucket": version.bucket, "Key": version.key, "Range": f"bytes={first}-{last}"}
         request |= {"VersionId": version.version_id} if version.version_id else {}
         request |= {"IfMatch": f'"{etag}"'} if etag else {}
-        async with s3_calls():
+        async with self._calls():
             answer = await self._client.get_object(**request)
         async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
             yield pieces
@@ -59,21 +62,21 @@ class ObjectTransfer:
             await self._upload_parts(new, path, -(-size // PART))
             return
         body = await asyncio.to_thread(path.read_bytes)
-        async with s3_calls(sent=size):
+        async with self._calls(sent=size):
             await self._client.put_object(**new, Body=body)
 
     async def _upload_parts(self, new: Any, path: Path, count: int) -> None:
-        async with s3_calls():
+        async with self._calls():
             begun = await self._client.create_multipart_upload(**new)
         bucket, key = new["Bucket"], new["Key"]
         upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
         try:
             parts = await self._put_parts(upload, path, count)
-            async with s3_calls(SLOW):
+            async with self._calls(SLOW):
                 await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         except BaseException:
             # Parts that are left cost money until the bucket's lifecycle removes them.
-            async with s3_calls():
+            async with self._calls():
                 await self._client.abort_multipart_upload(**upload)
             raise
 
@@ -88,7 +91,7 @@ class ObjectTransfer:
         async def put(number: int) -> Any:
             async with slots:
                 body = await asyncio.to_thread(read_part, number - 1)
-                async with s3_calls(sent=PARALLEL * len(body)):
+                async with self._calls(sent=PARALLEL * len(body)):
                     stored = await self._client.upload_part(**upload, PartNumber=number, Body=body)
             return {"PartNumber": number, "ETag": stored["ETag"]}
 

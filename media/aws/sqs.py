@@ -96,7 +96,7 @@ class MessageQueue:
                     MessageSystemAttributeNames=_WANTED,
                     MessageAttributeNames=["All"],
                 )
-        return [received_of(message) for message in answer.get("Messages", ())]
+            return [received_of(message) for message in answer.get("Messages", ())]
 
     async def delete(self, receipts: Sequence[str]) -> list[FailedEntry]:
         """Delete at most ten messages; returns the entries that failed."""
@@ -104,7 +104,7 @@ class MessageQueue:
         with sqs_calls():
             async with asyncio.timeout(CALL_TIMEOUT):
                 answer = await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-        return failed(answer, receipts)
+            return failed(answer, receipts)
 
     async def change_visibility(self, delays: Mapping[str, int]) -> list[FailedEntry]:
         """Set in how many seconds at most ten messages become visible, by receipt; returns the entries that failed."""
@@ -116,7 +116,7 @@ class MessageQueue:
         with sqs_calls():
             async with asyncio.timeout(CALL_TIMEOUT):
                 answer = await self._client.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
-        return failed(answer, receipts)
+            return failed(answer, receipts)
 
     async def send(
         self,
@@ -158,7 +158,7 @@ class MessageQueue:
         """Return the queue's ARN, which names it in move tasks."""
         async with self._timed_call("attributes"):
             answer = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
-        return answer["Attributes"]["QueueArn"]
+            return str(answer["Attributes"]["QueueArn"])
 
     async def start_move(self, target: "MessageQueue", *, rate: int | None = None) -> str | None:
         """Have SQS move all messages to `target`, at most `rate` (and MOVE_RATE) a second; returns the task.
@@ -179,22 +179,22 @@ class MessageQueue:
                     raise
                 log.info("sqs.no_move_task", queue=self.name, error=str(refusal))
                 return None
-        return answer["TaskHandle"]
+            return str(answer["TaskHandle"])
 
     async def move(self) -> MoveTask:
         """Return the state of the last move task of this queue."""
         source = await self.arn()
         async with self._timed_call("move"):
             answer = await self._client.list_message_move_tasks(SourceArn=source, MaxResults=1)
-        task: Any = next(iter(answer.get("Results", ())), {})
-        status = str(task.get("Status", "UNKNOWN"))
-        return MoveTask(
-            running=status in {"RUNNING", "CANCELLING"},
-            status=status,
-            moved=int(task.get("ApproximateNumberOfMessagesMoved", 0)),
-            total=int(task.get("ApproximateNumberOfMessagesToMove", 0)),
-            failure=str(task.get("FailureReason", "")),
-        )
+            task: Any = next(iter(answer.get("Results", ())), {})
+            status = str(task.get("Status", "UNKNOWN"))
+            return MoveTask(
+                running=status in {"RUNNING", "CANCELLING"},
+                status=status,
+                moved=int(task.get("ApproximateNumberOfMessagesMoved", 0)),
+                total=int(task.get("ApproximateNumberOfMessagesToMove", 0)),
+                failure=str(task.get("FailureReason", "")),
+            )
 
     async def cancel_move(self, task: str) -> None:
         """Stop a task. Messages that it moved stay moved, the others stay here."""
@@ -208,11 +208,11 @@ class MessageQueue:
                 QueueUrl=self.url,
                 AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
             )
-        found = answer["Attributes"]
-        return QueueDepth(
-            int(found["ApproximateNumberOfMessages"]),
-            int(found["ApproximateNumberOfMessagesNotVisible"]),
-        )
+            found = answer["Attributes"]
+            return QueueDepth(
+                int(found["ApproximateNumberOfMessages"]),
+                int(found["ApproximateNumberOfMessagesNotVisible"]),
+            )
 
 
 class DeadLetterQueue(MessageQueue):

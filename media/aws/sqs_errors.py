@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import ClientError as HttpError
-from botocore.exceptions import BotoCoreError, ClientError
+import structlog
+from botocore.exceptions import ClientError
 
-from media.errors import Dependency, UnavailableError
+from media.aws.failures import UNFORESEEN, AwsFailure, classify, code_of
+from media.errors import Dependency, FailureKind, UnavailableError
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +61,31 @@ class TooLargeError(UnavailableError):
     """SQS refuses a message for its size. Sending the same again cannot succeed."""
 
 
+TOO_LARGE = AwsFailure(FailureKind.INPUT, "the message is too large: a dead letter is cut")
+CODES: dict[str, AwsFailure] = {
+    "InvalidParameterValue": TOO_LARGE,
+    "InvalidParameterValueException": TOO_LARGE,
+    "BatchRequestTooLong": TOO_LARGE,
+    "MessageTooLong": TOO_LARGE,
+}
+"""SQS's own codes. The first two mean it only where the text says "must be shorter than"."""
+
+
 @contextmanager
 def sqs_calls() -> Iterator[None]:
-    """Turn every failure of a whole call into UnavailableError."""
+    """Turn every failure of a whole call into UnavailableError: no call names anything that is a file's."""
     try:
         yield
-    except ClientError as error:
-        found = error.response.get("Error", {})
-        too_large = "TooLong" in found.get("Code", "") or "must be shorter than" in found.get("Message", "")
-        kind = TooLargeError if too_large else UnavailableError
-        raise kind(Dependency.SQS, f"{type(error).__name__}: {error}") from error
-    except (BotoCoreError, HttpError, OSError, TimeoutError) as error:
-        raise UnavailableError(Dependency.SQS, f"{type(error).__name__}: {error}") from error
+    except UnavailableError:
+        raise
+    except Exception as error:
+        failure = classify(error, CODES)
+        if failure is UNFORESEEN:
+            log.exception("sqs.unforeseen")
+        detail = f"{type(error).__name__}: {error}"
+        is_too_large = failure is TOO_LARGE and ("TooLong" in detail or "must be shorter than" in detail)
+        kind = TooLargeError if is_too_large else UnavailableError
+        raise kind(Dependency.SQS, detail, is_unforeseen=failure is UNFORESEEN) from error
 
 
 _UNSUPPORTED = (
@@ -84,22 +100,24 @@ _UNSUPPORTED = (
 
 def is_unsupported(refusal: ClientError) -> bool:
     """Say whether the server lacks the operation. Any other refusal is an error."""
-    code = str(refusal.response.get("Error", {}).get("Code", ""))
-    return code.rpartition(".")[2].rpartition("#")[2] in _UNSUPPORTED
+    return code_of(refusal).rpartition(".")[2] in _UNSUPPORTED
 
 
 def received_of(message: Any) -> Received:
-    """Read one message of a receive."""
+    """Read one message of a receive. Raises TypeError, KeyError or ValueError when it is none."""
     system = message.get("Attributes", {})
+    texts = {name: message[name] for name in ("MessageId", "ReceiptHandle", "Body")}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise TypeError(f"not a message: {texts!r:.200}")
     return Received(
-        message_id=message["MessageId"],
-        receipt=message["ReceiptHandle"],
-        body=message["Body"],
+        message_id=texts["MessageId"],
+        receipt=texts["ReceiptHandle"],
+        body=texts["Body"],
         receive_count=int(system.get("ApproximateReceiveCount", 1)),
         first_received=int(system.get("ApproximateFirstReceiveTimestamp", 0)) / 1000,
         sent=int(system.get("SentTimestamp", 0)) / 1000,
-        group_id=system.get("MessageGroupId", ""),
-        trace=system.get("AWSTraceHeader", ""),
+        group_id=str(system.get("MessageGroupId", "")),
+        trace=str(system.get("AWSTraceHeader", "")),
         attributes=message.get("MessageAttributes", {}),
     )
 
@@ -117,8 +135,12 @@ _GONE = frozenset(
 
 
 def failed(answer: Any, receipts: Sequence[str]) -> list[FailedEntry]:
-    """Return the entries of a batch that failed. The batch was sent in the order of `receipts`."""
-    return [
-        FailedEntry(receipts[int(entry["Id"])], entry["Code"], entry["Code"] in _GONE)
-        for entry in answer.get("Failed", ())
-    ]
+    """Return the entries of a batch that failed. The batch was sent in the order of `receipts`.
+
+    Raises ValueError, TypeError or KeyError unless the answer tells of each entry, once: nobody knows what was done.
+    """
+    failures = answer.get("Failed", ())
+    told = sorted(int(entry["Id"]) for entry in (*answer.get("Successful", ()), *failures))
+    if told != list(range(len(receipts))):
+        raise ValueError(f"{len(receipts)} entries were sent, {told} are told of")
+    return [FailedEntry(receipts[int(entry["Id"])], str(entry["Code"]), entry["Code"] in _GONE) for entry in failures]

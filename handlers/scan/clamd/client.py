@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import structlog
 
 from handlers.sandbox.byte_budget import ByteBudget
+from handlers.scan.clamd.failures import clamd_calls
 from handlers.scan.clamd.instream import Address, Reply, Source, accepts, ask, instream
 from handlers.scan.clamd.liveness import Liveness
 from handlers.scan.clamd.self_test import encrypted, source_of, too_deep
@@ -76,6 +77,9 @@ class Clamd:
                     if error.dependency is Dependency.CLAMD:
                         self._fail()
                     raise
+                except OSError as error:  # the network to it; S3's errors have been translated
+                    self._fail()
+                    raise UnavailableError(Dependency.CLAMD, f"{self.address}: {error!r}") from error
                 if read_reply(reply).verdict is Verdict.ERROR:
                     self._fail()
                 return reply
@@ -100,13 +104,9 @@ class Clamd:
 
     async def refresh(self) -> None:
         """Ask for VERSION and keep the answer. Raises UnavailableError, also when the answer makes no sense."""
-        try:
+        with clamd_calls(self.address):
             async with asyncio.timeout(SELF_TEST_TIMEOUT):
                 engine = (await ask(self.address, "VERSION")).decode()
-        except TimeoutError as error:
-            raise UnavailableError(Dependency.CLAMD, f"{self.address} does not answer") from error
-        except UnicodeDecodeError as error:
-            raise UnavailableError(Dependency.CLAMD, f"{self.address} answers with what is no text") from error
         if not engine or engine.endswith("ERROR"):
             raise UnavailableError(Dependency.CLAMD, f"{self.address} does not say what it is: {engine!r}")
         self.engine = engine
@@ -124,7 +124,8 @@ class Clamd:
 
     async def accepts(self, size: int) -> bool:
         """Return whether its StreamMaxLength admits `size` bytes. Raises UnavailableError."""
-        return await accepts(self.address, size, timeout=PROBE_TIMEOUT)
+        with clamd_calls(self.address):
+            return await accepts(self.address, size, timeout=PROBE_TIMEOUT)
 
     async def alerts_encrypted(self) -> bool:
         """Return whether it reports an encrypted archive. Raises UnavailableError."""
@@ -142,11 +143,9 @@ class Clamd:
             raise UnavailableError(Dependency.CLAMD, f"{self.address} gave no verdict: {finding.signature!r}")
 
     async def _scan_test_file(self, content: bytes) -> Reply:
-        try:
+        with clamd_calls(self.address):
             async with asyncio.timeout(SELF_TEST_TIMEOUT):
                 return await instream(self.address, source_of(content))
-        except TimeoutError as error:
-            raise UnavailableError(Dependency.CLAMD, f"{self.address} does not answer") from error
 
     def _fail(self) -> None:
         """Require a new self-test, and try the other scanners first for a while."""

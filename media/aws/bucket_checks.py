@@ -1,14 +1,25 @@
-"""Make sure that the bucket keeps versions: a stage must read the bytes that were scanned, whatever comes later."""
+"""Make sure that the bucket keeps versions, and that its objects can be written and read.
+
+A stage must read the bytes that were scanned, whatever comes later.
+"""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import structlog
 
 from media.aws.s3 import MissingObjectError, ObjectStorage
+from media.aws.s3_errors import ChangedObjectError, s3_calls
 from media.errors import RetryableError, UnavailableError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
 
 log = structlog.get_logger(__name__)
 
+SELF_TEST = "private/self-test"
+"""Below a prefix that a consumer may read and write, and that nobody is served without a signature."""
+_CONTENT = b"media: written to see that the bucket can be written, and read to see that it can be read\n"
 PAUSE = 5.0
 """Seconds until a bucket that did not answer is asked again."""
 
@@ -44,6 +55,9 @@ class VersioningCheck:
                 f"S3 refuses to say whether the bucket {name} (OUTPUT_BUCKET) is versioned; the role needs"
                 f" s3:GetBucketVersioning on it: {error.detail}"
             )
+        except Exception:
+            log.exception("bucket.unforeseen", bucket=name)
+            return False
         if wrong:
             log.error("bucket.unusable", bucket=name, reason=wrong)
             raise BucketError(wrong)
@@ -56,3 +70,34 @@ class VersioningCheck:
             if not self.passed:
                 await self.ask()
             await asyncio.sleep(PAUSE)
+
+
+class BucketSelfTest:
+    """Reads and writes the object with the rights of the work, its encryption key included."""
+
+    def __init__(self, client: "S3Client", bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    async def read(self) -> None:
+        """Read the object, and write it first where it is missing. Raises UnavailableError."""
+        try:
+            await self._get()
+        except MissingObjectError:
+            await self.check()
+
+    async def check(self) -> None:
+        """Write and read the object. Raises UnavailableError."""
+        try:
+            async with s3_calls():
+                # S3 asks the policies first, so that a refusal shows without one more version each time.
+                await self._client.put_object(Bucket=self._bucket, Key=SELF_TEST, Body=_CONTENT, IfNoneMatch="*")
+        except ChangedObjectError:
+            pass  # it is there
+        await self._get()
+
+    async def _get(self) -> None:
+        async with s3_calls():
+            answer = await self._client.get_object(Bucket=self._bucket, Key=SELF_TEST)
+            async with answer["Body"] as body:
+                await body.read()

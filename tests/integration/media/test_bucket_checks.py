@@ -1,14 +1,17 @@
 """A bucket without versions is refused; one that cannot be asked is told apart."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from media.aws.bucket_checks import BucketError, VersioningCheck
 from media.aws.clients import Clients
+from media.aws.failures import AccessCheck
 from media.aws.s3 import ObjectStorage
-from media.aws.versioning_check import BucketError, VersioningCheck
+from media.errors import Dependency
 from tests.integration.media.conftest import Cloud, settings_for
 
 DENIED = "<Error><Code>AccessDenied</Code><Message>not authorized to perform: s3:GetBucketVersioning</Message></Error>"
@@ -41,8 +44,10 @@ async def test_bucket_that_may_not_be_asked_is_told_from_an_outage(
     app = web.Application()
     app.router.add_route("*", "/{any:.*}", refuse)
     async with TestServer(app) as server, AsyncExitStack() as stack:
-        storage = ObjectStorage(await Clients(settings_for(str(server.make_url(""))), stack).s3())
-        check = VersioningCheck(storage, "bucket")
+        s3 = await Clients(settings_for(str(server.make_url(""))), stack).s3()
+        assert not await VersioningCheck(ObjectStorage(s3), "bucket").ask()
+        access = AccessCheck(Dependency.S3, lambda: asyncio.sleep(0))  # nothing but this is refused
+        check = VersioningCheck(ObjectStorage(s3, access), "bucket")
         if status == 403:
             with pytest.raises(BucketError, match="the role needs s3:GetBucketVersioning"):
                 await check.ask()
