@@ -18,8 +18,11 @@ from pydantic_core import PydanticUndefined
 
 from deploy import api_reference
 from deploy.local.rehearsal.templates import PARTS, template
+from handlers.scan.clamd.failures import MEANINGS as MEANINGS_OF_CLAMD
 from handlers.scan.signatures.settings import ScannerSettings
 from media.asset_store.postgres_errors import describe
+from media.aws import failures as aws_failures
+from media.aws import mediaconvert, s3_errors, sqs_errors
 from media.contracts import WebinarRecording
 from media.errors import MEANINGS
 from media.settings import Settings
@@ -66,12 +69,13 @@ _FAILURES = """\
 # Failures of dependencies
 
 Generated from the adapters' tables and from `tests/faults/matrix.csv` by `python -m deploy.reference`. Every exception
-of a call has one of four kinds:
+of a call has one of five kinds:
 
 | kind | what becomes of the work |
 |---|---|
 | `input` | the file or the message is rejected |
 | `retry` | nothing was done: the adapter repeats the call at once, a few times, then it is unavailable |
+| `refused` | a call that must succeed decides: `unavailable` where it fails too; else the attempt counts |
 | `unavailable` | the message is released uncounted, and the queues that need the dependency pause until it is back |
 | `bug` | the error is logged once with its stack and its trace id, and the attempt counts |
 
@@ -84,6 +88,22 @@ replaces the pool's other connections too, since they lead to the same wrong ser
 
 | what is met | meaning | kind | connection |
 |---|---|---|---|
+"""
+_AWS = """\
+## S3, SQS and MediaConvert
+
+Codes of one service stand first. What is `refused` is decided by writing and reading the object `private/self-test` in
+the output bucket (S3), and by ListJobs (MediaConvert). For SQS it is `unavailable`: no call names anything that is a
+file's. A part whose calls end in nothing but `any other exception` makes the daemon unready after three in a row, and
+ends it in order after ten minutes.
+
+| service | what is met | meaning | kind |
+|---|---|---|---|
+"""
+_CLAMD = """## clamd
+
+| what is met | meaning | kind |
+|---|---|---|
 """
 _MATRIX = """\
 ## What is tried
@@ -108,7 +128,18 @@ def failures() -> str:
     lines = (DOCS.parent / "tests" / "faults" / "matrix.csv").read_text().splitlines()
     matrix = [f"| {line.replace(',', ' | ')} |" for line in lines]
     matrix.insert(1, "|---" * (lines[0].count(",") + 1) + "|")
-    return _FAILURES + _POSTGRES + "\n".join(rows) + "\n\n" + _MATRIX + "\n".join(matrix) + "\n"
+    tables = {"S3": s3_errors.CODES, "SQS": sqs_errors.CODES, "MediaConvert": mediaconvert.CODES}
+    aws = [
+        f"| {service} | {names} | {failure.meaning} | {failure.kind} |"
+        for service, codes in tables.items()
+        for names, failure in aws_failures.describe(codes)
+    ]
+    aws += [
+        f"| all | {names} | {failure.meaning} | {failure.kind} |" for names, failure in aws_failures.describe_common()
+    ]
+    clamd = [f"| {name} | {meaning} | {kind} |" for name, kind, meaning in MEANINGS_OF_CLAMD]
+    parts = [_POSTGRES + "\n".join(rows), _AWS + "\n".join(aws), _CLAMD + "\n".join(clamd), _MATRIX + "\n".join(matrix)]
+    return _FAILURES + "\n\n".join(parts) + "\n"
 
 
 _PARAMETERS = """\

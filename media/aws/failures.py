@@ -118,7 +118,7 @@ def describe_common() -> Iterator[tuple[str, AwsFailure]]:
     yield "any other code with status 408, 429 or 5xx", _SERVER
     yield "any other code", OTHER_CODE
     for kind, failure in _OTHERS:
-        yield f"`{kind.__name__}`", failure
+        yield f"`{kind.__module__.partition('.')[0]}.{kind.__name__}`".replace("builtins.", ""), failure
     yield "any other exception", UNFORESEEN
 
 

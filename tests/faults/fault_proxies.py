@@ -28,7 +28,8 @@ class Fault(StrEnum):
     BLACK_HOLE = "black_hole"  # data is swallowed; such a connection never works again
     BROKEN = "broken"  # HTTP: 503
     THROTTLED = "throttled"  # HTTP: the service's own refusal for too many requests
-    ANSWERS = "answers"  # TCP: connections are closed, new ones get `answer` and nothing else
+    REFUSED = "refused"  # HTTP: 403, as a policy or a wrong key has it
+    ANSWERS = "answers"  # TCP: connections are closed, new ones get `answer` and nothing else; HTTP: likewise `answer`
 
 
 SSL_REQUEST = struct.pack("!ii", 8, 80_877_103)
@@ -46,6 +47,18 @@ def refuse(sqlstate: str) -> Answer:
             await reader.read(PIECE)
         fields = b"SFATAL\0VFATAL\0C%s\0Mrefused by a test\0\0" % sqlstate.encode()
         writer.write(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+
+    return answer
+
+
+def http_answer(status: str, content_type: str, body: bytes) -> Answer:
+    """Answer every connection's first request, whatever it asks."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close"
+        writer.write(head.encode() + b"\r\n\r\n" + body)
+        await writer.drain()
 
     return answer
 
@@ -88,7 +101,7 @@ class TcpProxy:
                 await task
             self._relays.discard(task)
         elif self._fault is Fault.ANSWERS:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self.answer(reader, writer)
         if self._fault is Fault.BLACK_HOLE:
             self._holes.append(writer)  # kept, or garbage collection would close it
@@ -136,11 +149,16 @@ async def tcp_proxy(connect: Callable[[], Any]) -> AsyncIterator[tuple[TcpProxy,
         await server.wait_closed()
 
 
+LATIN_1 = (403, "text/html", "<html>Zugriff verweigert f\xfcr alle</html>".encode("latin-1"))
+"""The page of a proxy between us and the service."""
+
+
 @dataclass(slots=True)
 class HttpFaults:
     """The faults of one HTTP service. Shares are from 0 to 1; `seen` counts requests by queue and operation."""
 
     fault: Fault = Fault.NONE
+    answer: tuple[int, str, bytes] = LATIN_1  # status, content type and body, for Fault.ANSWERS
     delay: float = 0.0
     duplicate: float = 0.0  # share of the sends that are carried out twice
     reorder: float = 0.0  # share of the sends that wait for up to a second, so that later ones overtake
@@ -167,7 +185,7 @@ class HttpProxy:
         proxy.seen[queue, operation or request.method] += 1
         proxy.times.append((time.monotonic(), queue, operation or request.method))
         if proxy.fault is not Fault.NONE:
-            return await self._fail(request, proxy.fault, sqs=bool(operation))
+            return await self._fail(request, proxy, sqs=bool(operation))
         await asyncio.sleep(proxy.delay)
         if operation == "SendMessage":
             if self._chance.random() < proxy.reorder:
@@ -176,20 +194,28 @@ class HttpProxy:
                 await self._forward(request, body)
         answer = await self._forward(request, body)
         if self._chance.random() < proxy.lose_answer:
-            return await self._fail(request, Fault.CUT, sqs=False)
+            return await self._fail(request, HttpFaults(Fault.CUT), sqs=False)
         return answer
 
-    async def _fail(self, request: web.Request, fault: Fault, *, sqs: bool) -> web.Response:
+    async def _fail(self, request: web.Request, proxy: HttpFaults, *, sqs: bool) -> web.Response:
+        fault = proxy.fault
         if fault is Fault.BLACK_HOLE:
             await self.released.wait()
         if fault is Fault.BROKEN:
             return web.Response(status=503, text="<html>Service Unavailable</html>", content_type="text/html")
-        if fault is Fault.THROTTLED and sqs:
-            refusal = {"__type": "com.amazonaws.sqs#RequestThrottled", "message": "Request is throttled."}
-            headers = {"x-amzn-query-error": "RequestThrottled;Sender"}
+        if fault is Fault.ANSWERS:
+            status, kind, body = proxy.answer
+            return web.Response(status=status, body=body, content_type=kind)
+        if fault in {Fault.THROTTLED, Fault.REFUSED} and sqs:
+            code = "RequestThrottled" if fault is Fault.THROTTLED else "AccessDeniedException"
+            refusal = {"__type": f"com.amazonaws.sqs#{code}", "message": "refused by a test"}
+            headers = {"x-amzn-query-error": f"{code};Sender"}
             return web.json_response(refusal, status=403, headers=headers, content_type="application/x-amz-json-1.0")
-        if fault is Fault.THROTTLED:
-            return web.Response(status=503, text="<Error><Code>SlowDown</Code></Error>", content_type="application/xml")
+        if fault in {Fault.THROTTLED, Fault.REFUSED}:
+            status, code = (503, "SlowDown") if fault is Fault.THROTTLED else (403, "AccessDenied")
+            return web.Response(
+                status=status, text=f"<Error><Code>{code}</Code></Error>", content_type="application/xml"
+            )
         if request.transport:
             request.transport.abort()
         return web.Response(status=500)

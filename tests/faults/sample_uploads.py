@@ -18,6 +18,7 @@ from deploy.local.clamav import EICAR
 from media.asset import DEFAULT_DELIVERY, AssetType, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
+from media.aws.bucket_checks import SELF_TEST
 from tests.faults.proxied_services import ProxiedServices
 from tests.unit.handlers.scan.documents import samples
 
@@ -200,6 +201,8 @@ async def _versions(services: ProxiedServices, ours: set[UUID]) -> dict[UUID, li
             Bucket=services.bucket, Prefix=top
         ):
             for entry in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+                if entry["Key"] == SELF_TEST:
+                    continue
                 asset_id = UUID(entry["Key"].split("/")[3])
                 if asset_id in ours:
                     found[asset_id].append(entry["Key"])

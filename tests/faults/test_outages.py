@@ -15,7 +15,7 @@ from media.asset import AssetType
 from media.settings import QUEUES
 from tests.conftest import TEMPLATE, Scanner
 from tests.faults.conftest import Aws
-from tests.faults.fault_proxies import Fault, HttpFaults, TcpProxy
+from tests.faults.fault_proxies import Fault, HttpFaults, TcpProxy, http_answer
 from tests.faults.proxied_services import Daemon, ProxiedServices, proxied_services
 from tests.faults.sample_uploads import JPEG, PDF, PNG, Kind, Upload, assert_consistent, send_all, wait_until_all_ended
 
@@ -76,10 +76,12 @@ async def watch_outage(services: ProxiedServices, daemon: Daemon, dependency: st
 
     Receives are counted; in an outage of SQS all requests, as what ran when it began must be settled and sent too.
     """
-    began = time.monotonic()
+    began, was_ready = time.monotonic(), True
     while time.monotonic() - began < seconds:
         assert await daemon.get("livez") == 200, "a paused or failing queue is alive"
+        was_ready = await daemon.get("readyz") == 200
         await asyncio.sleep(0.25)
+    assert not was_ready or dependency == "postgres" or seconds < SHORT, "it tells the truth about itself"
     counted = [(queue, operation) for at, queue, operation in services.aws.sqs.times if at >= began]
     return Counter(queue for queue, operation in counted if dependency == "sqs" or operation == "ReceiveMessage")
 
@@ -126,12 +128,20 @@ OUTAGES = [
     ("sqs", Fault.BLACK_HOLE),
     ("s3", Fault.BROKEN),
     ("s3", Fault.BLACK_HOLE),
+    ("s3", Fault.REFUSED),
     ("clamd", Fault.CUT),
     ("clamd", Fault.BLACK_HOLE),
     ("postgres", Fault.CUT),
     ("postgres", Fault.BLACK_HOLE),
 ]
-OTHERS = [("sqs", Fault.BROKEN), ("s3", Fault.CUT), ("s3", Fault.THROTTLED)]
+OTHERS = [
+    ("sqs", Fault.BROKEN),
+    ("sqs", Fault.REFUSED),
+    ("sqs", Fault.ANSWERS),
+    ("s3", Fault.CUT),
+    ("s3", Fault.THROTTLED),
+    ("s3", Fault.ANSWERS),
+]
 """Similar to others; only in the long runs."""
 
 
@@ -155,6 +165,25 @@ async def until_ready(daemon: Daemon, *, is_ready: bool) -> bool:
         while await daemon.get("readyz") != (200 if is_ready else 503):  # noqa: ASYNC110 - it is in another process
             await asyncio.sleep(0.2)
     return True
+
+
+async def test_refusals_of_mediaconvert_cost_no_attempt(
+    services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload], film: bytes
+) -> None:
+    video = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
+    expired = b'{"message": "The security token included in the request is expired"}'
+    services.mediaconvert_proxy.answer = http_answer("403 Forbidden", "application/json", expired)
+    set_fault(services, "mediaconvert", Fault.ANSWERS)
+    try:
+        videos = await send_all(services, [video] * 3, duplicates=0, late=0)
+        all_uploads += videos
+        await services.until("count(*) > 0 FROM stages WHERE stage = 'transcode' AND forgiven > 0", deadline=30)
+        assert await until_ready(daemon, is_ready=False)
+    finally:
+        set_fault(services, "mediaconvert", Fault.NONE)
+    await wait_until_all_ended(services, 90)
+    await assert_consistent(services, all_uploads)
+    assert await counted_attempts(services, [one.asset_id for one in videos]) == 1
 
 
 @pytest.mark.parametrize(("dependency", "fault"), OUTAGES)
