@@ -4,11 +4,13 @@ Every key is decoded exactly once: S3 notifications carry form-encoded keys, Eve
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Annotated, Any
 from urllib.parse import unquote_plus
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumer.queue.in_flight import UndecodableRecord
@@ -17,10 +19,13 @@ from media.asset_store.assets import StoredObject
 from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested, WebinarRecording
 from media.errors import UndecodableError
 
+log = structlog.get_logger(__name__)
+
 DEPTH = 3
 """Nested envelopes, at most. EventBridge in SNS is two."""
 MOST_RECORDS = 1000
 """Records in one message. S3 sends one; as many as SQS's largest message can hold would block the event loop."""
+SNS_CONFIRMATIONS = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
 type _Size = Annotated[int | None, Field(ge=0, lt=2**63)]
 
 
@@ -133,6 +138,27 @@ class TranscodeEventMessage(BaseModel):
         return ""
 
 
+class _ConfirmationError(Exception):
+    """SNS asks whether this queue wants a topic's messages."""
+
+
+def _without_confirmations[T](decode: Callable[[str], Sequence[T]]) -> Callable[[str], Sequence[T]]:
+    """Let a decoder ignore SNS's confirmations: they are nobody's work, and a dead letter would page."""
+
+    @wraps(decode)
+    def decoded(body: str) -> Sequence[T]:
+        try:
+            return decode(body)
+        except _ConfirmationError as error:
+            # Not confirmed here: whoever can send to the queue could make it listen to a topic of theirs.
+            todo = "aws sns subscribe with this queue, or remove the subscription"
+            log.warning("sns.unconfirmed", topic=str(error)[:256], todo=todo)
+            return []
+
+    return decoded
+
+
+@_without_confirmations
 def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage | UndecodableRecord]:
     """Decode S3's notifications, in any envelope, and `scan.requested`. Other events yield no record."""
     try:  # parsed and checked in one go, which is five times as fast as the general way below
@@ -156,21 +182,25 @@ def decode_upload(body: str) -> Sequence[ObjectCreated | StageMessage | Undecoda
     raise UndecodableError("neither an S3 notification nor scan.requested")
 
 
+@_without_confirmations
 def decode_image(body: str) -> Sequence[StageMessage]:
     """Decode `image.requested`."""
     return [StageMessage(request=_checked(ImageRequested, _unwrapped(body)), body=body)]
 
 
+@_without_confirmations
 def decode_transcode(body: str) -> Sequence[StageMessage]:
     """Decode `transcode.requested`."""
     return [StageMessage(request=_checked(TranscodeRequested, _unwrapped(body)), body=body)]
 
 
+@_without_confirmations
 def decode_recording(body: str) -> Sequence[RecordingMessage]:
     """Decode `webinar.recording`."""
     return [RecordingMessage(recording=_checked(WebinarRecording, _unwrapped(body)), body=body)]
 
 
+@_without_confirmations
 def decode_transcode_event(body: str) -> Sequence[TranscodeEventMessage]:
     """Decode MediaConvert's events of jobs. Other events yield no record."""
     content = _unwrapped(body)
@@ -235,6 +265,8 @@ def _unwrapped(body: str) -> dict[str, Any]:
     """Parse a body and take off SNS's envelopes."""
     content = _parsed(body)
     for _ in range(DEPTH + 1):
+        if content.get("Type") in SNS_CONFIRMATIONS and "SubscribeURL" in content:
+            raise _ConfirmationError(str(content.get("TopicArn")))
         if content.get("Type") != "Notification" or "Message" not in content:
             return content
         content = _parsed(content["Message"])

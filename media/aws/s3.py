@@ -94,11 +94,11 @@ class ObjectStorage:
         try:
             async with self._calls():
                 found = await self._client.head_object(**_address(version))
+                bound = ObjectVersion(version.bucket, version.key, _version_id(found.get("VersionId")))
+                etag = found["ETag"].strip('"')
+                return StoredObject(bound, etag, found["ContentLength"], content_type=found.get("ContentType"))
         except MissingObjectError:
             return None
-        bound = ObjectVersion(version.bucket, version.key, _version_id(found.get("VersionId")))
-        etag = found["ETag"].strip('"')
-        return StoredObject(bound, etag, found["ContentLength"], content_type=found.get("ContentType"))
 
     async def newest(self, bucket: str, key: str) -> StoredObject | None:
         """Return the current version of a key from the bucket's listing, without its content type.
@@ -108,10 +108,10 @@ class ObjectStorage:
         """
         async with self._calls():
             page = await self._client.list_object_versions(Bucket=bucket, Prefix=key, MaxKeys=10)
-        for found in page.get("Versions", ()):
-            if found["Key"] == key and found["IsLatest"]:
-                version = ObjectVersion(bucket, key, _version_id(found.get("VersionId")))
-                return StoredObject(version, found["ETag"].strip('"'), found["Size"])
+            for found in page.get("Versions", ()):
+                if found["Key"] == key and found["IsLatest"]:
+                    version = ObjectVersion(bucket, key, _version_id(found.get("VersionId")))
+                    return StoredObject(version, found["ETag"].strip('"'), found["Size"])
         return None
 
     @asynccontextmanager
@@ -182,7 +182,7 @@ class ObjectStorage:
         """Return the tags of one version. Raises MissingObjectError."""
         async with self._calls():
             found = await self._client.get_object_tagging(**_address(version))
-        return {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
+            return {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
 
     async def copy(self, source: ObjectVersion, bucket: str, key: str) -> None:
         """Copy one version to another place with its type and tags, whatever its size. Raises MissingObjectError.

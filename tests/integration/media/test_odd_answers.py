@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import botocore.session
 import pytest
+import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from aiohttp import web
@@ -88,6 +89,13 @@ class Adapters:
                 raise PermissionError
 
         return ObjectStorage(self.s3, AccessCheck(Dependency.S3, call))
+
+
+@pytest.fixture(autouse=True)
+def captured() -> Iterator[None]:
+    """Render no traces: those of large answers take seconds."""
+    with structlog.testing.capture_logs():
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from urllib.parse import quote_plus
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from consumer.decoders import (
     ObjectCreated,
@@ -370,3 +371,13 @@ def test_any_text_yields_records_or_undecodable_error(body: str) -> None:
 def test_any_key_is_decoded_to_itself(key: str) -> None:
     assert only_key(s3_event(quote_plus(key))) == key
     assert only_key(eventbridge(key)) == key
+
+
+@pytest.mark.parametrize("kind", ["SubscriptionConfirmation", "UnsubscribeConfirmation"])
+@pytest.mark.parametrize("decode", DECODERS)
+def test_confirmation_of_sns_is_acknowledged_and_told(decode: Callable[[str], Sequence[object]], kind: str) -> None:
+    body = {"Type": kind, "TopicArn": "arn:aws:sns:::t", "Token": "secret", "SubscribeURL": "https://sns/?Token=secret"}
+    with capture_logs() as lines:
+        assert list(decode(json.dumps(body))) == []
+    assert [line["event"] for line in lines] == ["sns.unconfirmed"]
+    assert "secret" not in str(lines)
