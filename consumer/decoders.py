@@ -265,7 +265,7 @@ def _unwrapped(body: str) -> dict[str, Any]:
     """Parse a body and take off SNS's envelopes."""
     content = _parsed(body)
     for _ in range(DEPTH + 1):
-        if content.get("Type") in SNS_CONFIRMATIONS and "SubscribeURL" in content:
+        if str(content.get("Type")) in SNS_CONFIRMATIONS and "SubscribeURL" in content:
             raise _ConfirmationError(str(content.get("TopicArn")))
         if content.get("Type") != "Notification" or "Message" not in content:
             return content

@@ -1,14 +1,14 @@
 """Whatever SQS answers: the worker lives, every message is handled, and none is deleted that was not handled."""
 
 import asyncio
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from consumer.queue.part_health import HOPELESS, PartFailedError, PartHealth, watch_parts
 from media.aws.sqs import FailedEntry, MessageQueue, Received
@@ -16,7 +16,6 @@ from tests.fakes.memory_queue import MemoryQueue
 from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness, nothing, until
 
-EXAMPLES = int(os.environ.get("ODD_ANSWERS", "300"))
 STALE = RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired.")
 LATIN_1 = UnicodeDecodeError("utf-8", b"f\xfcr", 1, 2, "invalid start byte")
 ODD = st.one_of(
@@ -92,10 +91,35 @@ def odd_harness() -> tuple[Harness, OddClient]:
     return harness, client
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(early=st.lists(ODD, max_size=6), late=st.lists(ODD, min_size=1, max_size=6))
+@pytest.fixture(autouse=True)
+def captured() -> Iterator[None]:
+    """Render no traces: they take most of the time."""
+    with capture_logs():
+        yield
+
+
+ANSWERS = {"early": st.lists(ODD, max_size=6), "late": st.lists(ODD, min_size=1, max_size=6)}
+UNCHECKED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=UNCHECKED)
+@given(**ANSWERS)
 @example(early=[STALE, KeyError("Token"), LATIN_1], late=[None, [], 7, "x", STALE])
 def test_no_answer_of_sqs_ends_a_worker(early: list[Any], late: list[Any]) -> None:
+    work_through(early, late)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+@settings(max_examples=2_000, deadline=None, suppress_health_check=UNCHECKED)
+@given(**ANSWERS)
+def test_ten_thousand_answers_end_no_worker(early: list[Any], late: list[Any]) -> None:
+    work_through(early, late)
+
+
+def work_through(early: list[Any], late: list[Any]) -> None:
+    """Handle twelve messages; SQS answers oddly before they are held, and while they are."""
+
     @virtual_time
     async def run() -> None:
         harness, client = odd_harness()
