@@ -55,7 +55,8 @@ ODD_BODIES = [
 def modeled(service: str) -> list[str]:
     """Return every error code of botocore's model of a service."""
     model = botocore.session.get_session().get_service_model(service)
-    return sorted({str(shape.error_code) for shape in model.error_shapes} | set(COMMON) - {"KMS.*"})
+    shapes: list[Any] = model.error_shapes
+    return sorted({str(shape.error_code) for shape in shapes} | set(COMMON) - {"KMS.*"})
 
 
 @dataclass(slots=True)
