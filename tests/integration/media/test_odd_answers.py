@@ -48,7 +48,7 @@ ODD_BODIES = [
     b"\x00\xff\xfe",
     b"[" * 100_000,
     b"<a>" * 50_000,
-    b"x" * 8_000_000,
+    b"x" * 2_000_000,
 ]
 
 
@@ -99,14 +99,16 @@ def captured() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-async def adapters(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Adapters]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+@pytest.fixture(scope="module")
+async def adapters() -> AsyncIterator[Adapters]:
+    """Make the clients once: that takes longer than all their calls."""
     server = Server()
     app = web.Application(client_max_size=1 << 24)
     app.router.add_route("*", "/{any:.*}", server.handle)
     async with TestServer(app) as running, AsyncExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("AWS_ACCESS_KEY_ID", "a")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
         url = str(running.make_url("")).rstrip("/")
         settings = settings_for(url)
 
@@ -184,7 +186,7 @@ async def test_every_refusal_of_s3_has_a_meaning(adapters: Adapters, status: int
 
 @pytest.mark.parametrize("status", [400, 403, 500])
 async def test_every_refusal_of_sqs_is_an_outage(adapters: Adapters, status: int) -> None:
-    adapters.server.status = status
+    adapters.server.status, adapters.server.headers, adapters.server.content_type = status, {}, "application/json"
     for code in modeled("sqs"):
         adapters.server.body = json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": "m"}).encode()
         for call in [*sqs_calls_of(adapters.queue), lambda: adapters.dead.send("x" * 100)]:
@@ -195,7 +197,7 @@ async def test_every_refusal_of_sqs_is_an_outage(adapters: Adapters, status: int
 
 @pytest.mark.parametrize("status", [400, 403, 500])
 async def test_every_refusal_of_mediaconvert_has_a_meaning(adapters: Adapters, status: int) -> None:
-    adapters.server.status = status
+    adapters.server.status, adapters.server.headers, adapters.server.content_type = status, {}, "application/json"
     for code in modeled("mediaconvert"):
         adapters.server.headers = {"x-amzn-ErrorType": code}
         adapters.server.body = b'{"message": "m"}'
@@ -207,7 +209,7 @@ async def test_every_refusal_of_mediaconvert_has_a_meaning(adapters: Adapters, s
 @pytest.mark.parametrize("body", ODD_BODIES, ids=lambda body: repr(body[:20]))
 async def test_an_odd_answer_is_an_outage(adapters: Adapters, body: bytes, status: int) -> None:
     server = adapters.server
-    server.status, server.body = status, body
+    server.status, server.body, server.headers, server.content_type = status, body, {}, "application/json"
     for call in sqs_calls_of(adapters.queue):
         assert await outcome(call) in {UnavailableError, None}
     if status != 200 or body != b"":
