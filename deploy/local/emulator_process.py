@@ -3,9 +3,6 @@
 In ministack 1.5 a GET of one version ignores `Range` and the `response-*` overrides. S3 honors both, and ffprobe cannot
 seek without the first. tests/integration/stack/test_topology.py covers this.
 
-CloudFormation's numbers are strings in ministack, and its ECS cannot count with them. AWS leaves a service's count
-alone where a template states none. tests/integration/operate/test_service_template.py covers this.
-
 ministack saves its state only when it ends. This process also saves it every few seconds, so that little is lost when
 it is killed.
 """
@@ -17,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ministack import app
-from ministack.services import ecs, s3
+from ministack.services import s3
 
 from deploy.local.emulator import SAVED_MARK
 
@@ -50,16 +47,6 @@ def _get_object(bucket: str, key: str, headers: Mapping[str, str], query: Mappin
     part = body[start : end + 1]
     content = {"Content-Length": str(len(part)), "Content-Range": f"bytes {start}-{end}/{len(body)}"}
     return 206, {**answer_headers, **content}, part
-
-
-def _with_count(call: Callable[[dict[str, Any]], Answer]) -> Callable[[dict[str, Any]], Answer]:
-    """Let a call that creates or updates a service take its count as a string, or none."""
-
-    def counted(request: dict[str, Any]) -> Answer:
-        count = request.pop("desiredCount", None)
-        return call(request if count is None else {**request, "desiredCount": int(count)})
-
-    return counted
 
 
 async def _handle_lifespan(scope: Any, receive: Any, send: Callable[[Mapping[str, str]], Awaitable[None]]) -> None:
@@ -95,8 +82,6 @@ def main() -> None:
     """Run the emulator until SIGTERM."""
     app._handle_lifespan = _handle_lifespan  # noqa: SLF001 - looked up by this name when it starts
     s3._get_object = _get_object  # noqa: SLF001 - looked up by this name for each request
-    ecs._create_service = _with_count(ecs._create_service)  # noqa: SLF001 - CloudFormation calls it by this name
-    ecs._update_service = _with_count(ecs._update_service)  # noqa: SLF001 - as above
     app.main()
 
 

@@ -2,6 +2,8 @@
 
 - A type of resource that it does not know is recorded under its name (`stand_ins.py`). Otherwise it would refuse the
   whole template, and the README's commands could not be typed as they stand.
+- CloudFormation's numbers are text in ministack, and its ECS cannot count with them. A service's count stays as it is
+  where a template states none.
 - A service assumes the role that a template gives it. The caller is the account's root, in the place of ECS.
 - IAM knows the actions of batches, and a role's session as that role.
 - A large object is not read into memory for each range of it.
@@ -17,7 +19,7 @@ from typing import Any
 
 from ministack import app
 from ministack.core import iam_evaluator
-from ministack.services import s3
+from ministack.services import ecs, s3
 from ministack.services.cloudformation import provisioners
 
 from deploy.local import emulator_process
@@ -83,20 +85,14 @@ def _alarms(handler: dict[str, Any]) -> dict[str, Any]:
     return handler | {"create": create, "update": update, "delete": delete}
 
 
-def _services(handler: dict[str, Any]) -> dict[str, Any]:
-    """Return the handler of ECS services with counts as numbers: CloudFormation turns a parameter's text into one."""
+def _with_count(call: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """Let a call that creates or updates a service take its count as a string, or none."""
 
-    def numbered(properties: dict[str, Any]) -> dict[str, Any]:
-        count = properties.get("DesiredCount")
-        return properties if count is None else properties | {"DesiredCount": int(count)}
+    def counted(request: dict[str, Any]) -> Any:
+        count = request.pop("desiredCount", None)
+        return call(request if count is None else {**request, "desiredCount": int(count)})
 
-    def create(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-        return handler["create"](logical_id, numbered(properties), stack_name)
-
-    def update(physical_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str) -> Any:
-        return handler["update"](physical_id, numbered(old), numbered(new), stack_name)
-
-    return handler | {"create": create, "update": update}
+    return counted
 
 
 def _container_definitions(definitions: list[dict[str, Any]]) -> Any:
@@ -196,7 +192,8 @@ def register() -> None:
     for kind in STAND_INS:
         _HANDLERS[kind] = {"create": _create, "update": _update, "delete": _delete}
     _HANDLERS["AWS::CloudWatch::Alarm"] = _alarms(_HANDLERS["AWS::CloudWatch::Alarm"])
-    _HANDLERS["AWS::ECS::Service"] = _services(_HANDLERS["AWS::ECS::Service"])
+    ecs._create_service = _with_count(ecs._create_service)  # noqa: SLF001 - CloudFormation calls it by this name
+    ecs._update_service = _with_count(ecs._update_service)  # noqa: SLF001 - as above
     provisioners._normalize_container_defs = _container_definitions  # noqa: SLF001 - looked up for each definition
     iam_evaluator.evaluate_trust_policy = _evaluate_trust_policy
     iam_evaluator.enforce = _enforce

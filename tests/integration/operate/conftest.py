@@ -18,6 +18,8 @@ from aiobotocore.session import get_session
 
 from consumer.cli.__main__ import cli
 from consumer.cli.command import parse
+from deploy.local import emulator as emulator_part
+from deploy.local import ports
 from media.aws.clients import Clients
 from media.aws.sqs import MessageQueues
 from media.settings import QUEUES, Settings, load
@@ -126,14 +128,38 @@ async def _with_dead_letters(sqs: Any, name: str) -> str:
     return str((await sqs.create_queue(QueueName=own))["QueueUrl"])
 
 
+@pytest.fixture(scope="session")
+async def account(tmp_path_factory: pytest.TempPathFactory, logs: Path) -> AsyncIterator[emulator_part.Emulator]:
+    """The emulator of a rehearsal, which takes every template as it is shipped."""
+    folder, module = tmp_path_factory.mktemp("account"), "deploy.local.rehearsal.emulator_process"
+    started = await emulator_part.start(folder, ports.free_port(), logs, module=module)
+    try:
+        yield started
+    finally:
+        await started.child.stop()
+
+
 @pytest.fixture
 async def clients(emulator: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """Return what makes a client of the emulator, by the name of an AWS service."""
-    for name, value in emulator.client_env.items():
+    async with _clients_of(emulator.client_env, monkeypatch) as client:
+        yield client
+
+
+@pytest.fixture
+async def account_clients(account: emulator_part.Emulator, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """Return what makes a client of the rehearsal's emulator, by the name of an AWS service."""
+    async with _clients_of(account.client_env(), monkeypatch) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def _clients_of(env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    for name, value in env.items():
         monkeypatch.setenv(name, value)
     async with AsyncExitStack() as stack:
 
         async def client(service: str) -> Any:
-            return await stack.enter_async_context(get_session().create_client(service, region_name=emulator.region))
+            return await stack.enter_async_context(get_session().create_client(service))
 
         yield client

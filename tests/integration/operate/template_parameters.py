@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.local.emulator import ACCOUNT, REGION
-from deploy.local.rehearsal.templates import PUBLIC_KEY
+from tests.integration.operate.created_stacks import PUBLIC_KEY
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0123-abcd"
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"

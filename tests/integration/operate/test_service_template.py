@@ -8,10 +8,11 @@ from uuid import uuid4
 import pytest
 
 from api.__main__ import SHUTDOWN_TIMEOUT
-from deploy.local.rehearsal.templates import PARTS, TEMPLATES, rehearse, supported_template, template
+from deploy.local.emulator import Emulator
+from deploy.local.rehearsal.templates import PARTS, TEMPLATES, template
 from handlers.scan.signatures.settings import ScannerSettings
 from media.settings import QUEUES, Settings, variable
-from tests.conftest import EmulatedAws
+from tests.integration.operate.created_stacks import create_stacks
 
 ROOT = TEMPLATES.parents[1]
 MAX_TEMPLATE = 51_200
@@ -24,10 +25,10 @@ RELOAD = 60
 """Seconds that a scanner may take to load: several times what it takes on a busy machine."""
 
 
-async def test_stack_is_created_and_recreated(emulator: EmulatedAws, clients: Any) -> None:
+async def test_stack_is_created_and_recreated(account: Emulator, account_clients: Any) -> None:
     environment = f"t{uuid4().hex[:8]}"
-    first = await rehearse(emulator.url, environment)
-    again = await rehearse(emulator.url, environment)
+    first = await create_stacks(account.url, environment)
+    again = await create_stacks(account.url, environment)
     made_once = {
         "AWS::S3::Bucket",
         "AWS::S3::BucketPolicy",
@@ -38,21 +39,21 @@ async def test_stack_is_created_and_recreated(emulator: EmulatedAws, clients: An
     assert again.resources == {kind: n for kind, n in first.resources.items() if kind not in made_once}
     outputs = again.outputs
     assert outputs["ConsumerRoleArn"].endswith(f":role/{environment}-media-consumer")
-    ecs = await clients("ecs")
+    ecs = await account_clients("ecs")
     services = (await ecs.describe_services(cluster=outputs["ClusterName"], services=["consumer", "api"]))["services"]
     # Autoscaling, which the emulator has not, raises the consumers to MinConsumers.
     assert {service["serviceName"]: service["desiredCount"] for service in services} == {"consumer": 1, "api": 2}
     assert ":distribution/" in outputs["CloudFrontDistributionArn"]
-    alarms = (await (await clients("cloudwatch")).describe_alarms(AlarmNamePrefix=environment))["MetricAlarms"]
+    alarms = (await (await account_clients("cloudwatch")).describe_alarms(AlarmNamePrefix=environment))["MetricAlarms"]
     assert len(alarms) == 2 * len(QUEUES) + 5
 
 
 async def test_deployment_keeps_what_autoscaling_added_and_a_fixed_fleet_has_its_size(
-    emulator: EmulatedAws, clients: Any
+    account: Emulator, account_clients: Any
 ) -> None:
     environment = f"t{uuid4().hex[:8]}"
-    cluster = (await rehearse(emulator.url, environment)).outputs["ClusterName"]
-    ecs, cloudformation = await clients("ecs"), await clients("cloudformation")
+    cluster = (await create_stacks(account.url, environment)).outputs["ClusterName"]
+    ecs, cloudformation = await account_clients("ecs"), await account_clients("cloudformation")
     await ecs.update_service(cluster=cluster, service="consumer", desiredCount=5)
 
     async def count_after(**changes: str) -> int:
@@ -62,7 +63,7 @@ async def test_deployment_keeps_what_autoscaling_added_and_a_fixed_fleet_has_its
         name = f"docfliq-{environment}-service"
         await cloudformation.update_stack(
             StackName=name,
-            TemplateBody=json.dumps(supported_template("service")),
+            TemplateBody=json.dumps(template("service")),
             Parameters=parameters,
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )

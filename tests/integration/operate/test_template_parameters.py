@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.local.emulator import ACCOUNT, REGION
-from deploy.local.rehearsal.templates import PARAMETERS, PARTS, rehearse, template
+from deploy.local.emulator import ACCOUNT, REGION, Emulator
+from deploy.local.rehearsal.templates import PARTS, template
 from deploy.rendering import Deployment
 from media.settings import Settings, variable
-from tests.conftest import EmulatedAws
 from tests.integration.operate.conftest import ROOT
+from tests.integration.operate.created_stacks import PARAMETERS, create_stacks
 from tests.integration.operate.template_parameters import API, CONSUMER, EFFECTS
 
 DECLARED: Mapping[str, Any] = {name: info for part in PARTS for name, info in template(part)["Parameters"].items()}
@@ -90,7 +90,9 @@ def test_default_of_a_parameter_is_that_of_its_setting(container: str) -> None:
             assert entry["Value"] == str(fields[entry["Name"]].default), entry["Name"]
 
 
-async def test_emulator_makes_of_all_values_together_what_the_table_says(emulator: EmulatedAws, clients: Any) -> None:
+async def test_emulator_makes_of_all_values_together_what_the_table_says(
+    account: Emulator, account_clients: Any
+) -> None:
     # An existing bucket excludes a new one's name. The network and the web ACL have to exist in the emulator.
     own = {"Environment", "ExistingBucketName", "WebAclArn"}
     own |= {"VpcId", "PublicSubnets", "PrivateSubnets", "RedisSecurityGroup", "PrometheusSecurityGroup"}
@@ -98,9 +100,9 @@ async def test_emulator_makes_of_all_values_together_what_the_table_says(emulato
     given |= {"MaxConsumers": given["MinConsumers"]}
     environment = f"t{uuid4().hex[:8]}"
     given |= {name: f"{environment}-{given[name]}" for name in ("BucketName", "QuarantineBucketName")}
-    outputs = (await rehearse(emulator.url, environment, given)).outputs
+    outputs = (await create_stacks(account.url, environment, given)).outputs
     deployment = Deployment({**REQUIRED, **given, "Environment": environment}, ACCOUNT, REGION)
-    ecs = await clients("ecs")
+    ecs = await account_clients("ecs")
     for kind in ("consumer", "api"):
         family = f"{environment}-media-{kind}"
         made = (await ecs.describe_task_definition(taskDefinition=family))["taskDefinition"]
