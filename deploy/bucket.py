@@ -28,7 +28,7 @@ type Document = dict[str, Any]
 
 
 class Bucket:
-    """What media.yaml demands of a bucket of its own, for one that exists."""
+    """An existing bucket, and what media.yaml would give to a bucket of its own."""
 
     def __init__(self, name: str, parameters: Mapping[str, str], account: str, region: str) -> None:
         self.name = name

@@ -41,22 +41,19 @@ class RecordingHandler:
         stored = await self.storage.head(version)
         if stored is None:
             raise RetryableError(Code.SOURCE_MISSING, f"{recording.key} is not in {recording.bucket}")
-        return Registration(stored, "recording", None if known else _new_asset(recording, trace_id), sent_at)
-
-
-def _new_asset(recording: WebinarRecording, trace_id: str) -> NewAsset:
-    return NewAsset(
-        asset_id=uuid5(_NAMESPACE, recording.recording_id),
-        owner_id=recording.host_id,
-        asset_type=AssetType.VIDEO,
-        delivery=DeliveryClass.WEBINAR_VOD,
-        content_type=recording.content_type or "video/mp4",
-        original_filename=safe_file_name(recording.key.rsplit("/", 1)[-1]),
-        bucket=recording.bucket,
-        key=recording.key,
-        title=recording.title,
-        webinar_id=recording.webinar_id,
-        recording_id=recording.recording_id,
-        recorded_at=recording.recorded_at,
-        trace_id=trace_id,
-    )
+        new = NewAsset(
+            asset_id=uuid5(_NAMESPACE, recording.recording_id),
+            owner_id=recording.host_id,
+            asset_type=AssetType.VIDEO,
+            delivery=DeliveryClass.WEBINAR_VOD,
+            content_type=recording.content_type or "video/mp4",
+            original_filename=safe_file_name(recording.key.rsplit("/", 1)[-1]),
+            bucket=recording.bucket,
+            key=recording.key,
+            title=recording.title,
+            webinar_id=recording.webinar_id,
+            recording_id=recording.recording_id,
+            recorded_at=recording.recorded_at,
+            trace_id=trace_id,
+        )
+        return Registration(stored, "recording", None if known else new, sent_at)

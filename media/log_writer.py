@@ -17,7 +17,7 @@ LINGER = 0.05
 BUFFER_LIMIT = 8 * 1024 * 1024
 """Characters that wait to be written, at most, beside those that are just being written.
 
-Later ones are dropped: the first lines tell how the trouble began.
+Later lines are dropped: the first ones say how the trouble began.
 """
 CLOSE_TIMEOUT = 2.0
 """Seconds that the last lines have when the process ends."""
@@ -25,7 +25,7 @@ CLOSE_TIMEOUT = 2.0
 LINES_DROPPED = Counter(
     "media_log_lines_dropped_total", "Log lines lost because standard output took none.", registry=None
 )
-"""Of this process: it has one standard output, whatever the number of its registries."""
+"""Lines that this process lost. It has one standard output, so its registries share one counter."""
 
 
 class LogWriter:
@@ -80,15 +80,12 @@ class LogWriter:
                 self._filled.clear()
                 if self._closing.is_set():
                     self._filled.set()  # whatever comes now is written without waiting
-            self._write_out(text.encode(errors="backslashreplace"))
-
-    def _write_out(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            try:
-                left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # whoever shares the pipe made it non-blocking
-                select.select([], [self._descriptor], [])
-            except OSError:  # closed, or a full disk
-                LINES_DROPPED.inc(bytes(left).count(b"\n"))
-                return
+            left = memoryview(text.encode(errors="backslashreplace"))
+            while left:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:  # whoever shares the pipe made it non-blocking
+                    select.select([], [self._descriptor], [])
+                except OSError:  # closed, or a full disk
+                    LINES_DROPPED.inc(bytes(left).count(b"\n"))
+                    break

@@ -20,7 +20,7 @@ def public_origin(request: web.Request, settings: Settings) -> str:
     """
     if settings.public_url:
         return settings.public_url
-    if came_through_trusted_proxy(request, settings) and (origin := forwarded_origin(request)):
+    if _came_through_trusted_proxy(request, settings) and (origin := _forwarded_origin(request)):
         return origin
     host = request.headers.get("Host", "")
     if (named := _HOST.fullmatch(host)) and is_loopback(named[1].strip("[]")):
@@ -29,7 +29,7 @@ def public_origin(request: web.Request, settings: Settings) -> str:
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
-def came_through_trusted_proxy(request: web.Request, settings: Settings) -> bool:
+def _came_through_trusted_proxy(request: web.Request, settings: Settings) -> bool:
     """Say whether the peer of the connection is in one of the trusted networks."""
     try:
         address = ipaddress.ip_address(request.remote or "")
@@ -40,7 +40,7 @@ def came_through_trusted_proxy(request: web.Request, settings: Settings) -> bool
     return any(address in network for network in settings.trusted_proxies)
 
 
-def forwarded_origin(request: web.Request) -> str | None:
+def _forwarded_origin(request: web.Request) -> str | None:
     """Return the origin that the nearest proxy reports in `Forwarded` (RFC 7239) or `X-Forwarded-*`, if it is usable.
 
     Each proxy appends its own element. Those before the last one may come from the client.

@@ -54,11 +54,11 @@ class Session:
         print(found.model_dump_json(exclude_unset=True) if self.as_json else f"{self.dead.name}: {text}")
 
     def is_finished(self, *, truncated: bool) -> bool:
-        """Tell whether a look saw the whole queue; explain one that held too much."""
+        """Tell whether the command saw the whole queue. Print why, where the queue holds too much."""
         if truncated:
             print(
-                f"{self.dead.name}: the look ended before the queue did, as only {LIMIT} messages are held at once:"
-                " there may be more that is meant. Redrive or purge first what stands before it",
+                f"{self.dead.name}: only the first {LIMIT} messages were looked at, and more may match."
+                " Redrive or purge those before them first",
                 file=sys.stderr,
             )
         return not truncated and not self.stop.is_set()
@@ -193,7 +193,7 @@ async def redrive(session: Session, *, dry_run: bool, rate: float | None) -> boo
         return await _count(session)
     dead, source, pace = session.dead, session.source, moves.Pace(rate)
     if session.selection.everything and pace.fits_sqs:
-        move = await moves.move_by_sqs(dead, source, pace, session.stop, _tell_progress)
+        move = await moves.move_by_sqs(dead, source, pace, session.stop, _print_progress)
         if move is not None:
             finished = move.status == "COMPLETED"
             text = f"{move.moved} moved by SQS to {source.name}, {move.status} {move.failure}"
@@ -209,7 +209,7 @@ async def redrive(session: Session, *, dry_run: bool, rate: float | None) -> boo
     return finished
 
 
-async def _tell_progress(move: MoveTask) -> None:
+async def _print_progress(move: MoveTask) -> None:
     print(f"{move.moved} of about {move.total} moved by SQS", file=sys.stderr)
 
 

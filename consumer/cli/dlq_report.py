@@ -16,7 +16,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 class QueueReport(BaseModel):
-    """What a look or a move found. One that is not `finished` was cut short: more may be there that is meant."""
+    """What a command found or moved. Unless `finished`, it was cut short, and more dead letters may match."""
 
     queue: str
     finished: bool
@@ -76,7 +76,12 @@ class AssetHistory(BaseModel):
     def text(self) -> str:
         code = f" ({self.code}: {plain(self.detail or '')})" if self.code else ""
         head = f"  asset   {self.asset_id}  {self.asset_type}, {self.status}{code}"
-        return "\n".join([head, *(f"    {_entry(entry)}" for entry in self.timeline)])
+        lines = [head]
+        for entry in self.timeline:
+            at = f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+            stage = f"{entry.stage}-{entry.attempt}" if entry.stage and entry.attempt else entry.stage or ""
+            lines.append(f"    {at}  {stage:<12} {entry.code:<16} {plain(entry.detail)}".rstrip())
+        return "\n".join(lines)
 
 
 class DeadLetterReport(BaseModel):
@@ -117,11 +122,6 @@ class DeadLetterReport(BaseModel):
                 *([asset.text() for asset in self.assets] or ["  asset   none that is known"]),
             ]
         )
-
-
-def _entry(entry: TimelineEntry) -> str:
-    stage = f"{entry.stage}-{entry.attempt}" if entry.stage and entry.attempt else entry.stage or ""
-    return f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}  {stage:<12} {entry.code:<16} {plain(entry.detail)}".rstrip()
 
 
 def _moment(seconds: float) -> datetime | None:

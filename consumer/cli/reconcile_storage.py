@@ -62,7 +62,7 @@ class Found(BaseModel):
 
 
 class Summary(BaseModel):
-    """What a comparison found so far. One that is not `finished` was interrupted."""
+    """What a comparison found so far. Unless `finished`, it was interrupted."""
 
     finished: bool = False
     assets: int = 0
@@ -111,7 +111,7 @@ async def reconcile(repair: bool, grace: float, as_json: bool, settings: Setting
     summary = Summary()
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(interruptible())
-        reconciler = await open_reconciler(settings, datetime.now(UTC) - timedelta(seconds=grace), stack)
+        reconciler = await _open_reconciler(settings, datetime.now(UTC) - timedelta(seconds=grace), stack)
         if repair and not await reconciler.recovery.has_assets():
             print("the database knows no asset at all: is it the right one? Nothing was changed", file=sys.stderr)
             return ExitStatus.INCOMPLETE
@@ -119,7 +119,7 @@ async def reconcile(repair: bool, grace: float, as_json: bool, settings: Setting
         async for stored, discrepancies in compared:
             summary.assets += 1
             summary.objects += stored.objects
-            for found in await repair_asset(reconciler, discrepancies, repair=repair):
+            for found in await _repair_asset(reconciler, discrepancies, repair=repair):
                 summary.add(found)
                 print(found.model_dump_json() if as_json else found.text())
             if stop.is_set():
@@ -132,7 +132,7 @@ async def reconcile(repair: bool, grace: float, as_json: bool, settings: Setting
     return ExitStatus.INCOMPLETE if summary.failed else ExitStatus.DONE
 
 
-async def repair_asset(
+async def _repair_asset(
     reconciler: StorageReconciler, discrepancies: Sequence[Discrepancy], *, repair: bool
 ) -> list[Found]:
     """Repair an asset, where that is asked for; return what was found. Raises UnavailableError."""
@@ -145,7 +145,7 @@ async def repair_asset(
     return [Found.of(discrepancy, repaired=discrepancy.problem is not Problem.ORIGINAL_GONE) for discrepancy in now]
 
 
-async def open_reconciler(settings: Settings, before: datetime, stack: AsyncExitStack) -> StorageReconciler:
+async def _open_reconciler(settings: Settings, before: datetime, stack: AsyncExitStack) -> StorageReconciler:
     clients = Clients(settings, stack)
     database = await stack.enter_async_context(connect(settings.database_url, application="media-reconcile"))
     queues = MessageQueues(await clients.sqs(), settings.queue_urls())

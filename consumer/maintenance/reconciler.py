@@ -1,4 +1,4 @@
-"""Finds stages that stand still and reminds them: an event was lost, a lease ran out long ago, a job sends no news.
+"""Finds stages that stand still and reminds them: an event was lost, a lease ran out long ago, or a job went silent.
 
 One daemon at a time does it, under a Postgres advisory lock. Every reminder goes through the outbox. The reconciler
 also sweeps the outbox, expires uploads that never came, cleans up outputs, and reads the depths of the queues.

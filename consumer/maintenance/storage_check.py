@@ -70,15 +70,15 @@ class StorageCheck:
     def compare(self, stored: StoredAsset, known: KnownAsset | None) -> list[Discrepancy]:
         """Return what is wrong with an asset, given its objects and its row."""
         if known is None:
-            problems = self.compare_unknown(stored)
+            problems = self._compare_unknown(stored)
         elif known.asset.updated_at >= self.before:
             return []
         elif known.asset.status is Status.DELETED:
             problems = iter([] if stored.is_empty else [(Problem.NOT_REMOVED, f"{stored.objects} objects")])
         elif known.asset.status in _UNBOUND:
-            problems = self.compare_unbound(stored, known.asset)
+            problems = self._compare_unbound(stored, known.asset)
         else:
-            problems = self.compare_bound(stored, known)
+            problems = self._compare_bound(stored, known)
         return [Discrepancy(stored.path, problem, detail) for problem, detail in problems]
 
     def orphaned_outputs(self, stored: StoredAsset, known: KnownAsset) -> list[str]:
@@ -102,7 +102,7 @@ class StorageCheck:
             if found.version_id != asset.version_id and found.modified_at < self.before
         ]
 
-    def compare_unknown(self, stored: StoredAsset) -> Iterator[tuple[Problem, str]]:
+    def _compare_unknown(self, stored: StoredAsset) -> Iterator[tuple[Problem, str]]:
         """Yield the problems of objects without a row, each with a detail."""
         if stored.uploads:
             first = stored.uploads[-1]
@@ -113,7 +113,7 @@ class StorageCheck:
         elif stored.outputs and all(outputs.newest < self.before for outputs in stored.outputs.values()):
             yield Problem.UNKNOWN_OUTPUTS, ", ".join(stored.outputs)
 
-    def compare_unbound(self, stored: StoredAsset, asset: Asset) -> Iterator[tuple[Problem, str]]:
+    def _compare_unbound(self, stored: StoredAsset, asset: Asset) -> Iterator[tuple[Problem, str]]:
         """Yield the problems of an asset whose upload the database waits for, or has given up."""
         first = next((found for found in reversed(stored.uploads) if found.key == asset.key), None)
         if first:
@@ -122,13 +122,17 @@ class StorageCheck:
         elif stored.quarantined:
             yield Problem.INFECTED, stored.quarantined.key
 
-    def compare_bound(self, stored: StoredAsset, known: KnownAsset) -> Iterator[tuple[Problem, str]]:
+    def _compare_bound(self, stored: StoredAsset, known: KnownAsset) -> Iterator[tuple[Problem, str]]:
         """Yield the problems of an asset that is bound to a version."""
         asset, is_ready = known.asset, known.asset.status is Status.READY
         # A recording's original lies in a bucket of the webinar service, which is not listed.
         has_source = asset.bucket != self.bucket or bound_version(stored, asset) is not None
         missing = [rendition.key for rendition in asset.renditions if rendition.key not in stored.current]
-        is_redriven = asset.status is Status.FAILED and has_source and has_newer_outputs(stored, known)
+        has_newer_outputs = any(
+            attempt > (known.stages[stage].attempt if stage in known.stages else 0)
+            for stage, attempt in stored.attempts().items()
+        )
+        is_redriven = asset.status is Status.FAILED and has_source and has_newer_outputs
         if asset.status in _OPEN:
             if any(
                 stage.is_held or (stage.state is StageState.WAITING and has_source) for stage in known.stages.values()
@@ -165,10 +169,3 @@ def bound_version(stored: StoredAsset, asset: Asset) -> StoredVersion | None:
         if same and (asset.etag is None or found.etag == asset.etag):
             return found
     return None
-
-
-def has_newer_outputs(stored: StoredAsset, known: KnownAsset) -> bool:
-    return any(
-        attempt > (known.stages[stage].attempt if stage in known.stages else 0)
-        for stage, attempt in stored.attempts().items()
-    )

@@ -148,7 +148,7 @@ class StorageListing:
                         heads[number] = await anext(source, None)
                 yield found
 
-    async def look(self, path: AssetPath) -> StoredAsset:
+    async def read(self, path: AssetPath) -> StoredAsset:
         """Return the objects of one asset as they are now."""
         found = StoredAsset(path)
         for bucket, root in self._roots():

@@ -63,17 +63,17 @@ class StorageReconciler:
 
         Raises RetryableError when S3 refuses.
         """
-        stored = await self.listing.look(path)
+        stored = await self.listing.read(path)
         known = (await self.recovery.get([path.asset_id])).get(path.asset_id)
         discrepancies = self.check.compare(stored, known)
         for discrepancy in discrepancies:
             if known is None:
-                await self.repair_unknown(discrepancy.problem, stored)
+                await self._repair_unknown(discrepancy.problem, stored)
             else:
-                await self.repair_known(discrepancy.problem, stored, known)
+                await self._repair_known(discrepancy.problem, stored, known)
         return discrepancies
 
-    async def repair_unknown(self, problem: Problem, stored: StoredAsset) -> None:
+    async def _repair_unknown(self, problem: Problem, stored: StoredAsset) -> None:
         """Register objects without a row, or remove outputs that belong to nothing."""
         if problem is Problem.UNKNOWN_OUTPUTS:
             for prefix in stored.outputs:
@@ -104,7 +104,7 @@ class StorageReconciler:
         else:
             await self._reject_infected(asset)
 
-    async def repair_known(self, problem: Problem, stored: StoredAsset, known: KnownAsset) -> None:
+    async def _repair_known(self, problem: Problem, stored: StoredAsset, known: KnownAsset) -> None:
         """Repair one problem of an asset that has a row."""
         asset = known.asset
         match problem:
@@ -126,9 +126,9 @@ class StorageReconciler:
                 prefixes = self.check.orphaned_outputs(stored, known)
                 await self.assets.note(asset.asset_id, CODE, problem, self._removals(prefixes))
             case _:
-                await self.end(problem, stored, asset)
+                await self._end(problem, stored, asset)
 
-    async def end(self, problem: Problem, stored: StoredAsset, asset: Asset) -> None:
+    async def _end(self, problem: Problem, stored: StoredAsset, asset: Asset) -> None:
         """End an asset that cannot be served any more, or remove what a deleted one left."""
         if problem is Problem.LOST:
             await self.recovery.reject(

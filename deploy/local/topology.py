@@ -18,7 +18,7 @@ from types_aiobotocore_cloudformation.type_defs import ParameterTypeDef
 from types_aiobotocore_s3 import S3Client
 
 from deploy.local.child import PartError
-from deploy.local.emulator import ACCESS_KEY, ACCOUNT, REGION, SECRET_KEY
+from deploy.local.emulator import ACCESS_KEY, REGION, SECRET_KEY
 from media.settings import QUEUES
 
 TEMPLATE = Path(__file__).parents[1] / "cloudformation" / "media.yaml"
@@ -134,8 +134,3 @@ async def _create_bucket(s3: S3Client, name: str) -> None:
 def _with_current_port(url: str, queue_url: str) -> str:
     """Return the queue's URL with the emulator's current port; saved outputs have the port of their creation."""
     return urlunsplit((*urlsplit(url)[:2], urlsplit(queue_url).path, "", ""))
-
-
-def rule_arn() -> str:
-    """Return the ARN of the rule that sends the transcoder's events to their queue."""
-    return f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{ENVIRONMENT}-media-transcode-events"

@@ -99,16 +99,16 @@ class Recovery:
         return found
 
     async def raise_attempts(self, asset_id: UUID, seen: Mapping[Stage, int]) -> None:
-        """Let the next attempt of each stage come after those that wrote to S3, so that none writes over another's.
+        """Raise each stage's attempt to the highest that wrote to S3, so that no later attempt writes over it.
 
-        A stage without a row gets one that asks for nothing. What is at work is left alone.
+        A stage without a row gets one that asks for no work. A stage that a worker holds is left alone.
         """
         await self._database.execute(_RAISE_ATTEMPTS, asset_id, list(seen), list(seen.values()))
 
     async def remind_soon(self, asset_id: UUID) -> None:
-        """Have the reconciler look at work that somebody held or holds as soon as its lease is over, and at jobs now.
+        """Let the reconciler remind a held stage when its lease ends, and a stage that waits for a job at once.
 
-        The worker, or the news of the job, may belong to what the database has forgotten.
+        The restored database may not know the worker, or the event of the job, that would have ended the stage.
         """
         await self._database.execute(
             "UPDATE stages SET nudges = 0, nudge_at = now() WHERE asset_id = $1 AND state IN ('leased', 'waiting')",

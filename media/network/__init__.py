@@ -1,1 +1,1 @@
-"""Sockets that the service listens on, and proxies that its calls go through."""
+"""Listening sockets, proxies of outgoing calls, and the bodies of /readyz and /metrics."""

@@ -6,19 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping
 
 DEADLINE = 4.0
 """Seconds that each dependency has to answer: a busy one is slow, and is not away."""
-PATIENCE = 1.0
+MAX_WAIT = 1.0
 """Seconds for which a caller waits. Those who ask for our readiness have deadlines of two seconds and more."""
 REMEMBERED = 2.0
-"""Seconds for which answers are given again, so that whoever asks often costs nothing."""
+"""Seconds for which answers are given again, so that frequent callers cost nothing."""
 
 type Ask = Callable[[], Awaitable[object]]
-"""Returns anything but False when the dependency answers. Returns False or raises when it does not."""
+"""Asks one dependency. Returns False or raises when it does not answer, and returns anything else when it does."""
 
 
 class Readiness:
-    """Asks dependencies, all at once. They are named by what to say of one that does not answer.
+    """Asks dependencies, all at once. `asks` maps the reason that callers read when one is absent to its call.
 
-    One that has not answered within a caller's patience counts as before: not there at the beginning.
+    A dependency that has not answered within MAX_WAIT counts as in the round before; in the first round as absent.
     """
 
     def __init__(self, asks: Mapping[str, Ask]) -> None:
@@ -28,11 +28,11 @@ class Readiness:
         self._asked = -REMEMBERED
 
     async def reasons(self) -> list[str]:
-        """Return the names of those that do not answer."""
+        """Return the reasons of the dependencies that do not answer; none when the service is ready."""
         if self._round is None or (self._round.done() and time.monotonic() >= self._asked + REMEMBERED):
             self._asked = time.monotonic()
             self._round = asyncio.gather(*(self._ask(name) for name in self._asks))
-        await asyncio.wait({self._round}, timeout=PATIENCE)
+        await asyncio.wait({self._round}, timeout=MAX_WAIT)
         return [name for name, is_there in self._is_there.items() if not is_there]
 
     async def _ask(self, name: str) -> None:

@@ -69,7 +69,7 @@ class Deployment:
         return await self.clone.run(blocks(README.read_text())[1])
 
     async def services(self) -> Mapping[str, tuple[Service, TaskDefinition]]:
-        """Return what ECS has been told: each service with its task definition."""
+        """Return each service of ECS with its task definition."""
         ecs = await self.account.client("ecs")
         answer = await ecs.describe_services(
             cluster=f"{self.parameters['Environment']}-media", services=[API, CONSUMER]

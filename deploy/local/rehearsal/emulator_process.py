@@ -110,11 +110,11 @@ def _camel(value: Any) -> Any:
 
 
 def _evaluate_trust_policy(document: Any, caller: str, context: iam_evaluator.EvalContext | None = None) -> bool:
-    """Evaluate as ministack does, for which the root is any service, and tell the source that a real service would."""
+    """Evaluate as ministack does, to which the root is any service, with the source that a service names."""
     if context is None or not caller.endswith(":root"):
         return bool(_evaluate_trust(document, caller, context))
-    told = [{"aws:sourceaccount": ACCOUNT, "aws:sourcearn": source} for source in SOURCES]
-    contexts = [replace(context, service_context=context.service_context | more) for more in told]
+    sources = [{"aws:sourceaccount": ACCOUNT, "aws:sourcearn": source} for source in SOURCES]
+    contexts = [replace(context, service_context=context.service_context | source) for source in sources]
     return any(_evaluate_trust(document, caller, one) for one in contexts)
 
 

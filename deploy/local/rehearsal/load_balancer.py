@@ -18,9 +18,9 @@ from deploy.local.rehearsal.account import Account
 from deploy.local.rehearsal.certificates import Certificate
 
 HTTPS = 443
-LOOK_PAUSE = 0.2
+CHECK_PAUSE = 0.2
 """Seconds between two health checks of a target: less than a real one's, so that a rehearsal is short."""
-LOOK_TIMEOUT = aiohttp.ClientTimeout(total=2)
+CHECK_TIMEOUT = aiohttp.ClientTimeout(total=2)
 FORWARD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length"}
@@ -57,12 +57,12 @@ class LoadBalancer:
         while True:
             for port in list(self._targets):
                 await self._check(port)
-            await asyncio.sleep(LOOK_PAUSE)
+            await asyncio.sleep(CHECK_PAUSE)
 
     async def _check(self, port: int) -> None:
         healthy = False
         with suppress(aiohttp.ClientError, TimeoutError):
-            async with self._http.get(f"http://{HOST}:{port}{self.check_path}", timeout=LOOK_TIMEOUT) as answer:
+            async with self._http.get(f"http://{HOST}:{port}{self.check_path}", timeout=CHECK_TIMEOUT) as answer:
                 healthy = answer.status == web.HTTPOk.status_code
         async with self._changed:
             if port in self._targets:

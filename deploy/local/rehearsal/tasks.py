@@ -14,8 +14,6 @@ from deploy.local.rehearsal.definitions import Container, HealthCheck, TaskDefin
 from deploy.local.rehearsal.image import Image
 
 SUCCESS = 0
-CHECK_PAUSE = 0.2
-"""Seconds between two health checks: less than in an account, so that a rehearsal is short."""
 FIRST_COMMAND_DEADLINE = 120.0
 """Seconds for a container that must end before others start."""
 PORTS = {"api": "MEDIA_API_PORT", "consumer": "MEDIA_CONSUMER_PORT"}

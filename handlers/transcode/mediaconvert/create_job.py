@@ -67,9 +67,16 @@ def _groups(plan: Plan, base: str) -> list[dict[str, Any]]:
             **_audio(plan.sound),
         }
         return [_hls_group(plan, base), _file_group("M4A", base + M4A_NAME, m4a)]
+    rung = plan.rungs[-1]
+    settings = {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"} | (WITH_PICTURE if _ends_early(plan) else {})
+    mp4 = {
+        "ContainerSettings": {"Container": "MP4", "Mp4Settings": settings},
+        "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
+        **_audio(plan.sound),
+    }
     return [
         _hls_group(plan, base),
-        _file_group("MP4", base + MP4_NAME, _mp4(plan)),
+        _file_group("MP4", base + MP4_NAME, mp4),
         _file_group("Poster", base + POSTER_NAME, _poster(plan)),
     ]
 
@@ -142,16 +149,6 @@ def _audio_output(
 def _file_group(name: str, destination: str, output: dict[str, Any]) -> dict[str, Any]:
     settings = {"Type": "FILE_GROUP_SETTINGS", "FileGroupSettings": {"Destination": destination}}
     return {"Name": name, "OutputGroupSettings": settings, "Outputs": [output]}
-
-
-def _mp4(plan: Plan) -> dict[str, Any]:
-    rung = plan.rungs[-1]
-    settings = {"MoovPlacement": "PROGRESSIVE_DOWNLOAD"} | (WITH_PICTURE if _ends_early(plan) else {})
-    return {
-        "ContainerSettings": {"Container": "MP4", "Mp4Settings": settings},
-        "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
-        **_audio(plan.sound),
-    }
 
 
 def _poster(plan: Plan) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from media.errors import Code, FailedError, MediaError, RejectedError, Retryable
 
 log = structlog.get_logger(__name__)
 
-DETAIL_TYPE = "MediaConvert Job State Change"
 MESSAGE_LIMIT = 500
 """Characters kept of the service's error message and of a warning."""
 _COUNTED = " x "

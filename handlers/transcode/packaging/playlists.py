@@ -88,24 +88,20 @@ def master_playlist(entries: Sequence[MasterEntry], audio: Sequence[AudioEntry] 
         attributes += [f'URI="{one.uri}"'] if one.uri else []
         lines.append(f"#EXT-X-MEDIA:{','.join(attributes)}")
     for entry in entries:
-        lines += [f"#EXT-X-STREAM-INF:{_variant_attributes(entry)}", entry.uri]
+        attributes = [*_rates(entry.rates), f'CODECS="{",".join(entry.codecs)}"']
+        if entry.resolution:
+            attributes += [f"RESOLUTION={entry.resolution}"]
+        if entry.frame_rate:
+            attributes += [f"FRAME-RATE={entry.frame_rate:.3f}", "VIDEO-RANGE=SDR", "CLOSED-CAPTIONS=NONE"]
+        if entry.audio_group:
+            attributes += [f'AUDIO="{entry.audio_group}"']
+        lines += [f"#EXT-X-STREAM-INF:{','.join(attributes)}", entry.uri]
     for entry in entries:
         if entry.i_frame_rates:
             attributes = [*_rates(entry.i_frame_rates), f'CODECS="{entry.codecs[0]}"', f"RESOLUTION={entry.resolution}"]
             attributes += ["VIDEO-RANGE=SDR", f'URI="{entry.i_frame_uri}"']
             lines.append(f"#EXT-X-I-FRAME-STREAM-INF:{','.join(attributes)}")
     return _text(lines)
-
-
-def _variant_attributes(entry: MasterEntry) -> str:
-    parts = [*_rates(entry.rates), f'CODECS="{",".join(entry.codecs)}"']
-    if entry.resolution:
-        parts += [f"RESOLUTION={entry.resolution}"]
-    if entry.frame_rate:
-        parts += [f"FRAME-RATE={entry.frame_rate:.3f}", "VIDEO-RANGE=SDR", "CLOSED-CAPTIONS=NONE"]
-    if entry.audio_group:
-        parts += [f'AUDIO="{entry.audio_group}"']
-    return ",".join(parts)
 
 
 def _rates(rates: Rates) -> list[str]:

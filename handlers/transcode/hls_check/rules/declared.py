@@ -21,15 +21,8 @@ _FAMILIES = {"avc3": "avc1", "hev1": "hvc1", "dvhe": "hvc1", "dvh1": "hvc1", "ec
 
 
 def check_declared(one: Measured) -> Iterator[Finding]:
-    yield from _check_attributes(one.variant)
-    yield from check_bandwidth(one)
-    if intact := [inside for inside in one.seen.values() if not inside.damage]:
-        yield from _check_codecs(one, intact)
-        yield from _check_resolution(one.variant, intact)
-        yield from _check_frame_rate(one.variant, intact)
-
-
-def _check_attributes(variant: Variant) -> Iterator[Finding]:
+    """Compare what the master playlist declares of a variant with what is inside."""
+    variant = one.variant
     wanted: dict[str, object] = {
         "BANDWIDTH": variant.bandwidth,
         "AVERAGE-BANDWIDTH": variant.average_bandwidth,
@@ -37,9 +30,13 @@ def _check_attributes(variant: Variant) -> Iterator[Finding]:
     }
     if not variant.audio_only:
         wanted |= {"RESOLUTION": variant.resolution, "FRAME-RATE": variant.frame_rate}
-    missing = [name for name, value in wanted.items() if not value]
-    if missing:
+    if missing := [name for name, value in wanted.items() if not value]:
         yield Finding(Rule.ATTRIBUTES, short(variant.uri), f"without {', '.join(missing)}")
+    yield from check_bandwidth(one)
+    if intact := [inside for inside in one.seen.values() if not inside.damage]:
+        yield from _check_codecs(one, intact)
+        yield from _check_resolution(variant, intact)
+        yield from _check_frame_rate(variant, intact)
 
 
 def check_bandwidth(one: Measured, rule: Rule = Rule.BANDWIDTH) -> Iterator[Finding]:

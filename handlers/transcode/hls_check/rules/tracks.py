@@ -17,7 +17,11 @@ _SLACK = 0.02
 
 
 def check_tracks(one: Measured) -> Iterator[Finding]:
-    yield from _check_damage(one)
+    """Check the tracks inside the segments: that they are whole, last as long as declared, and can be cut."""
+    if damaged := [(number, inside.damage) for number, inside in sorted(one.seen.items()) if inside.damage]:
+        message = f"{_name(one, damaged[0][0])}: {damaged[0][1]}"
+        more = f" (and {len(damaged) - 1} more segments)" if len(damaged) > 1 else ""
+        yield Finding(Rule.DAMAGED, short(one.variant.uri), message + more)
     yield from _check_durations(one)
     if not one.variant.audio_only:
         yield from _check_key_frames(one)
@@ -26,14 +30,6 @@ def check_tracks(one: Measured) -> Iterator[Finding]:
 
 def _name(one: Measured, number: int) -> str:
     return short(one.media.segments[number].uri)
-
-
-def _check_damage(one: Measured) -> Iterator[Finding]:
-    damaged = [(number, inside.damage) for number, inside in sorted(one.seen.items()) if inside.damage]
-    if damaged:
-        message = f"{_name(one, damaged[0][0])}: {damaged[0][1]}"
-        more = f" (and {len(damaged) - 1} more segments)" if len(damaged) > 1 else ""
-        yield Finding(Rule.DAMAGED, short(one.variant.uri), message + more)
 
 
 def _check_key_frames(one: Measured) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from media.network.readiness import DEADLINE, PATIENCE, REMEMBERED, Readiness
+from media.network.readiness import DEADLINE, MAX_WAIT, REMEMBERED, Readiness
 from tests.fakes.virtual_time import virtual_time
 
 
@@ -26,7 +26,7 @@ async def test_all_that_do_not_answer_are_named_at_once_and_asked_rarely() -> No
     before = asyncio.get_running_loop().time()
     answers = await asyncio.gather(*(readiness.reasons() for _ in range(50)))
     assert answers == [["b", "c", "d"]] * 50
-    assert asyncio.get_running_loop().time() - before == PATIENCE
+    assert asyncio.get_running_loop().time() - before == MAX_WAIT
     assert asked == ["there"]
     await asyncio.sleep(DEADLINE)
     assert await readiness.reasons() == ["b", "c", "d"]
