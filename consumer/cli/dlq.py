@@ -30,7 +30,7 @@ from media.aws.clients import Clients
 from media.aws.sqs import MessageQueue, MessageQueues, MoveTask
 from media.dead_letters import moves
 from media.dead_letters.browser import LIMIT, DeadLetterBrowser
-from media.dead_letters.dead_letter import DeadLetter, ReasonGroups, Selection
+from media.dead_letters.dead_letter import ReasonGroups, Selection
 from media.settings import QUEUES, Settings
 
 SLOWEST, FASTEST = 0.1, 500.0
@@ -164,19 +164,14 @@ async def show(session: Session) -> bool:
         store = AssetStore(database)
         browser = await stack.enter_async_context(DeadLetterBrowser(session.dead, session.stop))
         async for dead_letter in browser.dead_letters(session.selection):
-            histories = await _histories(store, session.queue, dead_letter)
+            subjects = subjects_of(session.queue, dead_letter.received.body)
+            recorded = await store.get_recording(subjects.recording_id) if subjects.recording_id else None
+            asset_ids = dict.fromkeys([*subjects.asset_ids, *([recorded.asset_id] if recorded else [])])
+            assets = [asset for asset_id in asset_ids if (asset := await store.get(asset_id))]
+            histories = [report.AssetHistory.of(asset, await store.timeline(asset.asset_id)) for asset in assets]
             described = report.DeadLetterReport.of(dead_letter, histories)
             print(described.model_dump_json() if session.as_json else described.text())
     return session.is_finished(truncated=browser.truncated)
-
-
-async def _histories(store: AssetStore, queue: str, dead_letter: DeadLetter) -> list[report.AssetHistory]:
-    """Read the assets that a dead letter is about, each with its timeline. Unknown ones are left out."""
-    subjects = subjects_of(queue, dead_letter.received.body)
-    recorded = await store.get_recording(subjects.recording_id) if subjects.recording_id else None
-    asset_ids = dict.fromkeys([*subjects.asset_ids, *([recorded.asset_id] if recorded else [])])
-    assets = [asset for asset_id in asset_ids if (asset := await store.get(asset_id))]
-    return [report.AssetHistory.of(asset, await store.timeline(asset.asset_id)) for asset in assets]
 
 
 @dlq.command(

@@ -44,24 +44,19 @@ def subjects_of(queue: str, body: str) -> Subjects:
     """
     if queue not in DECODERS:
         return Subjects()
+    found: list[UUID | None] = []
+    recordings: list[str] = []
     try:
-        records = DECODERS[queue](body)
-        found = [_subject(record) for record in records]
+        for record in DECODERS[queue](body):
+            match record:
+                case ObjectCreated():
+                    found.append(asset_id_of_key(record.stored.version.key))
+                case StageMessage():
+                    found.append(record.request.asset_id)
+                case TranscodeEventMessage():
+                    found.append(parse_event(record.detail).asset_id)
+                case RecordingMessage():
+                    recordings.append(record.recording.recording_id)
     except UndecodableError:
         return Subjects()
-    recording = next(
-        (record.recording.recording_id for record in records if isinstance(record, RecordingMessage)), None
-    )
-    return Subjects([asset_id for asset_id in found if asset_id], recording)
-
-
-def _subject(record: Record) -> UUID | None:
-    match record:
-        case ObjectCreated():
-            return asset_id_of_key(record.stored.version.key)
-        case StageMessage():
-            return record.request.asset_id
-        case TranscodeEventMessage():
-            return parse_event(record.detail).asset_id
-        case _:
-            return None
+    return Subjects([asset_id for asset_id in found if asset_id], next(iter(recordings), None))

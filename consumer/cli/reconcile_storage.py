@@ -2,7 +2,6 @@
 
 import functools
 import sys
-from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -119,7 +118,14 @@ async def reconcile(repair: bool, grace: float, as_json: bool, settings: Setting
         async for stored, discrepancies in compared:
             summary.assets += 1
             summary.objects += stored.objects
-            for found in await _repair_asset(reconciler, discrepancies, repair=repair):
+            results = [Found.of(discrepancy) for discrepancy in discrepancies]
+            if repair and discrepancies:
+                try:
+                    now = await reconciler.repair(stored.path)
+                    results = [Found.of(one, repaired=one.problem is not Problem.ORIGINAL_GONE) for one in now]
+                except MediaError as error:
+                    results = [Found.of(discrepancy, error=str(error)) for discrepancy in discrepancies]
+            for found in results:
                 summary.add(found)
                 print(found.model_dump_json() if as_json else found.text())
             if stop.is_set():
@@ -130,19 +136,6 @@ async def reconcile(repair: bool, grace: float, as_json: bool, settings: Setting
         print("interrupted: what was repaired stays repaired; run it again for the rest", file=sys.stderr)
         return ExitStatus.INTERRUPTED
     return ExitStatus.INCOMPLETE if summary.failed else ExitStatus.DONE
-
-
-async def _repair_asset(
-    reconciler: StorageReconciler, discrepancies: Sequence[Discrepancy], *, repair: bool
-) -> list[Found]:
-    """Repair an asset, where that is asked for; return what was found. Raises UnavailableError."""
-    if not repair or not discrepancies:
-        return [Found.of(discrepancy) for discrepancy in discrepancies]
-    try:
-        now = await reconciler.repair(discrepancies[0].path)
-    except MediaError as error:
-        return [Found.of(discrepancy, error=str(error)) for discrepancy in discrepancies]
-    return [Found.of(discrepancy, repaired=discrepancy.problem is not Problem.ORIGINAL_GONE) for discrepancy in now]
 
 
 async def _open_reconciler(settings: Settings, before: datetime, stack: AsyncExitStack) -> StorageReconciler:

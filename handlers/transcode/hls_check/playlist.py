@@ -111,7 +111,19 @@ def parse_master(text: str) -> Master:
         if line.startswith("#EXT-X-STREAM-INF:"):
             if following.startswith("#"):
                 raise PlaylistError("a #EXT-X-STREAM-INF is followed by no address")
-            variants.append(_variant(attributes, following))
+            codecs = [codec.strip() for codec in attributes.get("CODECS", "").split(",") if codec.strip()]
+            variant = Variant(
+                uri=following,
+                bandwidth=_optional(attributes.get("BANDWIDTH")),
+                average_bandwidth=_optional(attributes.get("AVERAGE-BANDWIDTH")),
+                codecs=attributes.get("CODECS", ""),
+                resolution=attributes.get("RESOLUTION", ""),
+                frame_rate=_number(attributes["FRAME-RATE"]) if "FRAME-RATE" in attributes else None,
+                audio_only=bool(codecs) and all(codec.startswith(("mp4a", "ac-3", "ec-3")) for codec in codecs),
+                audio_group=attributes.get("AUDIO", ""),
+                groups=tuple(attributes.get(name, "") for name in ("AUDIO", "VIDEO", "SUBTITLES", "CLOSED-CAPTIONS")),
+            )
+            variants.append(variant)
         elif line.startswith("#EXT-X-I-FRAME-STREAM-INF:") and attributes.get("URI"):
             bandwidth, average = _optional(attributes.get("BANDWIDTH")), _optional(attributes.get("AVERAGE-BANDWIDTH"))
             i_frames.append(IFrames(attributes["URI"], bandwidth, average))
@@ -209,22 +221,6 @@ def _offset_after(found: list[Segment], uri: str) -> int:
     if last is None or last.uri != uri or last.size is None or last.offset is None:
         raise PlaylistError(f"a range of {uri[:80]} says not where it begins, and follows no other of it")
     return last.offset + last.size
-
-
-def _variant(attributes: dict[str, str], uri: str) -> Variant:
-    codecs = attributes.get("CODECS", "")
-    known = [codec.strip() for codec in codecs.split(",") if codec.strip()]
-    return Variant(
-        uri=uri,
-        bandwidth=_optional(attributes.get("BANDWIDTH")),
-        average_bandwidth=_optional(attributes.get("AVERAGE-BANDWIDTH")),
-        codecs=codecs,
-        resolution=attributes.get("RESOLUTION", ""),
-        frame_rate=_number(attributes["FRAME-RATE"]) if "FRAME-RATE" in attributes else None,
-        audio_only=bool(known) and all(codec.startswith(("mp4a", "ac-3", "ec-3")) for codec in known),
-        audio_group=attributes.get("AUDIO", ""),
-        groups=tuple(attributes.get(name, "") for name in ("AUDIO", "VIDEO", "SUBTITLES", "CLOSED-CAPTIONS")),
-    )
 
 
 def _attributes(line: str) -> dict[str, str]:

@@ -74,10 +74,22 @@ def _groups(plan: Plan, base: str) -> list[dict[str, Any]]:
         "VideoDescription": _picture(plan, rung, {"Codec": "H_264", "H264Settings": _h264(plan, rung)}),
         **_audio(plan.sound),
     }
+    # The first frame, and one every denominator/numerator seconds. The finalizer keeps one.
+    capture = {
+        "FramerateNumerator": 1000,
+        "FramerateDenominator": (plan.poster.at if plan.poster else 0) or 1000,
+        "MaxCaptures": plan.poster.captures if plan.poster else 1,
+        "Quality": 80,
+    }
+    poster = {
+        "Extension": "jpg",
+        "ContainerSettings": {"Container": "RAW"},
+        "VideoDescription": _picture(plan, rung, {"Codec": "FRAME_CAPTURE", "FrameCaptureSettings": capture}),
+    }
     return [
         _hls_group(plan, base),
         _file_group("MP4", base + MP4_NAME, mp4),
-        _file_group("Poster", base + POSTER_NAME, _poster(plan)),
+        _file_group("Poster", base + POSTER_NAME, poster),
     ]
 
 
@@ -149,24 +161,6 @@ def _audio_output(
 def _file_group(name: str, destination: str, output: dict[str, Any]) -> dict[str, Any]:
     settings = {"Type": "FILE_GROUP_SETTINGS", "FileGroupSettings": {"Destination": destination}}
     return {"Name": name, "OutputGroupSettings": settings, "Outputs": [output]}
-
-
-def _poster(plan: Plan) -> dict[str, Any]:
-    """Capture the first frame and one every denominator/numerator seconds. The finalizer keeps one."""
-    poster = plan.poster
-    rung = plan.rungs[-1]
-    at = poster.at if poster else 0
-    capture = {
-        "FramerateNumerator": 1000,
-        "FramerateDenominator": at or 1000,
-        "MaxCaptures": poster.captures if poster else 1,
-        "Quality": 80,
-    }
-    return {
-        "Extension": "jpg",
-        "ContainerSettings": {"Container": "RAW"},
-        "VideoDescription": _picture(plan, rung, {"Codec": "FRAME_CAPTURE", "FrameCaptureSettings": capture}),
-    }
 
 
 def _picture(plan: Plan, rung: Rung, codec: dict[str, Any]) -> dict[str, Any]:

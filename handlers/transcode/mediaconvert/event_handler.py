@@ -52,7 +52,17 @@ class TranscodeEventHandler:
         if stage.state is not StageState.WAITING:
             return _stale(event, None) if asset.status is Status.DELETED and event.final else Repeated()
         if event.status is JobStatus.COMPLETE:
-            return await self._complete(asset, submission, event)
+            await self._require_bound(asset, submission)
+            prefix = output_prefix(asset, Stage.TRANSCODE, submission.attempt)
+            completed = await self.finalizer.finish(submission.plan, prefix, event.groups)
+            return Commit(
+                StageState.DONE,
+                Status.READY,
+                facts=Facts(duration_ms=completed.duration_ms),
+                renditions=completed.renditions,
+                notes=[*completed.notes, Note("ready")],
+                billed_seconds=billed_seconds(submission),
+            )
         if event.final:
             error = error_of(event)
             if isinstance(error, RejectedError):
@@ -60,19 +70,6 @@ class TranscodeEventHandler:
                 await self._require_bound(asset, submission)
             raise error
         return Progress(event.percent or 0, await self._new_warnings(asset, event))
-
-    async def _complete(self, asset: Asset, submission: Submission, event: TranscodeEvent) -> Commit:
-        await self._require_bound(asset, submission)
-        prefix = output_prefix(asset, Stage.TRANSCODE, submission.attempt)
-        completed = await self.finalizer.finish(submission.plan, prefix, event.groups)
-        return Commit(
-            StageState.DONE,
-            Status.READY,
-            facts=Facts(duration_ms=completed.duration_ms),
-            renditions=completed.renditions,
-            notes=[*completed.notes, Note("ready")],
-            billed_seconds=billed_seconds(submission),
-        )
 
     async def _require_bound(self, asset: Asset, submission: Submission) -> None:
         """Raise an error unless the job read the bound version."""
