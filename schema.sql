@@ -58,6 +58,7 @@ CREATE INDEX IF NOT EXISTS assets_expired ON assets (updated_at) WHERE status = 
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS upload_id text;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS part_size bigint;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS page_count integer; -- of a document
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS document_info jsonb; -- title, author, created, modified: what it says of itself
 -- What users should know of an asset: objects of `code`, `detail`, and the `stage` whose next commit replaces them.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS notes jsonb NOT NULL DEFAULT '[]';
 

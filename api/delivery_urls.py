@@ -37,8 +37,13 @@ def may_ask_for(caller: Caller, asset_type: AssetType, delivery: DeliveryClass) 
 
 
 def default_rendition(asset: Asset) -> Rendition | None:
-    """Choose `hls`, else the largest picture, else `original`, else the rendition with the most bytes."""
+    """Choose `hls`, else the largest picture, else `original`, else the rendition with the most bytes.
+
+    A document's is `original`: its pictures only show some pages.
+    """
     by_name = {rendition.name: rendition for rendition in asset.renditions}
+    if asset.asset_type is AssetType.DOCUMENT and "original" in by_name:
+        return by_name["original"]
     pictures = [rendition for rendition in asset.renditions if _PICTURE.fullmatch(rendition.name)]
     largest = max(pictures, key=lambda rendition: rendition.width or 0, default=None)
     last = max(asset.renditions, key=lambda rendition: rendition.bytes, default=None)

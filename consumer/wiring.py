@@ -24,7 +24,8 @@ from consumer.stages.job_events import JobEvents
 from consumer.stages.lifecycle import StageLifecycle
 from consumer.stages.outbox_effects import OutboxEffects
 from consumer.stages.runner import StageHandler, StageRunner
-from handlers.image.handler import ImageHandler
+from handlers.image.documents.renderer import PageRenderer
+from handlers.image.handler import DocumentPages, ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
 from handlers.process_tempdir import process_tempdir
 from handlers.recording import RecordingHandler
@@ -77,6 +78,7 @@ class _Parts:
     transcoder: Transcoder
     scanners: ScannerPool
     renderer: ImageRenderer
+    pages: PageRenderer
     inspector: DocumentInspector
     scratch: Path
 
@@ -200,6 +202,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         transcoder=Transcoder(await clients.mediaconvert()),
         scanners=ScannerPool(scanners),
         renderer=await stack.enter_async_context(ImageRenderer(limits, scratch)),
+        pages=await stack.enter_async_context(PageRenderer(scratch)),
         inspector=await stack.enter_async_context(DocumentInspector(scratch, max_bytes=settings.document_max_bytes)),
         scratch=scratch,
     )
@@ -218,7 +221,8 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
         own_bucket=bucket,
         quarantine_bucket=settings.quarantine_bucket,
     )
-    image = ImageHandler(parts.storage, parts.renderer, parts.metrics, bucket=bucket, scratch=parts.scratch)
+    pages = DocumentPages(parts.pages, settings.document_pages, lifecycle.assets.get)
+    image = ImageHandler(parts.storage, parts.renderer, pages, parts.metrics, bucket=bucket, scratch=parts.scratch)
     prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch)
     transcode = TranscodeHandler(parts.storage, prober, _engine(parts), lifecycle.stages.recorder)
     documents = DocumentTools(parts.inspector, parts.transfer, parts.scratch)

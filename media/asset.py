@@ -102,13 +102,13 @@ DEFAULT_DELIVERY = {
     AssetType.DOCUMENT: DeliveryClass.COURSE_PDF,
 }
 
-NEXT_STAGE = {
+NEXT_STAGE: dict[AssetType, Stage] = {
     AssetType.IMAGE: Stage.IMAGE,
     AssetType.VIDEO: Stage.TRANSCODE,
     AssetType.AUDIO: Stage.TRANSCODE,
-    AssetType.DOCUMENT: None,
+    AssetType.DOCUMENT: Stage.IMAGE,
 }
-"""The stage that follows a clean scan. A document has none: it is served as it is."""
+"""The stage that follows a clean scan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,16 @@ class AssetNote:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """What a document says of itself. Nobody checks it. Times are ISO 8601, with a zone."""
+
+    title: str | None = None
+    author: str | None = None
+    created: str | None = None
+    modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Asset:
     """One uploaded file and everything that became of it, as Postgres has it."""
 
@@ -169,6 +179,7 @@ class Asset:
     placeholder: str | None = None
     dominant_color: str | None = None
     page_count: int | None = None
+    document_info: DocumentInfo | None = None
     notes: Sequence[AssetNote] = ()
     sha256: str | None = None
     title: str | None = None

@@ -180,6 +180,9 @@ class Settings(BaseSettings):
     image_memory: int = Field(1536 * MIB, ge=256 * MIB, description="Address space of one child")
     image_budget: int = Field(2 * GIB, ge=256 * MIB, description="Memory that all pictures at work may need together")
     image_timeout: float = Field(60.0, gt=0, description="For one picture")
+    document_pages: int = Field(
+        0, ge=0, le=300, description="Pages of a document of which pictures are made, beside the preview of the first"
+    )
 
     # --- Sizes
     image_max_bytes: int = Field(50 * MIB, ge=1, description="Of an uploaded image")

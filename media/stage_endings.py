@@ -8,12 +8,14 @@ deletes assets with the same rules.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from media.asset import NEXT_STAGE, Asset, Stage, StageState, Status, output_prefix
-from media.asset_store.stages import Claim, Commit, Note
+from media.asset import Asset, AssetNote, AssetType, Stage, StageState, Status, output_prefix
+from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.errors import Code, MediaError, RejectedError, RetryableError
 from media.outbox import Effect, EffectKind
 from media.stage_requests import request
 
+NO_PREVIEW = "no_preview"
+"""Code of the note on a document whose pages could not be made."""
 MAX_CLEANED_ATTEMPTS = 50
 """Most attempts of a stage whose outputs one clean-up removes, the latest ones. Each is a row of the outbox."""
 OUTPUT_ROOTS = ("public", "processed", "private")
@@ -54,9 +56,9 @@ class EndingRules:
         it is paid for, and a client that uploads beside each job must not have jobs repeated without end.
         """
         if isinstance(error, RejectedError):
-            return FailedAttempt(self.finish(claim, _rejected(error)), counts=False)
+            return FailedAttempt(self._end(claim, _rejected(error)), counts=False)
         if not isinstance(error, RetryableError):
-            return FailedAttempt(self.finish(claim, _failed(error.code, error.detail, error)), counts=True)
+            return FailedAttempt(self._end(claim, _failed(error.code, error.detail, error)), counts=True)
         is_job = claim.state is StageState.WAITING
         counts = error.counts_as_attempt or is_job
         if counts and claim.tries >= self.max_attempts:
@@ -64,7 +66,7 @@ class EndingRules:
                 last = _rejected(RejectedError(error.code_when_exhausted, str(error)))
             else:
                 last = _failed(Code.ATTEMPTS_EXHAUSTED, str(error), error)
-            return FailedAttempt(self.finish(claim, last), counts=True)
+            return FailedAttempt(self._end(claim, last), counts=True)
         if not is_job:
             return FailedAttempt(None, counts=counts)
         # No message is left that could try again, so one is sent.
@@ -88,7 +90,20 @@ class EndingRules:
         """Give up a stage that did not change in spite of all reminders, and cancel the job that it waits for."""
         commit = Commit(StageState.FAILED, Status.FAILED, code=Code.STALLED, notes=[Note("stalled")])
         canceled = [_cancellation(claim.job_id)] if claim.job_id else []
-        return self.finish(claim, replace(commit, effects=canceled))
+        return self._end(claim, replace(commit, effects=canceled))
+
+    def _end(self, claim: Claim, commit: Commit) -> Commit:
+        """Finish a stage that is given up. A document that was scanned is ready without its pages, too.
+
+        Without its file it is not: that is the same for every type.
+        """
+        is_preview = claim.stage is Stage.IMAGE and claim.asset.asset_type is AssetType.DOCUMENT
+        if is_preview and commit.code not in {Code.SOURCE_MISSING, Code.SOURCE_CHANGED}:
+            facts = Facts(notes=[AssetNote(NO_PREVIEW, "No picture of its pages could be made")])
+            why = f"{commit.code}: {commit.detail}" if commit.detail else str(commit.code)
+            notes = [Note(NO_PREVIEW, why), Note("ready")]
+            commit = Commit(StageState.DONE, Status.READY, facts=facts, notes=notes, effects=commit.effects)
+        return self.finish(claim, commit)
 
     def abandon(self, claim: Claim) -> list[Effect]:
         """Remove the outputs of an attempt that lost its lease.
@@ -136,7 +151,7 @@ def _cancellation(job_id: str) -> Effect:
 
 def _writes(asset: Asset, stage: Stage) -> bool:
     """Say whether attempts of a stage leave files behind; a scan does for documents only."""
-    return stage is not Stage.SCAN or NEXT_STAGE[asset.asset_type] is None
+    return stage is not Stage.SCAN or asset.asset_type is AssetType.DOCUMENT
 
 
 def _prefix_removal(bucket: str, prefix: str) -> Effect:

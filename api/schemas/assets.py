@@ -86,7 +86,7 @@ class ConfirmRequest(RequestModel):
 class RenditionOut(ResponseModel):
     """One derived file, or the original of a document."""
 
-    name: str = Field(description="`w150` … `w1920`, `hls`, `mp4`, `m4a`, `poster`, `original`")
+    name: str = Field(description="`w150` … `w1920`, `page-1` …, `hls`, `mp4`, `m4a`, `poster`, `original`")
     content_type: str
     width: int | None = Field(description="Pixels")
     height: int | None = Field(description="Pixels")
@@ -96,8 +96,20 @@ class RenditionOut(ResponseModel):
 class NoteOut(ResponseModel):
     """Something to know of an asset that is ready."""
 
-    code: str = Field(description="`actions_removed`: scripts and the like were taken out of a document")
+    code: str = Field(
+        description="`actions_removed`: scripts and the like were taken out of a document; `no_preview`: no picture of"
+        " its pages could be made"
+    )
     detail: str = Field(description="The same in words, for people; may change")
+
+
+class DocumentInfoOut(ResponseModel):
+    """What a document says of itself. Nobody checks it."""
+
+    title: str | None
+    author: str | None
+    created: datetime | None
+    modified: datetime | None
 
 
 class AssetOut(ResponseModel):
@@ -119,7 +131,10 @@ class AssetOut(ResponseModel):
     duration_ms: int | None = Field(description="Milliseconds of video and audio")
     progress: int = Field(ge=0, le=100, description="Percent of the transcoding; 100 once the asset is ready")
     placeholder: str | None = Field(description="A ThumbHash in base64, to show while the picture loads")
+    dominant_color: str | None = Field(description="`#rrggbb`, of a picture or the first page")
+    sha256: str | None = Field(description="Of the uploaded file, in hexadecimal; null for video and audio")
     page_count: int | None = Field(description="Pages of a document")
+    document_info: DocumentInfoOut | None = Field(description="Title, author and times of a document, by its own word")
     notes: list[NoteOut] = Field(max_length=50, description="What users should know of it")
     renditions: list[RenditionOut]
     created_at: datetime

@@ -1,8 +1,15 @@
 """Which renditions a picture gets, and their sizes in pixels."""
 
+import math
 from dataclasses import dataclass
 
 WIDTHS = (150, 320, 640, 1024, 1920)
+PREVIEW_WIDTH = 1024
+"""Pixels: the widest picture of a document's first page."""
+PAGE_WIDTH = 1280
+"""Pixels: the width of `page-1`, `page-2` …."""
+PAGE_PIXELS = 4_000_000
+"""Pixels of one page: one that is more than three times as tall as wide is made narrower."""
 WEBP_SIDE = 16_383
 """Pixels: the longest side that WebP can express (14 bits)."""
 
@@ -31,6 +38,12 @@ def targets(width: int, height: int) -> tuple[Target, ...]:
         if name >= widest:
             break
     return tuple(chosen)
+
+
+def page_size(width: float, height: float, widest: int) -> Size:
+    """Return the pixels of a page of any unit, `widest` at most: its shape, within the bounds on pixels and sides."""
+    scale = min(widest / width, WEBP_SIDE / height, math.sqrt(PAGE_PIXELS / width / height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def turned(size: Size, orientation: int) -> Size:

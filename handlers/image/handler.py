@@ -1,13 +1,17 @@
-"""The image stage: fetch the bound version, render it in a child process, store the renditions."""
+"""The image stage: fetch a picture or a document, render it in a child process, store the renditions."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import structlog
 
+from handlers.image.documents.renderer import PageRenderer
 from handlers.image.renderer import ImageRenderer, RenderedFile
 from handlers.scratch import scratch_folder
-from media.asset import Rendition, Stage, StageState, Status, output_prefix
+from media.asset import Asset, AssetType, ObjectVersion, Rendition, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.aws.s3 import ObjectStorage
 from media.source_check import raise_changed, reject_missing_source
@@ -17,23 +21,48 @@ log = structlog.get_logger(__name__)
 
 CACHE = "public, max-age=31536000, immutable"
 """Cache-Control of a rendition. Each attempt writes under its own prefix, so a stored object never changes."""
+PRIVATE_CACHE = "private, max-age=31536000, immutable"
+"""The same for pages of documents."""
 RENDITIONS = 48 * 1024 * 1024
-"""Bytes of disk reserved for all renditions of a picture. The worst animation takes 42 MB."""
+"""Bytes of disk reserved for all renditions of a picture or document. The worst animation takes 42 MB."""
+MOST_NOTES = 20
+"""Lines of the timeline about pages that could not be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPages:
+    """What documents need: their renderer, how many pages are made at `most`, and the asset with its renditions."""
+
+    renderer: PageRenderer
+    most: int
+    find_asset: Callable[[UUID], Awaitable[Asset | None]]
 
 
 class ImageHandler:
     """Renders the picture of a claim. Raises RejectedError, RetryableError, UnavailableError."""
 
     def __init__(
-        self, storage: ObjectStorage, renderer: ImageRenderer, metrics: Metrics, *, bucket: str, scratch: Path
+        self,
+        storage: ObjectStorage,
+        renderer: ImageRenderer,
+        pages: DocumentPages,
+        metrics: Metrics,
+        *,
+        bucket: str,
+        scratch: Path,
     ) -> None:
         self._storage = storage
         self._renderer = renderer
+        self._pages = pages
         self._metrics = metrics
         self._bucket = bucket
         self._scratch = scratch
 
     async def __call__(self, claim: Claim) -> Commit:
+        is_document = claim.asset.asset_type is AssetType.DOCUMENT
+        return await (self._render_document(claim) if is_document else self._render_picture(claim))
+
+    async def _render_picture(self, claim: Claim) -> Commit:
         async with scratch_folder("image-", self._scratch, room=(claim.asset.size or 0) + RENDITIONS) as folder:
             source, outputs = folder / "source", folder / "out"
             await asyncio.to_thread(outputs.mkdir)
@@ -57,7 +86,29 @@ class ImageHandler:
         notes = [*(Note("note", text) for text in image.notes), Note("rendered", made), Note("ready")]
         return Commit(StageState.DONE, Status.READY, facts=facts, renditions=renditions, notes=notes)
 
-    async def _store(self, prefix: str, file: RenderedFile) -> Rendition:
+    async def _render_document(self, claim: Claim) -> Commit:
+        """Render the document that is served: the scan may have taken something out of the upload."""
+        asset = await self._pages.find_asset(claim.asset.asset_id) or claim.asset
+        served = next((r for r in asset.renditions if r.name == "original" and r.key != asset.key), None)
+        version = ObjectVersion(self._bucket, served.key) if served else asset.source
+        size = (served.bytes if served else asset.size) or 0
+        async with scratch_folder("pages-", self._scratch, room=size + RENDITIONS) as folder:
+            source, outputs = folder / "source.pdf", folder / "out"
+            await asyncio.to_thread(outputs.mkdir)
+            with reject_missing_source():
+                await self._storage.download(version, source)
+            pages = min(self._pages.most, asset.page_count or 1)
+            document = await self._pages.renderer.render(source, outputs, pages=pages)
+            prefix = output_prefix(asset, Stage.IMAGE, claim.attempt)
+            renditions = await asyncio.gather(*(self._store(prefix, f, PRIVATE_CACHE) for f in document.files))
+        self._metrics.renditions.labels("image").inc(len(renditions))
+        facts = Facts(placeholder=document.placeholder, dominant_color=document.dominant_color)
+        made = ", ".join(f"{r.name} {r.width}x{r.height}" for r in renditions)
+        left_out = [Note("note", f"page {number} was left out: {why}") for number, why in document.left_out.items()]
+        notes = [*left_out[:MOST_NOTES], Note("rendered", made), Note("ready")]
+        return Commit(StageState.DONE, Status.READY, facts=facts, renditions=renditions, notes=notes)
+
+    async def _store(self, prefix: str, file: RenderedFile, cache: str = CACHE) -> Rendition:
         key = f"{prefix}{file.name}.webp"
-        await self._storage.upload(self._bucket, key, file.path, file.content_type, cache=CACHE)
+        await self._storage.upload(self._bucket, key, file.path, file.content_type, cache=cache)
         return Rendition(file.name, key, file.content_type, file.bytes, file.width, file.height)

@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from media.errors import Code
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/=]{1,64}")
-_COLOR = re.compile(r"#[0-9a-f]{6}")
+THUMBHASH = re.compile(r"[A-Za-z0-9+/=]{1,64}")
+COLOR = re.compile(r"#[0-9a-f]{6}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -112,19 +113,22 @@ def decode_reply(line: str) -> Reply:
             return RenderedJob(
                 width=_count(fields["width"]),
                 height=_count(fields["height"]),
-                placeholder=_matching(_BASE64, fields["placeholder"]),
-                dominant_color=_matching(_COLOR, fields["dominant_color"]),
-                sha256=_matching(_SHA256, fields["sha256"]),
+                placeholder=require_match(THUMBHASH, fields["placeholder"]),
+                dominant_color=require_match(COLOR, fields["dominant_color"]),
+                sha256=require_match(_SHA256, fields["sha256"]),
                 notes=tuple(str(note) for note in notes),
-                files=tuple(
-                    MadeFile(str(file["name"]), *(_count(file[name]) for name in ("width", "height", "bytes")))
-                    for file in files
-                ),
+                files=tuple(map(decode_file, files)),
             )
     raise ValueError("no such reply")
 
 
-def _matching(pattern: re.Pattern[str], value: object) -> str:
+def decode_file(fields: Mapping[str, object]) -> MadeFile:
+    """Decode one file of a reply. Raises KeyError or TypeError."""
+    return MadeFile(str(fields["name"]), *(_count(fields[name]) for name in ("width", "height", "bytes")))
+
+
+def require_match(pattern: re.Pattern[str], value: object) -> str:
+    """Return `value`. Raises ValueError when it is no text of this form."""
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ValueError(f"not like {pattern.pattern}")
     return value

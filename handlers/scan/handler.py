@@ -187,7 +187,7 @@ class ScanHandler:
         raise RejectedError(Code.TOO_LARGE_TO_SCAN, f"{size} bytes are more than the scanner takes")
 
     async def _accept(self, claim: Claim, inspector: StreamInspector, size: int, copy: Path | None) -> Commit:
-        """Check that the content is allowed; commit a document as ready, and send others to their next stage."""
+        """Check that the content is allowed, store a document as it will be served, and request the next stage."""
         asset, sniffed = claim.asset, sniff(inspector.head)
         require_allowed_content(asset.asset_type, sniffed)
         notes = [Note("clean", f"{size} bytes")]
@@ -195,10 +195,8 @@ class ScanHandler:
             notes.append(Note("content_type", f"announced as {asset.content_type}, is {sniffed}"))
         facts = Facts(content_type=sniffed, size=size, sha256=inspector.sha256)
         stage = NEXT_STAGE[asset.asset_type]
-        if stage is not None:
+        if copy is None:  # only a document's bytes are kept, to be looked into
             return _proceed(asset, stage, facts, notes)
-        if copy is None:
-            raise RuntimeError("a document was scanned without a copy to look into")
         target = copy.with_name("written.pdf")
         found = await self._documents.inspector.inspect(copy, target)
         if found.written:  # clamd does not see through encryption, and has not seen what was rewritten
@@ -211,8 +209,8 @@ class ScanHandler:
         notes += [Note("actions_removed", removed)] if removed else []
         notes += [Note("repaired", found.repaired)] if found.repaired else []
         asset_notes = [AssetNote("actions_removed", f"Taken out: {removed}")] if removed else []
-        facts = replace(facts, page_count=found.pages, notes=asset_notes)
-        return Commit(StageState.DONE, Status.READY, facts=facts, renditions=[original], notes=[*notes, Note("ready")])
+        facts = replace(facts, page_count=found.pages, document_info=found.info, notes=asset_notes)
+        return replace(_proceed(asset, stage, facts, notes), renditions=[original])
 
     async def _publish(self, claim: Claim, rewritten: Path | None, size: int) -> Rendition:
         """Store a document under the prefix of this attempt. Browsers save the copy and never show it."""

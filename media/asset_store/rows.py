@@ -5,7 +5,17 @@ from typing import Any
 import asyncpg
 from pydantic_core import from_json
 
-from media.asset import Asset, AssetNote, AssetType, DeliveryClass, Rendition, Stage, Status, TimelineEntry
+from media.asset import (
+    Asset,
+    AssetNote,
+    AssetType,
+    DeliveryClass,
+    DocumentInfo,
+    Rendition,
+    Stage,
+    Status,
+    TimelineEntry,
+)
 
 _PLAIN = (
     "asset_id",
@@ -52,8 +62,9 @@ def asset_of(record: asyncpg.Record) -> Asset:
         status=Status(record["status"]),
         delivery=DeliveryClass(record["delivery"]),
         renditions=tuple(Rendition(**rendition) for rendition in renditions),
-        # The database may still lack these two, which came with version 5 of the schema.
+        # The database may still lack these three, which came with version 5 of the schema.
         page_count=record.get("page_count"),
+        document_info=DocumentInfo(**from_json(info)) if (info := record.get("document_info")) else None,
         notes=tuple(AssetNote(note["code"], note["detail"]) for note in from_json(record.get("notes") or "[]")),
         **{name: record[name] for name in _PLAIN},
     )

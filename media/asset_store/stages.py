@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from media.asset import Asset, AssetNote, Rendition, Stage, StageState, Status, sources_of
+from media.asset import Asset, AssetNote, DocumentInfo, Rendition, Stage, StageState, Status, sources_of
 from media.asset_store import statements
 from media.asset_store.database import Database
 from media.asset_store.rows import asset_of
@@ -98,6 +98,7 @@ class Facts:
     placeholder: str | None = None
     dominant_color: str | None = None
     page_count: int | None = None
+    document_info: DocumentInfo | None = None
     notes: Sequence[AssetNote] = ()
 
 

@@ -69,6 +69,7 @@ moved AS (
            placeholder = coalesce(f.placeholder, a.placeholder),
            dominant_color = coalesce(f.dominant_color, a.dominant_color),
            page_count = coalesce(f.page_count, a.page_count),
+           document_info = coalesce(f.document_info, a.document_info),
            notes = (SELECT coalesce(jsonb_agg(n), '[]') FROM (
                         SELECT n FROM jsonb_array_elements(a.notes) AS n WHERE n ->> 'stage' <> won.stage
                         UNION ALL
@@ -76,7 +77,7 @@ moved AS (
                         LIMIT 50) AS both_stages)
     FROM won, jsonb_to_record($12::jsonb) AS f(content_type text, size bigint, sha256 text, width int, height int,
                                                duration_ms bigint, placeholder text, dominant_color text,
-                                               page_count int, notes jsonb)
+                                               page_count int, document_info jsonb, notes jsonb)
     WHERE a.asset_id = won.asset_id
     RETURNING a.asset_id),
 rendered AS (

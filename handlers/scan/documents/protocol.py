@@ -3,8 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
+from media.asset import DocumentInfo
 from media.errors import Code, RejectedError
+
+INFO_LIMIT = 255
+"""Characters of a document's title or author that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +18,7 @@ class DocumentReport:
 
     `written`: the target holds the document without encryption and without what acts, to be scanned too.
     `must_serve_written`: it must be served, and not the upload. `removed` maps a kind of thing in words to its number,
-    `repaired` says what was wrong with the file.
+    `repaired` says what was wrong with the file, `info` what the document says of itself.
     """
 
     pages: int
@@ -21,6 +26,7 @@ class DocumentReport:
     must_serve_written: bool = False
     repaired: str = ""
     removed: Mapping[str, int] = field(default_factory=dict)
+    info: DocumentInfo | None = None
 
 
 def encode_reply(reply: DocumentReport | RejectedError) -> str:
@@ -43,4 +49,15 @@ def decode_reply(line: str) -> DocumentReport | RejectedError:
         must_serve_written=fields["written"] is fields["must_serve_written"] is True,
         repaired=str(fields["repaired"])[:500],
         removed={str(kind)[:100]: int(count) for kind, count in list(fields["removed"].items())[:20]},
+        info=_decode_info(fields["info"]) if fields["info"] else None,
     )
+
+
+def _decode_info(fields: dict[str, str | None]) -> DocumentInfo:
+    texts = {name: str(text)[:INFO_LIMIT] for name in ("title", "author") if (text := fields[name])}
+    times = {
+        name: datetime.fromisoformat(str(time)).astimezone(UTC).isoformat()
+        for name in ("created", "modified")
+        if (time := fields[name])
+    }
+    return DocumentInfo(**texts, **times)

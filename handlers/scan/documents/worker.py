@@ -9,6 +9,7 @@ import pypdfium2
 from pypdfium2.raw import FPDF_REMOVE_SECURITY
 
 from handlers.scan.documents.actions import Disarmer
+from handlers.scan.documents.info import read_info
 from handlers.scan.documents.protocol import DocumentReport, encode_reply
 from media.errors import Code, RejectedError
 
@@ -80,9 +81,10 @@ def _inspect_with_qpdf(source: Path, target: Path, fault: str = "") -> DocumentR
             packed = pikepdf.StreamDecodeLevel.none
             pdf.save(target, stream_decode_level=packed, fix_metadata_version=False, encryption=False)
         pages = _count_pages(target if written else source) or len(pdf.pages)
+        info = read_info(pdf)
     if not pages:
         raise pikepdf.PdfError("it has no pages")
-    return DocumentReport(pages, written, must_rewrite, fault if must_rewrite else "", removed)
+    return DocumentReport(pages, written, must_rewrite, fault if must_rewrite else "", removed, info)
 
 
 def _repair(source: Path, repaired: Path, *, pages_only: bool) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from media.asset import AssetNote, ObjectVersion, Stage, StageState, Status
+from media.asset import AssetNote, DocumentInfo, ObjectVersion, Stage, StageState, Status
 from media.asset_store.assets import StoredObject
 from media.asset_store.stages import Claim, Commit, Facts, StageStore
 from tests.integration.api.conftest import MEDIA, RunningApi
@@ -26,7 +26,8 @@ async def test_notes_and_pages_are_shown(shared_api: RunningApi) -> None:
     await shared_api.service.assets.bind(
         asset_id, StoredObject(ObjectVersion(asset.bucket, asset.key, "v1"), "etag", 9)
     )
-    first = Facts(page_count=3, notes=[AssetNote("actions_removed", "JavaScript (1)")])
+    info = DocumentInfo("Befund", None, "2024-01-02T03:04:05+00:00")
+    first = Facts(page_count=3, document_info=info, notes=[AssetNote("actions_removed", "JavaScript (1)")])
     again = Commit(StageState.QUEUED, Status.SCANNING, facts=first)
     await commit(shared_api, asset_id, Stage.SCAN, again)
     scanned = Facts(notes=[AssetNote("actions_removed", "JavaScript (2)")])
@@ -42,6 +43,14 @@ async def test_notes_and_pages_are_shown(shared_api: RunningApi) -> None:
         [{"code": "actions_removed", "detail": "JavaScript (2)"}, {"code": "no_preview", "detail": ""}],
         3,
     )
+    status, asset_shown = await shared_api.call("GET", f"{MEDIA}/assets/{asset_id}")
+    assert status == 200
+    assert asset_shown["document_info"] == {
+        "title": "Befund",
+        "author": None,
+        "created": "2024-01-02T03:04:05Z",
+        "modified": None,
+    }
 
 
 async def shown(api: RunningApi, asset_id: UUID) -> tuple[Any, Any]:

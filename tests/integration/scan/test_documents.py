@@ -22,7 +22,8 @@ async def test_a_document_that_opens_without_a_password_is_ready(scan_stage: Sca
     content = document(pages=3, encryption=OWNER_ONLY)
     asset = await scan_stage.asset(content, AssetType.DOCUMENT)
     commit = await scan_stage.scan(asset, Address.parse(clamd.address))
-    assert (commit.status, commit.facts.page_count, commit.facts.notes) == (Status.READY, 3, [])
+    assert (commit.status, commit.facts.page_count, commit.facts.notes) == (Status.PROCESSING, 3, [])
+    assert commit.next_stage is Stage.IMAGE
     (original,) = commit.renditions
     assert await scan_stage.read(original.key) == content
     assert original.bytes == len(content)

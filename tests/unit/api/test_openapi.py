@@ -19,7 +19,8 @@ def test_the_document_is_valid_openapi() -> None:
 
 COMPONENTS = (
     "AcceptedOut AssetOut AssetType CompleteRequest ConfirmRequest ConsumerOut DeadLetterGroup DeadLettersOut"
-    " Delivery EventsQuery FieldErrorOut FindingOut HealthOut ImageCallback Listing ListingQuery MultipartOut"
+    " Delivery DocumentInfoOut EventsQuery FieldErrorOut FindingOut HealthOut ImageCallback Listing ListingQuery"
+    " MultipartOut"
     " MultipartRequest NoteOut OpsSummary PartLink PartLinks PartNamed PartsRequest PlaylistQuery ProblemOut QueueOut"
     " RedriveOut RedriveRequest RenditionOut ReportOut Status StoredPartOut StuckOut TicketOut Timeline"
     " TimelineEntryOut TranscodeProgress UnfinishedOut UploadRequest UploadSlot UrlOut UrlQuery VariantReportOut"

@@ -83,6 +83,39 @@ def test_a_scan_leaves_files_for_documents_only() -> None:
     assert RULES.abandon(claim(2, stage=Stage.SCAN)) == []
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RejectedError(Code.CORRUPT, "no such page"),
+        RejectedError(Code.RESOURCE_LIMIT),
+        RetryableError(Code.UNFORESEEN, "odd"),
+        RetryableError(Code.STORAGE_ERROR),
+    ],
+)
+def test_a_document_whose_pages_cannot_be_made_is_ready(error: MediaError) -> None:
+    pages = replace(claim(3, stage=Stage.IMAGE), asset=replace(ASSET, asset_type=AssetType.DOCUMENT))
+    failure = RULES.fail(pages, error)
+    assert failure.commit
+    assert (failure.commit.state, failure.commit.status, failure.commit.code) == (StageState.DONE, Status.READY, None)
+    assert [note.code for note in failure.commit.facts.notes] == ["no_preview"]
+    assert [note.code for note in failure.commit.notes] == ["no_preview", "ready"]
+    assert removed(failure.commit.effects) == ["image-1", "image-2", "image-3"]
+    assert RULES.fail_stalled(pages).status is Status.READY
+
+
+def test_a_document_whose_pages_may_come_yet_is_tried_again() -> None:
+    pages = replace(claim(2, stage=Stage.IMAGE), asset=replace(ASSET, asset_type=AssetType.DOCUMENT))
+    assert RULES.fail(pages, RetryableError(Code.UNFORESEEN)).commit is None
+
+
+@pytest.mark.parametrize("code", [Code.SOURCE_MISSING, Code.SOURCE_CHANGED])
+def test_a_document_whose_file_is_gone_is_not_ready(code: Code) -> None:
+    pages = replace(claim(1, stage=Stage.IMAGE), asset=replace(ASSET, asset_type=AssetType.DOCUMENT))
+    commit = RULES.fail(pages, RejectedError(code)).commit
+    assert commit
+    assert (commit.status, commit.code) == (Status.REJECTED, code)
+
+
 @pytest.mark.parametrize("waiting", [False, True], ids=["leased", "waiting"])
 @pytest.mark.parametrize(
     ("error", "status", "code"),

@@ -64,3 +64,12 @@ def decoder() -> Callable[[str], str]:
         return "Pillow" if made is None else f"libvips {made.mode} {made.size}"
 
     return attempt
+
+
+def failing_pages() -> Callable[[str], str]:
+    """Return a worker for pages with a bug: every page raises an unforeseen error."""
+
+    def work(_line: str) -> str:
+        raise LookupError("nobody foresaw this")
+
+    return work
