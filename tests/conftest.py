@@ -145,5 +145,5 @@ async def embedded_stack(folder: Path, **settings: str) -> AsyncIterator[Embedde
 
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
-    async with embedded_stack(tmp_path_factory.mktemp("stack")) as up:
+    async with embedded_stack(tmp_path_factory.mktemp("stack"), MEDIA_DOCUMENT_PAGES="2") as up:
         yield up

@@ -149,6 +149,12 @@ export class Urls {
   }
 }
 
+/** List the pages of a document that have a picture of their own, in order. */
+export function pageRenditions(asset) {
+  const number = (rendition) => Number(rendition.name.slice('page-'.length));
+  return (asset.renditions ?? []).filter((r) => /^page-\d+$/.test(r.name)).sort((a, b) => number(a) - number(b));
+}
+
 /** List the WebP renditions of an asset, smallest first. */
 export function pictureRenditions(asset) {
   return (asset.renditions ?? []).filter((r) => /^w\d+$/.test(r.name)).sort((a, b) => a.width - b.width);

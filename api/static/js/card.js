@@ -4,7 +4,7 @@ import { pictureRenditions } from './api.js';
 import { h, icon, iconButton } from './dom.js';
 import { drawThumbHash } from './thumbhash.js';
 import {
-  describeReason, describeStatus, describeTimeLeft, describeType, formatAge, formatBytes, formatDuration, percentOf,
+  describeNotes, describePages, describeReason, describeStatus, describeTimeLeft, describeType, formatAge, formatBytes, formatDuration, percentOf,
 } from './messages.js';
 
 const THUMBNAILS = ['w320', 'w640'];
@@ -44,6 +44,7 @@ export class Card {
   /** Show the item's present state. Elements are kept, so that focus stays where it is. */
   update() {
     const { asset, upload } = this.#item;
+    this.element.dataset.type = asset.asset_type;
     this.element.dataset.status = upload ? 'sending' : asset.status;
     this.element.dataset.assetId = asset.asset_id ?? '';
     this.element.classList.toggle('is-broken', Boolean(upload?.error));
@@ -96,8 +97,9 @@ export class Card {
     this.chip.textContent = upload?.paused ? PAUSED : upload ? PHASES[upload.phase] : describeStatus(asset.status);
     this.chip.dataset.tone = failed ? 'bad' : upload?.paused ? 'warn' : asset.status === 'ready' ? 'good' : 'busy';
     this.chip.hidden = asset.status === 'ready' && !upload;
-    this.note.textContent = failed ? (upload?.error?.message ?? describeReason(asset)) : '';
-    this.note.hidden = !failed;
+    this.note.textContent = failed ? (upload?.error?.message ?? describeReason(asset)) : describeNotes(asset).join(' ');
+    this.note.dataset.tone = failed ? 'bad' : 'plain';
+    this.note.hidden = !this.note.textContent;
     this.steps.hidden = failed || asset.status === 'ready';
     [...this.steps.children].forEach((li, i) => {
       li.className = i < step ? 'is-done' : i === step ? 'is-now' : '';
@@ -154,6 +156,7 @@ export function factsOf(asset) {
     describeType(asset.asset_type),
     asset.width ? `${asset.width} × ${asset.height}` : '',
     asset.duration_ms ? formatDuration(asset.duration_ms) : '',
+    describePages(asset),
     formatBytes(asset.size),
     formatAge(asset.created_at),
   ].filter(Boolean);

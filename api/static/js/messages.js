@@ -42,6 +42,7 @@ const EVENTS = {
   actions_removed: 'What acts by itself was taken out',
   repaired: 'Damage was repaired',
   rendered: 'Made for the web',
+  no_preview: 'No picture of its pages could be made',
   planned: 'Encoding planned',
   submitted: 'Handed to the encoder',
   ready: 'Ready to use',
@@ -85,6 +86,12 @@ const STATUSES = {
 };
 
 const TYPES = { image: 'Image', video: 'Video', audio: 'Audio', document: 'Document' };
+
+/** What is to be known of a file that is ready. A code that is missing here has its detail. */
+const NOTES = {
+  actions_removed: (detail) => `This document is shown without what acts by itself. ${detail}.`,
+  no_preview: () => 'There is no preview of this document. It can be opened all the same.',
+};
 
 /** Texts for HTTP statuses; 0 means that no response came. */
 const HTTP = {
@@ -141,11 +148,21 @@ export function describeType(type) { return TYPES[type] ?? humanize(type); }
 export function describeStage(stage) { return STAGES[stage] ?? humanize(stage); }
 
 /** Describe a rendition. Pictures keep the names that the API uses. */
-export function describeRendition(name) { return RENDITIONS[name] ?? name; }
+export function describeRendition(name) { return RENDITIONS[name] ?? name.replace(/^page-(\d+)$/, 'Page $1'); }
 
 /** Describe in a sentence why an asset was rejected or failed. */
 export function describeReason(asset) {
   return REASONS[asset.code] || asset.detail || 'No reason was recorded.';
+}
+
+/** Describe each note on an asset that is ready in a sentence or two. */
+export function describeNotes(asset) {
+  if (asset.status !== 'ready') return [];
+  return (asset.notes ?? []).map(({ code, detail }) => NOTES[code]?.(detail) ?? (detail || humanize(code)));
+}
+
+export function describePages({ page_count: count }) {
+  return count ? `${count.toLocaleString('en')} ${count === 1 ? 'page' : 'pages'}` : '';
 }
 
 /** Describe a problem document in a sentence: our text for its code, else the server's, else the text for the status. */

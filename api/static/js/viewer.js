@@ -1,9 +1,9 @@
 /** The dialog that shows one file: preview or player, renditions, facts and timeline. */
 
-import { pictureRenditions } from './api.js';
+import { pageRenditions, pictureRenditions } from './api.js';
 import { factsOf } from './card.js';
 import { h, icon, iconButton } from './dom.js';
-import { describeReason, describeRendition, describeStatus, formatBytes } from './messages.js';
+import { describeNotes, describePages, describeReason, describeRendition, describeStatus, formatBytes } from './messages.js';
 import { mountPlayer } from './player.js';
 import { timelineList } from './timeline.js';
 import { showError } from './toast.js';
@@ -95,12 +95,47 @@ export class Viewer {
     const image = h('img', { class: 'picture', alt: asset.original_filename, sizes: '(max-width: 900px) 100vw, 62vw' });
     stage.append(image);
     image.srcset = await this.#urls.srcset(asset, pictures.map((rendition) => rendition.name));
+    return image;
   }
 
   async #showDocument(stage, asset) {
     const { url } = await this.#urls.of(asset, 'original');
-    stage.append(stageNote('document', 'The document was scanned and is safe to open.'),
-      h('a', { class: 'button is-primary', href: url, target: '_blank', rel: 'noopener noreferrer' }, icon('external'), 'Open the document'));
+    const link = h('a', { class: 'button is-primary', href: url, target: '_blank', rel: 'noopener noreferrer' }, icon('external'), 'Open the document');
+    const notes = describeNotes(asset).map((text) => h('p', { class: 'page-note' }, text));
+    if (!pictureRenditions(asset).length) {
+      stage.append(stageNote('document', 'The document was scanned and is safe to open.'), ...notes, link);
+      return;
+    }
+    const image = await this.#showPicture(stage, asset);
+    if (!image.isConnected) return; // The dialog was closed, or shows another file.
+    stage.append(h('div', { class: 'page-bar' }, this.#pager(image, asset), link, ...notes));
+  }
+
+  /** Build the buttons that leaf through the pages that have pictures; without such pages nothing but their number. */
+  #pager(image, asset) {
+    const pages = pageRenditions(asset);
+    const shown = h('span', { class: 'page-now', 'aria-live': 'polite' }, describePages(asset));
+    if (pages.length < 2) return shown;
+    let at = 0;
+    const leaf = (by) => async () => {
+      at += by;
+      update();
+      const wanted = pages[at].name;
+      const { url } = await this.#urls.of(asset, wanted);
+      if (wanted !== pages[at].name) return; // The next press was faster than this URL.
+      image.removeAttribute('srcset');
+      image.src = url;
+    };
+    const button = (label, by) => h('button', { type: 'button', class: 'button', onclick: () => leaf(by)().catch(showError) }, label);
+    const [previous, next] = [button('Previous page', -1), button('Next page', 1)];
+    const update = () => {
+      previous.disabled = at === 0;
+      next.disabled = at === pages.length - 1;
+      shown.textContent = `${describeRendition(pages[at].name)} of ${asset.page_count}`;
+      image.alt = `${asset.original_filename}, ${shown.textContent}`;
+    };
+    update();
+    return h('span', { class: 'choice' }, previous, shown, next);
   }
 
   /** List the renditions, each with a button to copy its link. A picture's sizes can be shown one by one. */

@@ -10,6 +10,8 @@ from media.errors import Code
 from tests.acceptance.browser.conftest import TIMEOUT_MS, File, Visitor
 from tests.acceptance.conftest import eicar, jpeg
 from tests.conftest import EmbeddedStack
+from tests.unit.handlers.image.documents.pages import endless, painted
+from tests.unit.handlers.scan.documents.samples import document, opening, script
 
 expect.set_options(timeout=TIMEOUT_MS)
 PLAYING = "video => video.currentTime > 0.5 && video.videoWidth > 0"
@@ -40,6 +42,31 @@ async def test_a_photo_is_shown_in_all_its_sizes(visitor: Visitor, photo_file: F
     await expect(story).to_have_text(
         ["Upload announced", "File arrived in storage", "Scanned: no malware found", "Made for the web", "Ready to use"]
     )
+
+
+async def test_pages_of_a_document_are_shown_and_leafed_through(visitor: Visitor) -> None:
+    blue = b"0 0 1 rg 0 0 200 200 re f"
+    content = document(opening(script()), painted(blue, page=1), pages=3)
+    await visitor.drop(File("letter.pdf", "application/pdf", content))
+    card = visitor.card("letter.pdf", "ready")
+    await expect(card.locator("img.is-loaded")).to_be_visible()
+    await expect(card.locator(".card-meta")).to_contain_text("3 pages")
+    await expect(card.locator(".card-note")).to_contain_text("without what acts by itself. Taken out: JavaScript (1).")
+    viewer = await visitor.open("letter.pdf")
+    await expect(viewer.locator(".page-now")).to_have_text("Page 1 of 3")
+    await expect(viewer.get_by_role("button", name="Previous page")).to_be_disabled()
+    await viewer.get_by_role("button", name="Next page").click()
+    await expect(viewer.locator(".page-now")).to_have_text("Page 2 of 3")
+    await expect(viewer.locator("img.picture")).to_have_js_property("naturalWidth", 1280)
+    await expect(viewer.get_by_role("button", name="Next page")).to_be_disabled()
+    await expect(viewer.get_by_role("link", name="Open the document")).to_be_visible()
+
+
+async def test_document_without_a_preview_says_so(visitor: Visitor) -> None:
+    await visitor.drop(File("maze.pdf", "application/pdf", document(endless)))
+    await expect(visitor.card("maze.pdf", "ready").locator(".card-note")).to_contain_text("There is no preview")
+    viewer = await visitor.open("maze.pdf")
+    await expect(viewer.locator(".stage")).to_contain_text("It can be opened all the same")
 
 
 async def test_a_clip_plays_and_its_rungs_can_be_chosen(visitor: Visitor, clip_file: File) -> None:

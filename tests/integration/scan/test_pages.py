@@ -9,7 +9,7 @@ import pytest
 from pikepdf import Encryption, Pdf
 from PIL import Image
 
-from tests.conftest import EmbeddedStack, embedded_stack
+from tests.conftest import EmbeddedStack
 from tests.integration.scan.users import User, user_of
 from tests.unit.handlers.image.documents.pages import endless, painted, shaped
 from tests.unit.handlers.scan.documents.samples import document, opening, script, signed
@@ -18,15 +18,9 @@ RED = b"1 0 0 rg 0 0 200 200 re f"
 PREVIEWS = {"w150", "w320", "w640", "w1024"}
 
 
-@pytest.fixture(scope="module")
-async def stack_with_pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
-    async with embedded_stack(tmp_path_factory.mktemp("pages"), MEDIA_DOCUMENT_PAGES="2") as up:
-        yield up
-
-
 @pytest.fixture
-async def user(stack_with_pages: EmbeddedStack) -> AsyncIterator[User]:
-    async with user_of(stack_with_pages) as made:
+async def user(stack: EmbeddedStack) -> AsyncIterator[User]:
+    async with user_of(stack) as made:
         yield made
 
 
