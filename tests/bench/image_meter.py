@@ -49,16 +49,14 @@ class Server:
         """Run the jobs at the same time. Raises RuntimeError if the server died."""
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the server is started with pipes")
-        family = _family(self._process.pid)
-        for pid in family:
-            with suppress(OSError):
-                Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")  # Resets the peak of resident memory.
-        cpu, began = _cpu(family), time.perf_counter()
+        family = family_of(self._process.pid)
+        reset_peaks(family)
+        cpu, began = cpu_seconds(family), time.perf_counter()
         self._process.stdin.write(line_of(jobs))
         self._process.stdin.flush()
         self._await_ok()
         wall = time.perf_counter() - began
-        return Cost(wall, _cpu(_family(self._process.pid)) - cpu, sum(_peak(pid) for pid in family))
+        return Cost(wall, cpu_seconds(family_of(self._process.pid)) - cpu, sum(peak_memory(pid) for pid in family))
 
     def _await_ok(self) -> None:
         stdout = self._process.stdout
@@ -68,7 +66,15 @@ class Server:
         raise RuntimeError(f"{self.peer.name} died with status {self._process.wait(_END_TIMEOUT)}")
 
 
-def _family(pid: int) -> list[int]:
+def reset_peaks(family: list[int]) -> None:
+    """Let each process's peak of resident memory begin anew."""
+    for pid in family:
+        with suppress(OSError):
+            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def family_of(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
     found = [pid]
     for member in found:
         for task in Path(f"/proc/{member}/task").glob("*/children"):
@@ -77,7 +83,8 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _cpu(family: list[int]) -> float:
+def cpu_seconds(family: list[int]) -> float:
+    """Return the seconds of CPU that these processes and their ended children used."""
     ticks = 0
     for pid in family:
         with suppress(OSError):
@@ -86,7 +93,8 @@ def _cpu(family: list[int]) -> float:
     return ticks / _TICK
 
 
-def _peak(pid: int) -> int:
+def peak_memory(pid: int) -> int:
+    """Return the peak of a process's resident memory in bytes; 0 when it is gone."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):

@@ -54,12 +54,12 @@ class Bench:
     database: asyncpg.Connection
     calls: Path
 
-    async def send(self, photo: Path) -> str:
-        """Upload a photo as a browser does. Return the asset's id after the PUT."""
+    async def send(self, photo: Path, announced: Announcement = PHOTO) -> str:
+        """Upload a file as a browser does. Return the asset's id after the PUT."""
         token = tokens.mint(self.stack.state.secrets().jwt_secret, user="bench", role="user")
         api = ApiClient(self.http, self.stack.api_url, token)
         with SourceFile(photo) as file:
-            ticket = await api.request_upload(photo.name, file.size, PHOTO)
+            ticket = await api.request_upload(photo.name, file.size, announced)
             await api.put(ticket, file)
         return ticket.asset_id
 
