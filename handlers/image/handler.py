@@ -60,9 +60,10 @@ class ImageHandler:
 
     async def __call__(self, claim: Claim) -> Commit:
         is_document = claim.asset.asset_type is AssetType.DOCUMENT
-        return await (self._render_document(claim) if is_document else self._render_picture(claim))
+        return await (self.render_document(claim) if is_document else self.render_picture(claim))
 
-    async def _render_picture(self, claim: Claim) -> Commit:
+    async def render_picture(self, claim: Claim) -> Commit:
+        """Render a picture in the sizes of the ladder."""
         async with scratch_folder("image-", self._scratch, room=(claim.asset.size or 0) + RENDITIONS) as folder:
             source, outputs = folder / "source", folder / "out"
             await asyncio.to_thread(outputs.mkdir)
@@ -86,7 +87,7 @@ class ImageHandler:
         notes = [*(Note("note", text) for text in image.notes), Note("rendered", made), Note("ready")]
         return Commit(StageState.DONE, Status.READY, facts=facts, renditions=renditions, notes=notes)
 
-    async def _render_document(self, claim: Claim) -> Commit:
+    async def render_document(self, claim: Claim) -> Commit:
         """Render the document that is served: the scan may have taken something out of the upload."""
         asset = await self._pages.find_asset(claim.asset.asset_id) or claim.asset
         served = next((r for r in asset.renditions if r.name == "original" and r.key != asset.key), None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+from collections.abc import Container, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from handlers.image.decoding.formats import recognize
 from handlers.image.geometry import WIDTHS
 from handlers.image.protocol import (
     JobKind,
+    MadeFile,
     RefusedPicture,
     RenderedJob,
     RenderJob,
@@ -167,13 +169,6 @@ def _check_outputs(reply: Survey | RenderedJob, content_type: str, out_dir: Path
     """Describe the files that a child wrote. Raises RejectedError for one that is no rendition."""
     if not isinstance(reply, RenderedJob):
         raise RejectedError(Code.RESOURCE_LIMIT, "the child answered another question")
-    files = []
-    for made in reply.files:
-        path = out_dir / f"{made.name}.webp"
-        # A compromised child may name or write anything: accept only a plain file under one of our names.
-        if made.name not in _NAMES or not stat.S_ISREG(path.lstat().st_mode):
-            raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a rendition")
-        files.append(RenderedFile(made.name, path, CONTENT_TYPE, made.width, made.height, path.lstat().st_size))
     return RenderedImage(
         width=reply.width,
         height=reply.height,
@@ -182,5 +177,17 @@ def _check_outputs(reply: Survey | RenderedJob, content_type: str, out_dir: Path
         dominant_color=reply.dominant_color,
         sha256=reply.sha256,
         notes=reply.notes,
-        files=tuple(files),
+        files=describe_files(reply.files, out_dir, _NAMES),
     )
+
+
+def describe_files(files: Sequence[MadeFile], out_dir: Path, names: Container[str]) -> tuple[RenderedFile, ...]:
+    """Describe files of these names that a child wrote. Raises RejectedError for one that is no rendition."""
+    described = []
+    for made in files:
+        path = out_dir / f"{made.name}.webp"
+        # A compromised child may name or write anything: accept only a plain file under one of our names.
+        if made.name not in names or not stat.S_ISREG(path.lstat().st_mode):
+            raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a rendition")
+        described.append(RenderedFile(made.name, path, CONTENT_TYPE, made.width, made.height, path.lstat().st_size))
+    return tuple(described)

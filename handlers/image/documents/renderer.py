@@ -1,8 +1,6 @@
 """Renders pages of documents in isolated child processes. The image handler uses only this module."""
 
 import asyncio
-import re
-import stat
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +9,8 @@ from pathlib import Path
 
 from handlers.child_jobs import run_job
 from handlers.image.documents.protocol import PageJob, RenderedPage, decode_reply
-from handlers.image.protocol import MadeFile
-from handlers.image.renderer import CONTENT_TYPE, RenderedFile
+from handlers.image.geometry import WIDTHS
+from handlers.image.renderer import RenderedFile, describe_files
 from handlers.sandbox import WorkerPool
 from media.errors import Code, RejectedError, RetryableError
 
@@ -27,7 +25,6 @@ FILE_LIMIT = 16 * 1024 * 1024
 WORKERS = 2
 """Children. Each document has one at a time."""
 _WORKER = "handlers.image.documents.worker:build"
-_NAME = re.compile(r"w[0-9]{3,4}|page-[1-9][0-9]{0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,8 @@ class PageRenderer(WorkerPool):
                 left_out[number] = str(error)
             else:
                 files += made.files
-        checked = await asyncio.to_thread(_check_outputs, files, out_dir)
+        names = {f"w{width}" for width in WIDTHS} | {f"page-{number}" for number in range(1, pages + 1)}
+        checked = await asyncio.to_thread(describe_files, files, out_dir, names)
         return RenderedDocument(first.placeholder, first.dominant_color, checked, left_out)
 
     async def _render(self, job: PageJob, clock: "_Clock") -> RenderedPage:
@@ -108,15 +106,3 @@ class _Clock:
             raise RejectedError(Code.RESOURCE_LIMIT, "the time for the document was over") from error
         finally:
             self.left -= time.monotonic() - begun
-
-
-def _check_outputs(made: list[MadeFile], out_dir: Path) -> tuple[RenderedFile, ...]:
-    """Describe the files that children wrote. Raises RejectedError for one that is no page."""
-    files = []
-    for file in made:
-        path = out_dir / f"{file.name}.webp"
-        # A compromised child may name or write anything: accept only a plain file under one of our names.
-        if not _NAME.fullmatch(file.name) or not stat.S_ISREG(path.lstat().st_mode):
-            raise RejectedError(Code.RESOURCE_LIMIT, "the child left something else than a page")
-        files.append(RenderedFile(file.name, path, CONTENT_TYPE, file.width, file.height, path.lstat().st_size))
-    return tuple(files)

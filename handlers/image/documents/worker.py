@@ -13,7 +13,7 @@ from handlers.image.geometry import PAGE_WIDTH, PREVIEW_WIDTH, page_size, target
 from handlers.image.protocol import MadeFile
 from handlers.image.rendering import placeholder
 from handlers.image.rendering.pixels import shrink
-from handlers.image.rendering.webp import effort_for, write_still
+from handlers.image.rendering.webp import QUICK, write_still
 from media.errors import Code, RejectedError
 
 WHITE = (255, 255, 255, 255)
@@ -40,17 +40,15 @@ def render(job: PageJob) -> RenderedPage:
     """Write the files of one page into the job's folder. Raises RejectedError and PdfiumError."""
     with pypdfium2.PdfDocument(job.source) as document:
         document.init_forms()
-        pixels = _draw(document, job.number - 1, PAGE_WIDTH if job.as_page else PREVIEW_WIDTH)
+        pixels = draw_page(document, job.number - 1, PAGE_WIDTH if job.as_page else PREVIEW_WIDTH)
     folder, files = Path(job.out_dir), list[MadeFile]()
     if job.as_page:
-        files.append(write_still(pixels, f"page-{job.number}", folder, effort_for(pixels, largest=True)))
+        files.append(write_still(pixels, f"page-{job.number}", folder, QUICK))
     if job.as_preview:
         width = min(PREVIEW_WIDTH, pixels.width)
-        sizes = targets(width, max(1, round(pixels.height * width / pixels.width)))
-        for target in reversed(sizes):
+        for target in reversed(targets(width, max(1, round(pixels.height * width / pixels.width)))):
             pixels = pixels if pixels.size == target.size else shrink(pixels, target.size)
-            effort = effort_for(pixels, largest=target is sizes[-1])
-            files.append(write_still(pixels, target.name, folder, effort))
+            files.append(write_still(pixels, target.name, folder, QUICK))
     return RenderedPage(
         files=tuple(reversed(files)),
         placeholder=placeholder.thumbhash(pixels),
@@ -58,7 +56,7 @@ def render(job: PageJob) -> RenderedPage:
     )
 
 
-def _draw(document: pypdfium2.PdfDocument, index: int, width: int) -> Image.Image:
+def draw_page(document: pypdfium2.PdfDocument, index: int, width: int) -> Image.Image:
     """Draw a page upright on white, `width` pixels wide at most, with annotations and the content of forms."""
     page = document[index]
     across, down = page.get_size()

@@ -49,11 +49,12 @@ def decode_reply(line: str) -> DocumentReport | RejectedError:
         must_serve_written=fields["written"] is fields["must_serve_written"] is True,
         repaired=str(fields["repaired"])[:500],
         removed={str(kind)[:100]: int(count) for kind, count in list(fields["removed"].items())[:20]},
-        info=_decode_info(fields["info"]) if fields["info"] else None,
+        info=decode_info(fields["info"]) if fields["info"] else None,
     )
 
 
-def _decode_info(fields: dict[str, str | None]) -> DocumentInfo:
+def decode_info(fields: dict[str, str | None]) -> DocumentInfo:
+    """Decode what a document says of itself. Raises ValueError or KeyError."""
     texts = {name: str(text)[:INFO_LIMIT] for name in ("title", "author") if (text := fields[name])}
     times = {
         name: datetime.fromisoformat(str(time)).astimezone(UTC).isoformat()
