@@ -11,7 +11,7 @@ from api.routes import ROUTES
 from api.routing import ALWAYS, AUTH, BODY, CALLBACK, Endpoint
 from api.security.auth import Caller, Role
 from api.security.rate_limits import RateLimit
-from api.views.uploads import CONTENT_TYPES
+from api.views.content_types import CONTENT_TYPES
 from media.asset import DEFAULT_DELIVERY, AssetType
 from media.settings import Settings, variable
 

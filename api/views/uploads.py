@@ -14,6 +14,7 @@ from api.schemas.assets import AssetOut, ConfirmRequest, UploadRequest, UploadSl
 from api.security.auth import Caller
 from api.server.middlewares import trace_of
 from api.service import Service, caller_of, service_of
+from api.views.content_types import CONTENT_TYPES, known_content_type
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Stage, Status, upload_key
 from media.asset_store.assets import Binding, NewAsset
 from media.errors import RetryableError, UnavailableError
@@ -22,54 +23,6 @@ from media.stage_requests import request as request_stage
 
 log = structlog.get_logger(__name__)
 
-CONTENT_TYPES = {
-    AssetType.IMAGE: frozenset(
-        {
-            "image/jpeg",
-            "image/png",
-            "image/webp",
-            "image/gif",
-            "image/avif",
-            "image/heic",
-            "image/heif",
-            "image/tiff",
-            "image/bmp",
-        }
-    ),
-    AssetType.VIDEO: frozenset(
-        {
-            "video/mp4",
-            "video/quicktime",
-            "video/webm",
-            "video/x-matroska",
-            "video/x-m4v",
-            "video/mpeg",
-            "video/mp2t",
-            "video/x-msvideo",
-            "video/3gpp",
-            "video/ogg",
-        }
-    ),
-    AssetType.AUDIO: frozenset(
-        {
-            "audio/mpeg",
-            "audio/mp4",
-            "audio/x-m4a",
-            "audio/aac",
-            "audio/wav",
-            "audio/x-wav",
-            "audio/wave",
-            "audio/vnd.wave",
-            "audio/flac",
-            "audio/x-flac",
-            "audio/ogg",
-            "audio/opus",
-            "audio/webm",
-        }
-    ),
-    AssetType.DOCUMENT: frozenset({"application/pdf"}),
-}
-"""Content types that may be announced. The real type is read from the file's bytes later."""
 SINGLE_LIMIT = 5 * GIB
 """Bytes of one PUT, S3's own limit."""
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -116,7 +69,8 @@ def new_asset(
     """Check what a caller announces. An Idempotency-Key is unique within `scope`. Raises ProblemError."""
     owner_id = caller.owner_id()
     asset_id = _choose_asset_id(request, service, f"{owner_id}\n{scope}" if scope else owner_id)
-    if payload.content_type not in CONTENT_TYPES[payload.asset_type]:
+    content_type = known_content_type(payload.asset_type, payload.content_type, payload.original_filename)
+    if content_type not in CONTENT_TYPES[payload.asset_type]:
         allowed = ", ".join(sorted(CONTENT_TYPES[payload.asset_type]))
         raise ProblemError(ProblemCode.CONTENT_TYPE_NOT_ALLOWED, f"{payload.asset_type} takes {allowed}")
     _check_size(service, payload.asset_type, payload.size or 0)
@@ -134,7 +88,7 @@ def new_asset(
         owner_id=owner_id,
         asset_type=payload.asset_type,
         delivery=delivery,
-        content_type=payload.content_type,
+        content_type=content_type,
         original_filename=payload.original_filename,
         bucket=settings.output_bucket,
         key=upload_key(payload.asset_type, owner_id, asset_id, payload.original_filename),
