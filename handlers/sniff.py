@@ -15,6 +15,8 @@ _PDF = re.compile(
 """Readers look for `%PDF-` in the first 1,024 bytes (ISO 32000-1, Annex H, note 13), and do without it.
 Here it may follow lines of text, such as those of a form's upload, and what printers and old Macs put before it.
 A program with a PDF in it is no document."""
+DICOM = "application/dicom"
+_DICOM_PREAMBLE = 128
 _TS_PACKET = 188
 _M2TS_PACKET = 192
 
@@ -32,6 +34,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x4f\xff\x51", "image/j2c"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
     (b"\xff\x0a", "image/jxl"),
+    (b"II\xbc\x01", "image/jxr"),
     (b"8BPS", "image/vnd.adobe.photoshop"),
     (b"DDS ", "image/vnd-ms.dds"),
     (b"qoif", "image/qoi"),
@@ -54,6 +57,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
 _IFF = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
+_PICTURE = "image/heif"
 _BRANDS = {
     b"avif": "image/avif",
     b"avis": "image/avif",
@@ -64,7 +68,18 @@ _BRANDS = {
     b"hevc": "image/heic",
     b"hevx": "image/heic",
     b"mif1": "image/heif",
+    b"mif2": "image/heif",
+    b"mif3": "image/heif",
+    b"miaf": "image/heif",
     b"msf1": "image/heif",
+    b"unif": "image/heif",
+    b"geo1": "image/heif",
+    b"heif": "image/heif",
+    b"avci": "image/heif",
+    b"jpeg": "image/heif",
+    b"j2ki": "image/heif",
+    b"vvic": "image/heif",
+    b"evbi": "image/heif",
     b"qt  ": "video/quicktime",
     b"M4A ": "audio/mp4",
     b"M4B ": "audio/mp4",
@@ -109,11 +124,14 @@ def _by_brand(head: bytes) -> str | None:
     # A damaged file has a type, too, so that it ends as corrupt. With a wrong size only the other brands are lost.
     end = min(int.from_bytes(head[:4], "big"), len(head))
     major, compatible = head[8:12], [head[at : at + 4] for at in range(16, end - 3, 4)]
-    if major in {b"mif1", b"msf1"}:  # these mean "a picture"; the other brands name the coding
-        return next((_BRANDS[b] for b in compatible if b in _BRANDS and b not in {b"mif1", b"msf1"}), _BRANDS[major])
     if major.startswith((b"3gp", b"3g2")):
         return "video/3gpp"
-    return _BRANDS.get(major, "video/mp4")
+    if major in _BRANDS and _BRANDS[major] != _PICTURE:
+        return _BRANDS[major]
+    # Other brands name the coding of a picture. `mif3` has one in place of its version.
+    pictures = [_BRANDS[b] for b in (head[12:16], *compatible) if _BRANDS.get(b, "").startswith("image/")]
+    coding = next((found for found in pictures if found != _PICTURE), "")
+    return coding or next(iter(pictures), _BRANDS.get(major, "video/mp4"))
 
 
 def _by_content(head: bytes) -> str | None:
@@ -121,6 +139,8 @@ def _by_content(head: bytes) -> str | None:
         return "application/pdf"
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "image/bmp"
+    if head[_DICOM_PREAMBLE:].startswith(b"DICM"):
+        return DICOM
     return "image/svg+xml" if _SVG.match(head) else None
 
 

@@ -1,5 +1,6 @@
 """Lists the types of content that each asset type may have. The content decides, not the name."""
 
+from handlers.sniff import DICOM
 from media.asset import AssetType
 from media.errors import Code, RejectedError
 
@@ -10,6 +11,7 @@ ALLOWED: dict[AssetType, frozenset[str]] = {
             "image/png",
             "image/webp",
             "image/gif",
+            "image/bmp",
             "image/tiff",
             "image/avif",
             "image/heic",
@@ -68,6 +70,7 @@ def require_allowed_content(asset_type: AssetType, sniffed: str | None) -> None:
     if sniffed in ALLOWED[asset_type]:
         return
     kind = "application" if asset_type is AssetType.DOCUMENT else asset_type.value
-    if sniffed and sniffed not in _READ_TYPES and sniffed.split("/")[0] == kind:
+    found = "image" if sniffed == DICOM else (sniffed or "").split("/")[0]
+    if sniffed not in _READ_TYPES and found == kind:
         raise RejectedError(Code.UNSUPPORTED, f"{sniffed} is not read as {asset_type}")
     raise RejectedError(Code.TYPE_MISMATCH, f"announced as {asset_type}, but the content is {sniffed or 'unknown'}")
