@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from handlers.image.containers.spliced import Part
+
 _HEAD, _LONG_HEAD = 8, 16
 """Bytes of a box before its content: size and name, and a size of 64 bits where the first size is 1."""
 _TO_THE_END, _LONG = 0, 1
@@ -23,6 +25,9 @@ _PARENTS = {
     b"av01": 78,
 }
 """Bytes of a box's own fields before its child boxes. `iinf` has two more from version 1 on."""
+_METADATA = frozenset({b"Exif", b"mime"})
+"""Types of items that hold no pixels. `mime` is XMP."""
+_UNKNOWN = b"skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,29 @@ def boxes(file: BinaryIO) -> Iterator[Box]:
             file.seek(box.start)
             at += 2 * (file.read(1) != b"\0")
         ends.append(box.end)
+
+
+def item_types(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield the type of each item and its offset in the file."""
+    for box in boxes(file):
+        if box.name == b"infe":
+            head = file.read(min(box.length, 14))
+            at = 8 if head[:1] == b"\2" else 10  # an id has two bytes, and four from version 3 on
+            yield head[at : at + 4], box.start + at
+
+
+def pixel_parts(file: BinaryIO) -> list[Part]:
+    """Return the parts of an AVIF or HEIC, with its metadata under a type that no decoder knows.
+
+    Properties of the picture tell how it is turned; Exif and XMP have no say (ISO/IEC 23008-12, 6.5.10).
+    """
+    hidden = [at for name, at in item_types(file) if name in _METADATA]
+    parts: list[Part] = []
+    done = 0
+    for at in hidden:
+        parts += [(done, at - done), _UNKNOWN]
+        done = at + len(_UNKNOWN)
+    return [*parts, (done, file.seek(0, os.SEEK_END) - done)]
 
 
 def _read_head(file: BinaryIO, at: int, end: int) -> Box | None:

@@ -1,17 +1,20 @@
 """Opens a picture and decodes it: the only steps that touch untrusted bytes."""
 
 import errno
+import io
 import math
+import mmap
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pi_heif
 from PIL import (
     AvifImagePlugin,
+    BmpImagePlugin,
     GifImagePlugin,
     Image,
     ImageFile,
@@ -23,8 +26,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from handlers.image.containers import png
+from handlers.image.containers import isobmff, jpeg, png
+from handlers.image.containers.png_pixels import pixel_parts as png_parts
+from handlers.image.containers.spliced import Part, SplicedFile
 from handlers.image.decoding.formats import DECODERS
+from handlers.image.decoding.variants import refuse_variant
 from handlers.image.geometry import Size
 from media.errors import Code, RejectedError
 
@@ -36,6 +42,7 @@ JPEGS = frozenset({"JPEG", "MPO"})
 
 _PLUGINS = (
     AvifImagePlugin,
+    BmpImagePlugin,
     GifImagePlugin,
     JpegImagePlugin,
     MpoImagePlugin,
@@ -69,10 +76,29 @@ def opened(path: Path, content_type: str, max_pixels: int) -> Iterator[ImageFile
     if content_type == "image/webp":
         _check_canvas(path, max_pixels)
     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow checks every frame and tile, not only the first
-    with decoding():
-        image = Image.open(path, formats=DECODERS[content_type])
-    with image:
+    with ExitStack() as stack:
+        with decoding():
+            file = stack.enter_context(path.open("rb"))
+            refuse_variant(file, content_type)
+            file.seek(0)
+            if parts := _needed_parts(file, content_type):
+                file = stack.enter_context(io.BufferedReader(SplicedFile(file, parts), png.STEP))
+            image = stack.enter_context(Image.open(file, formats=DECODERS[content_type]))
+            image.filename = os.fspath(path)
         yield image
+
+
+def _needed_parts(file: BinaryIO, content_type: str) -> list[Part]:
+    """Return what the pixels, colors and orientation need, so that no other byte costs the picture; empty for all."""
+    match content_type:
+        case "image/png":
+            return png_parts(file)
+        case "image/avif" | "image/heic" | "image/heif":
+            return isobmff.pixel_parts(file)
+        case "image/jpeg":
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return jpeg.pixel_parts(content)
+    return []
 
 
 def _check_canvas(path: Path, max_pixels: int) -> None:
@@ -111,6 +137,7 @@ def decoding() -> Iterator[None]:
         if "memory" in text.lower() or getattr(error, "errno", None) == errno.ENOMEM:
             raise MemoryError(text) from error
         code = Code.RESOURCE_LIMIT if "Decompressed data too large" in text else Code.CORRUPT
+        code = Code.UNSUPPORTED if "Unsupported BMP" in text else code
         raise RejectedError(code, text) from error
 
 

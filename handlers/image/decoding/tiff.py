@@ -6,9 +6,10 @@ The lists here were found by rendering a ramp in every layout that Pillow opens,
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
+    COLORMAP,
     COMPRESSION,
     COMPRESSION_INFO,
     EXTRASAMPLES,
@@ -33,6 +34,7 @@ _SIGNED = 2
 _SEPARATE = 2
 _REVERSED = 2
 _BYTE = 8
+_LARGEST_BYTE = 255
 _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Raw modes to replace. libtiff returns samples in the machine's byte order; here Pillow assumes the file's."""
 _HEADER, _BIG_HEADER, _BIG = 8, 16, 43
@@ -68,6 +70,10 @@ def prepare(image: Image.Image) -> None:
         return
     if reason := _why_misread(image):
         raise RejectedError(Code.UNSUPPORTED, f"a TIFF {reason}")
+    palette = image.tag_v2.get(COLORMAP, ())
+    if image.mode.startswith("P") and palette and max(palette) <= _LARGEST_BYTE:
+        # Values of 16 bits are the rule. Pillow takes their upper byte, which is 0 where a writer stored 8 bits.
+        image.palette = ImagePalette.raw("RGB;L", bytes(palette))
     tile = image.tile[0]
     if tile.codec_name == "libtiff" and isinstance(tile.args, tuple):
         raw, *others = tile.args

@@ -75,6 +75,7 @@ def _read[Made](path: Path, opened: Image.Image, scale: int, make: Callable[[Any
     pyvips, content = load(), bytearray(path.read_bytes())
     if not strip_metadata(content):
         return None
+    content += jpeg.END  # a phone may leave it out; rows that are missing are still warned of
     _take_warnings(pyvips)  # of other files
     try:
         rows = pyvips.Image.jpegload_buffer(content, shrink=scale, access="sequential", fail_on="truncated")
