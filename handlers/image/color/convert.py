@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageCms
 
+from handlers.image.color.tone_mapping import HdrCurve, tone_map
+
 Picture = Image.Image
 
 _STEPS = 9
@@ -17,11 +19,12 @@ _CACHED = 64
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A picture's color space: an ICC profile, else sRGB; whether it is gray; a note on metadata that was ignored."""
+    """A picture's color space: an ICC profile or a curve of HDR, else sRGB; whether it is gray; a note."""
 
     profile: bytes | None
     gray: bool
     note: str = ""
+    hdr: HdrCurve | None = None
 
 
 class _IdentityCache:
@@ -54,6 +57,8 @@ class Converter:
         if image.mode == "LAB":
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
             return self._transform(image, source), self._space.note
+        if self._space.hdr:
+            return tone_map(_plain(straight(image)), self._space.hdr), self._space.note
         if self._space.profile is None:
             return _plain(image), self._space.note
         try:

@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import ImageFile
 
 from handlers.image.color.convert import Space
-from handlers.image.color.profiles import D65, SRGB, SRGB_CURVE, Curve, Primaries, profile_of
+from handlers.image.color.profiles import D65, REC2020, SRGB, SRGB_CURVE, Curve, Primaries, profile_of
+from handlers.image.color.tone_mapping import HLG, PEAK, PQ, HdrCurve
 from handlers.image.containers import isobmff, png
 
 _PRIMARIES = {
@@ -16,14 +17,17 @@ _PRIMARIES = {
     5: Primaries((0.640, 0.330), (0.290, 0.600), (0.150, 0.060)),
     6: Primaries((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
     7: Primaries((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
-    9: Primaries((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    9: REC2020,
     11: Primaries((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), white=(0.314, 0.351)),
     12: Primaries((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
 """Primaries by code point: ITU-T H.273, table 2."""
 _CURVES = {4: Curve(2.2), 5: Curve(2.8), 8: Curve(1.0)} | dict.fromkeys((1, 6, 13, 14, 15), SRGB_CURVE)
 """Curves by code point: H.273, table 3. Television's (1, 6, 14, 15) are shown with sRGB's, as browsers do."""
+_HDR = {PQ: "PQ", HLG: "HLG"}
 _UNSPECIFIED = 2
+_PNG_LIGHT = 10_000
+"""Units of a candela per square meter in PNG, and in the mastering display's box."""
 _GRAY_MODES = ("1", "L", "I", "F")
 _CLOSE = 0.01
 """Tolerance when a gamma or a chromaticity is compared with sRGB's."""
@@ -41,6 +45,10 @@ def read_color_space(image: ImageFile.ImageFile, path: Path) -> Space:
     if points:
         primaries, transfer = points
         gamut = SRGB if primaries == _UNSPECIFIED else _PRIMARIES.get(primaries)
+        if gamut and transfer in _HDR:
+            peak = _peak_light(image, path) or PEAK
+            note = f"tone_mapped: from {_HDR[transfer]} of {peak:g} cd/m²"
+            return Space(None, gray, note, HdrCurve(gamut, transfer, peak))
         curve = SRGB_CURVE if transfer == _UNSPECIFIED else _CURVES.get(transfer)
         if gamut is None or curve is None:
             return Space(None, gray, f"colour_ignored: primaries {primaries}, transfer {transfer}; shown as sRGB")
@@ -73,6 +81,18 @@ def _code_points(image: ImageFile.ImageFile, path: Path) -> tuple[int, int] | No
                 primaries = nclx.get("color_primaries", _UNSPECIFIED)
                 return int(primaries), int(nclx.get("transfer_characteristics", _UNSPECIFIED))
     return None
+
+
+def _peak_light(image: ImageFile.ImageFile, path: Path) -> float:
+    """Return the brightest color that a file names, else the brightest of its author's display, else 0; cd/m²."""
+    with path.open("rb") as file:
+        if image.format == "PNG":
+            found = {c.name: file.read(min(c.length, 24)) for c in png.chunks(file) if c.name in {b"cLLI", b"mDCV"}}
+            content = int.from_bytes(found.get(b"cLLI", b"")[:4]) / _PNG_LIGHT
+            return content or int.from_bytes(found.get(b"mDCV", b"")[16:20]) / _PNG_LIGHT
+        found = {b.name: file.read(min(b.length, 24)) for b in isobmff.boxes(file) if b.name in {b"clli", b"mdcv"}}
+        content = int.from_bytes(found.get(b"clli", b"")[:2])
+        return content or int.from_bytes(found.get(b"mdcv", b"")[16:20]) / _PNG_LIGHT
 
 
 def _from_gamma(image: ImageFile.ImageFile, *, gray: bool) -> Space:

@@ -31,6 +31,7 @@ class Curve:
 
 
 SRGB = Primaries((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
+REC2020 = Primaries((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 SRGB_CURVE = Curve(2.4, (1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
 
 
@@ -47,17 +48,24 @@ def profile_of(primaries: Primaries, curve: Curve, *, gray: bool) -> bytes:
     )
 
 
+def conversion(source: Primaries, target: Primaries) -> Matrix:
+    """Return the matrix from linear colors of one to linear colors of the other."""
+    back = _inverse(_columns(*_colorants(target)))
+    red, green, blue = (times(back, colorant) for colorant in _colorants(source))
+    return _columns(red, green, blue)
+
+
 def _colorants(primaries: Primaries) -> Matrix:
     """Return the XYZ of each primary at full strength, adapted to a white of D50 (Bradford)."""
     corners = _columns(_light(primaries.red), _light(primaries.green), _light(primaries.blue))
     white = _light(primaries.white)
-    strengths = _times(_inverse(corners), white)
-    seen, wanted = _times(_BRADFORD, white), _times(_BRADFORD, _D50)
+    strengths = times(_inverse(corners), white)
+    seen, wanted = times(_BRADFORD, white), times(_BRADFORD, _D50)
     columns = []
     for column, strength in zip(_columns(*corners), strengths, strict=True):
-        cones = _times(_BRADFORD, column)
+        cones = times(_BRADFORD, column)
         adapted = [cone * strength * w / s for cone, w, s in zip(cones, wanted, seen, strict=True)]
-        columns.append(_times(_inverse(_BRADFORD), (adapted[0], adapted[1], adapted[2])))
+        columns.append(times(_inverse(_BRADFORD), (adapted[0], adapted[1], adapted[2])))
     return columns[0], columns[1], columns[2]
 
 
@@ -70,7 +78,8 @@ def _columns(a: Vector, b: Vector, c: Vector) -> Matrix:
     return (a[0], b[0], c[0]), (a[1], b[1], c[1]), (a[2], b[2], c[2])
 
 
-def _times(matrix: Matrix, vector: Vector) -> Vector:
+def times(matrix: Matrix, vector: Vector) -> Vector:
+    """Multiply a matrix by a column."""
     a, b, c = (sum(m * v for m, v in zip(row, vector, strict=True)) for row in matrix)
     return a, b, c
 

@@ -186,8 +186,8 @@ async def test_code_points_are_applied(source: bytes, expected: NDArray[np.float
 @pytest.mark.parametrize(
     "source",
     [
-        pytest.param(nclx(9, 16), id="PQ"),
-        pytest.param(png(cicp(9, 18)), id="HLG"),
+        pytest.param(nclx(9, 17), id="SMPTE 428"),
+        pytest.param(png(cicp(9, 9)), id="logarithmic"),
         pytest.param(png(chunk(b"gAMA", bytes(4))), id="gamma of nothing"),
         pytest.param(png(chunk(b"cHRM", bytes(32))), id="primaries of nothing"),
     ],
