@@ -24,6 +24,7 @@ STEPS: tuple[Callable[[Rendering], None], ...] = (
     steps.plan_renditions,
     steps.read_frames,
     steps.decode_reduced,
+    steps.decode_heic,
     steps.decode_full,
     steps.convert_colors,
     steps.turn_upright,

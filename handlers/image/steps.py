@@ -9,7 +9,7 @@ from PIL import ImageFile
 from handlers.image.color.convert import Converter
 from handlers.image.color.metadata import read_color_space
 from handlers.image.decoding.orientation import orientation_of
-from handlers.image.decoding.source import JPEGS, check_limits, decode, decoding, reduced_scale
+from handlers.image.decoding.source import JPEGS, check_limits, decode, decode_heif, decoding, reduced_scale
 from handlers.image.geometry import Size, Target, targets, turned
 from handlers.image.protocol import MadeFile, RenderJob
 from handlers.image.rendering import resampling
@@ -83,6 +83,18 @@ def decode_reduced(rendering: Rendering) -> None:
         rendering.frames = (quick,)
     else:
         resampling.check_whole(rendering.source, image)
+
+
+def decode_heic(rendering: Rendering) -> None:
+    """Decode and shrink a large HEIC without Pillow, which copies all pixels: phones make 200 megapixels of them."""
+    image, size = rendering.image, rendering.stored_size
+    if image.format != "HEIF":
+        return
+    with decoding():
+        found = decode_heif(rendering.source)
+        if found.size == image.size:
+            quick = resampling.resample_rows(found.data, found.mode, size, of=found.size, stride=found.stride)
+            rendering.frames = (quick,) if quick else ()
 
 
 def decode_full(rendering: Rendering) -> None:

@@ -1,20 +1,21 @@
-"""The sources of the image benchmark, made from a real photo."""
+"""The sources of the image benchmark, made of noise that is as smooth and as rough as a photo."""
 
 import io
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 
-CORPUS = Path(__file__).parents[2] / "../shared/corpus/images"
+from handlers.image.color.profiles import SRGB_CURVE, Primaries, profile_of
+
 ORIENTATION = 0x0112
+P3 = Primaries((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+TILE = (1800, 1200)
 
 
 def make_sources(folder: Path) -> dict[str, Path]:
-    """Write the four sources and return them by name. Raises FileNotFoundError without the corpus."""
-    with Image.open(CORPUS / "orientation/Landscape_1.jpg") as photo:
-        tile = photo.convert("RGB")
-    with Image.open(CORPUS / "good/p3.png") as p3:
-        profile = p3.info["icc_profile"]
+    """Write the four sources and return them by name."""
+    tile, profile = _photo(TILE), profile_of(P3, SRGB_CURVE, gray=False)
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     twelve, portrait = _tiled(tile, (4000, 3000)), _tiled(tile, (4032, 3024))
@@ -24,6 +25,18 @@ def make_sources(folder: Path) -> dict[str, Path]:
         "p3-portrait": _written(folder / "p3.jpg", portrait, quality=90, icc_profile=profile, exif=exif),
         "png-rgba": _written(folder / "alpha.png", _with_alpha(_tiled(tile, (3000, 2000))), compress_level=3),
     }
+
+
+def _photo(size: tuple[int, int]) -> Image.Image:
+    """Sum noise of every scale, each half as strong as the next coarser one, as in photos."""
+    random, (width, height) = np.random.default_rng(7), size
+    total = np.zeros((height, width, 3))
+    for octave in range(2, 11):
+        sides = max(2, width >> (10 - octave)), max(2, height >> (10 - octave))
+        noise = random.integers(0, 256, (sides[1], sides[0], 3), dtype=np.uint8)
+        layer = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+        total += (np.asarray(layer, dtype=np.float64) - 127.5) / 2 ** (octave - 2)
+    return Image.fromarray(np.clip(total + 127.5, 0, 255).astype(np.uint8))
 
 
 def _tiled(tile: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -38,6 +38,7 @@ _CONVERTED = {
 _KEYED, _KEYED_PALETTE = 19.0, 5.6
 """As above, where one value means transparent."""
 _WEBP, _HEIF_DEPTH = 12.5, 8
+_HEIF = {"RGB": 6.5, "RGBA": 9.0}
 _MOVING = 27
 """Bytes of a pixel of an animation's frame: canvases, the previous frame, conversions."""
 _OPAQUE, _WITH_ALPHA = 16, 36
@@ -87,11 +88,13 @@ def _bytes_per_pixel(image: ImageFile.ImageFile, stored: int) -> float:
             flags = [c[2] for c in configurations if c[:1] == _AV1 and len(c) == 3] or [_DEEP]
             depth = 2 if any(flag & _DEEP for flag in flags) else 1
             chroma = max(_CHROMA[flag & _SAMPLING] for flag in flags)
-            # The decoder's threads keep buffers of their own, which vary from run to run by up to a hundredth.
-            return 1.02 * (2 * stored + 2 * alpha + depth * (1 + chroma + alpha))
+            # The decoder's threads keep buffers of their own, which vary from run to run by up to a twentieth.
+            return 1.06 * (2 * stored + 2 * alpha + depth * (1 + chroma + alpha))
         case "HEIF":
             deep = image.info.get("bit_depth", _HEIF_DEPTH) != _HEIF_DEPTH
-            return 2.0 * stored + (2.5 if alpha else 0.5) + (2 if deep else 0)
+            # The decoder's planes and what it makes of them; Pillow copies grays once more.
+            held = _HEIF.get(image.mode, 2.0 * stored + (2.5 if alpha else 0.5))
+            return held + (4 if deep else 0)
     if alpha and image.mode in {"L", "I;16", "I;16B", "RGB"}:
         return _KEYED
     needed = _KEYED_PALETTE if alpha and image.mode == "P" else _CONVERTED.get(image.mode, _KEYED)

@@ -40,6 +40,15 @@ TEXT_CHUNK = 8 * 1024 * 1024
 """Bytes of one inflated PNG text chunk, at most. Photoshop's XMP fits, a zip bomb does not."""
 JPEGS = frozenset({"JPEG", "MPO"})
 
+_COUNTED = {"JPEG": 1 / 4, "MPO": 1 / 4, "HEIF": 1 / 2}
+"""Share of the pixels that counts against the limit, which is about what decoding takes.
+
+A JPEG is decoded at a reduced scale and a HEIC is not copied: 200 megapixels take less than 100 of the others.
+"""
+_ALL_COEFFICIENTS = 1 / 2
+"""The same of a progressive JPEG, of which all coefficients are held."""
+_SMALLER = "send a copy of fewer pixels, or as a plain (baseline) JPEG"
+
 _PLUGINS = (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -75,7 +84,8 @@ def opened(path: Path, content_type: str, max_pixels: int) -> Iterator[ImageFile
     """Open a picture with the decoder of its true type and no other. Raises the errors of `decoding`."""
     if content_type == "image/webp":
         _check_canvas(path, max_pixels)
-    Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow checks every frame and tile, not only the first
+    # Pillow checks every frame and tile, not only the first. This is the most that any picture of the type may have.
+    Image.MAX_IMAGE_PIXELS = round(max_pixels / min(_COUNTED.get(name, 1) for name in DECODERS[content_type]))
     with ExitStack() as stack:
         with decoding():
             file = stack.enter_context(path.open("rb"))
@@ -112,7 +122,13 @@ def _check_canvas(path: Path, max_pixels: int) -> None:
     }
     width, height = sides.get(head[12:16], (0, 0))
     if width * height > max_pixels:
-        raise RejectedError(Code.TOO_MANY_PIXELS, f"{width}×{height} pixels; at most {max_pixels} are read")
+        raise _too_many(width, height, max_pixels)
+
+
+def _too_many(width: int, height: int, most: float) -> RejectedError:
+    return RejectedError(
+        Code.TOO_MANY_PIXELS, f"{width}×{height} pixels; at most {round(most)} are read of this format: {_SMALLER}"
+    )
 
 
 @contextmanager
@@ -126,7 +142,8 @@ def decoding() -> Iterator[None]:
     except (RejectedError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RejectedError(Code.TOO_MANY_PIXELS, str(error)) from error
+        most = Image.MAX_IMAGE_PIXELS
+        raise RejectedError(Code.TOO_MANY_PIXELS, f"more than {most} pixels: {_SMALLER}") from error
     except UnidentifiedImageError as error:
         raise RejectedError(Code.CORRUPT, "the content begins like its type but is not of it") from error
     except Exception as error:
@@ -146,10 +163,11 @@ def check_limits(image: ImageFile.ImageFile, max_pixels: int, max_total_pixels: 
     width, height = image.size
     if width < 1 or height < 1:
         raise RejectedError(Code.CORRUPT, f"{width}×{height} pixels")
-    if width * height > max_pixels:
-        raise RejectedError(Code.TOO_MANY_PIXELS, f"{width}×{height} pixels; at most {max_pixels} are read")
+    counted = _ALL_COEFFICIENTS if image.info.get("progressive") else _COUNTED.get(image.format or "", 1)
+    if width * height * counted > max_pixels:
+        raise _too_many(width, height, max_pixels / counted)
     frames = count_frames(image)
-    if frames * width * height > max_total_pixels:
+    if frames > 1 and frames * width * height > max_total_pixels:
         detail = f"{frames} frames of {width}×{height} pixels; at most {max_total_pixels} pixels are read in all"
         raise RejectedError(Code.TOO_MANY_PIXELS, detail)
     return frames
@@ -191,6 +209,16 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
                 if may_lack_rows and not png.has_all_rows(file):
                     raise RejectedError(Code.CORRUPT, "the data end before the last row")
     return box or (0, 0, *image.size)
+
+
+def decode_heif(path: Path) -> pi_heif.HeifImage:
+    """Decode the primary picture of a HEIC to 8 bits; its pixels lie in the decoder's own memory."""
+    with path.open("rb") as file:
+        whole = SplicedFile(file, isobmff.pixel_parts(file)).readall()
+    pictures = pi_heif.open_heif(whole, convert_hdr_to_8bit=True, remove_stride=False)
+    picture = pictures[pictures.primary_index]
+    picture.load()
+    return picture
 
 
 class _LastFrame:

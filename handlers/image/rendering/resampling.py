@@ -21,6 +21,7 @@ from media.errors import Code, RejectedError
 
 MODES = {"L": 1, "RGB": 3, "RGBa": 4, "CMYK": 4}
 """Modes whose channels may be resampled one by one, and the bytes of a pixel."""
+_ROWS = {"RGB": 3, "RGBA": 4}
 WORTHWHILE = 200_000
 """Pixels from which libvips is faster. Below, copying them and starting a thread takes longer than Pillow needs."""
 _EIGHT_BIT = 255
@@ -97,6 +98,26 @@ def _take_warnings(pyvips: Any) -> str:
 def resample(image: Image.Image, size: Size) -> Image.Image | None:
     """Resample a picture in memory to `size` with Lanczos. Returns None when Pillow must do it."""
     return _resample(image, size, image.mode) if image.mode in MODES else None
+
+
+def resample_rows(rows: Any, mode: str, size: Size, *, of: Size, stride: int) -> Image.Image | None:
+    """Resample RGB or RGBA in memory to `size`, without another copy of the whole.
+
+    `rows` is bytes, `of` their width and height, `stride` the bytes of a row. Returns None when Pillow must do it.
+    """
+    width, height = of
+    bands = _ROWS.get(mode)
+    if bands is None or width * height < WORTHWHILE:
+        return None
+    pyvips = load()
+    try:
+        flat = pyvips.Image.new_from_memory(rows, stride, height, 1, "uchar").crop(0, 0, width * bands, height)
+        pixels = flat.bandfold(factor=bands).copy(interpretation="srgb")
+        if mode == "RGBA":
+            return _resize(pixels.premultiply().cast("uchar"), "RGBa", size)
+        return _resize(pixels, mode, size)
+    except pyvips.Error as error:  # no file is involved, so only memory can be short
+        raise MemoryError(str(error)) from error
 
 
 def resample_decoded(image: Image.Image, size: Size) -> Image.Image | None:

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from handlers.image.protocol import JobKind, RenderJob
+from media.errors import Code, RejectedError
 from tests.unit.handlers.image.conftest import MIB, Render
+from tests.unit.handlers.image.heics import TILE, heic_grid
 from tests.unit.handlers.image.pictures import difference, opened, quarters, saved
 
 SIZE = (4000, 3000)
@@ -52,6 +54,7 @@ KINDS = {
     "tiff": (saved(quarters(SIZE), "TIFF"), "image/tiff"),
     "avif": (saved(clear(), "AVIF", speed=10), "image/avif"),
     "heic": (saved(clear(), "HEIF"), "image/heic"),
+    "heic of tiles": (heic_grid(SIZE), "image/heic"),
 }
 
 
@@ -79,6 +82,32 @@ async def test_the_largest_pictures_that_settings_allow_are_rendered(kind: str, 
     picture = Image.new("RGBA", size, (200, 40, 40, 128))
     rendered = await render(saved(picture, kind, **options))
     assert (rendered.width, rendered.height) == size
+
+
+@pytest.mark.parametrize("size", [(12_000, 9000), (16_320, 12_240)])
+@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "HEIC"])
+async def test_photos_of_108_and_200_megapixels_are_rendered(kind: str, size: tuple[int, int], render: Render) -> None:
+    photo = Image.new("RGB", size, (200, 40, 40))
+    source = heic_grid(size) if kind == "HEIC" else saved(photo, "JPEG", progressive=kind != "JPEG")
+    rendered = await render(source)
+    assert (rendered.width, rendered.height) == size
+    assert rendered.files[-1].width == 1920
+
+
+async def test_what_is_too_large_is_told_what_to_do(render: Render) -> None:
+    with pytest.raises(RejectedError, match="send a copy of fewer pixels") as refused:
+        await render(saved(Image.new("L", (12_000, 9000)), "PNG", compress_level=1))
+    assert refused.value.code is Code.TOO_MANY_PIXELS
+
+
+async def test_heic_of_tiles_looks_as_it_should(render: Render) -> None:
+    shown = opened(await render(heic_grid((1600, 1100))))
+    tile = Image.radial_gradient("L").resize((TILE, TILE))
+    expected = Image.new("L", (1600, 1100))
+    for left in range(0, 1600, TILE):
+        for top in range(0, 1100, TILE):
+            expected.paste(tile, (left, top))
+    assert difference(shown, expected) < 6
 
 
 async def test_the_tallest_pictures_are_rendered(render: Render) -> None:
