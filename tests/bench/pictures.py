@@ -147,6 +147,10 @@ async def compare_all(files: list[Path]) -> list[Comparison]:
     return compared
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
 def report(compared: list[Comparison], folder: Path) -> None:
     """Print the differences, and how many there are of each kind."""
     for one in sorted(compared, key=lambda one: (one.kind, one.content_type, one.path)):
@@ -166,6 +170,5 @@ if __name__ == "__main__":
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--only", default="", help="a part of the names")
     given = arguments.parse_args()
-    everything = (path for path in given.folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    chosen = sorted(path for path in everything if given.only in str(path.relative_to(given.folder)))
+    chosen = [path for path in pictures_in(given.folder) if given.only in str(path.relative_to(given.folder))]
     report(asyncio.run(compare_all(chosen)), given.folder)

@@ -29,11 +29,13 @@ SEEDS = [
     saved(PICTURE, "TIFF", compression="tiff_lzw", icc_profile=LINEAR),
     saved(PICTURE, "TIFF", save_all=True, append_images=TURNED),
     saved(Image.fromarray(np.linspace(-1, 9, 600, dtype=np.float32).reshape(20, 30)), "TIFF"),
+    saved(PICTURE, "BMP"),
+    saved(PICTURE, "HEIF"),
     saved(PICTURE, "AVIF", speed=10),
     saved(PICTURE, "AVIF", speed=10, **MOVING),
     apng((20, 20), 3),
 ]
-PNG_PIXELS = [(1, 0), (8, 0), (16, 0), (8, 2), (16, 2), (2, 3), (8, 3), (8, 4), (16, 4), (8, 6)]
+PNG_PIXELS = [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (2, 3), (8, 3), (8, 4), (16, 4), (8, 6)]
 """Depths and color types."""
 NUMBERS = [
     b"\0\0\0\0",
