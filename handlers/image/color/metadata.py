@@ -46,7 +46,7 @@ def read_color_space(image: ImageFile.ImageFile, path: Path) -> Space:
         primaries, transfer = points
         gamut = SRGB if primaries == _UNSPECIFIED else _PRIMARIES.get(primaries)
         if gamut and transfer in _HDR:
-            peak = _peak_light(image, path) or PEAK
+            peak = peak_light(image, path) or PEAK
             note = f"tone_mapped: from {_HDR[transfer]} of {peak:g} cd/m²"
             return Space(None, gray, note, HdrCurve(gamut, transfer, peak))
         curve = SRGB_CURVE if transfer == _UNSPECIFIED else _CURVES.get(transfer)
@@ -83,7 +83,7 @@ def _code_points(image: ImageFile.ImageFile, path: Path) -> tuple[int, int] | No
     return None
 
 
-def _peak_light(image: ImageFile.ImageFile, path: Path) -> float:
+def peak_light(image: ImageFile.ImageFile, path: Path) -> float:
     """Return the brightest color that a file names, else the brightest of its author's display, else 0; cd/m²."""
     with path.open("rb") as file:
         if image.format == "PNG":

@@ -44,15 +44,19 @@ def tone_map(image: Image.Image, curve: HdrCurve) -> Image.Image:
 def _table(curve: HdrCurve) -> ImageFilter.Color3DLUT:
     """Compute the sRGB color of each node. Takes about 0.2 s."""
     into, out = conversion(curve.primaries, REC2020), conversion(REC2020, SRGB)
-    light = [_decode(step / (_SIDE - 1), curve.transfer) for step in range(_SIDE)]
-    white, top = _scale(curve.peak)
+    light = [decode(step / (_SIDE - 1), curve.transfer) for step in range(_SIDE)]
+    top = max(curve.peak, _WHITE) / _WHITE  # the brightest color, in multiples of diffuse white
+    white = 1 - 0.5 * min(math.log2(top) / math.log2(PEAK / _WHITE), 1.0)  # what diffuse white becomes
 
     def color(r: int, g: int, b: int) -> Vector:
         stored = times(into, (light[r], light[g], light[b]))
         if curve.transfer == HLG:
-            stored = _shown(stored)
+            # A display of 1,000 candelas shows it with a gamma of 1.2.
+            luminance = sum(weight * max(0.0, value) for weight, value in zip(_LUMINANCE, stored, strict=True))
+            factor = luminance**0.2 * PEAK / _WHITE
+            stored = stored[0] * factor, stored[1] * factor, stored[2] * factor
         brightest = max(stored)
-        gain = _compress(brightest, white, top) / brightest if brightest > 0 else 0.0
+        gain = compress(brightest, white, top) / brightest if brightest > 0 else 0.0
         red, green, blue = times(out, stored)
         return _encode(red * gain), _encode(green * gain), _encode(blue * gain)
 
@@ -61,28 +65,15 @@ def _table(curve: HdrCurve) -> ImageFilter.Color3DLUT:
     return ImageFilter.Color3DLUT(_SIDE, table)
 
 
-def _decode(value: float, transfer: int) -> float:
+def decode(value: float, transfer: int) -> float:
     """Return light: of PQ in multiples of diffuse white, of HLG the scene's, 0 to 1."""
     if transfer == HLG:
         return value * value / 3 if value <= 0.5 else (math.exp((value - 0.55991073) / 0.17883277) + 0.28466892) / 12
-    power = value ** (32 / 2523)
-    return (max(0.0, power - 0.8359375) / (18.8515625 - 18.6875 * power)) ** (8192 / 1305) * 10_000 / _WHITE
+    power = math.pow(value, 32 / 2523)
+    return math.pow(max(0.0, power - 0.8359375) / (18.8515625 - 18.6875 * power), 8192 / 1305) * 10_000 / _WHITE
 
 
-def _shown(scene: Vector) -> Vector:
-    """Return what a display of 1,000 candelas shows of an HLG scene, in multiples of diffuse white."""
-    luminance = sum(weight * max(0.0, value) for weight, value in zip(_LUMINANCE, scene, strict=True))
-    factor = luminance**0.2 * 1000 / _WHITE
-    return scene[0] * factor, scene[1] * factor, scene[2] * factor
-
-
-def _scale(peak: float) -> tuple[float, float]:
-    """Return what diffuse white becomes, and the brightest color in multiples of it."""
-    top = max(peak, _WHITE) / _WHITE
-    return 1 - 0.5 * min(math.log2(top) / math.log2(1000 / _WHITE), 1.0), top
-
-
-def _compress(value: float, white: float, top: float) -> float:
+def compress(value: float, white: float, top: float) -> float:
     """Map multiples of diffuse white to 0 to 1: a line to white, then a Bézier curve to the brightest."""
     if value <= 1:
         return value * white

@@ -55,12 +55,9 @@ def pixel_parts(content: bytes | bytearray | mmap.mmap) -> list[Part]:
     for segment in segments(content):
         if segment.marker == SCAN:
             return [*parts, (segment.start, len(content) - segment.start), END]
-        if segment.marker not in _METADATA or _is_needed(segment, content):
+        start = segment.start + 4  # behind the marker and the length
+        known = _NEEDED_METADATA.get(segment.marker, ())
+        needed = any(content[start : start + len(name)] == name and segment.end - start >= n for name, n in known)
+        if segment.marker not in _METADATA or needed:
             parts.append((segment.start, segment.end - segment.start))
     return [(0, len(content))]
-
-
-def _is_needed(segment: JpegSegment, content: bytes | bytearray | mmap.mmap) -> bool:
-    start = segment.start + 4  # behind the marker and the length
-    known = _NEEDED_METADATA.get(segment.marker, ())
-    return any(content[start : start + len(name)] == name and segment.end - start >= whole for name, whole in known)

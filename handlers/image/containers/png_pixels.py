@@ -42,6 +42,41 @@ class _Frames:
     parts: list[int] = field(default_factory=list)
     """Places of the animation's chunks in the list of parts."""
 
+    def take(self, file: BinaryIO, chunk: Chunk) -> bool:
+        """Follow an animation as a decoder does. Returns whether the chunk is one of the animation's."""
+        file.seek(chunk.start)
+        content = file.read(min(chunk.length, 26))
+        if chunk.length != _LENGTHS.get(chunk.name, chunk.length) or len(content) < 4:
+            self.sound = False
+            return True
+        if chunk.name == b"acTL":
+            first = self.told is None and not self.has_data
+            self.told = chunk if first else self.told
+            return first
+        sequence, self.sequence = int.from_bytes(content[:4]), self.sequence + 1
+        if sequence != self.sequence - 1:
+            self.sound = False
+        if chunk.name == b"fcTL":
+            self.sound = self.sound and self.told is not None
+            width, height, left, top = struct.unpack(">4I", content[4:20])
+            fits = width and height and left + width <= self.canvas[0] and top + height <= self.canvas[1]
+            self.sound = self.sound and bool(fits)
+            self.controls += 1
+        else:
+            self.count = self.controls
+        return True
+
+    def finish(self, parts: list[Part], file: BinaryIO, *, ended: bool) -> list[Part]:
+        """Return the parts with the true number of frames, or without the animation when it cannot be shown."""
+        if self.told is None or not self.sound or (self.count == 0 and ended):
+            animation = set(self.parts)
+            return [part for place, part in enumerate(parts) if place not in animation]
+        file.seek(self.told.start)
+        told, plays = struct.unpack(">2I", file.read(8))
+        if self.count < told and ended:  # a file that is cut tells the truth, and is damaged
+            parts[self.parts[0]] = sealed(b"acTL", struct.pack(">2I", self.count, plays))
+        return parts
+
 
 def pixel_parts(file: BinaryIO) -> list[Part]:
     """Return the parts of a PNG that a decoder needs for its pixels, colors and orientation, and an end.
@@ -62,7 +97,7 @@ def pixel_parts(file: BinaryIO) -> list[Part]:
             break
         whole = chunk.start + chunk.length + 4 <= size
         if chunk.name in _ANIMATION:
-            if whole and _take_frame(file, chunk, frames):
+            if whole and frames.take(file, chunk):
                 frames.parts.append(len(parts))
                 parts.append((chunk.start - 8, chunk.length + _FRAME))
             continue
@@ -74,7 +109,7 @@ def pixel_parts(file: BinaryIO) -> list[Part]:
             # Whether what is there of the data is all that is needed is found by counting rows.
             there = max(0, size - chunk.start)
             parts += [struct.pack(">I", there) + chunk.name, (chunk.start, there), bytes(4)]
-    return [*_with_frames(parts, frames, file, ended=ended), sealed(b"IEND", b"")]
+    return [*frames.finish(parts, file, ended=ended), sealed(b"IEND", b"")]
 
 
 def sealed(name: bytes, content: bytes) -> bytes:
@@ -88,7 +123,7 @@ def _still_parts(file: BinaryIO, chunk: Chunk, depth: int, color: int) -> list[P
         return [(chunk.start - 8, chunk.length + _FRAME)]
     content = _sound(file, chunk)
     if content and chunk.name == b"tRNS":
-        content = _key(content, depth, color)
+        content = scaled_key(content, depth, color)
     return [sealed(chunk.name, content)] if content else []
 
 
@@ -120,7 +155,7 @@ def _is_profile(content: bytes) -> bool:
     return inflate.eof
 
 
-def _key(content: bytes, depth: int, color: int) -> bytes:
+def scaled_key(content: bytes, depth: int, color: int) -> bytes:
     """Return tRNS as it must be for samples of 8 bits, into which decoders turn colors and smaller grays.
 
     The key of 16-bit gray stays: such pixels keep their depth.
@@ -137,40 +172,3 @@ def _key(content: bytes, depth: int, color: int) -> bytes:
     elif color == _GRAY and depth in {2, 4}:
         values = [value * 255 // top for value in values]
     return struct.pack(f">{samples}H", *values)
-
-
-def _take_frame(file: BinaryIO, chunk: Chunk, frames: _Frames) -> bool:
-    """Follow an animation as a decoder does. Returns whether the chunk is one of the animation's."""
-    file.seek(chunk.start)
-    content = file.read(min(chunk.length, 26))
-    if chunk.length != _LENGTHS.get(chunk.name, chunk.length) or len(content) < 4:
-        frames.sound = False
-        return True
-    if chunk.name == b"acTL":
-        first = frames.told is None and not frames.has_data
-        frames.told = chunk if first else frames.told
-        return first
-    sequence, frames.sequence = int.from_bytes(content[:4]), frames.sequence + 1
-    if sequence != frames.sequence - 1:
-        frames.sound = False
-    if chunk.name == b"fcTL":
-        frames.sound = frames.sound and frames.told is not None
-        width, height, left, top = struct.unpack(">4I", content[4:20])
-        fits = width and height and left + width <= frames.canvas[0] and top + height <= frames.canvas[1]
-        frames.sound = frames.sound and bool(fits)
-        frames.controls += 1
-    else:
-        frames.count = frames.controls
-    return True
-
-
-def _with_frames(parts: list[Part], frames: _Frames, file: BinaryIO, *, ended: bool) -> list[Part]:
-    """Return the parts with the true number of frames, or without the animation when it cannot be shown."""
-    if frames.told is None or not frames.sound or (frames.count == 0 and ended):
-        animation = set(frames.parts)
-        return [part for place, part in enumerate(parts) if place not in animation]
-    file.seek(frames.told.start)
-    told, plays = struct.unpack(">2I", file.read(8))
-    if frames.count < told and ended:  # a file that is cut tells the truth, and is damaged
-        parts[frames.parts[0]] = sealed(b"acTL", struct.pack(">2I", frames.count, plays))
-    return parts

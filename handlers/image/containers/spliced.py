@@ -5,7 +5,7 @@ import io
 import itertools
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO, override
+from typing import TYPE_CHECKING, BinaryIO, cast, override
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -19,8 +19,17 @@ class SplicedFile(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, parts: Iterable[Part]) -> None:
         super().__init__()
-        self._file = file
-        self._parts = tuple(part if isinstance(part, bytes) else range(part[0], sum(part)) for part in _merged(parts))
+        self._file = cast("io.BufferedIOBase", file)  # BinaryIO lacks readinto
+        joined: list[bytes | range] = []
+        for part in parts:
+            last = joined[-1] if joined else b""
+            if isinstance(part, bytes):
+                joined.append(part)
+            elif isinstance(last, range) and last.stop == part[0]:  # a PNG may have a hundred thousand chunks
+                joined[-1] = range(last.start, sum(part))
+            else:
+                joined.append(range(part[0], sum(part)))
+        self._parts = tuple(joined)
         self._ends = tuple(itertools.accumulate(map(len, self._parts)))
         self._at = 0
 
@@ -51,7 +60,7 @@ class SplicedFile(io.RawIOBase):
             target[:length] = part[skipped : skipped + length]
         else:
             self._file.seek(part[skipped])
-            length = self._file.readinto(target[:length])  # type: ignore[attr-defined] - BinaryIO leaves it out
+            length = self._file.readinto(target[:length])
         self._at += length
         return length
 
@@ -60,15 +69,3 @@ class SplicedFile(io.RawIOBase):
         if not self.closed:
             self._file.close()
         super().close()
-
-
-def _merged(parts: Iterable[Part]) -> list[Part]:
-    """Join parts that follow each other in the file: a PNG may have a hundred thousand chunks."""
-    joined: list[Part] = []
-    for part in parts:
-        last = joined[-1] if joined else b""
-        if isinstance(part, tuple) and isinstance(last, tuple) and sum(last) == part[0]:
-            joined[-1] = (last[0], last[1] + part[1])
-        else:
-            joined.append(part)
-    return joined
