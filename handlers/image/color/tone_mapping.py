@@ -37,11 +37,11 @@ class HdrCurve:
 
 def tone_map(image: Image.Image, curve: HdrCurve) -> Image.Image:
     """Convert RGB or RGBA to sRGB."""
-    return image.filter(_table(curve))
+    return image.filter(lookup_table(curve))
 
 
 @functools.lru_cache(maxsize=8)
-def _table(curve: HdrCurve) -> ImageFilter.Color3DLUT:
+def lookup_table(curve: HdrCurve) -> ImageFilter.Color3DLUT:
     """Compute the sRGB color of each node. Takes about 0.2 s."""
     into, out = conversion(curve.primaries, REC2020), conversion(REC2020, SRGB)
     light = [decode(step / (_SIDE - 1), curve.transfer) for step in range(_SIDE)]

@@ -104,7 +104,7 @@ def pixel_parts(file: BinaryIO) -> list[Part]:
         if chunk.name == b"IDAT":
             frames.has_data, frames.count = True, frames.controls
         if whole:
-            parts += _still_parts(file, chunk, depth, color)
+            parts += still_parts(file, chunk, depth, color)
         elif chunk.name == b"IDAT":
             # Whether what is there of the data is all that is needed is found by counting rows.
             there = max(0, size - chunk.start)
@@ -117,7 +117,7 @@ def sealed(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-def _still_parts(file: BinaryIO, chunk: Chunk, depth: int, color: int) -> list[Part]:
+def still_parts(file: BinaryIO, chunk: Chunk, depth: int, color: int) -> list[Part]:
     """Return a chunk as it is handed on, if at all."""
     if chunk.name in {b"IHDR", b"IDAT"} or (chunk.name == b"PLTE" and color == _PALETTE):
         return [(chunk.start - 8, chunk.length + _FRAME)]
@@ -139,10 +139,10 @@ def _sound(file: BinaryIO, chunk: Chunk) -> bytes | None:
         return None
     if chunk.name == b"iTXt" and not content.startswith(_XMP):
         return None
-    return None if chunk.name == b"iCCP" and not _is_profile(content) else content
+    return None if chunk.name == b"iCCP" and not is_profile(content) else content
 
 
-def _is_profile(content: bytes) -> bool:
+def is_profile(content: bytes) -> bool:
     """Tell whether a profile can be inflated to a sensible size."""
     name, zero, packed = content.partition(b"\0")
     if not name or not zero or packed[:1] != b"\0":  # the only method of compression

@@ -91,14 +91,14 @@ def opened(path: Path, content_type: str, max_pixels: int) -> Iterator[ImageFile
             file = stack.enter_context(path.open("rb"))
             refuse_variant(file, content_type)
             file.seek(0)
-            if parts := _needed_parts(file, content_type):
+            if parts := needed_parts(file, content_type):
                 file = stack.enter_context(io.BufferedReader(SplicedFile(file, parts), png.STEP))
             image = stack.enter_context(Image.open(file, formats=DECODERS[content_type]))
             image.filename = os.fspath(path)
         yield image
 
 
-def _needed_parts(file: BinaryIO, content_type: str) -> list[Part]:
+def needed_parts(file: BinaryIO, content_type: str) -> list[Part]:
     """Return what the pixels, colors and orientation need, so that no other byte costs the picture; empty for all."""
     match content_type:
         case "image/png":

@@ -42,16 +42,16 @@ def refuse_variant(file: BinaryIO, content_type: str) -> None:
     name = ""
     match content_type:
         case "image/jpeg":
-            name = _jpeg_variant(file)
+            name = jpeg_variant(file)
         case "image/avif" | "image/heic" | "image/heif":
-            name = _heif_variant(file, _READ_CODINGS[content_type])
+            name = heif_variant(file, _READ_CODINGS[content_type])
         case "image/tiff":
             name = "a big-endian BigTIFF" if file.read(4) == _BIG_BIGTIFF else ""
     if name:
         raise RejectedError(Code.UNSUPPORTED, f"{name} is not read")
 
 
-def _jpeg_variant(file: BinaryIO) -> str:
+def jpeg_variant(file: BinaryIO) -> str:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         frames = (s for s in jpeg.segments(content) if s.marker in {*_FRAMES, _JPEG_LS, jpeg.SCAN})
         frame = next(frames, None)
@@ -68,7 +68,7 @@ def _jpeg_variant(file: BinaryIO) -> str:
     return f"a JPEG of {components} components" if components and components not in _COMPONENTS else ""
 
 
-def _heif_variant(file: BinaryIO, read: set[bytes]) -> str:
+def heif_variant(file: BinaryIO, read: set[bytes]) -> str:
     names = {box.name for box in isobmff.boxes(file)}
     if b"mini" in names and b"meta" not in names:
         return 'a HEIF or AVIF with a "mini" box'
