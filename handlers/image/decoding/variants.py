@@ -34,6 +34,9 @@ _CODINGS = {
     b"lhv1": "layered HEVC",
 }
 """Codings of a HEIF's items (ISO/IEC 23008-12 and 23001-17)."""
+_WITH_ALPHA_MASK = 56
+"""Bytes of the shortest header of a bitmap with a mask of alpha."""
+_RUNS_OF_4_BITS = 2
 _BIG_BIGTIFF = b"MM\0+"
 
 
@@ -45,10 +48,21 @@ def refuse_variant(file: BinaryIO, content_type: str) -> None:
             name = jpeg_variant(file)
         case "image/avif" | "image/heic" | "image/heif":
             name = heif_variant(file, _READ_CODINGS[content_type])
+        case "image/bmp":
+            name = bitmap_variant(file.read(70))
         case "image/tiff":
             name = "a big-endian BigTIFF" if file.read(4) == _BIG_BIGTIFF else ""
     if name:
         raise RejectedError(Code.UNSUPPORTED, f"{name} is not read")
+
+
+def bitmap_variant(head: bytes) -> str:
+    """Return what Pillow would show wrongly: runs of 4 bits, and alpha unless it is one of four whole bytes."""
+    bits, compression = int.from_bytes(head[28:30], "little"), int.from_bytes(head[30:34], "little")
+    has_alpha = int.from_bytes(head[14:18], "little") >= _WITH_ALPHA_MASK and any(head[66:70])
+    if compression == _RUNS_OF_4_BITS:
+        return "a bitmap of runs of 4 bits"
+    return f"a bitmap of {bits} bits with alpha" if has_alpha and (bits == 16 or compression == 0) else ""
 
 
 def jpeg_variant(file: BinaryIO) -> str:

@@ -29,9 +29,18 @@ def box(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content) + 8) + name + content
 
 
+def bitmap(bits: int, compression: int, alpha: int = 0) -> bytes:
+    """The headers of a bitmap."""
+    info = struct.pack("<3I2H6I", 124, 9, 7, 1, bits, compression, 0, 0, 0, 0, 0)
+    return b"BM" + bytes(12) + info + struct.pack("<4I", 0, 0, 0, alpha) + bytes(900)
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [
+        pytest.param(bitmap(4, 2), "runs of 4 bits", id="runs of 4 bits"),
+        pytest.param(bitmap(16, 3, 0x8000), "16 bits with alpha", id="alpha of a bit"),
+        pytest.param(bitmap(32, 0, 0xFF000000), "32 bits with alpha", id="alpha without its mask"),
         pytest.param(jpeg_with(0xC1, bits=12), "12 bits", id="12 bits"),
         pytest.param(jpeg_with(0xC3, bits=16), "lossless JPEG of 16 bits", id="lossless"),
         pytest.param(jpeg_with(0xF7), "JPEG-LS", id="JPEG-LS"),
