@@ -116,9 +116,9 @@ class Executor:
         outcomes: list[Outcome] = []
         for record in message.records:
             structlog.contextvars.unbind_contextvars("asset_id")  # of the record before
-            away = outcomes[-1] if outcomes and outcomes[-1].kind is OutcomeKind.RELEASED else None
+            away = outcomes[-1] if outcomes and _awaits_dependency(outcomes[-1]) else None
             outcomes.append(away or await self._handle_record(record, message))
-        if all(outcome.requeues for outcome in outcomes):
+        if all(_awaits_dependency(outcome) or outcome.kind is OutcomeKind.RETRY for outcome in outcomes):
             return combine(outcomes)
         return await self._send_retries(message, outcomes)
 
@@ -196,6 +196,11 @@ class Executor:
 def _trace_header(message: InFlightMessage) -> str:
     """Return the trace as SQS takes it, which is X-Ray's form; else nothing."""
     return message.trace_id if message.trace_id.startswith("Root=") else ""
+
+
+def _awaits_dependency(outcome: Outcome) -> bool:
+    """Return whether a record waits for a dependency, as all others will, and not for another worker."""
+    return outcome.kind is OutcomeKind.RELEASED and bool(outcome.error)
 
 
 def _undecodable(error: UndecodableError) -> Outcome:

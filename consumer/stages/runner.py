@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.in_flight import HOLD_LIMIT, InFlightMessage
 from consumer.queue.outcome import DUPLICATE, STALE, SUCCESS, Outcome, OutcomeKind
 from consumer.queue.retry import jittered
 from consumer.stages.lifecycle import EndKind, StageEnd, StageLifecycle
@@ -31,6 +31,10 @@ StageHandler = Callable[[Claim], Awaitable[Commit]]
 
 CONTENDED_DELAY = 5.0
 """Seconds for which a message is released when two workers claimed at the same moment and the other one won."""
+LONGEST_BUSY_DELAY = 3 * 3600.0
+"""Seconds for which a second copy of a message is released at most, while another worker holds its stage."""
+LAST_RECEIVES = 17
+"""Receives of a message, from which on it is released for as long as a worker may hold the stage (HOLD_LIMIT)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,8 @@ class StageRunner:
             case Refusal.FAILED:
                 return DUPLICATE
             case Refusal.BUSY:
-                return Outcome(
-                    OutcomeKind.RELEASED, jittered(refused.remaining or CONTENDED_DELAY), reason="leased by another"
-                )
+                delay = _busy_delay(refused.remaining, self.lifecycle.lease, message.received.receive_count)
+                return Outcome(OutcomeKind.RELEASED, delay, reason="leased by another")
             case Refusal.UNKNOWN:
                 raise UndecodableError(f"no such asset or stage: {asset_id} {self.stage}", Code.UNKNOWN_ASSET)
 
@@ -96,6 +99,20 @@ class StageRunner:
             log.exception("stage.unforeseen", stage=self.stage)
             return await self.lifecycle.fail(claim, RetryableError(Code.UNFORESEEN, repr(error)))
         return await self.lifecycle.finish(claim, commit)
+
+
+def _busy_delay(remaining: float, lease: float, receives: int) -> float:
+    """Return for how long a message waits whose stage another worker holds, for `remaining` seconds more.
+
+    A living worker renews its lease well before half of it has passed. It has a copy of this message itself, so this
+    one may wait long: the delay doubles with each receive, lest SQS moves it to the dead letters after 20 receives.
+    A lease that was not renewed has lost its worker, and this message may be the only one left.
+    """
+    if remaining <= lease / 2:
+        return jittered(remaining or CONTENDED_DELAY)
+    if receives >= LAST_RECEIVES:
+        return HOLD_LIMIT
+    return max(jittered(remaining), min(LONGEST_BUSY_DELAY, lease * 2.0 ** (receives - 1)))
 
 
 def _outcome(end: StageEnd) -> Outcome:
