@@ -29,6 +29,9 @@ PROBE_TIMEOUT = 10.0
 """Seconds for one trial of a tool."""
 GRACE = 1
 """Seconds of CPU between SIGXCPU, which a child may handle, and SIGKILL."""
+# A service manager sends SIGTERM to every process of the service. We alone decide what becomes of a child, by SIGKILL.
+# Blocked, not ignored: ffmpeg installs handlers of its own.
+_SIGNALS_BLOCKED = ("env", "--block-signal=TERM,INT,HUP")
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs")
 # With a process namespace, everything that a child leaves behind dies with it, even in a session of its own.
 _NAMESPACES = ("bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL")
@@ -83,6 +86,8 @@ class Isolation:
 
     die_with_parent: tuple[str, ...]
     namespaces: tuple[str, ...]
+    signals_blocked: tuple[str, ...] = ()
+    """Keeps from a child the signals that end a whole service."""
     own_proc: bool = True
     """Whether a child in namespaces can have a `/proc` of its own. Else `hardening.py` protects our environment."""
 
@@ -94,7 +99,7 @@ class Isolation:
         if self.namespaces:
             files = _files(Path(argv[0]), view or FileView(), own_proc=self.own_proc)
             prefix = (*self.namespaces, *(() if network else ("--unshare-net",)), *files, "--")
-        return (*prefix, "prlimit", *self._flags(limits), "--", *argv)
+        return (*self.signals_blocked, *prefix, "prlimit", *self._flags(limits), "--", *argv)
 
     def _flags(self, limits: ChildLimits) -> tuple[str, ...]:
         kernel = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())
@@ -163,6 +168,7 @@ def probe() -> Isolation:
         die_with_parent=_DIE_WITH_PARENT if _works(_DIE_WITH_PARENT) else (),
         namespaces=namespaces,
         own_proc=own_proc,
+        signals_blocked=_SIGNALS_BLOCKED if _works(_SIGNALS_BLOCKED) else (),
     )
     log.info(
         "sandbox.isolation",
@@ -176,6 +182,7 @@ def probe() -> Isolation:
         (isolation.die_with_parent or namespaces, "children outlive a killed daemon until their job ends", "setpriv"),
         (namespaces, "children can reach the network, the machine's files and sockets", "bwrap"),
         (own_proc, "children see other processes in /proc", "bwrap --proc"),
+        (isolation.signals_blocked, "children end with a SIGTERM to the whole service", "env --block-signal"),
     ):
         if not works:
             log.warning("sandbox.wall_missing", wall=wall, tool=tool)

@@ -19,6 +19,8 @@ DAMAGED = re.compile(
     r"does not contain any stream|matches no streams|Format not on whitelist|Decode error rate",
 )
 """Messages of ffmpeg about a file whose content is damaged."""
+STOPPED = 255
+"""The status of an ffmpeg that ended in order because of SIGTERM or SIGINT."""
 _MEMORY = re.compile(r"Cannot allocate memory|malloc of size")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\S+")
 _FULL = re.compile(r"No space left on device|File too large")
@@ -32,13 +34,15 @@ def check_ended(ended: CompletedFfmpeg, *, full: bool = False) -> None:
     `full` says whether the disk was seen to be full, since a message on stderr may be quoted from the file. Only the
     log gets the stderr, without the source's address.
     """
-    if CUT_SHORT.search(ended.stderr):
+    number = ending_signal(ended.status)
+    # First of all: an ffmpeg that is being stopped takes its source for a file that ends too early.
+    stopped = number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT} or ended.status == STOPPED
+    if not stopped and CUT_SHORT.search(ended.stderr):
         raise RejectedError(Code.CORRUPT, "the file ends before its index says")
     if ended.status == 0 and not _UNWRITTEN.search(ended.stderr):
         return
     log.warning("transcode.ffmpeg_failed", status=ended.status, stderr=_ADDRESS.sub("source", ended.stderr)[-2000:])
-    number = ending_signal(ended.status)
-    if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}:
+    if stopped:
         raise RetryableError(Code.WORKER_CRASHED, "ffmpeg was killed")
     if full and _FULL.search(ended.stderr):
         raise no_room()

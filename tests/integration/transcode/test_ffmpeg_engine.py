@@ -122,6 +122,19 @@ async def test_killed_encoder_is_retried(harness: Harness, long: Path) -> None:
     assert caught.value.code is Code.WORKER_CRASHED
 
 
+async def test_encoder_outlives_the_signals_that_end_the_whole_service(harness: Harness, long: Path) -> None:
+    """A service manager sends SIGTERM to ffmpeg too: what it has done so far may end in the drain."""
+    asset = await harness.add_asset(long)
+    work = asyncio.create_task(harness.transcode(asset, harness.ffmpeg_engine()))
+    for pid in await wait_for_encoders(work):
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+    await wait_for_progress(harness, asset, work)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+
 async def test_lost_lease_stops_the_engine(harness: Harness, long: Path) -> None:
     asset = await harness.add_asset(long)
     work = asyncio.create_task(harness.transcode(asset, harness.ffmpeg_engine()))

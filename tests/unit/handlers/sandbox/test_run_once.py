@@ -1,8 +1,11 @@
 """Programs run once, within limits."""
 
+import asyncio
+import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +56,7 @@ async def test_a_used_up_cpu_limit_is_reported_as_its_signal(tmp_path: Path) -> 
     assert done.signal == signal.SIGXCPU
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 @pytest.mark.parametrize("isolated", [True, False])
 async def test_the_signal_that_ended_a_program_is_known(
     number: signal.Signals, isolated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -68,3 +71,23 @@ async def test_the_signal_that_ended_a_program_is_known(
 async def test_a_missing_program_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ChildStartError, match="no program"):
         await run_program(["no-such-program"], cwd=tmp_path)
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+async def test_a_program_outlives_the_signals_that_end_the_whole_service(
+    isolated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service manager sends SIGTERM to every process of the service; what runs may end in the drain."""
+    if not isolated:
+        monkeypatch.setattr("handlers.sandbox.process.probe", lambda: replace(probe(), namespaces=()))
+    marker = f"patient-{time.monotonic_ns()}"
+    waits = "while not pathlib.Path('go').exists(): time.sleep(0.02)"
+    script = f"import pathlib, time; '{marker}'; pathlib.Path('up').touch()\n{waits}"
+    running = asyncio.create_task(run_program([sys.executable, "-I", "-c", script], cwd=tmp_path))
+    await becomes((tmp_path / "up").exists)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for pid in processes_with(marker):  # bwrap and the program itself
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), number)
+    (tmp_path / "go").touch()
+    assert (await running).returncode == 0

@@ -19,6 +19,7 @@ from media.errors import Code, MediaError, RejectedError, RetryableError
         (1, "Unrecognized option 'nonsense'", RetryableError, Code.TRANSCODER_ERROR),
         (-signal.SIGKILL, "", RetryableError, Code.WORKER_CRASHED),
         (128 + signal.SIGKILL, "Killed", RetryableError, Code.WORKER_CRASHED),
+        (255, "[mov] stream 0, offset 0x3a: partial file", RetryableError, Code.WORKER_CRASHED),
         (128 + signal.SIGSEGV, "", RejectedError, Code.CORRUPT),
         (-signal.SIGXCPU, "", RejectedError, Code.RESOURCE_LIMIT),
         (-signal.SIGXFSZ, "", RejectedError, Code.RESOURCE_LIMIT),
