@@ -39,6 +39,9 @@ SWEEP_INTERVAL = 5.0
 DEPTH_INTERVAL = 120.0
 """Seconds between two readings of the queues' depths."""
 
+LONGEST_LINE = 86_400.0
+"""Seconds for which a stage may wait in line. After them it is reminded once, although its queue was never empty."""
+
 Step = Callable[[], Awaitable[None]]
 """One step of a round."""
 AskJob = Callable[[Asset, str], Awaitable[None]]
@@ -50,7 +53,8 @@ class Reconciler:
     """Reconciles the stages in Postgres with what happens to them.
 
     `paused` returns the queues that some daemon has paused. A queue with more than `backlog` messages gets no
-    reminders. `interval`, `expiry` and `first_reminder` are in seconds.
+    reminders, and a stage whose request may still be in its queue gets none either. `interval`, `expiry` and
+    `first_reminder` are in seconds.
     """
 
     dsn: str
@@ -117,11 +121,16 @@ class Reconciler:
 
     async def _remind(self, stage: Stage, queue: str, *, waiting: bool = False) -> None:
         """Remind every stalled stage, unless its queue is paused, or `queue`, by which its news comes, is full."""
-        stalled = await self.maintenance.find_stalled(stage, waiting=waiting, first=self.first_reminder)
-        if not stalled or {queue, QUEUE_OF[stage]} & await self.paused():
+        find = partial(self.maintenance.find_stalled, stage, waiting=waiting, first=self.first_reminder)
+        if not await find() or {queue, QUEUE_OF[stage]} & await self.paused():
             return
-        if (await self.queues[queue].depth()).visible > self.backlog:
+        visible = (await self.queues[queue].depth()).visible
+        if visible > self.backlog:
             return
+        stalled = await find()  # again: the last message of the queue may have been taken meanwhile
+        if visible and not waiting:
+            # No news is not lost: the request may be one of those messages. With ffmpeg, videos wait in line for a day.
+            stalled = [one for one in stalled if one.silent > LONGEST_LINE and not one.nudges]
         for one in stalled:
             with self._log_failure("remind"):
                 await self._remind_one(one)

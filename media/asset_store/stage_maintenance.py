@@ -24,7 +24,7 @@ PURGED_ROWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class StalledStage:
-    """A stage that has not changed for too long. `nudges` counts its reminders."""
+    """A stage that has not changed for too long, for `silent` seconds. `nudges` counts its reminders."""
 
     asset: Asset
     stage: Stage
@@ -32,6 +32,7 @@ class StalledStage:
     attempt: int
     job_id: str | None
     nudges: int
+    silent: float
 
     @property
     def claim(self) -> Claim:
@@ -80,7 +81,8 @@ class StageMaintenance:
         """
         states = ["waiting"] if waiting else ["queued", "leased"]
         records = await self._database.fetch(
-            "SELECT a.*, s.stage, s.state, s.attempt, s.job_id, s.nudges FROM stages s JOIN assets a USING (asset_id)"
+            "SELECT a.*, s.stage, s.state, s.attempt, s.job_id, s.nudges,"
+            " extract(epoch FROM now() - s.updated_at)::float8 AS silent FROM stages s JOIN assets a USING (asset_id)"
             " WHERE s.state = ANY($4::text[]) AND s.stage = $1"
             " AND (s.lease_until IS NULL OR s.lease_until < now())"
             " AND a.status IN ('uploaded', 'scanning', 'processing')"
@@ -92,7 +94,15 @@ class StageMaintenance:
             states,
         )
         return [
-            StalledStage(asset_of(r), Stage(r["stage"]), StageState(r["state"]), r["attempt"], r["job_id"], r["nudges"])
+            StalledStage(
+                asset=asset_of(r),
+                stage=Stage(r["stage"]),
+                state=StageState(r["state"]),
+                attempt=r["attempt"],
+                job_id=r["job_id"],
+                nudges=r["nudges"],
+                silent=r["silent"],
+            )
             for r in records
         ]
 

@@ -177,8 +177,7 @@ async def test_each_reminder_waits_twice_as_long_and_after_six_the_stage_fails(s
 
 async def test_many_daemons_remind_once_and_one_takes_over_from_another(services: ProxiedServices) -> None:
     *first, second = [await scanned(services, PNG) for _ in range(6)]
-    settings = {**FAST, "MEDIA_QUEUES": "uploads"}
-    async with running(services.daemon(**settings)) as one, running(services.daemon(**settings)):
+    async with running(services.daemon(**FAST)) as one, running(services.daemon(**FAST)):
         for asset_id in first:
             await age(services, asset_id)
         await services.until("count(*) = 5 FROM timeline WHERE code = 'nudged'")
