@@ -12,6 +12,8 @@ from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
+OnRecovery = Callable[[Dependency], None]
+"""Called when a dependency is back."""
 Probe = Callable[[], Awaitable[None]]
 """Returns when the dependency answers; raises anything when it does not."""
 
@@ -29,10 +31,17 @@ The pauses between probes then go on growing.
 
 
 class Breaker:
-    """Closed while all is well; open from a trip until a probe succeeds. With `watch` a failed probe trips it too."""
+    """Closed while all is well; open from a trip until a probe succeeds. With `watch` a failed probe trips it too.
 
-    def __init__(self, dependency: Dependency, probe: Probe, metrics: Metrics, *, watch: bool) -> None:
+    `on_recovery` is called when it closes. After a relapse that is not believed at once: it is called when the breaker
+    has stayed closed.
+    """
+
+    def __init__(
+        self, dependency: Dependency, probe: Probe, metrics: Metrics, on_recovery: OnRecovery, *, watch: bool
+    ) -> None:
         self.dependency = dependency
+        self._on_recovery = on_recovery
         self._watch_interval = WATCH_INTERVAL if watch else None
         self._probe = probe
         self._gauge = metrics.circuit_open.labels(dependency)
@@ -69,7 +78,8 @@ class Breaker:
                 if await self._answers():
                     continue
                 self.trip()
-            if time.monotonic() - self._closed_at > RELAPSE:
+            relapsed = time.monotonic() - self._closed_at <= RELAPSE
+            if not relapsed:
                 self._pause = FIRST_PAUSE
             is_back = False
             while not is_back:
@@ -81,6 +91,15 @@ class Breaker:
             self._closed_at = time.monotonic()
             self._gauge.set(0)
             log.info("breaker.closed", dependency=self.dependency)
+            if relapsed:
+                asyncio.get_running_loop().call_later(RELAPSE, self._recover, self._closed_at)
+            else:
+                self._recover(self._closed_at)
+
+    def _recover(self, closed_at: float) -> None:
+        """Tell that the dependency is back, unless the breaker was tripped since."""
+        if closed_at == self._closed_at and not self.open:
+            self._on_recovery(self.dependency)
 
     async def _answers(self) -> bool:
         try:
@@ -98,12 +117,24 @@ class Breakers:
     def __init__(
         self, probes: Mapping[Dependency, Probe], metrics: Metrics, *, watched: Collection[Dependency] = ()
     ) -> None:
-        self._breakers = {name: Breaker(name, probe, metrics, watch=name in watched) for name, probe in probes.items()}
+        self._on_recovery: list[OnRecovery] = []
+        self._breakers = {
+            name: Breaker(name, probe, metrics, self._recovered, watch=name in watched)
+            for name, probe in probes.items()
+        }
 
     def trip(self, dependency: Dependency) -> None:
         """Open the breaker of a dependency. SQS has none: the pollers back off by themselves."""
         if breaker := self._breakers.get(dependency):
             breaker.trip()
+
+    def on_recovery(self, call: OnRecovery) -> None:
+        """Have `call` called whenever a dependency is back."""
+        self._on_recovery.append(call)
+
+    def _recovered(self, dependency: Dependency) -> None:
+        for call in self._on_recovery:
+            call(dependency)
 
     def open(self, needed: Iterable[Dependency]) -> list[Dependency]:
         """Return which of these are down."""

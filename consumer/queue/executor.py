@@ -4,6 +4,7 @@ Every error becomes an outcome here. Callers see no exception, and handlers deci
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 
@@ -14,9 +15,10 @@ from consumer.queue.buffer import PrefetchBuffer
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage, Record, UndecodableRecord
 from consumer.queue.outcome import Outcome, OutcomeKind, combine
+from consumer.queue.postponed import PostponedMessages
 from consumer.queue.retry import FailureCounts, RetryPolicy, jittered
 from media.aws.sqs import MessageQueue, Received
-from media.errors import Code, RejectedError, RetryableError, UnavailableError, UndecodableError
+from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
 from media.telemetry import Metrics, exemplar
 
 log = structlog.get_logger(__name__)
@@ -34,8 +36,11 @@ UNAVAILABLE_DELAY = 2.0
 MAX_UNAVAILABLE_DELAY = 600.0
 """Seconds for which such a message is released at most.
 
-It is long, because a dependency that answers only its probe would use up the queue's maxReceiveCount in minutes.
+It is long, because a dependency that answers only its probe would use up the queue's maxReceiveCount in minutes. Once
+the dependency is back, what was released for long is recalled.
 """
+RECALL_DELAY = 2.0
+"""Seconds over which the messages that are recalled become visible."""
 GIVE_UP_RECEIVES = 18
 """Receives of a message, from which on its next failure is the last one.
 
@@ -68,6 +73,7 @@ class Executor:
         self._breakers = breakers
         self._policy = retry
         self._failures = FailureCounts()
+        self._postponed = PostponedMessages()
         self._processed = {kind: metrics.processed.labels(queue.name, handler, kind) for kind in OutcomeKind}
         self._duration = metrics.duration.labels(queue.name, handler)
         self._dwell = metrics.dwell.labels(queue.name)
@@ -96,10 +102,17 @@ class Executor:
             self._dwell.observe(max(0.0, time.time() - message.received.sent), exemplar(trace_id))
         if message.lost:
             return
-        if requeues:
-            await self._acknowledger.release(message, outcome.delay)
-        else:
+        if not requeues:
             await self._acknowledger.delete(message)
+            return
+        if _awaits_dependency(outcome):
+            self._postponed.add(message, Dependency(outcome.error), outcome.delay)
+        await self._acknowledger.release(message, outcome.delay)
+
+    async def recall(self, dependency: Dependency) -> None:
+        """Make the messages visible that were released for long because of a dependency, which is back."""
+        for message in self._postponed.take(dependency):
+            await self._acknowledger.release(message, random.uniform(0.0, RECALL_DELAY))  # noqa: S311 - spreading load
 
     async def _outcome(self, message: InFlightMessage) -> Outcome:
         if message.decode_error:

@@ -95,6 +95,7 @@ class QueueWorker:
             visibility=limits.visibility,
             most=limits.pollers,
         )
+        breakers.on_recovery(self._recall)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -185,6 +186,10 @@ class QueueWorker:
     def _dispatch(self) -> None:
         while not self._draining and (message := self._buffer.next()):
             message.task = self._start(self._executor.run(message))
+
+    def _recall(self, dependency: Dependency) -> None:
+        if not self._draining:
+            self._start(self._executor.recall(dependency))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumer.queue.circuit_breaker import Breakers
+from consumer.queue.circuit_breaker import RELAPSE, Breakers
 from media.errors import Dependency
 from media.telemetry import Metrics
 from tests.fakes.virtual_time import virtual_time
@@ -131,4 +131,25 @@ async def test_watched_dependency_is_noticed_by_an_idle_consumer() -> None:
         probed.away = probed.hangs = False
         await asyncio.sleep(5 + 4.1)
         assert probed.breakers.open([S3]) == []
+    task.cancel()
+
+
+@virtual_time
+async def test_a_return_is_told_at_once_but_after_a_relapse_only_when_it_lasts() -> None:
+    probed = Probed(away=False)
+    told: list[float] = []
+    probed.breakers.on_recovery(lambda _: told.append(time.monotonic()))
+    task = asyncio.create_task(probed.breakers.run())
+    await asyncio.sleep(0)
+    probed.breakers.trip(S3)
+    await asyncio.wait_for(probed.breakers.closed([S3]), 5)
+    assert told == [time.monotonic()]
+    for _ in range(3):  # the probe succeeds, and the next call fails
+        await asyncio.sleep(1)
+        probed.breakers.trip(S3)
+        await asyncio.wait_for(probed.breakers.closed([S3]), 9)
+    closed = time.monotonic()
+    assert len(told) == 1
+    await asyncio.sleep(60)
+    assert told[1:] == [pytest.approx(closed + RELAPSE)]
     task.cancel()

@@ -62,6 +62,59 @@ async def test_a_dependency_that_answers_only_its_probe_does_not_use_up_the_rece
 
 
 @virtual_time
+async def test_no_delay_outlives_the_outage_that_it_was_for() -> None:
+    """The message comes from ten consumers that were tripped by it one after another, and has a long delay by now."""
+    harness = Harness()
+    back_at = time.monotonic() + 60
+    done: list[float] = []
+
+    async def probe() -> None:
+        if time.monotonic() < back_at:
+            raise S3_AWAY
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        if time.monotonic() < back_at:
+            raise S3_AWAY
+        done.append(time.monotonic())
+
+    harness.probes = {Dependency.S3: probe}
+    await harness.send(*(f"m{n}" for n in range(30)))
+    for _ in range(9):
+        await harness.queue.receive(limit=10, wait=0, visibility=0)
+    async with harness.running(work):
+        await drained(harness)
+    assert max(done) - back_at <= 10
+
+
+@virtual_time
+async def test_recalls_do_not_use_up_the_receives_while_a_dependency_comes_and_goes() -> None:
+    """Half a minute up and half a minute down, for an hour; this message's work needs longer than that."""
+    harness = Harness()
+    end = time.monotonic() + 3600
+
+    def away() -> bool:
+        return time.monotonic() < end and time.monotonic() % 60 < 30
+
+    async def probe() -> None:
+        if away():
+            raise S3_AWAY
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        for _ in range(40):
+            await asyncio.sleep(1)
+            if away():
+                raise S3_AWAY
+
+    harness.probes = {Dependency.S3: probe}
+    await harness.send("patient")
+    async with harness.running(work):
+        await until(lambda: time.monotonic() > end, deadline=3700)
+        assert harness.queue.receives("patient") < 18
+        await drained(harness)
+    assert harness.dead.bodies() == []
+
+
+@virtual_time
 async def test_an_unforeseen_response_does_not_end_the_polling() -> None:
     harness = Harness()
 
