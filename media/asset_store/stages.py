@@ -40,7 +40,8 @@ class Fence:
 class Claim:
     """The right to end one stage of one asset: a worker's by its lease, or a job event's for the awaited job.
 
-    `tries` are the attempts that count against the limit.
+    `tries` are the attempts that count against the limit. `claimed_at` is Unix seconds by the database's clock, as is
+    the time in the plan.
     """
 
     asset: Asset
@@ -50,6 +51,7 @@ class Claim:
     plan: Mapping[str, Any] | None = None
     state: StageState = StageState.LEASED
     job_id: str | None = None
+    claimed_at: float = 0.0
 
     @property
     def fence(self) -> Fence:
@@ -148,7 +150,10 @@ class FencedRecorder:
     fence: Fence
 
     async def record_submission(self, plan: Mapping[str, Any], notes: Sequence[Note] = ()) -> None:
-        """Record what is about to be done or submitted, so that a job whose answer was lost can be found again."""
+        """Record what is about to be done or submitted, so that a job whose answer was lost can be found again.
+
+        The plan gets the time in `at`, by the database's clock: the worker that looks for the job has another one.
+        """
         await self.stages.record_submission(self.fence, plan, notes)
 
     async def record_progress(self, percent: int) -> None:
@@ -186,7 +191,8 @@ class StageStore:
         if record["claimed_attempt"] is not None:
             attempt = record["claimed_attempt"]
             tries = attempt - record["claimed_forgiven"]
-            return Claim(asset_of(record), stage, attempt, tries, _json(record["plan"]))
+            plan, claimed_at = _json(record["plan"]), record["claimed_at"]
+            return Claim(asset_of(record), stage, attempt, tries, plan, claimed_at=claimed_at)
         return _refused(record, version_id, sources_of(status), asked_at)
 
     async def renew(self, fences: Sequence[Fence], *, lease: float) -> set[Fence]:

@@ -26,7 +26,8 @@ claimed AS (
 moved AS (
     UPDATE assets a SET status = $5, code = NULL, detail = NULL, updated_at = now()
     FROM claimed WHERE a.asset_id = claimed.asset_id AND a.status <> $5)
-SELECT before.*, claimed.attempt AS claimed_attempt, claimed.forgiven AS claimed_forgiven, claimed.plan
+SELECT before.*, claimed.attempt AS claimed_attempt, claimed.forgiven AS claimed_forgiven, claimed.plan,
+       extract(epoch FROM now())::float8 AS claimed_at
 FROM before LEFT JOIN claimed USING (asset_id)
 """
 
@@ -117,7 +118,8 @@ RETURNING 1
 
 RECORD_SUBMISSION = """
 WITH held AS (
-    UPDATE stages SET plan = $4, updated_at = now()
+    UPDATE stages SET plan = jsonb_set($4::jsonb, '{at}', to_jsonb(extract(epoch FROM now())::float8)),
+           updated_at = now()
     WHERE asset_id = $1 AND stage = $2 AND attempt = $3 AND state = 'leased' AND lease_until > now()
     RETURNING asset_id, stage, attempt),
 noted AS (

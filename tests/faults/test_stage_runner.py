@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from consumer.queue.outcome import OutcomeKind
+from media.asset import Stage
 from media.asset_store.stages import Claim, Commit, StageStore
 from media.errors import Code, Dependency, RetryableError, UnavailableError
 from media.outbox import EffectKind, Outbox, OutboxRow
@@ -172,6 +173,21 @@ async def test_a_canceled_worker_releases_its_lease(stage_harness: StageHarness)
         await work
     row = await stage_harness.stage(asset_id)
     assert (row["state"], row["attempt"] - row["forgiven"]) == ("queued", 0)
+
+
+async def test_a_plan_is_dated_by_the_clock_that_dates_the_claims(stage_harness: StageHarness) -> None:
+    """Two workers would compare their own clocks, and take a job that was just submitted for one that is lost."""
+    asset_id = await stage_harness.asset()
+
+    async def submit(claim: Claim) -> Commit:
+        await StageStore(stage_harness.database).recorder(claim.fence).record_submission({"at": time.time() - 3600})
+        raise RetryableError(Code.TRANSCODER_ERROR, "the answer was lost")
+
+    await stage_harness.runner(submit).run(asset_id, "v", message())
+    claim = await StageStore(stage_harness.database).claim(asset_id, Stage.IMAGE, version_id="v", lease=LEASE)
+    assert isinstance(claim, Claim)
+    assert claim.plan
+    assert 0 <= claim.claimed_at - claim.plan["at"] < LEASE
 
 
 async def test_last_failure_keeps_its_reason_while_the_clean_up_cannot_be_done(stage_harness: StageHarness) -> None:

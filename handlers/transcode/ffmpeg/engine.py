@@ -64,7 +64,7 @@ class FfmpegEngine:
     async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
         """Transcode, upload and measure; the commit says `done`."""
         # The record makes later events of a job that the other engine submitted count as stale.
-        submission = Submission(attempt=claim.attempt, token="", at=time.time(), plan=plan, engine=EngineName.FFMPEG)
+        submission = Submission(attempt=claim.attempt, token="", plan=plan, engine=EngineName.FFMPEG)
         notes = [Note("planned", str(plan)), Note("submitted", "ffmpeg")]
         await recorder.record_submission(submission.as_json(), notes)
         prefix = output_prefix(claim.asset, Stage.TRANSCODE, claim.attempt)

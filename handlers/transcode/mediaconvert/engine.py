@@ -1,6 +1,5 @@
 """The engine that submits a job to MediaConvert and acknowledges the message. The job's events follow later."""
 
-import time
 from dataclasses import dataclass
 
 from handlers.transcode.mediaconvert.create_job import create_job
@@ -37,7 +36,7 @@ class MediaConvertEngine:
         submission = Submission.model_validate(claim.plan) if claim.plan else None
         if submission is None or submission.engine is not EngineName.MEDIACONVERT:
             return None
-        age = time.time() - submission.at
+        age = claim.claimed_at - submission.at
         if age < SAME_TOKEN:
             return _waiting(submission, await self._submit(claim.asset, submission))
         source = claim.asset.source
@@ -55,7 +54,7 @@ class MediaConvertEngine:
     async def make(self, claim: Claim, plan: Plan, recorder: FencedRecorder) -> Commit:
         """Record the submission, then submit the job; the commit says `waiting`."""
         token = f"{claim.asset.asset_id.hex}-{claim.attempt}"
-        submission = Submission(attempt=claim.attempt, token=token, at=time.time(), plan=plan)
+        submission = Submission(attempt=claim.attempt, token=token, plan=plan)
         await recorder.record_submission(submission.as_json())
         return _waiting(submission, await self._submit(claim.asset, submission))
 

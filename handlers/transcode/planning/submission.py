@@ -15,14 +15,17 @@ class EngineName(StrEnum):
 
 
 class Submission(BaseModel):
-    """The plan of one attempt. `at` is Unix seconds; `token` is the job's ClientRequestToken, or empty."""
+    """The plan of one attempt. `token` is the job's ClientRequestToken, or empty.
+
+    `at` is Unix seconds by the database's clock, which sets it when the plan is recorded.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     attempt: int
     token: str
-    at: float
     plan: Plan
+    at: float = 0.0
     engine: EngineName = EngineName.MEDIACONVERT
 
     def as_json(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def planned(*rungs: Rung, fps: int = 30, seconds: float = 60, others: int = 0) -
 
 
 def output_seconds(plan: Plan) -> dict[str, float]:
-    submission = Submission(attempt=1, token="", at=0, plan=plan, engine=EngineName.FFMPEG)
+    submission = Submission(attempt=1, token="", plan=plan, engine=EngineName.FFMPEG)
     billed = billed_seconds(submission)
     assert {engine for engine, _ in billed} == {"ffmpeg"}
     return {kind: seconds for (_, kind), seconds in billed.items()}
