@@ -39,7 +39,7 @@ class Routes:
         clamd, postgres, s3 = Dependency.CLAMD, Dependency.POSTGRES, Dependency.S3
         transcode = [postgres, s3, *self.transcode_needs]
         return [
-            Route("uploads", "scan", decode_upload, self._upload, [clamd, postgres, s3]),
+            Route("uploads", "scan", decode_upload, self._upload, [clamd, postgres, s3], self.intake.regroup),
             Route("images", "image", decode_image, _stage_of(self.image), [postgres, s3]),
             Route("transcodes", "transcode", decode_transcode, _stage_of(self.transcode), transcode),
             Route("transcode-events", "transcode_event", decode_transcode_event, self._event, [postgres, s3]),

@@ -229,7 +229,15 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics, documents))
     recording = RecordingHandler(parts.storage, frozenset(settings.recording_buckets))
     return Routes(
-        intake=Intake(lifecycle.assets, lifecycle.outbox, scan, recording, parts.metrics.uploads, own_bucket=bucket),
+        intake=Intake(
+            lifecycle.assets,
+            lifecycle.outbox,
+            scan,
+            recording,
+            parts.metrics.uploads,
+            uploads_queue=parts.queues["uploads"],
+            own_bucket=bucket,
+        ),
         image=runner(Stage.IMAGE, image),
         transcode=runner(Stage.TRANSCODE, transcode),
         job_events=job_events,

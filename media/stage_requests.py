@@ -1,5 +1,7 @@
 """Build the message that asks for one stage of an asset."""
 
+from uuid import UUID
+
 from media.asset import Asset, ObjectVersion, Stage
 from media.contracts import ImageRequested, ScanRequested, StageRequested, TranscodeRequested
 from media.outbox import Effect
@@ -28,3 +30,14 @@ def request(stage: Stage, asset: Asset, *, version: ObjectVersion | None = None)
         trace_id=asset.trace_id,
     )
     return Effect.send(QUEUE_OF[stage], message, owner_id=asset.owner_id)
+
+
+def scan_of_upload(asset_id: UUID, version: ObjectVersion, owner_id: str, trace_id: str) -> Effect:
+    """Return the effect that asks for the scan of an upload that has just been bound to its asset.
+
+    The trace is the notification's. The scan goes on with the asset's own.
+    """
+    message = ScanRequested(
+        asset_id=asset_id, bucket=version.bucket, key=version.key, version_id=version.version_id, trace_id=trace_id
+    )
+    return Effect.send(QUEUE_OF[Stage.SCAN], message, owner_id=owner_id)

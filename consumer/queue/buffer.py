@@ -20,13 +20,14 @@ class PrefetchBuffer:
         self._room = slots + prefetch
         self._waiting: deque[InFlightMessage] = deque()
         self._running: dict[InFlightMessage, None] = {}
+        self._aside: dict[InFlightMessage, None] = {}
         self._owners: Counter[str] = Counter()
         self._least = min(BATCH, max(1, prefetch))
         self._paused = False
         self._has_room = asyncio.Event()
         self._has_room.set()
         metrics.in_flight.labels(queue, "waiting").set_function(lambda: len(self._waiting))
-        metrics.in_flight.labels(queue, "running").set_function(lambda: len(self._running))
+        metrics.in_flight.labels(queue, "running").set_function(lambda: len(self._running) + len(self._aside))
 
     @property
     def room(self) -> int:
@@ -54,6 +55,15 @@ class PrefetchBuffer:
         """Add a message, in a place reserved before."""
         self._waiting.append(message)
 
+    def put_aside(self, message: InFlightMessage) -> None:
+        """Add a message that needs no slot, in a place reserved before."""
+        self._aside[message] = None
+
+    def readmit(self, message: InFlightMessage) -> None:
+        """Let a message that was put aside wait for a slot after all."""
+        del self._aside[message]
+        self._waiting.append(message)
+
     def next(self) -> InFlightMessage | None:
         """Start the next message and return it; None when no slot is free or nothing waits."""
         if len(self._running) >= self._slots or not self._waiting:
@@ -73,6 +83,8 @@ class PrefetchBuffer:
             self._owners[message.owner] -= 1
             if not self._owners[message.owner]:
                 del self._owners[message.owner]
+        elif message in self._aside:
+            del self._aside[message]
         else:
             self._waiting.remove(message)
         self.give_up(1)
@@ -81,10 +93,11 @@ class PrefetchBuffer:
         return list(self._waiting)
 
     def running(self) -> list[InFlightMessage]:
-        return list(self._running)
+        """Return the messages that tasks work on, or will."""
+        return [*self._running, *self._aside]
 
     def held(self) -> list[InFlightMessage]:
-        return [*self._waiting, *self._running]
+        return [*self._waiting, *self._running, *self._aside]
 
     @property
     def has_room(self) -> asyncio.Event:

@@ -6,7 +6,7 @@ Every error becomes an outcome here. Callers see no exception, and handlers deci
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -16,6 +16,7 @@ from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage, Record, UndecodableRecord
 from consumer.queue.outcome import Outcome, OutcomeKind, combine
 from consumer.queue.postponed import PostponedMessages
+from consumer.queue.regrouper import Regroup
 from consumer.queue.retry import FailureCounts, RetryPolicy, jittered
 from media.aws.sqs import MessageQueue, Received
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
@@ -23,6 +24,7 @@ from media.telemetry import Metrics, exemplar
 
 log = structlog.get_logger(__name__)
 
+INTERRUPTED = Outcome(OutcomeKind.RELEASED, 0.0, reason="interrupted")
 LOST_BEFORE_START = Outcome(OutcomeKind.RELEASED, reason="lost before it started")
 
 DONE = frozenset({OutcomeKind.SUCCESS, OutcomeKind.REJECTED, OutcomeKind.DEAD, OutcomeKind.IGNORED})
@@ -85,11 +87,33 @@ class Executor:
         try:
             outcome = LOST_BEFORE_START if message.lost else await self._outcome(message)
         except asyncio.CancelledError:
-            outcome = Outcome(OutcomeKind.RELEASED, 0.0, reason="lost" if message.lost else "interrupted")
+            outcome = Outcome(OutcomeKind.RELEASED, 0.0, reason="lost") if message.lost else INTERRUPTED
         # The stage may have bound the trace of its asset, which began earlier than the message's.
         trace_id = str(structlog.contextvars.get_contextvars().get("trace_id", message.trace_id))
         self._duration.observe(time.perf_counter() - started, exemplar(trace_id))
         await self.settle(message, outcome, trace_id)
+
+    async def regroup(self, batch: Sequence[InFlightMessage], regroup: Regroup) -> Sequence[InFlightMessage]:
+        """Pass messages on and settle them. Returns those that must be handled here."""
+        messages = [message for message in batch if not message.lost]
+        outcomes: Sequence[Outcome | None]
+        try:
+            outcomes = await regroup(messages)
+        except asyncio.CancelledError:
+            outcomes = [INTERRUPTED] * len(messages)
+        except UnavailableError as error:
+            outcomes = [self._unavailable(error, message.received.receive_count) for message in messages]
+        except Exception as error:
+            log.exception("message.unforeseen")
+            unforeseen = RetryableError(Code.UNFORESEEN, repr(error))
+            outcomes = [self.retry_or_give_up(unforeseen, message.received) for message in messages]
+        for message, outcome in zip(messages, outcomes, strict=True):
+            if outcome:
+                await self.settle(message, outcome)
+        for message in batch:
+            if message.lost and message not in messages:
+                await self.settle(message, LOST_BEFORE_START)
+        return [message for message, outcome in zip(messages, outcomes, strict=True) if not outcome]
 
     async def settle(self, message: InFlightMessage, outcome: Outcome, trace_id: str = "") -> None:
         """Hand a message over to the acknowledger, unless it is lost, and count it."""

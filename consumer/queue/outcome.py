@@ -15,6 +15,7 @@ class OutcomeKind(StrEnum):
     STALE = "stale"
     IGNORED = "ignored"
     RELEASED = "released"
+    REGROUPED = "regrouped"  # sent to the queue again, with its owner as the group
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Outcome:
 SUCCESS = Outcome(OutcomeKind.SUCCESS)
 IGNORED = Outcome(OutcomeKind.IGNORED)
 DUPLICATE = Outcome(OutcomeKind.DUPLICATE)
+REGROUPED = Outcome(OutcomeKind.REGROUPED)
 STALE = Outcome(OutcomeKind.STALE)
 
 

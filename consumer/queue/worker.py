@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import Outcome, OutcomeKind
 from consumer.queue.part_health import PartHealth
 from consumer.queue.poller import Poller
+from consumer.queue.regrouper import Regroup, Regrouper
 from consumer.queue.retry import RetryPolicy
 from media.aws.sqs import MessageQueue, Received
 from media.errors import Code, Dependency, UndecodableError
@@ -33,13 +35,17 @@ Decode = Callable[[str], Sequence[Record]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Ties a queue to a decoder and a handler. The queue pauses while one of the dependencies in `needs` is away."""
+    """Ties a queue to a decoder and a handler. The queue pauses while one of the dependencies in `needs` is away.
+
+    `regroup` passes on the messages of an owner who floods the queue with messages that name no tenant.
+    """
 
     queue: str
     handler: str
     decode: Decode
     handle: RecordHandler
     needs: Collection[Dependency]
+    regroup: Regroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,10 @@ class QueueWorker:
         breakers.on_recovery(self._recall)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._regrouper: Regrouper | None = None
+        if route.regroup:
+            regroup = partial(self._executor.regroup, regroup=route.regroup)
+            self._regrouper = Regrouper(self._buffer, regroup, self._start, self._begin_waiting)
 
     @property
     def health(self) -> tuple[PartHealth, ...]:
@@ -125,6 +135,8 @@ class QueueWorker:
                     await asyncio.wait(self._tasks)
             finally:
                 self._draining = True  # no task may be started that nothing would wait for
+                if self._regrouper:
+                    self._regrouper.stop()
                 for task in self._tasks:  # only when this worker is canceled: none of its tasks may live on
                     task.cancel()
                 heartbeat.cancel()
@@ -137,6 +149,8 @@ class QueueWorker:
         """
         self._draining = True
         self.poller.stop()
+        if self._regrouper:
+            self._regrouper.stop()
         return self._start(self._release_waiting())
 
     def interrupt(self) -> None:
@@ -146,7 +160,13 @@ class QueueWorker:
 
     def _accept(self, received: Received) -> None:
         self._received.inc()
-        self._buffer.put(self._decode(received))
+        message = self._decode(received)
+        if self._regrouper and self._regrouper.takes(message):
+            return
+        self._buffer.put(message)
+        self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
         if self._draining:
             self._start(self._release_waiting())
         else:

@@ -140,6 +140,17 @@ class MessageQueue:
         async with self._timed_call("send"):
             await self._client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=typed, **extra)
 
+    async def send_batch(self, messages: Sequence["OutboundMessage"]) -> list[bool]:
+        """Send at most ten messages; returns for each whether it was sent."""
+        entries: Any = [
+            {"Id": str(n), "MessageBody": json.dumps(message.body), "MessageGroupId": message.group_id}
+            for n, message in enumerate(messages)
+        ]
+        async with self._timed_call("send"):
+            answer = await self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
+        sent = {entry["Id"] for entry in answer.get("Successful", ())}
+        return [str(n) in sent for n in range(len(messages))]
+
     async def resend(self, received: Received) -> None:
         """Send a copy of a message, with its body, tenant, trace and attributes."""
         extra: dict[str, Any] = {"MessageGroupId": received.group_id} if received.group_id else {}
