@@ -11,16 +11,19 @@ from consumer.queue.in_flight import InFlightMessage
 from media.aws.sqs import BATCH
 from media.telemetry import Metrics
 
+ASIDE = 80
+"""Messages that are put aside without a place: eight batches on their way."""
+
 
 class PrefetchBuffer:
-    """At most `slots` messages run and at most `slots + prefetch` are held."""
+    """At most `slots` messages run, at most `slots + prefetch` are held, and ASIDE more are passed on."""
 
     def __init__(self, queue: str, metrics: Metrics, *, slots: int, prefetch: int) -> None:
         self._slots = slots
         self._room = slots + prefetch
         self._waiting: deque[InFlightMessage] = deque()
         self._running: dict[InFlightMessage, None] = {}
-        self._aside: dict[InFlightMessage, None] = {}
+        self._aside: dict[InFlightMessage, bool] = {}
         self._owners: Counter[str] = Counter()
         self._least = min(BATCH, max(1, prefetch))
         self._paused = False
@@ -36,7 +39,7 @@ class PrefetchBuffer:
 
     def reserve(self, wanted: int) -> int:
         """Reserve up to `wanted` places; return how many there were."""
-        taken = min(wanted, self._room)
+        taken = max(0, min(wanted, self._room))
         self._room -= taken
         self._signal()
         return taken
@@ -56,12 +59,16 @@ class PrefetchBuffer:
         self._waiting.append(message)
 
     def put_aside(self, message: InFlightMessage) -> None:
-        """Add a message that needs no slot, in a place reserved before."""
-        self._aside[message] = None
+        """Add a message that needs no slot. The first ASIDE of them give their place back, so that polling goes on."""
+        occupies = len(self._aside) >= ASIDE
+        self._aside[message] = occupies
+        if not occupies:
+            self.give_up(1)
 
     def readmit(self, message: InFlightMessage) -> None:
         """Let a message that was put aside wait for a slot after all."""
-        del self._aside[message]
+        if not self._aside.pop(message):
+            self.give_up(-1)
         self._waiting.append(message)
 
     def next(self) -> InFlightMessage | None:
@@ -84,7 +91,8 @@ class PrefetchBuffer:
             if not self._owners[message.owner]:
                 del self._owners[message.owner]
         elif message in self._aside:
-            del self._aside[message]
+            if not self._aside.pop(message):
+                return
         else:
             self._waiting.remove(message)
         self.give_up(1)

@@ -14,7 +14,7 @@ from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.outcome import Outcome
 from media.aws.sqs import BATCH
 
-MAX_BATCHES = 4
+MAX_BATCHES = 8
 """Batches that are passed on at the same time."""
 
 Regroup = Callable[[Sequence[InFlightMessage]], Awaitable[Sequence[Outcome | None]]]

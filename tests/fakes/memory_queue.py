@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
+import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from media.aws.sqs import BATCH, FailedEntry, MessageQueue, QueueDepth, Received
+from media.aws.sqs import BATCH, FailedEntry, MessageQueue, OutboundMessage, QueueDepth, Received
 
 
 @dataclass(slots=True)
@@ -123,6 +124,23 @@ class MemoryQueue(MessageQueue):
         delay: int = 0,
     ) -> None:
         await self._request("send")
+        self._store(body, group_id=group_id, attributes=attributes or {}, trace=trace, delay=delay)
+
+    async def send_batch(self, messages: Sequence[OutboundMessage]) -> list[bool]:
+        await self._request("send_batch")
+        for message in messages:
+            self._store(json.dumps(message.body), group_id=message.group_id)
+        return [True] * len(messages)
+
+    def _store(
+        self,
+        body: str,
+        *,
+        group_id: str,
+        attributes: Mapping[str, str] | None = None,
+        trace: str = "",
+        delay: int = 0,
+    ) -> None:
         typed = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
         message_id = f"m{next(self._numbers)}"
         self._messages[message_id] = _Stored(message_id, body, time.monotonic() + delay, group_id, typed, trace)
@@ -140,12 +158,15 @@ class MemoryQueue(MessageQueue):
 
     def _take(self, limit: int, visibility: int) -> list[Received]:
         now = time.monotonic()
-        ready = [stored for stored in self._messages.values() if stored.visible_at <= now]
-        for stored in ready[:limit]:
+        taken = self._choose([stored for stored in self._messages.values() if stored.visible_at <= now], limit)
+        for stored in taken:
             stored.visible_at, stored.receipt = now + visibility, f"r{next(self._numbers)}"
             stored.receives += 1
             stored.first = stored.first or time.time()
-        return [_received(stored) for stored in ready[:limit]]
+        return [_received(stored) for stored in taken]
+
+    def _choose(self, ready: Sequence[_Stored], limit: int) -> Sequence[_Stored]:
+        return ready[:limit]
 
     def _of(self, receipt: str) -> _Stored | None:
         return next((stored for stored in self._messages.values() if stored.receipt == receipt), None)
