@@ -118,9 +118,13 @@ class Breakers:
         self, probes: Mapping[Dependency, Probe], metrics: Metrics, *, watched: Collection[Dependency] = ()
     ) -> None:
         self._on_recovery: list[OnRecovery] = []
+
+        def recovered(dependency: Dependency) -> None:
+            for call in self._on_recovery:
+                call(dependency)
+
         self._breakers = {
-            name: Breaker(name, probe, metrics, self._recovered, watch=name in watched)
-            for name, probe in probes.items()
+            name: Breaker(name, probe, metrics, recovered, watch=name in watched) for name, probe in probes.items()
         }
 
     def trip(self, dependency: Dependency) -> None:
@@ -131,10 +135,6 @@ class Breakers:
     def on_recovery(self, call: OnRecovery) -> None:
         """Have `call` called whenever a dependency is back."""
         self._on_recovery.append(call)
-
-    def _recovered(self, dependency: Dependency) -> None:
-        for call in self._on_recovery:
-            call(dependency)
 
     def open(self, needed: Iterable[Dependency]) -> list[Dependency]:
         """Return which of these are down."""

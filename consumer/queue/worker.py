@@ -101,7 +101,7 @@ class QueueWorker:
             visibility=limits.visibility,
             most=limits.pollers,
         )
-        breakers.on_recovery(self._recall)
+        breakers.on_recovery(self.recall)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._regrouper: Regrouper | None = None
@@ -207,7 +207,8 @@ class QueueWorker:
         while not self._draining and (message := self._buffer.next()):
             message.task = self._start(self._executor.run(message))
 
-    def _recall(self, dependency: Dependency) -> None:
+    def recall(self, dependency: Dependency) -> None:
+        """Make visible the messages that were released for long because of a dependency, which is back."""
         if not self._draining:
             self._start(self._executor.recall(dependency))
 

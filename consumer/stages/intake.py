@@ -58,7 +58,7 @@ class Intake:
         Fair queues then serve other owners first. Returns None for an upload that has to be looked at by itself. A
         repeated message is harmless: the second request finds the scan done or under way.
         """
-        found = await asyncio.gather(*map(self._scan_request, messages), return_exceptions=True)
+        found = await asyncio.gather(*map(self.scan_request, messages), return_exceptions=True)
         for error in found:
             if isinstance(error, UnavailableError):
                 raise error
@@ -69,7 +69,7 @@ class Intake:
             outcomes[n] = REGROUPED if was_sent else None
         return outcomes
 
-    async def _scan_request(self, message: InFlightMessage) -> Effect | None:
+    async def scan_request(self, message: InFlightMessage) -> Effect | None:
         """Bind an upload; return the request for its scan, or None where that is not all there is to do."""
         (record,) = message.records
         if not isinstance(record, ObjectCreated):

@@ -70,7 +70,7 @@ class StageRunner:
             case Refusal.FAILED:
                 return DUPLICATE
             case Refusal.BUSY:
-                delay = _busy_delay(refused.remaining, self.lifecycle.lease, message.received.receive_count)
+                delay = busy_delay(refused.remaining, self.lifecycle.lease, message.received.receive_count)
                 return Outcome(OutcomeKind.RELEASED, delay, reason="leased by another")
             case Refusal.UNKNOWN:
                 raise UndecodableError(f"no such asset or stage: {asset_id} {self.stage}", Code.UNKNOWN_ASSET)
@@ -101,7 +101,7 @@ class StageRunner:
         return await self.lifecycle.finish(claim, commit)
 
 
-def _busy_delay(remaining: float, lease: float, receives: int) -> float:
+def busy_delay(remaining: float, lease: float, receives: int) -> float:
     """Return for how long a message waits whose stage another worker holds, for `remaining` seconds more.
 
     A living worker renews its lease well before half of it has passed. It has a copy of this message itself, so this
