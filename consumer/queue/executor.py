@@ -15,9 +15,8 @@ from consumer.queue.buffer import PrefetchBuffer
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage, Record, UndecodableRecord
 from consumer.queue.outcome import Outcome, OutcomeKind, combine
-from consumer.queue.postponed import PostponedMessages
 from consumer.queue.regrouper import Regroup
-from consumer.queue.retry import FailureCounts, RetryPolicy, jittered
+from consumer.queue.retry import FailureCounts, PostponedMessages, RetryPolicy, jittered
 from media.aws.sqs import MessageQueue, Received
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
 from media.telemetry import Metrics, exemplar
