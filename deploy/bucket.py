@@ -1,14 +1,16 @@
 """Help to adopt a bucket of the platform: `python -m deploy.bucket show|check PARAMETERS.json`.
 
 `show` prints what to merge into the policy, the notification, the CORS rules and the lifecycle of `ExistingBucketName`,
-each as S3's API takes it. `check` asks S3 and tells what is missing. Nothing is changed. The rules are those of
-media.yaml. Exit status: 0 all there, 1 something is missing, 2 wrong usage or parameters, or S3 refuses.
+each as S3's API takes it. `check` asks S3 and tells what is missing, and which rule of somebody else opens or deletes
+our objects. Nothing is changed. The rules are those of media.yaml. Exit status: 0 all is well, 1 something is missing
+or against us, 2 wrong usage or parameters, or S3 refuses.
 """
 
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from deploy.rendering import Deployment
 
 PREFIXES = ("uploads/", "public/", "processed/", "private/")
 """Where the service reads and writes. Everything else in the bucket is somebody else's."""
+_NOT_FOR_EVERYBODY = tuple(prefix for prefix in PREFIXES if prefix != "public/")
+_READS = ("s3:getobject", "s3:getobjectversion")
+_LIFECYCLE = "put-bucket-lifecycle-configuration"
 _NONE_YET = {
     "NoSuchBucketPolicy",
     "NoSuchCORSConfiguration",
@@ -57,7 +62,7 @@ class Bucket:
                 "QueueConfigurations": [{"QueueArn": queue, "Events": ["s3:ObjectCreated:*"], "Filter": upload}]
             },
             "put-bucket-cors": {"CORSRules": cors},
-            "put-bucket-lifecycle-configuration": {"Rules": [self._lifecycle(prefix) for prefix in PREFIXES]},
+            _LIFECYCLE: {"Rules": [self._lifecycle(prefix) for prefix in PREFIXES]},
         }
 
     def _lifecycle(self, prefix: str) -> Document:
@@ -75,7 +80,7 @@ class Bucket:
         }
 
     async def missing(self, s3: Any) -> list[str]:
-        """Return what the bucket lacks, a line each."""
+        """Return what the bucket lacks, and what in it is against us, a line each."""
         wanted, lines = self.documents(), []
         versioning = await s3.get_bucket_versioning(Bucket=self.name)
         if versioning.get("Status") != "Enabled":
@@ -84,14 +89,57 @@ class Bucket:
         readers = {
             "put-bucket-notification-configuration": s3.get_bucket_notification_configuration,
             "put-bucket-cors": s3.get_bucket_cors,
-            "put-bucket-lifecycle-configuration": s3.get_bucket_lifecycle_configuration,
+            _LIFECYCLE: s3.get_bucket_lifecycle_configuration,
         }
         there = {"put-bucket-policy": policy, **{name: await _read(read, self.name) for name, read in readers.items()}}
         for name, document in wanted.items():
             key, rules = next((key, part) for key, part in document.items() if isinstance(part, list))
             found = [_plain(rule) for rule in there[name].get(key, [])]
             lines += [f"{name}: no rule like {json.dumps(rule)}" for rule in rules if _plain(rule) not in found]
+        lines += [f"put-bucket-policy: everybody may read {what}" for what in self._open_to_everybody(policy)]
+        lines += [
+            f"put-bucket-lifecycle-configuration: {line}" for line in _expired(there[_LIFECYCLE], wanted[_LIFECYCLE])
+        ]
         return lines
+
+    def _open_to_everybody(self, policy: Document) -> Iterator[str]:
+        """Yield those of our prefixes whose objects a statement lets everybody read, past every signature.
+
+        A condition does not change that: a `Referer` is anybody's to send.
+        """
+        for statement in _as_list(policy.get("Statement")):
+            principal = statement.get("Principal", {})
+            named = _as_list(principal.get("AWS") if isinstance(principal, dict) else principal)
+            actions = [action.lower() for action in _as_list(statement.get("Action"))]
+            reads = "NotAction" in statement or any(fnmatchcase(one, action) for one in _READS for action in actions)
+            if statement["Effect"] == "Allow" and "*" in named and reads:
+                places = _as_list(statement.get("Resource"))
+                for prefix in _NOT_FOR_EVERYBODY:
+                    if any(_overlap(place, f"arn:aws:s3:::{self.name}/{prefix}") for place in places):
+                        yield f"{prefix} by {json.dumps(statement)}"
+
+
+def _expired(there: Document, wanted: Document) -> Iterator[str]:
+    """Yield the rules of somebody else that delete our objects."""
+    ours = [_plain(rule) for rule in wanted["Rules"]]
+    for rule in there.get("Rules", []):
+        found = rule.get("Filter", rule)
+        prefix = found.get("And", found).get("Prefix", "")
+        deletes = {"Days", "Date"} & rule.get("Expiration", {}).keys() or "NoncurrentVersionExpiration" in rule
+        if rule["Status"] == "Enabled" and deletes and _plain(rule) not in ours:
+            hit = [each for each in PREFIXES if _overlap(f"{prefix}*", each)]
+            if hit:
+                yield f"{', '.join(hit)} would be deleted by {json.dumps(rule, default=str)}"
+
+
+def _overlap(pattern: str, prefix: str) -> bool:
+    """Say whether a pattern fits keys below a prefix."""
+    fixed = pattern.partition("*")[0].partition("?")[0]
+    return fixed.startswith(prefix) or (fixed != pattern and prefix.startswith(fixed))
+
+
+def _as_list(node: Any) -> list[Any]:
+    return node if isinstance(node, list) else [] if node is None else [node]
 
 
 async def _read(call: Callable[..., Any], bucket: str) -> Document:

@@ -116,8 +116,62 @@ async def test_weakened_rule_is_missed(emulator: EmulatedAws, clients: Any, buck
     [deny] = [statement for statement in policy["Statement"] if statement["Sid"] == "NoCleanVerdictNoByte"]
     deny["Condition"]["ArnNotEquals"]["aws:PrincipalArn"].append(f"arn:aws:iam::{ACCOUNT}:role/anybody")
     await (await clients("s3")).put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-    told = await run_command(*run[:3], "check", str(file), cwd=ROOT, env=env, status=1)
+    told = await check(bucket, emulator, tmp_path)
     assert [line for line in told.splitlines() if "put-bucket-policy" in line and "NoCleanVerdictNoByte" in line]
+
+
+EVERYBODY = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::BUCKET/*"}
+
+
+@pytest.mark.parametrize(
+    ("change", "opened"),
+    [
+        ({}, ["uploads/", "processed/", "private/"]),
+        ({"Principal": {"AWS": "*"}, "Action": ["s3:Get*"], "Resource": ["arn:aws:s3:::BUCKET/pr*"]}, 2),
+        ({"Action": "*", "Condition": {"StringLike": {"aws:Referer": "https://app.example/*"}}}, 3),
+        ({"Resource": "arn:aws:s3:::BUCKET/private/documents/*"}, ["private/"]),
+        ({"Resource": ["arn:aws:s3:::BUCKET/avatars/*", "arn:aws:s3:::BUCKET/public/*"]}, []),
+        ({"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:role/platform"}}, []),
+        ({"Action": "s3:ListBucket"}, []),
+        ({"Effect": "Deny"}, []),
+    ],
+)
+async def test_statement_that_opens_our_objects_to_everybody_is_told(
+    emulator: EmulatedAws, clients: Any, bucket: str, tmp_path: Path, change: dict[str, Any], opened: list[str] | int
+) -> None:
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [EVERYBODY | change]}).replace("BUCKET", bucket)
+    s3 = await clients("s3")
+    await s3.delete_public_access_block(Bucket=bucket)
+    await s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+    told = re.findall(r"everybody may read (\S+) by", await check(bucket, emulator, tmp_path))
+    assert (len(told) if isinstance(opened, int) else told) == opened
+
+
+@pytest.mark.parametrize(
+    ("change", "hit"),
+    [
+        ({"Filter": {"Prefix": ""}}, "uploads/, public/, processed/, private/"),
+        ({"Filter": {"And": {"Prefix": "processed/video/", "ObjectSizeGreaterThan": 9}}}, "processed/"),
+        ({"Filter": {"Prefix": "p"}, "Expiration": {"ExpiredObjectDeleteMarker": True}}, ""),
+        ({"Filter": {"Prefix": ""}, "Status": "Disabled"}, ""),
+        ({}, ""),
+    ],
+)
+async def test_lifecycle_of_others_that_deletes_our_objects_is_told(
+    emulator: EmulatedAws, clients: Any, bucket: str, tmp_path: Path, change: dict[str, Any], hit: str
+) -> None:
+    rules = {"Rules": [LIFECYCLE | change]}
+    await (await clients("s3")).put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules)
+    told = re.findall(r"configuration: (.+) would be deleted by", await check(bucket, emulator, tmp_path))
+    assert told == ([hit] if hit else [])
+
+
+async def check(bucket: str, emulator: EmulatedAws, folder: Path) -> str:
+    """Return what `check` tells of a bucket that lacks our rules."""
+    file = folder / "parameters.json"
+    file.write_text(json.dumps(["Environment=x", f"ExistingBucketName={bucket}", "CorsOrigins=https://app.example"]))
+    command = (sys.executable, "-m", "deploy.bucket", "check", str(file))
+    return await run_command(*command, cwd=ROOT, env=dict(emulator.client_env), status=1)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '["Environment=x"]', '["a"]', "["])
