@@ -76,22 +76,27 @@ class _Connection(asyncpg.Connection):
 
 
 class Refusals:
-    """Opens connections, and remembers since when Postgres refuses the user or the password of new ones."""
+    """Opens connections, and remembers for how long Postgres refuses the user or the password of new ones."""
 
     def __init__(self) -> None:
         self._since: float | None = None
+        self._latest = 0.0
 
     @property
     def seconds(self) -> float:
-        """Seconds since the first of the refusals that followed each other; 0 when the last attempt was not refused."""
-        return 0.0 if self._since is None else time.monotonic() - self._since
+        """Seconds from the first to the latest of the refusals that followed each other.
+
+        Not until now: after a short refusal a pool may go on for hours with the connections that it has.
+        """
+        return 0.0 if self._since is None else self._latest - self._since
 
     async def connect(self, *args: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
         """Open a connection for a pool. Raises as asyncpg does."""
         try:
             opened: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*args, **options)
         except asyncpg.InvalidAuthorizationSpecificationError:  # 28000, and 28P01, which is a kind of it
-            self._since = time.monotonic() if self._since is None else self._since
+            self._latest = time.monotonic()
+            self._since = self._latest if self._since is None else self._since
             raise
         except Exception:
             self._since = None

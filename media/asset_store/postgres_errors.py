@@ -80,6 +80,11 @@ _OTHERS: tuple[tuple[type[Exception], PostgresFailure], ...] = (
     (OSError, PostgresFailure(_AWAY, _EXPIRE, "no connection: refused, cut, or not to be resolved")),
 )
 """By type, the first that matches, for what is no answer of the server."""
+_ENDED = PostgresFailure(
+    _AWAY, _EXPIRE, "the server ended the session while it was idle, and asyncpg has not yet closed it"
+)
+_ENDED_TEXT = "another operation (2) is in progress"
+"""What asyncpg says then instead: 2 is its state in which it reads an error that nobody asked for."""
 UNFORESEEN = PostgresFailure(_BUG, _DROP, "anything else")
 
 
@@ -87,6 +92,8 @@ def classify(error: Exception) -> PostgresFailure:
     """Return what an error means. Every exception has a meaning."""
     if isinstance(error, asyncpg.PostgresError):
         return classify_sqlstate(error.sqlstate or "")
+    if isinstance(error, asyncpg.InternalClientError) and _ENDED_TEXT in str(error):
+        return _ENDED
     return next((failure for kind, failure in _OTHERS if isinstance(error, kind)), UNFORESEEN)
 
 
@@ -101,5 +108,6 @@ def describe() -> list[tuple[str, PostgresFailure]]:
     rows = [(f"`{code}`" if len(code) > 2 else f"class `{code}`", failure) for code, failure in SQLSTATES.items()]  # noqa: PLR2004 - a class has two characters
     rows.append((f"classes {', '.join(f'`{name}`' for name in sorted(BUG_CLASSES))}", _OWN_FAULT))
     rows.append(("any other class", UNKNOWN_CLASS))
+    rows.append((f"`InternalClientError` with `{_ENDED_TEXT}`", _ENDED))
     rows += [(f"`{kind.__name__}`", failure) for kind, failure in _OTHERS]
     return [*rows, ("any other exception", UNFORESEEN)]

@@ -40,6 +40,7 @@ async def test_refused_password_makes_the_api_neither_ready_nor_alive(
     async with start_api(database_url=wrong) as api:
         answer = await api.http.get("/readyz")
         assert (answer.status, (await answer.json(content_type=None))["detail"]) == (503, "Postgres takes no writes")
+        await api.call("GET", f"{MEDIA}/assets")
         answer = await api.http.get("/livez")
         assert answer.status == 503
         assert "refused our user or password" in (await answer.json(content_type=None))["detail"]

@@ -1,5 +1,7 @@
 """A refused password is told apart from a Postgres that is down."""
 
+from unittest import mock
+
 import asyncpg
 import pytest
 
@@ -33,6 +35,22 @@ async def test_refused_password_needs_a_restart_until_it_is_accepted(
     finally:
         await admin.execute(f"DROP ROLE IF EXISTS {role}")
         await admin.close()
+
+
+async def test_pool_that_goes_on_after_a_short_refusal_needs_no_restart(postgres: Database) -> None:
+    refusals = database.Refusals()
+    wrong = postgres.dsn.replace("@", "x@", 1)
+    with mock.patch.object(database.time, "monotonic", return_value=0.0) as clock:
+        async with asyncpg.create_pool(postgres.dsn, min_size=1, connect=refusals.connect) as opened:
+            pool = database.Database(opened, refusals)
+            with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+                await refusals.connect(wrong)
+            clock.return_value = 10 * database.HOPELESS
+            assert await pool.fetchval("SELECT 1") == 1
+            assert not pool.needs_restart
+            with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+                await refusals.connect(wrong)
+            assert pool.needs_restart
 
 
 async def test_postgres_that_is_down_needs_no_restart(monkeypatch: pytest.MonkeyPatch) -> None:

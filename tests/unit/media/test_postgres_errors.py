@@ -71,6 +71,14 @@ def test_every_error_of_asyncpg_has_a_meaning(error: type[Exception]) -> None:
     ("error", "kind"),
     [
         (OSError("no route"), FailureKind.UNAVAILABLE),
+        (
+            asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+            FailureKind.UNAVAILABLE,
+        ),
+        (
+            asyncpg.InternalClientError("cannot switch to state 12; another operation (11) is in progress"),
+            FailureKind.BUG,
+        ),
         (TimeoutError(), FailureKind.UNAVAILABLE),
         (asyncio.IncompleteReadError(b"", 1), FailureKind.BUG),
         (KeyError("x"), FailureKind.BUG),
