@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 import click
 
-from media.errors import UnavailableError
+from media.aws.s3 import MissingObjectError
+from media.errors import RetryableError, UnavailableError
 from media.schema import apply as schema
 from media.schema.apply import SchemaError
 from media.settings import Settings, SettingsError, load
@@ -37,7 +38,7 @@ class ExitStatus(IntEnum):
 
 
 type Operation = Callable[[Settings], Coroutine[Any, Any, int]]
-"""What a command line asks for. It returns the exit status and may raise UnavailableError, SchemaError and OSError."""
+"""What a command line asks for. It returns the exit status and may raise what `execute` turns into words."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line and nothing else.")
 
@@ -71,8 +72,8 @@ def parse(command: click.Command, arguments: Sequence[str]) -> Operation:
 def execute(command: click.Command, arguments: Sequence[str]) -> int:
     """Run a command line; return the exit status, the operation's own unless it broke off.
 
-    Else INCOMPLETE: a dependency is away, the database has another schema, or the output cannot be written. MISUSED:
-    the configuration. INTERRUPTED: Ctrl-C, where the operation did not handle it.
+    Else INCOMPLETE: a dependency is away or refuses, the database has another schema, or the output cannot be written.
+    MISUSED: the configuration. INTERRUPTED: Ctrl-C, where the operation did not handle it.
     """
     accept_any_output()
     try:
@@ -87,7 +88,7 @@ def execute(command: click.Command, arguments: Sequence[str]) -> int:
     except SettingsError as error:
         tell(str(error))
         return ExitStatus.MISUSED
-    except (UnavailableError, SchemaError) as error:
+    except (UnavailableError, SchemaError, RetryableError, MissingObjectError) as error:
         tell(str(error))
     except OSError as error:
         cause = "nobody reads on" if isinstance(error, BrokenPipeError) else "what was found cannot be written"

@@ -383,6 +383,17 @@ async def test_database_without_assets_repairs_nothing(buckets: Buckets) -> None
     assert await buckets.keys() == [key]
 
 
+async def test_bucket_that_is_not_there_is_told_in_a_line(buckets: Buckets) -> None:
+    command = ("consumer.cli", "reconcile-storage")
+    process = await buckets.console.start(
+        *command, MEDIA_DATABASE_URL=buckets.settings.database_url, OUTPUT_BUCKET="gone"
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    [line] = err.decode().splitlines()
+    assert "NoSuchBucket" in line
+
+
 async def test_every_asset_is_compared_once_whatever_its_owner(buckets: Buckets) -> None:
     """S3 sorts `a-b/` before `a/`, Postgres does not. More than a page of objects is listed."""
     owners = ["a", "a-b", "a_b", "A", "aa", "a-"]
