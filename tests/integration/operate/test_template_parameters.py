@@ -45,6 +45,14 @@ def test_parameter_has_its_effect(name: str) -> None:
     assert any(_at(usual, path) != expected for path, expected in effect.at.items())
 
 
+def test_domain_without_a_key_serves_public_files() -> None:
+    given = {"CloudFrontDomain": "cdn.docfliq.example", "CloudFrontSigningKey": "none", "CloudFrontPublicKey": ""}
+    deployment = Deployment({**BASE, **given}, ACCOUNT, REGION)
+    assert deployment.at(f"{API}/Environment/CLOUDFRONT_DOMAIN") == "cdn.docfliq.example"
+    assert deployment.at(f"{API}/Environment/CLOUDFRONT_KEY_PAIR_ID") == ""
+    assert deployment.at(f"{API}/Secrets/CLOUDFRONT_PRIVATE_KEY") is None
+
+
 def _at(deployment: Deployment, path: str) -> Any:
     try:
         return deployment.at(path)
