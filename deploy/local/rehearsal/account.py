@@ -45,6 +45,13 @@ class Account:
             stored = await client.get_secret_value(SecretId=arn)
         return str(json.loads(stored["SecretString"])[key])
 
+    async def settings_file(self, role: str, arn: str) -> dict[str, str]:
+        """Read an object of lines `NAME=value` with an execution role's rights, as ECS does. Raises ClientError."""
+        bucket, _, key = arn.removeprefix("arn:aws:s3:::").partition("/")
+        async with self._client("s3", await self.credentials(role)) as client:
+            text = (await (await client.get_object(Bucket=bucket, Key=key))["Body"].read()).decode()
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+
     def _client(self, service: str, credentials: Mapping[str, Any]) -> Any:
         session = get_session()
         session.set_credentials(*(credentials[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")))

@@ -85,6 +85,8 @@ class Runner:
     async def _program(self, definition: TaskDefinition, container: Container, name: str, port: int) -> Program:
         role = definition.execution_role_arn
         secrets = {key: await self._account.secret(role, found) for key, found in container.secrets.items()}
+        files = [await self._account.settings_file(role, file.value) for file in container.environment_files]
+        listed = {key: value for file in reversed(files) for key, value in file.items()}  # of two, the first counts
         scratch = self._folder / "scratch" / name
         scratch.mkdir(parents=True)
         variables = {key: value.replace("/scratch", str(scratch)) for key, value in self.image.variables.items()}
@@ -96,7 +98,7 @@ class Runner:
         return Program(
             name=name,
             argv=self._path(container.command),
-            env={**self._paths(variables), **container.environment, **secrets, **self._changed, **own},
+            env={**self._paths(variables), **listed, **container.environment, **secrets, **self._changed, **own},
             cwd=self.image.app,
             stop_signal=signal.SIGTERM,
             stop_deadline=container.stop_timeout,

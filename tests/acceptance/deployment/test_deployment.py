@@ -135,6 +135,18 @@ async def test_a_task_without_a_setting_that_it_needs_does_not_start(deployment:
     await asyncio.gather(*(start_without(service, missing) for service, missing in needed))
 
 
+async def test_a_task_has_the_lines_of_its_settings_file(deployment: Deployment) -> None:
+    lines = "# further settings\nMEDIA_RETRY_CAP=77\n\nMEDIA_CONCURRENCY=99\n"
+    await (await deployment.account.client("s3")).put_object(Bucket=RECORDINGS_BUCKET, Key="settings/1.env", Body=lines)
+    await deployment.update(SettingsFileArn=f"arn:aws:s3:::{RECORDINGS_BUCKET}/settings/1.env")
+    definition = (await deployment.services())[CONSUMER][1]
+    task = await deployment.runner.start(definition, IMAGES["ServiceImage"])
+    assert await deployment.stop(task) == 0
+    given = task.child.program.env
+    assert given["MEDIA_RETRY_CAP"] == "77"
+    assert given["MEDIA_CONCURRENCY"] == deployment.parameters.get("Concurrency", "10"), "a parameter wins"
+
+
 async def test_a_drained_consumer_loses_no_work(deployment: Deployment, clip: Path) -> None:
     async with deployment.http() as http:
         api = client(deployment, http, "patient")
