@@ -30,7 +30,7 @@ case "${1-}" in
     cfn-lint deploy/cloudformation/*.yaml
     # What it finds and we do not follow has its reason beside the resource (checkov:skip). It warns of Fn::ForEach.
     set_up_tool checkov
-    .tools/checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --directory deploy/cloudformation
+    .tools/checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation dockerfile --directory deploy
     shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh deploy/prometheus/ecs-targets.sh
     hadolint deploy/Dockerfile tests/containers/postgres.Dockerfile
     exec python -m pytest "${shared[@]}"
