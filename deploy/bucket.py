@@ -97,25 +97,20 @@ class Bucket:
             found = [_plain(rule) for rule in there[name].get(key, [])]
             lines += [f"{name}: no rule like {json.dumps(rule)}" for rule in rules if _plain(rule) not in found]
         lines += [f"put-bucket-policy: everybody may read {what}" for what in self._open_to_everybody(policy)]
-        lines += [
-            f"put-bucket-lifecycle-configuration: {line}" for line in _expired(there[_LIFECYCLE], wanted[_LIFECYCLE])
-        ]
+        lines += [f"{_LIFECYCLE}: {line}" for line in _expired(there[_LIFECYCLE], wanted[_LIFECYCLE])]
         return lines
 
     def _open_to_everybody(self, policy: Document) -> Iterator[str]:
-        """Yield those of our prefixes whose objects a statement lets everybody read, past every signature.
-
-        A condition does not change that: a `Referer` is anybody's to send.
-        """
+        """Yield those of our prefixes whose objects a statement lets everybody read, whatever its condition."""
         for statement in _as_list(policy.get("Statement")):
             principal = statement.get("Principal", {})
             named = _as_list(principal.get("AWS") if isinstance(principal, dict) else principal)
             actions = [action.lower() for action in _as_list(statement.get("Action"))]
             reads = "NotAction" in statement or any(fnmatchcase(one, action) for one in _READS for action in actions)
             if statement["Effect"] == "Allow" and "*" in named and reads:
-                places = _as_list(statement.get("Resource"))
                 for prefix in _NOT_FOR_EVERYBODY:
-                    if any(_overlap(place, f"arn:aws:s3:::{self.name}/{prefix}") for place in places):
+                    place = f"arn:aws:s3:::{self.name}/{prefix}"
+                    if any(_overlap(pattern, place) for pattern in _as_list(statement.get("Resource"))):
                         yield f"{prefix} by {json.dumps(statement)}"
 
 
@@ -123,13 +118,11 @@ def _expired(there: Document, wanted: Document) -> Iterator[str]:
     """Yield the rules of somebody else that delete our objects."""
     ours = [_plain(rule) for rule in wanted["Rules"]]
     for rule in there.get("Rules", []):
-        found = rule.get("Filter", rule)
-        prefix = found.get("And", found).get("Prefix", "")
+        prefix = (found := rule.get("Filter", rule)).get("And", found).get("Prefix", "")
         deletes = {"Days", "Date"} & rule.get("Expiration", {}).keys() or "NoncurrentVersionExpiration" in rule
-        if rule["Status"] == "Enabled" and deletes and _plain(rule) not in ours:
-            hit = [each for each in PREFIXES if _overlap(f"{prefix}*", each)]
-            if hit:
-                yield f"{', '.join(hit)} would be deleted by {json.dumps(rule, default=str)}"
+        hit = [each for each in PREFIXES if _overlap(f"{prefix}*", each)]
+        if hit and deletes and rule["Status"] == "Enabled" and _plain(rule) not in ours:
+            yield f"{', '.join(hit)} would be deleted by {json.dumps(rule, default=str)}"
 
 
 def _overlap(pattern: str, prefix: str) -> bool:

@@ -84,10 +84,7 @@ class Refusals:
 
     @property
     def seconds(self) -> float:
-        """Seconds from the first to the latest of the refusals that followed each other.
-
-        Not until now: after a short refusal a pool may go on for hours with the connections that it has.
-        """
+        """Seconds from the first to the latest refusal in a row. Not until now: open connections may go on."""
         return 0.0 if self._since is None else self._latest - self._since
 
     async def connect(self, *args: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":

@@ -83,8 +83,7 @@ _OTHERS: tuple[tuple[type[Exception], PostgresFailure], ...] = (
 _ENDED = PostgresFailure(
     _AWAY, _EXPIRE, "the server ended the session while it was idle, and asyncpg has not yet closed it"
 )
-_ENDED_TEXT = "another operation (2) is in progress"
-"""What asyncpg says then instead: 2 is its state in which it reads an error that nobody asked for."""
+_ENDED_TEXT = "another operation (2) is in progress"  # 2: asyncpg reads an error that nobody asked for
 UNFORESEEN = PostgresFailure(_BUG, _DROP, "anything else")
 
 

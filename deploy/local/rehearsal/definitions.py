@@ -33,19 +33,13 @@ class HealthCheck(_Answer):
     start_period: int = 0
 
 
-class EnvironmentFile(_Answer):
-    """A file of variables. `value` is the ARN of an object in S3."""
-
-    value: str
-
-
 class Container(_Answer):
     """A container of a task definition. `secrets` are the ARNs from which ECS reads each variable."""
 
     name: str
     image: str
     command: Sequence[str] = ()
-    environment_files: Sequence[EnvironmentFile] = ()
+    environment_files: Sequence[Mapping[str, str]] = ()
     environment: Annotated[Mapping[str, str], BeforeValidator(_pairs)] = Field(default_factory=dict)
     secrets: Annotated[Mapping[str, str], BeforeValidator(_pairs)] = Field(default_factory=dict)
     essential: bool = True

@@ -85,7 +85,7 @@ class Runner:
     async def _program(self, definition: TaskDefinition, container: Container, name: str, port: int) -> Program:
         role = definition.execution_role_arn
         secrets = {key: await self._account.secret(role, found) for key, found in container.secrets.items()}
-        files = [await self._account.settings_file(role, file.value) for file in container.environment_files]
+        files = [await self._account.settings_file(role, file["value"]) for file in container.environment_files]
         listed = {key: value for file in reversed(files) for key, value in file.items()}  # of two, the first counts
         scratch = self._folder / "scratch" / name
         scratch.mkdir(parents=True)

@@ -40,7 +40,7 @@ async def test_refused_password_needs_a_restart_until_it_is_accepted(
 async def test_pool_that_goes_on_after_a_short_refusal_needs_no_restart(postgres: Database) -> None:
     refusals = database.Refusals()
     wrong = postgres.dsn.replace("@", "x@", 1)
-    with mock.patch.object(database.time, "monotonic", return_value=0.0) as clock:
+    with mock.patch("media.asset_store.database.time.monotonic", return_value=0.0) as clock:
         async with asyncpg.create_pool(postgres.dsn, min_size=1, connect=refusals.connect) as opened:
             pool = database.Database(opened, refusals)
             with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
