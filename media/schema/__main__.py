@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -37,6 +38,8 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         address = postgres_dsn(dsn)
+        if arguments == ["roles"] and not urlsplit(address).path.strip("/"):
+            raise ValueError("it names no database, which the roles are for")  # noqa: TRY301 - one end for wrong addresses
     except ValueError as error:
         sys.stderr.write(f"MEDIA_DATABASE_URL: {error}\n")
         return 2

@@ -73,10 +73,10 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
             raise SchemaError(f"the database has schema {found.version}, this code is older: {VERSION}")
         written = await _write_deadlines(connection)
         if found and found.digest == digest and not missing(expected(), await held(connection)):
-            await roles.grant(connection)
+            await _grant(connection)
             return written
         await _apply_with_retries(connection, text, digest)
-        await roles.grant(connection)
+        await _grant(connection)
     return True
 
 
@@ -128,6 +128,19 @@ async def _write_deadlines(connection: "asyncpg.Connection[asyncpg.Record]") -> 
         return False
 
 
+async def _grant(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    owns = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'assets'::regclass"
+    if not await connection.fetchval(owns):  # Postgres would only warn that it granted nothing
+        raise _not_the_owner("it does not own the tables")
+    await roles.grant(connection)
+
+
+def _not_the_owner(reason: object) -> SchemaError:
+    return SchemaError(
+        f"this role may not change the schema ({reason}): run `python -m media.schema apply` as its owner first"
+    )
+
+
 async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", text: str, digest: str) -> None:
     """Apply the script in one transaction. Raises SchemaError when the tables stay locked."""
     for _ in range(ATTEMPTS):
@@ -148,9 +161,7 @@ async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", 
                         " Nothing was changed"
                     )
         except asyncpg.InsufficientPrivilegeError as error:
-            raise SchemaError(
-                f"this role may not change the schema ({error}): run `python -m media.schema apply` as its owner first"
-            ) from error
+            raise _not_the_owner(error) from error
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             await asyncio.sleep(PAUSE)
         else:

@@ -115,7 +115,7 @@ async def measured(folder: Path) -> AsyncIterator[Bench]:
 
     with patch.object(services, "service", counted):
         async with running(folder / "stack", lambda _line: None, environ) as stack, aiohttp.ClientSession() as http:
-            database = await asyncpg.connect(stack.settings["MEDIA_DATABASE_URL"], timeout=10)
+            database = await asyncpg.connect(stack.owner_dsn, timeout=10)
             try:
                 await database.execute("ALTER SYSTEM SET log_statement = 'all'")
                 await database.execute("ALTER SYSTEM SET log_line_prefix = '%a '")

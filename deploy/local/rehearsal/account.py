@@ -58,10 +58,11 @@ class Account:
         return session.create_client(service, region_name=REGION, endpoint_url=self.url, verify=str(self.authority))
 
 
-async def prepare(account: Account, database: str) -> dict[str, str]:
+async def prepare(account: Account, *, consumer: str, api: str) -> dict[str, str]:
     """Make what must be there before the templates; return the parameters that name it.
 
-    It is a network, the two secrets with the URL of the `database`, and the webinar service's bucket.
+    It is a network, the two secrets, and the webinar service's bucket. `consumer` and `api` are the database's URLs for
+    the roles of these services.
     """
     ec2, s3, secrets = [await account.client(name) for name in ("ec2", "s3", "secretsmanager")]
     vpc = (await ec2.create_vpc(CidrBlock="10.9.0.0/16"))["Vpc"]["VpcId"]
@@ -71,8 +72,8 @@ async def prepare(account: Account, database: str) -> dict[str, str]:
         await s3.create_bucket(Bucket=RECORDINGS_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     await s3.put_bucket_versioning(Bucket=RECORDINGS_BUCKET, VersioningConfiguration={"Status": "Enabled"})
     contents = {
-        "DatabaseSecretArn": {"MEDIA_DATABASE_URL": database},
-        "ApiSecretArn": {"MEDIA_DATABASE_URL": database, "MEDIA_CALLBACK_SECRET": token_hex(32)},
+        "DatabaseSecretArn": {"MEDIA_DATABASE_URL": consumer},
+        "ApiSecretArn": {"MEDIA_DATABASE_URL": api, "MEDIA_CALLBACK_SECRET": token_hex(32)},
     }
     arns = {
         name: (await secrets.create_secret(Name=name, SecretString=json.dumps(content)))["ARN"]

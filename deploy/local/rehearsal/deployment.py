@@ -22,6 +22,8 @@ from deploy.local.rehearsal.image import lay_out
 from deploy.local.rehearsal.load_balancer import LoadBalancer, load_balancer
 from deploy.local.rehearsal.neighbors import AUDIENCE, Identity, role_credentials
 from deploy.local.rehearsal.tasks import Runner, Task
+from media.schema import apply as schema
+from media.schema import roles
 
 API, CONSUMER = "api", "consumer"
 LOGS = "logs"
@@ -149,14 +151,14 @@ async def deployed(folder: Path, environ: Mapping[str, str], **chosen: str) -> A
     async with AsyncExitStack() as exits:
         identity = Identity()
         jwks = await exits.enter_async_context(identity.serve(authority.issue("identity", HOST)))
-        aws, database, scanner = await _parts(folder, authority, exits, environ)
+        aws, databases, scanner = await _parts(folder, authority, exits, environ)
         account = Account(aws.url, authority.certificate, exits)
         client = {**aws.client_env(), "AWS_CA_BUNDLE": str(authority.certificate)}
         clone = Clone(folder / "clone", client)
         copying, deploying = blocks(README.read_text())
         await clone.run(copying)
         own = {"JwksUrl": jwks, "JwtIssuer": identity.issuer, "JwtAudience": AUDIENCE}
-        parameters = clone.fill({**await prepare(account, database), **IMAGES, **own, **chosen})
+        parameters = clone.fill({**await prepare(account, **databases), **IMAGES, **own, **chosen})
         await clone.run(deploying)
         changed = {
             "AWS_ENDPOINT_URL": aws.url,
@@ -177,8 +179,8 @@ async def deployed(folder: Path, environ: Mapping[str, str], **chosen: str) -> A
 
 async def _parts(
     folder: Path, authority: Authority, exits: AsyncExitStack, environ: Mapping[str, str]
-) -> tuple[emulator.Emulator, str, str]:
-    """Start emulator, database and scanner; return the emulator, the database's URL and clamd's address."""
+) -> tuple[emulator.Emulator, dict[str, str], str]:
+    """Start emulator, database and scanner; return the emulator, the database's URL by service, and clamd's address."""
     logs = folder / LOGS
     certificate = authority.issue("aws", HOST)
 
@@ -193,11 +195,13 @@ async def _parts(
         exits.push_async_callback(started.child.stop)
         return started
 
-    async def start_postgres() -> str:
+    async def start_postgres() -> dict[str, str]:
         server = await postgres.start(folder / "postgres", free_port(), logs, "rehearsal")
         exits.push_async_callback(server.child.stop)
+        await postgres.create_roles(server)
         await postgres.create_database(server, DATABASE)
-        return server.dsn(DATABASE)
+        await schema.apply(server.dsn(DATABASE))  # as the owner; the tasks' own roles may not
+        return {"consumer": server.dsn(DATABASE, roles.CONSUMER), "api": server.dsn(DATABASE, roles.API)}
 
     async def start_clamd() -> str:
         place = folder / "clamav"

@@ -134,3 +134,14 @@ async def test_rights_that_somebody_added_are_taken_back(guarded: GuardedDatabas
 async def test_paths_can_be_listed_by_the_consumer(guarded: GuardedDatabase) -> None:
     assert [path async for path in paths_in_order(guarded.dsn(roles.CONSUMER))] == []
     assert urlsplit(guarded.dsn(roles.CONSUMER)).username == roles.CONSUMER
+
+
+@pytest.mark.parametrize("role", roles.RIGHTS)
+async def test_service_that_applies_the_schema_is_told_who_may(guarded: GuardedDatabase, role: str) -> None:
+    with pytest.raises(SchemaError, match=r"may not change the schema .* as its owner first"):
+        await schema.apply(guarded.dsn(role))
+
+
+async def test_script_for_no_database_is_refused() -> None:
+    command = (".venv/bin/python", "-m", "media.schema", "roles")
+    assert await run_command(*command, cwd=ROOT, env={"MEDIA_DATABASE_URL": "postgresql://host/"}, status=2) == ""
