@@ -72,6 +72,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     except (ChildStartError, OSError, UnavailableError) as error:  # too low a limit, a port taken, no AWS client
+        lines.close()  # so that the reason is the last line
         print(f"the consumer cannot run: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

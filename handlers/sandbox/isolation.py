@@ -5,6 +5,7 @@ util-linux's `setpriv` at least ends a child with its parent. Its `prlimit` sets
 A probe tries each tool once and logs what is missing.
 """
 
+import errno
 import functools
 import os
 import platform
@@ -202,6 +203,10 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=SEARCH_PATH) or shutil.which(name)
 
 
+_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+"""The machine lacks something, which says nothing about the tool."""
+
+
 def _works(prefix: Sequence[str]) -> bool:
     try:
         done = subprocess.run(
@@ -213,6 +218,8 @@ def _works(prefix: Sequence[str]) -> bool:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            raise ChildStartError(str(error)) from error
         log.debug("sandbox.probe", command=prefix, error=str(error))
         return False
     return done.returncode == 0
