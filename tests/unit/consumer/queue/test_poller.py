@@ -23,6 +23,20 @@ async def refuse(request: Request) -> None:
         raise AWAY
 
 
+class SlowPolls:
+    """Receives that take a second each, so that the most of them under way tells how many loops poll."""
+
+    def __init__(self) -> None:
+        self.under_way = self.most = 0
+
+    async def network(self, request: Request) -> None:
+        if request.operation == "receive":
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            await asyncio.sleep(1)
+            self.under_way -= 1
+
+
 def receives(harness: Harness) -> list[float]:
     return [request.at for request in harness.queue.requests if request.operation == "receive"]
 
@@ -85,47 +99,28 @@ async def test_stop_ends_a_pause_between_errors_at_once() -> None:
 
 @virtual_time
 async def test_full_batches_bring_more_pollers_and_short_ones_end_them() -> None:
-    """Each receive takes a second, so that the number of those under way shows how many poll."""
     harness = Harness(limits=WorkerLimits(concurrency=200, prefetch=100, pollers=3, visibility=60, wait=1))
-    polling, most = 0, 0
-
-    async def network(request: Request) -> None:
-        nonlocal polling, most
-        if request.operation == "receive":
-            polling += 1
-            most = max(most, polling)
-            await asyncio.sleep(1)
-            polling -= 1
-
+    polls = SlowPolls()
     await harness.send(*(f"m{n}" for n in range(100)))
-    harness.queue.network = network
+    harness.queue.network = polls.network
     async with harness.running(nothing):
         await drained(harness)
-        assert most == 3, "the main loop and two beside it"
+        assert polls.most == 3, "the main loop and two beside it"
         await asyncio.sleep(5)
-        most = 0
+        polls.most = 0
         await asyncio.sleep(20)
-        assert most == 1, "one poller while idle"
+        assert polls.most == 1, "one poller while idle"
 
 
 @virtual_time
 async def test_batches_that_are_not_full_bring_no_more_pollers() -> None:
     harness = Harness(limits=WorkerLimits(concurrency=200, prefetch=100, pollers=3, visibility=60, wait=1))
-    polling, most = 0, 0
-
-    async def network(request: Request) -> None:
-        nonlocal polling, most
-        if request.operation == "receive":
-            polling += 1
-            most = max(most, polling)
-            await asyncio.sleep(1)
-            polling -= 1
-
+    polls = SlowPolls()
     await harness.send(*(f"m{n}" for n in range(9)))
-    harness.queue.network = network
+    harness.queue.network = polls.network
     async with harness.running(nothing):
         await drained(harness)
-    assert most == 1
+    assert polls.most == 1
 
 
 @virtual_time
