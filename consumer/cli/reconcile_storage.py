@@ -78,7 +78,7 @@ class Summary(BaseModel):
     def text(self) -> str:
         head = f"{self.assets} assets with {self.objects} objects compared, {self.repaired} problems repaired"
         lines = [f"{count:>6}  {problem}: {MEANINGS[problem]}" for problem, count in sorted(self.problems.items())]
-        return "\n".join([f"{head}, {self.failed} not for an error", *lines])
+        return "\n".join([f"{head}, {self.failed} could not be, because of an error", *lines])
 
 
 @click.command(
