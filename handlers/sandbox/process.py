@@ -43,8 +43,8 @@ async def start(
     if program is None:
         raise ChildStartError(f"there is no program {argv[0]!r}")
     command = isolation.wrap((program, *argv[1:]), limits, network=network, view=view or _folder_view(cwd))
-    try:
-        return await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *command,
             stdin=PIPE if has_stdin else DEVNULL,
             stdout=PIPE,
@@ -54,8 +54,20 @@ async def start(
             limit=LINE_LIMIT,
             start_new_session=True,
         )
+    )
+    try:
+        return await asyncio.shield(starting)
     except OSError as error:
         raise ChildStartError(f"{argv[0]} did not start: {error}") from error
+    except asyncio.CancelledError:
+        # asyncio would kill this process alone, and wait without end for pipes that its children hold.
+        await asyncio.shield(asyncio.ensure_future(_end_started(starting)))
+        raise
+
+
+async def _end_started(starting: "asyncio.Future[Process]") -> None:
+    with suppress(OSError):
+        await end(await starting)
 
 
 def _folder_view(cwd: Path) -> FileView:

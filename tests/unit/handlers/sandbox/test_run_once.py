@@ -39,6 +39,29 @@ async def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) 
     await becomes(lambda: not processes_with(marker))
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_start_that_is_canceled_ends_and_leaves_nothing(
+    turns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some turns after its start began, the loop is held until the program has a child that holds its pipes."""
+    without_namespaces = replace(probe(), namespaces=())
+    monkeypatch.setattr("handlers.sandbox.process.probe", lambda: without_namespaces)
+    marker = f"sleeper-{time.monotonic_ns()}"
+    script = f"{sys.executable} -I -c 'import time; \"{marker}\"; time.sleep(3600)' & wait"
+    running = asyncio.ensure_future(run_program(["sh", "-c", script], cwd=tmp_path))
+    ours = 2
+    await becomes(lambda: len(asyncio.all_tasks()) > ours)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    while len(processes_with(marker)) == 1:
+        pass
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(TIMEOUT):
+            await running
+    await becomes(lambda: not processes_with(marker))
+
+
 async def test_too_much_output_stops_a_program(tmp_path: Path) -> None:
     with pytest.raises(ChildOutputError):
         await run_program(["cat", "/dev/zero"], cwd=tmp_path, stdout_limit=100_000)
