@@ -17,7 +17,7 @@ case "$*" in '' | *acceptance*) set_up_tool aws ;; esac # a deployment is rehear
 
 export PATH="$PWD/.venv/bin:$PATH"
 workers=$(($(nproc 2>/dev/null || echo 1) + 1))
-shared=(-n "$((workers > 6 ? 6 : workers))" --dist loadfile)
+shared=(-n "$((workers > 6 ? 6 : workers))" --dist loadfile --no-loadscope-reorder)
 lint() {
   ruff check .
   ruff format --check .
