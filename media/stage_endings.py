@@ -42,10 +42,10 @@ class EndingRules:
     max_attempts: int
 
     def finish(self, claim: Claim, commit: Commit) -> Commit:
-        """Add the removal of outputs of earlier attempts to a handler's commit."""
+        """Add the removal of outputs of earlier attempts to a handler's commit, which names all that is served."""
         if commit.state is StageState.WAITING:
             return commit  # a job that an earlier attempt submitted may be adopted, and still writes
-        served = [rendition.key for rendition in (*claim.asset.renditions, *commit.renditions)]
+        served = [rendition.key for rendition in commit.renditions]
         removed = self.orphaned_outputs(claim.asset, claim.stage, claim.attempt, served)
         return replace(commit, effects=[*commit.effects, *removed])
 

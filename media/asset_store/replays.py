@@ -19,7 +19,9 @@ round AS (
     WHERE s.asset_id = open.asset_id AND s.stage = $2
       AND s.state <> 'waiting' AND NOT (s.state = 'leased' AND s.lease_until > now())
     RETURNING s.asset_id, s.attempt),
-dropped AS (DELETE FROM renditions r USING round WHERE r.asset_id = round.asset_id),
+dropped AS (
+    DELETE FROM renditions r USING round
+    WHERE r.asset_id = round.asset_id AND ($2 = 'scan' OR split_part(r.key, '/', 5) LIKE $2 || '-%')),
 moved AS (
     UPDATE assets a SET status = $3, code = NULL, detail = NULL, updated_at = now()
     FROM round WHERE a.asset_id = round.asset_id),
@@ -63,7 +65,8 @@ class Replays:
         """Queue a stage again, with all attempts forgiven, and write `effects` to the outbox, in one transaction.
 
         Changes nothing and returns no row when the asset has none of the `statuses`, has no such stage, or is being
-        worked on. Renditions that the asset had are dropped.
+        worked on. Renditions of the stage are dropped, and those of all stages with `scan`: a later stage needs the
+        document that the scan stored.
         """
         status = Status.SCANNING if stage is Stage.SCAN else Status.PROCESSING
         records = await self._database.fetch(

@@ -3,6 +3,8 @@
 A statement that changes an asset and its stage locks the asset first: two that lock in different orders could wait for
 each other. A CTE that reads beside an UPDATE that had to wait sees data as old as the statement. Only what the UPDATE
 returns is current.
+
+The fifth part of a rendition's key names the stage that made it, and the attempt (`output_prefix`).
 """
 
 CLAIM = """
@@ -89,6 +91,10 @@ rendered AS (
     ON CONFLICT (asset_id, name) DO UPDATE SET key = excluded.key,
         content_type = excluded.content_type, bytes = excluded.bytes, width = excluded.width,
         height = excluded.height, duration_ms = excluded.duration_ms, attempt = excluded.attempt),
+replaced AS (
+    DELETE FROM renditions r USING won
+    WHERE r.asset_id = won.asset_id AND split_part(r.key, '/', 5) LIKE won.stage || '-%' AND $6 <> 'waiting'
+      AND r.name NOT IN (SELECT made ->> 'name' FROM jsonb_array_elements($13::jsonb) AS made)),
 noted AS (
     INSERT INTO timeline (asset_id, stage, attempt, code, detail)
     SELECT won.asset_id, won.stage, won.attempt, n.code, n.detail

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from consumer.queue.outcome import OutcomeKind
-from media.asset import Stage
+from media.asset import Rendition, Stage, output_prefix
 from media.asset_store.stages import Claim, Commit, StageStore
 from media.errors import Code, Dependency, RetryableError, UnavailableError
 from media.outbox import EffectKind, Outbox, OutboxRow
 from tests.faults.fault_proxies import Fault
-from tests.faults.stage_harness import LEASE, StageHarness, fail_with_storage_error, message, render
+from tests.faults.stage_harness import LEASE, Handler, StageHarness, fail_with_storage_error, message, render
 
 
 async def test_an_error_with_a_code_for_the_last_attempt_rejects_the_file(stage_harness: StageHarness) -> None:
@@ -95,6 +95,35 @@ async def test_a_commit_after_the_lease_was_lost_is_refused_and_its_outputs_are_
     assert len(keys) == 1
     assert "/image-2/" in keys[0], "the winner's"
     assert set(await stage_harness.removed_attempts(asset_id)) == {"image-1"}, "the loser's, and never the winner's"
+
+
+async def test_what_a_stage_made_before_and_not_again_is_gone(stage_harness: StageHarness) -> None:
+    """A document has fewer pages than before; what its scan stored stays."""
+    asset_id, db = await stage_harness.asset(), stage_harness.db
+
+    def making(*names: str) -> Handler:
+        async def make(claim: Claim) -> Commit:
+            prefix = output_prefix(claim.asset, claim.stage, claim.attempt)
+            made = [Rendition(name, f"{prefix}{name}.webp", "image/webp", 1) for name in names]
+            return replace(await render(claim), renditions=made)
+
+        return make
+
+    pages = stage_harness.runner(making("w150", "page-1", "page-2", "page-3"))
+    assert (await pages.run(asset_id, "v", message())).kind is OutcomeKind.SUCCESS
+    await db.execute(
+        "INSERT INTO renditions (asset_id, name, key, content_type, bytes, attempt)"
+        " SELECT asset_id, 'original', replace(key, 'image-1/page-1', 'scan-1/original'), 'application/pdf', 1, 1"
+        " FROM renditions WHERE asset_id = $1 AND name = 'page-1'",
+        asset_id,
+    )
+    await db.execute("UPDATE stages SET state = 'queued' WHERE asset_id = $1 AND stage = 'image'", asset_id)
+    await db.execute("UPDATE assets SET status = 'processing' WHERE asset_id = $1", asset_id)
+    fewer = stage_harness.runner(making("w150", "page-1"))
+    assert (await fewer.run(asset_id, "v", message("again"))).kind is OutcomeKind.SUCCESS
+    left = await db.fetch("SELECT name, attempt FROM renditions WHERE asset_id = $1 ORDER BY name", asset_id)
+    assert [tuple(row) for row in left] == [("original", 1), ("page-1", 2), ("w150", 2)]
+    assert await stage_harness.removed_attempts(asset_id) == ["image-1"]
 
 
 async def test_a_lease_that_ran_out_is_released_uncounted_when_no_other_worker_took_it(

@@ -3,6 +3,8 @@
 import json
 from uuid import uuid4
 
+import pytest
+
 from media.asset import Stage, Status
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
@@ -25,6 +27,24 @@ async def test_a_failed_asset_gets_a_new_round_with_attempts_from_zero(console: 
         assert [e.code for e in await AssetStore(database).timeline(asset_id)][-1] == "replayed"
         claim = await claim_stage(StageStore(database), asset_id, Stage.IMAGE)
         assert (claim.attempt, claim.tries) == (3, 1)
+
+
+@pytest.mark.parametrize(("stage", "kept"), [("image", {"original"}), ("scan", set[str]())])
+async def test_replay_drops_what_the_stage_made_and_what_follows_from_it(
+    stage: str, kept: set[str], console: OperatorConsole
+) -> None:
+    """The pages of a document are drawn from the file that its scan stored."""
+    async with connect(console.dsn) as database:
+        asset_id = await failed_asset(database)
+        for name, made_by in (("original", "scan-1"), ("page-1", "image-1")):
+            key = f"processed/document/dr-house/{asset_id}/{made_by}/{name}"
+            await database.execute(
+                "INSERT INTO renditions VALUES ($1, $2, $3, 'x', 1, 1, 1, 1, 1)", asset_id, name, key
+            )
+        assert (await console.replay(str(asset_id), "--stage", stage)).status == 0
+        asset = await AssetStore(database).get(asset_id)
+    assert asset is not None
+    assert {rendition.name for rendition in asset.renditions} == kept
 
 
 async def test_stage_can_be_chosen(console: OperatorConsole) -> None:
