@@ -158,7 +158,7 @@ def is_profile(content: bytes) -> bool:
 def scaled_key(content: bytes, depth: int, color: int) -> bytes:
     """Return tRNS as it must be for samples of 8 bits, into which decoders turn colors and smaller grays.
 
-    The key of 16-bit gray stays: such pixels keep their depth.
+    The key of 16-bit gray stays: such pixels keep their depth. Of that of 16-bit colors half is left (`deep_key`).
     """
     if color == _PALETTE:
         return content if len(content) <= _PALETTE_SIZE else b""
@@ -172,3 +172,12 @@ def scaled_key(content: bytes, depth: int, color: int) -> bytes:
     elif color == _GRAY and depth in {2, 4}:
         values = [value * 255 // top for value in values]
     return struct.pack(f">{samples}H", *values)
+
+
+def deep_key(file: BinaryIO) -> tuple[int, ...] | None:
+    """Return the transparent color of a PNG of 16-bit colors, which decoders know by the upper bytes alone."""
+    file.seek(24)
+    if file.read(2) != bytes((16, _RGB)):
+        return None
+    found = [_sound(file, chunk) for chunk in chunks(file) if chunk.name == b"tRNS"]
+    return next((struct.unpack(">3H", content) for content in found if content and len(content) == 6), None)

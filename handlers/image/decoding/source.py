@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageChops,
     ImageFile,
     JpegImagePlugin,
     MpoImagePlugin,
@@ -27,6 +28,7 @@ from PIL import (
 )
 
 from handlers.image.containers import isobmff, jpeg, png
+from handlers.image.containers.png_pixels import deep_key
 from handlers.image.containers.png_pixels import pixel_parts as png_parts
 from handlers.image.containers.spliced import Part, SplicedFile
 from handlers.image.decoding.formats import DECODERS
@@ -60,6 +62,8 @@ _PLUGINS = (
     WebPImagePlugin,
 )
 """Imported by name. Otherwise Pillow imports all plugins at the first need, in any thread, and skips failures."""
+_LOWER_BYTES = "RGB;16L"
+"""Pillow's name for colors of 16-bit samples whose lower byte comes first. PNG has the upper one first."""
 _MACHINE_ERRORS = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
 )
@@ -208,7 +212,38 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
                 may_lack_rows = not any(last) or png.is_interlaced(file)
                 if may_lack_rows and not png.has_all_rows(file):
                     raise RejectedError(Code.CORRUPT, "the data end before the last row")
+            apply_deep_key(image)
     return box or (0, 0, *image.size)
+
+
+def apply_deep_key(image: ImageFile.ImageFile) -> None:
+    """Make the one transparent color of a decoded PNG of 16-bit colors so, and no color like it.
+
+    Pillow decodes the upper bytes of samples, and the lower ones when told that they come first: both are compared.
+    """
+    if image.mode != "RGB" or not isinstance(image.info.get("transparency"), tuple):
+        return
+    with ExitStack() as stack:
+        file = stack.enter_context(Path(os.fsdecode(image.filename)).open("rb"))
+        key = deep_key(file)
+        if key is None:
+            return
+        spliced = io.BufferedReader(SplicedFile(file, png_parts(file)), png.STEP)
+        lower = stack.enter_context(Image.open(spliced, formats=DECODERS["image/png"]))
+        lower.tile = [lower.tile[0]._replace(args=_LOWER_BYTES)]
+        clear = _mask_of(lower, [value & 0xFF for value in key])
+    clear = ImageChops.darker(clear, _mask_of(image, [value >> 8 for value in key]))
+    image.putalpha(ImageChops.invert(clear))
+    del image.info["transparency"]
+
+
+def _mask_of(image: Image.Image, color: Sequence[int]) -> Image.Image:
+    """Return white where a picture has this color, else black."""
+    mask = Image.new("L", image.size, 255)
+    for band, value in enumerate(color):
+        same = image.getchannel(band).point([255 * (sample == value) for sample in range(256)])
+        mask = ImageChops.darker(mask, same)
+    return mask
 
 
 def decode_heif(path: Path) -> pi_heif.HeifImage:

@@ -40,9 +40,6 @@ def to_eight_bits(image: Picture) -> tuple[Picture, str]:
     if image.mode.startswith("I") or image.mode == "F":
         return levels.to_gray(image)
     if image.has_transparency_data:
-        # Pillow keeps the upper byte of 16-bit colors, but both bytes of the transparent one.
-        if isinstance(key := image.info.get("transparency"), tuple) and max(key) > _EIGHT_BIT:
-            image.info["transparency"] = tuple(value >> 8 for value in key)
         return image.convert("RGBA"), ""
     if image.mode == "L":
         return levels.without_sign(image), ""

@@ -126,8 +126,7 @@ def resample_decoded(image: Image.Image, size: Size) -> Image.Image | None:
     The picture is held twice at most. Conversions of the whole take five times its memory. Returns None also for modes
     that need other conversions.
     """
-    key = image.info.get("transparency")
-    if image.mode not in _BY_BANDS or (isinstance(key, tuple) and max(key) > _EIGHT_BIT):
+    if image.mode not in _BY_BANDS:
         return None
     return _resample(image, size, "RGBa" if image.has_transparency_data else "RGB")
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.pictures import difference, gradient, numbers, opened, quarters, saved
-from tests.unit.handlers.image.pngs import chunk
+from tests.unit.handlers.image.pngs import SIGNATURE, chunk
 
 ORIENTATION = 0x0112
 TURNS = [
@@ -141,6 +141,22 @@ async def test_a_color_key_of_sixteen_bits_is_kept(colors: str, render: Render) 
     assert seen[:, 0, 3].max() < 30
     assert seen[:, 3:, 3].min() > 220
     assert np.abs(seen[:, 3:, 0].astype(float) - depth[:, 3:] / 257).mean() < 4
+
+
+@pytest.mark.parametrize("size", [(64, 64), (600, 500)])
+async def test_a_color_that_differs_from_the_key_in_its_lower_bytes_stays(
+    size: tuple[int, int], render: Render
+) -> None:
+    """Columns of colors whose upper bytes are the key's, or whose lower ones are."""
+    colors = [(0x1234, 0x5678, 0x9ABC), (0x1235, 0x5678, 0x9ABC), (0x1334, 0x5678, 0x9ABC), (0x12FF, 0x56FF, 0x9AFF)]
+    width, height = size
+    row = np.repeat(np.array(colors, ">u2"), width // 4, axis=0).tobytes()
+    head = chunk(b"IHDR", struct.pack(">2I5B", *size, 16, 2, 0, 0, 0)) + chunk(b"tRNS", struct.pack(">3H", *colors[0]))
+    data = SIGNATURE + head + chunk(b"IDAT", zlib.compress((b"\0" + row) * height)) + chunk(b"IEND", b"")
+    alpha = np.asarray(opened(await render(data)).convert("RGBA"))[..., 3]
+    step = alpha.shape[1] // 4
+    assert alpha[:, : step - 2].max() < 8
+    assert alpha[:, step + 2 :].min() > 247
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "I;16"])
