@@ -32,6 +32,7 @@ from handlers.image.containers.png_pixels import deep_key
 from handlers.image.containers.png_pixels import pixel_parts as png_parts
 from handlers.image.containers.spliced import Part, SplicedFile
 from handlers.image.decoding.formats import DECODERS
+from handlers.image.decoding.gif import clear_background
 from handlers.image.decoding.variants import refuse_variant
 from handlers.image.geometry import Size
 from media.errors import Code, RejectedError
@@ -205,6 +206,7 @@ def decode(image: ImageFile.ImageFile, largest: Size) -> Box:
         image._decoder = _LastFrame(image._decoder)  # noqa: SLF001 - Pillow, whose version is pinned, has no other door
     with decoding():
         image.load()
+        clear_background(image)
         if image.format == "PNG":
             # Pillow leaves missing rows empty. To count the rows they must be unpacked again.
             last = image.crop((0, image.height - 1, *image.size)).tobytes()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from PIL import ImageFile
 
 from handlers.image.color.convert import Converter, Space
+from handlers.image.decoding.gif import clear_background
 from handlers.image.decoding.source import decoding
 from handlers.image.geometry import Size, Target, turned
 from handlers.image.rendering.pixels import Picture, shrink, to_eight_bits, upright
@@ -60,6 +61,7 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int, 
         with decoding():
             image.seek(index)
             image.load()
+            clear_background(image)
             pixels, leveled = to_eight_bits(image)
         frame, note = converter.convert(shrink(pixels, turned(largest, orientation)))
         frames.append(upright(frame, orientation))

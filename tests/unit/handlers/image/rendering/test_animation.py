@@ -8,6 +8,7 @@ from PIL import Image
 from handlers.image.geometry import targets
 from handlers.image.rendering import animation
 from tests.unit.handlers.image.conftest import Render
+from tests.unit.handlers.image.gifs import BLUE, GREEN, RED, WHITE, Frame, gif
 from tests.unit.handlers.image.pictures import CORPUS, difference, opened, quarters, saved
 from tests.unit.handlers.image.pngs import chunk
 
@@ -95,6 +96,37 @@ async def test_a_transparent_animation_stays_transparent(render: Render) -> None
         alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
         assert alpha[:, at * 15 + 3 : at * 15 + 12].min() > 200
         assert alpha.mean() < 80
+
+
+LEFT, RIGHT, ALL = (0, 0, 30, 60), (30, 0, 30, 60), (0, 0, 60, 60)
+NARROW = (0, 0, 15, 60)
+CLEARED, RESTORED = 2, 3
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ([Frame(LEFT, RED)], [LEFT]),
+        ([Frame(NARROW, RED), Frame(RIGHT, GREEN)], [NARROW, (*NARROW, *RIGHT)]),
+        ([Frame(LEFT, RED, CLEARED), Frame(RIGHT, GREEN, CLEARED), Frame(NARROW, WHITE)], [LEFT, RIGHT, NARROW]),
+        ([Frame(ALL, RED, CLEARED), Frame(LEFT, GREEN)], [ALL, LEFT]),
+        ([Frame(LEFT, RED, RESTORED), Frame(RIGHT, GREEN)], [LEFT, RIGHT]),
+        ([Frame(LEFT, RED), Frame(ALL, GREEN, transparent=GREEN), Frame(RIGHT, BLUE)], [LEFT, (*LEFT, *RIGHT)]),
+        ([Frame(ALL, RED), Frame(LEFT, GREEN, CLEARED, transparent=BLUE), Frame(RIGHT, WHITE)], [ALL, ALL, RIGHT]),
+    ],
+    ids=["still", "uncovered", "cleared", "all cleared", "restored", "transparent", "cleared later"],
+)
+async def test_what_no_frame_of_a_gif_covers_is_clear(
+    given: list[Frame], seen: list[tuple[int, ...]], render: Render
+) -> None:
+    image = opened(await render(gif((60, 60), given)))
+    for number, places in enumerate(seen):
+        image.seek(number)
+        expected = np.zeros((60, 60), bool)
+        for left, top, width, height in zip(*[iter(places)] * 4, strict=True):
+            expected[top : top + height, left : left + width] = True
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        assert ((alpha > 127) == expected).all()
 
 
 async def test_a_long_animation_shows_its_first_frame_and_says_so(render: Render) -> None:
