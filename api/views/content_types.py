@@ -67,17 +67,23 @@ _ALIASES = {
     "audio/m4a": "audio/mp4",
     "audio/x-aac": "audio/aac",
     "audio/x-ogg": "audio/ogg",
+    "audio/vnd.dlna.adts": "audio/aac",
+    "audio/x-opus+ogg": "audio/opus",
+    "audio/x-vorbis+ogg": "audio/ogg",
     "video/avi": "video/x-msvideo",
+    "video/vnd.avi": "video/x-msvideo",
+    "video/x-avi": "video/x-msvideo",
     "video/msvideo": "video/x-msvideo",
     "video/3gpp2": "video/3gpp",
     "video/3gp": "video/3gpp",
     "video/x-mpeg": "video/mpeg",
+    "video/vnd.dlna.mpeg-tts": "video/mp2t",
     "video/mkv": "video/x-matroska",
     "video/matroska": "video/x-matroska",
     "video/mov": "video/quicktime",
     "application/x-pdf": "application/pdf",
 }
-"""Other names that browsers and phones have for the same formats."""
+"""Other names that browsers, systems and phones have for the same formats."""
 _NO_TYPE = "application/octet-stream"
 _SUFFIXES = {
     AssetType.IMAGE: {

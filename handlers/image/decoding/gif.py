@@ -11,6 +11,7 @@ def clear_background(image: ImageFile.ImageFile) -> None:
     if not isinstance(image, GifImagePlugin.GifImageFile) or image.dispose_extent is None:
         return
     left, top, right, bottom = extent = image.dispose_extent
+    method, image.disposal_method = image.disposal_method, 0  # else Pillow takes it for frames that name none
     is_first = image.tell() == 0
     if is_first and "transparency" in image.info:
         return  # Pillow fills its canvas with the transparent color
@@ -18,7 +19,7 @@ def clear_background(image: ImageFile.ImageFile) -> None:
         canvas = Image.new("RGBA", image.size)
         canvas.paste(image.crop(extent).convert("RGBA"), (left, top))
         _replace(image, canvas)
-    if image.disposal_method == _CLEARED or (is_first and image.disposal_method == _RESTORED):
+    if method == _CLEARED or (is_first and method == _RESTORED):
         if image.mode != "RGBA":
             _replace(image, image.convert("RGBA"))
         # This is what Pillow pastes before the next frame.

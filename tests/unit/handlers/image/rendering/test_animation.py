@@ -109,12 +109,13 @@ CLEARED, RESTORED = 2, 3
         ([Frame(LEFT, RED)], [LEFT]),
         ([Frame(NARROW, RED), Frame(RIGHT, GREEN)], [NARROW, (*NARROW, *RIGHT)]),
         ([Frame(LEFT, RED, CLEARED), Frame(RIGHT, GREEN, CLEARED), Frame(NARROW, WHITE)], [LEFT, RIGHT, NARROW]),
+        ([Frame(LEFT, RED, CLEARED), Frame(RIGHT, GREEN), Frame(NARROW, WHITE)], [LEFT, RIGHT, (*RIGHT, *NARROW)]),
         ([Frame(ALL, RED, CLEARED), Frame(LEFT, GREEN)], [ALL, LEFT]),
         ([Frame(LEFT, RED, RESTORED), Frame(RIGHT, GREEN)], [LEFT, RIGHT]),
         ([Frame(LEFT, RED), Frame(ALL, GREEN, transparent=GREEN), Frame(RIGHT, BLUE)], [LEFT, (*LEFT, *RIGHT)]),
         ([Frame(ALL, RED), Frame(LEFT, GREEN, CLEARED, transparent=BLUE), Frame(RIGHT, WHITE)], [ALL, ALL, RIGHT]),
     ],
-    ids=["still", "uncovered", "cleared", "all cleared", "restored", "transparent", "cleared later"],
+    ids=["still", "uncovered", "cleared", "cleared once", "all cleared", "restored", "transparent", "cleared later"],
 )
 async def test_what_no_frame_of_a_gif_covers_is_clear(
     given: list[Frame], seen: list[tuple[int, ...]], render: Render
