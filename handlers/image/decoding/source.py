@@ -63,6 +63,8 @@ _PLUGINS = (
     WebPImagePlugin,
 )
 """Imported by name. Otherwise Pillow imports all plugins at the first need, in any thread, and skips failures."""
+WEBP_FLAGS, WEBP_ALPHA, _WEBP_ANIMATED = 20, 0x10, 0x02
+"""Offset of the byte of a WebP's header that tells what it holds, and two of its bits."""
 _LOWER_BYTES = "RGB;16L"
 """Pillow's name for colors of 16-bit samples whose lower byte comes first. PNG has the upper one first."""
 _MACHINE_ERRORS = frozenset(
@@ -113,7 +115,21 @@ def needed_parts(file: BinaryIO, content_type: str) -> list[Part]:
         case "image/jpeg":
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return jpeg.pixel_parts(content)
+        case "image/webp":
+            return webp_parts(file)
     return []
+
+
+def webp_parts(file: BinaryIO) -> list[Part]:
+    """Return the parts of an animated WebP with the mark of one that has alpha.
+
+    Writers leave the mark out where all frames are opaque, though they may not cover the canvas, which is clear.
+    """
+    head = file.read(WEBP_FLAGS + 1)
+    if len(head) <= WEBP_FLAGS or head[12:16] != b"VP8X" or not head[WEBP_FLAGS] & _WEBP_ANIMATED:
+        return []
+    rest = file.seek(0, os.SEEK_END) - len(head)
+    return [(0, WEBP_FLAGS), bytes([head[WEBP_FLAGS] | WEBP_ALPHA]), (len(head), rest)]
 
 
 def _check_canvas(path: Path, max_pixels: int) -> None:

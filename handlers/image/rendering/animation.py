@@ -8,7 +8,7 @@ from handlers.image.color.convert import Converter, Space
 from handlers.image.decoding.gif import clear_background
 from handlers.image.decoding.source import decoding
 from handlers.image.geometry import Size, Target, turned
-from handlers.image.rendering.pixels import Picture, shrink, to_eight_bits, upright
+from handlers.image.rendering.pixels import Picture, shrink, to_eight_bits, upright, without_unused_alpha
 
 MAX_PIXELS = 25_000_000
 """Pixels of all frames of all renditions. Of a longer animation one frame is shown.
@@ -63,6 +63,7 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int, 
             image.load()
             clear_background(image)
             pixels, leveled = to_eight_bits(image)
+        pixels = without_unused_alpha(pixels)
         frame, note = converter.convert(shrink(pixels, turned(largest, orientation)))
         frames.append(upright(frame, orientation))
         stated = image.info.get("duration", 0)

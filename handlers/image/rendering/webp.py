@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from handlers.image.decoding.source import WEBP_ALPHA, WEBP_FLAGS
 from handlers.image.protocol import MadeFile
 
 
@@ -26,8 +27,6 @@ EXACT = EncodingEffort(quality=80, method=4, lossless=True)
 """For icons, stamps and other pictures so small that WebP's halved color resolution shows."""
 _SMALL = 128 * 128
 """Pixels of a picture up to which it is kept exactly. That is 64 KB at most."""
-_FLAGS, _HAS_ALPHA = 20, 0x10
-"""Offset of the byte of an animation's header that tells what it holds, and its bit for transparency."""
 _OUT_OF_MEMORY = "encoding error 1"
 
 
@@ -59,10 +58,10 @@ def write_animation(
     if any(frame.mode == "RGBA" for frame in (first, *rest)):
         # libwebp cuts frames to what is drawn. If that is opaque it says that the picture is, and some readers obey.
         with path.open("r+b") as file:
-            file.seek(_FLAGS)
+            file.seek(WEBP_FLAGS)
             flags = file.read(1)[0]
-            file.seek(_FLAGS)
-            file.write(bytes([flags | _HAS_ALPHA]))
+            file.seek(WEBP_FLAGS)
+            file.write(bytes([flags | WEBP_ALPHA]))
     return MadeFile(name, *first.size, path.stat().st_size)
 
 

@@ -1,3 +1,4 @@
+import io
 import struct
 import zlib
 
@@ -128,6 +129,21 @@ async def test_what_no_frame_of_a_gif_covers_is_clear(
             expected[top : top + height, left : left + width] = True
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         assert ((alpha > 127) == expected).all()
+
+
+async def test_canvas_of_a_webp_without_alpha_is_clear(render: Render) -> None:
+    """A writer says "no alpha" where the parts that it draws are opaque."""
+    steps = [Image.new("RGBA", (64, 64)) for _ in range(2)]
+    for index, step in enumerate(steps):
+        step.paste("red", (0, 0, 64, 20 * (index + 1)))
+    source = saved(steps[0], "WEBP", save_all=True, append_images=steps[1:], duration=100)
+    assert Image.open(io.BytesIO(source)).mode == "RGB"
+    image = opened(await render(source))
+    for index in range(2):
+        image.seek(index)
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        assert alpha[: 20 * (index + 1)].min() > 247
+        assert alpha[20 * (index + 1) :].max() < 8
 
 
 async def test_a_long_animation_shows_its_first_frame_and_says_so(render: Render) -> None:
