@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from PIL import ImageFile
+from PIL import ImageFile, PngImagePlugin
 
 from handlers.image.color.convert import Converter, Space
 from handlers.image.decoding.gif import clear_background
 from handlers.image.decoding.source import decoding
 from handlers.image.geometry import Size, Target, turned
+from handlers.image.rendering.apng import ApngCanvas
 from handlers.image.rendering.pixels import Picture, shrink, to_eight_bits, upright, without_unused_alpha
 
 MAX_PIXELS = 25_000_000
@@ -56,13 +57,17 @@ def read_animation(image: ImageFile.ImageFile, largest: Size, orientation: int, 
     first = 1 if getattr(image, "default_image", False) else 0  # an APNG's picture for viewers that do not animate
     loop = count_plays(image)
     converter = Converter(space)
+    canvas = ApngCanvas(image) if isinstance(image, PngImagePlugin.PngImageFile) else None
     frames, asked, notes = [], [], set[str]()
     for index in range(first, int(getattr(image, "n_frames", 1))):
         with decoding():
             image.seek(index)
-            image.load()
-            clear_background(image)
-            pixels, leveled = to_eight_bits(image)
+            if canvas:
+                pixels, leveled = canvas.draw()
+            else:
+                image.load()
+                clear_background(image)
+                pixels, leveled = to_eight_bits(image)
         pixels = without_unused_alpha(pixels)
         frame, note = converter.convert(shrink(pixels, turned(largest, orientation)))
         frames.append(upright(frame, orientation))

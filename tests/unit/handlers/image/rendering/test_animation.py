@@ -11,7 +11,7 @@ from handlers.image.rendering import animation
 from tests.unit.handlers.image.conftest import Render
 from tests.unit.handlers.image.gifs import BLUE, GREEN, RED, WHITE, Frame, gif
 from tests.unit.handlers.image.pictures import CORPUS, difference, opened, quarters, saved
-from tests.unit.handlers.image.pngs import chunk
+from tests.unit.handlers.image.pngs import SIGNATURE, chunk
 
 DURATIONS = [40, 200, 330, 1000]
 COLORS = ["red", "green", "blue", "white"]
@@ -129,6 +129,31 @@ async def test_what_no_frame_of_a_gif_covers_is_clear(
             expected[top : top + height, left : left + width] = True
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         assert ((alpha > 127) == expected).all()
+
+
+async def test_frames_of_an_apng_are_blended_by_their_alpha_and_removed(render: Render) -> None:
+    """Red, then half of blue over it, which is removed by its left half; the still picture before is none of it."""
+    background, over = 1, 1
+    given = [
+        ((0, 0, 32, 32), (255, 0, 0, 255), 0, 0),
+        ((0, 0, 32, 32), (0, 0, 255, 128), 0, over),
+        ((0, 0, 16, 32), (0, 255, 0, 255), background, 0),
+        ((24, 0, 8, 32), (255, 255, 255, 255), 0, over),
+    ]
+    data, number = chunk(b"IDAT", zlib.compress((b"\0" + b"\xff" * 128) * 32)), 0
+    for (left, top, width, height), color, disposal, blend in given:
+        data += chunk(b"fcTL", struct.pack(">5I2H2B", number, width, height, left, top, 1, 10, disposal, blend))
+        pixels = zlib.compress((b"\0" + bytes(color) * width) * height)
+        data += chunk(b"fdAT", struct.pack(">I", number + 1) + pixels)
+        number += 2
+    head = chunk(b"IHDR", struct.pack(">2I5B", 32, 32, 8, 6, 0, 0, 0)) + chunk(b"acTL", struct.pack(">2I", 4, 0))
+    image = opened(await render(SIGNATURE + head + data + chunk(b"IEND", b"")))
+    purple, clear = (127, 0, 128, 255), (0, 0, 0, 0)
+    expected = [[(255, 0, 0, 255)] * 3, [purple] * 3, [(0, 255, 0, 255), purple, purple], [clear, purple, (255,) * 4]]
+    for index, colors in enumerate(expected):
+        image.seek(index)
+        seen = np.asarray(image.convert("RGBA"), dtype=float)[16, (4, 20, 28)]
+        assert np.abs(seen * (seen[:, 3:] > 8) - colors).max() < 60
 
 
 async def test_canvas_of_a_webp_without_alpha_is_clear(render: Render) -> None:
