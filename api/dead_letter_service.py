@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from media.aws.sqs import MessageQueues, QueueDepth
 from media.dead_letters.browser import DeadLetterBrowser
 from media.dead_letters.dead_letter import ReasonGroups, Selection
-from media.dead_letters.moves import Pace, move_one_by_one
+from media.dead_letters.moves import Pace, move_in_batches
 
 READ_LIMIT = 200
 """Messages that are read of one dead-letter queue, at most."""
@@ -97,7 +97,7 @@ class DeadLetterService:
             timer = asyncio.get_running_loop().call_later(MOVE_DEADLINE, stop.set)
             dead, source = self._queues.dead_letters(name), self._queues[name]
             try:
-                truncated = await move_one_by_one(dead, source, selection, Pace(), stop, moved.add)
+                truncated = await move_in_batches(dead, source, selection, Pace(), stop, moved.add)
             finally:
                 timer.cancel()
                 self._counted.pop(name, None)

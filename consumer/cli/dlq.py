@@ -196,7 +196,7 @@ async def redrive(session: Session, *, dry_run: bool, rate: float | None) -> boo
             return finished
     groups, finished = ReasonGroups(), False
     try:
-        truncated = await moves.move_one_by_one(dead, source, session.selection, pace, session.stop, groups.add)
+        truncated = await moves.move_in_batches(dead, source, session.selection, pace, session.stop, groups.add)
         finished = session.is_finished(truncated=truncated)
     finally:  # whatever broke it off
         moved = report.QueueReport(queue=session.queue, finished=finished, moved=groups.total)

@@ -17,7 +17,7 @@ from consumer.queue.in_flight import InFlightMessage, Record, UndecodableRecord
 from consumer.queue.outcome import Outcome, OutcomeKind, combine
 from consumer.queue.regrouper import Regroup
 from consumer.queue.retry import FailureCounts, PostponedMessages, RetryPolicy, jittered
-from media.aws.sqs import MessageQueue, Received
+from media.aws.sqs import BatchSender, MessageQueue, NewMessage, Received, text_attributes
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
 from media.telemetry import Metrics, exemplar
 
@@ -67,7 +67,8 @@ class Executor:
         metrics: Metrics,
     ) -> None:
         self._queue = queue
-        self._dead = dead
+        self._dead_letters = BatchSender(dead)
+        self._retries = BatchSender(queue)
         self._handle = handle
         self._buffer = buffer
         self._acknowledger = acknowledger
@@ -160,15 +161,16 @@ class Executor:
 
     async def _send_retries(self, message: InFlightMessage, outcomes: list[Outcome]) -> Outcome:
         """Send each record that must be retried as a message of its own, so that the others are not handled again."""
+        dead, retries = [], []
+        for record, outcome in zip(message.records, outcomes, strict=True):
+            if outcome.kind is OutcomeKind.DEAD:
+                dead.append(self._dead_letter_of(message, record.body, outcome))
+            elif outcome.requeues:
+                owner = record.owner or message.received.group_id
+                retries.append(NewMessage(record.body, owner, trace=_trace_header(message), delay=int(outcome.delay)))
         try:
-            for record, outcome in zip(message.records, outcomes, strict=True):
-                if outcome.kind is OutcomeKind.DEAD:
-                    await self._send_dead(message, record.body, outcome)
-                elif outcome.requeues:
-                    owner = record.owner or message.received.group_id
-                    await self._queue.send(
-                        record.body, group_id=owner, trace=_trace_header(message), delay=int(outcome.delay)
-                    )
+            await self._dead_letters.send(dead)
+            await self._retries.send(retries)
         except UnavailableError as error:
             return self._unavailable(error, message.received.receive_count)
         return combine([outcome for outcome in outcomes if not outcome.requeues])
@@ -210,12 +212,12 @@ class Executor:
 
     async def _dead_letter(self, message: InFlightMessage, body: str, outcome: Outcome) -> Outcome:
         try:
-            await self._send_dead(message, body, outcome)
+            await self._dead_letters.send([self._dead_letter_of(message, body, outcome)])
         except UnavailableError as error:
             return self._unavailable(error, message.received.receive_count)
         return outcome
 
-    async def _send_dead(self, message: InFlightMessage, body: str, outcome: Outcome) -> None:
+    def _dead_letter_of(self, message: InFlightMessage, body: str, outcome: Outcome) -> NewMessage:
         log.error("message.dead", error=outcome.error, reason=outcome.reason)
         first = message.received.first_received or time.time()
         attributes = {
@@ -224,9 +226,7 @@ class Executor:
             "source-queue": self._queue.name,
             "first-received": f"{first:.3f}",
         }
-        await self._dead.send(
-            body, group_id=message.received.group_id, attributes=attributes, trace=_trace_header(message)
-        )
+        return NewMessage(body, message.received.group_id, text_attributes(attributes), _trace_header(message))
 
 
 def _trace_header(message: InFlightMessage) -> str:

@@ -1,6 +1,7 @@
 """Binds objects to their assets, once: uploads that S3 announces, and recordings of the webinar service."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -14,7 +15,7 @@ from handlers.results import Noted, Registration
 from handlers.upload import asset_of_upload, unwanted_upload
 from media.asset import AssetType, Stage
 from media.asset_store.assets import AssetStore, Binding, StoredObject
-from media.aws.sqs import MessageQueue
+from media.aws.sqs import MessageQueue, NewMessage
 from media.contracts import WebinarRecording
 from media.errors import Code, RetryableError, UnavailableError, UndecodableError
 from media.outbox import Effect, Outbox
@@ -62,7 +63,11 @@ class Intake:
         for error in found:
             if isinstance(error, UnavailableError):
                 raise error
-        requests = {n: request for n, request in enumerate(found) if isinstance(request, Effect)}
+        requests = {
+            n: NewMessage(json.dumps(request.body), request.group_id)
+            for n, request in enumerate(found)
+            if isinstance(request, Effect)
+        }
         sent = await self.uploads_queue.send_batch(list(requests.values())) if requests else []
         outcomes: list[Outcome | None] = [None] * len(messages)
         for n, was_sent in zip(requests, sent, strict=True):

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-import re
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -13,6 +14,7 @@ from botocore.exceptions import ClientError
 from media.aws.sqs_errors import (
     FailedEntry,
     MoveTask,
+    NewMessage,
     QueueDepth,
     Received,
     TooLargeError,
@@ -20,6 +22,7 @@ from media.aws.sqs_errors import (
     is_unsupported,
     received_of,
     sqs_calls,
+    text_attributes,
 )
 from media.errors import UnavailableError
 from media.telemetry import Metrics
@@ -49,10 +52,8 @@ SHORT_REASON = 100
 """Characters that are kept of an attribute when a dead letter is too large."""
 CUT_BODY = 32 * 1024
 """Characters that are kept of a body that is too large by itself. In any script they fit into 256 KiB, SQS's limit."""
-
-
-_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that SQS refuses. A reason may quote a client's input, and so contain them."""
+REQUEST_LIMIT = 256 * 1024
+"""Bytes of the messages in one request, the lowest limit of a queue."""
 
 
 class MessageQueue:
@@ -128,42 +129,20 @@ class MessageQueue:
         delay: int = 0,
     ) -> None:
         """Send one message, visible in `delay` (at most 900) seconds. The group id is the tenant (fair queues)."""
-        extra: dict[str, Any] = {"MessageGroupId": group_id} if group_id else {}
-        if delay:
-            extra["DelaySeconds"] = min(delay, 900)
-        if trace:
-            extra["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}
-        typed: Any = {
-            name: {"DataType": "String", "StringValue": _FORBIDDEN.sub("?", value[:1024]) or "-"}
-            for name, value in (attributes or {}).items()
-        }
-        async with self._timed_call("send"):
-            await self._client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=typed, **extra)
+        await self.send_message(NewMessage(body, group_id, text_attributes(attributes or {}), trace, delay))
 
-    async def send_batch(self, messages: Sequence["OutboundMessage"]) -> list[bool]:
-        """Send at most ten messages; returns for each whether it was sent."""
-        entries: Any = [
-            {"Id": str(n), "MessageBody": json.dumps(message.body), "MessageGroupId": message.group_id}
-            for n, message in enumerate(messages)
-        ]
+    async def send_message(self, message: NewMessage) -> None:
+        """Send one message."""
+        async with self._timed_call("send"):
+            await self._client.send_message(QueueUrl=self.url, **message.parameters())
+
+    async def send_batch(self, messages: Sequence[NewMessage]) -> list[bool]:
+        """Send at most BATCH messages in one request; returns for each whether it was sent."""
+        entries: Any = [{"Id": str(n), **message.parameters()} for n, message in enumerate(messages)]
         async with self._timed_call("send"):
             answer = await self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
-        sent = {entry["Id"] for entry in answer.get("Successful", ())}
+            sent = {entry["Id"] for entry in answer.get("Successful", ())}
         return [str(n) in sent for n in range(len(messages))]
-
-    async def resend(self, received: Received) -> None:
-        """Send a copy of a message, with its body, tenant, trace and attributes."""
-        extra: dict[str, Any] = {"MessageGroupId": received.group_id} if received.group_id else {}
-        if received.trace:
-            extra["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": received.trace}}
-        attributes: Any = dict(received.attributes)
-        async with self._timed_call("send"):
-            await self._client.send_message(
-                QueueUrl=self.url,
-                MessageBody=received.body,
-                MessageAttributes=attributes,
-                **extra,
-            )
 
     async def arn(self) -> str:
         """Return the queue's ARN, which names it in move tasks."""
@@ -233,31 +212,103 @@ class DeadLetterQueue(MessageQueue):
         super().__init__(client, f"{source}-dlq", f"{url}-dlq", metrics)
         self._source = source
 
-    async def send(
-        self,
-        body: str,
-        *,
-        group_id: str = "",
-        attributes: Mapping[str, str] | None = None,
-        trace: str = "",
-        delay: int = 0,
-    ) -> None:
+    async def send_message(self, message: NewMessage) -> None:
         """Send as any queue does, but cut a message that is too large: else SQS would move it here without a reason.
 
         The gauge of its messages grows at once, before the next look at the queue, so that alerts fire without delay.
         """
-        short = {name: value[:SHORT_REASON] for name, value in (attributes or {}).items()}
-        cut = {**short, "body-cut-from": f"{len(body)} characters"}
-        for form, named in ((body, attributes or {}), (body, short), (body[:CUT_BODY], cut)):
+        short = replace(message, attributes={name: _shorten(value) for name, value in message.attributes.items()})
+        told = text_attributes({"body-cut-from": f"{len(message.body)} characters"})
+        cut = replace(short, body=message.body[:CUT_BODY], attributes={**short.attributes, **told})
+        for form in (message, short, cut):
             try:
-                await super().send(form, group_id=group_id, attributes=named, trace=trace, delay=delay)
+                await super().send_message(form)
                 break
             except TooLargeError as error:
-                if named is cut:
+                if form is cut:
                     raise
                 log.warning("sqs.dead_letter_too_large", queue=self.name, error=error.detail)
+        self._count_dead(1)
+
+    async def send_batch(self, messages: Sequence[NewMessage]) -> list[bool]:
+        """Send as any queue does, and count. Messages that are too large are for `send_message`."""
+        sent = await super().send_batch(messages)
+        self._count_dead(sum(sent))
+        return sent
+
+    def _count_dead(self, messages: int) -> None:
         if self._metrics:
-            self._metrics.dead.labels(self._source).inc()
+            self._metrics.dead.labels(self._source).inc(messages)
+
+
+def _shorten(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {**value, "StringValue": value["StringValue"][:SHORT_REASON]} if "StringValue" in value else dict(value)
+
+
+class BatchSender:
+    """Sends messages to one queue, ten a request. What is handed over during a request shares the next one.
+
+    The caller waits for its own messages, so that no more wait than the callers hold.
+    """
+
+    def __init__(self, queue: MessageQueue) -> None:
+        self._queue = queue
+        self._waiting: deque[tuple[NewMessage, asyncio.Future[None]]] = deque()
+        self._sending: asyncio.Task[None] | None = None
+
+    async def send(self, messages: Sequence[NewMessage]) -> None:
+        """Send each message. Raises UnavailableError when one of them was not sent; the others may have been."""
+        if not messages:
+            return
+        loop = asyncio.get_running_loop()
+        outcomes = [loop.create_future() for _ in messages]
+        self._waiting += zip(messages, outcomes, strict=True)
+        if self._sending is None or self._sending.done():
+            self._sending = loop.create_task(self._send_waiting())
+        try:
+            await asyncio.wait(outcomes)
+        finally:  # a caller that is canceled wants no more of its messages to be sent
+            for outcome in outcomes:
+                outcome.cancel()
+        if failure := next(filter(None, [outcome.exception() for outcome in outcomes]), None):
+            raise failure
+
+    async def _send_waiting(self) -> None:
+        while batch := self._next_batch():
+            try:
+                await self._send_batch(batch)
+            except Exception as error:  # noqa: BLE001 - each caller raises it
+                # The queue is away. Whoever waits would only wait out one deadline after the other.
+                for _, outcome in (*batch, *self._waiting):
+                    if not outcome.done():
+                        outcome.set_exception(error)
+                self._waiting.clear()
+
+    def _next_batch(self) -> list[tuple[NewMessage, asyncio.Future[None]]]:
+        batch: list[tuple[NewMessage, asyncio.Future[None]]] = []
+        size = 0
+        while self._waiting and len(batch) < BATCH:
+            message, outcome = self._waiting[0]
+            size += message.size
+            if batch and size > REQUEST_LIMIT:
+                break
+            self._waiting.popleft()
+            if not outcome.done():
+                batch.append((message, outcome))
+        return batch
+
+    async def _send_batch(self, batch: Sequence[tuple[NewMessage, asyncio.Future[None]]]) -> None:
+        """Send one request, then by itself whatever was refused in it."""
+        try:
+            sent = await self._queue.send_batch([message for message, _ in batch])
+        except TooLargeError:
+            sent = [False] * len(batch)
+        # Those that were sent first: should one of the others fail, they are not sent again.
+        for (message, outcome), was_sent in sorted(zip(batch, sent, strict=True), key=lambda entry: not entry[1]):
+            if not was_sent:
+                await self._queue.send_message(message)
+            if not outcome.done():
+                outcome.set_result(None)
 
 
 class OutboundMessage(Protocol):
@@ -304,11 +355,14 @@ class MessageQueues:
 
 __all__ = [
     "BATCH",
+    "BatchSender",
     "DeadLetterQueue",
     "FailedEntry",
     "MessageQueue",
     "MessageQueues",
     "MoveTask",
+    "NewMessage",
     "QueueDepth",
     "Received",
+    "text_attributes",
 ]

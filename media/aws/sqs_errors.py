@@ -1,5 +1,6 @@
-"""SQS's answers as domain objects, and its failures as UnavailableError."""
+"""SQS's messages and answers as domain objects, and its failures as UnavailableError."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from media.aws.failures import UNFORESEEN, AwsFailure, classify, code_of
 from media.errors import Dependency, FailureKind, UnavailableError
 
 log = structlog.get_logger(__name__)
+
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that SQS refuses. A reason may quote a client's input, and so contain them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,48 @@ class Received:
     group_id: str = ""
     trace: str = ""
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to send, visible in `delay` (at most 900) seconds. The group id is the tenant (fair queues)."""
+
+    body: str
+    group_id: str = ""
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trace: str = ""
+    delay: int = 0
+
+    @classmethod
+    def copy_of(cls, received: Received) -> "NewMessage":
+        return cls(received.body, received.group_id, received.attributes, received.trace)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body and the attributes, as SQS counts them."""
+        texts = [self.body]
+        for name, value in self.attributes.items():
+            texts += [name, *map(str, value.values())]
+        return sum(len(text.encode()) for text in texts)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the message as SQS's calls take it."""
+        found: dict[str, Any] = {"MessageBody": self.body, "MessageAttributes": dict(self.attributes)}
+        if self.group_id:
+            found["MessageGroupId"] = self.group_id
+        if self.delay:
+            found["DelaySeconds"] = min(self.delay, 900)
+        if self.trace:
+            found["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": self.trace}}
+        return found
+
+
+def text_attributes(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return attributes of text as SQS takes them."""
+    return {
+        name: {"DataType": "String", "StringValue": _FORBIDDEN.sub("?", text[:1024]) or "-"}
+        for name, text in texts.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

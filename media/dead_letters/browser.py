@@ -68,6 +68,14 @@ class DeadLetterBrowser:
 
     async def dead_letters(self, selection: Selection) -> AsyncIterator[DeadLetter]:
         """Yield each selected dead letter once."""
+        async for batch in self.batches(selection):
+            for dead_letter in batch:
+                if self._stop.is_set():
+                    return
+                yield dead_letter
+
+    async def batches(self, selection: Selection) -> AsyncIterator[list[DeadLetter]]:
+        """Yield the selected dead letters of each receive, at most ten. Each comes once."""
         repeats = 0
         while not self._stop.is_set():
             if len(self._held) >= LIMIT or repeats >= REPEATS:
@@ -80,12 +88,14 @@ class DeadLetterBrowser:
             # A message that comes again is held by its newer receipt.
             self._held |= {message.message_id: message.receipt for message in messages}
             repeats = 0 if fresh else repeats + 1
-            for message in fresh:
-                if self._stop.is_set():
-                    return
-                dead_letter = DeadLetter.from_message(message)
-                if selection.matches(dead_letter, self._clock()):
-                    yield dead_letter
+            now = self._clock()
+            found = [
+                dead_letter
+                for dead_letter in map(DeadLetter.from_message, fresh)
+                if selection.matches(dead_letter, now)
+            ]
+            if found and not self._stop.is_set():
+                yield found
 
     async def remove(self, batch: list[DeadLetter]) -> list[DeadLetter]:
         """Delete at most ten; returns the deleted ones. One whose hold ended meanwhile stays, with a warning."""

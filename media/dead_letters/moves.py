@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from media.aws.sqs import BATCH, MessageQueue, MoveTask
-from media.dead_letters.browser import HOLD, DeadLetterBrowser
+from media.aws.sqs import BATCH, BatchSender, MessageQueue, MoveTask, NewMessage
+from media.dead_letters.browser import DeadLetterBrowser
 from media.dead_letters.dead_letter import DeadLetter, Selection
 from media.errors import UnavailableError
 
@@ -25,21 +25,21 @@ class Pace:
 
     @property
     def at_once(self) -> int:
-        """Messages to receive at once: as many as are moved well before their hold ends."""
-        return BATCH if self.rate is None else max(1, min(BATCH, int(self.rate * HOLD / 2)))
+        """Messages to move at once: those of a second, so that a slow move stays even."""
+        return BATCH if self.rate is None else max(1, min(BATCH, int(self.rate)))
 
     @property
     def fits_sqs(self) -> bool:
         """Whether SQS can keep the rate, which it takes in whole messages a second."""
         return self.rate is None or self.rate >= 1
 
-    async def wait(self, stop: asyncio.Event) -> None:
-        """Wait until the next message may be moved, or `stop` is set."""
+    async def wait(self, moved: int, stop: asyncio.Event) -> None:
+        """Wait after `moved` messages until the next may be moved, or `stop` is set."""
         if self.rate is not None:
-            await _wait(stop, 1 / self.rate)
+            await _wait(stop, moved / self.rate)
 
 
-async def move_one_by_one(
+async def move_in_batches(
     dead: MessageQueue,
     source: MessageQueue,
     selection: Selection,
@@ -55,11 +55,13 @@ async def move_one_by_one(
     now = time.time()
     selection = replace(selection, died_before=min(now, selection.died_before or now))
     async with DeadLetterBrowser(dead, stop, at_once=pace.at_once) as browser:
-        async for dead_letter in browser.dead_letters(selection):
-            await source.resend(dead_letter.received)
-            await browser.remove([dead_letter])
-            on_moved(dead_letter)
-            await pace.wait(stop)
+        sender = BatchSender(source)
+        async for batch in browser.batches(selection):
+            await sender.send([NewMessage.copy_of(dead_letter.received) for dead_letter in batch])
+            await browser.remove(batch)
+            for dead_letter in batch:
+                on_moved(dead_letter)
+            await pace.wait(len(batch), stop)
         return browser.truncated
 
 
@@ -107,20 +109,10 @@ async def purge(
 
     Returns True when reading ended before the queue did, so that more selected messages may be there.
     """
-
-    async def delete(batch: list[DeadLetter]) -> None:
-        for dead_letter in await browser.remove(batch):
-            on_deleted(dead_letter)
-
     async with DeadLetterBrowser(dead, stop) as browser:
-        batch: list[DeadLetter] = []
-        async for dead_letter in browser.dead_letters(selection):
-            batch.append(dead_letter)
-            if len(batch) == BATCH:
-                await delete(batch)
-                batch = []
-        if batch:
-            await delete(batch)
+        async for batch in browser.batches(selection):
+            for dead_letter in await browser.remove(batch):
+                on_deleted(dead_letter)
         return browser.truncated
 
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import itertools
-import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from media.aws.sqs import BATCH, FailedEntry, MessageQueue, OutboundMessage, QueueDepth, Received
+from media.aws.sqs import BATCH, FailedEntry, MessageQueue, NewMessage, QueueDepth, Received
 
 
 @dataclass(slots=True)
@@ -114,36 +113,20 @@ class MemoryQueue(MessageQueue):
         self._changed.set()
         return gone
 
-    async def send(
-        self,
-        body: str,
-        *,
-        group_id: str = "",
-        attributes: Mapping[str, str] | None = None,
-        trace: str = "",
-        delay: int = 0,
-    ) -> None:
+    async def send_message(self, message: NewMessage) -> None:
         await self._request("send")
-        self._store(body, group_id=group_id, attributes=attributes or {}, trace=trace, delay=delay)
+        self._store(message)
 
-    async def send_batch(self, messages: Sequence[OutboundMessage]) -> list[bool]:
+    async def send_batch(self, messages: Sequence[NewMessage]) -> list[bool]:
         await self._request("send_batch")
         for message in messages:
-            self._store(json.dumps(message.body), group_id=message.group_id)
+            self._store(message)
         return [True] * len(messages)
 
-    def _store(
-        self,
-        body: str,
-        *,
-        group_id: str,
-        attributes: Mapping[str, str] | None = None,
-        trace: str = "",
-        delay: int = 0,
-    ) -> None:
-        typed = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
+    def _store(self, new: NewMessage) -> None:
         message_id = f"m{next(self._numbers)}"
-        self._messages[message_id] = _Stored(message_id, body, time.monotonic() + delay, group_id, typed, trace)
+        visible_at = time.monotonic() + new.delay
+        self._messages[message_id] = _Stored(message_id, new.body, visible_at, new.group_id, new.attributes, new.trace)
         self._changed.set()
 
     async def depth(self) -> QueueDepth:

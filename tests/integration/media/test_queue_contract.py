@@ -8,8 +8,7 @@ from uuid import uuid4
 import pytest
 
 from media.aws.clients import Clients
-from media.aws.sqs import MessageQueue, QueueDepth, Received
-from media.outbox import Effect, EffectKind
+from media.aws.sqs import MessageQueue, NewMessage, QueueDepth, Received
 from tests.conftest import EmulatedAws
 from tests.fakes.memory_queue import MemoryQueue
 from tests.integration.media.conftest import settings_for
@@ -111,9 +110,8 @@ async def test_a_delayed_message_waits(queue: MessageQueue) -> None:
 
 
 async def test_a_batch_is_sent_with_the_group_of_each_message(queue: MessageQueue) -> None:
-    effects = [Effect(EffectKind.SEND, "uploads", {"n": n}, group_id=f"owner-{n}") for n in range(3)]
-    assert await queue.send_batch(effects) == [True] * 3
+    assert await queue.send_batch([NewMessage(str(n), f"owner-{n}") for n in range(3)]) == [True] * 3
     messages = [await received(queue) for _ in range(3)]
     assert sorted((message.body, message.group_id) for message in messages) == [
-        (f'{{"n": {n}}}', f"owner-{n}") for n in range(3)
+        (str(n), f"owner-{n}") for n in range(3)
     ]

@@ -1,11 +1,25 @@
 """The SQS adapter on both backends."""
 
+import asyncio
+from collections import Counter
 from uuid import uuid4
 
 import pytest
 
-from media.aws.sqs import CUT_BODY, SHORT_REASON, MessageQueue, MessageQueues, Received
+from media.aws.sqs import (
+    CUT_BODY,
+    SHORT_REASON,
+    BatchSender,
+    MessageQueue,
+    MessageQueues,
+    NewMessage,
+    QueueDepth,
+    Received,
+    text_attributes,
+)
 from media.contracts import ImageRequested
+from media.dead_letters.dead_letter import DeadLetter, Selection
+from media.dead_letters.moves import Pace, move_in_batches
 from media.errors import UnavailableError
 from media.outbox import Effect, OutboxRow
 from media.telemetry import Metrics
@@ -110,3 +124,19 @@ async def test_outbox_rows_are_sent_as_messages(cloud: Cloud) -> None:
     await cloud.queues.send_rows([row])
     (message,) = await receive(cloud.queues["work"])
     assert ImageRequested.model_validate_json(message.body) == request
+
+
+async def test_dead_letters_are_moved_and_deleted_ten_a_request(cloud: Cloud) -> None:
+    sent: Counter[str] = Counter()
+    cloud.sqs.meta.events.register("before-send.sqs", lambda event_name, **_: sent.update([event_name.split(".")[2]]))
+    queue, dead = cloud.queues["work"], cloud.queues.dead_letters("work")
+    await BatchSender(dead).send([NewMessage(str(n), "owner", text_attributes({"error": "e"})) for n in range(40)])
+    assert sent == {"SendMessageBatch": 4}
+    moved: list[DeadLetter] = []
+    await move_in_batches(dead, queue, Selection(), Pace(), asyncio.Event(), moved.append)
+    assert {(letter.received.body, letter.error) for letter in moved} == {(str(n), "e") for n in range(40)}
+    assert sent["SendMessage"] == 0
+    assert sent["SendMessageBatch"] - 4 == sent["DeleteMessageBatch"] < sent["ReceiveMessage"]
+    assert (await queue.depth(), await dead.depth()) == (QueueDepth(40, 0), QueueDepth(0, 0))
+    deleted = await receive(queue, 40)
+    assert {(message.group_id, message.attributes["error"]["StringValue"]) for message in deleted} == {("owner", "e")}

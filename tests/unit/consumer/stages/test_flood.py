@@ -18,6 +18,7 @@ from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import QueueWorker, Route, WorkerLimits
 from consumer.stages.intake import Intake
 from media.asset_store.assets import AssetStore, Binding, StoredObject
+from media.aws.sqs import NewMessage
 from media.errors import Dependency, UnavailableError
 from media.outbox import OutboxRow
 from media.telemetry import Metrics
@@ -74,7 +75,7 @@ class Uploads:
         key = f"uploads/document/{owner}/{asset_id}/file.pdf"
         found = {"bucket": {"name": "bucket"}, "object": {"key": key, "size": 1, "eTag": "e", "versionId": "v"}}
         record = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": found}
-        self.queue._store(json.dumps({"Records": [record]}), group_id="")
+        self.queue._store(NewMessage(json.dumps({"Records": [record]})))
         self.owners[asset_id] = owner
         return asset_id
 
