@@ -42,12 +42,15 @@ from media.aws.signed_urls import CloudFrontUrls, bucket_address
 from media.aws.sqs import MessageQueues
 from media.network.listening import is_loopback, on_loopback_only
 from media.network.proxies import proxy_for
-from media.network.readiness import Ask, Readiness
+from media.network.readiness import Ask, InTurn, Readiness
 from media.outbox import EffectKind, Outbox
 from media.settings import QUEUES, Settings, SettingsError, each_secret
 from media.telemetry import service_registry, watch_loop
 
 log = structlog.get_logger(__name__)
+
+UPLOADS_TEST = "uploads/self-test"
+"""A key below the prefix that uploads are signed for. Nothing is ever stored there."""
 
 
 def check(settings: Settings) -> dict[str, str]:
@@ -125,7 +128,7 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         raise SettingsError("MEDIA_CALLBACK_SECRET is missing")
     rates, counts = rate_limits(settings, metrics)
     stack.push_async_callback(counts.close)
-    storage = ObjectStorage(s3 := await clients.s3())
+    storage, parts = ObjectStorage(s3 := await clients.s3()), MultipartUploads(s3)
     versioning = VersioningCheck(storage, settings.output_bucket)
     await versioning.ask()
     stack.callback(asyncio.create_task(versioning.run()).cancel)
@@ -134,7 +137,9 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     asks: dict[str, Ask] = {
         "Postgres takes no writes": store.probe,
         "the keys of the identity service cannot be had": authenticator.has_keys,
-        "S3 does not answer, or the bucket is not versioned": lambda: storage.is_versioned(settings.output_bucket),
+        "S3 refuses, does not answer, or the bucket is not versioned": _storage_ask(
+            storage, parts, settings.output_bucket
+        ),
         "SQS does not answer": queues["uploads"].depth,
     }
     return Service(
@@ -147,7 +152,7 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         dead_letters=DeadLetterService(queues, QUEUES),
         outbox=Outbox(store, {EffectKind.SEND: queues.send_rows}),
         storage=storage,
-        parts=MultipartUploads(s3),
+        parts=parts,
         delivery_urls=_delivery_urls(settings, clients),
         playback=PlaybackTokens(*secrets),
         tickets=Tickets(*secrets),
@@ -159,6 +164,21 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
         readiness=Readiness(asks),
         secret=secrets[0],
     )
+
+
+def _storage_ask(storage: ObjectStorage, parts: MultipartUploads, bucket: str) -> Ask:
+    """Return what asks S3 for each kind of right that uploads need, one call each time."""
+
+    async def versioned() -> bool:
+        return await storage.is_versioned(bucket)
+
+    async def find() -> object:
+        return await storage.newest(bucket, UPLOADS_TEST)
+
+    async def store() -> None:
+        await parts.check(bucket, UPLOADS_TEST)
+
+    return InTurn([versioned, find, store])
 
 
 def _delivery_urls(settings: Settings, clients: aws.Clients) -> DeliveryUrls:

@@ -115,6 +115,19 @@ class MultipartUploads:
                 **_address(upload), MultipartUpload={"Parts": named}, IfNoneMatch="*"
             )
 
+    async def check(self, bucket: str, key: str) -> None:
+        """Ask whether an object could be stored at the key, which takes the right that a presigned PUT has.
+
+        Raises UnavailableError when it could not. S3 asks the policies before it looks for an upload, and there is
+        none: so nothing is stored, no version is made, and nothing is announced.
+        """
+        try:
+            await self.complete(
+                MultipartTarget(bucket, key, "none"), [UploadPart(1, "d41d8cd98f00b204e9800998ecf8427e")]
+            )
+        except ObjectError:
+            return
+
     async def abort(self, upload: MultipartTarget) -> None:
         """Abort the upload and remove its parts. An upload that has ended is no error."""
         try:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 DEADLINE = 4.0
 """Seconds that each dependency has to answer: a busy one is slow, and is not away."""
@@ -13,6 +14,19 @@ REMEMBERED = 2.0
 
 type Ask = Callable[[], Awaitable[object]]
 """Asks one dependency. Returns False or raises when it does not answer, and returns anything else when it does."""
+
+
+class InTurn:
+    """Makes one of several calls each time it is asked. One that fails is made again until it succeeds."""
+
+    def __init__(self, calls: Sequence[Ask]) -> None:
+        self._calls = deque(calls)
+
+    async def __call__(self) -> bool:
+        if await self._calls[0]() is False:
+            return False
+        self._calls.rotate(-1)
+        return True
 
 
 class Readiness:

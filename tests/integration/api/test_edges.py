@@ -6,9 +6,11 @@ import socket
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from api.views.health import PROXIED
 from media.asset_store import database
+from media.network import readiness
 from tests.conftest import Database
 from tests.integration.api.conftest import MEDIA, RunningApi, bearer
 
@@ -30,6 +32,24 @@ async def test_not_ready_without_postgres(start_api: Any) -> None:
         assert answer.status == 503
         status, problem = await api.call("GET", f"{MEDIA}/assets")
         assert (status, problem["code"]) == (503, "unavailable")
+
+
+async def test_ready_asks_s3_for_each_right_that_uploads_need(start_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "REMEMBERED", 0.0)
+    asked: list[str] = []
+    refused = ""
+
+    def watch(event_name: str, **_: Any) -> None:
+        asked.append(event_name.rpartition(".")[2])
+        if asked[-1] == refused:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, refused)
+
+    async with start_api() as api:
+        api.service.parts._client.meta.events.register("before-send.s3", watch)
+        assert [(await api.http.get("/readyz")).status for _ in range(3)] == [200] * 3
+        assert sorted(asked) == ["CompleteMultipartUpload", "GetBucketVersioning", "ListObjectVersions"]
+        refused = "CompleteMultipartUpload"
+        assert 503 in [(await api.http.get("/readyz")).status for _ in range(3)], "presigned URLs would be refused"
 
 
 async def test_refused_password_makes_the_api_neither_ready_nor_alive(

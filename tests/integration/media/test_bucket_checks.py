@@ -11,7 +11,8 @@ from media.aws.bucket_checks import BucketError, VersioningCheck
 from media.aws.clients import Clients
 from media.aws.failures import AccessCheck
 from media.aws.s3 import ObjectStorage
-from media.errors import Dependency
+from media.aws.s3_multipart import MultipartUploads
+from media.errors import Dependency, UnavailableError
 from tests.integration.media.conftest import Cloud, settings_for
 
 DENIED = "<Error><Code>AccessDenied</Code><Message>not authorized to perform: s3:GetBucketVersioning</Message></Error>"
@@ -54,3 +55,37 @@ async def test_bucket_that_may_not_be_asked_is_told_from_an_outage(
         else:
             assert not await check.ask()
         assert not check.passed
+
+
+# moto's own server fails on an upload that never was.
+@pytest.mark.parametrize("cloud", ["emulator"], indirect=True)
+async def test_right_to_store_is_asked_for_without_storing(cloud: Cloud) -> None:
+    await MultipartUploads(cloud.s3).check(cloud.bucket, "uploads/self-test")
+    assert not (await cloud.s3.list_object_versions(Bucket=cloud.bucket)).get("Versions")
+    assert not (await cloud.s3.list_multipart_uploads(Bucket=cloud.bucket)).get("Uploads")
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "NoSuchUpload"), (403, "AccessDenied"), (503, "SlowDown")])
+async def test_only_an_upload_that_is_missing_proves_the_right_to_store(
+    status: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(f"{request.method} {request.path_qs} {request.headers['If-None-Match']}")
+        return web.Response(status=status, text=f"<Error><Code>{code}</Code></Error>", content_type="application/xml")
+
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", answer)
+    async with TestServer(app) as server, AsyncExitStack() as stack:
+        check = MultipartUploads(await Clients(settings_for(str(server.make_url(""))), stack).s3()).check
+        if status == 404:
+            await check("bucket", "uploads/self-test")
+            assert asked == ["POST /bucket/uploads/self-test?uploadId=none *"], (
+                "one call, as the bucket policy wants it"
+            )
+        else:
+            with pytest.raises(UnavailableError):
+                await check("bucket", "uploads/self-test")

@@ -191,7 +191,7 @@ async def _until_some_moved(console: OperatorConsole) -> None:
 async def test_killed_redrive_loses_no_message(console: OperatorConsole) -> None:
     for body in numbered(60):
         await console.add_dead_letter("images", body)
-    process = await console.start(*CLI, "redrive", "images", "--rate", "50")
+    process = await console.start(*CLI, "redrive", "images", "--rate", "5")
     await _until_some_moved(console)
     process.send_signal(signal.SIGKILL)
     await process.wait()
@@ -204,7 +204,7 @@ async def test_killed_redrive_loses_no_message(console: OperatorConsole) -> None
 async def test_interrupted_redrive_releases_the_rest_at_once(console: OperatorConsole) -> None:
     for body in numbered(60):
         await console.add_dead_letter("images", body)
-    process = await console.start(*CLI, "redrive", "images", "--rate", "50")
+    process = await console.start(*CLI, "redrive", "images", "--rate", "5")
     await _until_some_moved(console)
     process.send_signal(signal.SIGINT)
     out, _ = await process.communicate()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from media.network.readiness import DEADLINE, MAX_WAIT, REMEMBERED, Readiness
+from media.network.readiness import DEADLINE, MAX_WAIT, REMEMBERED, InTurn, Readiness
 from tests.fakes.virtual_time import virtual_time
 
 
@@ -51,3 +51,30 @@ async def test_slow_dependency_is_there_and_one_that_falls_silent_is_noticed() -
     assert await readiness.reasons() == [], "its last answer counts for as long as it may take"
     await asyncio.sleep(DEADLINE)
     assert await readiness.reasons() == ["scanner"]
+
+
+@virtual_time
+async def test_of_calls_in_turn_one_is_made_each_period_and_one_that_fails_until_it_passes() -> None:
+    made: list[str] = []
+    is_refused = False
+
+    async def find() -> None:
+        made.append("find")
+
+    async def store() -> None:
+        made.append("store")
+        if is_refused:
+            raise OSError
+
+    readiness = Readiness({"S3": InTurn([find, store])})
+    for _ in range(3):
+        assert [await readiness.reasons() for _ in range(5)] == [[]] * 5
+        await asyncio.sleep(REMEMBERED)
+    is_refused = True
+    found = []
+    for _ in range(3):
+        found.append(await readiness.reasons())
+        await asyncio.sleep(REMEMBERED)
+    is_refused = False
+    assert (found, await readiness.reasons()) == ([["S3"]] * 3, [])
+    assert made == ["find", "store", "find", *["store"] * 4], "one call a period"
