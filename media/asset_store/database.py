@@ -11,7 +11,7 @@ import structlog
 from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
-from media.asset_store.postgres_errors import SessionFate, classify
+from media.asset_store.postgres_errors import UNFORESEEN, SessionFate, classify
 from media.errors import Dependency, FailureKind, UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -48,9 +48,13 @@ def postgres_calls() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if classify(error).kind is FailureKind.BUG:
+        failure = classify(error)
+        if failure.kind is FailureKind.BUG:
             raise
-        raise UnavailableError(Dependency.POSTGRES, f"{type(error).__name__}: {error}") from error
+        if failure is UNFORESEEN:
+            log.exception("postgres.unforeseen")
+        detail = f"{type(error).__name__}: {error}"
+        raise UnavailableError(Dependency.POSTGRES, detail, is_unforeseen=failure is UNFORESEEN) from error
 
 
 async def open_connection(dsn: str, *, application: str = "media") -> "asyncpg.Connection[asyncpg.Record]":

@@ -71,6 +71,7 @@ _OTHERS: tuple[tuple[type[Exception], PostgresFailure], ...] = (
     (asyncpg.ProtocolError, PostgresFailure(_AWAY, _EXPIRE, "what answers does not speak Postgres' protocol")),
     (asyncpg.OutdatedSchemaCacheError, PostgresFailure(_AWAY, _DROP, "the schema changed under the session")),
     (asyncpg.InternalClientError, PostgresFailure(_BUG, _DROP, "a mistake of asyncpg")),
+    (UnicodeDecodeError, PostgresFailure(_AWAY, _EXPIRE, "an answer that is no text")),
     (ValueError, PostgresFailure(_BUG, _KEEP, "a value that its column cannot hold, or an address that is none")),
     (asyncpg.UnsupportedClientFeatureError, PostgresFailure(_BUG, _KEEP, "a feature that asyncpg lacks")),
     (asyncpg.UnsupportedServerFeatureError, PostgresFailure(_BUG, _KEEP, "a feature that the server lacks")),
@@ -84,7 +85,7 @@ _ENDED = PostgresFailure(
     _AWAY, _EXPIRE, "the server ended the session while it was idle, and asyncpg has not yet closed it"
 )
 _ENDED_TEXT = "another operation (2) is in progress"  # 2: asyncpg reads an error that nobody asked for
-UNFORESEEN = PostgresFailure(_BUG, _DROP, "anything else")
+UNFORESEEN = PostgresFailure(_AWAY, _EXPIRE, "asyncpg cannot read the answer, which no server of Postgres gives")
 
 
 def classify(error: Exception) -> PostgresFailure:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
 from media.aws.failures import AccessCheck
-from media.aws.s3_errors import SLOW, ChangedObjectError, MissingObjectError, s3_calls
+from media.aws.s3_errors import SLOW, ChangedObjectError, MissingObjectError, require_etag, s3_calls
 from media.errors import Code, RetryableError
 
 if TYPE_CHECKING:
@@ -155,13 +155,15 @@ class ObjectStorage:
         """Store a small object."""
         extra: dict[str, Any] = {"CacheControl": cache} if cache else {}
         async with self._calls(sent=len(body)):
-            await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **extra)
+            stored = await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **extra)
+            require_etag(stored)
 
     async def replace(self, bucket: str, key: str, body: bytes, content_type: str, *, etag: str | None) -> None:
         """Store a small object in the place of the one with this ETag, None for none. Raises ChangedObjectError."""
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {"IfNoneMatch": "*"}
         async with s3_calls(sent=len(body)):
-            await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **condition)
+            new: Any = {"Bucket": bucket, "Key": key, "Body": body, "ContentType": content_type}
+            require_etag(await self._client.put_object(**new, **condition))
 
     async def tag(self, version: ObjectVersion, tags: Mapping[str, str], *, ours: str | tuple[str, ...] = ()) -> None:
         """Add tags to one version. PutObjectTagging alone would replace the whole set.
@@ -196,7 +198,8 @@ class ObjectStorage:
             await self._copy_parts(found, bucket, key)
             return
         async with self._calls(SLOW):
-            await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_address(source))
+            copied = await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_address(source))
+            require_etag(copied["CopyObjectResult"])
 
     async def publish(self, source: ObjectVersion, bucket: str, key: str, headers: ServedAs) -> None:
         """Copy one version to the key that it is served from, with these headers. Raises MissingObjectError.
@@ -204,7 +207,7 @@ class ObjectStorage:
         Takes at most 5 GB, S3's limit for one call.
         """
         async with self._calls(SLOW):
-            await self._client.copy_object(
+            copied = await self._client.copy_object(
                 Bucket=bucket,
                 Key=key,
                 CopySource=_address(source),
@@ -214,6 +217,7 @@ class ObjectStorage:
                 ContentDisposition=headers.disposition,
                 CacheControl=headers.cache,
             )
+            require_etag(copied["CopyObjectResult"])
 
     async def _copy_parts(self, found: StoredObject, bucket: str, key: str) -> None:
         tags, size = await self.tags(found.version), found.size or 0
@@ -234,7 +238,7 @@ class ObjectStorage:
                         CopySourceRange=f"bytes={first}-{min(first + COPY_PART, size) - 1}",
                     )
                     parts.append({"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]})
-                await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+                require_etag(await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}))
             except BaseException:
                 await self._client.abort_multipart_upload(**upload)
                 raise

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 
@@ -73,3 +74,9 @@ async def s3_calls(seconds: float = QUICK, *, sent: int = 0, access: AccessCheck
             log.exception("s3.unforeseen")
         detail = f"{type(error).__name__}: {error}"
         raise UnavailableError(Dependency.S3, detail, is_unforeseen=failure is UNFORESEEN) from error
+
+
+def require_etag(stored: Any) -> None:
+    """Raise KeyError unless S3 names what it stored. A proxy's page with status 200 is no such answer."""
+    if not stored["ETag"]:
+        raise KeyError("ETag")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from media.aws.failures import code_of
-from media.aws.s3_errors import QUICK, SLOW, ObjectError, s3_calls
+from media.aws.s3_errors import QUICK, SLOW, ObjectError, require_etag, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -111,9 +111,10 @@ class MultipartUploads:
         """
         named: list[Any] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         async with _upload_calls(SLOW):
-            await self._client.complete_multipart_upload(
+            completed = await self._client.complete_multipart_upload(
                 **_address(upload), MultipartUpload={"Parts": named}, IfNoneMatch="*"
             )
+            require_etag(completed)
 
     async def check(self, bucket: str, key: str) -> None:
         """Ask whether an object could be stored at the key, which takes the right that a presigned PUT has.

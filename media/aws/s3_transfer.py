@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from media.asset import ObjectVersion
 from media.aws.failures import AccessCheck
 from media.aws.s3 import ServedAs, pieces_of
-from media.aws.s3_errors import SLOW, s3_calls
+from media.aws.s3_errors import SLOW, require_etag, s3_calls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -63,7 +63,7 @@ class ObjectTransfer:
             return
         body = await asyncio.to_thread(path.read_bytes)
         async with self._calls(sent=size):
-            await self._client.put_object(**new, Body=body)
+            require_etag(await self._client.put_object(**new, Body=body))
 
     async def _upload_parts(self, new: Any, path: Path, count: int) -> None:
         async with self._calls():
@@ -73,7 +73,7 @@ class ObjectTransfer:
         try:
             parts = await self._put_parts(upload, path, count)
             async with self._calls(SLOW):
-                await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+                require_etag(await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}))
         except BaseException:
             # Parts that are left cost money until the bucket's lifecycle removes them.
             async with self._calls():

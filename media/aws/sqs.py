@@ -134,7 +134,9 @@ class MessageQueue:
     async def send_message(self, message: NewMessage) -> None:
         """Send one message."""
         async with self._timed_call("send"):
-            await self._client.send_message(QueueUrl=self.url, **message.parameters())
+            answer = await self._client.send_message(QueueUrl=self.url, **message.parameters())
+            if not answer["MessageId"]:  # a page of a proxy, say: it is not in the queue
+                raise KeyError("MessageId")
 
     async def send_batch(self, messages: Sequence[NewMessage]) -> list[bool]:
         """Send at most BATCH messages in one request; returns for each whether it was sent."""

@@ -205,6 +205,19 @@ async def test_the_daemon_resumes_after_an_outage_of_five_seconds(
     assert await counted_attempts(services, own_assets) <= (2 if dependency in {"clamd", "postgres"} else 1)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+async def test_twenty_uploads_outlast_half_a_minute_of_refusals_by_s3(
+    services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload]
+) -> None:
+    own_assets = await run_outage(services, daemon, all_uploads, "s3", Fault.REFUSED, 30.0, [PDF] * 6 + [PNG, JPEG] * 2)
+    statement = "SELECT count(*) FROM assets WHERE status = 'ready' AND asset_id = ANY($1)"
+    ready = await services.db.fetchval(statement, own_assets)
+    print(f"S3 said 403 for 30 s: {ready} of {len(own_assets)} uploads ready")  # noqa: T201 - the figures are wanted
+    assert ready == len(own_assets) == 20
+    assert await counted_attempts(services, own_assets) == 1
+
+
 async def test_an_outage_of_mediaconvert_does_not_delay_images(
     services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload], film: bytes
 ) -> None:

@@ -30,12 +30,13 @@ class Sqs:
         told = [{"Id": entry["Id"]} for entry in Entries if entry["Id"] not in failed]
         return {"Successful": told, "Failed": [{"Id": number, "Code": "x", "SenderFault": True} for number in failed]}
 
-    async def send_message(self, *, MessageBody: str, **_more: Any) -> None:  # noqa: N803 - AWS's name
+    async def send_message(self, *, MessageBody: str, **_more: Any) -> Any:  # noqa: N803 - AWS's name
         await self._request([MessageBody])
         if self.refuses(MessageBody):
             message = "Reason: Message must be shorter than 262144 bytes."
             raise ClientError({"Error": {"Code": "InvalidParameterValue", "Message": message}}, "SendMessage")
         self.taken.append(MessageBody)
+        return {"MessageId": "m"}
 
     async def _request(self, bodies: list[str]) -> None:
         self.requests.append(bodies)

@@ -19,12 +19,13 @@ class Sqs:
         self.limit = limit
         self.taken: list[tuple[str, dict[str, Any]]] = []
 
-    async def send_message(self, *, MessageBody: str, MessageAttributes: dict[str, Any], **_more: str) -> None:  # noqa: N803 - AWS's names
+    async def send_message(self, *, MessageBody: str, MessageAttributes: dict[str, Any], **_more: str) -> Any:  # noqa: N803 - AWS's names
         attribute_size = sum(len(name) + len(value["StringValue"]) for name, value in MessageAttributes.items())
         if len(MessageBody) + attribute_size > self.limit:
             message = "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes."
             raise ClientError({"Error": {"Code": "InvalidParameterValue", "Message": message}}, "SendMessage")
         self.taken.append((MessageBody, MessageAttributes))
+        return {"MessageId": "m"}
 
 
 @pytest.mark.parametrize(("spare", "reason"), [(2000, 1000), (300, SHORT_REASON)])
