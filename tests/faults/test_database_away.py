@@ -1,7 +1,6 @@
 """Postgres falls silent: a connection that never answers again is neither waited for nor used again."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -15,6 +14,8 @@ from tests import conftest
 from tests.faults.fault_proxies import Fault, TcpProxy, tcp_proxy
 
 CONNECTIONS = 5
+DEADLINE = 30.0
+"""Seconds on a machine with much else to do. What waits for a dead connection waits for minutes."""
 
 
 @pytest.fixture
@@ -36,14 +37,12 @@ async def proxied(
 async def test_after_an_outage_the_whole_pool_serves_again(proxied: tuple[Database, TcpProxy], fault: Fault) -> None:
     database, proxy = proxied
     proxy.fault = fault
-    began = time.monotonic()
-    answers = await asyncio.gather(*(database.fetchval("SELECT 1") for _ in range(2)), return_exceptions=True)
+    async with asyncio.timeout(DEADLINE):
+        answers = await asyncio.gather(*(database.fetchval("SELECT 1") for _ in range(2)), return_exceptions=True)
     assert all(isinstance(answer, UnavailableError) for answer in answers)
-    assert time.monotonic() - began < 5
     proxy.fault = Fault.NONE
-    began = time.monotonic()
-    assert await asyncio.gather(*(database.fetchval("SELECT 1") for _ in range(4 * CONNECTIONS))) == [1] * 20
-    assert time.monotonic() - began < 5
+    async with asyncio.timeout(DEADLINE):
+        assert await asyncio.gather(*(database.fetchval("SELECT 1") for _ in range(4 * CONNECTIONS))) == [1] * 20
 
 
 async def test_interrupted_statements_cost_the_pool_no_connection(proxied: tuple[Database, TcpProxy]) -> None:

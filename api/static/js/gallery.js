@@ -72,8 +72,9 @@ export class Gallery {
     return Boolean(upload) || ((!type || asset.asset_type === type) && (!status || asset.status === status));
   }
 
-  /** Put the cards into the order of the store. Cards in place are not moved. */
+  /** Put the cards into the order of the store. Cards in place are not moved; one that is keeps the keyboard's focus. */
   #arrange() {
+    const focused = this.grid.contains(document.activeElement) ? document.activeElement : null;
     const items = this.#store.items.filter((item) => this.#matchesFilter(item));
     const wanted = new Set(items);
     for (const [item, card] of this.#cards) if (!wanted.has(item)) this.#removeCard(item, card);
@@ -83,6 +84,7 @@ export class Gallery {
       if (element === next) next = next.nextElementSibling;
       else this.grid.insertBefore(element, next);
     }
+    if (focused?.isConnected && document.activeElement === document.body) focused.focus({ preventScroll: true });
     this.grid.querySelectorAll('.skeleton').forEach((skeleton) => { if (items.length || this.#isIdle) skeleton.remove(); });
     this.empty.hidden = items.length > 0 || !this.#isIdle;
     this.empty.dataset.filtered = String(Boolean(this.#filter.type || this.#filter.status));
