@@ -19,6 +19,8 @@ STOP_DEADLINE = 15.0
 """Seconds for a part to end before it is killed."""
 PROBE_PAUSE = 0.03
 """Seconds between two readiness probes."""
+_LISTEN = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
 TAIL_LINES = 20
 """Log lines that an error message shows."""
 
@@ -83,6 +85,25 @@ class Child:
     async def wait(self) -> int:
         """Wait until it ends; return the exit status."""
         return await self._process.wait()
+
+    def listens_on(self, port: int) -> bool:
+        """Tell whether it listens on loopback's `port` itself, and not a program that was faster.
+
+        Where the kernel does not say whose a socket is, a child that runs is believed.
+        """
+        try:
+            rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            files = list(Path(f"/proc/{self.pid}/fd").iterdir())
+        except (FileNotFoundError, PermissionError):
+            return self.returncode is None
+        own = set()
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                own.add(str(file.readlink()))
+        return any(
+            state == _LISTEN and address.endswith(f":{port:04X}") and f"socket:[{inode}]" in own
+            for _, address, _, state, *_, inode in (row[:10] for row in rows)
+        )
 
     async def until_ready(self, probe: Callable[[], Awaitable[bool]], deadline: float = START_DEADLINE) -> None:
         """Wait until `probe` returns true. Raises PartError when the child ends first or `deadline` seconds pass."""
@@ -186,6 +207,11 @@ async def accepts_connections(host: str, port: int) -> bool:
     with contextlib.suppress(ConnectionError):  # the other side closed first: it did accept
         await writer.wait_closed()
     return True
+
+
+async def is_served(part: Child, host: str, port: int) -> bool:
+    """Tell whether `part` accepts connections there; another program may have taken the port before it could."""
+    return await accepts_connections(host, port) and part.listens_on(port)
 
 
 @contextlib.asynccontextmanager

@@ -70,7 +70,7 @@ async def start(
     )
     started = await child.start(program, logs)
     try:
-        await started.until_ready(lambda: child.accepts_connections(HOST, port))
+        await started.until_ready(lambda: child.is_served(started, HOST, port))
     except BaseException:
         await started.stop()
         raise

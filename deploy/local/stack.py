@@ -203,12 +203,14 @@ async def _start_services(options: _StartOptions, parts: _Parts, exits: AsyncExi
         url = f"http://{HOST}:{port}{path}"
         async with aiohttp.ClientSession(timeout=PROBE_DEADLINE) as http:
             own = env | {"MEDIA_DATABASE_URL": parts.postgres.dsn(user=roles.API)} if name == "api" else env
-            return await _start_probed(services.service(name, state, own), state, lambda: _is_ready(http, url))
+            return await _start_probed(services.service(name, state, own), state, port, lambda: _is_ready(http, url))
 
     consumer = Service("consumer", lambda: start("consumer", chosen.consumer, "/readyz"), options.say)
     api = Service("api", lambda: start("api", chosen.api, "/health"), options.say)
     program = services.mediaconvert(state, addresses, environ)
-    transcoder = await _start_probed(program, state, lambda: child.accepts_connections(HOST, chosen.mediaconvert))
+    transcoder = await _start_probed(
+        program, state, chosen.mediaconvert, lambda: child.accepts_connections(HOST, chosen.mediaconvert)
+    )
     for part in (transcoder, consumer, api):
         exits.push_async_callback(_stop, part, options.skip_drain)
     async with child.first_error(), asyncio.TaskGroup() as group:
@@ -220,10 +222,15 @@ async def _start_services(options: _StartOptions, parts: _Parts, exits: AsyncExi
     return Stack(state, chosen, addresses.api_url, env, parts.postgres.dsn(), scanner, consumer, api, supervisor)
 
 
-async def _start_probed(program: Program, state: State, probe: Callable[[], Awaitable[bool]]) -> Child:
+async def _start_probed(program: Program, state: State, port: int, probe: Callable[[], Awaitable[bool]]) -> Child:
     started = await child.start(program, state.logs)
+
+    async def is_ready() -> bool:
+        # Another stack may have taken the port since it was found free, and answers for this one.
+        return await probe() and started.listens_on(port)
+
     try:
-        await started.until_ready(probe)
+        await started.until_ready(is_ready)
     except BaseException:
         await started.stop()
         raise

@@ -46,6 +46,25 @@ def test_an_invalid_port_is_refused(value: str) -> None:
         ports.choose({"MEDIA_API_PORT": value})
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whose a socket is")
+async def test_a_port_that_another_program_took_meanwhile_is_noticed(tmp_path: Path) -> None:
+    """Two stacks whose ports derive from API ports 1,000 apart may choose the same one, each before it is in use."""
+    with socket.create_server((HOST, 0)) as foreign:
+        port = foreign.getsockname()[1]
+        client = {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{free_port()}",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+        }
+        late = await child.start(services.mediaconvert_on(tmp_path, port, client, os.environ), tmp_path)
+        with pytest.raises(PartError, match=f"cannot listen on {HOST}:{port}"):
+            await late.until_ready(lambda: child.is_served(late, HOST, port))
+    code = f"import socket, time; held = socket.create_server(('{HOST}', {port})); time.sleep(600)"
+    own = await child.start(python(code, tmp_path), tmp_path)
+    await own.until_ready(lambda: child.is_served(own, HOST, port))
+    await own.stop()
+
+
 def test_a_state_folder_has_one_owner(tmp_path: Path) -> None:
     with State(tmp_path).held():
         with pytest.raises(StateInUseError), State(tmp_path).held():
