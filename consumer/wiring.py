@@ -35,7 +35,6 @@ from handlers.scan.clamd.monitor import ScannerMonitor
 from handlers.scan.clamd.pool import ScannerPool
 from handlers.scan.documents.inspector import DocumentInspector
 from handlers.scan.handler import DocumentTools, ScanHandler, ScanPolicy
-from handlers.transcode.engine import Engine
 from handlers.transcode.ffmpeg.engine import FfmpegEngine
 from handlers.transcode.handler import TranscodeHandler
 from handlers.transcode.mediaconvert.engine import MediaConvertEngine
@@ -223,8 +222,10 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     )
     pages = DocumentPages(parts.pages, settings.document_pages, lifecycle.assets.get)
     image = ImageHandler(parts.storage, parts.renderer, pages, parts.metrics, bucket=bucket, scratch=parts.scratch)
-    prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch)
-    transcode = TranscodeHandler(parts.storage, prober, _engine(parts), lifecycle.stages.recorder)
+    prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch, ffmpeg=settings.ffmpeg)
+    local = _ffmpeg_engine(parts)
+    engine = local if settings.transcoder == "ffmpeg" else _mediaconvert_engine(parts)
+    transcode = TranscodeHandler(parts.storage, prober, engine, lifecycle.stages.recorder, local)
     documents = DocumentTools(parts.inspector, parts.transfer, parts.scratch)
     scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics, documents))
     recording = RecordingHandler(parts.storage, frozenset(settings.recording_buckets))
@@ -245,11 +246,15 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     )
 
 
-def _engine(parts: _Parts) -> Engine:
+def _ffmpeg_engine(parts: _Parts) -> FfmpegEngine:
     settings = parts.settings
-    if settings.transcoder == "ffmpeg":
-        protection = ScaleInProtection(settings.ecs_agent_uri)
-        return FfmpegEngine(parts.finalizer, settings.ffmpeg, parts.scratch, protection.held)
+    protection = ScaleInProtection(settings.ecs_agent_uri)
+    slots = asyncio.Semaphore(settings.ffmpeg_jobs)
+    return FfmpegEngine(parts.finalizer, settings.ffmpeg, parts.scratch, protection.held, slots)
+
+
+def _mediaconvert_engine(parts: _Parts) -> MediaConvertEngine:
+    settings = parts.settings
     return MediaConvertEngine(
         parts.storage,
         parts.transcoder,

@@ -12,6 +12,14 @@ from api.routing import ALWAYS, AUTH, BODY, CALLBACK, Endpoint
 from api.security.auth import Caller, Role
 from api.security.rate_limits import RateLimit
 from api.views.content_types import CONTENT_TYPES
+from handlers.transcode.probing.allowed_formats import (
+    LOCAL_AUDIO,
+    LOCAL_DEMUXERS,
+    LOCAL_VIDEO,
+    SERVICE_AUDIO,
+    SERVICE_DEMUXERS,
+    SERVICE_VIDEO,
+)
 from media.asset import DEFAULT_DELIVERY, AssetType
 from media.settings import Settings, variable
 
@@ -132,6 +140,16 @@ def _types() -> Iterator[str]:
         name = f"{asset_type}_max_bytes"
         types = ", ".join(f"`{one}`" for one in sorted(CONTENT_TYPES[asset_type]))
         yield f"| `{asset_type}` | {types} | {Settings.model_fields[name].default:,} | `{variable(name)}` |"
+    yield "\nWhat is read inside films and sound, by ffprobe's names. MediaConvert reads the first column; of a source that"
+    yield "needs the second, the service's own ffmpeg makes the renditions, whichever engine is set.\n"
+    yield "| | both engines | ffmpeg alone |\n|---|---|---|"
+    read = {
+        "containers": (SERVICE_DEMUXERS, LOCAL_DEMUXERS),
+        "pictures": (SERVICE_VIDEO, LOCAL_VIDEO),
+        "sound": (SERVICE_AUDIO, LOCAL_AUDIO),
+    }
+    for kind, (service, local) in read.items():
+        yield f"| {kind} | {', '.join(sorted(service))} | {', '.join(sorted(local))} |"
 
 
 def _deliveries() -> Iterator[str]:

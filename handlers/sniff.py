@@ -110,6 +110,8 @@ def _by_magic(head: bytes) -> str | None:
         return "video/ogg"
     if head.startswith(b"RIFF"):
         return _RIFF.get(head[8:12])
+    if head.startswith((b"RF64", b"BW64")) and head[8:12] == b"WAVE":
+        return "audio/wav"
     if head.startswith(b"FORM"):
         return _IFF.get(head[8:12])
     return found
@@ -147,6 +149,11 @@ def _by_content(head: bytes) -> str | None:
 def _by_packets(head: bytes) -> str | None:
     if _repeats(head, 0, _TS_PACKET) or _repeats(head, 4, _M2TS_PACKET):
         return "video/mp2t"
+    # Recorders and damaged disks put zeros before the first frame, which readers skip.
+    frames = head.lstrip(b"\0")
+    if len(frames) < len(head) and frames.startswith(b"ID3"):
+        return "audio/mpeg"
+    head = frames
     if len(head) < 4 or head[0] != 0xFF:
         return None
     # ADTS or MPEG audio has one header for each frame: 12 bits of sync, version, layer, bit rate, sampling rate.

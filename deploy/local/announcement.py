@@ -26,6 +26,7 @@ TYPE_BY_SUFFIX = {
     ".wav": "audio/wav",
     ".webm": "video/webm",
     ".webp": "image/webp",
+    ".wma": "audio/x-ms-wma",
 }
 
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -47,12 +48,13 @@ def announce(path: Path, asset_type: str | None = None) -> Announcement:
 
     `asset_type` overrides what the content type suggests. Raises OSError when the file cannot be read.
     """
-    content_type = TYPE_BY_SUFFIX.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or UNKNOWN_TYPE
-    if content_type not in ALLOWED_TYPES:
+    named = TYPE_BY_SUFFIX.get(path.suffix.lower())
+    content_type = named or mimetypes.guess_type(path.name)[0] or UNKNOWN_TYPE
+    if not named and content_type not in ALLOWED_TYPES:
         with path.open("rb") as file:
             found = sniff(file.read(HEAD_BYTES))
         content_type = found if found in ALLOWED_TYPES else content_type
-    if asset_type == "audio" and content_type in {"video/mp4", "video/webm"}:
+    if asset_type == "audio" and content_type in {"video/mp4", "video/webm", "video/3gpp"}:
         content_type = content_type.replace("video/", "audio/")  # a container for video or audio
     top = content_type.partition("/")[0]
     return Announcement(asset_type or (top if top in {"image", "video", "audio"} else "document"), content_type)

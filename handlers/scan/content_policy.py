@@ -52,7 +52,13 @@ ALLOWED: dict[AssetType, frozenset[str]] = {
             "audio/x-m4a",
             "audio/x-caf",
             "audio/aiff",
+            "audio/amr",
+            "video/3gpp",
+            "video/mp2t",
+            "video/mpeg",
+            "video/x-flv",
             "video/x-ms-asf",
+            "video/x-msvideo",
         }
     ),
     AssetType.DOCUMENT: frozenset({"application/pdf"}),

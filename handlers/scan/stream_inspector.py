@@ -21,6 +21,7 @@ class StreamInspector:
         """Write the bytes to `copy` too. Only types that are hashed can be copied."""
         self.size = 0
         self.head = b""
+        self._skips_zeros = asset_type is AssetType.AUDIO
         self._copy = copy and copy.open("wb")
         self._digest = hashlib.sha256() if asset_type in _DIGESTED else None
         self._inspecting: asyncio.Future[None] | None = None
@@ -36,7 +37,7 @@ class StreamInspector:
         held = 0
         async for piece in pieces:
             self.size += len(piece)
-            self.head += piece[: HEAD_BYTES - len(self.head)]
+            self._collect_head(piece)
             if self._digest:
                 batch.append(piece)
                 held += len(piece)
@@ -46,6 +47,13 @@ class StreamInspector:
             yield piece
         if batch:
             await self._inspect_batch(batch)
+
+    def _collect_head(self, piece: bytes) -> None:
+        """Keep the first bytes. Of sound, zeros before it are left out, as its readers do: one of them stays."""
+        room = HEAD_BYTES - len(self.head)
+        self.head += piece[:room]
+        if self._skips_zeros and len(self.head) == HEAD_BYTES and not any(self.head):
+            self.head = b"\0" + piece[room:].lstrip(b"\0")[: HEAD_BYTES - 1]
 
     async def finish(self) -> None:
         """Wait until every piece is inspected and copied."""

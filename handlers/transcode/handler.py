@@ -25,6 +25,8 @@ class TranscodeHandler:
     prober: Prober
     engine: Engine
     recorder: Callable[[Fence], FencedRecorder]
+    local_engine: Engine
+    """The engine for what MediaConvert does not read. It may be the same."""
 
     async def __call__(self, claim: Claim) -> Commit:
         if resumed := await self.engine.resume(claim):
@@ -35,4 +37,5 @@ class TranscodeHandler:
         probed = await self.prober.probe(url, asset_type=asset.asset_type)
         planned = plan(probed, asset.asset_type)
         log.info("transcode.planned", plan=str(planned))
-        return await self.engine.make(claim, planned, self.recorder(claim.fence))
+        engine = self.local_engine if planned.local else self.engine
+        return await engine.make(claim, planned, self.recorder(claim.fence))

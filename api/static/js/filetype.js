@@ -3,7 +3,8 @@
 /** Content types that browsers do not know, by suffix. */
 const BY_SUFFIX = {
   heic: 'image/heic', heif: 'image/heif', avif: 'image/avif', mkv: 'video/x-matroska', mov: 'video/quicktime',
-  m4a: 'audio/mp4', flac: 'audio/flac', opus: 'audio/ogg', ts: 'video/mp2t',
+  m4a: 'audio/mp4', flac: 'audio/flac', opus: 'audio/ogg', ts: 'video/mp2t', m2ts: 'video/mp2t', mts: 'video/mp2t',
+  flv: 'video/x-flv', wmv: 'video/x-ms-wmv', wma: 'audio/x-ms-wma', amr: 'audio/amr', awb: 'audio/amr', caf: 'audio/x-caf',
 };
 
 /** Return the content type to announce for a file, or ''. */

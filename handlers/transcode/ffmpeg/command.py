@@ -9,7 +9,7 @@ Segment names and times follow from the plan alone, so that a separate command c
 import math
 
 from handlers.transcode.packaging.outputs import alternate_audio_name, variant_name
-from handlers.transcode.planning.names import DOWNMIX, M4A_NAME, MP4_NAME, POSTER_NAME
+from handlers.transcode.planning.names import M4A_NAME, MP4_NAME, POSTER_NAME
 from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, AudioPlan, Plan, Rung
 from handlers.transcode.probing.allowed_formats import CODEC_WHITELIST, FORMAT_WHITELIST
 
@@ -148,8 +148,7 @@ def _h264(number: int, rung: Rung, plan: Plan) -> list[str]:
 
 def _aac(number: int, audio: AudioPlan, plan: Plan) -> list[str]:
     filters = []
-    gains = DOWNMIX.get(audio.source_layout)
-    if gains and audio.downmix:
+    if gains := audio.gains:
         rows = ["+".join(f"{10 ** (gain / 20):.5f}*c{channel}" for channel, gain in enumerate(row)) for row in gains]
         filters.append("pan=stereo|" + "|".join(f"c{channel}={row}" for channel, row in enumerate(rows)))
     if plan.rungs:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -51,6 +51,8 @@ class FfmpegEngine:
     ffmpeg: str
     scratch: Path
     protect: Protect
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Jobs at once. Beside MediaConvert this engine gets as many as the queue allows, and a machine bears few."""
 
     async def resume(self, claim: Claim) -> Commit | None:
         """Return None: the files of an interrupted attempt are removed, and the next attempt starts over."""
@@ -68,7 +70,7 @@ class FfmpegEngine:
         notes = [Note("planned", str(plan)), Note("submitted", "ffmpeg")]
         await recorder.record_submission(submission.as_json(), notes)
         prefix = output_prefix(claim.asset, Stage.TRANSCODE, claim.attempt)
-        async with self.protect():
+        async with self.slots, self.protect():
             async with scratch_folder("transcode-", self.scratch, room=largest_file(plan) + BACKLOG) as folder:
                 await self._transcode(claim.asset, plan, recorder, folder, prefix)
             completed = await self.finalizer.finish(plan, prefix)

@@ -6,7 +6,6 @@ from uuid import UUID
 from handlers.transcode.mediaconvert.job_input import SOURCE_AUDIO, job_input, selector_name
 from handlers.transcode.planning.names import (
     AUDIO_GROUP,
-    DOWNMIX,
     FIRST_VARIANT,
     HLS_NAME,
     M4A_NAME,
@@ -226,8 +225,7 @@ def _audio(audio: AudioPlan | None, source: str = SOURCE_AUDIO) -> dict[str, Any
         "LanguageCodeControl": "FOLLOW_INPUT",
         "CodecSettings": {"Codec": "AAC", "AacSettings": aac},
     }
-    gains = DOWNMIX.get(audio.source_layout)
-    if gains and audio.downmix:
+    if gains := audio.gains:
         mapping = {"OutputChannels": [{"InputChannelsFineTune": list(side)} for side in gains]}
         description["RemixSettings"] = {"ChannelsIn": len(gains[0]), "ChannelsOut": 2, "ChannelMapping": mapping}
     return {"AudioDescriptions": [description]}

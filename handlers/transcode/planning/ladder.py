@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from handlers.transcode.planning.plan import AudioPlan, Plan, PlanModel, Poster, Rung
+from handlers.transcode.probing.allowed_formats import LOCAL_DEMUXERS, SERVICE_VIDEO
 from handlers.transcode.probing.audio_track import select_audio
 from handlers.transcode.probing.languages import language_tag
 from handlers.transcode.probing.video_track import Probed, VideoTrack
@@ -67,6 +68,7 @@ def plan(probed: Probed, asset_type: AssetType) -> Plan:
         duration_ms=_milliseconds(probed),
         poster=None,
         container=probed.container,
+        local=_is_local(probed),
         notes=_audio_notes(probed, sound, ()),
     )
 
@@ -96,6 +98,7 @@ def _plan_video(probed: Probed) -> Plan:
         black_picture=short or video.begins > LATE,
         deinterlace=video.interlaced,
         tone_map=video.hdr,
+        local=_is_local(probed),
         notes=(*_video_notes(video, fps, short=short), *_audio_notes(probed, sound, alternates)),
     )
 
@@ -160,6 +163,13 @@ def _poster(probed: Probed, video: VideoTrack, fps: Fraction, rung: Rung) -> Pos
     )
 
 
+def _is_local(probed: Probed) -> bool:
+    """Tell whether MediaConvert does not read the container, or one of the tracks that are kept."""
+    is_read = all(track.readable_by_service for track in select_audio(probed.audio))
+    is_seen = probed.video is None or probed.video.codec in SERVICE_VIDEO
+    return probed.container in LOCAL_DEMUXERS or not (is_read and is_seen)
+
+
 def _milliseconds(probed: Probed) -> int:
     return max(1, round(probed.duration * 1000))
 
@@ -175,13 +185,14 @@ def _plan_audio(probed: Probed) -> tuple[AudioPlan | None, tuple[AudioPlan, ...]
     for track in select_audio(probed.audio):
         channels = min(track.channels, 2)
         # MediaConvert may not count a track as audio that it cannot read: then all tracks are counted.
-        is_number_certain = all(one.readable for one in probed.audio if one.number < track.number)
+        is_number_certain = all(one.readable_by_service for one in probed.audio if one.number < track.number)
         plans.append(
             AudioPlan(
                 number=track.number,
                 stream=None if is_number_certain else track.index + 1,
                 source_channels=track.channels,
                 source_layout=track.layout,
+                heard=track.heard,
                 language=language_tag(track.language),
                 channels=channels,
                 bitrate=MONO_BITRATE if channels == 1 else STEREO_BITRATE,
@@ -206,11 +217,14 @@ def _video_notes(video: VideoTrack, fps: Fraction, *, short: bool) -> tuple[str,
 
 
 def _audio_notes(probed: Probed, sound: AudioPlan | None, alternates: tuple[AudioPlan, ...]) -> tuple[str, ...]:
+    kept = {one.number for one in (sound, *alternates) if one}
+    unread = [track for track in probed.audio if track.number not in kept and not track.readable_by_service]
     found = {
         f"{sound.source_channels if sound else 0} channels mixed down to stereo": bool(sound and sound.downmix),
         f"{1 + len(alternates)} of {len(probed.audio)} sound tracks kept": len(probed.audio) > 1 + len(alternates),
-        **{f"sound coded as {track.codec_label} left out": True for track in probed.audio if not track.readable},
+        **{f"sound coded as {track.codec_label} left out": True for track in unread},
         "sound ends before the picture, silence follows": any(one.short for one in (sound, *alternates) if one),
+        "silent sound left out": any(track.silent for track in probed.audio),
         f"{len(probed.subtitles)} subtitle tracks left out": bool(probed.subtitles),
     }
     return tuple(note for note, holds in found.items() if holds)

@@ -11,10 +11,3 @@ FIRST_VARIANT = 2_000_000
 jobs sort by the maximum bit rate; our master playlist, which replaces MediaConvert's, sorts by the measured one."""
 AUDIO_GROUP = "sound"
 """HLS group of the alternate audio. The main audio is in the variants themselves."""
-
-DOWNMIX: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "5.1": ((-7.66, -60, -10.67, -60, -10.67, -60), (-60, -7.66, -10.67, -60, -60, -10.67)),
-    "5.1(side)": ((-7.66, -60, -10.67, -60, -10.67, -60), (-60, -7.66, -10.67, -60, -60, -10.67)),
-}
-"""Gains in dB of L R C LFE Ls Rs for left and right: ITU-R BS.775 (center and surround at -3 dB, no LFE), lowered so
-that full scale on all channels does not clip. -60 is mute. Each engine mixes other layouts by its own rule."""

@@ -5,6 +5,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from handlers.transcode.planning.downmix import gains
+
 SEGMENT_SECONDS = 6
 GOP_SECONDS = 2
 """Seconds between IDR pictures, which all rungs have at the same times: each segment is 3 whole groups of pictures."""
@@ -31,14 +33,16 @@ class AudioPlan(PlanModel):
     """AAC-LC made of the source's audio track `number` (from 1).
 
     `stream` is its number among all tracks (from 1), set only when MediaConvert may not count a track before it as
-    audio. `language` is a BCP 47 tag, `bitrate` bits per second, `sample_rate` Hz. `late` audio begins after the
-    picture and gets silence before it; `short` audio ends before the picture and gets silence after it.
+    audio. `heard` are the channels, from 0, that have something in them, listed only where the layout is unknown.
+    `language` is a BCP 47 tag, `bitrate` bits per second, `sample_rate` Hz. `late` audio begins after the picture and
+    gets silence before it; `short` audio ends before the picture and gets silence after it.
     """
 
     number: int = Field(ge=1)
     stream: int | None = Field(None, ge=1)
     source_channels: int = Field(ge=1)
     source_layout: str
+    heard: tuple[int, ...] = ()
     language: str | None = None
     channels: int = Field(ge=1, le=2)
     bitrate: int
@@ -49,6 +53,11 @@ class AudioPlan(PlanModel):
     @property
     def downmix(self) -> bool:
         return self.source_channels > self.channels
+
+    @property
+    def gains(self) -> tuple[tuple[float, ...], ...]:
+        """The gains in dB of each source channel for left and right; nothing where nothing is mixed."""
+        return gains(self.source_layout, self.source_channels, self.heard) if self.downmix else ()
 
 
 class Poster(PlanModel):
@@ -85,6 +94,9 @@ class Plan(PlanModel):
     All outputs last as long as the source: a `late_picture` is filled up from the beginning, a `short_picture` to the
     end. With `black_picture` so much is missing that MediaConvert fills up with black, where ffmpeg repeats a frame.
 
+    `local` means that MediaConvert does not read the source: our own ffmpeg makes the renditions, whichever engine is
+    set.
+
     The times of all segments follow from `fps` and the constants above alone. A span of the source that begins at a
     multiple of `SEGMENT_SECONDS` can therefore be made on its own, and its segments fit into the whole.
     """
@@ -106,6 +118,7 @@ class Plan(PlanModel):
     black_picture: bool = False
     deinterlace: bool = False
     tone_map: bool = False
+    local: bool = False
     notes: tuple[str, ...] = ()
 
     @property

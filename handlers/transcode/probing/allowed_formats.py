@@ -1,10 +1,15 @@
-"""Containers and codecs that are accepted, by ffprobe's names: those that MediaConvert reads, and no others."""
+"""Containers and codecs that are accepted, by ffprobe's names.
 
-DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mp3", "aac", "flac", "wav")
+The names in SERVICE tables are those that MediaConvert reads. Those in LOCAL tables are what voice recorders, phones
+and old programs write besides: of such a source our own ffmpeg makes the renditions, whichever engine is set.
+"""
+
+SERVICE_DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mp3", "aac", "flac", "wav")
+LOCAL_DEMUXERS = ("amr", "aiff", "caf")
 """For `-format_whitelist`. Only containers that open no other file: no playlists (HLS, DASH, concat), no picture
 sequences, no raw streams, no subtitles inside AVI. MXF and IMF are left out, since only studios use them."""
 
-VIDEO_DECODERS: dict[str, tuple[str, ...]] = {
+SERVICE_VIDEO: dict[str, tuple[str, ...]] = {
     "h264": ("h264",),
     "hevc": ("hevc",),
     "av1": ("libdav1d", "libaom-av1", "av1"),
@@ -26,10 +31,16 @@ VIDEO_DECODERS: dict[str, tuple[str, ...]] = {
     "rawvideo": ("rawvideo",),
 }
 """The decoders that ffmpeg may have for each codec."""
+LOCAL_VIDEO: dict[str, tuple[str, ...]] = {
+    **{f"wmv{version}": (f"wmv{version}",) for version in (1, 2)},
+    **{f"msmpeg4v{version}": (f"msmpeg4v{version}",) for version in (1, 2)},
+    "msmpeg4v3": ("msmpeg4",),
+    **{name: (name,) for name in ("vp6", "vp6f", "vp6a", "flashsv", "flashsv2")},
+}
 
 _PCM = ("u8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "alaw", "mulaw")
 
-AUDIO_DECODERS: dict[str, tuple[str, ...]] = {
+SERVICE_AUDIO: dict[str, tuple[str, ...]] = {
     "aac": ("aac",),
     "mp3": ("mp3float", "mp3"),
     "mp2": ("mp2float", "mp2"),
@@ -41,17 +52,26 @@ AUDIO_DECODERS: dict[str, tuple[str, ...]] = {
     "wmav1": ("wmav1",),
     "wmav2": ("wmav2",),
     "wmapro": ("wmapro",),
-    "amr_nb": ("amrnb",),
-    "amr_wb": ("amrwb",),
     **{f"pcm_{form}": (f"pcm_{form}",) for form in _PCM},
 }
+LOCAL_AUDIO: dict[str, tuple[str, ...]] = {
+    "amr_nb": ("amrnb",),
+    "amr_wb": ("amrwb",),
+    "adpcm_g722": ("g722",),
+    "adpcm_g726": ("g726",),
+    **{name: (name,) for name in ("alac", "aac_latm", "gsm", "gsm_ms", "g723_1", "g729", "truespeech", "wmavoice")},
+    **{f"adpcm_{form}": (f"adpcm_{form}",) for form in ("ima_wav", "ima_qt", "ms", "swf", "yamaha")},
+    **{name: (name,) for name in ("speex", "nellymoser", "pcm_bluray", "pcm_dvd", "pcm_s8", "pcm_f64le", "pcm_f64be")},
+}
+VIDEO_DECODERS = SERVICE_VIDEO | LOCAL_VIDEO
+AUDIO_DECODERS = SERVICE_AUDIO | LOCAL_AUDIO
 
 _SUBTITLES = ("ssa", "ass", "srt", "subrip", "mov_text", "webvtt", "text", "dvbsub", "dvdsub", "pgssub")
-_UNUSED = (*_SUBTITLES, "png", "bmp", "alac")
-"""Decoders of tracks that are not used: subtitles, covers, and the second audio track of some recorders. They are
-allowed because ffprobe opens a file only if it may open each of its tracks."""
+_UNUSED = (*_SUBTITLES, "png", "bmp")
+"""Decoders of tracks that are not used: subtitles and covers. They are allowed because ffprobe opens a file only if it
+may open each of its tracks."""
 
-FORMAT_WHITELIST = ",".join(DEMUXERS)
+FORMAT_WHITELIST = ",".join((*SERVICE_DEMUXERS, *LOCAL_DEMUXERS))
 CODEC_WHITELIST = ",".join(
     (*(name for table in (VIDEO_DECODERS, AUDIO_DECODERS) for names in table.values() for name in names), *_UNUSED)
 )

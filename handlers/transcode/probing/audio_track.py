@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.transcode.probing.allowed_formats import AUDIO_DECODERS
+from handlers.transcode.probing.allowed_formats import AUDIO_DECODERS, SERVICE_AUDIO
 from handlers.transcode.probing.duration import start_offset
 from handlers.transcode.probing.languages import language_tag
 
@@ -26,11 +26,20 @@ class AudioTrack:
     default: bool
     begins: float = 0.0
     """Seconds after the first track of the file."""
+    silent: bool = False
+    """Whether nothing was heard in it, while another track is to be heard."""
+    heard: tuple[int, ...] = ()
+    """The channels, from 0, in which something was heard. Measured only where the layout is unknown."""
 
     @property
     def readable(self) -> bool:
-        """Whether both engines decode it. The ffmpeg engine leaves out what MediaConvert cannot read."""
+        """Whether it is decoded. Without one such track the file is refused."""
         return self.codec in AUDIO_DECODERS
+
+    @property
+    def readable_by_service(self) -> bool:
+        """Whether MediaConvert decodes it too."""
+        return self.codec in SERVICE_AUDIO
 
     @property
     def codec_label(self) -> str:
@@ -66,23 +75,27 @@ def language_of(stream: Mapping[str, Any]) -> str | None:
 def choose_main_audio(tracks: Sequence[AudioTrack]) -> AudioTrack | None:
     """Return the track that plays with the picture: the default one, else the first.
 
-    If that one cannot be decoded, take another, of the same language if possible. The result is unreadable only when
-    all tracks are.
+    Take another when that one is silent or cannot be decoded, of the same language if possible. The result is
+    unreadable only when all tracks are.
     """
     # ffprobe also reports no channels for a codec that it cannot read: such a track need not be silent.
     audible = [track for track in tracks if track.channels > 0 or not track.readable]
     wanted = next((track for track in audible if track.default), audible[0] if audible else None)
-    if wanted is None or wanted.readable:
+    if wanted is None or (wanted.readable_by_service and not wanted.silent):
         return wanted
-    readable = [track for track in audible if track.readable]
-    same_language = [track for track in readable if track.language == wanted.language]
-    return next(iter([*same_language, *readable]), wanted)
+    # A recorder's second copy, which MediaConvert reads, is as good. Silence is kept only when there is nothing else.
+    order = sorted(
+        (track for track in audible if track.readable),
+        key=lambda track: (track.silent, track.language != wanted.language, not track.readable_by_service),
+    )
+    return next(iter(order), wanted)
 
 
 def select_audio(tracks: Sequence[AudioTrack]) -> tuple[AudioTrack, ...]:
     """Return the main track, then the first track of each other language.
 
-    A track without a language is taken for another mix of the same recording, and is left out.
+    A track without a language is taken for another mix of the same recording, and is left out. So is a silent one, and
+    one that MediaConvert does not read beside a main track that it does.
     """
     main = choose_main_audio(tracks)
     if main is None or not main.readable:
@@ -90,7 +103,8 @@ def select_audio(tracks: Sequence[AudioTrack]) -> tuple[AudioTrack, ...]:
     main_language = language_tag(main.language)
     alternates: dict[str, AudioTrack] = {}
     for track in tracks:
-        tag = language_tag(track.language) if track.readable and track.channels > 0 else None
+        is_kept = track.readable_by_service or (track.readable and not main.readable_by_service)
+        tag = language_tag(track.language) if is_kept and track.channels > 0 and not track.silent else None
         if main_language and tag and tag != main_language:
             alternates.setdefault(tag, track)
     return (main, *[*alternates.values()][:MAX_ALTERNATE_AUDIO])

@@ -29,6 +29,10 @@ SPAN = 600
 SPARSE = 4000
 """Bytes per second, fewer than the poorest speech with any picture takes. All packets of a sparser file are read."""
 
+ESTIMATED = frozenset({"mp3", "aac", "amr"})
+"""Containers, by ffprobe's names, whose duration is guessed from the file's size and the first frames' bit rate. Quiet
+at the beginning, or a cover behind the sound, and the guess is several times too long."""
+
 type Header = Mapping[str, Any]
 
 
@@ -76,6 +80,8 @@ def announced_end(container: Header, streams: Sequence[Header], used: Collection
     """Return when the tracks in use end according to the header; None when it does not say."""
     if indexed := _indexed(container, streams, used):
         return max(indexed.values())
+    if container.get("format_name") in ESTIMATED:
+        return None
     # A recorder that was not stopped properly leaves 0 in the header.
     if not (declared := seconds(container.get("duration"))):
         return None

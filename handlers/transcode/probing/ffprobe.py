@@ -67,8 +67,12 @@ class Ffprobe:
             return ProbeReading({}, _stderr(child), ok=False)
         return ProbeReading(document, _stderr(child), ok=child.returncode == 0)
 
-    async def run(self, url: str, options: Sequence[str], *, timeout_factor: float = 1) -> CompletedChild:
+    async def run(
+        self, url: str, options: Sequence[str], *, timeout_factor: float = 1, output: Sequence[str] = ()
+    ) -> CompletedChild:
         """Run ffprobe with `options` on `url`, which is http(s) or an absolute path.
+
+        `output` follows the source, where the program is an ffmpeg.
 
         Raises RejectedError `resource_limit` or `corrupt` when the file made it reach a limit or crash, RetryableError
         when it could not start or waited too long, and ValueError for another kind of address.
@@ -88,7 +92,7 @@ class Ffprobe:
                     # such care, since its suffix stands before the query.
                     (folder / "source").symlink_to(url)
                 child = await run_limited(
-                    [*arguments, "-i", url if remote else "file:source"],
+                    [*arguments, "-i", url if remote else "file:source", *output],
                     timeout=timeout,
                     memory=self.memory,
                     cpu_seconds=cpu_seconds,

@@ -23,9 +23,11 @@ from handlers.transcode.probing.duration import (
     measure_track,
     read_sample,
     read_scan,
+    seconds,
     start_time,
 )
 from handlers.transcode.probing.ffprobe import Ffprobe
+from handlers.transcode.probing.loudness import listen
 from handlers.transcode.probing.video_track import (
     Probed,
     SubtitleTrack,
@@ -61,6 +63,7 @@ class Prober:
     timeout: float = 30
     max_duration: float = MAX_DURATION
     scratch: Path | None = None
+    ffmpeg: str = "ffmpeg"
 
     async def probe(self, url: str, *, asset_type: AssetType) -> Probed:
         """Open `url` (presigned http(s), or an absolute path), read both ends and decode the first frames.
@@ -71,8 +74,9 @@ class Prober:
         """
         source = await self._open(url)
         streams = source.streams
-        main = _main_stream(streams, asset_type)
-        used = {main, *(track.index for track in select_audio(read_audio(streams)))}
+        audio = await source.listen(self.ffmpeg)
+        main = _main_stream(streams, audio, asset_type)
+        used = {main, *(track.index for track in select_audio(audio))}
         self._require_length((announced_end(source.container, streams, used) or 0.0) - start_time(source.container))
         sample = await source.sample(main, used)
         times = await source.measure_times(used, sample)
@@ -83,7 +87,7 @@ class Prober:
             container=str(source.container.get("format_name", "")),
             duration=times.duration,
             video=read_video(streams, sample.times.get(main, ())) if asset_type is AssetType.VIDEO else None,
-            audio=read_audio(streams),
+            audio=audio,
             subtitles=read_subtitles(streams),
             ends=times.relative(),
         )
@@ -115,6 +119,11 @@ class _Source:
     url: str
     container: dict[str, Any]
     streams: list[dict[str, Any]]
+
+    async def listen(self, ffmpeg: str) -> tuple[AudioTrack, ...]:
+        """Return the sound tracks, with what is heard in them where that decides."""
+        claimed = seconds(self.container.get("duration")) or 0.0
+        return await listen(replace(self.ffprobe, program=ffmpeg), self.url, read_audio(self.streams), claimed)
 
     async def sample(self, main: int, used: Collection[int]) -> PacketSample:
         """Read packets of both ends. Raises RejectedError when there is no content, or no frame can be decoded."""
@@ -178,14 +187,15 @@ class _Source:
         return len(reading.document.get("frames", ()))
 
 
-def _main_stream(streams: Sequence[dict[str, Any]], asset_type: AssetType) -> int:
+def _main_stream(streams: Sequence[dict[str, Any]], audio: Sequence[AudioTrack], asset_type: AssetType) -> int:
     """Return the index of the video's picture track or the recording's audio track.
 
     Raises RejectedError when there is none that can be used.
     """
-    if any(stream.get("codec_tag_string") in ENCRYPTED_TAGS for stream in streams):
+    # Matroska and WebM name the key of an encrypted track, MP4 has sample entries of its own.
+    if any(s.get("codec_tag_string") in ENCRYPTED_TAGS or "enc_key_id" in s.get("tags", {}) for s in streams):
         raise RejectedError(Code.ENCRYPTED, "the tracks are encrypted")
-    video, audio = read_video(streams), read_audio(streams)
+    video = read_video(streams)
     main_audio = choose_main_audio(audio)
     if main_audio and not main_audio.readable:
         raise RejectedError(Code.UNSUPPORTED_CODEC, f"sound coded as {main_audio.codec_label}")

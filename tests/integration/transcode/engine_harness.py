@@ -156,7 +156,7 @@ class Harness:
     async def transcode(self, asset: Asset, engine: Engine) -> list[OutboxRow]:
         """Run the stage once, as the consumer does."""
         claim = await self.claim(asset)
-        handler = TranscodeHandler(ObjectStorage(self.s3), Prober(), engine, self.stages.recorder)
+        handler = TranscodeHandler(ObjectStorage(self.s3), Prober(), engine, self.stages.recorder, self.ffmpeg_engine())
         commit = await handler(claim)
         return await self.stages.commit(claim.fence, commit)
 

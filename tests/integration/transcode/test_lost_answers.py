@@ -74,7 +74,8 @@ class Submitter:
         )
         claim = await self.harness.claim(self.asset)
         try:
-            handler = TranscodeHandler(ObjectStorage(self.harness.s3), Prober(), engine, self.harness.stages.recorder)
+            local, recorder = self.harness.ffmpeg_engine(), self.harness.stages.recorder
+            handler = TranscodeHandler(ObjectStorage(self.harness.s3), Prober(), engine, recorder, local)
             commit = await handler(claim)
         except (RetryableError, UnavailableError):
             await self.harness.stages.release(claim.fence, forgive=True)

@@ -79,13 +79,13 @@ async def test_second_picture_track_may_have_any_codec(prober: Prober, clip: Cli
 
 
 async def test_file_without_readable_audio_is_rejected(prober: Prober, clip: Clip) -> None:
-    only = clip("only.mov", PICTURE, SINE, "-c:a", "alac")
-    for path in (only, of_unknown_codec(only, b"alac")):
+    unknown = of_unknown_codec(clip("only.mov", PICTURE, SINE, "-c:a", "alac"), b"alac")
+    for path in (clip("only.mkv", PICTURE, SINE, "-c:a", "tta"), unknown):
         assert (await rejected(prober, path)).code is Code.UNSUPPORTED_CODEC
-    song = clip("song.m4a", "", SINE, "-c:a", "alac")
+    song = clip("song.mka", "", SINE, "-c:a", "tta")
     error = await rejected(prober, song, AssetType.AUDIO)
-    assert (error.code, error.detail) == (Code.UNSUPPORTED_CODEC, "sound coded as alac")
-    neither = clip_of_two_tracks(clip, "neither.mkv", "alac", "dca", "-strict", "-2", *SECOND_DEFAULT)
+    assert (error.code, error.detail) == (Code.UNSUPPORTED_CODEC, "sound coded as tta")
+    neither = clip_of_two_tracks(clip, "neither.mkv", "tta", "dca", "-strict", "-2", *SECOND_DEFAULT)
     error = await rejected(prober, neither)
     assert (error.code, error.detail) == (Code.UNSUPPORTED_CODEC, "sound coded as dts")
 

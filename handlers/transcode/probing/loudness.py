@@ -1,0 +1,72 @@
+"""Hears whether there is anything in a sound track: decodes a few seconds of it, spread over the file."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
+
+from handlers.transcode.probing.audio_track import AudioTrack, choose_main_audio
+from handlers.transcode.probing.channel_layouts import channels_of
+from handlers.transcode.probing.ffprobe import Ffprobe
+
+AUDIBLE = -50.0
+"""dB below full scale of the loudest 50 ms, above which something is heard. Speech reaches -35, an open input -60."""
+PLACES = (0.0, 0.5, 0.25, 0.75, 0.1, 0.9)
+"""Where in the file is listened, as shares of its duration."""
+SECONDS = 4
+"""Seconds of each place that are decoded."""
+HEAD_SECONDS = 30
+"""Seconds from the beginning that are decoded of a file of unknown duration."""
+_PEAK = re.compile(r"RMS peak dB: (\S+)")
+
+
+async def listen(ffmpeg: Ffprobe, url: str, tracks: Sequence[AudioTrack], duration: float) -> tuple[AudioTrack, ...]:
+    """Mark the tracks that are silent, and the channels that are heard in a main track of unknown layout.
+
+    Nothing is decoded where there is nothing to decide. The main track is heard first, and usually alone. `ffmpeg`
+    runs that program, `duration` is the seconds that the header claims, or 0. Raises as `Ffprobe.run` does.
+    """
+    main = choose_main_audio(tracks)
+    if main is None or not main.readable:
+        return tuple(tracks)
+    found = {track.index: track for track in tracks}
+    if main.channels > 2 and not channels_of(main.layout):
+        levels = await _measure(ffmpeg, url, main, duration, all_places=True)
+        found[main.index] = replace(main, heard=tuple(n for n, level in enumerate(levels) if level > AUDIBLE))
+    rivals = [track for track in tracks if track is not main and track.readable and track.channels > 0]
+    if not rivals or max(await _measure(ffmpeg, url, main, duration), default=-inf) > AUDIBLE:
+        return tuple(found.values())
+    heard = [one for one in rivals if max(await _measure(ffmpeg, url, one, duration), default=-inf) > AUDIBLE]
+    if heard:
+        # Silence is no reason to prefer another silence.
+        quiet = [track.index for track in tracks if track is main or (track in rivals and track not in heard)]
+        found |= {index: replace(found[index], silent=True) for index in quiet}
+    return tuple(found.values())
+
+
+async def _measure(
+    ffmpeg: Ffprobe, url: str, track: AudioTrack, duration: float, *, all_places: bool = False
+) -> list[float]:
+    """Return the level in dB of each channel; -inf for silence, no list for a track without content.
+
+    It stops at the first place where something is heard, unless `all_places` is set.
+    """
+    stats = "astats=measure_perchannel=RMS_peak:measure_overall=none"
+    output = ("-map", f"0:{track.index}", "-af", stats, "-f", "null", "-")
+    loudest: list[float] = []
+    for place in PLACES if duration else (0.0,):
+        span = ("-ss", f"{place * duration:.3f}", "-t", str(SECONDS if duration else HEAD_SECONDS))
+        child = await ffmpeg.run(url, ("-nostdin", "-nostats", "-v", "info", *span), output=output)
+        peaks = [_decibels(text) for text in _PEAK.findall(child.stderr.decode(errors="replace"))]
+        loudest = [max(pair) for pair in zip(peaks, loudest, strict=True)] if len(peaks) == len(loudest) else peaks
+        if not all_places and max(loudest, default=-inf) > AUDIBLE:
+            break
+        if duration <= SECONDS:
+            break
+    return loudest
+
+
+def _decibels(text: str) -> float:
+    """Read a level. Where nothing was decoded, it is no number."""
+    level = float(text)
+    return max(-inf, level)
