@@ -140,8 +140,8 @@ def _types() -> Iterator[str]:
         name = f"{asset_type}_max_bytes"
         types = ", ".join(f"`{one}`" for one in sorted(CONTENT_TYPES[asset_type]))
         yield f"| `{asset_type}` | {types} | {Settings.model_fields[name].default:,} | `{variable(name)}` |"
-    yield "\nWhat is read inside films and sound, by ffprobe's names. MediaConvert reads the first column; of a source that"
-    yield "needs the second, the service's own ffmpeg makes the renditions, whichever engine is set.\n"
+    yield "\nWhat is read inside films and sound, by ffprobe's names. MediaConvert reads the first column. Of a source"
+    yield "that needs the second, the service's own ffmpeg makes the renditions, whichever engine is set.\n"
     yield "| | both engines | ffmpeg alone |\n|---|---|---|"
     read = {
         "containers": (SERVICE_DEMUXERS, LOCAL_DEMUXERS),

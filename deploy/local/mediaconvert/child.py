@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,14 @@ class DeadlineError(Exception):
     """The child ran too long. It and its process group are dead."""
 
 
-async def run(argv: Sequence[str], *, cwd: Path, deadline: float, on_line: Callable[[str], None]) -> Finished:
+async def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    deadline: float,
+    on_line: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
+) -> Finished:
     """Run a program in `cwd` and hand each line of its standard output to `on_line`.
 
     Raises DeadlineError after `deadline` seconds, OSError when the program cannot be started. On cancellation,
@@ -41,7 +48,7 @@ async def run(argv: Sequence[str], *, cwd: Path, deadline: float, on_line: Calla
         *_limits(),
         *argv,
         cwd=cwd,
-        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **(env or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -1,9 +1,11 @@
 """The one ffmpeg command of a job: one decode, a filter graph that splits, and an encoder for each output."""
 
 import math
+from fractions import Fraction
 
 from deploy.local.mediaconvert.planned import Audio, Capture, OutputPlan, Padding, Picture, Plan, Video
 from deploy.local.mediaconvert.probe import OPEN, Source
+from handlers.transcode.ffmpeg.errors import MAX_DAMAGE
 
 PRESET = "veryfast"
 """x264's preset: a stand-in must be fast, and the bit rates still hold."""
@@ -23,8 +25,6 @@ LATE = 0.1
 """Seconds behind the start of the source from which sound counts as late."""
 APART = 0.25
 """Seconds that sound may end before its picture without being padded."""
-MAX_ERROR_RATE = "0.3"
-"""Share of frames that fail to decode from which ffmpeg gives up."""
 
 
 def arguments(ffmpeg: str, input_name: str, plan: Plan, source: Source, *, tone_map: str = "") -> list[str]:
@@ -33,7 +33,11 @@ def arguments(ffmpeg: str, input_name: str, plan: Plan, source: Source, *, tone_
     `tone_map` is one of TONE_MAPS' filters where the plan wants one.
     """
     argv = [ffmpeg, "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-nostats", "-progress", "pipe:1"]
-    argv += ["-max_error_rate", MAX_ERROR_RATE]
+    argv += ["-max_error_rate", str(MAX_DAMAGE)]
+    is_upright = source.video is not None and not (plan.turn or source.video.turn)
+    if is_upright and not any(output.video and output.video.deinterlace for output in plan.outputs):
+        # Since ffmpeg 7, a graph that starts again for another picture size loses the frames that it holds.
+        argv += ["-reinit_filter:v", "0"]
     argv += [*OPEN, "-i", f"file:{input_name}"]
     with_video = [output for output in plan.outputs if output.video]
     if with_video:
@@ -60,23 +64,24 @@ def _branch(output: OutputPlan) -> str:
         rate = output.video.rate
         step = rf"floor(%s*{rate.numerator}/{rate.denominator}+0.001)"
         pick = rf"isnan(prev_selected_t)+gt({step % 't'}\,{step % 'prev_selected_t'})"
-        filled = _padded(output.video.padding, constant=False)
+        filled = _padded(output.video.padding) if output.video.padding else ""
         return f"{filled}select='{pick}',{_scale(output.video.picture, full_range=True)},format=yuvj420p"
     if not isinstance(output.video, Video):
         raise TypeError("an output without a picture has no branch")
     rate = output.video.rate
-    filled = _padded(output.video.padding, constant=True)
-    scaled = _scale(output.video.picture, full_range=False)
-    return f"fps={rate.numerator}/{rate.denominator},{filled}{scaled},format=yuv420p"
+    filled = _padded(output.video.padding) if output.video.padding else _constant(rate)
+    return f"{filled}{_scale(output.video.picture, full_range=False)},format=yuv420p"
 
 
-def _padded(padding: Padding | None, *, constant: bool) -> str:
-    """Add black before the picture and after it. A padded output must have a constant rate."""
-    if padding is None:
-        return ""
-    rate = "" if constant else f"fps={padding.rate.numerator}/{padding.rate.denominator},"
-    before = f"setpts=PTS-STARTPTS,tpad=start_duration={padding.before:.3f}:start_mode=add:"
-    return f"{rate}{before}stop=-1:stop_mode=add:color=black,trim=end={padding.until:.3f},"
+def _constant(rate: Fraction) -> str:
+    return f"fps={rate.numerator}/{rate.denominator},"
+
+
+def _padded(padding: Padding) -> str:
+    """Add black before the picture and after it, and make the rate constant."""
+    # In this order: behind `setpts` the rate is unknown since ffmpeg 7, and pads then without end.
+    before = f"setpts=PTS-STARTPTS,{_constant(padding.rate)}tpad=start_duration={padding.before:.3f}:start_mode=add:"
+    return f"{before}stop=-1:stop_mode=add:color=black,trim=end={padding.until:.3f},"
 
 
 def _scale(picture: Picture, *, full_range: bool) -> str:

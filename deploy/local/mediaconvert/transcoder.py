@@ -66,17 +66,22 @@ class Transcoder:
         argv = command.arguments(self.config.ffmpeg, INPUT, plan, source, tone_map=tone_map)
         try:
             finished = await child.run(
-                argv, cwd=folder, deadline=self.config.job_deadline, on_line=_watch(source, progress)
+                argv,
+                cwd=folder,
+                deadline=self.config.job_deadline,
+                on_line=_watch(source, progress),
+                env=ffmpeg_errors.REPORT_ENV,
             )
         except child.DeadlineError as error:
             message = f"An internal error has occurred and your job timed out: {error}"
             raise errors.JobFailedError(errors.TIMED_OUT, message) from None
-        if not finished.status:
+        is_damaged = await asyncio.to_thread(ffmpeg_errors.read_damage, folder) > ffmpeg_errors.MAX_DAMAGE
+        if not finished.status and not is_damaged:
             return finished.stderr
         last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
         if CUT_SHORT.search(finished.stderr):
             raise errors.JobFailedError(errors.TRUNCATED, f"Demuxer: [{last}]. Is file truncated?")
-        if ffmpeg_errors.DAMAGED.search(finished.stderr):
+        if is_damaged or ffmpeg_errors.DAMAGED.search(finished.stderr):
             raise errors.JobFailedError(errors.BROKEN_STRUCTURE, f"Demuxer: [{last}]")
         raise errors.JobFailedError(errors.UNKNOWN, f"Unknown error [{finished.status}]: {last}")
 

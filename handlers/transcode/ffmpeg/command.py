@@ -8,6 +8,7 @@ Segment names and times follow from the plan alone, so that a separate command c
 
 import math
 
+from handlers.transcode.ffmpeg.errors import MAX_DAMAGE
 from handlers.transcode.packaging.outputs import alternate_audio_name, variant_name
 from handlers.transcode.planning.names import M4A_NAME, MP4_NAME, POSTER_NAME
 from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, AudioPlan, Plan, Rung
@@ -23,8 +24,6 @@ MAX_PIXELS = 8192 * 8192
 """Pixels of one picture of the source."""
 SILENCE = 60
 """Seconds without a byte from our own loopback proxy. S3 itself gets less."""
-MAX_ERROR_RATE = "0.3"
-"""Share of frames that fail to decode, above which ffmpeg gives up."""
 JPEG_SCALE = 5
 """ffmpeg's JPEG quality of the poster, of which 2 is best. 5 looks like MediaConvert's 80 of 100."""
 BT2020 = "setparams=color_primaries=bt2020:colorspace=bt2020nc"
@@ -45,7 +44,7 @@ def arguments(plan: Plan, *, program: str, source: str, tone_map: str = "") -> l
     ffmpeg writes its progress to stdout, twice a second. `tone_map` is a key of TONE_MAPS, if the plan needs one.
     """
     argv = [program, "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-nostats", "-progress", "pipe:1"]
-    argv += ["-max_error_rate", MAX_ERROR_RATE, *_input_options(source)]
+    argv += ["-max_error_rate", str(MAX_DAMAGE), *_input_options(source, plan)]
     if plan.rungs:
         argv += ["-filter_complex", _filter_graph(plan, tone_map)]
     argv += ["-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn"]
@@ -74,10 +73,14 @@ def largest_file(plan: Plan) -> int:
     return round(rate / 8 * plan.duration_ms / 1000 * 1.5) + 64 * 1024 * 1024
 
 
-def _input_options(source: str) -> list[str]:
+def _input_options(source: str, plan: Plan) -> list[str]:
     """Return the options that confine ffmpeg to this one source, as for ffprobe. It follows no redirect or playlist."""
     options = ["-format_whitelist", FORMAT_WHITELIST, "-codec_whitelist", CODEC_WHITELIST]
     options += ["-max_pixels", str(MAX_PIXELS)]
+    if not (plan.deinterlace or plan.rotation):
+        # The scaler takes pictures of any size. Starting the graph again for a new one fills up again, and since
+        # ffmpeg 7 loses the frames that the graph holds. Other filters read beyond a picture that became smaller.
+        options += ["-reinit_filter:v", "0"]
     if source.startswith("http://127.0.0.1:"):
         remote = ["-rw_timeout", str(SILENCE * 1_000_000), "-seekable", "1", "-max_redirects", "0"]
         return [*options, "-protocol_whitelist", "http,tcp", *remote, "-i", source]

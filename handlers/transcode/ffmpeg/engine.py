@@ -17,7 +17,7 @@ import structlog
 from handlers.scratch import is_full, scratch_folder
 from handlers.transcode.ffmpeg import process as ffmpeg_process
 from handlers.transcode.ffmpeg.command import arguments, largest_file
-from handlers.transcode.ffmpeg.errors import check_ended
+from handlers.transcode.ffmpeg.errors import REPORT_ENV, check_ended, read_damage
 from handlers.transcode.ffmpeg.filters import find_tone_map
 from handlers.transcode.ffmpeg.segment_uploader import BACKLOG, SegmentUploader
 from handlers.transcode.ffmpeg.source_proxy import ServedObject, SourceProxy
@@ -102,10 +102,11 @@ class FfmpegEngine:
             async with SourceProxy(transfer, await self._find_source(asset)).running() as proxy:
                 tone_map = await find_tone_map(self.ffmpeg, folder) if plan.tone_map else ""
                 argv = arguments(plan, program=self.ffmpeg, source=proxy.url, tone_map=tone_map)
-                ended = await ffmpeg_process.run(argv, folder=folder, file_bytes=largest, watch=watch)
+                ended = await ffmpeg_process.run(argv, folder=folder, file_bytes=largest, watch=watch, env=REPORT_ENV)
                 if proxy.failure:
                     raise proxy.failure
-            check_ended(ended, full=await asyncio.to_thread(is_full, folder))
+            damage = await asyncio.to_thread(read_damage, folder)
+            check_ended(ended, full=await asyncio.to_thread(is_full, folder), damage=damage)
             await uploader.finish()
             await upload_outputs(self.finalizer, plan, folder, prefix, uploader.uploaded_segments)
         finally:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +34,16 @@ class CompletedFfmpeg:
     stderr: str
 
 
-async def run(argv: Sequence[str], *, folder: Path, file_bytes: int, watch: Watch) -> CompletedFfmpeg:
+async def run(
+    argv: Sequence[str], *, folder: Path, file_bytes: int, watch: Watch, env: Mapping[str, str] | None = None
+) -> CompletedFfmpeg:
     """Run `argv` in `folder`, where no file may exceed `file_bytes`. No process is left running in any case.
 
     Raises RetryableError when it does not start, makes no progress or takes too long, and whatever `watch` raises.
     """
     limits = ChildLimits(MEMORY, round(DEADLINE) * (os.cpu_count() or 1), file_bytes)
     try:
-        process = await start(argv, limits, cwd=folder, network=True, has_stdin=False)
+        process = await start(argv, limits, cwd=folder, network=True, has_stdin=False, env=env)
     except ChildStartError as error:
         raise RetryableError(Code.WORKER_CRASHED, f"ffmpeg did not start: {error}") from error
     if process.stdout is None or process.stderr is None:

@@ -67,6 +67,13 @@ def test_only_what_ends_early_is_filled_up_to_the_end() -> None:
     assert after(argv, "-filter:a:0") == ["aresample=async=1,apad=whole_dur=60.000,atrim=end=60.000"]
 
 
+def test_graph_goes_on_when_the_picture_changes_its_size() -> None:
+    """ffmpeg 7 loses the frames of a graph that starts again. Filters before the scaler do not bear another size."""
+    assert after(command(), "-reinit_filter:v") == ["0"]
+    for other in (replace(VIDEO, interlaced=True), replace(VIDEO, rotation=90)):
+        assert "-reinit_filter:v" not in command(video=other)
+
+
 def test_only_audio_that_begins_late_is_filled_up_from_the_start() -> None:
     assert after(command(audio=(replace(STEREO, begins=1.5),)), "-filter:a:0") == ["aresample=async=1:first_pts=0"]
     assert after(command(), "-filter:a:0") == ["aresample=async=1"]

