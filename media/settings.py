@@ -195,7 +195,7 @@ class Settings(BaseSettings):
         "mediaconvert", description="Which engine transcodes: AWS's, or the consumer itself with ffmpeg"
     )
     ffmpeg: str = Field("ffmpeg", description="The ffmpeg program")
-    ffmpeg_jobs: int = Field(1, ge=1, le=16, description="Videos that ffmpeg transcodes at once, per consumer")
+    ffmpeg_jobs: int = Field(1, ge=1, le=16, description="Sources that ffmpeg transcodes at once, per consumer")
     ecs_agent_uri: str | None = Field(
         None,
         validation_alias=_named("ECS_AGENT_URI"),

@@ -136,10 +136,7 @@ EFFECTS: Mapping[str, Effect] = {
     ),
     "Transcoder": Effect(
         "ffmpeg",
-        {
-            f"{CONSUMER}/Environment/MEDIA_TRANSCODER": "ffmpeg",
-            _statement("ConsumerRole", "consumer", "ProtectFromScaleIn", "Action"): "ecs:UpdateTaskProtection",
-        },
+        {f"{CONSUMER}/Environment/MEDIA_TRANSCODER": "ffmpeg"},
     ),
     "MediaConvertQueueArn": Effect(
         QUEUE,
