@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from math import inf
 
+from handlers.transcode.probing import ffprobe_errors
 from handlers.transcode.probing.audio_track import AudioTrack, choose_main_audio
 from handlers.transcode.probing.channel_layouts import channels_of
 from handlers.transcode.probing.ffprobe import Ffprobe
@@ -24,14 +26,15 @@ async def listen(ffmpeg: Ffprobe, url: str, tracks: Sequence[AudioTrack], durati
     """Mark the tracks that are silent, and the channels that are heard in a main track of unknown layout.
 
     Nothing is decoded where there is nothing to decide. The main track is heard first, and usually alone. `ffmpeg`
-    runs that program, `duration` is the seconds that the header claims, or 0. Raises as `Ffprobe.run` does.
+    runs that program, `duration` is the seconds that the header claims, or 0. Raises as `Ffprobe.run` does, and
+    RetryableError when the storage failed.
     """
     main = choose_main_audio(tracks)
     if main is None or not main.readable:
         return tuple(tracks)
     found = {track.index: track for track in tracks}
     if main.channels > 2 and not channels_of(main.layout):
-        levels = await _measure(ffmpeg, url, main, duration, all_places=True)
+        levels = (await _measure(ffmpeg, url, main, duration, all_places=True))[: main.channels]
         found[main.index] = replace(main, heard=tuple(n for n, level in enumerate(levels) if level > AUDIBLE))
     rivals = [track for track in tracks if track is not main and track.readable and track.channels > 0]
     if not rivals or max(await _measure(ffmpeg, url, main, duration), default=-inf) > AUDIBLE:
@@ -57,8 +60,13 @@ async def _measure(
     for place in PLACES if duration else (0.0,):
         span = ("-ss", f"{place * duration:.3f}", "-t", str(SECONDS if duration else HEAD_SECONDS))
         child = await ffmpeg.run(url, ("-nostdin", "-nostats", "-v", "info", *span), output=output)
-        peaks = [_decibels(text) for text in _PEAK.findall(child.stderr.decode(errors="replace"))]
-        loudest = [max(pair) for pair in zip(peaks, loudest, strict=True)] if len(peaks) == len(loudest) else peaks
+        stderr = child.stderr.decode(errors="replace")
+        # A file that it cannot read is silent; a storage that does not answer is not. Titles are in the output, too.
+        if child.returncode and (error := ffprobe_errors.find_storage_error(stderr)):
+            raise error
+        peaks = [_decibels(text) for text in _PEAK.findall(stderr)]
+        # There are none where the header claims more than the file holds.
+        loudest = [max(pair) for pair in zip_longest(loudest, peaks, fillvalue=-inf)]
         if not all_places and max(loudest, default=-inf) > AUDIBLE:
             break
         if duration <= SECONDS:

@@ -82,6 +82,15 @@ async def test_film_in_windows_media_is_made_here(harness: Harness, tmp_path: Pa
     assert peak(made) > -30
 
 
+async def test_voice_on_the_second_track_is_heard(harness: Harness, tmp_path: Path) -> None:
+    """As a recorder writes it whose first microphone is off."""
+    source = tmp_path / "studio.mp4"
+    silence = ("-f", "lavfi", "-i", "anullsrc=cl=mono:r=48000:d=2")
+    run_ffmpeg(*PICTURE, *silence, *TONE, "-map", "0", "-map", "1", "-map", "2", *H264, "-c:a", "aac", source)
+    for asset in await transcode_with_both(harness, source):
+        assert peak(await harness.fetch_outputs(asset) / "video.mp4") > -30
+
+
 @pytest.mark.parametrize(("layout", "channels"), [("7.1", 8), ("4.0", 4), ("", 16)])
 async def test_many_channels_are_mixed_without_clipping(
     layout: str, channels: int, harness: Harness, tmp_path: Path
