@@ -19,6 +19,8 @@ MAX_RATE = Fraction(120)
 HDR = frozenset({"smpte2084", "arib-std-b67"})
 """The transfer functions PQ and HLG, in ffprobe's words."""
 
+ESTIMATED = frozenset({"mp3", "aac"})
+"""Formats without an index: ffprobe guesses their length, which may be many times too long."""
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,mxf,ogg,wav,mp3,aac,flac,ac3,aiff"
 """Demuxers that may open an input: media containers, none that refers to other files."""
 OPEN = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
@@ -159,6 +161,8 @@ async def probe(ffprobe: str, path: Path, address: str) -> Source:
     ends = [stream.end for stream in (video, *audio) if stream]
     # A header may announce hours, so the tracks' own ends come first.
     end = max(ends) if all(ends) else found.format.end
+    if found.format.format_name in ESTIMATED:
+        end = 0.0
     begins = found.format.start_time
     return Source(video, audio, begins, max(0.0, end - begins) if end else 0.0, "mp4" in found.format.format_name)
 

@@ -82,6 +82,18 @@ async def test_film_in_windows_media_is_made_here(harness: Harness, tmp_path: Pa
     assert peak(made) > -30
 
 
+async def test_sound_that_begins_quietly_is_whole(harness: Harness, tmp_path: Path) -> None:
+    """Its guessed length is many times too long: it was refused as cut short."""
+    source = tmp_path / "quiet.aac"
+    graph = "anullsrc=r=44100:cl=mono:d=2[q];anoisesrc=a=0.5:d=4:r=44100[l];[q][l]concat=n=2:v=0:a=1"
+    run_ffmpeg("-f", "lavfi", "-i", graph, "-c:a", "aac", "-b:a", "64k", source)
+    assert float(probe_entries(source, "format=duration", "a")) > 20
+    for transcode in (harness.transcode_with_ffmpeg, harness.transcode_with_mediaconvert):
+        made = await transcode(await harness.add_asset(source, AssetType.AUDIO))
+        assert made.status is Status.READY, (made.code, made.detail)
+        assert made.duration_ms == pytest.approx(6000, abs=150)
+
+
 async def test_voice_on_the_second_track_is_heard(harness: Harness, tmp_path: Path) -> None:
     """As a recorder writes it whose first microphone is off."""
     source = tmp_path / "studio.mp4"
