@@ -54,7 +54,12 @@ async def made_here(harness: Harness, source: Path, asset_type: AssetType, rendi
     return await harness.fetch_outputs(made) / rendition
 
 
-@pytest.mark.parametrize("name", [*SOUNDS, "dictation.amr"])
+def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Mark the rarer of them, which take the same way."""
+    return (pytest.mark.matrix,) if name in {"memo.caf", "memo.aiff", "note.wav", "screen.avi"} else ()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in (*SOUNDS, "dictation.amr")])
 async def test_voice_recording_is_made_here(name: str, harness: Harness, tmp_path: Path) -> None:
     source = tmp_path / name
     if name.endswith(".amr"):
@@ -67,7 +72,7 @@ async def test_voice_recording_is_made_here(name: str, harness: Harness, tmp_pat
     assert peak(made) > -30
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in FILMS])
 async def test_film_with_sound_that_only_ffmpeg_reads_is_made_here(name: str, harness: Harness, tmp_path: Path) -> None:
     source = tmp_path / name
     run_ffmpeg(*PICTURE, *TONE, *H264, *FILMS[name], source)
