@@ -22,7 +22,7 @@ from media.network.listening import listen
 from media.schema.apply import SchemaError
 from media.schema.startup import check_at_start
 from media.settings import Settings, SettingsError, load
-from media.telemetry import configure_logging, log_uncaught, writes_json
+from media.telemetry import configure_logging, explain_failure, log_uncaught, writes_json
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ def main() -> int:
     try:
         settings = load(check=check)
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        explain_failure(error)
         return 2
     lines = LogWriter(sys.stdout.fileno()).start()
     configure_logging(settings.log_format, settings.log_level, lines)
@@ -43,13 +43,13 @@ def main() -> int:
     try:
         asyncio.run(serve(settings, lines))
     except BucketError as error:
-        sys.stderr.write(f"{error}\n")
+        explain_failure(error, settings.log_format)
         return 2
     except (SchemaError, UnavailableError) as error:
-        sys.stderr.write(f"the API cannot start: {error}\n")
+        explain_failure(f"the API cannot start: {error}", settings.log_format)
         return 1
     except (OSError, TimeoutError) as error:
-        sys.stderr.write(f"the API cannot start: {type(error).__name__}: {error}\n")
+        explain_failure(f"the API cannot start: {type(error).__name__}: {error}", settings.log_format)
         return 1
     return 0
 

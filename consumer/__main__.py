@@ -20,7 +20,7 @@ from media.log_writer import LogWriter
 from media.schema.apply import SchemaError
 from media.schema.startup import check_at_start
 from media.settings import Settings, SettingsError, load
-from media.telemetry import configure_logging, log_uncaught
+from media.telemetry import configure_logging, explain_failure, log_uncaught
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ async def run(settings: Settings, lines: LogWriter) -> int:
     try:
         await check_at_start(settings.database_url, wait=settings.database_wait)
     except SchemaError as error:
-        print(error, file=sys.stderr)
+        explain_failure(error, settings.log_format)
         return 2
     except UnavailableError as error:  # it stays unready until Postgres is back, and resumes within seconds
         log.warning("schema.unchecked", error=error.detail)
@@ -60,7 +60,7 @@ def main() -> int:
     try:
         settings = load(check=check)
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        explain_failure(error)
         return 2
     set_undumpable()
     lines = LogWriter(sys.stdout.fileno()).start()
@@ -69,11 +69,11 @@ def main() -> int:
     try:
         return asyncio.run(run(settings, lines))
     except BucketError as error:
-        print(error, file=sys.stderr)
+        explain_failure(error, settings.log_format)
         return 2
     except (ChildStartError, OSError, UnavailableError) as error:  # too low a limit, a port taken, no AWS client
         lines.close()  # so that the reason is the last line
-        print(f"the consumer cannot run: {type(error).__name__}: {error}", file=sys.stderr)
+        explain_failure(f"the consumer cannot run: {type(error).__name__}: {error}", settings.log_format)
         return 1
 
 

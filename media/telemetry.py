@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, MutableMapping
 from enum import StrEnum
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from prometheus_client import (
@@ -42,9 +42,9 @@ _TRACES = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionD
 """Renders stack traces without local variables, which hold tokens, signatures and keys."""
 
 
-def writes_json(log_format: str) -> bool:
-    """Say whether log lines are JSON. `auto` means JSON on anything but a terminal."""
-    return log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+def writes_json(log_format: str, stream: TextIO | None = None) -> bool:
+    """Say whether lines for `stream` (standard output) are JSON. `auto` means JSON on anything but a terminal."""
+    return log_format == "json" or (log_format == "auto" and not (stream or sys.stdout).isatty())
 
 
 def configure_logging(log_format: str, log_level: str, stream: Any = None) -> None:
@@ -52,17 +52,7 @@ def configure_logging(log_format: str, log_level: str, stream: Any = None) -> No
 
     Values of signatures and tokens are redacted.
     """
-    as_json = writes_json(log_format)
-    processors: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _TRACES if as_json else structlog.processors.StackInfoRenderer(),
-        _redact,
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-    ]
+    processors = _processors(as_json=writes_json(log_format))
     level = logging.getLevelNamesMapping()[log_level.upper()]
     structlog.configure(
         processors=processors,
@@ -75,6 +65,29 @@ def configure_logging(log_format: str, log_level: str, stream: Any = None) -> No
     own = [structlog.stdlib.add_logger_name, structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[*own, *processors]))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def explain_failure(reason: object, log_format: str = "auto") -> None:
+    """Tell on standard error why this process does not run: a terminal as it stands, others by a line of the log."""
+    if writes_json(log_format, sys.stderr):
+        line = structlog.WriteLogger(sys.stderr)
+        structlog.wrap_logger(line, _processors(as_json=True)).critical("process.cannot_run", reason=str(reason))
+    else:
+        sys.stderr.write(f"{reason}\n")
+    sys.stderr.flush()
+
+
+def _processors(*, as_json: bool) -> list[Any]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _TRACES if as_json else structlog.processors.StackInfoRenderer(),
+        _redact,
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
 
 
 def log_uncaught() -> None:

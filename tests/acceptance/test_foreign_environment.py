@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -114,5 +115,5 @@ async def test_a_consumer_that_cannot_listen_says_so(stack: EmbeddedStack) -> No
     taken = {"MEDIA_CONSUMER_PORT": stack.settings["MEDIA_API_PORT"], "MEDIA_LOG_LEVEL": "error"}
     outcome = await command("consumer", env={**os.environ, **stack.settings, **taken})
     assert outcome.status == 1
-    assert outcome.stderr.startswith("the consumer cannot run: OSError: [Errno 98]")
+    assert json.loads(outcome.stderr)["reason"].startswith("the consumer cannot run: OSError: [Errno 98]")
     assert "Traceback" not in outcome.stderr

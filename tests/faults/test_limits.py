@@ -1,6 +1,7 @@
 """The consumer below low limits on files, memory and processes."""
 
 import asyncio
+import json
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -39,8 +40,9 @@ async def test_a_consumer_that_cannot_start_says_why_in_one_line(services: Proxi
     assert await daemon.ended() == 1
     said = daemon.log.read_text()
     assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("the consumer cannot run: ")
-    assert "Too many open files" in said.splitlines()[-1]
+    reason = json.loads(said.splitlines()[-1])["reason"]
+    assert reason.startswith("the consumer cannot run: ")
+    assert "Too many open files" in reason
 
 
 async def test_the_embedded_transcoder_works_below_low_limits(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from media.aws.clients import open_s3
 from media.aws.s3 import ObjectStorage
 from media.errors import UnavailableError
 from media.settings import SettingsError
-from media.telemetry import configure_logging
+from media.telemetry import configure_logging, explain_failure
 
 log = structlog.get_logger(__name__)
 USAGE = "usage: python -m handlers.scan.signatures serve CLAMD [ARGUMENT…] | mirror\n"
@@ -68,7 +68,7 @@ async def serve(settings: ScannerSettings, command: Sequence[str]) -> int:
 async def publish(settings: ScannerSettings) -> int:
     """Mirror once; return the exit status."""
     if not settings.output_bucket:
-        sys.stderr.write("the configuration is not complete:\n  OUTPUT_BUCKET: missing\n")
+        explain_failure("the configuration is not complete:\n  OUTPUT_BUCKET: missing", settings.log_format)
         return 2
     async with AsyncExitStack() as stack:
         storage = ObjectStorage(await open_s3(settings, stack))
@@ -89,14 +89,14 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load_scanner_settings()
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        explain_failure(error)
         return 2
     configure_logging(settings.log_format, settings.log_level)
     set_undumpable()  # the address of the task's credentials is in our environment, and clamd reads hostile files
     try:
         return asyncio.run(serve(settings, arguments[1:]) if is_serving else publish(settings))
     except (OSError, UnavailableError) as error:  # a folder that cannot be written, no AWS client
-        print(f"the signatures cannot be kept: {type(error).__name__}: {error}", file=sys.stderr)
+        explain_failure(f"the signatures cannot be kept: {type(error).__name__}: {error}", settings.log_format)
         return 1
 
 

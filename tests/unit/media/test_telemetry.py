@@ -1,6 +1,8 @@
 """Each line of a service's log is JSON, whoever writes it, and metrics say what a process is."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 import tomllib
@@ -90,6 +92,43 @@ def parse_openmetrics(text: str) -> list[Metric]:
 
 def samples(families: Any) -> dict[str, Any]:
     return {sample.name: sample for family in families for sample in family.samples}
+
+
+PROGRAMS = (
+    ["api"],
+    ["consumer"],
+    ["media.schema", "check"],
+    ["handlers.scan.signatures", "mirror"],
+    ["handlers.scan.signatures", "serve", "clamd"],
+)
+"""What containers run. The last one needs no bucket, and gets a folder that it cannot have."""
+SETTINGS = {"MEDIA_LOG_FORMAT": "json", "MEDIA_SIGNATURES_FOLDER": "/dev/null/none", "PYTHONPATH": str(ROOT)}
+
+
+def test_a_program_that_cannot_run_says_why_in_a_line_of_json(tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", *program], cwd=tmp_path, env=SETTINGS, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for program in PROGRAMS
+    ]
+    for program, process in zip(PROGRAMS, started, strict=True):
+        out, err = process.communicate(timeout=60)
+        lines = [json.loads(line) for line in (out + err).splitlines()]
+        assert process.returncode in {1, 2}, program
+        assert lines[-1].keys() == {"event", "level", "timestamp", "reason"}, program
+        assert (lines[-1]["event"], lines[-1]["level"]) == ("process.cannot_run", "critical")
+
+
+def test_a_terminal_shows_why_a_program_cannot_run_as_plain_text(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    program = [sys.executable, "-m", "media.schema", "check"]
+    try:
+        subprocess.run(program, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stderr=theirs, check=False, timeout=60)
+        assert os.read(ours, 4096).startswith(b"usage: MEDIA_DATABASE_URL=")
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_metrics_say_build_environment_and_process() -> None:
