@@ -24,6 +24,8 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to open a connection, and to close the pool."""
 HOPELESS = 600.0
 """Seconds of refused passwords after which only a restart helps, which reads the secret anew. A rotation is shorter."""
+LOGIN_INTERVAL = 60.0
+"""Seconds between two logins that are made only to see whether the password still holds."""
 RETRY_PAUSES = (0.0, 0.05, 0.2)
 """Seconds before each repetition of a statement that failed without having done anything."""
 
@@ -85,6 +87,19 @@ class Refusals:
     def __init__(self) -> None:
         self._since: float | None = None
         self._latest = 0.0
+
+    async def watch(self, dsn: str, **options: Any) -> None:
+        """Log in every LOGIN_INTERVAL seconds, until canceled, so that a process without work sees a changed password.
+
+        The pool would not show it, because its open connections go on.
+        """
+        while True:
+            await asyncio.sleep(LOGIN_INTERVAL)
+            try:
+                opened = await self.connect(dsn, **options)
+                await opened.close(timeout=CONNECT_TIMEOUT)
+            except Exception as error:  # noqa: BLE001 - whoever asks for work is told; here only the time counts
+                log.warning("postgres.no_login", error=f"{type(error).__name__}: {error}")
 
     @property
     def seconds(self) -> float:
@@ -183,22 +198,22 @@ class Database:
 async def connect(dsn: str, *, max_size: int = 10, application: str = "media") -> AsyncIterator[Database]:
     """Open a pool of at most `max_size` connections. At the end it is closed, or cut after CONNECT_TIMEOUT."""
     refusals = Refusals()
+    options: dict[str, Any] = {
+        "timeout": CONNECT_TIMEOUT,
+        "command_timeout": STATEMENT_TIMEOUT,
+        "target_session_attrs": SessionAttribute.read_write,
+        "server_settings": {"application_name": application},
+    }
     pool = asyncpg.create_pool(
-        dsn,
-        connect=refusals.connect,
-        connection_class=_Connection,
-        min_size=0,
-        max_size=max_size,
-        timeout=CONNECT_TIMEOUT,
-        command_timeout=STATEMENT_TIMEOUT,
-        target_session_attrs=SessionAttribute.read_write,
-        server_settings={"application_name": application},
+        dsn, connect=refusals.connect, connection_class=_Connection, min_size=0, max_size=max_size, **options
     )
     with postgres_calls():
         await pool
+    watching = asyncio.create_task(refusals.watch(dsn, **options), name="watch the password")
     try:
         yield Database(pool, refusals)
     finally:
+        watching.cancel()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await pool.close()
