@@ -28,6 +28,40 @@ REPLACED = {
 }
 """Variables whose value of the task definition is not used."""
 
+CORRECTED = {
+    "emulator's CloudFormation": (
+        "counts of services may be text or absent, containers are spelled as ECS's API spells them",
+        (
+            "services.ecs._create_service",
+            "services.ecs._update_service",
+            "services.cloudformation.provisioners._normalize_container_defs",
+        ),
+    ),
+    "emulator's IAM": (
+        "batches are authorized by their single calls, a session is its role, a service names its source",
+        (
+            "core.iam_evaluator.enforce",
+            "core.iam_evaluator.evaluate_trust_policy",
+            "core.iam_evaluator._resolve_condition_key",
+        ),
+    ),
+    "emulator's S3": (
+        "a version obeys Range and response headers, a large object is sent in pieces",
+        (
+            "services.s3._get_object",
+            "services.s3._read_body",
+            "services.s3._version_body",
+            "app.app",
+            "app._send_response",
+        ),
+    ),
+    "emulator's process": (
+        "it saves its state every few seconds, and listens on one port",
+        ("app._handle_lifespan", "app._port_is_bindable"),
+    ),
+}
+"""Where ministack does otherwise than an account, and is corrected: in words, and its functions that are replaced."""
+
 IMAGE_PATHS = ("/app", "/scratch")
 """Folders of the service's image that are folders of the rehearsal instead."""
 
@@ -39,7 +73,10 @@ def changes() -> Mapping[str, str]:
     return {
         **resources,
         "AWS::CloudWatch::Alarm with Metrics": "recorded, not made: the emulator has no metric math",
-        "load balancer": "a proxy with the listener's rules and the target group's health check, on a free port",
+        **{name: text for name, (text, _) in CORRECTED.items()},
+        "AWS CLI": "the real one, which AWS_ENDPOINT_URL and AWS_CA_BUNDLE lead to the emulator",
+        "database": "a Postgres of this machine, with the runbook's roles; its owner has applied the schema",
+        "load balancer": "a proxy with the listener's rules, on a free port, which checks health every 0.2 s",
         "images": "this working tree, laid out as deploy/Dockerfile says, with this machine's Python and ffmpeg",
         "containers of the scanner's image": "not started, see MEDIA_CLAMD",
         "users, limits, volumes": "all processes run as the caller, without limits of memory",

@@ -2,11 +2,35 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from deploy.local.rehearsal.commands import PARAMETERS, README, blocks
 from deploy.local.rehearsal.image import ROOT, lay_out
+from deploy.local.rehearsal.stand_ins import CORRECTED, STAND_INS, changes
 from deploy.local.rehearsal.templates import PARTS, TEMPLATES, template
+
+REPLACED = """
+import json, sys
+from ministack import app
+from deploy.local import emulator_process
+from deploy.local.rehearsal import emulator_process as rehearsal
+
+def state():
+    modules = {name: module for name, module in sys.modules.items() if name.startswith("ministack.")}
+    found = {name.removeprefix("ministack."): dict(vars(module)) for name, module in modules.items()}
+    return found, dict(rehearsal._HANDLERS)
+
+app.main = lambda: None
+(modules, handlers), _ = state(), rehearsal.register()
+emulator_process.main()
+now, types = state()
+print(json.dumps([
+    [f"{name}.{key}" for name, held in modules.items() for key in held if now[name][key] is not held[key]],
+    [kind for kind, handler in types.items() if handler is not handlers.get(kind)],
+]))
+"""
 
 
 def test_readme_deploys_every_template_with_the_file_that_it_copies() -> None:
@@ -29,6 +53,16 @@ def test_file_of_parameters_names_all_that_have_no_default() -> None:
     declared = {name: declaration for part in PARTS for name, declaration in template(part)["Parameters"].items()}
     required = {name for name, declaration in declared.items() if "Default" not in declaration}
     assert required <= given <= declared.keys()
+
+
+def test_every_correction_of_the_emulator_is_printed() -> None:
+    """Compare the emulator's modules before and after: whatever is replaced is in the list."""
+    ran = subprocess.run([sys.executable, "-c", REPLACED], cwd=ROOT, capture_output=True, check=True, timeout=60)
+    replaced, kinds = json.loads(ran.stdout)
+    listed = [name for _, names in CORRECTED.values() for name in names]
+    assert sorted(replaced) == sorted(listed)
+    assert set(kinds) == {*STAND_INS, "AWS::CloudWatch::Alarm"}
+    assert CORRECTED.keys() | set(STAND_INS) <= changes().keys()
 
 
 def test_image_holds_what_the_dockerfile_copies(tmp_path: Path) -> None:
