@@ -26,6 +26,8 @@ HOW_TO_GET_DOCKER = """no Docker engine answers. To get one on Debian, as root:
 Where no image can be pulled, make the bases: debootstrap --variant=minbase trixie base && tar -C base -c . |
 docker import - debian:trixie-slim; python:3.12-slim-trixie is that with a Python 3.12 in /usr/local. Instead
 of postgres the tests then build Debian's by themselves."""
+COMMIT = "c0ffee"
+"""The commit that images are told."""
 POSTGRES = "postgres:17-trixie"
 """As in deploy/compose.yaml."""
 
@@ -57,7 +59,8 @@ def engine() -> Iterator[Any]:
 def build_image(engine: Any, target: str) -> str:
     """Build an image from the current deploy/Dockerfile, and return its tag."""
     tag = f"docfliq-media-test-{target}"
-    engine.images.build(path=str(ROOT), dockerfile="deploy/Dockerfile", target=target, tag=tag, network_mode="host")
+    named = {"dockerfile": "deploy/Dockerfile", "target": target, "tag": tag, "buildargs": {"MEDIA_COMMIT": COMMIT}}
+    engine.images.build(path=str(ROOT), network_mode="host", **named)
     return tag
 
 

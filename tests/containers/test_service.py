@@ -5,16 +5,18 @@ import json
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import aiohttp
 import pytest
 
 from deploy import images, production
+from media import VERSION
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import Database, connect
 from media.asset_store.stages import Claim, Commit, StageStore
 from media.contracts import ImageRequested
 from tests.acceptance.conftest import jpeg
-from tests.containers.conftest import ServiceEnvironment, locked_down_container
+from tests.containers.conftest import COMMIT, ServiceEnvironment, locked_down_container
 from tests.containers.waiting import DEADLINE, count_ready, wait_for_answer, wait_until_ready
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
@@ -74,6 +76,8 @@ async def test_a_service_starts_without_privileges_and_is_healthy(
     with container:
         url = f"http://127.0.0.1:{environment.env[port]}"
         assert (await wait_for_answer(f"{url}/livez"))[0] == 200
+        async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as answer:
+            assert f'media_build_info{{commit="{COMMIT}",version="{VERSION}"}} 1.0' in await answer.text()
         assert container.exec(["id", "-u"]).output == b"10001\n"
         assert container.exec(["touch", "/app/x"]).exit_code != 0
         assert container.exec([*HEALTH_CHECK, module]).exit_code == 0
