@@ -132,7 +132,13 @@ async def test_a_task_without_a_setting_that_it_needs_does_not_start(deployment:
         with pytest.raises(PartError, match=missing):
             await deployment.runner.start(lacking, IMAGES["ServiceImage"])
 
-    needed = [(CONSUMER, "OUTPUT_BUCKET"), (CONSUMER, "MEDIA_RECORDINGS_QUEUE_URL"), (API, "MEDIA_JWT_JWKS_URL")]
+    needed = [
+        (CONSUMER, "OUTPUT_BUCKET"),
+        (CONSUMER, "MEDIA_RECORDINGS_QUEUE_URL"),
+        (API, "MEDIA_JWT_JWKS_URL"),
+        (CONSUMER, "MEDIACONVERT_ROLE_ARN"),
+        (API, "MEDIA_PUBLIC_URL"),
+    ]
     await asyncio.gather(*(start_without(service, missing) for service, missing in needed))
 
 
