@@ -12,6 +12,7 @@ import pytest
 from testcontainers.core.container import DockerContainer
 
 from deploy.local import ports
+from deploy.local.clamav import write_test_signatures
 from media.aws.clients import Clients
 from media.aws.s3 import ObjectStorage
 from media.aws.sqs import MessageQueues
@@ -105,6 +106,18 @@ def locked_down_container(image: str, command: list[str], env: Mapping[str, str]
         security_opt=["no-new-privileges:true"],
         **more,
     )
+
+
+def scanner_container(image: str, folder: Path, **env: str) -> DockerContainer:
+    """Return the scanner with its volume in `folder`, where signatures of the tests lie.
+
+    It begins with them: there is no bucket, and nobody answers for the mirror.
+    """
+    folder.chmod(0o755)
+    volume = write_test_signatures(folder / "signatures").folder
+    volume.chmod(0o777)
+    env = {"MEDIA_SIGNATURES_MIRROR": "http://127.0.0.1:9", **env}
+    return locked_down_container(image, [], env).with_volume_mapping(str(volume), "/var/lib/clamav", "rw")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ import pytest
 from testcontainers.core.container import DockerContainer
 
 from deploy.local import ports, tokens
-from deploy.local.clamav import EICAR, write_test_signatures
+from deploy.local.clamav import EICAR
 from media.asset_store.database import Database, connect
 from media.errors import UnavailableError
 from tests.acceptance.conftest import jpeg
 from tests.conftest import EmulatedAws
-from tests.containers.conftest import ServiceEnvironment, locked_down_container, open_environment
+from tests.containers.conftest import ServiceEnvironment, locked_down_container, open_environment, scanner_container
 from tests.containers.waiting import DEADLINE, count_ready, wait_for_answer, wait_until_ready
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
@@ -55,13 +55,7 @@ async def database_container(postgres_image: str) -> AsyncIterator[Postgres]:
 
 @pytest.fixture
 def clamd_container(scanner_image: str, tmp_path: Path) -> Iterator[None]:
-    tmp_path.chmod(0o755)
-    signatures = write_test_signatures(tmp_path / "signatures").folder
-    command = ["clamd", "--config-file=/etc/clamav/clamd.conf"]
-    container = locked_down_container(scanner_image, command, {}).with_volume_mapping(
-        str(signatures), "/var/lib/clamav", "ro"
-    )
-    with container:
+    with scanner_container(scanner_image, tmp_path) as container:
         ping = ["clamdscan", "--config-file=/etc/clamav/clamd.conf", "--ping", "30:1"]
         assert container.exec(ping).exit_code == 0
         yield
