@@ -14,7 +14,7 @@ from media.schema import roles
 from media.schema.apply import SchemaError, apply, check, ensure, show
 from media.schema.startup import when_available
 from media.setting_rules import postgres_dsn
-from media.telemetry import configure_logging, explain_failure, writes_json
+from media.telemetry import configure_logging, explain_failure, log_uncaught, writes_json
 
 WAIT = 60.0
 """Seconds to wait while Postgres is away, starts or is full. Half of what ECS allows a container that others await."""
@@ -66,4 +66,5 @@ def _log_format() -> str:
 if __name__ == "__main__":
     # Results go to standard output, so the log goes to standard error. ECS collects both.
     configure_logging("json" if writes_json(_log_format(), sys.stderr) else "console", "info", sys.stderr)
+    log_uncaught()
     sys.exit(main(sys.argv[1:]))

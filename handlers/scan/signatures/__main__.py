@@ -27,7 +27,7 @@ from media.aws.clients import open_s3
 from media.aws.s3 import ObjectStorage
 from media.errors import UnavailableError
 from media.settings import SettingsError
-from media.telemetry import configure_logging, explain_failure
+from media.telemetry import configure_logging, explain_failure, log_uncaught
 
 log = structlog.get_logger(__name__)
 USAGE = "usage: python -m handlers.scan.signatures serve CLAMD [ARGUMENT…] | mirror\n"
@@ -92,6 +92,7 @@ def main(arguments: list[str]) -> int:
         explain_failure(error)
         return 2
     configure_logging(settings.log_format, settings.log_level)
+    log_uncaught()
     set_undumpable()  # the address of the task's credentials is in our environment, and clamd reads hostile files
     try:
         return asyncio.run(serve(settings, arguments[1:]) if is_serving else publish(settings))
