@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import gettempdir
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from deploy.local import child, clamav, emulator, postgres, services
+from deploy.local import child, emulator, postgres, services
 from deploy.local.ports import HOST, free_port
 from deploy.local.rehearsal.account import DATABASE, Account, prepare
 from deploy.local.rehearsal.certificates import Authority
@@ -20,8 +21,11 @@ from deploy.local.rehearsal.commands import README, Clone, blocks
 from deploy.local.rehearsal.definitions import Service, TaskDefinition
 from deploy.local.rehearsal.image import lay_out
 from deploy.local.rehearsal.load_balancer import LoadBalancer, load_balancer
-from deploy.local.rehearsal.neighbors import AUDIENCE, Identity, role_credentials
+from deploy.local.rehearsal.neighbors import AUDIENCE, Identity, private_mirror, role_credentials
 from deploy.local.rehearsal.tasks import Runner, Task
+from handlers.process_tempdir import process_tempdir
+from handlers.scan.clamd.instream import Address, ask
+from media.errors import UnavailableError
 from media.schema import apply as schema
 from media.schema import roles
 
@@ -49,6 +53,7 @@ class Deployment:
     port: int
     """The load balancer's port on loopback."""
     tasks: dict[str, list[Task]] = field(default_factory=dict)
+    scanner: child.Child | None = None
 
     @property
     def public_url(self) -> str:
@@ -85,6 +90,16 @@ class Deployment:
             (await ecs.describe_task_definition(taskDefinition=name))["taskDefinition"]
         )
 
+    async def start_scanner(self, port: int) -> None:
+        """Mirror signatures as the schedule does, and start the scanner of a consumer's task. Raises PartError."""
+        mirror = await self.definition(f"{self.parameters['Environment']}-media-signatures")
+        for container in mirror.container_definitions:
+            await self.runner.run_to_end(mirror, container)
+        definition = (await self.services())[CONSUMER][1]
+        [clamd] = [one for one in definition.container_definitions if one.image == IMAGES["ScannerImage"]]
+        self.scanner = await self.runner.start_alone(definition, clamd, port)
+        await self.scanner.until_ready(lambda: _answers(port))
+
     async def start_services(self) -> None:
         """Start as many tasks of each service as it wants. Raises PartError."""
         async with child.first_error(), asyncio.TaskGroup() as group:
@@ -105,10 +120,11 @@ class Deployment:
         return await task.stop()
 
     async def kill(self) -> None:
-        """Kill all tasks at once."""
-        for task in [task for tasks in self.tasks.values() for task in tasks]:
-            task.child.kill()
-            await task.child.wait()
+        """Kill all tasks and the scanner at once."""
+        running = [task.child for tasks in self.tasks.values() for task in tasks]
+        for each in [*running, *([self.scanner] if self.scanner else [])]:
+            each.kill()
+            await each.wait()
 
 
 class _Resolver(AbstractResolver):
@@ -151,13 +167,16 @@ async def deployed(folder: Path, environ: Mapping[str, str], **chosen: str) -> A
     async with AsyncExitStack() as exits:
         identity = Identity()
         jwks = await exits.enter_async_context(identity.serve(authority.issue("identity", HOST)))
-        aws, databases, scanner = await _parts(folder, authority, exits, environ)
+        signatures = await exits.enter_async_context(private_mirror())
+        aws, databases = await _parts(folder, authority, exits)
         account = Account(aws.url, authority.certificate, exits)
         client = {**aws.client_env(), "AWS_CA_BUNDLE": str(authority.certificate)}
         clone = Clone(folder / "clone", client)
         copying, deploying = blocks(README.read_text())
         await clone.run(copying)
         own = {"JwksUrl": jwks, "JwtIssuer": identity.issuer, "JwtAudience": AUDIENCE}
+        own |= {"SignaturesMirror": "none", "SignaturesCustom": signatures}
+        scanner = free_port()
         parameters = clone.fill({**await prepare(account, **databases), **IMAGES, **own, **chosen})
         await clone.run(deploying)
         changed = {
@@ -165,22 +184,32 @@ async def deployed(folder: Path, environ: Mapping[str, str], **chosen: str) -> A
             "AWS_CA_BUNDLE": str(authority.certificate),
             "SSL_CERT_FILE": str(authority.certificate),
             "MEDIACONVERT_ENDPOINT": await _mediaconvert(folder, client, exits, environ),
-            "MEDIA_CLAMD": scanner,
+            "MEDIA_CLAMD": f"tcp://{HOST}:{scanner}",
         }
         credentials = await exits.enter_async_context(role_credentials(account, await _roles(account)))
         certificate = authority.issue("api", urlsplit(parameters["PublicUrl"]).hostname or "")
         balancer, port = await exits.enter_async_context(load_balancer(account, certificate))
-        runner = Runner(account, lay_out(folder / "image", environ), logs, credentials, changed)
+        images = {IMAGES[f"{one.title()}Image"]: lay_out(one, folder / one, environ) for one in ("service", "scanner")}
+        # Paths of sockets are short, and those of states may be long.
+        volumes = exits.enter_context(process_tempdir("media-volumes-", Path(gettempdir())))
+        runner = Runner(account, images, logs, volumes, credentials, changed)
         up = Deployment(account, authority.certificate, identity, clone, parameters, runner, balancer, port)
         exits.push_async_callback(up.kill)
+        await up.start_scanner(scanner)
         await up.start_services()
         yield up
 
 
-async def _parts(
-    folder: Path, authority: Authority, exits: AsyncExitStack, environ: Mapping[str, str]
-) -> tuple[emulator.Emulator, dict[str, str], str]:
-    """Start emulator, database and scanner; return the emulator, the database's URL by service, and clamd's address."""
+async def _answers(port: int) -> bool:
+    """Say whether clamd answers there, and not what waits for signatures in its place."""
+    try:
+        return await ask(Address.parse(f"tcp://{HOST}:{port}"), "PING") == b"PONG"
+    except UnavailableError:
+        return False
+
+
+async def _parts(folder: Path, authority: Authority, exits: AsyncExitStack) -> tuple[emulator.Emulator, dict[str, str]]:
+    """Start emulator and database; return the emulator, and the database's URL by service."""
     logs = folder / LOGS
     certificate = authority.issue("aws", HOST)
 
@@ -203,15 +232,9 @@ async def _parts(
         await schema.apply(server.dsn(DATABASE))  # as the owner; the tasks' own roles may not
         return {"consumer": server.dsn(DATABASE, roles.CONSUMER), "api": server.dsn(DATABASE, roles.API)}
 
-    async def start_clamd() -> str:
-        place = folder / "clamav"
-        prepared = exits.enter_context(clamav.prepare(place, clamav.find_signatures(place, environ)))
-        exits.push_async_callback((await prepared.launch(logs)).stop)
-        return prepared.address
-
     async with child.first_error(), asyncio.TaskGroup() as group:
-        started = group.create_task(start_aws()), group.create_task(start_postgres()), group.create_task(start_clamd())
-    return started[0].result(), started[1].result(), started[2].result()
+        started = group.create_task(start_aws()), group.create_task(start_postgres())
+    return started[0].result(), started[1].result()
 
 
 async def _mediaconvert(

@@ -1,4 +1,4 @@
-"""The service's image as folders: this working tree, laid out as deploy/Dockerfile says."""
+"""Our images as folders: this working tree, laid out as deploy/Dockerfile says."""
 
 import re
 import shlex
@@ -11,35 +11,34 @@ from deploy.local import programs
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-TARGET = "service"
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The image's variables and its folder for code; `path` is the PATH of a container."""
+    """The image's variables and the folder that stands for its `/`; `path` is the PATH of a container."""
 
-    app: Path
+    root: Path
     variables: Mapping[str, str]
     path: str
 
 
-def lay_out(folder: Path, environ: Mapping[str, str]) -> Image:
-    """Link the files that the Dockerfile copies to /app into `folder`. Raises PartError where ffmpeg is missing.
+def lay_out(target: str, folder: Path, environ: Mapping[str, str]) -> Image:
+    """Link the files that a stage of the Dockerfile copies into `folder`. Raises PartError where ffmpeg is missing.
 
     A file that the Dockerfile forgets is missing here too.
     """
-    app, tools = folder / "app", folder / "bin"
-    for each in (app, tools):
-        each.mkdir(parents=True)
-    instructions = _instructions(DOCKERFILE.read_text(), TARGET)
-    for sources, target in _copies(instructions):
+    tools = folder / "bin"
+    tools.mkdir(parents=True)
+    instructions = _instructions(DOCKERFILE.read_text(), target)
+    for sources, name in _copies(instructions):
         for source in sources:
-            place = app / target.removeprefix("/app").strip("/")
-            (place / Path(source).name if target.endswith("/") else place).symlink_to(ROOT / source)
+            place = folder / (name + Path(source).name if name.endswith("/") else name).strip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(ROOT / source)
     for name, program in (("ffmpeg", programs.ffmpeg(environ)), ("ffprobe", programs.ffprobe(environ))):
         (tools / name).symlink_to(program)
-    path = ":".join([str(tools), str(Path(sys.executable).parent), environ.get("PATH") or "/usr/bin:/bin"])
-    return Image(app, {name: value for name, value in _variables(instructions) if name != "PATH"}, path)
+    path = ":".join([str(tools), str(Path(sys.executable).parent), environ.get("PATH") or "/usr/bin:/bin", "/usr/sbin"])
+    return Image(folder, {name: value for name, value in _variables(instructions) if name != "PATH"}, path)
 
 
 def _instructions(text: str, target: str) -> list[str]:

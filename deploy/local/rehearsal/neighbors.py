@@ -1,4 +1,4 @@
-"""What a task finds beside itself: the identity service's keys by https, and its role's credentials."""
+"""What a task finds beside itself: keys of the identity service, a mirror of signatures, its role's credentials."""
 
 import json
 import ssl
@@ -13,6 +13,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from deploy.local.clamav import TEST_SIGNATURES
 from deploy.local.ports import HOST
 from deploy.local.rehearsal.account import Account
 from deploy.local.rehearsal.certificates import Certificate
@@ -71,6 +72,17 @@ async def role_credentials(account: Account, roles: Mapping[str, str]) -> AsyncI
 
     async with _serving({"/{name}": credentials}, None) as port:
         yield f"http://{HOST}:{port}"
+
+
+@asynccontextmanager
+async def private_mirror() -> AsyncIterator[str]:
+    """Offer signatures that find test files; yield the addresses of the databases, separated by commas."""
+
+    async def database(request: web.Request) -> web.Response:
+        return web.Response(text=TEST_SIGNATURES[request.match_info["name"]])
+
+    async with _serving({"/{name}": database}, None) as port:
+        yield ",".join(f"http://{HOST}:{port}/{name}" for name in TEST_SIGNATURES)
 
 
 @asynccontextmanager

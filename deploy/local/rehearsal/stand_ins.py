@@ -23,8 +23,9 @@ ADDED = {
 
 REPLACED = {
     "MEDIA_API_PORT": "a free port, since all tasks share one machine",
-    "MEDIA_CLAMD": "the socket of one clamd, which serves all tasks, with this machine's signatures",
+    "MEDIA_CLAMD": "the free port of one scanner, which serves all tasks",
     "MEDIA_CONSUMER_PORT": "a free port",
+    "MEDIA_SIGNATURES_FOLDER": "the folder of a volume, see below",
 }
 """Variables whose value of the task definition is not used."""
 
@@ -62,8 +63,9 @@ CORRECTED = {
 }
 """Where ministack does otherwise than an account, and is corrected: in words, and its functions that are replaced."""
 
-IMAGE_PATHS = ("/app", "/scratch")
-"""Folders of the service's image that are folders of the rehearsal instead."""
+VOLUMES = {"scratch": "/scratch", "signatures": "/var/lib/clamav", "spool": "/spool"}
+"""The volumes of the tasks, and where they are in a container."""
+CONFIGURATION = "/etc/clamav"
 
 
 def changes() -> Mapping[str, str]:
@@ -78,9 +80,11 @@ def changes() -> Mapping[str, str]:
         "database": "a Postgres of this machine, with the runbook's roles; its owner has applied the schema",
         "load balancer": "a proxy with the listener's rules, on a free port, which checks health every 0.2 s",
         "images": "this working tree, laid out as deploy/Dockerfile says, with this machine's Python and ffmpeg",
-        "containers of the scanner's image": "not started, see MEDIA_CLAMD",
+        "scanner": "one for all tasks (see MEDIA_CLAMD), whose health is a PING, as clamdscan may be missing",
+        "schedule of the mirror": "its task runs once, before the other tasks",
         "users, limits, volumes": "all processes run as the caller, without limits of memory",
         "stop timeout": "as the task definition says, but a task that has drained is not waited for",
         **{f"variable {name}": text for name, text in sorted(variables.items())},
-        **{f"folder {path}": "a folder below the state" for path in IMAGE_PATHS},
+        "folder /app": "a folder below the state",
+        **{f"folder {path}": "a temporary folder" for path in (CONFIGURATION, *VOLUMES.values())},
     }

@@ -1,6 +1,7 @@
 """Tasks as ECS runs them: command, environment, secrets and health check are those of the task definition."""
 
 import asyncio
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from deploy.local.ports import free_port
 from deploy.local.rehearsal.account import Account
 from deploy.local.rehearsal.definitions import Container, HealthCheck, TaskDefinition
 from deploy.local.rehearsal.image import Image
+from deploy.local.rehearsal.stand_ins import CONFIGURATION, VOLUMES
 
 SUCCESS = 0
 FIRST_COMMAND_DEADLINE = 120.0
@@ -36,14 +38,21 @@ class Task:
 
 
 class Runner:
-    """Starts tasks of one image. `changed` holds the variables of `stand_ins.py` that all tasks get."""
+    """Starts tasks. `images` are found by name; `changed` holds the variables of `stand_ins.py` that all tasks get."""
 
     def __init__(
-        self, account: Account, image: Image, folder: Path, credentials: str, changed: Mapping[str, str]
+        self,
+        account: Account,
+        images: Mapping[str, Image],
+        logs: Path,
+        volumes: Path,
+        credentials: str,
+        changed: Mapping[str, str],
     ) -> None:
         self._account = account
-        self.image = image
-        self._folder = folder
+        self.images = images
+        self._logs = logs
+        self._volumes = volumes
         self._credentials = credentials
         self._changed = changed
         self._started = 0
@@ -56,24 +65,29 @@ class Runner:
         containers = [each for each in definition.container_definitions if each.image == image]
         first = [each for each in containers if not each.essential]
         [main] = [each for each in containers if each.essential]
-        self._started += 1
-        name = f"{definition.family}-{self._started}"
         port = free_port()
         for each in first:
-            await self._run_to_end(await self._program(definition, each, f"{name}-{each.name}", port))
-        program = await self._program(definition, main, name, port)
-        started = await child.start(program, self._folder)
+            await self.run_to_end(definition, each, port)
+        program, places = await self._program(definition, main, port)
+        started = await child.start(program, self._logs)
         try:
             if main.health_check:
-                await _until_healthy(started, program, self._path(main.health_check.command[1:]), main.health_check)
+                command = [_localize(word, places) for word in main.health_check.command[1:]]
+                await _until_healthy(started, program, command, main.health_check)
         except BaseException:
             started.kill()
             await started.wait()
             raise
         return Task(definition, started, port)
 
-    async def _run_to_end(self, program: Program) -> None:
-        started = await child.start(program, self._folder)
+    async def start_alone(self, definition: TaskDefinition, container: Container, port: int) -> Child:
+        """Start one container of a task, without a look at its health."""
+        program, _ = await self._program(definition, container, port)
+        return await child.start(program, self._logs)
+
+    async def run_to_end(self, definition: TaskDefinition, container: Container, port: int = 0) -> None:
+        """Run one container of a task. Raises PartError when it fails."""
+        started = await self.start_alone(definition, container, port)
         try:
             async with asyncio.timeout(FIRST_COMMAND_DEADLINE):
                 status = await started.wait()
@@ -82,33 +96,52 @@ class Runner:
         if status != SUCCESS:
             raise PartError(started.describe_exit())
 
-    async def _program(self, definition: TaskDefinition, container: Container, name: str, port: int) -> Program:
-        role = definition.execution_role_arn
+    async def _program(
+        self, definition: TaskDefinition, container: Container, port: int
+    ) -> tuple[Program, dict[str, Path]]:
+        """Return a container's program, and the folders that stand for those of its image."""
+        self._started += 1
+        number = self._started  # others start meanwhile
+        name = f"{definition.family}-{container.name}-{number}"
+        image, role = self.images[container.image], definition.execution_role_arn
         secrets = {key: await self._account.secret(role, found) for key, found in container.secrets.items()}
         files = [await self._account.settings_file(role, file["value"]) for file in container.environment_files]
         listed = {key: value for file in reversed(files) for key, value in file.items()}  # of two, the first counts
-        scratch = self._folder / "scratch" / name
-        scratch.mkdir(parents=True)
-        variables = {key: value.replace("/scratch", str(scratch)) for key, value in self.image.variables.items()}
+        places = self._places(image, self._volumes / str(number), port)
         own = {
-            "PATH": self.image.path,
+            "PATH": image.path,
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self._credentials}/{definition.family}",
+            "MEDIA_SIGNATURES_FOLDER": str(places[VOLUMES["signatures"]]),
             **dict.fromkeys(PORTS.values(), str(port)),
         }
-        return Program(
+        variables = {key: _localize(value, places) for key, value in image.variables.items()}
+        program = Program(
             name=name,
-            argv=self._path(container.command),
-            env={**self._paths(variables), **listed, **container.environment, **secrets, **self._changed, **own},
-            cwd=self.image.app,
+            argv=[_localize(word, places) for word in container.command],
+            env={**variables, **listed, **container.environment, **secrets, **self._changed, **own},
+            cwd=places["/app"],
             stop_signal=signal.SIGTERM,
             stop_deadline=container.stop_timeout,
         )
+        return program, places
 
-    def _paths(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return {name: value.replace("/app", str(self.image.app)) for name, value in variables.items()}
+    @staticmethod
+    def _places(image: Image, folder: Path, port: int) -> dict[str, Path]:
+        """Make a container's volumes, and copies of its image's configuration that name them and the port."""
+        places = {volume: folder / name for name, volume in VOLUMES.items()}
+        for place in places.values():
+            place.mkdir(parents=True)
+        places |= {"/app": image.root / "app", CONFIGURATION: folder / "configuration"}
+        places[CONFIGURATION].mkdir()
+        for path in (image.root / CONFIGURATION.strip("/")).glob("*"):
+            text = re.sub("(?m)^TCPSocket .*$", f"TCPSocket {port}", path.read_text())
+            (places[CONFIGURATION] / path.name).write_text(_localize(text, places))
+        return places
 
-    def _path(self, words: Sequence[str]) -> list[str]:
-        return [str(self.image.app) + word.removeprefix("/app") if word.startswith("/app/") else word for word in words]
+
+def _localize(text: str, places: Mapping[str, Path]) -> str:
+    """Put the folders of the rehearsal in the place of the image's."""
+    return re.sub("|".join(map(re.escape, places)), lambda found: str(places[found[0]]), text)
 
 
 async def _until_healthy(started: Child, program: Program, command: Sequence[str], check: HealthCheck) -> None:

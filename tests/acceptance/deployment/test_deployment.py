@@ -1,6 +1,7 @@
 """What the README's commands start is what works: uploads, films, recordings, EICAR, HLS behind https, a drain."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,6 +55,13 @@ async def test_photo_film_and_eicar_end_as_they_should(deployment: Deployment, p
         url = await client(deployment, http, OWNER).url(picture.asset_id, "w320")
         async with http.get(url) as answer:
             assert (answer.status, answer.content_type) == (200, "image/webp")
+
+
+async def test_the_scanner_has_the_set_that_the_mirror_published(deployment: Deployment) -> None:
+    assert deployment.scanner
+    lines = [json.loads(line) for line in deployment.scanner.log.read_text().splitlines()]
+    [adopted] = [line for line in lines if line["event"] == "signatures.adopted"]
+    assert adopted["source"] == "bucket"
 
 
 async def test_a_recording_of_2500_mb_is_reencoded(deployment: Deployment) -> None:
@@ -115,7 +123,7 @@ async def test_tasks_have_the_environment_of_their_definition(deployment: Deploy
         for name, value in container.environment.items():
             assert name in REPLACED or given[name] == value, name
         own = given.keys() - container.environment.keys() - container.secrets.keys()
-        image = {"PATH", *deployment.runner.image.variables}
+        image = {"PATH", *deployment.runner.images[container.image].variables}
         assert own <= {*ADDED, *REPLACED, *image}
         assert ADDED.keys() <= own
     assert {f"variable {name}" for name in {*ADDED, *REPLACED}} <= changes().keys()

@@ -66,8 +66,11 @@ def test_every_correction_of_the_emulator_is_printed() -> None:
 
 
 def test_image_holds_what_the_dockerfile_copies(tmp_path: Path) -> None:
-    image = lay_out(tmp_path, os.environ)
-    held = {path.name for path in image.app.iterdir()}
+    scanner = lay_out("scanner", tmp_path / "scanner", os.environ)
+    assert {path.name for path in (scanner.root / "app").iterdir()} == {"media", "handlers"}
+    assert (scanner.root / "etc" / "clamav" / "clamd.conf").is_file()
+    image = lay_out("service", tmp_path / "service", os.environ)
+    held = {path.name for path in (image.root / "app").iterdir()}
     assert {"api", "consumer", "handlers", "media", "healthy.py", "schema.sql"} <= held
     assert not {"deploy", "tests"} & held
     assert image.variables["TMPDIR"] == "/scratch"
