@@ -8,8 +8,8 @@ import aiohttp
 
 from media.asset_store.database import Database
 
-DEADLINE = 120.0
-"""Seconds for each wait."""
+DEADLINE = 300.0
+"""Seconds for each wait, beside whatever else the machine does."""
 
 
 async def wait_for_answer(url: str) -> Any:
