@@ -9,6 +9,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from deploy.local.ports import free_port
 from deploy.local.rehearsal.stand_ins import changes
 from tests.acceptance.conftest import ROOT, Outcome, command, command_line, jpeg
@@ -73,6 +75,7 @@ async def serving(environ: dict[str, str]) -> AsyncIterator[None]:
             await process.communicate()
 
 
+@pytest.mark.timeout(300)  # it rehearses a whole deployment
 async def test_commands_ignore_settings_of_other_programs(tmp_path: Path) -> None:
     own = {"HOME": str(write_broken_home(tmp_path / "home")), "MEDIA_API_PORT": str(free_port())}
     picture = tmp_path / "picture.jpg"
