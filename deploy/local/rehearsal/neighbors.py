@@ -76,13 +76,14 @@ async def role_credentials(account: Account, roles: Mapping[str, str]) -> AsyncI
 
 @asynccontextmanager
 async def private_mirror() -> AsyncIterator[str]:
-    """Offer signatures that find test files; yield the addresses of the databases, separated by commas."""
+    """Offer a database that finds EICAR; yield its address."""
+    name = "eicar.ndb"
 
-    async def database(request: web.Request) -> web.Response:
-        return web.Response(text=TEST_SIGNATURES[request.match_info["name"]])
+    async def database(_: web.Request) -> web.Response:
+        return web.Response(text=TEST_SIGNATURES[name])
 
-    async with _serving({"/{name}": database}, None) as port:
-        yield ",".join(f"http://{HOST}:{port}/{name}" for name in TEST_SIGNATURES)
+    async with _serving({f"/{name}": database}, None) as port:
+        yield f"http://{HOST}:{port}/{name}"
 
 
 @asynccontextmanager
