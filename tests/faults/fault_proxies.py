@@ -6,7 +6,7 @@ import random
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -59,12 +59,36 @@ def http_answer(status: str, content_type: str, body: bytes) -> Answer:
         head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close"
         writer.write(head.encode() + b"\r\n\r\n" + body)
         await writer.drain()
+        while await reader.read(PIECE):  # a close before all is read would be a reset, which loses the answer
+            pass
 
     return answer
 
 
 async def hang_up(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     """Answer nothing."""
+
+
+class Gate:
+    """Holds what comes to it while it is closed. `waiting` says how many wait."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self.waiting = 0
+
+    def close(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def passed(self) -> None:
+        self.waiting += 1
+        try:
+            await self._open.wait()
+        finally:
+            self.waiting -= 1
 
 
 class TcpProxy:
@@ -78,6 +102,11 @@ class TcpProxy:
         self.connections = 0
         self.answer: Answer = hang_up
         self.delay = 0.0
+        self.gate = Gate()
+        self.sent: Counter[bytes] = Counter()
+        """What clients sent, counted by the first four bytes of each piece."""
+        self.refuse: tuple[bytes, Answer] | None = None
+        """How requests begin that are refused while all others are served, and who answers them."""
 
     @property
     def fault(self) -> Fault:
@@ -115,17 +144,26 @@ class TcpProxy:
             return
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, far_writer))
+                group.create_task(self._pump(reader, far_writer, writer))
                 group.create_task(self._pump(far_reader, writer))
         except* OSError:
             pass  # how every relay ends: one of the two sides has closed
         finally:
             far_writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter | None = None
+    ) -> None:
         """Relay one direction. Its end raises an error that ends the other direction too."""
         while piece := await reader.read(PIECE):
+            if client:
+                self.sent[piece[:4]] += 1
             await asyncio.sleep(self.delay)
+            await self.gate.passed()
+            if client and self.refuse and piece.startswith(self.refuse[0]):
+                reader.feed_data(b"\r\n\r\n")
+                await self.refuse[1](reader, client)
+                break
             writer.write(piece)
             await writer.drain()
         raise ConnectionResetError
@@ -159,12 +197,22 @@ class HttpFaults:
 
     fault: Fault = Fault.NONE
     answer: tuple[int, str, bytes] = LATIN_1  # status, content type and body, for Fault.ANSWERS
+    only: Collection[str] = ()
+    """The operations of SQS, or methods of S3, that the fault meets; all when empty."""
+    gate: Gate = field(default_factory=Gate)
+    gated: str = ""
+    """A part of the operation or method, with the queue or path, of the requests that come to the gate."""
     delay: float = 0.0
     duplicate: float = 0.0  # share of the sends that are carried out twice
     reorder: float = 0.0  # share of the sends that wait for up to a second, so that later ones overtake
     lose_answer: float = 0.0  # share of the requests that are carried out and whose answer is lost
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     times: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def hold(self, gated: str) -> None:
+        """Hold all requests that begin from now on and that match, until the gate is opened."""
+        self.gated = gated
+        self.gate.close()
 
 
 class HttpProxy:
@@ -184,9 +232,11 @@ class HttpProxy:
         queue = body.partition(b'"QueueUrl"')[2].partition(b'"')[2].partition(b'"')[0].decode().rsplit("/", 1)[-1]
         proxy.seen[queue, operation or request.method] += 1
         proxy.times.append((time.monotonic(), queue, operation or request.method))
-        if proxy.fault is not Fault.NONE:
-            return await self._fail(request, proxy, sqs=bool(operation))
+        if proxy.gated in f"{operation or request.method} {queue or request.path}":
+            await proxy.gate.passed()
         await asyncio.sleep(proxy.delay)
+        if proxy.fault is not Fault.NONE and (not proxy.only or (operation or request.method) in proxy.only):
+            return await self._fail(request, proxy, sqs=bool(operation))
         if operation == "SendMessage":
             if self._chance.random() < proxy.reorder:
                 await asyncio.sleep(self._chance.random())

@@ -1,45 +1,53 @@
 """Every dependency, in every way that it fails, in every phase of the work: `matrix.csv` says what must come of it.
 
 docs/failures.md shows the table and explains its words. To add a dependency, add its rows and its entries in FAULTS.
+Postgres has a server and a test of its own, as its faults are the whole server's.
 """
 
 import asyncio
 import csv
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
+from deploy.local.postgres import Postgres
+from media.asset import AssetType
+from tests.conftest import Scanner
 from tests.faults.fault_proxies import Fault, hang_up
+from tests.faults.matrix_faults import FAULTS
+from tests.faults.matrix_lanes import Cell, run_cells, start_lane, until_status
 from tests.faults.postgres_faults import PostgresFaults
 from tests.faults.proxied_services import Daemon, ProxiedServices
-from tests.faults.sample_uploads import PDF, Upload, assert_consistent, send_all, wait_until_all_ended
+from tests.faults.sample_uploads import PDF, Kind, Upload, assert_consistent, send_all, wait_until_all_ended
 
 MATRIX = Path(__file__).with_name("matrix.csv")
-SAMPLE = {("postgres", "wrong answers", "claim"), ("postgres", "flapping", "commit"), ("postgres", "locked", "drain")}
+SAMPLE = {
+    ("postgres", "wrong answers", "claim"),
+    ("postgres", "flapping", "commit"),
+    ("postgres", "locked", "drain"),
+    ("s3", "read-only", "work"),
+    ("clamd", "full", "poll"),
+    ("sqs", "slow", "heartbeat"),
+    ("mediaconvert", "refuses", "claim"),
+    ("s3", "flapping", "commit"),
+    ("credentials", "wrong answers", "poll"),
+    ("clamd", "black hole", "heartbeat"),
+    ("sqs", "down", "drain"),
+}
 """Cells of the default run. The whole matrix is `-m soak`."""
+LANES = 3
+"""Stacks on which cells are tried side by side."""
 LASTS = 8.0
 """Seconds of a fault: two beats of the heartbeat, with the visibility timeout of these tests."""
 NOTICES, RESUMES, ENDS = 15.0, 10.0, 60.0
 UPLOADS = 6
 PHASES = {"poll": 0.0, "claim": 0.0, "work": 4.0, "commit": 0.5, "heartbeat": 4.0, "drain": 1.0}
 """Seconds of each call of S3: they decide how far the work is when the fault begins, and when it ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell of the matrix."""
-
-    dependency: str
-    fault: str
-    phase: str
-    expected: str
-
-    def __str__(self) -> str:
-        return f"{self.dependency}-{self.fault}-{self.phase}".replace(" ", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +113,16 @@ async def flapping(dependencies: Dependencies) -> AsyncIterator[None]:
     dependencies.services.postgres.fault = Fault.NONE
 
 
-FAULTS: dict[tuple[str, str], Callable[[Dependencies], AbstractAsyncContextManager[None]]] = {
-    ("postgres", "down"): lambda dependencies: proxy_fault(dependencies, Fault.CUT),
-    ("postgres", "slow"): slow,
-    ("postgres", "black hole"): lambda dependencies: proxy_fault(dependencies, Fault.BLACK_HOLE),
-    ("postgres", "refuses"): refuses,
-    ("postgres", "read-only"): read_only,
-    ("postgres", "wrong answers"): wrong_answers,
-    ("postgres", "flapping"): flapping,
-    ("postgres", "full"): lambda dependencies: dependencies.postgres.full(),
-    ("postgres", "locked"): lambda dependencies: dependencies.postgres.locked(),
+POSTGRES_FAULTS: dict[str, Callable[[Dependencies], AbstractAsyncContextManager[None]]] = {
+    "down": lambda dependencies: proxy_fault(dependencies, Fault.CUT),
+    "slow": slow,
+    "black hole": lambda dependencies: proxy_fault(dependencies, Fault.BLACK_HOLE),
+    "refuses": refuses,
+    "read-only": read_only,
+    "wrong answers": wrong_answers,
+    "flapping": flapping,
+    "full": lambda dependencies: dependencies.postgres.full(),
+    "locked": lambda dependencies: dependencies.postgres.locked(),
 }
 
 
@@ -125,21 +133,34 @@ def cells() -> Iterator[Cell]:
                 yield Cell(row["dependency"], row["fault"], phase, row[phase])
 
 
+def parameters(cells: Iterable[Cell]) -> list[ParameterSet]:
+    """Return parameters of a test: all cells that make sense, those outside the sample for long runs only."""
+    sampled = {cell: (cell.dependency, cell.fault, cell.phase) in SAMPLE for cell in cells if cell.expected != "-"}
+    return [
+        pytest.param(cell, id=str(cell), marks=() if is_in else pytest.mark.soak) for cell, is_in in sampled.items()
+    ]
+
+
 def test_every_fault_of_the_table_can_be_made() -> None:
-    assert {(cell.dependency, cell.fault) for cell in cells()} == set(FAULTS)
-    assert {(cell.dependency, cell.fault, cell.phase) for cell in cells()} >= SAMPLE
+    known = {("postgres", fault) for fault in POSTGRES_FAULTS}
+    known |= {(dependency, fault) for dependency, faults in FAULTS.items() for fault in faults}
+    assert {(cell.dependency, cell.fault) for cell in cells() if cell.expected != "-"} == known
+    faults = {cell.fault for cell in cells()}
+    assert {(cell.dependency, cell.fault) for cell in cells()} == {
+        (dependency, fault) for dependency in ("postgres", *FAULTS) for fault in faults
+    }, "what makes no sense says why"
+
+
+def test_the_sample_meets_every_dependency_fault_and_phase() -> None:
+    assert {cell for cell in SAMPLE if cell in {(one.dependency, one.fault, one.phase) for one in cells()}} == SAMPLE
+    for number, values in enumerate((("postgres", *FAULTS), POSTGRES_FAULTS, PHASES)):
+        assert {cell[number] for cell in SAMPLE} == set(values)
 
 
 @pytest.fixture
 async def dependencies(failing_services: ProxiedServices, own_postgres: PostgresFaults) -> AsyncIterator[Dependencies]:
     yield Dependencies(failing_services, own_postgres)
     await own_postgres.heal()
-
-
-async def until_status(daemon: Daemon, status: int, deadline: float) -> None:
-    async with asyncio.timeout(deadline):
-        while await daemon.get("readyz") != status:  # noqa: ASYNC110 - it is in another process
-            await asyncio.sleep(0.1)
 
 
 async def begin(dependencies: Dependencies, phase: str) -> list[Upload]:
@@ -170,22 +191,14 @@ async def hold(dependencies: Dependencies, daemon: Daemon, cell: Cell) -> None:
     assert await daemon.get("livez") == 200
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
-        pytest.param(
-            cell, id=str(cell), marks=() if (cell.dependency, cell.fault, cell.phase) in SAMPLE else pytest.mark.soak
-        )
-        for cell in cells()
-    ],
-)
-async def test_work_goes_on_after_every_fault(dependencies: Dependencies, cell: Cell) -> None:
+@pytest.mark.parametrize("cell", parameters(cell for cell in cells() if cell.dependency == "postgres"))
+async def test_work_goes_on_after_every_fault_of_postgres(dependencies: Dependencies, cell: Cell) -> None:
     services, daemon = dependencies.services, dependencies.services.daemon()
     try:
         await daemon.start()
         await until_status(daemon, 200, NOTICES)
         uploads = await begin(dependencies, cell.phase)
-        async with FAULTS[cell.dependency, cell.fault](dependencies):
+        async with POSTGRES_FAULTS[cell.fault](dependencies):
             await hold(dependencies, daemon, cell)
         services.aws.s3.delay = 0.0
         if cell.phase == "drain":
@@ -200,3 +213,32 @@ async def test_work_goes_on_after_every_fault(dependencies: Dependencies, cell: 
         assert await daemon.ended() == 0, daemon.log.read_text()[-3000:]
     finally:
         await daemon.kill()
+
+
+@pytest.fixture(scope="module")
+async def results(
+    request: pytest.FixtureRequest,
+    postgres_server: Postgres,
+    clamd: Scanner,
+    film: bytes,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[dict[Cell, "asyncio.Task[None]"]]:
+    """Try the cells of this run, several at a time: they wait for most of their time."""
+    wanted = [
+        item.callspec.params["cell"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.function is test_work_goes_on_after_every_fault
+    ]
+    video = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
+    async with AsyncExitStack() as stack:
+        starting = [
+            start_lane(postgres_server, clamd, video, tmp_path_factory.mktemp("lane"))
+            for _ in range(min(LANES, len(wanted)))
+        ]
+        lanes = await asyncio.gather(*map(stack.enter_async_context, starting))
+        yield await stack.enter_async_context(run_cells(lanes, wanted))
+
+
+@pytest.mark.parametrize("cell", parameters(cell for cell in cells() if cell.dependency != "postgres"))
+async def test_work_goes_on_after_every_fault(results: dict[Cell, "asyncio.Task[None]"], cell: Cell) -> None:
+    await results[cell]
