@@ -56,7 +56,7 @@ from media.aws.s3 import ObjectStorage
 from media.aws.s3_transfer import ObjectTransfer
 from media.aws.sqs import MessageQueues
 from media.errors import Dependency
-from media.network.readiness import Readiness
+from media.network.readiness import Ask, Readiness
 from media.outbox import Outbox
 from media.settings import Settings
 from media.stage_endings import EndingRules
@@ -139,7 +139,9 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
             _probes(parts, parts.self_test.read),
             {need for worker in workers for need in worker.route.needs},
         )
-        asks = {f"{name} is unavailable": probe for name, probe in probes.items() if name in needed}
+        asks: dict[str, Ask] = {f"{name} is unavailable": probe for name, probe in probes.items() if name in needed}
+        # A receive that is never answered says so only after its long poll, twice.
+        asks[f"{Dependency.SQS} is unavailable"] = parts.queues[settings.queues[0]].depth
         readiness = Readiness(asks)
 
         async def reasons_unready() -> list[str]:
@@ -149,7 +151,7 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
             reasons += [reason for reason in await readiness.reasons() if reason not in reasons]
             reasons += [f"the {part.name} keeps failing" for part in monitored if part.keeps_failing]
             reasons += [] if versioning.passed else ["S3 has not said whether the bucket is versioned"]
-            reasons += [f"{w.route.queue} cannot be received from" for w in workers if w.poller.errors > 1]
+            reasons += [reason for worker in workers if (reason := worker.trouble)]
             return reasons
 
         daemon = Daemon(workers, background_tasks, parts.metrics, drain_timeout=settings.drain_timeout)

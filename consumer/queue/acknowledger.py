@@ -123,6 +123,11 @@ class Acknowledger:
         self._deletes = _Batcher(partial(self._send_until_settled, "delete", delete), self._count_pending)
         self._releases = _Batcher(partial(self._send_until_settled, "release", release), self._count_pending)
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether messages wait to be settled, and requests for it fail one after the other."""
+        return self._pending > 0 and self._failures > 1
+
     async def delete(self, message: InFlightMessage) -> None:
         """Delete a message whose work is done."""
         if message.extension:

@@ -115,6 +115,13 @@ class QueueWorker:
         return self.poller.health, self._heartbeat.health, self._acknowledger.health
 
     @property
+    def trouble(self) -> str:
+        """Why messages cannot be received or settled; an empty text while they can."""
+        if self.poller.errors > 1:
+            return f"{self.route.queue} cannot be received from"
+        return f"messages of {self.route.queue} cannot be acknowledged" if self._acknowledger.is_failing else ""
+
+    @property
     def busy(self) -> bool:
         return bool(self._buffer.held() or self._tasks)
 

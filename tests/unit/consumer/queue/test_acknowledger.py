@@ -184,6 +184,31 @@ async def test_repeats_end_when_the_message_expires() -> None:
 
 
 @virtual_time
+async def test_it_fails_while_something_waits_to_be_settled_and_cannot() -> None:
+    desk, is_away = Desk(), True
+
+    async def network(_request: Request) -> None:
+        if is_away:
+            raise AWAY
+
+    desk.queue.network = network
+    async with desk.open():
+        await desk.acknowledger.delete(desk.message("given up", expires=20))
+        await asyncio.sleep(0.1)
+        assert not desk.acknowledger.is_failing, "one failure is none yet"
+        await asyncio.sleep(10)
+        assert desk.acknowledger.is_failing
+        await asyncio.sleep(20)
+        assert not desk.acknowledger.is_failing, "an idle queue would never be ready again"
+        await desk.acknowledger.delete(desk.message("settled"))
+        await asyncio.sleep(10)
+        assert desk.acknowledger.is_failing
+        is_away = False
+        await asyncio.sleep(10)
+        assert not desk.acknowledger.is_failing
+
+
+@virtual_time
 async def test_while_sqs_is_away_one_batch_at_a_time_asks_after_growing_pauses() -> None:
     desk, away = Desk(), True
 
