@@ -19,7 +19,7 @@ MEANINGS: tuple[tuple[str, FailureKind, str], ...] = (
     ),
     ("silence amid a scan", FailureKind.BUG, "likewise; a clamd that still answers PING has the time for one scan"),
     (
-        "`OSError` before and amid a scan",
+        "`OSError` before and amid a scan; an end before the first byte of the file",
         FailureKind.UNAVAILABLE,
         "no connection, or it is cut",
     ),

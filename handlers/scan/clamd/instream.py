@@ -67,7 +67,8 @@ class Reply:
 async def instream(address: Address, source: Source) -> Reply:
     """Stream `source` to clamd and return its reply. The caller sets the deadline.
 
-    Raises UnavailableError(clamd) when clamd cannot be reached, before `source` is opened; and the errors of `source`.
+    Raises UnavailableError(clamd) when clamd cannot be reached, before `source` is opened, and when it hangs up before
+    it is sent a byte of it; and the errors of `source`.
     """
     with await connect(address) as connection:
         heard = bytearray()
@@ -78,7 +79,9 @@ async def instream(address: Address, source: Source) -> Reply:
             in_order = await listening
         finally:
             listening.cancel()
-        return Reply(bytes(heard), complete and in_order)
+        if complete is None and not heard:  # it went while S3 was slow: the file cannot be why
+            raise UnavailableError(Dependency.CLAMD, f"{address} hung up before it was sent the file")
+        return Reply(bytes(heard), bool(complete) and in_order)
 
 
 async def accepts(address: Address, size: int, *, timeout: float) -> bool:  # noqa: ASYNC109 - silence is the answer
@@ -155,21 +158,27 @@ async def _dial(family: int, place: object) -> socket.socket:
 
 async def _send_all(
     connection: socket.socket, pieces: AsyncIterator[bytes], heard: bytearray, listening: "asyncio.Future[bool]"
-) -> bool:
-    """Send all pieces. Returns False when clamd replied or hung up before; its reply is then on its way."""
-    loop = asyncio.get_running_loop()
+) -> bool | None:
+    """Send all pieces. Returns False when clamd replied or hung up before; its reply is then on its way.
+
+    Returns None when that was before the first byte.
+    """
+    loop, ended = asyncio.get_running_loop(), None
     try:
         await loop.sock_sendall(connection, b"zINSTREAM\0")
         async for piece in pieces:
+            if ended is None and (listening.done() or _has_reply(connection)):
+                return None
+            ended = False
             for start in range(0, len(piece), CHUNK):
                 await _send_chunk(connection, memoryview(piece)[start : start + CHUNK])
             if heard or listening.done():
                 return False
         if heard or listening.done() or _has_reply(connection):
-            return False
+            return ended
         await loop.sock_sendall(connection, _LENGTH.pack(0))
     except (BrokenPipeError, ConnectionResetError):
-        return False
+        return ended
     return True
 
 
@@ -188,7 +197,7 @@ async def _send_chunk(connection: socket.socket, chunk: memoryview) -> None:
 
 
 def _has_reply(connection: socket.socket) -> bool:
-    """Return whether the kernel holds a reply that the event loop has not read yet."""
+    """Return whether the kernel holds a reply, or an end, that the event loop has not read yet."""
     try:
         connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.scan.clamd.client import Clamd
-from handlers.scan.clamd.instream import Reply, instream
+from handlers.scan.clamd.instream import Address, Reply, instream
 from handlers.scan.clamd.self_test import source_of
 from handlers.scan.clamd.verdict import read_reply
 from media.asset import Verdict
@@ -93,6 +93,30 @@ async def test_source_is_not_opened_when_clamd_is_dead(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError):
         await Clamd(address).scan(source, 1)
     assert not opened
+
+
+async def test_end_before_the_first_byte_is_an_outage() -> None:
+    """Clamd goes while the source is slow."""
+    gone = asyncio.Event()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\0")
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        await gone.wait()
+        yield CONTENT
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+        yield pieces()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(UnavailableError, match="before it was sent the file"):
+            await instream(Address(*server.sockets[0].getsockname()[:2]), opened)
 
 
 @given(st.binary(max_size=60) | st.sampled_from([b"stream: OK", b"stream: OK\0"]), st.booleans())
