@@ -111,19 +111,20 @@ _MATRIX = """\
 `tests/faults/test_matrix.py` lets each dependency fail in each way, while a consumer has a message in each phase of its
 work. Postgres fails for eight seconds, the others until a heartbeat or `/readyz` has met the fault, and for three
 seconds at least. A default run tries a sample, `./test.sh -m soak` all. In every cell `/livez` stays 200, every upload
-ends as it should, nothing comes to the dead letters, and a consumer is ready within ten seconds of the end of the fault.
+ends as it should, nothing comes to the dead letters, and a consumer is ready within ten seconds of the fault's end.
 
 | word | what else must hold |
 |---|---|
 | `waits` | `/readyz` is 503 within 15 s, while the fault lasts |
 | `goes on` | the consumer need not notice: `/readyz` answers 200 while the fault lasts |
+| `flaps` | `/readyz` may answer either, as the dependency does |
 | `ends` | SIGTERM amid the fault: exit status 0 within the drain timeout |
-| `+ 1` | one attempt may count: the answer to a claim was lost, which looks like the death of a worker; or clamd went amid a scan, and the file may be why |
+| `+ 1` | one attempt may count: a lost answer to a claim looks like a worker's death; a file may be why clamd went |
 | `-` | the fault makes no sense there: see the remark |
 
 `read-only`: S3 refuses PUT, POST and DELETE; SQS refuses to send, delete and extend; MediaConvert refuses CreateJob and
-lists jobs. `full`: S3, SQS and MediaConvert have too many requests, clamd's disk takes no stream. `wrong answers` of the
-credentials' source are credentials that have expired.
+lists jobs. `full`: S3, SQS and MediaConvert have too many requests, clamd's disk takes no stream. `wrong answers`: a
+proxy's page, and from the source of credentials such as have expired.
 
 """
 

@@ -103,8 +103,8 @@ class TcpProxy:
         self.answer: Answer = hang_up
         self.delay = 0.0
         self.gate = Gate()
-        self.sent: Counter[bytes] = Counter()
-        """What clients sent, counted by the first four bytes of each piece."""
+        self.gated = b""
+        """How requests begin that come to the gate."""
         self.refuse: tuple[bytes, Answer] | None = None
         """How requests begin that are refused while all others are served, and who answers them."""
 
@@ -156,10 +156,9 @@ class TcpProxy:
     ) -> None:
         """Relay one direction. Its end raises an error that ends the other direction too."""
         while piece := await reader.read(PIECE):
-            if client:
-                self.sent[piece[:4]] += 1
             await asyncio.sleep(self.delay)
-            await self.gate.passed()
+            if client and piece.startswith(self.gated):
+                await self.gate.passed()
             if client and self.refuse and piece.startswith(self.refuse[0]):
                 reader.feed_data(b"\r\n\r\n")
                 await self.refuse[1](reader, client)

@@ -80,9 +80,11 @@ def answers(answer: Answer) -> MakeFault:
     async def make(proxy: Proxy) -> AsyncIterator[None]:
         assert isinstance(proxy, TcpProxy)
         proxy.answer = answer
-        async with _set(proxy, Fault.ANSWERS):
-            yield
-        proxy.answer = hang_up
+        try:
+            async with _set(proxy, Fault.ANSWERS):
+                yield
+        finally:
+            proxy.answer = hang_up
 
     return make
 
@@ -94,9 +96,11 @@ def read_only(dependency: str) -> MakeFault:
     async def make(proxy: Proxy) -> AsyncIterator[None]:
         assert isinstance(proxy, HttpFaults)
         proxy.only = WRITES[dependency]
-        async with _set(proxy, Fault.REFUSED):
-            yield
-        proxy.only = ()
+        try:
+            async with _set(proxy, Fault.REFUSED):
+                yield
+        finally:
+            proxy.only = ()
 
     return make
 
@@ -106,8 +110,10 @@ async def no_new_jobs(proxy: Proxy) -> AsyncIterator[None]:
     """Refuse to create jobs, and list them."""
     assert isinstance(proxy, TcpProxy)
     proxy.refuse = (b"POST", refusal("403 Forbidden", "AccessDeniedException"))
-    yield
-    proxy.refuse = None
+    try:
+        yield
+    finally:
+        proxy.refuse = None
 
 
 def refusal(status: str, code: str) -> Answer:
@@ -182,7 +188,7 @@ async def credentials_source() -> AsyncIterator[tuple[TcpProxy, str]]:
 
     async def give(_: web.Request) -> web.Response:
         ends = datetime.now(UTC) + LIFETIME
-        document = {"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Token": "a session's"}
+        document = {"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Token": "a/session+token=="}
         return web.json_response(document | {"Expiration": ends.isoformat()})
 
     app = web.Application()

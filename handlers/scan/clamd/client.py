@@ -66,6 +66,10 @@ class Clamd:
         self.load += size
         try:
             async with self._spool.reserve(size), self._slots:
+                if self._verified and not await self._liveness.is_alive():
+                    # Asked before it is sent the file, so that the file cannot be why.
+                    self._fail()
+                    raise UnavailableError(Dependency.CLAMD, f"{self.address} does not answer PING")
                 await self.verify()
                 try:
                     async with asyncio.timeout(self._timeout + size / SLOWEST):
@@ -82,6 +86,8 @@ class Clamd:
                     raise UnavailableError(Dependency.CLAMD, f"{self.address}: {error!r}") from error
                 if read_reply(reply).verdict is Verdict.ERROR:
                     self._fail()
+                    if reply.said:  # it lives, and says that it cannot: its disk may be full. The self-test decides.
+                        await self.verify()
                 return reply
         finally:
             self.load -= size

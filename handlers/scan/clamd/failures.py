@@ -15,7 +15,7 @@ MEANINGS: tuple[tuple[str, FailureKind, str], ...] = (
     (
         "any other reply, none, `OK` too early",
         FailureKind.BUG,
-        "no verdict, and the file may be why",
+        "no verdict, and the file may be why; unavailable where the self-test, or the PING before the file, fails too",
     ),
     ("silence amid a scan", FailureKind.BUG, "likewise; a clamd that still answers PING has the time for one scan"),
     (

@@ -34,10 +34,7 @@ class Liveness:
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=INTERVAL))[0]:
-                # Scans that run at the same time share one PING, so that no one of them may cancel it.
-                if self._ping is None or self._ping.done():
-                    self._ping = asyncio.create_task(self._is_alive())
-                if not await asyncio.shield(self._ping) and not task.done():
+                if not await self.is_alive() and not task.done():
                     raise TimeoutError(f"{self._address} has stopped answering")
             return task.result()
         finally:
@@ -45,7 +42,14 @@ class Liveness:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _is_alive(self) -> bool:
+    async def is_alive(self) -> bool:
+        """Return whether clamd answers PING."""
+        # Scans that run at the same time share one PING, so that no one of them may cancel it.
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self._answers())
+        return await asyncio.shield(self._ping)
+
+    async def _answers(self) -> bool:
         for _ in range(MAX_MISSES):
             with suppress(TimeoutError, UnavailableError):
                 async with asyncio.timeout(TIMEOUT):

@@ -72,6 +72,27 @@ async def test_repaired_scanner_is_used_again() -> None:
         assert await verdict(scanners) is Verdict.CLEAN
 
 
+async def test_scanner_that_went_is_not_sent_the_next_file() -> None:
+    async with fake_clamd(CLEAN) as fake:
+        scanners = ScannerPool([Clamd(fake.address)])
+        await scanners.ping()
+        fake.alive = False
+        with pytest.raises(UnavailableError, match="does not answer PING"):
+            await verdict(scanners)
+        assert not fake.asked
+        fake.alive = True
+        assert await verdict(scanners) is Verdict.CLEAN
+
+
+async def test_error_of_a_scanner_that_fails_its_self_test_too_is_an_outage() -> None:
+    async with fake_clamd(says(b"INSTREAM: Can't write to temporary file. ERROR\0")) as fake:
+        scanners = ScannerPool([Clamd(fake.address)])
+        assert await verdict(scanners) is Verdict.ERROR, "it scans others: the file may be why"
+        fake.alerts = False
+        with pytest.raises(UnavailableError):
+            await verdict(scanners)
+
+
 @pytest.mark.parametrize("alive", [True, False])
 async def test_silent_scan_is_awaited_only_while_clamd_answers_ping(*, alive: bool) -> None:
     async with fake_clamd(is_silent, alive=alive) as fake:
