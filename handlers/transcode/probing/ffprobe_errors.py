@@ -8,7 +8,7 @@ _DEMUXER = r"^\[(?!http|tcp|tls|file|NULL)[^\]]+ @ 0x[0-9a-f]+\]"
 """A line written by a demuxer, which recognized the format and then gave up."""
 
 _STORAGE = re.compile(
-    r"Server returned (?:401|403|4XX|5XX)|Connection (?:refused|reset|timed out)|Failed to resolve|"
+    r"Server returned (?:400|401|403|429|4XX|5XX)|Connection (?:refused|reset|timed out)|Failed to resolve|"
     r"Network is unreachable|Stream ends prematurely|Input/output error|Error in the p(?:ush|ull) function",
 )
 _LOCAL_FILE = re.compile(r"^file:.*: Input/output error$", re.MULTILINE)

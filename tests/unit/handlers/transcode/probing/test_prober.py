@@ -10,6 +10,7 @@ import pytest
 
 from handlers.transcode.probing import ffprobe
 from handlers.transcode.probing.ffprobe import Ffprobe
+from handlers.transcode.probing.ffprobe_errors import explain_failed_open
 from handlers.transcode.probing.prober import Prober
 from media.asset import AssetType
 from media.errors import Code, RejectedError, RetryableError
@@ -243,6 +244,21 @@ async def test_storage_failure_between_two_reads_is_not_blamed_on_the_file(clip:
     with pytest.raises(RetryableError) as caught:
         await Prober(str(program)).probe(str(clip("any.mp4")), asset_type=AssetType.VIDEO)
     assert caught.value.code is Code.STORAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "400 Bad Request",  # a token that has expired
+        "403 Forbidden (access denied)",
+        "429 Too Many Requests",
+        "5XX Server Error reply",
+    ],
+)
+def test_refusals_of_the_storage_are_not_blamed_on_the_file(said: str) -> None:
+    error = explain_failed_open(f"[https @ 0x1] HTTP error\nhttps://b.s3/x.mp4: Server returned {said}")
+    assert isinstance(error, RetryableError)
+    assert error.code is Code.STORAGE_ERROR
 
 
 async def test_missing_program_is_not_blamed_on_the_file(clip: Clip) -> None:
