@@ -30,14 +30,14 @@ SAMPLE = {
     ("postgres", "wrong answers", "claim"),
     ("postgres", "flapping", "commit"),
     ("postgres", "locked", "drain"),
-    ("s3", "read-only", "work"),
-    ("clamd", "full", "poll"),
-    ("sqs", "slow", "heartbeat"),
+    ("s3", "slow", "heartbeat"),
+    ("s3", "down", "drain"),
+    ("sqs", "read-only", "commit"),
+    ("sqs", "black hole", "work"),
+    ("clamd", "full", "claim"),
+    ("clamd", "flapping", "work"),
     ("mediaconvert", "refuses", "claim"),
-    ("s3", "flapping", "commit"),
     ("credentials", "wrong answers", "poll"),
-    ("clamd", "black hole", "heartbeat"),
-    ("sqs", "down", "drain"),
 }
 """Cells of the default run. The whole matrix is `-m soak`."""
 LANES = 3
@@ -152,7 +152,7 @@ def test_every_fault_of_the_table_can_be_made() -> None:
 
 
 def test_the_sample_meets_every_dependency_fault_and_phase() -> None:
-    assert {cell for cell in SAMPLE if cell in {(one.dependency, one.fault, one.phase) for one in cells()}} == SAMPLE
+    assert {(cell.dependency, cell.fault, cell.phase) for cell in cells() if cell.expected != "-"} >= SAMPLE
     for number, values in enumerate((("postgres", *FAULTS), POSTGRES_FAULTS, PHASES)):
         assert {cell[number] for cell in SAMPLE} == set(values)
 
