@@ -20,7 +20,7 @@ from media.asset import AssetType
 from tests.conftest import Scanner
 from tests.faults.fault_proxies import Fault, hang_up
 from tests.faults.matrix_faults import FAULTS
-from tests.faults.matrix_lanes import Cell, run_cells, start_lane, until_status
+from tests.faults.matrix_rigs import Cell, run_cells, start_rig, until_status
 from tests.faults.postgres_faults import PostgresFaults
 from tests.faults.proxied_services import Daemon, ProxiedServices
 from tests.faults.sample_uploads import PDF, Kind, Upload, assert_consistent, send_all, wait_until_all_ended
@@ -40,7 +40,7 @@ SAMPLE = {
     ("credentials", "wrong answers", "poll"),
 }
 """Cells of the default run. The whole matrix is `-m soak`."""
-LANES = 3
+RIGS = 3
 """Stacks on which cells are tried side by side."""
 LASTS = 8.0
 """Seconds of a fault: two beats of the heartbeat, with the visibility timeout of these tests."""
@@ -232,11 +232,11 @@ async def results(
     video = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
     async with AsyncExitStack() as stack:
         starting = [
-            start_lane(postgres_server, clamd, video, tmp_path_factory.mktemp("lane"))
-            for _ in range(min(LANES, len(wanted)))
+            start_rig(postgres_server, clamd, video, tmp_path_factory.mktemp("rig"))
+            for _ in range(min(RIGS, len(wanted)))
         ]
-        lanes = await asyncio.gather(*map(stack.enter_async_context, starting))
-        yield await stack.enter_async_context(run_cells(lanes, wanted))
+        rigs = await asyncio.gather(*map(stack.enter_async_context, starting))
+        yield await stack.enter_async_context(run_cells(rigs, wanted))
 
 
 @pytest.mark.parametrize("cell", parameters(cell for cell in cells() if cell.dependency != "postgres"))

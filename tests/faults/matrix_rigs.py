@@ -1,4 +1,4 @@
-"""Lanes for the matrix: stacks side by side, each with a consumer that lives through one cell after the other."""
+"""Rigs for the matrix: stacks side by side, each with a consumer that lives through one cell after the other."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ async def until_status(daemon: Daemon, status: int, deadline: float) -> None:
 
 
 @dataclass(slots=True)
-class Lane:
+class Rig:
     """Services, and a consumer that uses them."""
 
     services: ProxiedServices
@@ -205,9 +205,9 @@ def queue_of(cell: Cell) -> str:
 
 
 @asynccontextmanager
-async def start_lane(postgres: Postgres, clamd: Scanner, film: Kind, folder: Path) -> AsyncIterator[Lane]:
+async def start_rig(postgres: Postgres, clamd: Scanner, film: Kind, folder: Path) -> AsyncIterator[Rig]:
     """Start an emulator, make a database, and put all behind proxies. The consumer starts with the first cell."""
-    name = f"lane_{uuid4().hex}"
+    name = f"rig_{uuid4().hex}"
     await postgres_part.create_database(postgres, name, template=TEMPLATE)
     started = await emulator.start(folder, ports.free_port(), folder)
     try:
@@ -221,27 +221,27 @@ async def start_lane(postgres: Postgres, clamd: Scanner, film: Kind, folder: Pat
             for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
                 services.env.pop(key)
             services.env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = address
-            lane = Lane(services, credentials, services.daemon(), film)
-            yield lane
-            await lane.close()
+            rig = Rig(services, credentials, services.daemon(), film)
+            yield rig
+            await rig.close()
     finally:
         await started.child.stop()
         await postgres_part.drop_database(postgres, name)
 
 
 @asynccontextmanager
-async def run_cells(lanes: list[Lane], cells: list[Cell]) -> AsyncIterator[dict[Cell, "asyncio.Task[None]"]]:
-    """Run cells on the lanes, as many at a time as there are lanes; yield the task of each."""
-    free: asyncio.Queue[Lane] = asyncio.Queue()
-    for lane in lanes:
-        free.put_nowait(lane)
+async def run_cells(rigs: list[Rig], cells: list[Cell]) -> AsyncIterator[dict[Cell, "asyncio.Task[None]"]]:
+    """Run cells on the rigs, as many at a time as there are rigs; yield the task of each."""
+    free: asyncio.Queue[Rig] = asyncio.Queue()
+    for rig in rigs:
+        free.put_nowait(rig)
 
     async def run(cell: Cell) -> None:
-        lane = await free.get()
+        rig = await free.get()
         try:
-            await lane.run(cell)
+            await rig.run(cell)
         finally:
-            free.put_nowait(lane)
+            free.put_nowait(rig)
 
     tasks = {cell: asyncio.create_task(run(cell)) for cell in cells}
     try:
