@@ -224,10 +224,12 @@ async def results(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[dict[Cell, "asyncio.Task[None]"]]:
     """Try the cells of this run, several at a time: they wait for most of their time."""
-    wanted = [
-        item.callspec.params["cell"]
+    wanted: list[Cell] = [
+        cell
         for item in request.session.items
-        if isinstance(item, pytest.Function) and item.function is test_work_goes_on_after_every_fault
+        if isinstance(item, pytest.Function)
+        and item.function is test_work_goes_on_after_every_fault
+        and isinstance(cell := item.callspec.params["cell"], Cell)
     ]
     video = Kind(AssetType.VIDEO, "video/mp4", "v.mp4", film)
     async with AsyncExitStack() as stack:
@@ -237,6 +239,7 @@ async def results(
         ]
         rigs = await asyncio.gather(*map(stack.enter_async_context, starting))
         yield await stack.enter_async_context(run_cells(rigs, wanted))
+        await asyncio.gather(*(rig.close() for rig in rigs))
 
 
 @pytest.mark.parametrize("cell", parameters(cell for cell in cells() if cell.dependency != "postgres"))
