@@ -1,6 +1,7 @@
 """A queue worker on a queue in memory: the consumer's core without media, network or database."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from consumer.queue.circuit_breaker import Breakers, Probe
 from consumer.queue.heartbeat import Renew
 from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import SUCCESS, Outcome
+from consumer.queue.regrouper import Regroup
 from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import QueueWorker, Route, WorkerLimits
+from media.aws.sqs import Received
 from media.errors import Dependency, UndecodableError
 from media.telemetry import Metrics
 from tests.fakes.memory_queue import MemoryQueue
@@ -54,6 +57,7 @@ class Harness:
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
     probes: dict[Dependency, Probe] = field(default_factory=dict)
     renew: Renew = all_held
+    regroup: Regroup | None = None
     handled: list[str] = field(default_factory=list)
     messages: list[InFlightMessage] = field(default_factory=list)
 
@@ -63,7 +67,7 @@ class Harness:
             self.messages.append(message)
             return await work(record.body, message) or SUCCESS
 
-        route = Route("memory", "test", words, handle, list(self.probes))
+        route = Route("memory", "test", words, handle, list(self.probes), self.regroup)
         breakers = breakers or Breakers(self.probes, self.metrics)
         return QueueWorker(route, self.queue, self.dead, self.renew, breakers, self.retry, self.metrics, self.limits)
 
@@ -100,6 +104,16 @@ async def until(condition: Callable[[], bool], *, deadline: float = 30.0) -> Non
     async with asyncio.timeout(deadline):
         while not condition():  # noqa: ASYNC110 - the state is not ours, and nothing signals it
             await asyncio.sleep(max(0.01, deadline / 1000))
+
+
+def in_flight(
+    name: str = "r", *, owner: str = "", group_id: str = "", receives: int = 1, expires: float = 3600, records: int = 1
+) -> InFlightMessage:
+    """Return a message that no queue holds. `name` is its id and its receipt; `expires` is in seconds from now."""
+    now = time.monotonic()
+    received = Received(name, name, name, receives, group_id=group_id)
+    words = [Text(name)] * records
+    return InFlightMessage(received, "memory", words, owner, "", taken=now, expires=now + expires)
 
 
 async def nothing(_text: str, _message: InFlightMessage) -> None:
