@@ -98,11 +98,13 @@ class Heartbeat:
                 failures = await self._queue.change_visibility(dict.fromkeys(by_receipt, self._timeout))
         except Exception as error:
             trace = self.health.failed(error)
+            self._count_request("error")
             self._count("error", len(by_receipt))
             log.warning("heartbeat.failed", queue=self._queue.name, error=str(error) or repr(error), exc_info=trace)
             return False
         else:
             self.health.succeeded()
+            self._count_request("ok")
             for failure in failures:
                 message = by_receipt.pop(failure.receipt)
                 self._count("gone" if failure.gone else "failed", 1)
@@ -140,4 +142,6 @@ class Heartbeat:
 
     def _count(self, result: str, messages: int) -> None:
         self._metrics.extensions.labels(self._queue.name, result).inc(messages)
-        self._metrics.requests.labels(self._queue.name, "extend", "error" if result == "error" else "ok").inc()
+
+    def _count_request(self, result: str) -> None:
+        self._metrics.requests.labels(self._queue.name, "extend", result).inc()

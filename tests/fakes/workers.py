@@ -14,7 +14,7 @@ from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import SUCCESS, Outcome
 from consumer.queue.regrouper import Regroup
 from consumer.queue.retry import RetryPolicy
-from consumer.queue.worker import QueueWorker, Route, WorkerLimits
+from consumer.queue.worker import Decode, QueueWorker, Route, WorkerLimits
 from media.aws.sqs import Received
 from media.errors import Dependency, UndecodableError
 from media.telemetry import Metrics
@@ -58,6 +58,7 @@ class Harness:
     probes: dict[Dependency, Probe] = field(default_factory=dict)
     renew: Renew = all_held
     regroup: Regroup | None = None
+    decode: Decode = words
     handled: list[str] = field(default_factory=list)
     messages: list[InFlightMessage] = field(default_factory=list)
 
@@ -67,7 +68,7 @@ class Harness:
             self.messages.append(message)
             return await work(record.body, message) or SUCCESS
 
-        route = Route("memory", "test", words, handle, list(self.probes), self.regroup)
+        route = Route("memory", "test", self.decode, handle, list(self.probes), self.regroup)
         breakers = breakers or Breakers(self.probes, self.metrics)
         return QueueWorker(route, self.queue, self.dead, self.renew, breakers, self.retry, self.metrics, self.limits)
 

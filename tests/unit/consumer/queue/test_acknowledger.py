@@ -85,6 +85,17 @@ async def test_ten_go_at_once_and_fewer_after_fifty_milliseconds() -> None:
 
 
 @virtual_time
+async def test_the_tenth_message_sends_its_batch() -> None:
+    desk = Desk()
+    async with desk.open():
+        for n in range(10):
+            assert desk.sent() == []
+            await desk.acknowledger.delete(desk.message(f"r{n}"))
+        await asyncio.sleep(0.01)
+        assert [len(request.receipts) for request in desk.sent()] == [10]
+
+
+@virtual_time
 async def test_timer_of_a_batch_that_became_full_does_not_hurry_the_next_one() -> None:
     desk = Desk()
     async with desk.open():
@@ -147,6 +158,27 @@ async def test_two_hundred_unsettled_messages_stop_receives_until_fewer_are_left
         go.set()
         await asyncio.sleep(1)
         assert desk.paused == [True, False]
+
+
+@virtual_time
+async def test_the_two_hundredth_message_stops_receives_and_its_end_lets_them_go_on() -> None:
+    desk, go = Desk(), asyncio.Event()
+
+    async def network(request: Request) -> None:
+        if request.operation == "delete":
+            await go.wait()
+
+    desk.queue.network = network
+    async with desk.open():
+        for n in range(199):
+            await desk.acknowledger.delete(desk.message(f"r{n}"))
+        for _ in range(2):
+            desk.paused.clear()
+            await desk.acknowledger.release(desk.message("the 200th"), 0)
+            assert desk.paused == [True]
+            await asyncio.sleep(1)
+            assert desk.paused == [True, False]
+        go.set()
 
 
 @pytest.mark.parametrize(("asked", "delay"), [(0.0, 0), (0.2, 1), (7.0, 7), (7.001, 8), (99_999.0, 43_200)])
@@ -225,6 +257,66 @@ async def test_while_sqs_is_away_one_batch_at_a_time_asks_after_growing_pauses()
         assert desk.counted("delete", "error") == len(times)
         away = False
     assert len(desk.queue.deleted) == 30
+
+
+@virtual_time
+async def test_once_sqs_is_back_batches_wait_for_nothing() -> None:
+    desk, away = Desk(), True
+
+    async def network(_request: Request) -> None:
+        if away:
+            raise AWAY
+
+    desk.queue.network = network
+    async with desk.open():
+        await desk.acknowledger.delete(desk.message("first"))
+        await asyncio.sleep(30)
+        away = False
+        await asyncio.sleep(30)
+        assert desk.queue.deleted == ["first"]
+        before = len(desk.sent())
+        for n in range(40):
+            await desk.acknowledger.delete(desk.message(f"r{n}"))
+        await asyncio.sleep(0.01)
+        assert len(desk.sent()) == before + 4
+    assert desk.counted("delete", "ok") == 5
+
+
+@virtual_time
+async def test_messages_that_expire_while_sqs_is_away_are_given_up() -> None:
+    desk = Desk()
+
+    async def network(_request: Request) -> None:
+        raise AWAY
+
+    desk.queue.network = network
+    async with desk.open():
+        began = time.monotonic()
+        await desk.acknowledger.delete(desk.message("r", expires=20))
+        await asyncio.sleep(3600)
+        assert [request.at - began for request in desk.sent()] == pytest.approx(
+            [0.05, 0.05, 2.05, 5.05, 9.05, 14.05, 19.05]
+        )
+    assert desk.paused == []
+
+
+@virtual_time
+async def test_unforeseen_answers_make_it_unready_until_one_is_usable() -> None:
+    desk, odd = Desk(), True
+
+    async def network(_request: Request) -> None:
+        if odd:
+            raise KeyError("Failed")
+
+    desk.queue.network = network
+    async with desk.open():
+        await desk.acknowledger.release(desk.message("r"), 1)
+        await asyncio.sleep(30)
+        assert desk.acknowledger.health.keeps_failing
+        odd = False
+        await asyncio.sleep(30)
+        assert not desk.acknowledger.health.keeps_failing
+    assert desk.counted("release", "ok") == 1
 
 
 @virtual_time

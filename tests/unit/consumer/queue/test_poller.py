@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
@@ -110,6 +111,9 @@ async def test_full_batches_bring_more_pollers_and_short_ones_end_them() -> None
         polls.most = 0
         await asyncio.sleep(20)
         assert polls.most == 1, "one poller while idle"
+        await harness.send(*(f"m{n}" for n in range(100)))
+        await drained(harness)
+        assert polls.most == 3, "and as many as before when there is work again"
 
 
 @virtual_time
@@ -170,7 +174,7 @@ async def test_no_more_is_received_than_there_is_room_for() -> None:
         await asyncio.sleep(41)
         assert worker.in_flight == 17
         assert harness.queue.count("receive") == before
-        assert worker.poller.turned - turned == pytest.approx(40, abs=2), "a loop that waits shows that it lives"
+        assert worker.poller.turned - turned == pytest.approx(40, abs=0.5), "a loop that waits shows that it lives"
         go.set()
         await drained(harness)
 
@@ -199,3 +203,43 @@ async def test_nothing_is_received_for_less_room_than_a_batch() -> None:
         for n in range(40):
             go.setdefault(f"m{n}", asyncio.Event()).set()
         await drained(harness)
+
+
+@pytest.mark.parametrize("waits_for", ["receive", "room", "breaker"])
+@virtual_time
+async def test_a_worker_that_is_canceled_leaves_no_task_and_no_place_behind(waits_for: str) -> None:
+    async def probe() -> None:
+        raise UnavailableError(Dependency.S3, "away")
+
+    harness = Harness(
+        limits=WorkerLimits(concurrency=100, prefetch=0, pollers=3, visibility=60, wait=20),
+        probes={Dependency.S3: probe},
+    )
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        await asyncio.sleep(3600)
+
+    polls = SlowPolls()
+    harness.queue.network = polls.network
+    await harness.send(*(f"m{n}" for n in range({"receive": 30, "room": 200, "breaker": 0}[waits_for])))
+    before = asyncio.all_tasks()
+    breakers = Breakers(harness.probes, harness.metrics)
+    worker = harness.worker(work, breakers)
+    task = asyncio.create_task(worker.run())
+    if waits_for == "breaker":
+        breakers.trip(Dependency.S3)
+    await asyncio.sleep({"receive": 3.5, "room": 30, "breaker": 30}[waits_for])
+    assert worker.poller.turned >= time.monotonic() - worker.poller.allowance
+    task.cancel()
+    await asyncio.wait([task])
+    assert worker.poller.ended
+    for _ in range(5):  # what is canceled ends in its next steps
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert worker._buffer.room + worker.in_flight == 100
+
+
+def test_a_poll_loop_may_take_its_wait_and_fifty_seconds() -> None:
+    harness = Harness(limits=WorkerLimits(wait=20))
+    poller = harness.worker(nothing).poller
+    assert (poller.name, poller.allowance) == ("memory", 70)
