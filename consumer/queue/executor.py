@@ -87,20 +87,21 @@ class Executor:
         try:
             outcome = LOST_BEFORE_START if message.lost else await self._outcome(message)
         except asyncio.CancelledError:
-            outcome = Outcome(OutcomeKind.RELEASED, 0.0, reason="lost") if message.lost else INTERRUPTED
+            outcome = INTERRUPTED
         # The stage may have bound the trace of its asset, which began earlier than the message's.
         trace_id = str(structlog.contextvars.get_contextvars().get("trace_id", message.trace_id))
         self._duration.observe(time.perf_counter() - started, exemplar(trace_id))
         await self.settle(message, outcome, trace_id)
 
     async def regroup(self, batch: Sequence[InFlightMessage], regroup: Regroup) -> Sequence[InFlightMessage]:
-        """Pass messages on and settle them. Returns those that must be handled here."""
+        """Pass messages on and settle them. Returns those that must be handled here.
+
+        When it is canceled, they are left to whoever started it.
+        """
         messages = [message for message in batch if not message.lost]
         outcomes: Sequence[Outcome | None]
         try:
             outcomes = await regroup(messages)
-        except asyncio.CancelledError:
-            outcomes = [INTERRUPTED] * len(messages)
         except UnavailableError as error:
             outcomes = [self._unavailable(error, message.received.receive_count) for message in messages]
         except Exception as error:

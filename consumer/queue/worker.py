@@ -231,9 +231,10 @@ class QueueWorker:
         if error:
             log.error("worker.task_failed", queue=self.route.queue, error=repr(error))
         if error or task.cancelled():
-            # A task that is canceled before its first step runs none of its code: its message is still held.
+            # A task that is canceled before its first step runs none of its code, and one that passes messages on
+            # leaves them: they are still held.
             for message in self._buffer.running():
                 if message.task is task:
-                    outcome = Outcome(OutcomeKind.RELEASED, 0.0, reason="never started")
+                    outcome = Outcome(OutcomeKind.RELEASED, 0.0, reason="not settled")
                     self._start(self._executor.settle(message, outcome))
         self._dispatch()

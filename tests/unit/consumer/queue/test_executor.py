@@ -1,6 +1,5 @@
 """How a message's outcome becomes a delay, a dead letter and a figure, to the number. In virtual time."""
 
-import asyncio
 import random
 import re
 import time
@@ -133,6 +132,21 @@ async def test_a_dead_letter_has_all_that_an_operator_needs() -> None:
     assert harness.dead.attributes() == [
         {"error": "corrupt", "reason": "no sense", "source-queue": "memory", "first-received": "1700000000.123"}
     ]
+
+
+@virtual_time
+async def test_a_dead_letter_that_cannot_be_sent_waits_as_for_any_outage() -> None:
+    harness = Harness()
+
+    async def network(_request: Request) -> None:
+        raise UnavailableError(Dependency.SQS, "away")
+
+    harness.dead.network = network
+    await harness.send("undecodable")
+    await received_before(harness, 2)
+    async with harness.running(nothing):
+        await until(lambda: bool(delays(harness)))
+    assert 8 <= delays(harness)[0] <= 16
 
 
 @virtual_time
@@ -335,4 +349,3 @@ async def test_a_message_knows_its_owner_and_until_when_it_is_ours() -> None:
     assert {(m.taken - began, m.expires - began) for m in harness.messages} == {(0, 60)}
     assert harness.metric("messages_received_total", queue="memory") == 3
     assert harness.metric("messages_processed_total", queue="memory", handler="test", outcome="ignored") == 1
-    await asyncio.sleep(0)

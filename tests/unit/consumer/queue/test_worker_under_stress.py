@@ -267,3 +267,71 @@ async def test_a_released_outcome_comes_again_after_its_delay() -> None:
     async with harness.running(work):
         await drained(harness)
     assert 20 <= seen[1] - seen[0] <= 22
+
+
+class EndsItsTask(BaseException):
+    """Passes by everything that catches exceptions."""
+
+
+@virtual_time
+async def test_a_message_whose_task_fails_is_released_at_once() -> None:
+    harness = Harness(limits=WorkerLimits(concurrency=2, prefetch=0, visibility=600, wait=1))
+    began = time.monotonic()
+
+    async def work(text: str, _message: InFlightMessage) -> None:
+        if text == "odd" and harness.handled.count(text) == 1:
+            raise EndsItsTask
+
+    await harness.send("fine", "odd", "other")
+    async with harness.running(work) as worker:
+        await drained(harness)
+        assert worker.in_flight == 0
+    assert sorted(harness.handled) == ["fine", "odd", "odd", "other"]
+    assert time.monotonic() - began < 10
+
+
+@virtual_time
+async def test_nothing_is_recalled_while_draining() -> None:
+    harness = Harness()
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        raise S3_AWAY
+
+    async def network(request: Request) -> None:
+        if request.operation == "receive":
+            await asyncio.sleep(5)
+
+    await harness.send("a")
+    for _ in range(5):
+        await harness.queue.receive(limit=1, wait=0, visibility=0)
+    harness.queue.network = network
+    async with harness.running(work) as worker:
+        await until(lambda: harness.queue.count("change_visibility") == 1)
+        worker.recall(Dependency.POSTGRES)
+        await worker.drain()
+        worker.recall(Dependency.S3)
+        await until(lambda: not worker.busy)
+    assert harness.queue.count("change_visibility") == 1
+    assert (await harness.queue.depth()).visible == 0
+
+
+@virtual_time
+async def test_a_worker_tells_what_it_holds_and_whether_it_is_busy() -> None:
+    harness, go = Harness(limits=WorkerLimits(concurrency=1, prefetch=9, visibility=60, wait=1)), asyncio.Event()
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        await go.wait()
+
+    async with harness.running(work) as worker:
+        assert (worker.busy, worker.in_flight) == (False, 0)
+        await harness.send("a", "b", "c")
+        await until(lambda: worker.in_flight == 3)
+        assert worker.busy
+        assert [part.name for part in worker.health] == [
+            "poller of memory",
+            "heartbeat of memory",
+            "acknowledger of memory",
+        ]
+        go.set()
+        await until(lambda: not worker.busy)
+        assert worker.in_flight == 0
