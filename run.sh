@@ -9,6 +9,7 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
 set_up
 [ "${1-}" != rehearse ] || set_up_tool aws # it pins another botocore
+[ "${1-} ${2-}" != "bench mutants" ] || set_up_tool cosmic-ray
 
 root=$PWD
 cd "$caller" # the files and the state that the arguments name are the caller's

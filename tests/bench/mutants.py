@@ -156,12 +156,25 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args()
     os.chdir(ROOT)
-    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.mkdtemp(prefix="mutants-")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    if not TOOL.exists():
+        parser.error("cosmic-ray is missing: ./run.sh bench mutants installs it")
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        prepare(folder)
+        return measure(options)
+
+
+def prepare(folder: str) -> None:
+    """Import and set once what all forks need. Hypothesis keeps the examples that it finds in `folder`."""
+    os.chdir(ROOT)
+    os.environ |= {"HYPOTHESIS_STORAGE_DIRECTORY": folder, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for name in IMPORTED_BEFORE:
         importlib.import_module(name)
-    gc.freeze()
     structlog.configure(processors=[drop])
+    gc.freeze()
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Try a sample; print the mutants that are left as they are found, then the numbers."""
     mutants = make(options.seed, options.sample)
     began, cpu = time.monotonic(), measure_unchanged()
     took = time.monotonic() - began

@@ -85,6 +85,8 @@ def test_one_slot_serves_owners_in_turn_of_arrival() -> None:
         assert held.next() is None
         held.done(message)
     assert held.room == 21
+    [owned, _] = filled(held, "a", "")
+    assert held.next() is owned, "an owner of nothing is within its share of one slot"
 
 
 def test_messages_put_aside_give_their_places_back_up_to_a_bound() -> None:

@@ -134,6 +134,23 @@ async def test_a_dead_letter_has_all_that_an_operator_needs() -> None:
     ]
 
 
+@pytest.mark.parametrize("body", ["a", "a good"])
+@virtual_time
+async def test_an_error_that_nobody_foresaw_is_named_in_the_dead_letter(body: str) -> None:
+    harness = Harness(retry=RetryPolicy(base=0.1, attempts=2))
+
+    async def work(text: str, _message: InFlightMessage) -> None:
+        if text == "a":
+            raise ZeroDivisionError("by zero")
+
+    await harness.send(body)
+    async with harness.running(work):
+        await until(lambda: bool(harness.dead.bodies()))
+        assert harness.handled.count("good") == body.count("good")
+    [attributes] = harness.dead.attributes()
+    assert (attributes["error"], attributes["reason"]) == (Code.UNFORESEEN, "ZeroDivisionError('by zero')")
+
+
 @virtual_time
 async def test_a_dead_letter_that_cannot_be_sent_waits_as_for_any_outage() -> None:
     harness = Harness()
@@ -163,15 +180,21 @@ async def test_a_trace_that_is_not_of_x_rays_form_is_handled_but_not_sent_on() -
 @virtual_time
 async def test_times_from_sending_to_the_end_are_observed_once_and_never_negative() -> None:
     harness = Harness()
-    for sent in (100, -50, None):
-        await harness.send("rejected" if sent else "unknown")
+
+    async def send(sent: float) -> None:
+        await harness.send("rejected")
         [*_, stored] = harness.queue._messages.values()
-        stored.sent = time.time() - sent if sent else 0.0
+        stored.sent = sent
 
     async def work(_text: str, _message: InFlightMessage) -> None:
         raise RejectedError(Code.CORRUPT)
 
     async with harness.running(work):
+        await send(0.0)  # unknown
+        await send(time.time() + 50)  # by a clock that is ahead
+        await drained(harness)
+        assert harness.metric("message_dwell_seconds_sum", queue="memory") == 0
+        await send(time.time() - 100)
         await drained(harness)
     assert harness.metric("message_dwell_seconds_count", queue="memory") == 2
     assert harness.metric("message_dwell_seconds_sum", queue="memory") == pytest.approx(100, abs=45)
@@ -243,6 +266,7 @@ async def test_records_that_cannot_be_sent_again_keep_their_message() -> None:
     await harness.send("again good")
     async with harness.running(work):
         await drained(harness)
+        assert [delay >= 2 for delay in delays(harness)] == [True, True]
     assert (harness.handled.count("again"), harness.handled.count("good")) == (4, 3)
 
 

@@ -28,7 +28,7 @@ class SlowPolls:
     """Receives that take a second each, so that the most of them under way tells how many loops poll."""
 
     def __init__(self) -> None:
-        self.under_way = self.most = 0
+        self.under_way = self.most = self.returned = 0
 
     async def network(self, request: Request) -> None:
         if request.operation == "receive":
@@ -36,6 +36,7 @@ class SlowPolls:
             self.most = max(self.most, self.under_way)
             await asyncio.sleep(1)
             self.under_way -= 1
+            self.returned += 1
 
 
 def receives(harness: Harness) -> list[float]:
@@ -243,3 +244,16 @@ def test_a_poll_loop_may_take_its_wait_and_fifty_seconds() -> None:
     harness = Harness(limits=WorkerLimits(wait=20))
     poller = harness.worker(nothing).poller
     assert (poller.name, poller.allowance) == ("memory", 70)
+
+
+@virtual_time
+async def test_receives_under_way_return_before_a_stopped_poller_ends() -> None:
+    harness = Harness(limits=WorkerLimits(concurrency=200, prefetch=100, pollers=3, visibility=60, wait=1))
+    polls = SlowPolls()
+    harness.queue.network = polls.network
+    await harness.send(*(f"m{n}" for n in range(200)))
+    async with harness.running(nothing) as worker:
+        await until(lambda: polls.under_way == 3)
+        worker.poller.stop()
+        await until(lambda: worker.poller.ended)
+        assert polls.returned == harness.queue.count("receive")

@@ -46,7 +46,7 @@ async def test_without_a_backlog_nobody_floods() -> None:
 
 @virtual_time
 async def test_messages_of_the_last_minute_count() -> None:
-    for passed, flood in [(60.0, True), (60.1, False)]:
+    for passed, flood in [(60.0, True), (60.1, False), (2000.0, False)]:
         detector = FloodDetector()
         for _ in range(15):
             seen(detector, "loud")
@@ -201,6 +201,9 @@ async def test_a_flood_that_cannot_be_passed_on_comes_again(error: Exception) ->
     await harness.send(*(f"loud:{n}" for n in range(60)))
     async with harness.running(work):
         await drained(harness)
+        delays = [delay for request in harness.queue.requests for delay in request.delays if delay != 60]
+        assert delays
+        assert min(delays) >= 1, "after a delay, as for any other message"
     assert len(set(harness.handled)) == len(harness.handled)
     assert harness.dead.bodies() == []
 

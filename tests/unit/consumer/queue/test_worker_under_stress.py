@@ -202,6 +202,23 @@ async def test_interrupted_work_is_released_at_once_even_before_its_first_step()
 
 
 @virtual_time
+async def test_interrupted_work_is_measured_and_released_at_once() -> None:
+    harness = Harness(limits=WorkerLimits(visibility=600, wait=1))
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        await asyncio.sleep(3600)
+
+    await harness.send("a", "b")
+    async with harness.running(work) as worker:
+        await until(lambda: len(harness.handled) == 2)
+        await worker.drain()
+        worker.interrupt()
+        await until(lambda: not worker.busy)
+    assert (await harness.queue.depth()).visible == 2
+    assert harness.metric("handler_duration_seconds_count", queue="memory", handler="test") == 2
+
+
+@virtual_time
 async def test_one_owner_holds_at_most_half_of_the_slots_while_others_wait() -> None:
     """All wait behind a third owner's work, the greedy owner's first; then slots come free one by one."""
     harness = Harness(limits=WorkerLimits(concurrency=10, prefetch=40, visibility=60, wait=1))
