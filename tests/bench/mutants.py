@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
@@ -63,22 +63,29 @@ class Mutant:
         return "\n".join([f"{self.path}:{place} ({self.operator})", *(f"  {line}" for line in lines[1:])])
 
 
-class _Changed(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
-    """Imports one module from the mutant's source. The file stays as it is."""
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Imports the mutant's source in the place of the file's."""
 
     def __init__(self, mutant: Mutant) -> None:
         super().__init__(mutant.module, str(ROOT / mutant.path))
         self._source = mutant.source
 
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self._source, self.get_filename(fullname), "exec")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the mutant's module. The others are found as always."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
     def find_spec(
         self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        return (
-            importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
-        )
-
-    def get_code(self, fullname: str) -> object:
-        return compile(self._source, self.get_filename(fullname), "exec")
+        if fullname != self._mutant.module:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self._mutant.path, loader=_Loader(self._mutant))
 
 
 def drop(_logger: object, _method: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -110,7 +117,7 @@ def run_tests(mutant: Mutant | None, cpu_limit: float) -> int:
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     if mutant:
-        sys.meta_path.insert(0, _Changed(mutant))
+        sys.meta_path.insert(0, _Finder(mutant))
     plugins = [argument for plugin in PLUGINS for argument in ("-p", plugin)]
     options = ["--exitfirst", "--noconftest", "--hypothesis-seed=0", "--timeout=120"]
     return pytest.main([*plugins, *options, *tests_for(mutant)])

@@ -70,11 +70,15 @@ def test_an_owner_of_half_of_the_slots_lets_others_pass() -> None:
     held = buffer(slots=6)
     messages = filled(held, *"aaaaaa", "b", "", "a")
     assert started(held) == ["a", "a", "a", "b", "", "a"], "the last slot stays free for nobody"
+    assert held.running()[-1] is messages[3], "the first of those that wait"
     assert [message.owner for message in held.waiting()] == ["a", "a", "a"]
     held.done(messages[0])
     held.done(messages[1])
     filled(held, "c")
     assert started(held) == ["a", "c"], "two are left, and a third is within its share"
+    few = buffer(slots=3)
+    filled(few, "a", "a", "b", "c")
+    assert started(few) == ["a", "b", "c"], "half of three is one"
 
 
 def test_one_slot_serves_owners_in_turn_of_arrival() -> None:

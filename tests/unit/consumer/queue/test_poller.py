@@ -213,7 +213,7 @@ async def test_a_worker_that_is_canceled_leaves_no_task_and_no_place_behind(wait
         raise UnavailableError(Dependency.S3, "away")
 
     harness = Harness(
-        limits=WorkerLimits(concurrency=100, prefetch=0, pollers=3, visibility=60, wait=20),
+        limits=WorkerLimits(concurrency=50, prefetch=50, pollers=3, visibility=60, wait=20),
         probes={Dependency.S3: probe},
     )
 
