@@ -18,7 +18,7 @@ from parso.python.tree import Name  # type: ignore[import-not-found] # as above
 LEFT_OUT = (
     *("RemoveDecorator", "Variable"),
     *("Invert", "BitOr", "BitAnd", "BitXor", "RShift", "LShift"),  # a TypeError for floats, which any test notices
-    *("Eq_Is", "Gt_Is", "GtE_Is", "Lt_Is", "LtE_Is"),  # the same for enums and small numbers
+    *("Eq_Is", "Gt_Is", "GtE_Is", "Lt_Is", "LtE_Is", "Is_Eq", "IsNot_NotEq"),  # the same for enums and small numbers
 )
 """Operators whose name holds one of these are not used."""
 
