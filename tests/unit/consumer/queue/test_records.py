@@ -37,6 +37,20 @@ async def test_each_record_has_its_own_outcome_and_keeps_trace_and_owner() -> No
 
 
 @virtual_time
+async def test_logs_of_a_handler_name_its_queue_its_message_and_its_trace() -> None:
+    harness = Harness()
+    bound: list[dict[str, object]] = []
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        bound.append(structlog.contextvars.get_contextvars())
+
+    await harness.queue.send("a", trace=TRACE)
+    async with harness.running(work):
+        await drained(harness)
+    assert bound == [{"queue": "memory", "message_id": "m1", "trace_id": TRACE}]
+
+
+@virtual_time
 async def test_a_trace_that_is_made_up_is_kept_for_the_retry() -> None:
     harness = Harness()
 
