@@ -35,7 +35,7 @@ PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin"
 """The tests need no other, and to import all those that are installed takes longer than the tests."""
 IMPORTED_BEFORE = ("hypothesis", "prometheus_client", "media.aws.sqs", "media.telemetry", *PLUGINS)
 """Modules that are the same for all mutants. None of them imports the queue core."""
-CPU_FACTOR, CPU_SPARE = 3, 10
+CPU_FACTOR, CPU_SPARE = 2, 5
 """A mutant that loops is ended after so many times the CPU time of the unchanged code, and so many seconds more."""
 UNCHANGED_LIMIT = 600
 """Seconds of CPU for the unchanged code."""

@@ -88,6 +88,25 @@ async def test_first_answer_ends_the_counting_of_errors() -> None:
 
 
 @virtual_time
+async def test_unforeseen_answers_make_it_unready_until_one_is_usable() -> None:
+    harness, told = Harness(), []
+
+    async def odd(request: Request) -> None:
+        if request.operation == "receive":
+            raise KeyError("Messages")
+
+    async def usual(_request: Request) -> None:
+        """Let it pass."""
+
+    async with harness.running(nothing) as worker:
+        for network in (odd, usual):
+            harness.queue.network = network
+            await asyncio.sleep(60)
+            told.append(worker.poller.health.keeps_failing)
+    assert told == [True, False]
+
+
+@virtual_time
 async def test_stop_ends_a_pause_between_errors_at_once() -> None:
     harness = Harness()
     harness.queue.network = refuse
