@@ -171,17 +171,17 @@ async def test_an_answer_that_is_late_extends_from_the_time_it_was_asked() -> No
 
 @virtual_time
 async def test_a_receipt_that_is_gone_is_lost_and_one_that_failed_is_tried_again_soon() -> None:
-    beating = Beating("good", "gone", "failed")
-    beating.queue.refused = {"gone": True, "failed": False}
+    beating = Beating("good", "gone", "failed", "late")
+    beating.queue.refused = {"gone": True, "failed": False, "late": False}
     async with beating.running():
         await asyncio.sleep(25)
-        assert [message.lost for message in beating.held] == [False, True, False]
-        assert [message.expires - beating.began for message in beating.held] == [84, 60, 60]
-        assert beating.extensions() == {"ok": 1, "gone": 1, "failed": 1}
+        assert [message.lost for message in beating.held] == [False, True, False, False]
+        assert [message.expires - beating.began for message in beating.held] == [84, 60, 60, 60]
+        assert beating.extensions() == {"ok": 1, "gone": 1, "failed": 2}
         beating.queue.refused = {}
         await asyncio.sleep(25)
         assert beating.beats() == [24, 28.8]
-        assert beating.queue.requests[1].receipts == ("good", "failed")
+        assert beating.queue.requests[1].receipts == ("good", "failed", "late")
     assert beating.requests("ok") == 2
 
 

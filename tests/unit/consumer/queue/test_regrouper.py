@@ -14,6 +14,7 @@ from consumer.queue.regrouper import FloodDetector, Regroup, Regrouper
 from consumer.queue.worker import WorkerLimits
 from media.errors import Code, Dependency, RetryableError, UnavailableError
 from media.telemetry import Metrics
+from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness, drained, in_flight, until
 
@@ -231,3 +232,33 @@ async def test_a_flood_that_is_being_passed_on_is_released_when_interrupted_unle
     depth = await harness.queue.depth()
     assert (depth.visible, depth.in_flight) == (len(harness.queue.bodies()) - 1, 1)
     assert depth.visible >= 30, "all that was not done before"
+
+
+@virtual_time
+async def test_nothing_is_passed_on_once_a_drain_has_begun() -> None:
+    batches: list[Sequence[InFlightMessage]] = []
+
+    async def regroup(batch: Sequence[InFlightMessage]) -> list[Outcome | None]:
+        batches.append(batch)
+        return [REGROUPED for _ in batch]
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        await asyncio.sleep(0.1)
+
+    async def network(request: Request) -> None:
+        if request.operation == "receive":
+            await asyncio.sleep(1)
+
+    harness = flooded(regroup)
+    harness.queue.network = network
+    await harness.send(*(f"loud:{n}" for n in range(100)))
+    async with harness.running(work) as worker:
+        await until(lambda: bool(batches), deadline=60)
+        receives = harness.queue.count("receive")
+        await until(lambda: harness.queue.count("receive") > receives)
+        passed = len(batches)
+        await worker.drain()
+        await until(lambda: worker.poller.ended and not worker.busy)
+        assert len(batches) == passed
+    depth = await harness.queue.depth()
+    assert (depth.visible, depth.in_flight) == (len(harness.queue.bodies()), 0)

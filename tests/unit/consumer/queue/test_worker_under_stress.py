@@ -216,6 +216,7 @@ async def test_interrupted_work_is_measured_and_released_at_once() -> None:
         await until(lambda: not worker.busy)
     assert (await harness.queue.depth()).visible == 2
     assert harness.metric("handler_duration_seconds_count", queue="memory", handler="test") == 2
+    assert {delay for request in harness.queue.requests for delay in request.delays} == {0}, "interrupted or draining"
 
 
 @virtual_time
@@ -304,6 +305,7 @@ async def test_a_message_whose_task_fails_is_released_at_once() -> None:
         await drained(harness)
         assert worker.in_flight == 0
     assert sorted(harness.handled) == ["fine", "odd", "odd", "other"]
+    assert {delay for request in harness.queue.requests for delay in request.delays} == {0}
     assert time.monotonic() - began < 10
 
 
