@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from api.security.auth import Caller, Role
-from media.asset import Asset, AssetType, DeliveryClass, Rendition, attachment
+from media.asset import PUBLIC_CACHE, Asset, AssetType, DeliveryClass, Rendition, attachment
 from media.aws.signed_urls import BucketAddress, CloudFrontUrls, Credentials, S3Presigner, ValidityWindow, window
 
 UPLOAD_LIFETIME = timedelta(minutes=15)
@@ -134,7 +134,8 @@ class DeliveryUrls:
             )
             return DeliveryUrl(url, span.end)
         credentials = await self._credentials()
-        query: dict[str, str] = {}
+        end = _sooner(span.end, credentials.expires_at)
+        query = {"response-cache-control": _cache_control(asset, span.start, end)}
         if rendition.key == asset.key and asset.version_id:
             query["versionId"] = asset.version_id  # an original is served in the version that was scanned
         if rendition.name == "original":  # saved, not shown
@@ -147,7 +148,11 @@ class DeliveryUrls:
                 rendition.key, seconds=span.seconds, query=query
             ),
         )
-        return DeliveryUrl(url, _sooner(span.end, credentials.expires_at))
+        return DeliveryUrl(url, end)
+
+    def serves_unsigned(self, asset: Asset, rendition: Rendition) -> bool:
+        """Say whether CloudFront serves a file to everybody, so that its URL neither needs a signature nor ends."""
+        return rendition.key.startswith("public/") and self._cloudfront_for(asset, rendition.key) is not None
 
     async def playback_end(self, asset: Asset, now: datetime) -> datetime:
         """Return when a playback that begins now must end. Segments cannot outlive the credentials that sign them."""
@@ -169,7 +174,8 @@ class DeliveryUrls:
             return lambda key: f"{cloudfront.plain_url(key)}?{signed}"
         span = ValidityWindow(window(now, LIFETIMES[asset.delivery]).start, end)
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), span.start)
-        return lambda key: presigner.url(key, seconds=span.seconds)
+        query = {"response-cache-control": _cache_control(asset, span.start, end)}
+        return lambda key: presigner.url(key, seconds=span.seconds, query=query)
 
     def _cloudfront_for(self, asset: Asset, key: str) -> CloudFrontUrls | None:
         """Return CloudFront if it serves this key: files that our encoders wrote, never private files or uploads.
@@ -180,6 +186,13 @@ class DeliveryUrls:
             return None
         served = ("public/", "processed/") if self._cloudfront.signs else ("public/",)
         return self._cloudfront if key.startswith(served) else None
+
+
+def _cache_control(asset: Asset, start: datetime, end: datetime) -> str:
+    """Return the Cache-Control that S3 answers to a URL with: a copy stays fresh for no longer than a URL lives."""
+    if asset.delivery is DeliveryClass.PUBLIC:
+        return PUBLIC_CACHE
+    return f"private, max-age={max(0, int((end - start).total_seconds()))}"
 
 
 def _sooner(end: datetime, other: datetime | None) -> datetime:

@@ -19,6 +19,8 @@ SLICE = 0.003
 """Seconds for which the rewriting may block the event loop."""
 LINES_PER_CHECK = 32
 """Lines between two looks at the clock."""
+FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+"""The end of the tokens of public assets, which are good for as long as the asset is public."""
 _URI = re.compile(r'(?<=[:,])URI="([^"]*)"')
 _ENTRY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 """A relative path without `..`, scheme, query or escapes. Our transcoder writes nothing else."""

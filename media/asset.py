@@ -256,6 +256,23 @@ def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
     return f"{top}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/{stage}-{attempt}/"
 
 
+PUBLIC_CACHE = "public, max-age=300"
+"""Cache-Control of public files: five minutes after a deletion no cache that obeys it has them any more."""
+
+
+def stored_cache_control(delivery: DeliveryClass) -> str:
+    """Return the Cache-Control that a rendition is stored with.
+
+    A URL of S3's overrides it. CloudFront checks the signature of each request, and each attempt writes below its own
+    prefix, so what lies behind signed URLs may be kept.
+    """
+    if delivery is DeliveryClass.PUBLIC:
+        return PUBLIC_CACHE
+    if delivery is DeliveryClass.VERIFICATION_DOCUMENT:
+        return "private, no-store"
+    return "private, max-age=31536000, immutable"
+
+
 def report_key(hls_key: str) -> str:
     """Return the key of the conformance report (JSON) of a rendition `hls`: beside the folder of its playlist."""
     return f"{hls_key.rpartition('/')[0].rpartition('/')[0]}/report.json"

@@ -9,14 +9,14 @@ import structlog
 from aiohttp import web
 
 from api.delivery_urls import DeliveryUrl, default_rendition
-from api.hls_playback import PLAYLIST_LIMIT, UnusablePlaylistError, playlist_key, rewrite
+from api.hls_playback import FOREVER, PLAYLIST_LIMIT, UnusablePlaylistError, playlist_key, rewrite
 from api.json_io import json_response_if_changed, read_query, takes_gzip
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import UrlOut, UrlQuery
 from api.server.public_origin import public_origin
 from api.service import Service, caller_of, service_of
 from api.views.assets import asset_for, asset_id_of
-from media.asset import Asset, ObjectVersion, Rendition, Status
+from media.asset import Asset, DeliveryClass, ObjectVersion, Rendition, Status
 from media.aws.s3 import MissingObjectError
 
 log = structlog.get_logger(__name__)
@@ -36,11 +36,13 @@ async def show_url(request: web.Request) -> web.Response:
     require_ready(asset)
     rendition = _find_rendition(asset, read_query(request, UrlQuery).rendition)
     service, now = service_of(request), datetime.now(UTC)
-    if rendition.name == "hls":
-        end = await service.delivery_urls.playback_end(asset, now)
+    if rendition.name == "hls" and not service.delivery_urls.serves_unsigned(asset, rendition):
+        is_public = asset.delivery is DeliveryClass.PUBLIC
+        end = FOREVER if is_public else await service.delivery_urls.playback_end(asset, now)
         origin = public_origin(request, service.settings)
         path = f"/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8"
-        delivery_url = DeliveryUrl(f"{origin}{path}?token={service.playback.make(asset.asset_id, end)}", end)
+        url = f"{origin}{path}?token={service.playback.make(asset.asset_id, end)}"
+        delivery_url = DeliveryUrl(url, None if is_public else end)
     else:
         delivery_url = await service.delivery_urls.rendition(asset, rendition, now)
     return json_response_if_changed(
@@ -60,6 +62,10 @@ async def show_playlist(request: web.Request) -> web.Response:
     if asset is None:
         raise ProblemError(ProblemCode.NOT_FOUND)
     require_ready(asset)
+    if end == FOREVER:
+        if asset.delivery is not DeliveryClass.PUBLIC:
+            raise ProblemError(ProblemCode.TOKEN_EXPIRED, "the asset is no longer public: ask for the URL again")
+        end = await service.delivery_urls.playback_end(asset, datetime.now(UTC))
     body = (await _read_playlist(request, service, asset, end)).encode()
     headers = {"Cache-Control": "private, no-store", "Vary": "Accept-Encoding"}
     if len(body) >= GZIP_FROM and takes_gzip(request):

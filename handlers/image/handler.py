@@ -1,7 +1,7 @@
 """The image stage: fetch a picture or a document, render it in a child process, store the renditions."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -11,7 +11,17 @@ import structlog
 from handlers.image.documents.renderer import PageRenderer
 from handlers.image.renderer import ImageRenderer, RenderedFile
 from handlers.scratch import scratch_folder
-from media.asset import Asset, AssetType, ObjectVersion, Rendition, Stage, StageState, Status, output_prefix
+from media.asset import (
+    Asset,
+    AssetType,
+    ObjectVersion,
+    Rendition,
+    Stage,
+    StageState,
+    Status,
+    output_prefix,
+    stored_cache_control,
+)
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.aws.s3 import ObjectStorage
 from media.source_check import raise_changed, reject_missing_source
@@ -19,10 +29,6 @@ from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-CACHE = "public, max-age=31536000, immutable"
-"""Cache-Control of a rendition. Each attempt writes under its own prefix, so a stored object never changes."""
-PRIVATE_CACHE = "private, max-age=31536000, immutable"
-"""The same for pages of documents."""
 RENDITIONS = 48 * 1024 * 1024
 """Bytes of disk reserved for all renditions of a picture or document. The worst animation takes 42 MB."""
 MOST_NOTES = 20
@@ -70,8 +76,7 @@ class ImageHandler:
             with reject_missing_source():
                 await self._storage.download(claim.asset.source, source)
             image = await self._renderer.render(source, outputs)
-            prefix = output_prefix(claim.asset, Stage.IMAGE, claim.attempt)
-            renditions = await asyncio.gather(*(self._store(prefix, file) for file in image.files))
+            renditions = await self._store(claim.asset, claim.attempt, image.files)
         self._metrics.renditions.labels("image").inc(len(renditions))
         if claim.asset.sha256 and image.sha256 != claim.asset.sha256:
             raise_changed()
@@ -100,8 +105,7 @@ class ImageHandler:
                 await self._storage.download(version, source)
             pages = min(self._pages.most, asset.page_count or 1)
             document = await self._pages.renderer.render(source, outputs, pages=pages)
-            prefix = output_prefix(asset, Stage.IMAGE, claim.attempt)
-            renditions = await asyncio.gather(*(self._store(prefix, f, PRIVATE_CACHE) for f in document.files))
+            renditions = await self._store(asset, claim.attempt, document.files)
         self._metrics.renditions.labels("image").inc(len(renditions))
         facts = Facts(placeholder=document.placeholder, dominant_color=document.dominant_color)
         made = ", ".join(f"{r.name} {r.width}x{r.height}" for r in renditions)
@@ -109,7 +113,12 @@ class ImageHandler:
         notes = [*left_out[:MOST_NOTES], Note("rendered", made), Note("ready")]
         return Commit(StageState.DONE, Status.READY, facts=facts, renditions=renditions, notes=notes)
 
-    async def _store(self, prefix: str, file: RenderedFile, cache: str = CACHE) -> Rendition:
-        key = f"{prefix}{file.name}.webp"
-        await self._storage.upload(self._bucket, key, file.path, file.content_type, cache=cache)
-        return Rendition(file.name, key, file.content_type, file.bytes, file.width, file.height)
+    async def _store(self, asset: Asset, attempt: int, files: Sequence[RenderedFile]) -> list[Rendition]:
+        prefix, cache = output_prefix(asset, Stage.IMAGE, attempt), stored_cache_control(asset.delivery)
+
+        async def store(file: RenderedFile) -> Rendition:
+            key = f"{prefix}{file.name}.webp"
+            await self._storage.upload(self._bucket, key, file.path, file.content_type, cache=cache)
+            return Rendition(file.name, key, file.content_type, file.bytes, file.width, file.height)
+
+        return await asyncio.gather(*map(store, files))

@@ -29,6 +29,7 @@ from media.asset import (
     Verdict,
     attachment,
     output_prefix,
+    stored_cache_control,
 )
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.aws.s3 import DELIVERY_TAG, ObjectStorage, ServedAs
@@ -40,9 +41,6 @@ from media.stage_requests import request
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
-
-CACHE = "private, max-age=31536000, immutable"
-"""Cache-Control of a served document. Each attempt writes under its own prefix, so a stored object never changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +214,8 @@ class ScanHandler:
         """Store a document under the prefix of this attempt. Browsers save the copy and never show it."""
         asset, content_type = claim.asset, "application/pdf"
         key = output_prefix(asset, Stage.SCAN, claim.attempt) + "original.pdf"
-        headers = ServedAs(content_type, attachment(asset.original_filename, content_type), CACHE)
+        disposition = attachment(asset.original_filename, content_type)
+        headers = ServedAs(content_type, disposition, stored_cache_control(asset.delivery))
         if rewritten is not None:
             size = (await asyncio.to_thread(rewritten.stat)).st_size
             await self._documents.transfer.upload(self._policy.own_bucket, key, rewritten, headers)

@@ -138,6 +138,42 @@ async def test_known_url_is_answered_with_304(shared_api: RunningApi) -> None:
     assert (answer.status, await answer.read()) == (304, b"")
 
 
+@pytest.mark.parametrize(
+    ("delivery", "kept"), [("public", "public, max-age=300"), ("verification_document", "private, max-age=1800")]
+)
+async def test_picture_is_cached_by_its_delivery(shared_api: RunningApi, delivery: str, kept: str) -> None:
+    slot = await shared_api.announce(delivery=delivery)
+    await shared_api.ready(slot["asset_id"], await store(shared_api, slot, "w150.webp", b"small", "image/webp", "w150"))
+    _, _, headers = await fetch((await url_of(shared_api, slot["asset_id"]))["url"])
+    assert headers["Cache-Control"] == kept
+
+
+async def test_public_film_has_a_url_that_does_not_end_while_it_is_public(api: RunningApi) -> None:
+    asset_id = await film(api)
+    await api.service.database.execute("UPDATE assets SET delivery = 'public'")
+    link = await url_of(api, asset_id)
+    assert link["expires_at"] is None
+    status, body, _ = await fetch(link["url"])
+    assert status == 200
+    rung = next(line for line in body.decode().splitlines() if line.startswith("clip_360.m3u8"))
+    assert (await fetch(urljoin(link["url"], rung)))[0] == 200
+    await api.service.database.execute("UPDATE assets SET delivery = 'course_video'")
+    status, body, _ = await fetch(link["url"])
+    assert status == 401
+    assert b"token_expired" in body
+
+
+async def test_public_film_is_played_from_the_distribution(start_api: Any) -> None:
+    async with start_api(cloudfront_domain="cdn.example") as api:
+        asset_id = await film(api)
+        await api.service.database.execute("UPDATE assets SET delivery = 'public'")
+        await api.service.database.execute("UPDATE renditions SET key = 'public/' || key")
+        for name in ("hls", "mp4"):
+            link = await url_of(api, asset_id, f"?rendition={name}")
+            assert link["url"].startswith("https://cdn.example/public/")
+            assert link["expires_at"] is None
+
+
 async def test_allowed_origin_may_read_playlists(shared_api: RunningApi) -> None:
     link = await url_of(shared_api, await film(shared_api))
     _, _, headers = await fetch(link["url"], Origin="http://localhost:8005")

@@ -55,7 +55,7 @@ async def test_pages_of_a_document_are_handed_out_by_its_delivery(user: User) ->
         content, headers = await user.fetch(slot, name)
         assert headers["Content-Type"] == "image/webp"
         assert "Content-Disposition" not in headers
-        assert headers["Cache-Control"].startswith("private")
+        assert headers["Cache-Control"] == "private, max-age=7200"
         with Image.open(BytesIO(content)) as picture:
             assert picture.size == size
     default = await user.get(slot, "/url")

@@ -43,6 +43,28 @@ def test_an_upload_must_be_conditional_and_encrypted_on_the_wire() -> None:
     assert condition("TlsOnly") == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_distribution_keeps_what_it_has_for_a_year_and_tells_viewers_by_delivery() -> None:
+    deployment = Deployment(
+        {"Environment": "local", "CloudFrontPublicKey": "a key", "CorsOrigins": "*"}, ACCOUNT, REGION
+    )
+    behaviors = {each["PathPattern"]: each for each in deployment.at("Distribution/DistributionConfig/CacheBehaviors")}
+    told = {}
+    for path, behavior in behaviors.items():
+        assert behavior["CachePolicyId"] == deployment.name("KeepRenditions")
+        (policy,) = (
+            name
+            for name in deployment.of_type("AWS::CloudFront::ResponseHeadersPolicy")
+            if deployment.name(name) == behavior["ResponseHeadersPolicyId"]
+        )
+        (header,) = deployment.at(f"{policy}/ResponseHeadersPolicyConfig/CustomHeadersConfig/Items")
+        told[path] = (header["Value"], header["Override"])
+    assert deployment.at("KeepRenditions/CachePolicyConfig/MinTTL") == 31536000
+    assert told == {
+        "public/*": ("public, max-age=300", True),
+        "processed/*": ("private, max-age=31536000, immutable", False),
+    }
+
+
 def test_incomplete_uploads_and_quarantine_expire(template: Any) -> None:
     rules = template["Resources"]["MediaBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert {"DaysAfterInitiation": 1} in [rule.get("AbortIncompleteMultipartUpload") for rule in rules]

@@ -91,6 +91,24 @@ async def test_without_cloudfront_all_is_presigned_and_ends_with_the_credentials
     assert await made.playback_end(replace(ASSET, delivery=delivery), NOW) == soon
 
 
+@pytest.mark.parametrize("delivery", list(DeliveryClass))
+async def test_copy_of_a_presigned_file_stays_fresh_for_no_longer_than_its_url_lives(delivery: DeliveryClass) -> None:
+    asset = replace(ASSET, delivery=delivery)
+    for soon in (None, NOW + timedelta(minutes=5)):
+        made = delivery_urls(cloudfront=False, credentials_end=soon)
+        link = await made.rendition(asset, rendition("processed/i/w150.webp"), NOW)
+        sign = await made.entries(asset, "processed/v/7/", NOW, await made.playback_end(asset, NOW))
+        for url in (link.url, sign("processed/v/7/a.ts")):
+            query = parse_qs(urlsplit(url).query)
+            kept = query["response-cache-control"][0]
+            if delivery is DeliveryClass.PUBLIC:
+                assert kept == "public, max-age=300"
+                continue
+            begun = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            assert link.expires_at
+            assert kept == f"private, max-age={int((link.expires_at - begun).total_seconds())}"
+
+
 async def test_domain_without_a_key_serves_public_files_and_nothing_else() -> None:
     soon = NOW + timedelta(minutes=5)
 
