@@ -1,5 +1,6 @@
 """Authentication by Bearer JWTs, verified with keys whose algorithm is fixed before the token is read."""
 
+import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ TOKEN_LIMIT = 8192
 """Characters of a token. aiohttp accepts no longer header line. Our tokens have some 300."""
 SUBJECT_LIMIT = 256
 """Characters of `sub`, for every role. OpenID Connect allows 255."""
+PARTS = 3
+"""Parts of a token: header, claims and signature."""
 CACHE_LIMIT = 10_000
 """Verified tokens that are cached, of some hundred bytes each."""
 
@@ -166,6 +169,9 @@ class Authenticator:
 
 
 def _read_kid(token: str) -> str | None:
+    # PyJWT skips foreign characters and takes padding, so that one token would have many spellings (RFC 7515, 2).
+    if len(parts := token.split(".")) != PARTS or not all(map(_is_base64url, parts)):
+        raise _refused("the token is not a JWT")
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError) as error:
@@ -174,6 +180,15 @@ def _read_kid(token: str) -> str | None:
         raise _refused("the token demands extensions that this service does not know")
     kid: str | None = header.get("kid")
     return kid
+
+
+def _is_base64url(part: str) -> bool:
+    """Say whether a part is base64url as RFC 7515 spells it: no padding, no other characters, no stray bits."""
+    try:
+        decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except ValueError:
+        return False
+    return base64.urlsafe_b64encode(decoded).rstrip(b"=") == part.encode()
 
 
 def _caller_of(claims: dict[str, Any]) -> Caller:

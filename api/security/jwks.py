@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,6 +30,10 @@ KEYS_LIMIT = 100
 """Keys that are read of one JWKS."""
 RSA_BITS = 2048
 """Bits that an RSA key must have."""
+RSA_EXPONENT = 65537
+"""Least public exponent of an RSA key (FIPS 186-5, A.1.1)."""
+ROCA_PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
+"""Modulo these, a key of Infineon's library is a power of 65537, and can be factored (CVE-2017-15361)."""
 
 
 class JwksKeys:
@@ -42,6 +47,8 @@ class JwksKeys:
         self._fetched_at: float | None = None
         self._requested_at: float | None = None
         self._refresh: asyncio.Task[None] | None = None
+        self._is_failing = True
+        """Whether the last request failed, or there was none."""
 
     async def find(self, kid: str | None) -> VerificationKey:
         """Return the key named `kid`, or the only key there is when the token names none."""
@@ -54,8 +61,12 @@ class JwksKeys:
             self._start_refresh()  # in the background: known keys stay in use, through an outage too
         if found:
             return found
-        if self._fetched_at is None:
-            raise ProblemError(ProblemCode.UNAVAILABLE, "the keys of the identity service cannot be had")
+        if self._is_failing:
+            # The key may be a new one. Only a key set that was just fetched can tell that it is unknown.
+            wait = FLOOR - (self._clock() - (self._requested_at or 0.0))
+            headers = {"Retry-After": str(max(1, math.ceil(wait)))}
+            detail = "the keys of the identity service cannot be had"
+            raise ProblemError(ProblemCode.UNAVAILABLE, detail, headers=headers)
         challenge = {"WWW-Authenticate": 'Bearer realm="media", error="invalid_token"'}
         raise ProblemError(ProblemCode.UNAUTHENTICATED, "the token was signed with an unknown key", headers=challenge)
 
@@ -92,8 +103,9 @@ class JwksKeys:
                 keys = parse(bytes(text))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
             log.warning("jwks.unavailable", url=self._url, error=f"{type(error).__name__}: {error}")
+            self._is_failing = True
             return
-        self._keys, self._fetched_at = keys, self._clock()
+        self._keys, self._fetched_at, self._is_failing = keys, self._clock(), False
 
 
 def parse(text: bytes) -> dict[str | None, VerificationKey]:
@@ -128,7 +140,7 @@ def verification_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
         # Only public parts are read, so that a private key published by mistake serves like its public half.
         if algorithm == "RS256":
             rsa = RSAAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "n", "e")})
-            is_allowed = isinstance(rsa, RSAPublicKey) and rsa.key_size >= RSA_BITS
+            is_allowed = isinstance(rsa, RSAPublicKey) and not _is_weak(rsa)
             return VerificationKey(rsa, algorithm) if is_allowed else None
         ec = ECAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x", "y")})
         is_allowed = isinstance(ec, EllipticCurvePublicKey) and isinstance(ec.curve, SECP256R1)
@@ -136,3 +148,10 @@ def verification_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
     except (PyJWTError, ValueError, TypeError, KeyError, OverflowError) as error:
         log.warning("jwks.key_unusable", kid=str(jwk.get("kid")), error=str(error))
         return None
+
+
+def _is_weak(key: RSAPublicKey) -> bool:
+    numbers = key.public_numbers()
+    if key.key_size < RSA_BITS or numbers.e < RSA_EXPONENT:
+        return True
+    return all(numbers.n % prime in {pow(65537, power, prime) for power in range(prime)} for prime in ROCA_PRIMES)

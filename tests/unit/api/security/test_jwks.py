@@ -1,6 +1,7 @@
 """Published keys: which are used, when they are fetched, and what happens when they cannot be."""
 
 import asyncio
+import math
 from typing import Any
 
 import jwt
@@ -15,6 +16,13 @@ from api.security.jwks import FLOOR, MAX_AGE, JwksKeys
 from tests.unit.api.security.tokens import EC_KEY, RSA_KEY, SECRET, authenticator, b64, claims, jwk_of, refusal
 
 
+def infineons_key() -> dict[str, Any]:
+    """A key of the form that CVE-2017-15361 describes. Its modulus is no product of two primes, which nobody checks."""
+    primorial = math.prod(n for n in range(2, 168) if all(n % smaller for smaller in range(2, n)))
+    modulus = (1 << 2047) // primorial * primorial + pow(65537, 4711, primorial)
+    return jwk_of(RSA_KEY, "a", n=b64((modulus + primorial).to_bytes(256, "big")))
+
+
 @pytest.mark.parametrize(
     "jwk",
     [
@@ -25,6 +33,8 @@ from tests.unit.api.security.tokens import EC_KEY, RSA_KEY, SECRET, authenticato
         jwk_of(RSA_KEY, "a", key_ops=None),
         jwk_of(RSA_KEY, "a", key_ops=5),
         jwk_of(rsa.generate_private_key(65537, 1024), "a"),  # noqa: S505 - it must be refused
+        jwk_of(rsa.generate_private_key(3, 2048), "a"),
+        infineons_key(),
         jwk_of(ec.generate_private_key(ec.SECP384R1()), "a"),
         jwk_of(EC_KEY, "a", x="AAAA"),
         {"kty": "RSA", "kid": "a"},
@@ -110,7 +120,32 @@ async def test_without_any_keys_the_api_is_unavailable(identity: Any) -> None:
     service, keys, _ = identity
     service.is_away = True
     token = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "a"})
-    assert await refusal(token, authenticator(keys)) is ProblemCode.UNAVAILABLE
+    with pytest.raises(ProblemError) as refused:
+        await authenticator(keys).caller(f"Bearer {token}")
+    assert refused.value.code is ProblemCode.UNAVAILABLE
+    assert refused.value.headers["Retry-After"] == str(int(FLOOR))
+
+
+async def test_unknown_key_during_an_outage_is_no_fault_of_its_token(identity: Any) -> None:
+    service, keys, now = identity
+    service.keys = [jwk_of(RSA_KEY, "old")]
+    checked_by = authenticator(keys)
+    await checked_by.caller(f"Bearer {jwt.encode(claims(), RSA_KEY, 'RS256', headers={'kid': 'old'})}")
+    token = jwt.encode(claims(), EC_KEY, "ES256", headers={"kid": "new"})
+    assert await refusal(token, checked_by) is ProblemCode.UNAUTHENTICATED, "the keys were fetched a moment ago"
+    service.is_away = True
+    now[0] += FLOOR
+    assert await refusal(token, checked_by) is ProblemCode.UNAVAILABLE
+    now[0] += FLOOR - 4
+    with pytest.raises(ProblemError) as refused:
+        await checked_by.caller(f"Bearer {token}")
+    assert (refused.value.code, refused.value.headers["Retry-After"]) == (ProblemCode.UNAVAILABLE, "4")
+    service.is_away = False
+    now[0] += 4
+    assert await refusal(token, checked_by) is ProblemCode.UNAUTHENTICATED
+    service.keys = [jwk_of(EC_KEY, "new")]
+    now[0] += FLOOR
+    assert (await checked_by.caller(f"Bearer {token}")).subject == "doctor-1"
 
 
 async def test_keys_are_known_once_they_were_fetched(identity: Any) -> None:
@@ -152,9 +187,7 @@ async def test_malformed_key_set_keeps_the_known_keys(identity: Any, text: bytes
     await checked_by.caller(f"Bearer {good}")
     service.text, now[0] = text, now[0] + FLOOR
     unknown = jwt.encode(claims(), RSA_KEY, "RS256", headers={"kid": "x"})
-    with pytest.raises(ProblemError) as refused:
-        await checked_by.caller(f"Bearer {unknown}")
-    assert refused.value.code is ProblemCode.UNAUTHENTICATED
+    assert await refusal(unknown, checked_by) is ProblemCode.UNAVAILABLE
     assert (await checked_by.caller(f"Bearer {good}")).subject == "doctor-1"
 
 
