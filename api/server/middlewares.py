@@ -63,7 +63,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
     request.app[SERVICE].metrics.answered(method, route, response.status, seconds, trace_of(request))
     if route not in _QUIET_ROUTES or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        asset_id = request.match_info.get("asset_id", "")[:36]
+        asset_id = request.match_info.get("asset_id", "")[:36].lower()
         answered = AnsweredRequest(method, route, response.status, seconds, asset_id, request[REQUEST_ID])
         request.app[ACCESS_LOG](answered)
     return response

@@ -8,6 +8,8 @@ from aiohttp import web
 from media.network.listening import is_loopback
 from media.settings import Settings
 
+PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Amzn-Trace-Id")
+"""Headers that proxies add to a request. AWS's load balancer adds three of them, and clients cannot prevent it."""
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 """A host, with or without a port, as it may stand in a URL."""
 
@@ -27,6 +29,11 @@ def public_origin(request: web.Request, settings: Settings) -> str:
         return f"http://{host}"
     address, port = request.transport.get_extra_info("sockname")[:2] if request.transport else ("localhost", 80)
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
+def came_through_proxy(request: web.Request) -> bool:
+    """Say whether a proxy passed the request on. A client may claim that, but a proxy cannot be made to hide it."""
+    return any(name in request.headers for name in PROXIED)
 
 
 def _came_through_trusted_proxy(request: web.Request, settings: Settings) -> bool:

@@ -6,6 +6,7 @@ from api.json_io import json_response
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import HealthOut
 from api.server.draining import DRAINING
+from api.server.public_origin import came_through_proxy
 from api.service import service_of
 from media.network.exposition import metrics_page
 
@@ -30,14 +31,10 @@ async def readyz(request: web.Request) -> web.Response:
     return json_response(HealthOut())
 
 
-PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Amzn-Trace-Id")
-"""Headers that proxies add to a request. AWS's load balancer adds three of them, and clients cannot prevent it."""
-
-
 async def metrics(request: web.Request) -> web.Response:
     """Return the metrics to Prometheus, which asks each task directly. Through a proxy they are not found."""
     # A rule of the load balancer would not do: it does not match `/%6detrics`, which arrives here too.
-    if any(name in request.headers for name in PROXIED):
+    if came_through_proxy(request):
         raise ProblemError(ProblemCode.NOT_FOUND)
     body, headers = metrics_page(service_of(request).metrics.registry, request.headers)
     return web.Response(body=body, headers=headers)

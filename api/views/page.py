@@ -10,6 +10,7 @@ from aiohttp import web
 from api.json_io import json_response
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import PageTokenOut
+from api.server.public_origin import came_through_proxy
 from api.service import Service, service_of
 from media.network.listening import is_loopback
 
@@ -53,15 +54,17 @@ class Page:
 async def dev_token(request: web.Request) -> web.Response:
     """Return the embedded stack's token for its own page. Not found everywhere else.
 
-    Only for users of this machine: the peer must be loopback, and the requested host too. Otherwise a page of another
-    site could read the token if its name resolves to 127.0.0.1 (DNS rebinding).
+    Only for users of this machine: the peer must be loopback, no proxy may have passed the request on, and the
+    requested host must be loopback too. Otherwise a page of another site could read the token if its name resolves to
+    127.0.0.1 (DNS rebinding).
     """
     settings = service_of(request).settings
     try:
         host = urlsplit(f"//{request.host}").hostname
     except ValueError:
         host = None
-    if settings.page_token is None or not (is_loopback(request.remote) and is_loopback(host)):
+    is_local = is_loopback(request.remote) and is_loopback(host) and not came_through_proxy(request)
+    if settings.page_token is None or not is_local:
         raise ProblemError(ProblemCode.NOT_FOUND)
     response = json_response(PageTokenOut(token=settings.page_token.get_secret_value(), scanner=settings.page_scanner))
     response.headers["Cache-Control"] = "no-store"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from api.views.health import PROXIED
+from api.server.public_origin import PROXIED
 from media.asset_store import database
 from media.network import readiness
 from tests.conftest import Database
@@ -272,3 +272,10 @@ async def test_the_page_is_served_with_a_strict_policy(start_api: Any) -> None:
             assert b" 404 " in await raw(
                 api, f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
             )
+
+
+async def test_token_of_the_page_is_given_to_nobody_who_comes_through_a_proxy(start_api: Any) -> None:
+    async with start_api(page=True, page_token="a token") as api:
+        assert (await api.http.get("/dev/token")).status == 200
+        for header in PROXIED:
+            assert (await api.http.get("/dev/token", headers={header: "203.0.113.7"})).status == 404, header
