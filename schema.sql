@@ -61,6 +61,9 @@ ALTER TABLE assets ADD COLUMN IF NOT EXISTS page_count integer; -- of a document
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS document_info jsonb; -- title, author, created, modified: what it says of itself
 -- What users should know of an asset: objects of `code`, `detail`, and the `stage` whose next commit replaces them.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS notes jsonb NOT NULL DEFAULT '[]';
+-- Uploads for it that came after the bound version, or after it was deleted, and are removed: how many, and the last.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_versions integer NOT NULL DEFAULT 0;
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_version_at timestamptz;
 
 -- One row per asset and stage. `attempt` only grows: it is the fencing token and names the output prefix.
 -- What counts against the limit of attempts is `attempt - forgiven`; a new round forgives all.
@@ -152,4 +155,4 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();
 
-INSERT INTO schema_version (version, oldest_code) VALUES (5, 1) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version, oldest_code) VALUES (6, 1) ON CONFLICT DO NOTHING;

@@ -3,6 +3,7 @@
 Who may see an asset: `asset_for` in `api/views/assets.py`.
 """
 
+import base64
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ LIFETIMES = {
     DeliveryClass.WEBINAR_VOD: timedelta(hours=8),
     DeliveryClass.VERIFICATION_DOCUMENT: timedelta(minutes=30),
 }
+ORIGINAL_LIFETIME = timedelta(minutes=30)
+"""Life of the URL of an uploaded file, whatever the delivery of its renditions."""
 _FOR_USERS = {
     AssetType.IMAGE: {DeliveryClass.PUBLIC, DeliveryClass.VERIFICATION_DOCUMENT},
     AssetType.VIDEO: {DeliveryClass.COURSE_VIDEO},
@@ -60,7 +63,7 @@ class DeliveryUrl:
 
 @dataclass(frozen=True, slots=True)
 class UploadUrl:
-    """A URL to PUT to, and the headers that the client must set itself."""
+    """A URL to PUT to, and the headers that belong to the PUT."""
 
     url: str
     headers: dict[str, str]
@@ -103,13 +106,19 @@ class DeliveryUrls:
         """The origin of presigned URLs."""
         return f"{self._bucket.scheme}://{self._bucket.host}"
 
-    async def upload(self, key: str, content_type: str, size: int | None) -> UploadUrl:
-        """Make the URL of a PUT that succeeds once, with this content type and, when given, exactly this many bytes."""
-        headers = {"Content-Type": content_type, "If-None-Match": "*"}
+    async def upload(self, key: str, content_type: str, size: int | None, sha256: str | None = None) -> UploadUrl:
+        """Make the URL of a PUT of this content type and, when given, of exactly this many bytes with this digest.
+
+        The precondition is advised, not signed: a repeated PUT makes another version, and one version is bound.
+        """
+        signed = {"Content-Type": content_type}
+        if sha256:
+            signed["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         length = {} if size is None else {"Content-Length": str(size)}
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), datetime.now(UTC))
         seconds = int(UPLOAD_LIFETIME.total_seconds())
-        return UploadUrl(presigner.url(key, seconds=seconds, method="PUT", headers=headers | length), headers)
+        url = presigner.url(key, seconds=seconds, method="PUT", headers=signed | length)
+        return UploadUrl(url, {**signed, "If-None-Match": "*"})
 
     async def parts(self, key: str, upload_id: str) -> Callable[[int, int], str]:
         """Return a function that makes the URL to PUT one part to, of the part's number and its exact size in bytes."""
@@ -133,9 +142,18 @@ class DeliveryUrls:
                 (rendition.key, span), lambda: cloudfront.signed_url(rendition.key, span.end)
             )
             return DeliveryUrl(url, span.end)
+        return await self._presigned(asset, rendition, span)
+
+    async def original(self, asset: Asset, now: datetime) -> DeliveryUrl:
+        """Make the URL of the uploaded file, in the version that was scanned, to be saved."""
+        original = Rendition("original", asset.key, asset.content_type, asset.size or 0)
+        return await self._presigned(asset, original, window(now, ORIGINAL_LIFETIME))
+
+    async def _presigned(self, asset: Asset, rendition: Rendition, span: ValidityWindow) -> DeliveryUrl:
         credentials = await self._credentials()
         end = _sooner(span.end, credentials.expires_at)
-        query = {"response-cache-control": _cache_control(asset, span.start, end)}
+        is_public = asset.delivery is DeliveryClass.PUBLIC and rendition.key != asset.key
+        query = {"response-cache-control": PUBLIC_CACHE if is_public else _private_cache(span.start, end)}
         if rendition.key == asset.key and asset.version_id:
             query["versionId"] = asset.version_id  # an original is served in the version that was scanned
         if rendition.name == "original":  # saved, not shown
@@ -174,7 +192,8 @@ class DeliveryUrls:
             return lambda key: f"{cloudfront.plain_url(key)}?{signed}"
         span = ValidityWindow(window(now, LIFETIMES[asset.delivery]).start, end)
         presigner = S3Presigner(self._bucket, self._region, await self._credentials(), span.start)
-        query = {"response-cache-control": _cache_control(asset, span.start, end)}
+        is_public = asset.delivery is DeliveryClass.PUBLIC
+        query = {"response-cache-control": PUBLIC_CACHE if is_public else _private_cache(span.start, end)}
         return lambda key: presigner.url(key, seconds=span.seconds, query=query)
 
     def _cloudfront_for(self, asset: Asset, key: str) -> CloudFrontUrls | None:
@@ -188,10 +207,8 @@ class DeliveryUrls:
         return self._cloudfront if key.startswith(served) else None
 
 
-def _cache_control(asset: Asset, start: datetime, end: datetime) -> str:
+def _private_cache(start: datetime, end: datetime) -> str:
     """Return the Cache-Control that S3 answers to a URL with: a copy stays fresh for no longer than a URL lives."""
-    if asset.delivery is DeliveryClass.PUBLIC:
-        return PUBLIC_CACHE
     return f"private, max-age={max(0, int((end - start).total_seconds()))}"
 
 

@@ -31,6 +31,7 @@ class ProblemCode(StrEnum):
     NOT_READY = "not_ready"
     REJECTED = "rejected"
     FAILED = "failed"
+    NOT_SCANNED_WHOLE = "not_scanned_whole"
     JOB_MISMATCH = "job_mismatch"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     BODY_TOO_LARGE = "body_too_large"
@@ -80,6 +81,7 @@ KINDS: dict[ProblemCode, ProblemKind] = {
     C.NOT_READY: ProblemKind(409, "The asset is not ready yet."),
     C.REJECTED: ProblemKind(409, "The asset was rejected; its code says why."),
     C.FAILED: ProblemKind(409, "The asset could not be processed; its code says why."),
+    C.NOT_SCANNED_WHOLE: ProblemKind(409, "The uploaded file was too large to be scanned, so it is not handed out."),
     C.JOB_MISMATCH: ProblemKind(409, "The asset has no such job, or is bound to another version."),
     C.IDEMPOTENCY_KEY_REUSED: ProblemKind(422, "This Idempotency-Key was used for another request."),
     C.BODY_TOO_LARGE: ProblemKind(413, "The request's body is larger than this endpoint takes."),

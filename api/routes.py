@@ -153,6 +153,7 @@ ROUTES = (
             *NO_URL,
             ProblemCode.NOT_FOUND,
             ProblemCode.RENDITION_NOT_FOUND,
+            ProblemCode.NOT_SCANNED_WHOLE,
             ProblemCode.INVALID_REQUEST,
         ),
     ),

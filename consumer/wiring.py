@@ -114,7 +114,9 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
         parts = await _open(settings, stack)
         breakers = Breakers(_probes(parts, parts.self_test.check), parts.metrics, watched=[Dependency.POSTGRES])
         lifecycle = parts.lifecycle
-        job_events = JobEvents(TranscodeEventHandler(parts.finalizer, lifecycle.assets.timeline), lifecycle)
+        assets = lifecycle.assets
+        events_handler = TranscodeEventHandler(parts.finalizer, assets.timeline, assets.late_version_at)
+        job_events = JobEvents(events_handler, lifecycle)
         routes = _handlers(parts, lifecycle, job_events).routes()
         workers = _workers(parts, lifecycle.stages, breakers, routes)
         name = consumer_id()

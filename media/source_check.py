@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import NoReturn
 
 from media.asset import Asset, ObjectVersion, TimelineEntry, asset_id_of_key
@@ -67,10 +68,14 @@ async def require_bound_is_current(storage: ObjectStorage, asset: Asset, bucket:
     raise_changed()
 
 
-def require_undisturbed(timeline: Sequence[TimelineEntry], since: float) -> None:
+def require_undisturbed(timeline: Sequence[TimelineEntry], late_version_at: datetime | None, since: float) -> None:
     """Make sure that no other version was uploaded after `since` (Unix seconds), while a job read the current one.
 
+    `late_version_at` is when one was last told of, also where the timeline has no entry for it.
     Raises RetryableError(source_changed): the job may have read the other version.
     """
-    if any(entry.code == LATE_VERSION and entry.at.timestamp() > since - CLOCK_SKEW for entry in timeline):
+    # A consumer of the version before, which may run beside this one, tells by the timeline alone.
+    times = [entry.at for entry in timeline if entry.code == LATE_VERSION]
+    times += [late_version_at] if late_version_at else []
+    if any(at.timestamp() > since - CLOCK_SKEW for at in times):
         raise RetryableError(Code.SOURCE_CHANGED, "another version was there while the job read")

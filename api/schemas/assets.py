@@ -57,7 +57,7 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-class UploadRequest(RequestModel):
+class Announcement(RequestModel):
     """Announce a file."""
 
     asset_type: AssetType
@@ -67,14 +67,25 @@ class UploadRequest(RequestModel):
     delivery: DeliveryClass | None = Field(None, description="Default: the usual one of the asset type")
 
 
+class UploadRequest(Announcement):
+    """Announce a file that is sent in one PUT."""
+
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None, description="Of the file, in hexadecimal: the storage then refuses other bytes"
+    )
+
+
 class UploadSlot(ResponseModel):
-    """The URL to PUT the file to. The client must set `headers` itself, exactly."""
+    """The URL to PUT the file to."""
 
     asset_id: UUID
     upload_url: str
     s3_key: str
     expires_in: int = Field(description="Seconds")
-    headers: dict[str, str] = Field(description="Exactly these belong to the PUT; the browser adds Content-Length")
+    headers: dict[str, str] = Field(
+        description="Of the PUT. `Content-Type` must be sent, and `x-amz-checksum-sha256` where it is here;"
+        " `If-None-Match` is advised: a repeated PUT is then 412. The browser adds Content-Length"
+    )
 
 
 class ConfirmRequest(RequestModel):
@@ -161,7 +172,9 @@ class Listing(ResponseModel):
 
 
 class UrlQuery(QueryModel):
-    rendition: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = None
+    rendition: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = Field(
+        None, description="Default: `hls`, else the largest picture, else `original`. `original` is the uploaded file"
+    )
 
 
 class PlaylistQuery(QueryModel):

@@ -20,7 +20,8 @@ from media.stage_endings import EndingRules
 
 log = structlog.get_logger(__name__)
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""In any case: some platforms print upper case (RFC 9562, 4)."""
 
 
 def asset_id_of(request: web.Request) -> UUID:

@@ -41,7 +41,7 @@ async def transcode_callback(request: web.Request) -> web.Response:
 
 
 async def image_callback(request: web.Request) -> web.Response:
-    """Request the renditions of a picture, in the version that was scanned."""
+    """Request the renditions of a picture, in the version that was scanned. Takes no result: ours alone is served."""
     service, body = service_of(request), await read_bytes(request)
     signature = _verify(request, service, body)
     payload = parse_body(body, ImageCallback)

@@ -47,8 +47,9 @@ async def start_parts(request: web.Request) -> web.Response:
     # The upload that exists, else a new one. Of two at once, the first stays.
     upload = await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
     if upload is None:
+        chosen = payload.part_size or part_size(payload.size)
         target = await service.parts.begin(asset.bucket, asset.key, asset.content_type)
-        if not await service.part_store.remember(asset.asset_id, target.upload_id, part_size(payload.size)):
+        if not await service.part_store.remember(asset.asset_id, target.upload_id, chosen):
             await service.parts.abort(target)
         upload = await service.part_store.find(asset.asset_id, owner_id=asset.owner_id)
     headers = {"Location": f"/api/v1/media/upload/multipart/{asset.asset_id}"}

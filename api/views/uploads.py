@@ -10,7 +10,7 @@ from aiohttp import web
 from api.delivery_urls import UPLOAD_LIFETIME, may_ask_for
 from api.json_io import json_response, read_body
 from api.problems import ProblemCode, ProblemError
-from api.schemas.assets import AssetOut, ConfirmRequest, UploadRequest, UploadSlot
+from api.schemas.assets import Announcement, AssetOut, ConfirmRequest, UploadRequest, UploadSlot
 from api.security.auth import Caller
 from api.server.middlewares import trace_of
 from api.service import Service, caller_of, service_of
@@ -39,7 +39,7 @@ async def start_upload(request: web.Request) -> web.Response:
     asset = await create_asset(service, new)
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED, "the asset that this Idempotency-Key made was deleted")
-    link = await service.delivery_urls.upload(asset.key, asset.content_type, asset.declared_size)
+    link = await service.delivery_urls.upload(asset.key, asset.content_type, asset.declared_size, payload.sha256)
     slot = UploadSlot(
         asset_id=asset.asset_id,
         upload_url=link.url,
@@ -64,7 +64,7 @@ async def create_asset(service: Service, new: NewAsset) -> Asset:
 
 
 def new_asset(
-    request: web.Request, caller: Caller, service: Service, payload: UploadRequest, *, scope: str = ""
+    request: web.Request, caller: Caller, service: Service, payload: Announcement, *, scope: str = ""
 ) -> NewAsset:
     """Check what a caller announces. An Idempotency-Key is unique within `scope`. Raises ProblemError."""
     owner_id = caller.owner_id()

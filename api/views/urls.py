@@ -16,7 +16,7 @@ from api.schemas.assets import UrlOut, UrlQuery
 from api.server.public_origin import public_origin
 from api.service import Service, caller_of, service_of
 from api.views.assets import asset_for, asset_id_of
-from media.asset import Asset, DeliveryClass, ObjectVersion, Rendition, Status
+from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Rendition, Status
 from media.aws.s3 import MissingObjectError
 
 log = structlog.get_logger(__name__)
@@ -34,8 +34,17 @@ async def show_url(request: web.Request) -> web.Response:
     """Show the URL of a rendition, by the asset's delivery class. Only ready assets have URLs."""
     asset = await asset_for(request, await caller_of(request))
     require_ready(asset)
-    rendition = _find_rendition(asset, read_query(request, UrlQuery).rendition)
     service, now = service_of(request), datetime.now(UTC)
+    name = read_query(request, UrlQuery).rendition
+    if name == "original" and asset.asset_type is not AssetType.DOCUMENT and not asset.recording_id:
+        # A document's is the rendition that the scan left. A recording lies in a bucket of the webinar service.
+        if not await service.assets.was_scanned_whole(asset.asset_id):
+            raise ProblemError(ProblemCode.NOT_SCANNED_WHOLE)
+        original = await service.delivery_urls.original(asset, now)
+        return json_response_if_changed(
+            request, UrlOut(url=original.url, rendition=name, expires_at=original.expires_at)
+        )
+    rendition = _find_rendition(asset, name)
     if rendition.name == "hls" and not service.delivery_urls.serves_unsigned(asset, rendition):
         is_public = asset.delivery is DeliveryClass.PUBLIC
         end = FOREVER if is_public else await service.delivery_urls.playback_end(asset, now)

@@ -49,7 +49,8 @@ class Intake:
         if binding in {Binding.OTHER, Binding.GONE}:
             unwanted = unwanted_upload(stored, binding)
             if unwanted:
-                await self.assets.note(asset_id, unwanted.note.code, unwanted.note.detail, unwanted.effects)
+                note, effects = unwanted.note, unwanted.effects
+                await self.assets.note_late_version(asset_id, note.code, note.detail, effects)
             return STALE
         return await self.scan.run(asset_id, stored.version.version_id, message)
 

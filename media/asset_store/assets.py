@@ -14,6 +14,8 @@ from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
 
 PAGE_LIMIT = 100
 """Most assets on one page of a listing."""
+LATE_VERSIONS_NOTED = 10
+"""Most entries of one asset's timeline about uploads that are removed. Its owner may PUT as often as they like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +253,28 @@ class AssetStore:
 
     async def note(self, asset_id: UUID, code: str, detail: str = "", effects: Sequence[Effect] = ()) -> None:
         """Add to an asset's timeline and write `effects` to the outbox. Does nothing when there is no such asset."""
+        known = "SELECT asset_id, true AS is_noted FROM assets WHERE asset_id = $1"
+        await self._note(known, asset_id, code, detail, effects)
+
+    async def note_late_version(self, asset_id: UUID, code: str, detail: str, effects: Sequence[Effect]) -> None:
+        """Like `note`, but count the versions, and keep only the time of those beyond LATE_VERSIONS_NOTED."""
+        counted = (
+            "UPDATE assets SET late_versions = late_versions + 1, late_version_at = clock_timestamp()"
+            f" WHERE asset_id = $1 RETURNING asset_id, late_versions <= {LATE_VERSIONS_NOTED} AS is_noted"  # noqa: S608 - a number
+        )
+        await self._note(counted, asset_id, code, detail, effects)
+
+    async def late_version_at(self, asset_id: UUID) -> datetime | None:
+        """Return when a version after the bound one was last told of, None where there was none."""
+        found: datetime | None = await self._database.fetchval(
+            "SELECT late_version_at FROM assets WHERE asset_id = $1", asset_id
+        )
+        return found
+
+    async def _note(self, known: str, asset_id: UUID, code: str, detail: str, effects: Sequence[Effect]) -> None:
         await self._database.execute(
-            "WITH known AS (SELECT asset_id FROM assets WHERE asset_id = $1),"
-            " noted AS (INSERT INTO timeline (asset_id, code, detail) SELECT asset_id, $2, $3 FROM known)"
+            f"WITH known AS ({known}), noted AS (INSERT INTO timeline (asset_id, code, detail)"  # noqa: S608 - ours
+            " SELECT asset_id, $2, $3 FROM known WHERE is_noted)"
             " INSERT INTO outbox (asset_id, kind, target, body, group_id, due_at)"
             " SELECT asset_id, e.kind, e.target, e.body, e.group_id, now()"
             " FROM known, jsonb_to_recordset($4::jsonb) AS e(kind text, target text, body jsonb, group_id text)",
@@ -262,6 +283,15 @@ class AssetStore:
             detail[:2000],
             effects_as_json(effects),
         )
+
+    async def was_scanned_whole(self, asset_id: UUID) -> bool:
+        """Say whether the last scan with an end read the whole file and found it clean."""
+        found = await self._database.fetchval(
+            "SELECT code = 'clean' FROM timeline WHERE asset_id = $1 AND stage = 'scan'"
+            " AND code IN ('clean', 'infected', 'unscannable') ORDER BY id DESC LIMIT 1",
+            asset_id,
+        )
+        return bool(found)
 
     async def timeline(self, asset_id: UUID) -> list[TimelineEntry]:
         """Return an asset's timeline, oldest entry first."""

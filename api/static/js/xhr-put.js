@@ -4,7 +4,8 @@
 const STALL_MS = 60_000;
 
 /**
- * Send `body` and resolve with `{status, etag}`. Status 0 means a broken or stalled connection, or that `signal` aborted.
+ * Send `body` and resolve with `{status, etag}`. Status 0 means a broken or stalled connection, an answer of the storage
+ * that asks to repeat the PUT, or that `signal` aborted.
  * `onSent` is called with the bytes sent so far.
  */
 export function put(url, headers, body, { signal, onSent }) {
@@ -21,11 +22,16 @@ export function put(url, headers, body, { signal, onSent }) {
     request.onloadend = () => {
       clearTimeout(watchdog);
       done.abort();
-      resolve({ status: request.status, etag: etagOf(request) });
+      resolve({ status: asksToRepeat(request) ? 0 : request.status, etag: etagOf(request) });
     };
     if (signal.aborted) request.abort();
     request.send(body);
   });
+}
+
+/** Tell whether S3 says that the same PUT may succeed: another one was under way, or the bytes came too slowly. */
+function asksToRepeat({ status, responseText }) {
+  return status === 409 || (status === 400 && responseText.includes('<Code>RequestTimeout</Code>'));
 }
 
 /** Read the ETag from all headers: to read a single header that the storage does not expose logs an error on the console. */

@@ -6,6 +6,7 @@ nothing.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from handlers.results import Ignored, Progress, Repeated, Stale
@@ -26,10 +27,14 @@ UNRECORDED_DELAY = 3.0
 
 @dataclass(frozen=True, slots=True)
 class TranscodeEventHandler:
-    """Reads events of jobs. `timeline` returns all entries of an asset, oldest first."""
+    """Reads events of jobs. `timeline` returns all entries of an asset, oldest first.
+
+    `late_version_at` returns when a version after the bound one was last removed.
+    """
 
     finalizer: Finalizer
     timeline: Callable[[UUID], Awaitable[Sequence[TimelineEntry]]]
+    late_version_at: Callable[[UUID], Awaitable[datetime | None]]
 
     async def __call__(
         self, asset: Asset, stage: StageRow, event: TranscodeEvent
@@ -74,7 +79,9 @@ class TranscodeEventHandler:
     async def _require_bound(self, asset: Asset, submission: Submission) -> None:
         """Raise an error unless the job read the bound version."""
         await require_bound_is_current(self.finalizer.storage, asset, self.finalizer.bucket)
-        require_undisturbed(await self.timeline(asset.asset_id), submission.at)
+        # Asked last: a version that was removed before the object was looked at is told of by now.
+        late = await self.late_version_at(asset.asset_id)
+        require_undisturbed(await self.timeline(asset.asset_id), late, submission.at)
 
     async def _new_warnings(self, asset: Asset, event: TranscodeEvent) -> list[Note]:
         """Return the kinds of warning that the timeline lacks for this job: events arrive twice, with other counts."""

@@ -68,6 +68,25 @@ async def test_broken_put_is_retried(named_visitor: Visitor) -> None:
     assert not named_visitor.console_errors
 
 
+async def test_put_is_repeated_where_the_storage_asks_for_it(named_visitor: Visitor) -> None:
+    answers = [(409, "ConditionalRequestConflict"), (400, "RequestTimeout")]
+
+    async def answer(route: Route) -> None:
+        if not answers or route.request.method != "PUT":
+            await route.continue_()
+            return
+        status, code = answers.pop(0)
+        allowed = {"Access-Control-Allow-Origin": named_visitor.url, "Content-Type": "application/xml"}
+        await route.fulfill(status=status, headers=allowed, body=f"<Error><Code>{code}</Code></Error>")
+
+    await named_visitor.page.route("**/uploads/image/**", answer)
+    await named_visitor.drop(File("photo.jpg", "image/jpeg", jpeg(300, 200)))
+    await expect(named_visitor.card("photo.jpg", "ready")).to_be_visible()
+    assert not answers
+    named_visitor.expect_console_errors("status of 409", "status of 400")
+    assert not named_visitor.console_errors
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_upload_waits_for_retry_after(named_visitor: Visitor, status: int) -> None:
     requests: list[tuple[float, str | None]] = []

@@ -64,6 +64,18 @@ async def test_access_of_every_caller_in_every_status(api: RunningApi, status: S
                     assert caller != "other" or slot["asset_id"] not in said
 
 
+async def test_ids_are_taken_in_upper_case(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
+    given = slot["asset_id"].upper()
+    for what in ("", "/timeline"):
+        assert (await shared_api.call("GET", f"{MEDIA}/assets/{given}{what}"))[0] == 200
+    status, problem = await shared_api.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": given})
+    assert (status, problem["code"]) == (409, "not_uploaded")
+    assert (await shared_api.call("DELETE", f"{MEDIA}/assets/{given}"))[0] == 204
+    status, asset = await shared_api.call("GET", f"{MEDIA}/assets/{given}")
+    assert (asset["asset_id"], asset["status"]) == (slot["asset_id"], "deleted")
+
+
 async def test_strangers_cannot_tell_an_asset_from_none(shared_api: RunningApi) -> None:
     slot = await shared_api.announce()
     for path in ("", "/url", "/timeline"):

@@ -225,3 +225,22 @@ async def test_single_put_is_limited_to_the_size_that_s3_accepts(start_api: Star
         assert (upload["part_size"], upload["part_count"]) == (8 * MIB, 6400)
         [link] = await part_urls(api, upload, [6400])
         assert link["size"] == 8 * MIB
+
+
+async def test_client_that_cuts_the_file_itself_announces_the_size_of_a_part(shared_api: RunningApi) -> None:
+    chosen = 5 * MIB + 1  # no whole MiB: Uppy divides the size
+    upload = await begin(shared_api, part_size=chosen)
+    assert (upload["part_size"], upload["part_count"]) == (chosen, 4)
+    parts = await send(shared_api, upload, [1, 2, 3, 4])
+    status, asset = await complete(shared_api, upload, parts)
+    assert (status, asset["size"]) == (200, SIZE)
+
+
+@pytest.mark.parametrize(("size", "chosen"), [(SIZE, 5 * MIB - 1), (SIZE, 5 * 1024**3 + 1), (60 * 1024**3, 5 * MIB)])
+async def test_size_of_a_part_that_the_storage_does_not_take_is_refused(
+    shared_api: RunningApi, size: int, chosen: int
+) -> None:
+    body = FILM | {"size": size, "part_size": chosen}
+    status, problem = await shared_api.call("POST", f"{MEDIA}/upload/multipart", json=body)
+    assert (status, problem["code"]) == (422, "invalid_request")
+    assert "part_size" in problem["detail"]

@@ -1,6 +1,8 @@
 """Uploads as a client does them: announce, PUT over plain HTTP, confirm."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import re
 from typing import Any
@@ -35,7 +37,7 @@ async def test_a_file_is_announced_put_and_confirmed(shared_api: RunningApi) -> 
     assert asset["size"] == len(PHOTO)
 
 
-async def test_second_put_is_refused(shared_api: RunningApi) -> None:
+async def test_second_put_is_refused_where_the_advice_is_followed(shared_api: RunningApi) -> None:
     slot = await shared_api.announce()
     assert await put(slot, PHOTO) == 200
     assert await put(slot, b"something else") == 412
@@ -46,10 +48,33 @@ async def test_a_put_with_another_type_is_refused(shared_api: RunningApi) -> Non
     assert await put(slot, PHOTO, **{"Content-Type": "text/html"}) == 403
 
 
-async def test_a_put_without_the_precondition_is_refused(shared_api: RunningApi) -> None:
+async def test_a_put_with_its_content_type_alone_succeeds_and_the_first_bound_version_stays(
+    shared_api: RunningApi,
+) -> None:
     slot = await shared_api.announce()
-    del slot["headers"]["If-None-Match"]
-    assert await put(slot, PHOTO) == 403
+    slot["headers"] = {"Content-Type": "image/jpeg"}
+    assert await put(slot, PHOTO) == 200
+    await confirm(shared_api, slot["asset_id"])
+    assert await put(slot, PHOTO + b" and more") == 200
+    status, asset = await confirm(shared_api, slot["asset_id"])
+    assert (status, asset["size"]) == (200, len(PHOTO))
+
+
+async def test_the_storage_refuses_other_bytes_than_the_digest_that_was_announced(shared_api: RunningApi) -> None:
+    digest = hashlib.sha256(PHOTO)
+    slot = await shared_api.announce(sha256=digest.hexdigest())
+    assert slot["headers"]["x-amz-checksum-sha256"] == base64.b64encode(digest.digest()).decode()
+    assert await put(slot, PHOTO[::-1]) == 400
+    other = base64.b64encode(hashlib.sha256(PHOTO[::-1]).digest()).decode()
+    assert await put(slot, PHOTO[::-1], **{"x-amz-checksum-sha256": other}) == 403
+    assert await put(slot, PHOTO) == 200
+
+
+async def test_a_client_may_send_the_md5_of_what_it_sends(shared_api: RunningApi) -> None:
+    slot = await shared_api.announce()
+    md5 = base64.b64encode(hashlib.md5(PHOTO, usedforsecurity=False).digest()).decode()
+    assert await put(slot, PHOTO[::-1], **{"Content-MD5": md5}) == 400
+    assert await put(slot, PHOTO, **{"Content-MD5": md5}) == 200
 
 
 async def test_a_put_of_another_length_is_refused(shared_api: RunningApi) -> None:

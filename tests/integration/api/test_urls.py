@@ -4,7 +4,7 @@ import gzip
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 from uuid import UUID
 
 import aiohttp
@@ -64,6 +64,31 @@ async def test_an_original_is_served_in_the_version_that_was_scanned(api: Runnin
     )
     link = await url_of(api, slot["asset_id"])
     assert (await fetch(link["url"]))[:2] == (200, b"%PDF scanned")
+
+
+async def test_owner_saves_the_original_of_what_was_scanned_whole(api: RunningApi) -> None:
+    asset_id = await film(api)
+    path = f"{MEDIA}/assets/{asset_id}/url?rendition=original"
+    status, problem = await api.call("GET", path)
+    assert (status, problem["code"]) == (409, "not_scanned_whole")
+    await api.service.database.execute(
+        "INSERT INTO timeline (asset_id, stage, code) VALUES ($1, 'scan', 'clean')", UUID(asset_id)
+    )
+    assert (await api.call("GET", path, "doctor-2"))[0] == 404
+    for subject, role in (("doctor-1", "user"), ("platform", "service"), ("operator", "admin")):
+        status, link = await api.call("GET", path, subject, claims={"role": role})
+        assert (status, link["rendition"]) == (200, "original")
+        query = parse_qs(urlsplit(link["url"]).query)
+        assert (query["X-Amz-Expires"], query["versionId"]) == (["1800"], ["v1"])
+        assert query["response-content-disposition"][0].startswith("attachment; filename=")
+        assert query["response-cache-control"] == ["private, max-age=1800"]
+    await api.service.database.execute(
+        "INSERT INTO timeline (asset_id, stage, code) VALUES ($1, 'scan', 'unscannable')", UUID(asset_id)
+    )
+    assert (await api.call("GET", path))[0] == 409
+    await api.service.database.execute("UPDATE assets SET recording_id = 'r'")
+    status, problem = await api.call("GET", path)
+    assert (status, problem["code"]) == (404, "rendition_not_found")
 
 
 @pytest.mark.parametrize(("delivery", "hours"), [("course_pdf", 2.0), ("verification_document", 0.5)])

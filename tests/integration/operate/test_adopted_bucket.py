@@ -77,7 +77,7 @@ async def test_platforms_bucket_is_adopted(emulator: EmulatedAws, clients: Any, 
 
     told = await run("check", status=1)
     assert "versioning is not enabled" in told
-    assert told.count("put-bucket-policy") == 3
+    assert told.count("put-bucket-policy") == 2
     assert told.count("put-bucket-lifecycle-configuration") == 4
     assert told.count("put-bucket-cors") == told.count("put-bucket-notification-configuration") == 1
 
@@ -98,7 +98,7 @@ async def test_platforms_bucket_is_adopted(emulator: EmulatedAws, clients: Any, 
     assert before["put-bucket-policy"]["Statement"][0] in kept["put-bucket-policy"]["Statement"]
     assert CORS["AllowedOrigins"] in [rule["AllowedOrigins"] for rule in kept["put-bucket-cors"]["CORSRules"]]
     assert "theirs" in [rule["ID"] for rule in kept["put-bucket-lifecycle-configuration"]["Rules"]]
-    await s3.put_object(Bucket=bucket, Key="uploads/x", Body=b"x", IfNoneMatch="*")
+    await s3.put_object(Bucket=bucket, Key="uploads/x", Body=b"x")
     outputs = (await cloudformation.describe_stacks(StackName=environment))["Stacks"][0]["Outputs"]
     [queue] = [output["OutputValue"] for output in outputs if output["OutputKey"] == "UploadsQueueUrl"]
     sqs = await clients("sqs")
@@ -118,6 +118,23 @@ async def test_weakened_rule_is_missed(emulator: EmulatedAws, clients: Any, buck
     await (await clients("s3")).put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
     told = await check(bucket, emulator, tmp_path)
     assert [line for line in told.splitlines() if "put-bucket-policy" in line and "NoCleanVerdictNoByte" in line]
+
+
+async def test_refusal_of_uploads_without_a_precondition_is_told(
+    emulator: EmulatedAws, clients: Any, bucket: str, tmp_path: Path
+) -> None:
+    statement = {
+        "Sid": "NoOverwriteOfUploads",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{bucket}/uploads/*",
+        "Condition": {"Null": {"s3:if-none-match": "true"}},
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    await (await clients("s3")).put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    told = await check(bucket, emulator, tmp_path)
+    assert "uploads need If-None-Match by" in told
 
 
 EVERYBODY = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::BUCKET/*"}

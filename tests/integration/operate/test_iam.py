@@ -172,7 +172,7 @@ async def put_unknown_objects(stack: EmbeddedStack) -> None:
     keys = [f"{root}/image/nobody/{uuid4()}/image-1/x" for root in ("public", "processed", "private")]
     async with client as s3:
         for key in [*keys, f"uploads/image/nobody/{uuid4()}/x.jpg"]:
-            await s3.put_object(Bucket=env["OUTPUT_BUCKET"], Key=key, Body=jpeg(8, 8), IfNoneMatch="*")
+            await s3.put_object(Bucket=env["OUTPUT_BUCKET"], Key=key, Body=jpeg(8, 8))
 
 
 async def operate(recorded: RecordedStack) -> None:
@@ -228,6 +228,8 @@ async def full_run(recorded: RecordedStack, video: Path) -> set[Need]:
                 assert (await answer.text()).startswith("#EXTM3U")
         else:
             urls.add(presigned("GET", link["url"]))
+        original = await recorded.api("GET", f"/assets/{asset['asset_id']}/url?rendition=original", role="service")
+        urls.add(presigned("GET", original["url"]))
     process = process_on(recorded.stack)
     assert (await process("--json", "--as", "recording", video)).status == 0
     await send_unreadable_messages(recorded.stack)
@@ -310,7 +312,7 @@ async def test_no_resource_is_allowed_that_is_never_used(called: Mapping[str, se
 async def test_bucket_policy_refuses_none_of_the_calls(called: Mapping[str, set[Need]], role: str) -> None:
     """The uploads have no verdict yet, as when the consumer and MediaConvert read them."""
     document = policy("MediaBucketPolicy")
-    signed = {"s3:if-none-match": "*", "s3:ObjectCreationOperation": "true"}
+    signed = {"s3:ObjectCreationOperation": "true"}
     for need in called[role]:
         call = Call(need.action, need.resource, role=DEPLOYMENT.arn(role), context=signed)
         assert denied(document, call) == [], need

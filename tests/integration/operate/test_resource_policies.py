@@ -26,7 +26,6 @@ BUCKET = f"arn:aws:s3:::{ENVIRONMENT}-docfliq-media-{ACCOUNT}"
 UPLOAD = f"{BUCKET}/uploads/image/dr-house/a/x.jpg"
 CLEAN = {"s3:ExistingObjectTag/scan-status": "CLEAN"}
 INFECTED = {"s3:ExistingObjectTag/scan-status": "INFECTED"}
-CONDITIONAL = {"s3:if-none-match": "*", "s3:ObjectCreationOperation": "true"}
 PLAIN = {"aws:SecureTransport": "false"}
 
 
@@ -44,12 +43,8 @@ def queue(name: str) -> str:
         (Call("s3:GetObject", UPLOAD, of_role("api"), context=CLEAN), []),
         (Call("s3:GetObjectVersion", UPLOAD, of_role("consumer")), []),
         (Call("s3:GetObject", UPLOAD, of_role("mediaconvert")), []),
-        (
-            Call("s3:PutObject", UPLOAD, of_role("api"), context={"s3:ObjectCreationOperation": "true"}),
-            ["NoOverwriteOfUploads"],
-        ),
-        (Call("s3:PutObject", UPLOAD, of_role("api"), context=CONDITIONAL), []),
-        (Call("s3:PutObject", UPLOAD, of_role("api"), context={"s3:ObjectCreationOperation": "false"}), []),
+        # The platform's clients PUT without a precondition.
+        (Call("s3:PutObject", UPLOAD, of_role("api"), context={"s3:ObjectCreationOperation": "true"}), []),
         (Call("s3:PutObjectVersionTagging", UPLOAD, of_role("api")), ["OnlyTheConsumerTags"]),
         (Call("s3:DeleteObjectTagging", UPLOAD, of_role("mediaconvert")), ["OnlyTheConsumerTags"]),
         (Call("s3:PutObjectVersionTagging", UPLOAD, of_role("consumer")), []),

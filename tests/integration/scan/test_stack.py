@@ -1,5 +1,6 @@
 """The embedded stack from upload to API: no byte is served that was not scanned."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from io import BytesIO
@@ -67,6 +68,29 @@ async def test_object_swapped_after_the_scan_is_not_served(user: User) -> None:
     await user.noted(slot, "late_version")
     await user.only_version(slot)
     assert (await user.fetch(slot, "original"))[0] == PDF
+
+
+async def test_uploads_that_race_and_repeat_leave_what_was_scanned_and_ten_notes(user: User) -> None:
+    slot = await user.announce("image", "image/jpeg", "photo.jpg")
+
+    async def put(color: str) -> None:
+        headers = {"Content-Type": "image/jpeg"}
+        async with user.plain.put(slot["upload_url"], data=picture(color), headers=headers, raise_for_status=True):
+            pass
+
+    await asyncio.gather(*(put(color) for color in ("red", "blue") * 8))
+    ended = await user.end(slot)
+    assert ended["status"] == "ready"
+    await put("blue")
+    await user.only_version(slot)
+    original, headers = await user.fetch(slot, "original")
+    assert hashlib.sha256(original).hexdigest() == ended["sha256"]
+    assert headers["Content-Disposition"] == "attachment; filename=\"photo.jpg\"; filename*=UTF-8''photo.jpg"
+    rendered = Image.open(BytesIO((await user.fetch(slot, "w150"))[0])).convert("RGB").getpixel((50, 50))
+    uploaded = Image.open(BytesIO(original)).convert("RGB").getpixel((50, 50))
+    assert (rendered[0] > rendered[2]) == (uploaded[0] > uploaded[2])  # type: ignore[index] # RGB
+    noted = [entry["code"] for entry in (await user.get(slot, "/timeline"))["items"]]
+    assert 1 <= noted.count("late_version") <= 10
 
 
 async def test_a_second_version_while_the_first_is_processed(user: User) -> None:

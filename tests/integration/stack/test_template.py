@@ -38,8 +38,7 @@ def test_only_the_consumer_tags(parameters: dict[str, str]) -> None:
     assert condition("OnlyTheConsumerTags", **parameters) == {"ArnNotEquals": {"aws:PrincipalArn": consumer}}
 
 
-def test_an_upload_must_be_conditional_and_encrypted_on_the_wire() -> None:
-    assert condition("NoOverwriteOfUploads")["Null"] == {"s3:if-none-match": "true"}
+def test_an_upload_must_be_encrypted_on_the_wire() -> None:
     assert condition("TlsOnly") == {"Bool": {"aws:SecureTransport": "false"}}
 
 

@@ -121,7 +121,8 @@ class Harness:
             RetryPolicy(attempts=3),
             lease=LEASE,
         )
-        return JobEvents(TranscodeEventHandler(self.finalizer, self.assets.timeline), lifecycle)
+        handler = TranscodeEventHandler(self.finalizer, self.assets.timeline, self.assets.late_version_at)
+        return JobEvents(handler, lifecycle)
 
     def ffmpeg_engine(self, protect: AbstractAsyncContextManager[None] | None = None) -> FfmpegEngine:
         return FfmpegEngine(self.finalizer, self.ffmpeg, self.folder, lambda: protect or nullcontext())

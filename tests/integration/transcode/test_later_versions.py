@@ -9,6 +9,7 @@ import pytest
 
 from media import source_check
 from media.asset import Asset, StageState, Status
+from media.asset_store.assets import LATE_VERSIONS_NOTED
 from media.errors import Code, RejectedError, RetryableError
 from media.source_check import require_bound_is_current
 from tests.conftest import EmbeddedStack
@@ -38,7 +39,7 @@ async def overwrite_source(harness: Harness, asset: Asset) -> str:
 
 async def remove_version(harness: Harness, asset: Asset, version_id: str) -> None:
     """Remove another version, as the consumer does when S3 reports it."""
-    await harness.assets.note(asset.asset_id, "late_version", version_id)
+    await harness.assets.note_late_version(asset.asset_id, "late_version", version_id, [])
     await harness.s3.delete_object(Bucket=asset.bucket, Key=asset.key, VersionId=version_id)
 
 
@@ -81,6 +82,21 @@ async def test_outputs_are_made_again_after_another_version_came_and_went(harnes
     job_id = await harness.submit(asset)
     *_, complete = await harness.run_job(job_id)
     await remove_version(harness, asset, await overwrite_source(harness, asset))
+    await harness.apply_event(complete)
+    assert (await harness.stage_row(asset)).state is StageState.QUEUED
+
+
+async def test_version_that_the_timeline_no_longer_tells_of_counts_too(
+    harness: Harness, asset: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_check, "CLOCK_SKEW", 0.0)
+    for _ in range(LATE_VERSIONS_NOTED):
+        await remove_version(harness, asset, await overwrite_source(harness, asset))
+    job_id = await harness.submit(asset)
+    *_, complete = await harness.run_job(job_id)
+    await remove_version(harness, asset, await overwrite_source(harness, asset))
+    codes = await harness.timeline_codes(asset)
+    assert codes.count("late_version") == LATE_VERSIONS_NOTED
     await harness.apply_event(complete)
     assert (await harness.stage_row(asset)).state is StageState.QUEUED
 
@@ -138,7 +154,9 @@ async def test_stack_shows_the_bound_version(user: Client, first: Path, tmp_path
     async with user.plain.put(slot["upload_url"], data=source, headers=slot["headers"], raise_for_status=True):
         asset_id = slot["asset_id"]
     await user.wait_for(lambda: user.timeline_details(asset_id), lambda notes: "submitted" in notes)
-    await user.s3.put_object(Bucket=user.bucket, Key=slot["s3_key"], Body=other, ContentType="video/mp4")
+    headers = {"Content-Type": "video/mp4"}
+    async with user.plain.put(slot["upload_url"], data=other, headers=headers, raise_for_status=True):
+        pass
     asset = await user.wait_until_done(asset_id)
     assert (asset["status"], asset["width"], asset["height"]) == ("ready", 640, 360), asset
     assert asset["duration_ms"] == pytest.approx(8_000, abs=100)
