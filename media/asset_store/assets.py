@@ -259,8 +259,8 @@ class AssetStore:
     async def note_late_version(self, asset_id: UUID, code: str, detail: str, effects: Sequence[Effect]) -> None:
         """Like `note`, but count the versions, and keep only the time of those beyond LATE_VERSIONS_NOTED."""
         counted = (
-            "UPDATE assets SET late_versions = late_versions + 1, late_version_at = clock_timestamp()"
-            f" WHERE asset_id = $1 RETURNING asset_id, late_versions <= {LATE_VERSIONS_NOTED} AS is_noted"  # noqa: S608 - a number
+            "UPDATE assets SET late_versions = late_versions + 1, late_version_at = clock_timestamp()"  # noqa: S608 - a number
+            f" WHERE asset_id = $1 RETURNING asset_id, late_versions <= {LATE_VERSIONS_NOTED} AS is_noted"
         )
         await self._note(counted, asset_id, code, detail, effects)
 
