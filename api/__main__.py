@@ -12,7 +12,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from api.app import check, running
 from api.server.access_log import ACCESS_LOG, JsonLines
-from api.server.connection_limits import ConnectionLimits, Runner, most_connections
+from api.server.connection_limits import Runner, most_connections
+from api.server.connection_slots import ConnectionLimits
 from api.server.draining import drain
 from api.service import SERVICE
 from media.aws.bucket_checks import BucketError
@@ -87,7 +88,9 @@ async def serve(settings: Settings, lines: LogWriter) -> None:
         # aiohttp's access log writes whole request lines, tokens included. Ours is in `middlewares`.
         runner = Runner(
             app,
-            ConnectionLimits(most_connections(settings.api_connections), settings.api_send_timeout),
+            ConnectionLimits(
+                most_connections(settings.api_connections), settings.api_send_timeout, settings.trusted_proxies
+            ),
             app[SERVICE].metrics,
             access_log=None,
             logger=server_log,

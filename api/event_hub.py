@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
@@ -54,7 +54,8 @@ class EventHub:
     def __init__(self) -> None:
         self._subscriptions: dict[UUID | str | None, set[Subscription]] = defaultdict(set)
         """By asset or by owner. None gets the changes of all owners."""
-        self._open: Counter[str] = Counter()
+        self._open: dict[str, dict[Subscription, None]] = defaultdict(dict)
+        """The streams of each user, oldest first."""
         self._listening = False
 
     @asynccontextmanager
@@ -88,23 +89,43 @@ class EventHub:
     def subscribed(self, caller: Caller, asset_id: UUID | None) -> Iterator[Subscription]:
         """Subscribe to the changes of one asset (that the caller may see), or of all the caller's assets.
 
-        Raises ProblemError(too_many_connections, unavailable).
+        When all places are taken, the user with most streams loses the oldest, unless that is the caller, or has just
+        one more. Raises ProblemError(too_many_connections, unavailable).
         """
         if not self._listening:
             raise ProblemError(
                 ProblemCode.UNAVAILABLE, "no changes arrive from the database", headers={"Retry-After": "2"}
             )
-        if self._open.total() >= STREAMS or self._open[caller.subject] >= STREAMS_OF_ONE:
+        own = len(self._open.get(caller.subject, ()))
+        if own >= STREAMS_OF_ONE or not self._make_room(own):
             raise ProblemError(ProblemCode.TOO_MANY_CONNECTIONS, headers={"Retry-After": "10"})
         subscription = Subscription()
         name = asset_id or caller.owner_scope
-        self._open[caller.subject] += 1
+        self._open[caller.subject][subscription] = None
         self._subscriptions[name].add(subscription)
         try:
             yield subscription
         finally:
-            self._open[caller.subject] -= 1
-            self._open += Counter()  # drops the subjects at zero
+            self._leave(caller.subject, subscription)
             self._subscriptions[name].discard(subscription)
             if not self._subscriptions[name]:
                 del self._subscriptions[name]
+
+    def _make_room(self, own: int) -> bool:
+        """Say whether a user with `own` streams may have another, at the price of somebody's who has more."""
+        if sum(map(len, self._open.values())) < STREAMS:
+            return True
+        subject, streams = max(self._open.items(), key=lambda each: len(each[1]))
+        if len(streams) <= own + 1:
+            return False
+        oldest = next(iter(streams))
+        self._leave(subject, oldest)
+        oldest.end()
+        return True
+
+    def _leave(self, subject: str, subscription: Subscription) -> None:
+        """Give a place back, if it is not given away already."""
+        streams = self._open.get(subject, {})
+        streams.pop(subscription, None)
+        if not streams:
+            self._open.pop(subject, None)

@@ -42,11 +42,12 @@ class ApiMetrics:
         self.connections = Gauge("media_http_connections", "Open connections.", registry=self.registry)
         cut = Counter(
             "media_http_connections_cut_total",
-            "Connections ended by us: an answer was not read (stuck), many were not (crowd), too many open (full).",
+            "Connections ended by us: an answer was not read (stuck), many were not (crowd), too many open (full), idle"
+            " where their client, or all together, had too many (idle).",
             ("reason",),
             registry=self.registry,
         )
-        self.connections_cut = {reason: cut.labels(reason) for reason in ("stuck", "crowd", "full")}
+        self.connections_cut = {reason: cut.labels(reason) for reason in ("stuck", "crowd", "full", "idle")}
         self.streams = Gauge("media_event_streams", "Open event streams.", registry=self.registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float, trace_id: str) -> None:

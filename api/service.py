@@ -11,7 +11,7 @@ from api.hls_playback import PlaybackTokens
 from api.metrics import ApiMetrics
 from api.security.auth import Authenticator, Caller
 from api.security.callback_signature import Callbacks
-from api.security.rate_limits import ALLOWANCE, RATES, RateLimits
+from api.security.rate_limits import ALLOWANCE, RATES, SUBJECT, RateLimits
 from api.security.stream_tickets import Tickets
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database
@@ -61,6 +61,7 @@ def service_of(request: web.Request) -> Service:
 async def caller_of(request: web.Request) -> Caller:
     """Authenticate the request and count it. Raises ProblemError(unauthenticated, rate_limited, …)."""
     caller = await request.app[SERVICE].authenticator.caller(request.headers.get("Authorization"))
+    request[SUBJECT] = caller.subject
     return await admitted(request, caller)
 
 

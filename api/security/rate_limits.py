@@ -70,6 +70,8 @@ class Allowance:
         }
 
 
+SUBJECT = web.RequestKey("subject", str)
+"""Who sent a request, once its token is verified."""
 ALLOWANCE = web.RequestKey("allowance", Allowance)
 
 

@@ -9,7 +9,6 @@ import resource
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 from uuid import uuid4
@@ -19,7 +18,10 @@ from aiohttp import web
 
 from api.metrics import ApiMetrics
 from api.problems import ProblemCode, ProblemError
+from api.security.rate_limits import SUBJECT
+from api.server.connection_slots import UNTOLD, ConnectionLimits, ConnectionSlots
 from api.server.middlewares import REQUEST_ID, problem_response
+from api.server.public_origin import came_through_proxy
 
 log = structlog.get_logger(__name__)
 
@@ -27,17 +29,7 @@ UNSENT = 128 * 1024
 """Bytes of responses that the kernel buffers ahead of the network. By default it buffers some megabytes."""
 DESCRIPTORS_KEPT = 256
 """File descriptors that are kept for everything but client connections: Postgres, S3, SQS, Redis, files."""
-HELD_SHARE = 8
-"""One connection in so many may have a response that its client does not read. Each holds some 100 KB."""
 _CLOSING_HEADERS = {"Connection": "close", "X-Content-Type-Options": "nosniff"}
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """The most open connections, and the seconds without progress after which a response's connection is cut."""
-
-    connections: int
-    send_timeout: float
 
 
 def most_connections(wanted: int) -> int:
@@ -47,40 +39,6 @@ def most_connections(wanted: int) -> int:
     if possible < wanted:
         log.warning("api.few_descriptors", limit=limit, connections=possible, wanted=wanted)
     return min(wanted, possible)
-
-
-class ConnectionSlots:
-    """Count the open connections of this process, and those whose client does not read its response."""
-
-    def __init__(self, limits: ConnectionLimits, metrics: ApiMetrics) -> None:
-        self.limits = limits
-        self.metrics = metrics
-        self._taken = 0
-        self._held: dict[Connection, None] = {}
-        self._max_held = max(1, limits.connections // HELD_SHARE)
-
-    def take(self) -> bool:
-        if self._taken >= self.limits.connections:
-            self.metrics.connections_cut["full"].inc()
-            return False
-        self._taken += 1
-        self.metrics.connections.set(self._taken)
-        return True
-
-    def release(self) -> None:
-        self._taken -= 1
-        self.metrics.connections.set(self._taken)
-
-    def hold(self, connection: "Connection") -> None:
-        """Note that a client does not read its response. With too many of them, cut the one that waits the longest."""
-        self._held[connection] = None
-        if len(self._held) > self._max_held:
-            self.metrics.connections_cut["crowd"].inc()
-            next(iter(self._held)).cut()
-
-    def unhold(self, connection: "Connection") -> None:
-        """Note that a client reads again, or is gone."""
-        self._held.pop(connection, None)
 
 
 class Connection(web.RequestHandler):
@@ -99,7 +57,8 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._has_slot = self._slots.take()
+        peer = self._transport.get_extra_info("peername") or ("",)
+        self._has_slot = self._slots.take(self, peer[0])
         if not self._has_slot:
             self._transport.abort()
             return
@@ -119,9 +78,8 @@ class Connection(web.RequestHandler):
         if isinstance(exc, TimeoutError):  # ETIMEDOUT: nothing was acknowledged for too long
             self._slots.metrics.connections_cut["stuck"].inc()
         super().connection_lost(exc)
+        self._slots.release(self)
         self._slots.unhold(self)
-        if self._has_slot:
-            self._slots.release()
         self._gone.set()
         if self._on_gone:
             self._on_gone()
@@ -170,23 +128,11 @@ class Connection(web.RequestHandler):
             await self._gone.wait()
 
 
-def connection_of(request: web.Request) -> Connection:
+def connection_of(request: web.BaseRequest) -> Connection:
     """Return the connection of a request. Raises TypeError when another server than ours accepted it."""
     if not isinstance(request.protocol, Connection):
         raise TypeError("the API must be run by api.server.connection_limits.Runner")
     return request.protocol
-
-
-class _Server(web.Server):
-    """Make our connections instead of aiohttp's."""
-
-    def __init__(self, plain: web.Server, slots: ConnectionSlots, options: dict[str, Any]) -> None:
-        super().__init__(plain.request_handler, request_factory=plain.request_factory)
-        self._slots = slots
-        self._options = options
-
-    def __call__(self) -> Connection:
-        return Connection(self, self._slots, **self._options)
 
 
 class Runner(web.AppRunner):
@@ -207,5 +153,36 @@ class Runner(web.AppRunner):
         self._slots = ConnectionSlots(limits, metrics)
         self._options = options
 
-    async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._slots, self._options)
+    async def setup(self) -> None:
+        await super().setup()
+        server = super().server
+        if server is None:
+            raise RuntimeError("setup made no server")
+        handle = server.request_handler
+
+        async def observed(request: web.BaseRequest) -> web.StreamResponse:
+            connection = connection_of(request)
+            self._slots.begin(connection)
+            try:
+                return await handle(request)
+            finally:
+                self._slots.finish(connection, *self._clients_of(request))
+
+        server.request_handler = observed
+
+    @property
+    def server(self) -> Any:
+        """The factory of connections, which a site calls. Ours are known to aiohttp's server, which ends them."""
+        plain = super().server
+        return plain and (lambda: Connection(plain, self._slots, **self._options))
+
+    def _clients_of(self, request: web.BaseRequest) -> tuple[str, ...]:
+        """Return whose a connection is. Behind a proxy it is many users', and its address is nobody's."""
+        peer = request.remote or ""
+        if not came_through_proxy(request):
+            user = request.get(SUBJECT)
+            return (self._slots.client_name(peer), *([f"user {user}"] if user else []))
+        if self._slots.client_name(peer) == UNTOLD:  # a trusted one, which says whose it is
+            forwarded = ",".join(request.headers.getall("X-Forwarded-For", ())).rpartition(",")[2].strip()
+            return (self._slots.client_name(forwarded),)
+        return (UNTOLD,)

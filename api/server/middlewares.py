@@ -32,13 +32,16 @@ _QUIET_ROUTES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 """Routes that are polled. Their requests are logged only when they fail with 5xx."""
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
+    # `*` stands for all others. It never stands for Authorization, and browsers of before 2022 do not know it.
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID,"
-    " X-Request-ID, Range",
+    " X-Request-ID, Range, *",
     "Access-Control-Max-Age": "3600",
 }
 _EXPOSED = (
     "ETag, Location, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, X-Request-ID"
 )
+SERVER: Final = "media"
+"""Instead of the names and versions that aiohttp would tell."""
 _ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
@@ -109,7 +112,7 @@ def problem_response(request: web.BaseRequest, problem: ProblemError) -> web.Res
         body=body.model_dump_json(exclude_defaults=True).encode(),
         status=kind.status,
         content_type="application/problem+json",
-        headers={"Cache-Control": "no-store"} | dict(problem.headers),
+        headers={"Cache-Control": "no-store", "Server": SERVER} | dict(problem.headers),
     )
     if problem.headers.get("Connection") == "close":
         response.force_close()  # the header alone would not close it
@@ -137,6 +140,7 @@ def headers_for(service: Service) -> Callable[[web.Request, web.StreamResponse],
     async def complete(request: web.Request, response: web.StreamResponse) -> None:
         for name, value in _ALWAYS.items():
             response.headers.setdefault(name, value)
+        response.headers["Server"] = SERVER
         if request_id := request.get(REQUEST_ID):
             response.headers["X-Request-ID"] = request_id
         if allowance := request.get(ALLOWANCE):

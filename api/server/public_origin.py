@@ -31,7 +31,7 @@ def public_origin(request: web.Request, settings: Settings) -> str:
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
-def came_through_proxy(request: web.Request) -> bool:
+def came_through_proxy(request: web.BaseRequest) -> bool:
     """Say whether a proxy passed the request on. A client may claim that, but a proxy cannot be made to hide it."""
     return any(name in request.headers for name in PROXIED)
 

@@ -15,7 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from api.app import running
-from api.server.connection_limits import ConnectionLimits, Runner
+from api.server.connection_limits import Runner
+from api.server.connection_slots import ConnectionLimits
 from api.service import SERVICE, Service
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres

@@ -197,6 +197,10 @@ async def send_unread(url: str, paths: bytes) -> socket.socket:
 
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+UNFINISHED = (
+    b"POST /api/v1/internal/media/callback/image HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+)
 LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -268,16 +272,33 @@ async def test_number_of_connections_is_limited_and_slots_are_released(
     emulator: EmulatedAws, postgres: Database
 ) -> None:
     async with serving(emulator, postgres, MEDIA_API_CONNECTIONS="2") as (_, url):
-        loop = asyncio.get_running_loop()
-        within = [await send_unread(url, HEALTH) for _ in range(2)]
+        within = [await send_unread(url, UNFINISHED) for _ in range(2)]
         for client in within:
-            assert b"200 OK" in await loop.sock_recv(client, 512)
+            assert b" 100 " in await asyncio.get_running_loop().sock_recv(client, 512)
         assert await begin_response(url) == b""
         within[0].close()
         async with asyncio.timeout(DEADLINE):
             while b"200 OK" not in await begin_response(url):
                 pass  # each request lets the loop run
         within[1].close()
+
+
+async def test_idle_connections_of_one_address_shut_nobody_out(emulator: EmulatedAws, postgres: Database) -> None:
+    async with serving(emulator, postgres, MEDIA_API_CONNECTIONS="40") as (_, url):
+        port = int(url.rpartition(":")[2])
+        other = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        flood = [await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.3", 0)) for _ in range(100)]
+        for _, writer in flood:
+            writer.write(HEALTH[:20])
+        for _ in range(3):
+            assert b"200 OK" in await begin_response(url)
+        other[1].write(HEALTH)
+        head = await other[0].readuntil(b"\r\n\r\n")
+        assert b"Server: media\r\n" in head
+        async with aiohttp.ClientSession(url) as http:
+            await wait_for_metrics(http, 'media_http_connections_cut_total{reason="idle"} 90.0')
+        for _, writer in [other, *flood]:
+            writer.close()
 
 
 async def begin_response(url: str) -> bytes:

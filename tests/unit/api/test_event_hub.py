@@ -1,0 +1,44 @@
+"""Places of event streams: who gets one when all are taken, and who loses one for it."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from api import event_hub
+from api.event_hub import EventHub, Subscription
+from api.problems import ProblemCode, ProblemError
+from api.security.auth import Caller, Role
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> EventHub:
+    monkeypatch.setattr(event_hub, "STREAMS", 20)
+    made = EventHub()
+    made.listening(is_connected=True)
+    return made
+
+
+def subscribe(hub: EventHub, stack: ExitStack, subject: str, count: int) -> list[Subscription]:
+    caller = Caller(subject, Role.USER)
+    return [stack.enter_context(hub.subscribed(caller, None)) for _ in range(count)]
+
+
+def test_newcomer_gets_the_place_of_a_user_with_many(hub: EventHub) -> None:
+    with ExitStack() as stack:
+        first, second = (subscribe(hub, stack, name, 10) for name in ("a", "b"))
+        subscribe(hub, stack, "c", 6)
+        assert sum(one.ended for one in first + second) == 6
+        assert [sum(one.ended for one in streams) for streams in (first, second)] == [3, 3]
+        assert first[0].ended, "the oldest goes"
+        with pytest.raises(ProblemError) as refused:
+            subscribe(hub, stack, "c", 1)
+        assert refused.value.code is ProblemCode.TOO_MANY_CONNECTIONS
+    with ExitStack() as stack:
+        assert not any(one.ended for one in subscribe(hub, stack, "a", 10)), "all places were given back"
+
+
+def test_many_users_shut_out_nobody(hub: EventHub) -> None:
+    with ExitStack() as stack:
+        for n in range(10):
+            subscribe(hub, stack, f"user-{n}", 2)
+        assert not subscribe(hub, stack, "newcomer", 1)[0].ended
