@@ -30,7 +30,7 @@ class Chunk:
 
 
 def chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield every chunk in the order of the file, until a head is cut off.
+    """Yield every chunk in the order of the file, until IEND, or until a head is cut off.
 
     The file is positioned at the chunk's content, and may be read. A content that is cut off is no error.
     """
@@ -39,6 +39,8 @@ def chunks(file: BinaryIO) -> Iterator[Chunk]:
     while len(head := file.read(_HEAD)) == _HEAD:
         chunk = Chunk(head[4:], at + _HEAD, int.from_bytes(head[:4]))
         yield chunk
+        if chunk.name == b"IEND":
+            return  # what follows is no part of the picture: cameras and tools append things
         at = chunk.start + chunk.length + _CHECKSUM
         file.seek(at)
 
@@ -75,8 +77,6 @@ def has_all_rows(file: BinaryIO) -> bool:
 def _read_data(file: BinaryIO) -> Iterator[bytes]:
     """Yield the content of the IDAT chunks in pieces."""
     for chunk in chunks(file):
-        if chunk.name == b"IEND":
-            return
         left = chunk.length if chunk.name == b"IDAT" else 0
         while left and (piece := file.read(min(left, STEP))):
             left -= len(piece)

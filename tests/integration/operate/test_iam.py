@@ -310,9 +310,11 @@ async def test_no_resource_is_allowed_that_is_never_used(called: Mapping[str, se
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_bucket_policy_refuses_none_of_the_calls(called: Mapping[str, set[Need]], role: str) -> None:
-    """The uploads have no verdict yet, as when the consumer and MediaConvert read them."""
+    """The uploads have no verdict yet, as when the consumer and MediaConvert read them. Others read clean ones."""
     document = policy("MediaBucketPolicy")
     signed = {"s3:ObjectCreationOperation": "true"}
+    if role == "ApiRole":
+        signed["s3:ExistingObjectTag/scan-status"] = "CLEAN"
     for need in called[role]:
         call = Call(need.action, need.resource, role=DEPLOYMENT.arn(role), context=signed)
         assert denied(document, call) == [], need

@@ -214,6 +214,10 @@ async def test_a_file_of_too_many_parts_is_refused_before_it_is_read(source: byt
             await render(source)
 
 
+async def test_what_follows_a_png_is_no_part_of_it(render: Render) -> None:
+    assert (await render(saved(quarters(), "PNG") + bytes(12_000_000))).files
+
+
 async def test_as_many_parts_as_are_common_are_read(render: Render) -> None:
     assert (await render(many_scans(100))).files
 
