@@ -118,7 +118,7 @@ CREATE INDEX IF NOT EXISTS timeline_by_asset ON timeline (asset_id, id);
 CREATE TABLE IF NOT EXISTS outbox (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     asset_id    uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
-    kind        text NOT NULL,        -- send | quarantine | delete_prefix | delete_version | delete_key | cancel_job
+    kind        text NOT NULL,        -- send | quarantine | delete_prefix | delete_version | delete_key | cancel_job | invalidate
     target      text NOT NULL,        -- the queue for `send`, else the bucket or the job
     body        jsonb NOT NULL,
     group_id    text NOT NULL DEFAULT '',

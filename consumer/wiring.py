@@ -50,12 +50,14 @@ from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenanc
 from media.asset_store.stages import Fence, StageStore
 from media.aws.bucket_checks import BucketSelfTest, VersioningCheck
 from media.aws.clients import Clients
+from media.aws.cloudfront import CloudFrontCache
 from media.aws.failures import AccessCheck
 from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import ObjectStorage
 from media.aws.s3_transfer import ObjectTransfer
 from media.aws.sqs import MessageQueues
 from media.errors import Dependency
+from media.invalidations import Invalidations
 from media.network.readiness import Ask, Readiness
 from media.outbox import Outbox
 from media.settings import Settings
@@ -75,6 +77,7 @@ class _Parts:
     self_test: BucketSelfTest
     queues: MessageQueues
     transcoder: Transcoder
+    cache: CloudFrontCache | None
     scanners: ScannerPool
     renderer: ImageRenderer
     pages: PageRenderer
@@ -97,7 +100,8 @@ class _Parts:
     @property
     def outbox(self) -> Outbox:
         own = frozenset({self.settings.output_bucket})
-        effects = OutboxEffects(self.queues, self.storage, self.transcoder, AssetStore(self.database), own)
+        assets, invalidations = AssetStore(self.database), Invalidations(self.database, self.cache)
+        effects = OutboxEffects(self.queues, self.storage, self.transcoder, assets, own, invalidations)
         return Outbox(self.database, effects.dispatchers())
 
     @property
@@ -194,6 +198,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
     s3 = await clients.s3()
     self_test = BucketSelfTest(s3, settings.output_bucket)
     access = AccessCheck(Dependency.S3, self_test.check)
+    distribution = settings.cloudfront_distribution_id
     return _Parts(
         settings=settings,
         metrics=metrics,
@@ -203,6 +208,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         self_test=self_test,
         queues=MessageQueues(await clients.sqs(), settings.queue_urls(), metrics),
         transcoder=Transcoder(await clients.mediaconvert()),
+        cache=CloudFrontCache(await clients.cloudfront(), distribution) if distribution else None,
         scanners=ScannerPool(scanners),
         renderer=await stack.enter_async_context(ImageRenderer(limits, scratch)),
         pages=await stack.enter_async_context(PageRenderer(scratch)),

@@ -43,11 +43,12 @@ class EffectKind(StrEnum):
     DELETE_VERSION = "delete_version"
     DELETE_KEY = "delete_key"
     CANCEL_JOB = "cancel_job"
+    INVALIDATE = "invalidate"
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Something to do outside Postgres. `target` is a queue's name for `send`, else a bucket or a job's id."""
+    """Something to do outside Postgres. `target` is a queue's name for `send`, else a bucket, a job or a prefix."""
 
     kind: EffectKind
     target: str
@@ -137,7 +138,9 @@ class Outbox:
             SWEEP_LIMIT,
         )
         dispatched = 0
-        for row in map(outbox_row, records):
+        # In the order in which they were written, and caches last: all files that go in this sweep are one batch.
+        rows = sorted(map(outbox_row, records), key=lambda row: (row.effect.kind is EffectKind.INVALIDATE, row.row_id))
+        for row in rows:
             try:
                 await self.dispatch([row])
             except Exception as error:  # noqa: BLE001 - any failure is recorded, and the other rows go on

@@ -120,6 +120,11 @@ class Settings(BaseSettings):
         validation_alias=_named("CLOUDFRONT_PRIVATE_KEY"),
         description=r"PEM; a literal `\n` is understood",
     )
+    cloudfront_distribution_id: str | None = Field(
+        None,
+        validation_alias=_named("CLOUDFRONT_DISTRIBUTION_ID"),
+        description="The consumers remove deleted and rejected files from its caches",
+    )
     redis_url: RedisUrl | None = Field(None, validation_alias=_named("REDIS_URL"), description="Shared rate limits")
 
     # --- Queues

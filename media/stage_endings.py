@@ -18,7 +18,9 @@ NO_PREVIEW = "no_preview"
 """Code of the note on a document whose pages could not be made."""
 MAX_CLEANED_ATTEMPTS = 50
 """Most attempts of a stage whose outputs one clean-up removes, the latest ones. Each is a row of the outbox."""
-OUTPUT_ROOTS = ("public", "processed", "private")
+CACHED_ROOTS = ("public", "processed")
+"""First parts of the keys that CloudFront serves."""
+OUTPUT_ROOTS = (*CACHED_ROOTS, "private")
 """First parts of all keys that are written here. Which one it is depends on the delivery."""
 
 
@@ -45,6 +47,9 @@ class EndingRules:
         """Add the removal of outputs of earlier attempts to a handler's commit, which names all that is served."""
         if commit.state is StageState.WAITING:
             return commit  # a job that an earlier attempt submitted may be adopted, and still writes
+        if commit.status is Status.REJECTED and claim.attempt > claim.tries:
+            # A round before this one may have been served: a claim does not tell, but its attempts are forgiven.
+            return replace(commit, effects=[*commit.effects, *self.withdraw(claim.asset)])
         served = [rendition.key for rendition in commit.renditions]
         removed = self.orphaned_outputs(claim.asset, claim.stage, claim.attempt, served)
         return replace(commit, effects=[*commit.effects, *removed])
@@ -135,13 +140,28 @@ class EndingRules:
 
         A recording's source lies in a bucket of the webinar service and stays.
         """
-        effects = [
-            _prefix_removal(self.output_bucket, f"{root}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/")
-            for root in OUTPUT_ROOTS
-        ]
+        effects = self.withdraw(asset) if asset.renditions else self._remove_outputs(asset)
         if asset.bucket == self.output_bucket:
             effects.append(Effect(EffectKind.DELETE_KEY, asset.bucket, {"key": asset.key}))
         return [*effects, _cancellation(job_id)] if job_id else effects
+
+    def withdraw(self, asset: Asset) -> list[Effect]:
+        """Remove all outputs of an asset that may have been served, and then what CloudFront has of them."""
+        roots = {key.partition("/")[0] for key in (output_prefix(asset, Stage.IMAGE, 1), *_keys(asset))}
+        cached = [f"{root}/{_folder(asset)}" for root in CACHED_ROOTS if root in roots]
+        return [*self._remove_outputs(asset), *(Effect(EffectKind.INVALIDATE, prefix, {}) for prefix in cached)]
+
+    def _remove_outputs(self, asset: Asset) -> list[Effect]:
+        return [_prefix_removal(self.output_bucket, f"{root}/{_folder(asset)}") for root in OUTPUT_ROOTS]
+
+
+def _folder(asset: Asset) -> str:
+    """Return the folder of an asset's outputs below each root."""
+    return f"{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/"
+
+
+def _keys(asset: Asset) -> list[str]:
+    return [rendition.key for rendition in asset.renditions]
 
 
 def _cancellation(job_id: str) -> Effect:

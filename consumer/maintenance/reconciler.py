@@ -33,8 +33,11 @@ from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-SWEEP_INTERVAL = 5.0
-"""Seconds between two sweeps of the outbox. Every daemon sweeps; rows are locked one by one."""
+SWEEP_INTERVAL = 2.0
+"""Seconds between two sweeps of the outbox. Every daemon sweeps; rows are locked one by one.
+
+A deleted file is to be gone from the caches of CloudFront soon: that is told five seconds after, at most.
+"""
 
 DEPTH_INTERVAL = 120.0
 """Seconds between two readings of the queues' depths."""

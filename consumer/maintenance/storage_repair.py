@@ -121,18 +121,19 @@ class StorageReconciler:
             case Problem.LATER_VERSIONS:
                 for version in self.check.later_versions(stored, asset):
                     if late := unwanted_upload(self._stored(version), Binding.OTHER):
-                        await self.assets.note(asset.asset_id, late.note.code, late.note.detail, late.effects)
+                        note, effects = late.note, late.effects
+                        await self.assets.note_late_version(asset.asset_id, note.code, note.detail, effects)
             case Problem.ORPHANED_OUTPUTS:
                 prefixes = self.check.orphaned_outputs(stored, known)
                 await self.assets.note(asset.asset_id, CODE, problem, self._removals(prefixes))
             case _:
-                await self._end(problem, stored, asset)
+                await self._end(problem, asset)
 
-    async def _end(self, problem: Problem, stored: StoredAsset, asset: Asset) -> None:
+    async def _end(self, problem: Problem, asset: Asset) -> None:
         """End an asset that cannot be served any more, or remove what a deleted one left."""
         if problem is Problem.LOST:
             await self.recovery.reject(
-                asset.asset_id, Code.SOURCE_MISSING, "its objects are gone", self._removals(stored.outputs)
+                asset.asset_id, Code.SOURCE_MISSING, "its objects are gone", self.rules.withdraw(asset)
             )
         elif problem is Problem.INFECTED:
             await self._reject_infected(asset)
@@ -178,7 +179,7 @@ class StorageReconciler:
         await self._dispatch(rows)
 
     async def _reject_infected(self, asset: Asset) -> None:
-        await self.recovery.reject(asset.asset_id, Code.INFECTED, "it lies in quarantine")
+        await self.recovery.reject(asset.asset_id, Code.INFECTED, "it lies in quarantine", self.rules.withdraw(asset))
 
     async def _dispatch(self, rows: Sequence[OutboxRow]) -> None:
         with contextlib.suppress(UnavailableError):  # a consumer sends them later

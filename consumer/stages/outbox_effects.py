@@ -11,6 +11,7 @@ from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import MissingObjectError, ObjectStorage
 from media.aws.sqs import MessageQueues
 from media.errors import Code, RetryableError
+from media.invalidations import Invalidations
 from media.outbox import Dispatch, EffectKind, OutboxRow
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,7 @@ class OutboxEffects:
     transcoder: Transcoder
     assets: AssetStore
     own_buckets: frozenset[str]
+    invalidations: Invalidations
 
     def dispatchers(self) -> dict[EffectKind, Dispatch]:
         return {
@@ -34,6 +36,7 @@ class OutboxEffects:
             EffectKind.DELETE_VERSION: self._delete_version,
             EffectKind.DELETE_KEY: self._delete_key,
             EffectKind.CANCEL_JOB: self._cancel_job,
+            EffectKind.INVALIDATE: self.invalidations.dispatch,
         }
 
     async def _quarantine(self, rows: Sequence[OutboxRow]) -> None:

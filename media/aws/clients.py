@@ -109,6 +109,9 @@ class Clients:
         )
         return await self._client("sqs", self._settings.aws_endpoint_url, settings)
 
+    async def cloudfront(self) -> Any:
+        return await self._client("cloudfront", self._settings.aws_endpoint_url, config(self._settings))
+
     async def mediaconvert(self) -> Any:
         settings = config(self._settings)
         endpoint = self._settings.mediaconvert_endpoint or self._settings.aws_endpoint_url
@@ -141,4 +144,5 @@ async def _open(
     except Exception as error:  # a profile that does not exist, a file that cannot be read, odd credentials
         if not isinstance(error, BotoCoreError):
             log.exception("credentials.unforeseen")
-        raise UnavailableError(Dependency(service), f"{type(error).__name__}: {error}") from error
+        dependency = Dependency(service) if service in Dependency else Dependency.S3
+        raise UnavailableError(dependency, f"{type(error).__name__}: {error}") from error

@@ -117,7 +117,11 @@ EFFECTS: Mapping[str, Effect] = {
     ),
     "CloudFrontDistributionArn": Effect(
         DISTRIBUTION,
-        {f"{POLICY}/CloudFrontReadsRenditions/Condition": {"StringEquals": {"aws:SourceArn": DISTRIBUTION}}},
+        {
+            f"{POLICY}/CloudFrontReadsRenditions/Condition": {"StringEquals": {"aws:SourceArn": DISTRIBUTION}},
+            _statement("ConsumerRole", "consumer", "ForgetInCaches"): DISTRIBUTION,
+            f"{CONSUMER}/Environment/CLOUDFRONT_DISTRIBUTION_ID": "ABC",
+        },
     ),
     "RequireTls": Effect("false", {f"{POLICY}/TlsOnly": None, "QueuesTlsPolicy": None}),
     # --- Roles and secrets

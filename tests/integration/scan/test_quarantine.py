@@ -14,6 +14,7 @@ from media.aws import s3
 from media.aws.mediaconvert import Transcoder
 from media.aws.sqs import MessageQueues
 from media.errors import RetryableError
+from media.invalidations import Invalidations
 from media.outbox import Effect, EffectKind, OutboxRow
 from tests.conftest import Database, EmulatedAws
 from tests.integration.scan.conftest import ScanStage
@@ -34,6 +35,7 @@ class Moving:
             Transcoder(NOT_ASKED),
             assets,
             frozenset({scan_stage.bucket}),
+            Invalidations(NOT_ASKED, None),
         )
 
     async def row(self, bucket: str = "") -> OutboxRow:
