@@ -2,10 +2,10 @@
 
 import unicodedata
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 from media.asset import AssetType, DeliveryClass, Status
 
@@ -52,9 +52,12 @@ class QueryModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """A response, made from the attributes of a domain object: `AssetOut.model_validate(asset)`."""
+    """A response, made from the attributes of a domain object: `AssetOut.model_validate(asset)`.
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    It has all its fields, also those with a default.
+    """
+
+    model_config = ConfigDict(frozen=True, from_attributes=True, json_schema_serialization_defaults_required=True)
 
 
 class Announcement(RequestModel):
@@ -153,6 +156,25 @@ class AssetOut(ResponseModel):
     title: str | None = Field(None, description="Title of a recording, from the webinar service")
     webinar_id: str | None = Field(None, description="The webinar service's id of the webinar of a recording")
     recording_id: str | None = Field(None, description="The webinar service's id of a recording")
+
+
+class AssetEvent(ResponseModel):
+    """An event of a stream: an asset as it is now. A stream may repeat one."""
+
+    event: Literal["asset"]
+    id: str = Field(description="For `Last-Event-ID`")
+    data: AssetOut
+
+
+class ResetEvent(ResponseModel):
+    """An event of a stream: too much was missed, list again."""
+
+    event: Literal["reset"]
+    data: dict[str, str] = Field(max_length=0)
+
+
+class StreamEvent(RootModel[AssetEvent | ResetEvent]):
+    """One server-sent event: its name, its id, and its data, which are JSON."""
 
 
 class ListingQuery(QueryModel):
@@ -286,6 +308,8 @@ class FieldErrorOut(ResponseModel):
 
 class ProblemOut(ResponseModel):
     """RFC 9457, with a stable `code`."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)  # it is written without its defaults
 
     type: str
     title: str

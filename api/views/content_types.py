@@ -105,6 +105,8 @@ _ALIASES = {
 }
 """Other names that browsers, systems and phones have for the same formats."""
 _NO_TYPE = "application/octet-stream"
+ANNOUNCED = sorted({*_ALIASES, _NO_TYPE}.union(*CONTENT_TYPES.values()))
+"""Every name that an upload may give its content type."""
 _SUFFIXES = {
     AssetType.IMAGE: {
         **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif", "mpo"), "image/jpeg"),

@@ -18,12 +18,11 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 COMPONENTS = (
-    "AcceptedOut AssetOut AssetType CompleteRequest ConfirmRequest ConsumerOut DeadLetterGroup DeadLettersOut"
-    " Delivery DocumentInfoOut EventsQuery FieldErrorOut FindingOut HealthOut ImageCallback Listing ListingQuery"
-    " MultipartOut"
-    " MultipartRequest NoteOut OpsSummary PartLink PartLinks PartNamed PartsRequest PlaylistQuery ProblemOut QueueOut"
-    " RedriveOut RedriveRequest RenditionOut ReportOut Status StoredPartOut StuckOut TicketOut Timeline"
-    " TimelineEntryOut TranscodeProgress UnfinishedOut UploadRequest UploadSlot UrlOut UrlQuery VariantReportOut"
+    "AcceptedOut AssetEvent AssetOut AssetType CompleteRequest ConfirmRequest ConsumerOut DeadLetterGroup"
+    " DeadLettersOut Delivery DocumentInfoOut FieldErrorOut FindingOut HealthOut ImageCallback Listing MultipartOut"
+    " MultipartRequest NoteOut OpsSummary PartLink PartLinks PartNamed PartsRequest ProblemOut QueueOut"
+    " RedriveOut RedriveRequest RenditionOut ReportOut ResetEvent Status StoredPartOut StreamEvent StuckOut TicketOut"
+    " Timeline TimelineEntryOut TranscodeProgress UnfinishedOut UploadRequest UploadSlot UrlOut VariantReportOut"
 )
 
 
@@ -31,6 +30,37 @@ def test_component_names_stay_because_generated_clients_use_them() -> None:
     schemas = document()["components"]["schemas"]
     assert sorted(schemas) == COMPONENTS.split()
     assert all(schema["title"] == name for name, schema in schemas.items())
+
+
+def test_no_field_has_null_as_its_default_and_no_model_is_unused() -> None:
+    described = document()
+    models = described["components"]["schemas"]
+    fields = [
+        (model, name, field) for model, known in models.items() for name, field in known.get("properties", {}).items()
+    ]
+    assert [(model, name) for model, name, field in fields if field.get("default", "") is None] == []
+    assert "delivery" not in models["UploadRequest"]["required"]
+    assert "webinar_id" in models["AssetOut"]["required"], "an answer has all its fields"
+    text = json.dumps(described)
+    assert [name for name in models if f'"#/components/schemas/{name}"' not in text] == []
+
+
+def test_open_endpoints_streams_types_and_headers_are_described() -> None:
+    described = document()
+    operations = {
+        operation["operationId"]: operation for path in described["paths"].values() for operation in path.values()
+    }
+    assert operations["health"]["security"] == []
+    assert operations["show_asset"]["security"] == [{"bearer": []}]
+    stream = operations["all_events"]["responses"]["200"]["content"]["text/event-stream"]["schema"]
+    assert stream["contentSchema"] == {"$ref": "#/components/schemas/StreamEvent"}
+    taken = described["components"]["schemas"]["UploadRequest"]["properties"]["content_type"]["enum"]
+    assert {"image/jpeg", "image/jpg", "video/mp4", "application/pdf"} <= set(taken)
+    assert "Retry-After" in operations["show_asset"]["responses"]["429"]["headers"]
+    assert {"ETag", "RateLimit-Remaining", "X-Request-ID"} <= set(
+        operations["show_asset"]["responses"]["200"]["headers"]
+    )
+    assert described["servers"]
 
 
 def test_every_problem_code_is_in_the_table_and_in_a_route() -> None:
