@@ -50,14 +50,14 @@ from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenanc
 from media.asset_store.stages import Fence, StageStore
 from media.aws.bucket_checks import BucketSelfTest, VersioningCheck
 from media.aws.clients import Clients
-from media.aws.cloudfront import CloudFrontCache
 from media.aws.failures import AccessCheck
 from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import ObjectStorage
 from media.aws.s3_transfer import ObjectTransfer
 from media.aws.sqs import MessageQueues
+from media.cdn.cloudfront import CloudFrontCache
+from media.cdn.invalidations import Invalidations
 from media.errors import Dependency
-from media.invalidations import Invalidations
 from media.network.readiness import Ask, Readiness
 from media.outbox import Outbox
 from media.settings import Settings

@@ -10,8 +10,8 @@ from media.asset_store.assets import AssetStore, StoredObject
 from media.aws.mediaconvert import Transcoder
 from media.aws.s3 import MissingObjectError, ObjectStorage
 from media.aws.sqs import MessageQueues
+from media.cdn.invalidations import Invalidations
 from media.errors import Code, RetryableError
-from media.invalidations import Invalidations
 from media.outbox import Dispatch, EffectKind, OutboxRow
 
 log = structlog.get_logger(__name__)

@@ -15,9 +15,9 @@ from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import Database as Store
 from media.asset_store.database import connect
 from media.asset_store.stages import Claim, Commit
-from media.aws.cloudfront import CloudFrontCache
+from media.cdn.cloudfront import CloudFrontCache
+from media.cdn.invalidations import MOST_PATHS, Invalidations, coalesce
 from media.errors import Code, RetryableError
-from media.invalidations import MOST_PATHS, Invalidations, coalesce
 from media.outbox import EffectKind, Outbox
 from media.stage_endings import EndingRules
 from tests.conftest import Database

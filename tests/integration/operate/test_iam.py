@@ -41,7 +41,7 @@ RARELY_CALLED = {
     "mediaconvert:ListJobs": ("media/aws/mediaconvert.py", ".list_jobs("),
     "mediaconvert:GetJob": ("media/aws/mediaconvert.py", ".get_job("),
     # The embedded stack has no distribution: tests/integration/media/test_invalidations.py.
-    "cloudfront:CreateInvalidation": ("media/aws/cloudfront.py", ".create_invalidation("),
+    "cloudfront:CreateInvalidation": ("media/cdn/cloudfront.py", ".create_invalidation("),
     "sqs:ChangeMessageVisibility": ("media/aws/sqs.py", ".change_message_visibility_batch("),
     # Actions that no emulator has: SQS's move tasks once one has begun, and the agent of ECS.
     "sqs:ListMessageMoveTasks": ("media/aws/sqs.py", ".list_message_move_tasks("),

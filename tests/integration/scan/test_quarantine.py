@@ -13,8 +13,8 @@ from media.asset_store.database import connect
 from media.aws import s3
 from media.aws.mediaconvert import Transcoder
 from media.aws.sqs import MessageQueues
+from media.cdn.invalidations import Invalidations
 from media.errors import RetryableError
-from media.invalidations import Invalidations
 from media.outbox import Effect, EffectKind, OutboxRow
 from tests.conftest import Database, EmulatedAws
 from tests.integration.scan.conftest import ScanStage

@@ -1,0 +1,1 @@
+"""The caches of CloudFront, from which deleted files are removed."""
