@@ -147,7 +147,8 @@ class EndingRules:
 
     def withdraw(self, asset: Asset) -> list[Effect]:
         """Remove all outputs of an asset that may have been served, and then what CloudFront has of them."""
-        roots = {key.partition("/")[0] for key in (output_prefix(asset, Stage.IMAGE, 1), *_keys(asset))}
+        keys = [output_prefix(asset, Stage.IMAGE, 1), *(rendition.key for rendition in asset.renditions)]
+        roots = {key.partition("/")[0] for key in keys}
         cached = [f"{root}/{_folder(asset)}" for root in CACHED_ROOTS if root in roots]
         return [*self._remove_outputs(asset), *(Effect(EffectKind.INVALIDATE, prefix, {}) for prefix in cached)]
 
@@ -158,10 +159,6 @@ class EndingRules:
 def _folder(asset: Asset) -> str:
     """Return the folder of an asset's outputs below each root."""
     return f"{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/"
-
-
-def _keys(asset: Asset) -> list[str]:
-    return [rendition.key for rendition in asset.renditions]
 
 
 def _cancellation(job_id: str) -> Effect:
