@@ -46,6 +46,13 @@ _TAGS = {
     "operators": "Dead letters and what does not move.",
     "service": "Health and metrics.",
 }
+_TAG_OF = {
+    "upload": "uploads",
+    "ops": "operators",
+    "internal": "callbacks",
+    **dict.fromkeys(("health", "livez", "readyz", "metrics"), "service"),
+}
+"""The tag of an endpoint by the first part of its path. Of all others it is `assets`."""
 _PUBLIC_NAMES = {"DeliveryClass": "Delivery"}
 """Component names by class name, where they differ. Generated clients name their types after components."""
 
@@ -100,10 +107,11 @@ def _schemas() -> Schema:
 
 def _operation(route: Endpoint, schemas: Schema) -> Schema:
     text = (route.handler.__doc__ or "").strip()
+    first = route.path.removeprefix(f"{MEDIA}/").removeprefix("/api/v1/").removeprefix("/").partition("/")[0]
     operation: Schema = {
         "operationId": route.handler.__name__,
         "summary": text.splitlines()[0] if text else route.handler.__name__.replace("_", " ").capitalize(),
-        "tags": [_tag_of(route)],
+        "tags": [_TAG_OF.get(first, "assets")],
         "parameters": list(_parameters(route, schemas)),
         "responses": _responses(route),
     }
@@ -112,13 +120,6 @@ def _operation(route: Endpoint, schemas: Schema) -> Schema:
         operation["requestBody"] = {"required": True, "content": content}
     operation["security"] = [{"bearer": []}] if route.bearer else []
     return operation
-
-
-def _tag_of(route: Endpoint) -> str:
-    named = {"upload": "uploads", "ops": "operators", "internal": "callbacks", "health": "service", "livez": "service"}
-    named |= {"readyz": "service", "metrics": "service"}
-    first = route.path.removeprefix(f"{MEDIA}/").removeprefix("/api/v1/").removeprefix("/").partition("/")[0]
-    return named.get(first, "assets")
 
 
 def _parameters(route: Endpoint, schemas: Schema) -> Iterator[Schema]:

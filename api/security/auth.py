@@ -170,7 +170,7 @@ class Authenticator:
 
 def _read_kid(token: str) -> str | None:
     # PyJWT skips foreign characters and takes padding, so that one token would have many spellings (RFC 7515, 2).
-    if len(parts := token.split(".")) != PARTS or not all(map(_is_base64url, parts)):
+    if len(parts := token.split(".")) != PARTS or not all(map(is_base64url, parts)):
         raise _refused("the token is not a JWT")
     try:
         header = jwt.get_unverified_header(token)
@@ -182,7 +182,7 @@ def _read_kid(token: str) -> str | None:
     return kid
 
 
-def _is_base64url(part: str) -> bool:
+def is_base64url(part: str) -> bool:
     """Say whether a part is base64url as RFC 7515 spells it: no padding, no other characters, no stray bits."""
     try:
         decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
