@@ -104,7 +104,7 @@ async def test_hlsjs_plays_every_rung_through_rewritten_playlists(visitor: Visit
 def bilingual_video(tmp_path_factory: pytest.TempPathFactory) -> File:
     """Make a video with two audio tracks."""
     path = tmp_path_factory.mktemp("interpreted") / "talk.mp4"
-    picture = ["-f", "lavfi", "-i", "testsrc2=s=640x360:r=25:d=8"]
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=8"]
     sounds = [word for pitch in LANGUAGES.values() for word in ("-f", "lavfi", "-i", f"sine=f={pitch}:d=8:r=48000")]
     tracks = ["-map", "0", "-map", "1", "-map", "2", "-disposition:a:1", "0"]
     tags = ["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger"]

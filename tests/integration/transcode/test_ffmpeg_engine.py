@@ -15,9 +15,9 @@ from media.asset import Asset, AssetType, Status
 from media.asset_store.stages import Commit
 from media.errors import Code, LeaseLostError, RejectedError, RetryableError
 from tests.integration.transcode.engine_harness import Harness, report_of
-from tests.integration.transcode.source_clips import Clip, turn
+from tests.integration.transcode.source_clips import Clip, run_ffmpeg, turn
 
-LONG = Clip("long", 640, 360, fps=Fraction(50), seconds=36)
+PIECE = Clip("piece", 640, 360, fps=Fraction(50), seconds=2, channels=0)
 RUNG = Rung(name="270p", width=480, height=270, qvbr=7, max_bitrate=400_000)
 CORPUS = Path(__file__).parents[3] / "../shared/corpus/media"
 DEADLINE = 60.0
@@ -25,8 +25,10 @@ DEADLINE = 60.0
 
 @pytest.fixture(scope="session")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a clip long enough to interrupt its transcoding."""
-    return LONG.make(tmp_path_factory.mktemp("long"))
+    """Make a clip of 36 s, long enough to interrupt its transcoding, from copies of a short one."""
+    folder = tmp_path_factory.mktemp("long")
+    run_ffmpeg("-stream_loop", "17", "-i", PIECE.make(folder), "-c", "copy", folder / "long.mp4")
+    return folder / "long.mp4"
 
 
 async def test_audio_becomes_hls_and_m4a(harness: Harness, tmp_path: Path) -> None:
