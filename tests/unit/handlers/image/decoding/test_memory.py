@@ -60,7 +60,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "moving gif": (lambda: moving(few_colors(), "GIF"), "image/gif"),
     "tiff": (lambda: saved(quarters(SIZE), "TIFF"), "image/tiff"),
     "avif": (lambda: saved(clear(), "AVIF", speed=10), "image/avif"),
-    "heic": (lambda: saved(clear(), "HEIF"), "image/heic"),
+    "heic": (lambda: saved(clear(), "HEIF", enc_params={"preset": "ultrafast"}), "image/heic"),
     "heic of tiles": (lambda: heic_grid(SIZE), "image/heic"),
 }
 """Pictures by kind, each with its content type. They are made when needed: every process of a run imports this page."""
