@@ -45,7 +45,7 @@ def refuse(sqlstate: str) -> Answer:
         if request == SSL_REQUEST:
             writer.write(b"N")
             await reader.read(PIECE)
-        fields = b"SFATAL\0VFATAL\0C%s\0Mrefused by a test\0\0" % sqlstate.encode()
+        fields = b"SFATAL\0VFATAL\0C%s\0Mrefused by a test: %s\0\0" % ((sqlstate.encode(),) * 2)
         writer.write(b"E" + struct.pack("!i", len(fields) + 4) + fields)
 
     return answer

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Scanner
+from tests.faults.conftest import Aws
 from tests.faults.fault_proxies import Fault, refuse
 from tests.faults.load_balancer import load_balancer, upload_clients
 from tests.faults.postgres_faults import PostgresFaults
-from tests.faults.proxied_services import Daemon, ProxiedServices
+from tests.faults.proxied_services import Daemon, ProxiedServices, proxied_services
 from tests.faults.sample_uploads import PDF, PNG, assert_consistent, send_all, wait_until_all_ended
 
 POOL = 10
@@ -24,29 +26,47 @@ NOTICES = 15.0
 UPLOADS = 20
 
 
-@pytest.fixture
-async def consumer(failing_services: ProxiedServices) -> AsyncIterator[Daemon]:
-    """Run a consumer, which in the end still drains."""
-    daemon = failing_services.daemon()
+@pytest.fixture(scope="module")
+async def services(
+    own_aws: Aws, own_postgres: PostgresFaults, clamd: Scanner, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ProxiedServices]:
+    """Share the services among all faults that a running consumer and API see."""
+    await own_postgres.admin.execute("TRUNCATE assets CASCADE")
+    folder = tmp_path_factory.mktemp("running")
+    async with proxied_services(
+        own_aws.url, own_aws.client_env, own_aws.topology, own_postgres.dsn, clamd.address, folder, seed=3
+    ) as services:
+        await services.purge()
+        yield services
+
+
+@pytest.fixture(scope="module")
+async def running(services: ProxiedServices) -> AsyncIterator[tuple[Daemon, Daemon]]:
+    """Run one consumer and one API through all faults; in the end the consumer still drains."""
+    consumer, api = services.daemon(), services.api(MEDIA_API_DRAIN_DELAY="0")
     try:
-        await daemon.start()
-        await until_status(daemon, 200)
-        yield daemon
-        daemon.signal(signal.SIGTERM)
-        assert await daemon.ended() == 0, daemon.log.read_text()[-3000:]
+        await asyncio.gather(consumer.start(), api.start())
+        yield consumer, api
+        consumer.signal(signal.SIGTERM)
+        assert await consumer.ended() == 0, consumer.log.read_text()[-3000:]
     finally:
-        await daemon.kill()
+        await asyncio.gather(consumer.kill(), api.kill())
 
 
 @pytest.fixture
-async def api(failing_services: ProxiedServices) -> AsyncIterator[Daemon]:
-    daemon = failing_services.api(MEDIA_API_DRAIN_DELAY="0")
-    try:
-        await daemon.start()
-        await until_status(daemon, 200)
-        yield daemon
-    finally:
-        await daemon.kill()
+async def consumer(
+    own_postgres: PostgresFaults, services: ProxiedServices, running: tuple[Daemon, Daemon]
+) -> AsyncIterator[Daemon]:
+    await own_postgres.end_sessions()  # those that began at the new writer of another test would never be read-only
+    await until_status(running[0], 200)
+    yield running[0]
+    services.aws.s3.delay = 0.0
+
+
+@pytest.fixture
+async def api(running: tuple[Daemon, Daemon]) -> Daemon:
+    await until_status(running[1], 200)
+    return running[1]
 
 
 async def until_status(daemon: Daemon, status: int, deadline: float = NOTICES) -> None:
@@ -61,27 +81,32 @@ async def until(condition: Callable[[], Awaitable[bool]], deadline: float) -> No
             await asyncio.sleep(0.05)
 
 
-async def fill_pool(own_postgres: PostgresFaults, failing_services: ProxiedServices) -> None:
+async def fill_pool(own_postgres: PostgresFaults, services: ProxiedServices) -> None:
     """Let the consumer use every connection of its pool: a few heal by luck what ten do not."""
 
     async def is_full() -> bool:
         return await own_postgres.backends("media-consumer") == POOL
 
-    sent = await send_all(failing_services, [PDF] * 2 * POOL, duplicates=0)
+    sent = await send_all(services, [PDF] * 2 * POOL, duplicates=0)
     async with own_postgres.locked("stages"):
         await until(is_full, 20)
-    await wait_until_all_ended(failing_services, 60)
-    await assert_consistent(failing_services, sent)
+    await wait_until_all_ended(services, 60)
+    await assert_consistent(services, sent)
 
 
-async def counted_attempts(failing_services: ProxiedServices) -> int:
-    return int(await failing_services.db.fetchval("SELECT coalesce(max(attempt - forgiven), 0) FROM stages"))
+def opened_breakers(daemon: Daemon) -> int:
+    return daemon.log.read_text().count("breaker.open")
+
+
+async def counted_attempts(services: ProxiedServices) -> int:
+    return int(await services.db.fetchval("SELECT coalesce(max(attempt - forgiven), 0) FROM stages"))
 
 
 async def test_after_a_failover_no_upload_waits_for_the_old_writer(
-    own_postgres: PostgresFaults, failing_services: ProxiedServices, consumer: Daemon, api: Daemon
+    own_postgres: PostgresFaults, services: ProxiedServices, consumer: Daemon, api: Daemon
 ) -> None:
-    await fill_pool(own_postgres, failing_services)
+    before = opened_breakers(consumer)
+    await fill_pool(own_postgres, services)
     async with load_balancer(api) as balancer, upload_clients(balancer) as clients:
         await balancer.check(api)
         await asyncio.gather(*(clients.upload(PDF) for _ in range(UPLOADS)))  # this fills the API's pool
@@ -95,16 +120,17 @@ async def test_after_a_failover_no_upload_waits_for_the_old_writer(
     print(f"{UPLOADS} uploads ready {time.monotonic() - began:.1f} s after the failover")  # noqa: T201 - wanted
     assert not clients.failed
     assert time.monotonic() - began < RESUMES
-    assert await counted_attempts(failing_services) == 1
-    assert consumer.log.read_text().count("breaker.open") <= 1
+    assert await counted_attempts(services) == 1
+    assert opened_breakers(consumer) - before <= 1
 
 
 async def test_a_writer_that_is_away_for_a_while_makes_all_unready(
-    own_postgres: PostgresFaults, failing_services: ProxiedServices, consumer: Daemon, api: Daemon
+    own_postgres: PostgresFaults, services: ProxiedServices, consumer: Daemon, api: Daemon
 ) -> None:
-    await fill_pool(own_postgres, failing_services)
-    failing_services.aws.s3.delay = 0.5  # so that the fault finds them at work
-    uploads = await send_all(failing_services, [PDF] * UPLOADS, duplicates=0)
+    before = opened_breakers(consumer)
+    await fill_pool(own_postgres, services)
+    services.aws.s3.delay = 0.5  # so that the fault finds them at work
+    uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0)
     await own_postgres.become_read_only()
     try:
         await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
@@ -114,21 +140,21 @@ async def test_a_writer_that_is_away_for_a_while_makes_all_unready(
         back = time.monotonic()
         await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
         print(f"ready {time.monotonic() - back:.1f} s after the promotion")  # noqa: T201 - wanted
-        await wait_until_all_ended(failing_services, 60)
+        await wait_until_all_ended(services, 60)
     finally:
         await own_postgres.heal()
-    assert await counted_attempts(failing_services) == 1
-    assert consumer.log.read_text().count("breaker.open") <= 2
-    assert not any((await failing_services.depths("-dlq")).values())
+    assert await counted_attempts(services) == 1
+    assert opened_breakers(consumer) - before <= 2
+    assert not any((await services.depths("-dlq")).values())
     assert len(uploads) == UPLOADS
 
 
 async def test_a_locked_table_leaves_no_sessions_behind(
-    own_postgres: PostgresFaults, failing_services: ProxiedServices, consumer: Daemon, api: Daemon
+    own_postgres: PostgresFaults, services: ProxiedServices, consumer: Daemon, api: Daemon
 ) -> None:
     most = 0
-    failing_services.aws.s3.delay = 0.5  # so that the lock finds them at work
-    uploads = await send_all(failing_services, [PDF] * UPLOADS + [PNG] * 2, duplicates=0)
+    services.aws.s3.delay = 0.5  # so that the lock finds them at work
+    uploads = await send_all(services, [PDF] * UPLOADS + [PNG] * 2, duplicates=0)
     async with own_postgres.locked():
         await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
         began = time.monotonic()
@@ -138,39 +164,39 @@ async def test_a_locked_table_leaves_no_sessions_behind(
             await asyncio.sleep(0.2)
     back = time.monotonic()
     await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
-    await wait_until_all_ended(failing_services, 60)
+    await wait_until_all_ended(services, 60)
     print(f"at most {most} sessions; all ready {time.monotonic() - back:.1f} s after the lock")  # noqa: T201 - wanted
     assert most <= POOL + SPARE
-    assert await counted_attempts(failing_services) == 1
+    assert await counted_attempts(services) == 1
     assert len(uploads) == UPLOADS + 2
 
 
 async def test_a_full_server_costs_no_attempt(
-    own_postgres: PostgresFaults, failing_services: ProxiedServices, consumer: Daemon, api: Daemon
+    own_postgres: PostgresFaults, services: ProxiedServices, consumer: Daemon, api: Daemon
 ) -> None:
-    failing_services.aws.s3.delay = 0.5  # so that the fault finds them at work
-    uploads = await send_all(failing_services, [PDF] * UPLOADS, duplicates=0)
+    services.aws.s3.delay = 0.5  # so that the fault finds them at work
+    uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0)
     async with own_postgres.full():
         await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
         await asyncio.sleep(3)
         assert await consumer.get("livez") == 200
     await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
-    await wait_until_all_ended(failing_services, 60)
-    await assert_consistent(failing_services, uploads)
-    assert await counted_attempts(failing_services) <= 2, "a claim whose answer was cut off counts"
+    await wait_until_all_ended(services, 60)
+    await assert_consistent(services, uploads)
+    assert await counted_attempts(services) <= 2, "a claim whose answer was cut off counts"
 
 
-@pytest.mark.parametrize("sqlstate", ["57P03", "57P01", "53300"])
-async def test_a_start_waits_for_a_server_that_starts_or_is_full(
-    failing_services: ProxiedServices, sqlstate: str
-) -> None:
-    failing_services.postgres.answer, failing_services.postgres.fault = refuse(sqlstate), Fault.ANSWERS
+async def test_a_start_waits_for_a_server_that_starts_ends_or_is_full(failing_services: ProxiedServices) -> None:
+    proxy = failing_services.postgres
+    proxy.answer, proxy.fault = refuse("57P03"), Fault.ANSWERS
     daemons = [failing_services.daemon(), failing_services.api(MEDIA_API_DRAIN_DELAY="0")]
     starts = [asyncio.create_task(daemon.start()) for daemon in daemons]
     try:
-        for daemon in daemons:
-            await until(lambda log=daemon.log: asyncio.to_thread(waits, log), 20)  # type: ignore[misc]
-        failing_services.postgres.fault = Fault.NONE
+        for sqlstate in ("57P03", "57P01", "53300"):
+            proxy.answer = refuse(sqlstate)
+            for daemon in daemons:
+                await until(lambda log=daemon.log, why=sqlstate: asyncio.to_thread(waits, log, why), 20)  # type: ignore[misc]
+        proxy.fault = Fault.NONE
         await asyncio.gather(*starts)
         for daemon in daemons:
             await until_status(daemon, 200)
@@ -178,8 +204,10 @@ async def test_a_start_waits_for_a_server_that_starts_or_is_full(
         await asyncio.gather(*(daemon.kill() for daemon in daemons))
 
 
-def waits(log: Path) -> bool:
-    return log.exists() and "schema.waiting" in log.read_text()
+def waits(log: Path, sqlstate: str) -> bool:
+    """Tell whether a process waits because a server refused it with this SQLSTATE."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return any("schema.waiting" in line and sqlstate in line for line in lines)
 
 
 @pytest.mark.parametrize("wrong", ["password", "database"])

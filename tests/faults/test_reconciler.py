@@ -107,23 +107,16 @@ async def overdue(services: ProxiedServices, asset_id: UUID) -> None:
     await services.db.execute("UPDATE assets SET created_at = now() - interval '2 days' WHERE asset_id = $1", asset_id)
 
 
-async def test_a_lost_message_is_sent_again(services: ProxiedServices) -> None:
-    asset_id = await bound(services, PNG)
+async def test_a_lost_message_is_sent_again_and_a_lost_event_is_found(services: ProxiedServices) -> None:
+    waiting, (there, _) = await bound(services, PNG), await stored(services, PDF)
     async with running(services.daemon(**FAST)):
         await wait_for_rounds(services)
-        assert await reminders(services, asset_id) == 0, "no reminder before the stage has stood still for long"
-        await age(services, asset_id)
-        await services.until("status = 'ready' FROM assets WHERE asset_id = $1", asset_id)
-    assert await reminders(services, asset_id) == 1
-
-
-async def test_a_lost_event_is_found_before_the_upload_expires(services: ProxiedServices) -> None:
-    there, _ = await stored(services, PDF)
-    async with running(services.daemon(**FAST)):
-        await wait_for_rounds(services)
+        assert await reminders(services, waiting) == 0, "no reminder before the stage has stood still for long"
         assert await services.db.fetchval("SELECT status FROM assets WHERE asset_id = $1", there) == "pending"
-        await overdue(services, there)
-        await services.until("status = 'ready' FROM assets WHERE asset_id = $1", there)
+        await age(services, waiting)
+        await overdue(services, there)  # the object is looked for before the upload expires
+        await services.until("count(*) = 2 FROM assets WHERE status = 'ready'")
+    assert await reminders(services, waiting) == 1
 
 
 async def test_no_reminder_into_a_full_queue_or_one_that_another_daemon_has_paused(services: ProxiedServices) -> None:
