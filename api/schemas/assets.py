@@ -111,8 +111,9 @@ class NoteOut(ResponseModel):
     """Something to know of an asset that is ready."""
 
     code: str = Field(
-        description="`actions_removed`: scripts and the like were taken out of a document; `no_preview`: no picture of"
-        " its pages could be made"
+        description="`actions_removed`: scripts and the like were taken out of a document; `cut_short`: a film or"
+        " recording was not written to its end, and shows what is there; `no_preview`: no picture of a document's pages"
+        " could be made"
     )
     detail: str = Field(description="The same in words, for people; may change")
 

@@ -98,6 +98,8 @@ def _scale(picture: Picture, *, full_range: bool) -> str:
 
 def _output(output: OutputPlan, source: Source) -> list[str]:
     argv: list[str] = ["-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn"]
+    # The service's outputs have one clock. Sound must wait for a picture that stands still.
+    argv += ["-max_interleave_delta", "0"]
     if output.video:
         argv += ["-map", f"[{output.local}]"]
     if isinstance(output.video, Video):

@@ -24,6 +24,8 @@ MAX_PIXELS = 8192 * 8192
 """Pixels of one picture of the source."""
 SILENCE = 60
 """Seconds without a byte from our own loopback proxy. S3 itself gets less."""
+OPEN_SECONDS, OPEN_BYTES = 60, 100_000_000
+"""Seconds and bytes of a transport stream that are read at most to find all its tracks."""
 JPEG_SCALE = 5
 """ffmpeg's JPEG quality of the poster, of which 2 is best. 5 looks like MediaConvert's 80 of 100."""
 BT2020 = "setparams=color_primaries=bt2020:colorspace=bt2020nc"
@@ -44,7 +46,7 @@ def arguments(plan: Plan, *, program: str, source: str, tone_map: str = "") -> l
     ffmpeg writes its progress to stdout, twice a second. `tone_map` is a key of TONE_MAPS, if the plan needs one.
     """
     argv = [program, "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-nostats", "-progress", "pipe:1"]
-    argv += ["-max_error_rate", str(MAX_DAMAGE), *_input_options(source, plan)]
+    argv += ["-max_error_rate", str(MAX_DAMAGE), *_timing_options(plan), *_input_options(source, plan)]
     if plan.rungs:
         argv += ["-filter_complex", _filter_graph(plan, tone_map)]
     argv += ["-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn"]
@@ -54,7 +56,8 @@ def arguments(plan: Plan, *, program: str, source: str, tone_map: str = "") -> l
         argv += _aac(number, audio, plan)
     # MP4 needs the parameter sets in its header; for segments the muxers put them back.
     # The graph makes the rate constant. When it starts again it repeats frames, which must not delay all that follow.
-    argv += ["-fps_mode", "vfr", "-flags", "+global_header", "-f", "tee", _tee(plan)]
+    # Sound waits for its picture however long that stands still, or a segment would hold the sound of many.
+    argv += ["-fps_mode", "vfr", "-flags", "+global_header", "-max_interleave_delta", "0", "-f", "tee", _tee(plan)]
     if plan.poster:
         # vfr for the same reason: frames that are repeated when the graph starts again are dropped.
         argv += ["-map", "[poster]", "-map_metadata", "-1", "-fps_mode", "vfr", "-c:v", "mjpeg"]
@@ -71,6 +74,21 @@ def largest_file(plan: Plan) -> int:
     audio = plan.sound.bitrate if plan.sound else 0
     rate = audio + (plan.best.max_bitrate if plan.best else 0)
     return round(rate / 8 * plan.duration_ms / 1000 * 1.5) + 64 * 1024 * 1024
+
+
+def _timing_options(plan: Plan) -> list[str]:
+    """Return the options that tell ffmpeg how the source's tracks lie in time."""
+    options = []
+    if plan.largest_gap:
+        # By default, a track that pauses for 10 s is taken for a clock that restarts, and what follows comes too early.
+        options += ["-dts_delta_threshold", f"{plan.largest_gap:.3f}"]
+    if plan.fitted:
+        # Filters that fit each picture are not started again when the size changes. Starting again loses pictures.
+        options += ["-reinit_filter:v", "0"]
+    if plan.container.startswith(("mpegts", "mpeg")):
+        # A track may begin long after the others.
+        options += ["-analyzeduration", str(OPEN_SECONDS * 1_000_000), "-probesize", str(OPEN_BYTES)]
+    return options
 
 
 def _input_options(source: str, plan: Plan) -> list[str]:
@@ -99,7 +117,7 @@ def _filter_graph(plan: Plan, tone_map: str) -> str:
     if plan.short_picture:
         # The last frame is repeated until the audio ends.
         steps += ["tpad=stop=-1:stop_mode=clone", f"trim=end={_duration(plan)}"]
-    steps.append(_scale(plan.rungs[last]))
+    steps.append(_fit(plan.rungs[last]) if plan.fitted else _scale(plan.rungs[last]))
     steps += [TONE_MAPS[tone_map]] if plan.tone_map and tone_map else []
     chains = [f"[0:V:0]{','.join(steps)},format=yuv420p,{_split(last, poster=plan.poster is not None)}"]
     chains += [
@@ -128,6 +146,16 @@ def _split(number: int, *, poster: bool) -> str:
 
 def _scale(rung: Rung) -> str:
     return f"scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1"
+
+
+def _fit(rung: Rung) -> str:
+    """Make each picture as large as fits, in square pixels, with bars around it. Sizes may change at any time."""
+    size = f"{rung.width}:{rung.height}"
+    inside = "force_original_aspect_ratio=decrease:force_divisible_by=2"
+    return (
+        f"scale='trunc(iw*sar/2+0.5)*2':ih:eval=frame,setsar=1,scale={size}:flags=bicubic:out_range=tv:{inside}:eval=frame,"
+        f"pad={size}:-1:-1:eval=frame,setsar=1"
+    )
 
 
 def _h264(number: int, rung: Rung, plan: Plan) -> list[str]:
@@ -171,7 +199,8 @@ def _tee(plan: Plan) -> str:
     slaves = [_hls(variant_name(rung), f"v:{number}{main}") for number, rung in enumerate(plan.rungs)]
     slaves += [_hls(alternate_audio_name(audio), f"a:{number}") for number, audio in enumerate(plan.alternate_audio, 1)]
     if plan.rungs:
-        slaves.append(f"[select={_quoted(f'v:{len(plan.rungs) - 1}{main}')}:f=mp4:movflags=+faststart]{MP4_NAME}.mp4")
+        chosen = _quoted(f"v:{len(plan.rungs) - 1}{main}")
+        slaves.append(f"[select={chosen}:f=mp4:max_interleave_delta=0:movflags=+faststart]{MP4_NAME}.mp4")
     else:
         slaves.append(_hls(variant_name(None), "a"))
         slaves.append(f"[select=a:f=ipod:movflags=+faststart]{M4A_NAME}.m4a")
@@ -189,6 +218,7 @@ def _hls(name: str, streams: str) -> str:
         "hls_flags": "independent_segments+temp_file",
         "start_number": 1,
         "hls_segment_filename": f"{name}_%05d.ts",
+        "max_interleave_delta": 0,
     }
     return f"[{':'.join(f'{key}={value}' for key, value in options.items())}]{name}.m3u8"
 

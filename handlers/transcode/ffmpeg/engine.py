@@ -106,7 +106,8 @@ class FfmpegEngine:
                 if proxy.failure:
                     raise proxy.failure
             damage = await asyncio.to_thread(read_damage, folder)
-            check_ended(ended, full=await asyncio.to_thread(is_full, folder), damage=damage)
+            full = await asyncio.to_thread(is_full, folder)
+            check_ended(ended, full=full, damage=damage, cut_short=plan.cut_short)
             await uploader.finish()
             await upload_outputs(self.finalizer, plan, folder, prefix, uploader.uploaded_segments)
         finally:

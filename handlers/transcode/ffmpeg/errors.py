@@ -53,16 +53,17 @@ def read_damage(folder: Path) -> float:
     return max((failed / max(1, frames + failed) for frames, failed in pairs), default=0.0)
 
 
-def check_ended(ended: CompletedFfmpeg, *, full: bool = False, damage: float = 0.0) -> None:
+def check_ended(ended: CompletedFfmpeg, *, full: bool = False, damage: float = 0.0, cut_short: bool = False) -> None:
     """Raise RejectedError when the file made ffmpeg fail or is not whole, RetryableError for another failure.
 
     `damage` is what `read_damage` found. `full` says whether the disk was seen to be full, since a message on stderr
-    may be quoted from the file. Only the log gets the stderr, without the source's address.
+    may be quoted from the file. `cut_short` says that the file is known to end before its index says. The log alone gets
+    the stderr, without the source's address.
     """
     number = ending_signal(ended.status)
     # First of all: an ffmpeg that is being stopped takes its source for a file that ends too early.
     stopped = number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT} or ended.status == STOPPED
-    if not stopped and CUT_SHORT.search(ended.stderr):
+    if not stopped and not cut_short and CUT_SHORT.search(ended.stderr):
         raise RejectedError(Code.CORRUPT, "the file ends before its index says")
     is_damaged = damage > MAX_DAMAGE or bool(ended.status and DAMAGED.search(ended.stderr))
     if ended.status == 0 and not is_damaged and not _UNWRITTEN.search(ended.stderr):

@@ -5,7 +5,7 @@ nothing.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -13,9 +13,9 @@ from handlers.results import Ignored, Progress, Repeated, Stale
 from handlers.transcode.mediaconvert.events import JobStatus, TranscodeEvent, error_of, kind_of
 from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.planning.billed_seconds import billed_seconds
-from handlers.transcode.planning.submission import Submission
+from handlers.transcode.planning.submission import Submission, facts_of
 from media.asset import Asset, Stage, StageState, Status, TimelineEntry, output_prefix
-from media.asset_store.stages import Commit, Facts, Note, StageRow
+from media.asset_store.stages import Commit, Note, StageRow
 from media.errors import Code, RejectedError, RetryableError
 from media.source_check import require_bound_is_current, require_undisturbed
 
@@ -63,7 +63,7 @@ class TranscodeEventHandler:
             return Commit(
                 StageState.DONE,
                 Status.READY,
-                facts=Facts(duration_ms=completed.duration_ms),
+                facts=replace(facts_of(submission.plan), duration_ms=completed.duration_ms),
                 renditions=completed.renditions,
                 notes=[*completed.notes, Note("ready")],
                 billed_seconds=billed_seconds(submission),

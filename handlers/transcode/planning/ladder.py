@@ -1,6 +1,7 @@
 """Plans the renditions of a probed source. Pure: the same source gives the same plan."""
 
 from fractions import Fraction
+from typing import Any
 
 from handlers.transcode.planning.plan import AudioPlan, Plan, PlanModel, Poster, Rung
 from handlers.transcode.probing.allowed_formats import LOCAL_DEMUXERS, SERVICE_VIDEO
@@ -26,6 +27,8 @@ LADDER = (
     Step(short=720, qvbr=8, max_bitrate=5_000_000),
     Step(short=1080, qvbr=8, max_bitrate=8_500_000),
 )
+APART_IN_SIZE = Fraction(11, 10)
+"""Ratio of the source's own size to the step below it, from which both are made."""
 MIN_SIDE = 32
 """Pixels of the smallest side that MediaConvert encodes."""
 MAX_SIDE = 4096
@@ -68,7 +71,7 @@ def plan(probed: Probed, asset_type: AssetType) -> Plan:
         duration_ms=_milliseconds(probed),
         poster=None,
         container=probed.container,
-        local=_is_local(probed),
+        **_irregularities(probed),
         notes=_audio_notes(probed, sound, ()),
     )
 
@@ -98,13 +101,14 @@ def _plan_video(probed: Probed) -> Plan:
         black_picture=short or video.begins > LATE,
         deinterlace=video.interlaced,
         tone_map=video.hdr,
-        local=_is_local(probed),
+        fitted=video.size_varies,
+        **_irregularities(probed),
         notes=(*_video_notes(video, fps, short=short), *_audio_notes(probed, sound, alternates)),
     )
 
 
 def _rungs(width: int, height: int) -> tuple[Rung, ...]:
-    """Return the steps that fit into the source, smallest first; else one rung of about the source's own size."""
+    """Return the steps below the source, smallest first, and one of its own size, which may be between two steps."""
     short, long = sorted((width, height))
     fitting = []
     for step in LADDER:
@@ -115,7 +119,10 @@ def _rungs(width: int, height: int) -> tuple[Rung, ...]:
         if step.short <= scaled <= MAX_SIDE:
             size = (scaled, step.short) if width >= height else (step.short, scaled)
             fitting.append(_rung(step, *size))
-    return tuple(fitting) or (_own_size(width, height),)
+    if fitting and (short >= LADDER[-1].short or short - fitting[-1].short < 2):
+        return tuple(fitting)
+    own = _own_size(width, height)
+    return (*(rung for rung in fitting if rung.short * APART_IN_SIZE <= own.short), own)
 
 
 def _own_size(width: int, height: int) -> Rung:
@@ -124,7 +131,7 @@ def _own_size(width: int, height: int) -> Rung:
     even = [int(side * scale) // 2 * 2 for side in (width, height)]
     if min(even) < MIN_SIDE:
         raise RejectedError(Code.UNSUPPORTED, f"a picture of {width}x{height} is too small or too narrow to encode")
-    step = next((one for one in reversed(LADDER) if one.short <= min(even)), LADDER[0])
+    step = next((one for one in LADDER if one.short >= min(even)), LADDER[-1])
     return _rung(step, even[0], even[1])
 
 
@@ -163,11 +170,38 @@ def _poster(probed: Probed, video: VideoTrack, fps: Fraction, rung: Rung) -> Pos
     )
 
 
-def _is_local(probed: Probed) -> bool:
-    """Tell whether MediaConvert does not read the container, or one of the tracks that are kept."""
+def _is_read_by_service(probed: Probed) -> bool:
+    """Tell whether MediaConvert reads the container and all tracks that are kept."""
     is_read = all(track.readable_by_service for track in select_audio(probed.audio))
     is_seen = probed.video is None or probed.video.codec in SERVICE_VIDEO
-    return probed.container in LOCAL_DEMUXERS or not (is_read and is_seen)
+    return probed.container not in LOCAL_DEMUXERS and is_read and is_seen
+
+
+def _irregularities(probed: Probed) -> dict[str, Any]:
+    """Return what the plan says of a source that is not one recording from beginning to end.
+
+    What MediaConvert does with such a source is known from its documentation alone, or not at all.
+    """
+    video, gap = probed.video, 0.0
+    if probed.largest_gap:
+        # Between the largest gap and the smallest jump of the clock.
+        top = probed.smallest_jump or 2 * (probed.largest_gap + probed.duration)
+        gap = (probed.largest_gap + top) / 2 if top > probed.largest_gap else 0.0
+    picture_end = probed.ends.get(video.index, probed.duration) if video else probed.duration
+    reasons = (
+        not _is_read_by_service(probed),
+        probed.cut_short,
+        probed.restarts,
+        probed.pause > APART,
+        bool(video and (video.size_varies or video.begins > LATE)),
+        probed.duration - picture_end > APART,
+    )
+    return {
+        "cut_short": probed.cut_short,
+        "lacking_ms": round(probed.lacking * 1000),
+        "largest_gap": gap,
+        "local": any(reasons),
+    }
 
 
 def _milliseconds(probed: Probed) -> int:
@@ -212,6 +246,7 @@ def _video_notes(video: VideoTrack, fps: Fraction, *, short: bool) -> tuple[str,
         "deinterlaced": video.interlaced,
         "HDR mapped to BT.709": video.hdr,
         "the picture ends before the sound and is filled up": short,
+        "the picture changes its size": video.size_varies,
     }
     return tuple(note for note, holds in found.items() if holds)
 
@@ -226,5 +261,6 @@ def _audio_notes(probed: Probed, sound: AudioPlan | None, alternates: tuple[Audi
         "sound ends before the picture, silence follows": any(one.short for one in (sound, *alternates) if one),
         "silent sound left out": any(track.silent for track in probed.audio),
         f"{len(probed.subtitles)} subtitle tracks left out": bool(probed.subtitles),
+        "the file was not written to its end": probed.cut_short,
     }
     return tuple(note for note, holds in found.items() if holds)

@@ -28,6 +28,11 @@ class Rung(PlanModel):
     qvbr: int = Field(ge=1, le=10)
     max_bitrate: int = Field(ge=1000, description="Bits per second, of the picture alone")
 
+    @property
+    def short(self) -> int:
+        """Pixels of the short side."""
+        return min(self.width, self.height)
+
 
 class AudioPlan(PlanModel):
     """AAC-LC made of the source's audio track `number` (from 1).
@@ -94,8 +99,13 @@ class Plan(PlanModel):
     All outputs last as long as the source: a `late_picture` is filled up from the beginning, a `short_picture` to the
     end. With `black_picture` so much is missing that MediaConvert fills up with black, where ffmpeg repeats a frame.
 
-    `local` means that MediaConvert does not read the source: our own ffmpeg makes the renditions, whichever engine is
-    set.
+    A picture that is `fitted` changes its size in the middle: each part is made as large as fits, with bars around it.
+    What is `cut_short` was not written to its end, which `lacking_ms` more were announced for. `largest_gap` is the
+    seconds for which a track of a transport stream may be missing before its clock counts as one that restarts; with 0
+    ffmpeg decides.
+
+    `local` means that our own ffmpeg makes the renditions, whichever engine is set: MediaConvert does not read the source,
+    or it is not known for certain what it makes of it.
 
     The times of all segments follow from `fps` and the constants above alone. A span of the source that begins at a
     multiple of `SEGMENT_SECONDS` can therefore be made on its own, and its segments fit into the whole.
@@ -118,6 +128,10 @@ class Plan(PlanModel):
     black_picture: bool = False
     deinterlace: bool = False
     tone_map: bool = False
+    fitted: bool = False
+    cut_short: bool = False
+    lacking_ms: int = 0
+    largest_gap: float = 0.0
     local: bool = False
     notes: tuple[str, ...] = ()
 

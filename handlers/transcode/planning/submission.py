@@ -1,12 +1,17 @@
 """The record written before a plan is carried out, so that a job can be found again when its answer was lost."""
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from handlers.transcode.planning.plan import Plan
+from media.asset import AssetNote
 from media.asset_store.stages import Facts
+
+NOTICED_MS = 1000
+"""Milliseconds that may be missing at the end without a word."""
 
 
 class EngineName(StrEnum):
@@ -35,6 +40,13 @@ class Submission(BaseModel):
 
 def facts_of(plan: Plan) -> Facts:
     """Return the facts about an asset that its plan reveals."""
+    facts = Facts(duration_ms=plan.duration_ms, notes=[cut_short(plan.duration_ms, plan.lacking_ms)] * plan.cut_short)
     if plan.source_width and plan.source_height:
-        return Facts(width=plan.source_width, height=plan.source_height, duration_ms=plan.duration_ms)
-    return Facts(duration_ms=plan.duration_ms)
+        return replace(facts, width=plan.source_width, height=plan.source_height)
+    return facts
+
+
+def cut_short(duration_ms: int, lacking_ms: int) -> AssetNote:
+    """Tell users where a file ends that was not written to its end, and where it should, if that is known."""
+    whole = f" of {(duration_ms + lacking_ms) / 1000:.1f} s" if lacking_ms >= NOTICED_MS else ""
+    return AssetNote("cut_short", f"It ends after {duration_ms / 1000:.1f}{whole or ' s'}")

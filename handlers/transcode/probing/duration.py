@@ -1,33 +1,31 @@
-"""When tracks begin and end: from the header's index where there is one, else from the packets. Pure; in seconds.
+"""When tracks begin and end: from the header's index if it agrees with itself, else from all packets. In seconds; pure.
 
 The duration in a header is only a hint: it may claim hours for a few seconds, and each track ends at its own time.
 """
 
-import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handlers.transcode.probing import ffprobe_errors
 from handlers.transcode.probing.ffprobe import ProbeReading
+from handlers.transcode.probing.packet_scan import RESTARTING_CLOCKS, SPAN, PacketScan, TrackScan, read_scan
 from media.errors import Code, RejectedError
 
 HEAD_PACKETS = 400
-"""Packets of all tracks read from the beginning: a few seconds of frames, enough to recognize a variable rate."""
+"""Packets of all tracks read from the beginning: a few seconds of frames."""
 TAIL_SECONDS = 3.0
-"""Seconds before the announced end from which packets are read."""
+"""Seconds before the announced end from which packets are read. A file that ends earlier was cut short."""
 TAIL_PACKETS = 6000
 """Packets read at most from the last key frame before the tail, which may be far away."""
-CUT_SHARE = 0.1
-"""Share of the announced duration by which a file other than MP4 may end early before it counts as cut short."""
-LAST_FRAME = 0.25
-"""Seconds by which the header may end after the last packet, whose own duration is not always given."""
-LONGEST_GAP = 1.0
-"""Seconds that the last packet counts at most when its duration is estimated from the gaps before it."""
-SPAN = 600
-"""Seconds. At least half of a recording's spans of this length must contain packets: a slide may stay for minutes."""
 SPARSE = 4000
 """Bytes per second, fewer than the poorest speech with any picture takes. All packets of a sparser file are read."""
+AAC_FRAME = 1024
+"""Samples in one packet of AAC-LC."""
+AGREEMENT = 0.01
+"""Relative difference of two statements of an index that agree with each other."""
+EXACT_LENGTHS = ("matroska", "flv", "avi", "asf")
+"""Formats whose header tells the length by the last frame that was written, by ffprobe's names."""
 
 ESTIMATED = frozenset({"mp3", "aac", "amr"})
 """Containers, by ffprobe's names, whose duration is guessed from the file's size and the first frames' bit rate. Quiet
@@ -41,39 +39,32 @@ class PacketSample:
     """Packets of both ends of a source. `times` are presentation times from the beginning, by track."""
 
     times: Mapping[int, Sequence[float]]
-    ends: Mapping[int, float]
-    """When the last packet read of each track ends."""
-    tail: frozenset[int]
-    """The tracks that have packets near the end."""
-    bounded: bool
-    """Whether the end has more packets than were read."""
     encrypted: bool
     stderr: str
 
 
 @dataclass(frozen=True, slots=True)
-class PacketScan:
-    """All packets of a source: when its tracks end, and how many spans of time contain packets."""
-
-    ends: Mapping[int, float]
-    spans: int
-
-
-@dataclass(frozen=True, slots=True)
 class TrackTimes:
-    """When a source begins and ends, and when each track ends. A track may end later where its end was not seen."""
+    """When each track in use begins and ends, in seconds from the beginning of the file.
 
-    begin: float
-    end: float
+    `cut_short` tells that the file was not written to its end, `lacking` the seconds that its header announces and that
+    are not there. `pause` is the longest time within one track that nothing fills, pictures apart.
+    """
+
+    begins: Mapping[int, float]
     ends: Mapping[int, float]
+    cut_short: bool = False
+    lacking: float = 0.0
+    pause: float = 0.0
+    scan: PacketScan | None = None
 
     @property
     def duration(self) -> float:
-        return self.end - self.begin
+        return max(self.ends.values(), default=0.0)
 
-    def relative(self) -> dict[int, float]:
-        """Return the tracks' ends, counted from the beginning."""
-        return {track: end - self.begin for track, end in self.ends.items()}
+    def track(self, index: int) -> TrackScan | None:
+        """Return all packets of a track, where they were read."""
+        return self.scan.tracks.get(index) if self.scan else None
 
 
 def announced_end(container: Header, streams: Sequence[Header], used: Collection[int]) -> float | None:
@@ -102,41 +93,52 @@ def start_offset(stream: Header, streams: Sequence[Header]) -> float:
     return 0.0 if own is None else own - min(starts)
 
 
-def measure_track(
-    container: Header, streams: Sequence[Header], used: Collection[int], sample: PacketSample
-) -> TrackTimes | None:
-    """Return when the tracks in use begin and end; None when all packets must be read to know.
+def read_index(container: Header, streams: Sequence[Header], used: Collection[int]) -> TrackTimes | None:
+    """Return when the tracks in use begin and end by an MP4's sample tables; None when all packets must be read.
 
-    Raises RejectedError(corrupt) when the file ends before its header says. An MP4's index names every byte, so its
-    demuxer notices a single missing one. For other containers the header's duration is compared with the last packet.
+    What the tables say of a track is compared: how many frames there are, how long they last, and at which rate. A
+    header may have been written by hand, and the film's rate may change.
     """
-    begin, end = start_time(container), announced_end(container, streams, used)
-    exact = is_mov(container)
-    last = max(sample.ends.values(), default=begin)
-    announced = (end or begin) - begin
-    is_short = not (exact or sample.bounded) and announced + begin - last > TAIL_SECONDS + announced * CUT_SHARE
-    if is_short or (exact and ffprobe_errors.is_cut_short(sample.stderr)):
-        raise RejectedError(Code.CORRUPT, f"the file was cut short: {announced:.1f} s announced, less there")
-    if indexed := _indexed(container, streams, used):
-        return TrackTimes(begin, max(indexed.values()), indexed)
-    ends = {track: sample.ends[track] for track in used if track in sample.ends}
-    if end is None or sample.bounded or not sample.tail.intersection(used):
+    indexed = _indexed(container, streams, used)
+    if not indexed or not all(_agrees(stream) for stream in streams if int(stream["index"]) in used):
         return None
-    last = max(ends.values())
-    if exact and end - last > TAIL_SECONDS:
-        return None  # the fragments of an MP4 need not agree with its header
-    return TrackTimes(begin, end if 0 <= end - last <= LAST_FRAME else last, ends)
+    zero = start_time(container)
+    starts = {int(one["index"]): (seconds(one.get("start_time")) or 0.0) - zero for one in streams}
+    return TrackTimes({track: starts[track] for track in used}, {track: end - zero for track, end in indexed.items()})
 
 
-def measure_scanned_track(container: Header, used: Collection[int], scan: PacketScan) -> TrackTimes:
+def measure_scan(
+    container: Header, streams: Sequence[Header], used: Collection[int], scan: PacketScan, stderr: str
+) -> TrackTimes:
     """Return when the tracks in use begin and end, from all their packets.
 
     Raises RejectedError(corrupt) for a file without any packets of the tracks in use.
     """
-    ends = {track: scan.ends[track] for track in used if track in scan.ends}
-    if not ends:
+    found = {track: scan.tracks[track] for track in used if track in scan.tracks}
+    if not found:
         raise RejectedError(Code.CORRUPT, "the file has a header, but no content")
-    return TrackTimes(start_time(container), max(ends.values()), ends)
+    announced = announced_end(container, streams, used)
+    # A subtitle may be the last of all.
+    last = max(track.end for track in scan.tracks.values())
+    is_cut = ffprobe_errors.is_cut_short(stderr)
+    is_exact = _is_exact(container) or (is_cut and is_mov(container))
+    lacking = announced - start_time(container) - last if announced is not None and is_exact else 0.0
+    pictures = {int(one["index"]) for one in streams if one.get("codec_type") == "video"}
+    return TrackTimes(
+        begins={track: one.begin for track, one in found.items()},
+        ends={track: one.end for track, one in found.items()},
+        cut_short=is_cut or lacking > TAIL_SECONDS,
+        lacking=max(0.0, lacking),
+        pause=max((one.pause for track, one in found.items() if track not in pictures), default=0.0),
+        scan=scan,
+    )
+
+
+def scan_packets(container: Header, streams: Sequence[Header], used: Collection[int], lines: bytes) -> PacketScan:
+    """Read ffprobe's list of all packets. Call it off the event loop's thread."""
+    ticks = {int(one["index"]): _tick(one.get("time_base")) for one in streams}
+    may_restart = str(container.get("format_name", "")).startswith(RESTARTING_CLOCKS)
+    return read_scan(lines, ticks, used, begin=start_time(container), may_restart=may_restart)
 
 
 def is_sparse(container: Header, duration: float) -> bool:
@@ -157,35 +159,12 @@ def read_sample(reading: ProbeReading) -> PacketSample:
     packets: list[dict[str, Any]] = reading.document.get("packets", [])
     sides = [side for packet in packets for side in packet.get("side_data_list", ())]
     encrypted = any(side.get("side_data_type") == "Encryption info" for side in sides)
-    tail = packets[HEAD_PACKETS:] or packets
     return PacketSample(
         # An AVI need not say when its pictures are shown, only when they are decoded.
         times=_times(packets[:HEAD_PACKETS], "dts_time") | _times(packets[:HEAD_PACKETS], "pts_time"),
-        ends=_last(packets),
-        tail=frozenset(_last(tail)),
-        bounded=len(packets) >= HEAD_PACKETS + TAIL_PACKETS,
         encrypted=encrypted or ffprobe_errors.is_encrypted(reading.stderr),
         stderr=reading.stderr,
     )
-
-
-def read_scan(lines: bytes, used: Collection[int], begin: float) -> PacketScan:
-    """Read lines of a track's index and a time. There may be millions, so call it off the event loop's thread."""
-    firsts: dict[int, float] = {}
-    lasts: dict[int, float] = {}
-    counts: dict[int, int] = {}
-    spans: set[int] = set()
-    for line in io.BytesIO(lines):
-        index, _, rest = line.partition(b",")
-        time = seconds(rest.partition(b",")[0].strip().decode(errors="replace"))
-        if time is None or not index.isdigit() or (track := int(index)) not in used:
-            continue
-        firsts[track] = min(firsts.get(track, time), time)
-        lasts[track] = max(lasts.get(track, time), time)
-        counts[track] = counts.get(track, 0) + 1
-        spans.add(int((time - begin) // SPAN))
-    gaps = {track: (lasts[track] - firsts[track]) / max(1, count - 1) for track, count in counts.items()}
-    return PacketScan({track: last + min(gaps[track], LONGEST_GAP) for track, last in lasts.items()}, len(spans))
 
 
 def is_mov(container: Header) -> bool:
@@ -221,13 +200,30 @@ def _times(packets: Sequence[Mapping[str, Any]], name: str) -> dict[int, list[fl
     return found
 
 
-def _last(packets: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for packet in packets:
-        # The first packets of a file with reordered pictures may have only one of the two times.
-        time = seconds(packet.get("pts_time"))
-        time = seconds(packet.get("dts_time")) if time is None else time
-        if time is not None:
-            track, end = int(packet["stream_index"]), time + (seconds(packet.get("duration_time")) or 0.0)
-            found[track] = max(found.get(track, end), end)
-    return found
+def _agrees(stream: Header) -> bool:
+    """Tell whether the number of a track's frames fits the length that the index gives it."""
+    frames, lasts = seconds(stream.get("nb_frames")), seconds(stream.get("duration"))
+    if not frames or not lasts:
+        return False
+    if stream.get("codec_type") == "video":
+        # The base rate fits the first frames. One that is true of all leaves no room for pictures that stay.
+        per_second = _fraction(stream.get("r_frame_rate"))
+    elif stream.get("codec_name") == "aac":
+        per_second = (seconds(stream.get("sample_rate")) or 0.0) / AAC_FRAME
+    else:
+        return False
+    # An edit list may hide some frames of a trimmed clip.
+    return abs(frames - per_second * lasts) <= max(3.0, AGREEMENT * frames)
+
+
+def _is_exact(container: Header) -> bool:
+    return str(container.get("format_name", "")).startswith(EXACT_LENGTHS)
+
+
+def _fraction(text: object) -> float:
+    upper, _, lower = str(text).partition("/")
+    return int(upper) / int(lower) if upper.isdigit() and lower.isdigit() and int(lower) else 0.0
+
+
+def _tick(text: object) -> float:
+    return _fraction(text) or 1.0

@@ -26,8 +26,8 @@ MEMORY = 2 * 1024**3
 """Bytes of address space. An 8K picture in 16 bits takes 200 MB, and decoders hold several."""
 MAX_PIXELS = 8192 * 8192
 """Pixels of one picture. For larger ones no decoder is opened."""
-STDOUT_LIMIT = 64 * 1024 * 1024
-"""Bytes. Time stamps of 1.7 million frames (8 h at 60 fps) take 25 MB."""
+STDOUT_LIMIT = 128 * 1024 * 1024
+"""Bytes. A line for each of three million packets (8 h at 60 fps, with sound) takes 80 MB."""
 SILENCE = 15
 """Seconds without a byte from the storage before ffprobe gives up."""
 CPU_SHARE = 0.5
@@ -57,9 +57,9 @@ class Ffprobe:
     scratch: Path | None = None
     extra_codecs: frozenset[str] = frozenset()
 
-    async def read(self, url: str, *options: str) -> ProbeReading:
+    async def read(self, url: str, *options: str, timeout_factor: float = 1) -> ProbeReading:
         """Return the JSON answer to `options`. Raises as `run` does."""
-        child = await self.run(url, ("-of", "json=compact=1", *options))
+        child = await self.run(url, ("-of", "json=compact=1", *options), timeout_factor=timeout_factor)
         try:
             document = json.loads(child.stdout or b"{}")
         except ValueError:

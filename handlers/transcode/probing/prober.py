@@ -19,15 +19,17 @@ from handlers.transcode.probing.duration import (
     check_filled,
     is_mov,
     is_sparse,
-    measure_scanned_track,
-    measure_track,
+    measure_scan,
+    read_index,
     read_sample,
-    read_scan,
+    scan_packets,
     seconds,
     start_time,
 )
 from handlers.transcode.probing.ffprobe import Ffprobe
 from handlers.transcode.probing.loudness import listen
+from handlers.transcode.probing.packet_scan import SCAN_OPTIONS
+from handlers.transcode.probing.picture_sizes import PictureSizes, choose_moments, measure_sizes
 from handlers.transcode.probing.video_track import (
     Probed,
     SubtitleTrack,
@@ -35,6 +37,7 @@ from handlers.transcode.probing.video_track import (
     first_picture,
     read_subtitles,
     read_video,
+    with_largest,
 )
 from media.asset import AssetType
 from media.errors import Code, RejectedError
@@ -77,19 +80,31 @@ class Prober:
         audio = await source.listen(self.ffmpeg)
         main = _main_stream(streams, audio, asset_type)
         used = {main, *(track.index for track in select_audio(audio))}
-        self._require_length((announced_end(source.container, streams, used) or 0.0) - start_time(source.container))
-        sample = await source.sample(main, used)
+        sample = await source.sample(used)
         times = await source.measure_times(used, sample)
-        if times.duration <= 0:
-            raise RejectedError(Code.CORRUPT, "the file has no playing time")
+        if main not in times.ends or times.duration <= 0:
+            raise RejectedError(Code.CORRUPT, "the file has a header, but no content")
         self._require_length(times.duration)
+        frames = await source.decode_frames(main, times)
+        video = None
+        if asset_type is AssetType.VIDEO:
+            track = times.track(main)
+            video = read_video(streams, track.times if track else sample.times.get(main, ()))
+            sizes = await source.measure_sizes(main, times)
+            video = video and _as_seen(video, frames, sizes, begins=source.find_begin(frames, main, times))
         return Probed(
             container=str(source.container.get("format_name", "")),
             duration=times.duration,
-            video=read_video(streams, sample.times.get(main, ())) if asset_type is AssetType.VIDEO else None,
-            audio=audio,
+            video=video,
+            audio=tuple(replace(one, begins=times.begins.get(one.index, one.begins)) for one in audio),
             subtitles=read_subtitles(streams),
-            ends=times.relative(),
+            ends=times.ends,
+            cut_short=times.cut_short,
+            lacking=times.lacking,
+            pause=times.pause,
+            largest_gap=times.scan.largest_gap if times.scan else 0.0,
+            smallest_jump=times.scan.smallest_jump if times.scan else 0.0,
+            restarts=times.scan.restarts if times.scan else False,
         )
 
     async def _open(self, url: str) -> "_Source":
@@ -125,66 +140,93 @@ class _Source:
         claimed = seconds(self.container.get("duration")) or 0.0
         return await listen(replace(self.ffprobe, program=ffmpeg), self.url, read_audio(self.streams), claimed)
 
-    async def sample(self, main: int, used: Collection[int]) -> PacketSample:
-        """Read packets of both ends. Raises RejectedError when there is no content, or no frame can be decoded."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                packets = group.create_task(self._read_packets(announced_end(self.container, self.streams, used)))
-                frames = group.create_task(self._count_frames(main))
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
-        sample = packets.result()
+    async def sample(self, used: Collection[int]) -> PacketSample:
+        """Read packets of both ends. Raises RejectedError for an encrypted file."""
+        intervals = f"%+#{HEAD_PACKETS}"
+        if (end := announced_end(self.container, self.streams, used)) is not None and is_mov(self.container):
+            intervals += f",{max(start_time(self.container), end - TAIL_SECONDS):.3f}%+#{TAIL_PACKETS}"
+        entries = "packet=stream_index,pts_time,dts_time,duration_time:packet_side_data=side_data_type"
+        sample = read_sample(
+            await self.ffprobe.read(self.url, "-show_packets", "-show_entries", entries, "-read_intervals", intervals)
+        )
         if sample.encrypted:
             raise RejectedError(Code.ENCRYPTED, "the tracks are encrypted")
-        if main not in sample.times:
-            raise RejectedError(Code.CORRUPT, "the file has a header, but no content")
-        if not frames.result():
-            raise RejectedError(Code.CORRUPT, "the first frames cannot be decoded")
         return sample
 
     async def measure_times(self, used: Collection[int], sample: PacketSample) -> TrackTimes:
-        """Return when the tracks in use begin and end.
-
-        Raises RejectedError(corrupt) when the content does not agree with the header.
-        """
-        times = measure_track(self.container, self.streams, used, sample)
-        if times is not None and not is_sparse(self.container, times.duration):
+        """Return when the tracks in use begin and end. Raises RejectedError(corrupt) when there is hardly anything."""
+        times = read_index(self.container, self.streams, used)
+        if times and not ffprobe_errors.is_cut_short(sample.stderr) and not is_sparse(self.container, times.duration):
             return times
-        # Neither the header nor the sample is enough: read all packets.
-        clock = "dts_time" if self.container.get("format_name") == "avi" else "pts_time"
-        options = ("-show_entries", f"packet=stream_index,{clock}", "-of", "csv=p=0")
-        child = await self.ffprobe.run(self.url, options, timeout_factor=SCAN_FACTOR)
-        if error := ffprobe_errors.find_storage_error(child.stderr.decode(errors="replace")):
+        child = await self.ffprobe.run(self.url, SCAN_OPTIONS, timeout_factor=SCAN_FACTOR)
+        stderr = child.stderr.decode(errors="replace")
+        if error := ffprobe_errors.find_storage_error(stderr):
             raise error
-        scan = await asyncio.to_thread(read_scan, child.stdout, used, start_time(self.container))
-        times = times or measure_scanned_track(self.container, used, scan)
-        check_filled(scan, times.duration)
+        scan = await asyncio.to_thread(scan_packets, self.container, self.streams, used, child.stdout)
+        if scan.encrypted:
+            raise RejectedError(Code.ENCRYPTED, "the tracks are encrypted")
+        times = measure_scan(self.container, self.streams, used, scan, stderr)
+        if is_sparse(self.container, times.duration):
+            check_filled(scan, times.duration)
         return times
 
-    async def _read_packets(self, end: float | None) -> PacketSample:
-        """Read packets from the beginning and, when the end is known, from before it."""
-        intervals = f"%+#{HEAD_PACKETS}"
-        if end is not None:
-            intervals += f",{max(start_time(self.container), end - TAIL_SECONDS):.3f}%+#{TAIL_PACKETS}"
-        entries = "packet=stream_index,pts_time,dts_time,duration_time:packet_side_data=side_data_type"
-        return read_sample(
-            await self.ffprobe.read(self.url, "-show_packets", "-show_entries", entries, "-read_intervals", intervals)
-        )
+    async def decode_frames(self, stream: int, times: TrackTimes) -> list[dict[str, Any]]:
+        """Decode the first packets of `stream`, and return the frames that come out.
 
-    async def _count_frames(self, stream: int) -> int:
-        """Decode the first packets of `stream` and count the frames that come out."""
+        Raises RejectedError(corrupt) when there are none.
+        """
+        track = times.track(stream)
+        # A transport stream that was cut out of a longer one begins with pictures that need an earlier one.
+        for packets in (DECODED_PACKETS, DECODED_PACKETS + (track.before_key if track else 0)):
+            reading = await self.ffprobe.read(
+                self.url,
+                # A clip that was trimmed without being encoded again begins with frames that its edit list hides, maybe
+                # seconds of them. They count too.
+                *(("-ignore_editlist", "1") if is_mov(self.container) else ()),
+                *(f"-threads:{stream}", str(DECODER_THREADS), "-select_streams", str(stream), "-show_frames"),
+                *("-show_entries", "frame=best_effort_timestamp_time,interlaced_frame,color_space"),
+                *("-read_intervals", f"%+#{packets}"),
+            )
+            if error := ffprobe_errors.find_storage_error(reading.stderr):
+                raise error
+            if frames := reading.document.get("frames"):
+                return list(frames)
+        raise RejectedError(Code.CORRUPT, "the first frames cannot be decoded")
+
+    def find_begin(self, frames: Sequence[dict[str, Any]], stream: int, times: TrackTimes) -> float:
+        """Return when the first picture is shown that can be decoded."""
+        decoded = [at for one in frames if (at := seconds(one.get("best_effort_timestamp_time"))) is not None]
+        # An MP4 was opened without its edit list, so its frames have other times. Its index is right.
+        if is_mov(self.container) or not decoded:
+            return times.begins[stream]
+        return min(decoded) - start_time(self.container)
+
+    async def measure_sizes(self, stream: int, times: TrackTimes) -> PictureSizes:
+        """Return the sizes that the pictures of `stream` have, by seconds."""
+        track = times.track(stream)
+        moments = choose_moments(track, self.streams[stream], self.container) if track else None
+        if moments is None:
+            return PictureSizes()
+        zero = start_time(self.container)
+        intervals = ",".join(f"{max(0.0, zero + moment):.3f}%+#1" for moment in moments)
         reading = await self.ffprobe.read(
             self.url,
-            # A clip that was trimmed without being encoded again begins with frames that its edit list hides, maybe
-            # seconds of them. They count too.
-            *(("-ignore_editlist", "1") if is_mov(self.container) else ()),
-            *(f"-threads:{stream}", str(DECODER_THREADS), "-select_streams", str(stream)),
-            *("-show_frames", "-show_entries", "frame=media_type"),
-            *("-read_intervals", f"%+#{DECODED_PACKETS}"),
+            *(f"-threads:{stream}", str(DECODER_THREADS), "-select_streams", str(stream), "-show_frames"),
+            *("-show_entries", "frame=best_effort_timestamp_time,width,height,sample_aspect_ratio,interlaced_frame"),
+            *(("-read_intervals", intervals) if moments else ("-skip_frame", "nokey")),
+            timeout_factor=1 if moments else SCAN_FACTOR,
         )
         if error := ffprobe_errors.find_storage_error(reading.stderr):
             raise error
-        return len(reading.document.get("frames", ()))
+        frames = reading.document.get("frames", [])
+        return measure_sizes(frames, zero=zero, end=times.ends[stream])
+
+
+def _as_seen(video: VideoTrack, frames: Sequence[dict[str, Any]], sizes: PictureSizes, begins: float) -> VideoTrack:
+    """Correct what the header says of the picture by what was decoded."""
+    interlaced = sum(bool(frame.get("interlaced_frame")) for frame in frames) * 2 > len(frames)
+    video = replace(video, interlaced=video.interlaced or interlaced, begins=max(0.0, begins))
+    return with_largest(video, sizes.largest) if sizes.vary else video
 
 
 def _main_stream(streams: Sequence[dict[str, Any]], audio: Sequence[AudioTrack], asset_type: AssetType) -> int:

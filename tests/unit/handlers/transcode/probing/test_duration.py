@@ -7,8 +7,6 @@ import pytest
 
 from handlers.transcode.planning.ladder import plan
 from handlers.transcode.planning.plan import Plan
-from handlers.transcode.probing import duration
-from handlers.transcode.probing.duration import read_scan
 from handlers.transcode.probing.prober import Prober
 from media.asset import AssetType
 from media.errors import Code, RejectedError
@@ -45,14 +43,6 @@ async def test_shorter_track_is_recognized(clip: Clip, suffix: str, picture: flo
 async def test_fragments_are_read_when_the_header_lacks_the_end(clip: Clip) -> None:
     made = await planned(uneven_clip(clip, "mp4", 2, 8, "-movflags", "frag_keyframe+empty_moov"))
     assert made.duration_ms / 1000 == pytest.approx(8, abs=0.2)
-    assert made.short_picture
-
-
-async def test_file_whose_tail_exceeds_the_sample_is_read_whole(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duration, "TAIL_PACKETS", 100)
-    monkeypatch.setattr("handlers.transcode.probing.prober.TAIL_PACKETS", 100)
-    made = await planned(uneven_clip(clip, "mkv", 2, 30))
-    assert made.duration_ms / 1000 == pytest.approx(30, abs=0.2)
     assert made.short_picture
 
 
@@ -115,14 +105,3 @@ async def test_hours_with_hardly_any_content_are_rejected(clip: Clip) -> None:
 async def test_gap_of_hours_is_rejected(clip: Clip) -> None:
     path = clip("gap.mkv", f"{PICTURE.format(4)},setpts='PTS+gte(T,2)*{HOURS}/TB'", "", "-fps_mode", "vfr", "-bf", "0")
     assert (await rejected(path)).code is Code.CORRUPT
-
-
-def test_scan_finds_the_ends_and_the_filled_spans() -> None:
-    lines = b"0,0.0\n1,0.5\n0,0.04\n2,999.0\n0,N/A\n0,0.08,\n\nx,1\n1,650.0\n"
-    scan = read_scan(lines, {0, 1}, 0.0)
-    assert scan.ends == {0: pytest.approx(0.12), 1: 651.0}
-    assert scan.spans == 2
-
-
-def test_scan_of_no_packets_is_empty() -> None:
-    assert read_scan(b"", {0}, 0.0).ends == {}

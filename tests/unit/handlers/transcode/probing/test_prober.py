@@ -191,19 +191,36 @@ async def test_encrypted_source_is_rejected(prober: Prober, clip: Clip) -> None:
     assert (await rejected(prober, path)).code is Code.ENCRYPTED
 
 
-@pytest.mark.parametrize("share", [0.2, 0.6, 0.98])
-async def test_cut_short_source_is_rejected(prober: Prober, clip: Clip, tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize(("share", "least"), [(0.6, 2), (0.98, 7)])
+async def test_cut_short_source_is_taken_as_far_as_it_goes(
+    prober: Prober, clip: Clip, tmp_path: Path, share: float, least: float
+) -> None:
     whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=8", "", "-movflags", "faststart").read_bytes()
     part = tmp_path / "part.mp4"
     part.write_bytes(whole[: int(len(whole) * share)])
+    probed = await prober.probe(str(part), asset_type=AssetType.VIDEO)
+    assert probed.cut_short
+    assert least < probed.duration < 8
+    assert probed.duration + probed.lacking == pytest.approx(8, abs=0.1)
+
+
+async def test_source_that_ends_in_its_header_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
+    whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=8", "", "-movflags", "faststart").read_bytes()
+    part = tmp_path / "part.mp4"
+    part.write_bytes(whole[: len(whole) // 10])
     assert (await rejected(prober, part)).code is Code.CORRUPT
 
 
-async def test_cut_short_matroska_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
-    whole = clip("whole.mkv", "testsrc2=s=64x48:r=25:d=10").read_bytes()
+async def test_matroska_cut_between_clusters_is_taken_and_what_is_lacking_is_told(
+    prober: Prober, clip: Clip, tmp_path: Path
+) -> None:
+    whole = clip("whole.mkv", "testsrc2=s=64x48:r=25:d=10", "", "-g", "25", "-cluster_time_limit", "1000").read_bytes()
     part = tmp_path / "part.mkv"
-    part.write_bytes(whole[: len(whole) // 2])
-    assert (await rejected(prober, part)).code is Code.CORRUPT
+    part.write_bytes(whole[: whole.index(b"\x1f\x43\xb6\x75", len(whole) // 2)])
+    probed = await prober.probe(str(part), asset_type=AssetType.VIDEO)
+    assert probed.cut_short
+    assert 3 < probed.duration < 8
+    assert probed.duration + probed.lacking == pytest.approx(10, abs=0.1)
 
 
 async def test_mp4_without_an_index_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
