@@ -85,7 +85,8 @@ def _padded(padding: Padding) -> str:
 
 
 def _scale(picture: Picture, *, full_range: bool) -> str:
-    target = f"out_range={'pc' if full_range else 'tv'}"
+    # A JPEG has no matrix of its own: whoever shows it takes BT.601.
+    target = f"out_range={'pc:out_color_matrix=bt601' if full_range else 'tv'}"
     if picture.fit == "exact":
         return f"scale={picture.width}:{picture.height}:{target},setsar=1"
     # Square pixels first, or the wrong aspect would be kept.

@@ -154,6 +154,8 @@ async def probe(ffprobe: str, path: Path, address: str) -> Source:
     """
     argv = [ffprobe, "-v", "error", *OPEN, "-show_streams", "-show_format", "-of", "json", "-i", f"file:{path.name}"]
     found = await _run_ffprobe(argv, path.parent, address)
+    if not all(stream.duration for stream in found.streams):
+        found = await _with_ends(ffprobe, path, address, found)
     video = next((s for s in found.streams if s.codec_type == "video" and not s.disposition.attached_pic), None)
     audio = tuple(s for s in found.streams if s.codec_type == "audio")
     if video is None and not audio:
@@ -165,6 +167,32 @@ async def probe(ffprobe: str, path: Path, address: str) -> Source:
         end = 0.0
     begins = found.format.start_time
     return Source(video, audio, begins, max(0.0, end - begins) if end else 0.0, "mp4" in found.format.format_name)
+
+
+async def _with_ends(ffprobe: str, path: Path, address: str, found: _ProbeOutput) -> _ProbeOutput:
+    """Find the ends of tracks in the packets, where the container does not say: Matroska, WebM."""
+    ends: dict[int, float] = {}
+
+    def collect(line: str) -> None:
+        index, _, rest = line.partition(",")
+        time, _, lasts = rest.partition(",")
+        if index.isdigit() and time not in {"", "N/A"}:
+            end = _seconds(time) + _seconds(lasts.partition(",")[0] or "N/A")
+            ends[int(index)] = max(ends.get(int(index), end), end)
+
+    entries = ["-show_entries", "packet=stream_index,pts_time,duration_time", "-of", "csv=p=0"]
+    argv = [ffprobe, "-v", "error", *OPEN, *entries, "-i", f"file:{path.name}"]
+    try:
+        await child.run(argv, cwd=path.parent, deadline=DEADLINE, on_line=collect)
+    except child.DeadlineError as error:
+        raise errors.JobFailedError(errors.TIMED_OUT, f"{address}: {error}") from None
+    streams = [
+        one
+        if one.duration
+        else one.model_copy(update={"duration": max(0.0, ends.get(one.index, 0.0) - one.start_time)})
+        for one in found.streams
+    ]
+    return found.model_copy(update={"streams": streams})
 
 
 def require_known(stream: Stream) -> None:

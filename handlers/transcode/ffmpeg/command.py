@@ -13,6 +13,7 @@ from handlers.transcode.packaging.outputs import alternate_audio_name, variant_n
 from handlers.transcode.planning.names import M4A_NAME, MP4_NAME, POSTER_NAME
 from handlers.transcode.planning.plan import GOP_SECONDS, SEGMENT_SECONDS, AudioPlan, Plan, Rung
 from handlers.transcode.probing.allowed_formats import CODEC_WHITELIST, FORMAT_WHITELIST
+from handlers.transcode.probing.ffprobe import PATIENCE_BYTES, PATIENCE_SECONDS
 
 PRESET = "veryfast"
 """x264's preset. `python -m tests.bench.transcode` prints its loss of quality; slower ones take a multiple of CPU."""
@@ -24,12 +25,16 @@ MAX_PIXELS = 8192 * 8192
 """Pixels of one picture of the source."""
 SILENCE = 60
 """Seconds without a byte from our own loopback proxy. S3 itself gets less."""
-OPEN_SECONDS, OPEN_BYTES = 60, 100_000_000
-"""Seconds and bytes of a transport stream that are read at most to find all its tracks."""
 JPEG_SCALE = 5
 """ffmpeg's JPEG quality of the poster, of which 2 is best. 5 looks like MediaConvert's 80 of 100."""
 BT2020 = "setparams=color_primaries=bt2020:colorspace=bt2020nc"
 """Color primaries and matrix of HDR, set even when the source does not declare them: zscale cannot convert without."""
+RGB_TO_709 = (
+    "scale=out_color_matrix=bt709:out_range=tv",
+    "format=yuv420p",
+    "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709",
+)
+"""Filters from RGB to BT.709. By default the scaler takes BT.601 and says nothing, and players take BT.709."""
 TONE_MAPS = {
     "zscale": f"{BT2020},zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
     "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p",
@@ -87,7 +92,7 @@ def _timing_options(plan: Plan) -> list[str]:
         options += ["-reinit_filter:v", "0"]
     if plan.container.startswith(("mpegts", "mpeg")):
         # A track may begin long after the others.
-        options += ["-analyzeduration", str(OPEN_SECONDS * 1_000_000), "-probesize", str(OPEN_BYTES)]
+        options += ["-analyzeduration", str(PATIENCE_SECONDS * 1_000_000), "-probesize", str(PATIENCE_BYTES)]
     return options
 
 
@@ -119,7 +124,8 @@ def _filter_graph(plan: Plan, tone_map: str) -> str:
         steps += ["tpad=stop=-1:stop_mode=clone", f"trim=end={_duration(plan)}"]
     steps.append(_fit(plan.rungs[last]) if plan.fitted else _scale(plan.rungs[last]))
     steps += [TONE_MAPS[tone_map]] if plan.tone_map and tone_map else []
-    chains = [f"[0:V:0]{','.join(steps)},format=yuv420p,{_split(last, poster=plan.poster is not None)}"]
+    steps += [*RGB_TO_709] if plan.rgb else ["format=yuv420p"]
+    chains = [f"[0:V:0]{','.join(steps)},{_split(last, poster=plan.poster is not None)}"]
     chains += [
         f"[d{number + 1}]{_scale(plan.rungs[number])},{_split(number, poster=False)}"
         for number in reversed(range(last))
@@ -129,7 +135,9 @@ def _filter_graph(plan: Plan, tone_map: str) -> str:
         # may fall short of the multiple that it means: a thousandth of a step is added.
         step = f"floor(%s*1000/{plan.poster.at}+0.001)"
         later = f"+gt({step % 't'},{step % 'prev_selected_t'})" if plan.poster.at else ""
-        chains.append(f"[p]select='eq(n,0){later}',scale=out_range=pc,format=yuvj420p[poster]")
+        # Whoever shows a JPEG takes its matrix for that of BT.601.
+        jpeg = "scale=out_range=pc:out_color_matrix=bt601,format=yuvj420p"
+        chains.append(f"[p]select='eq(n,0){later}',{jpeg}[poster]")
     return ";".join(chains)
 
 
@@ -182,7 +190,7 @@ def _aac(number: int, audio: AudioPlan, plan: Plan) -> list[str]:
     if gains := audio.gains:
         rows = ["+".join(f"{10 ** (gain / 20):.5f}*c{channel}" for channel, gain in enumerate(row)) for row in gains]
         filters.append("pan=stereo|" + "|".join(f"c{channel}={row}" for channel, row in enumerate(rows)))
-    if plan.rungs:
+    if plan.rungs or plan.local:
         # Gaps become silence, so that audio stays in sync with its picture. The ends are filled up only when they are
         # missing: when the channels change in the middle, ffmpeg starts all filters again, and would fill up again.
         filters.append(f"aresample=async=1{':first_pts=0' if audio.late else ''}")

@@ -22,11 +22,11 @@ from handlers.transcode.ffmpeg.filters import find_tone_map
 from handlers.transcode.ffmpeg.segment_uploader import BACKLOG, SegmentUploader
 from handlers.transcode.ffmpeg.source_proxy import ServedObject, SourceProxy
 from handlers.transcode.ffmpeg.upload_outputs import upload_outputs
-from handlers.transcode.packaging.finalizer import Finalizer
+from handlers.transcode.packaging.finalizer import BreachedPlanError, FinalizedOutputs, Finalizer
 from handlers.transcode.packaging.outputs import HLS_FOLDER
 from handlers.transcode.planning.billed_seconds import billed_seconds
 from handlers.transcode.planning.plan import Plan
-from handlers.transcode.planning.submission import EngineName, Submission, facts_of
+from handlers.transcode.planning.submission import NOTICED_MS, EngineName, Submission, cut_short, facts_of
 from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
 from media.errors import Code, RetryableError
@@ -70,18 +70,29 @@ class FfmpegEngine:
         notes = [Note("planned", str(plan)), Note("submitted", "ffmpeg")]
         await recorder.record_submission(submission.as_json(), notes)
         prefix = output_prefix(claim.asset, Stage.TRANSCODE, claim.attempt)
+        facts = facts_of(plan)
         async with self.slots, self.protect():
-            async with scratch_folder("transcode-", self.scratch, room=largest_file(plan) + BACKLOG) as folder:
-                await self._transcode(claim.asset, plan, recorder, folder, prefix)
-            completed = await self.finalizer.finish(plan, prefix)
+            try:
+                completed = await self._make_once(claim.asset, plan, recorder, prefix)
+            except BreachedPlanError as error:
+                # A track that can be decoded in part ends early. Made again, it is filled up to the plan's end.
+                completed = await self._make_once(claim.asset, plan.filled(), recorder, prefix)
+                log.info("transcode.filled_up", after=str(error))
+                if plan.duration_ms - error.duration_ms >= NOTICED_MS:
+                    facts = replace(facts, notes=[cut_short(error.duration_ms, plan.duration_ms - error.duration_ms)])
         return Commit(
             StageState.DONE,
             Status.READY,
-            facts=replace(facts_of(plan), duration_ms=completed.duration_ms),
+            facts=replace(facts, duration_ms=completed.duration_ms),
             renditions=completed.renditions,
             notes=[*completed.notes, Note("ready")],
             billed_seconds=billed_seconds(submission),
         )
+
+    async def _make_once(self, asset: Asset, plan: Plan, recorder: FencedRecorder, prefix: str) -> FinalizedOutputs:
+        async with scratch_folder("transcode-", self.scratch, room=largest_file(plan) + BACKLOG) as folder:
+            await self._transcode(asset, plan, recorder, folder, prefix)
+        return await self.finalizer.finish(plan, prefix)
 
     async def _transcode(self, asset: Asset, plan: Plan, recorder: FencedRecorder, folder: Path, prefix: str) -> None:
         largest = largest_file(plan)

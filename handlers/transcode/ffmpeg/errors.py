@@ -57,7 +57,7 @@ def check_ended(ended: CompletedFfmpeg, *, full: bool = False, damage: float = 0
     """Raise RejectedError when the file made ffmpeg fail or is not whole, RetryableError for another failure.
 
     `damage` is what `read_damage` found. `full` says whether the disk was seen to be full, since a message on stderr
-    may be quoted from the file. `cut_short` says that the file is known to end before its index says. The log alone gets
+    may be quoted from the file. `cut_short` says that the file is known to end before its index says. Only the log gets
     the stderr, without the source's address.
     """
     number = ending_signal(ended.status)

@@ -41,6 +41,22 @@ FILE_LIMIT = 200_000
 REPORT_TYPE = "application/json"
 
 
+NOTICED = frozenset(
+    {Rule.DURATIONS, Rule.DAMAGED, Rule.COMPLETE, Rule.KEY_FRAMES, Rule.ALIGNMENT, Rule.RESOLUTION, Rule.CODECS}
+)
+"""Rules whose breach a viewer notices: sound or picture is missing, out of sync, or a player stops."""
+LOST_MS = 1000
+"""Milliseconds by which what was made may be shorter than planned."""
+
+
+class BreachedPlanError(RetryableError):
+    """What was made is not what was planned, in a way that a viewer notices. `duration_ms` is how long it lasts."""
+
+    def __init__(self, detail: str, duration_ms: int) -> None:
+        super().__init__(Code.TRANSCODER_ERROR, detail)
+        self.duration_ms = duration_ms
+
+
 @dataclass(frozen=True, slots=True)
 class FinalizedOutputs:
     """The renditions of an asset, their duration in milliseconds, and notes for its timeline."""
@@ -80,7 +96,7 @@ class Finalizer:
         """Write master playlist and report below `prefix`, and keep one of the captured frames.
 
         `reported` is the engine's report on its outputs. It is safe to repeat. Raises RetryableError(transcoder_error)
-        when a file is missing or does not match the plan.
+        when a file is missing, and BreachedPlanError when what was made does not match the plan.
         """
         files = await self.storage.list(self.bucket, prefix, limit=FILE_LIMIT)
         poster, files = await self._choose_poster(plan, prefix, files)
@@ -99,6 +115,7 @@ class Finalizer:
         master = assembled.master.encode()
         report = assembled.report.to_json().encode()
         await self.storage.write(self.bucket, report_key(master_key), report, REPORT_TYPE)
+        _require_planned(plan, assembled)
         await self.storage.write(self.bucket, master_key, master, HLS_TYPE)
         files = [*(file for file in files if file.key != master_key), StoredFile(master_key, len(master))]
         renditions = [_rendition(output, files, assembled.duration_ms) for output in outputs]
@@ -154,6 +171,17 @@ class Finalizer:
         ]
         frames = await check_i_frames(source, master_key, master.i_frames, final, SAMPLE)
         return _AssembledOutput(final, text, judge(final, [*missing, *frames, *check_groups(master)], alternates))
+
+
+def _require_planned(plan: Plan, assembled: _AssembledOutput) -> None:
+    """Raise BreachedPlanError for a breach that a viewer notices."""
+    made = assembled.duration_ms
+    found = [f"{one.rule}: {one.where}: {one.message}" for one in assembled.report.findings if one.rule in NOTICED]
+    if made < plan.duration_ms - LOST_MS:
+        found.insert(0, f"{made / 1000:.1f} of {plan.duration_ms / 1000:.1f} s were made")
+    if found:
+        log.warning("transcode.plan_breached", breaches=len(found))
+        raise BreachedPlanError("; ".join(found[:5]), made)
 
 
 def _provisional(plan: Plan, rung: Rung | None) -> Variant:

@@ -102,6 +102,7 @@ def _plan_video(probed: Probed) -> Plan:
         deinterlace=video.interlaced,
         tone_map=video.hdr,
         fitted=video.size_varies,
+        rgb=video.rgb,
         **_irregularities(probed),
         notes=(*_video_notes(video, fps, short=short), *_audio_notes(probed, sound, alternates)),
     )
@@ -192,8 +193,9 @@ def _irregularities(probed: Probed) -> dict[str, Any]:
         not _is_read_by_service(probed),
         probed.cut_short,
         probed.restarts,
+        probed.largest_gap > 0,
         probed.pause > APART,
-        bool(video and (video.size_varies or video.begins > LATE)),
+        bool(video and (video.size_varies or video.rgb or video.begins > LATE)),
         probed.duration - picture_end > APART,
     )
     return {

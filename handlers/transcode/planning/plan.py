@@ -104,8 +104,8 @@ class Plan(PlanModel):
     seconds for which a track of a transport stream may be missing before its clock counts as one that restarts; with 0
     ffmpeg decides.
 
-    `local` means that our own ffmpeg makes the renditions, whichever engine is set: MediaConvert does not read the source,
-    or it is not known for certain what it makes of it.
+    `local` means that our own ffmpeg makes the renditions, whichever engine is set: MediaConvert does not read the
+    source, or it is not known for certain what it makes of it. `rgb` pictures have no matrix of their own.
 
     The times of all segments follow from `fps` and the constants above alone. A span of the source that begins at a
     multiple of `SEGMENT_SECONDS` can therefore be made on its own, and its segments fit into the whole.
@@ -129,6 +129,7 @@ class Plan(PlanModel):
     deinterlace: bool = False
     tone_map: bool = False
     fitted: bool = False
+    rgb: bool = False
     cut_short: bool = False
     lacking_ms: int = 0
     largest_gap: float = 0.0
@@ -153,6 +154,12 @@ class Plan(PlanModel):
     def renditions(self) -> tuple[str, ...]:
         """The names of this plan's renditions."""
         return ("hls", "mp4", "poster") if self.rungs else ("hls", "m4a")
+
+    def filled(self) -> Self:
+        """Return the plan with all tracks filled up to its end, wherever they really end."""
+        tracks = [audio.model_copy(update={"short": True}) for audio in self.audio_tracks]
+        changes = {"short_picture": True, "sound": tracks[0] if tracks else None, "alternate_audio": tuple(tracks[1:])}
+        return self.model_copy(update=changes)
 
     def to_json(self) -> str:
         return self.model_dump_json()

@@ -28,6 +28,8 @@ MAX_PIXELS = 8192 * 8192
 """Pixels of one picture. For larger ones no decoder is opened."""
 STDOUT_LIMIT = 128 * 1024 * 1024
 """Bytes. A line for each of three million packets (8 h at 60 fps, with sound) takes 80 MB."""
+PATIENCE_SECONDS, PATIENCE_BYTES = 60, 100_000_000
+"""Seconds and bytes of a source that are read at most to find all its tracks."""
 SILENCE = 15
 """Seconds without a byte from the storage before ffprobe gives up."""
 CPU_SHARE = 0.5
@@ -56,6 +58,8 @@ class Ffprobe:
     memory: int = MEMORY
     scratch: Path | None = None
     extra_codecs: frozenset[str] = frozenset()
+    patient: bool = False
+    """Whether it reads on until it knows all tracks. In a transport stream a picture may begin late."""
 
     async def read(self, url: str, *options: str, timeout_factor: float = 1) -> ProbeReading:
         """Return the JSON answer to `options`. Raises as `run` does."""
@@ -120,6 +124,8 @@ class Ffprobe:
         """
         options = ["-format_whitelist", FORMAT_WHITELIST, "-codec_whitelist", CODEC_WHITELIST]
         options += ["-max_pixels", str(MAX_PIXELS)]
+        if self.patient:
+            options += ["-analyzeduration", str(PATIENCE_SECONDS * 1_000_000), "-probesize", str(PATIENCE_BYTES)]
         if not _is_remote(url):
             options += ["-protocol_whitelist", "file"]
         else:

@@ -117,6 +117,9 @@ class Prober:
             # therefore allowed by name.
             ffprobe = replace(ffprobe, extra_codecs=unlisted)
             described = await ffprobe.read(url, *options)
+        if described.ok and _is_unfinished(described.document):
+            ffprobe = replace(ffprobe, patient=True)
+            described = await ffprobe.read(url, *options)
         if not described.ok or "streams" not in described.document:
             raise ffprobe_errors.explain_failed_open(described.stderr)
         return _Source(ffprobe, url, described.document.get("format", {}), described.document["streams"])
@@ -220,6 +223,13 @@ class _Source:
             raise error
         frames = reading.document.get("frames", [])
         return measure_sizes(frames, zero=zero, end=times.ends[stream])
+
+
+def _is_unfinished(document: dict[str, Any]) -> bool:
+    """Tell whether a transport stream announces a picture that did not begin yet."""
+    is_stream = str(document.get("format", {}).get("format_name", "")).startswith("mpeg")
+    pictures = (one for one in document.get("streams", ()) if one.get("codec_type") == "video")
+    return is_stream and any(not one.get("width") for one in pictures)
 
 
 def _as_seen(video: VideoTrack, frames: Sequence[dict[str, Any]], sizes: PictureSizes, begins: float) -> VideoTrack:

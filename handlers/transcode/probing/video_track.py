@@ -15,6 +15,9 @@ HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 PICTURE_CODECS = {"mjpeg", "png", "bmp"}
 """Codecs of still pictures: one single frame of them is a cover, even if it is not marked as one."""
 
+RGB_FORMATS = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8")
+"""Pixel formats without a matrix, by the beginnings of ffprobe's names."""
+
 MAX_SAMPLE_ASPECT = 10
 """Largest ratio of a pixel's width to its height, or the reverse. Beyond it the header is damaged: pixels are taken as
 square."""
@@ -44,6 +47,11 @@ class VideoTrack:
     hdr: bool
     size_varies: bool = False
     """Whether the size changes in the middle. The size is then the largest that lasts."""
+
+    @property
+    def rgb(self) -> bool:
+        """Whether the pictures are coded as red, green and blue, or by a palette of these."""
+        return self.pixel_format.startswith(RGB_FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
