@@ -192,8 +192,12 @@ class Harness:
         return await self.job_events.apply(parse_event(detail))
 
     async def transcode_with_mediaconvert(self, asset: Asset) -> Asset:
-        for detail in await self.run_job(await self.submit(asset)):
-            await self.apply_event(detail)
+        before = len(self.jobs.requests)
+        await self.transcode(asset, self.mediaconvert_engine())
+        # There is no job for a source that our own ffmpeg makes.
+        for job_id in [*self.jobs.requests][before:]:
+            for detail in await self.run_job(job_id):
+                await self.apply_event(detail)
         return await self.reload(asset)
 
     async def transcode_with_ffmpeg(self, asset: Asset) -> Asset:
