@@ -113,3 +113,11 @@ def test_audio_alone_has_no_graph_and_no_poster() -> None:
 def test_the_largest_file_is_bounded_by_the_plan() -> None:
     hour = plan(source(duration=3600), AssetType.VIDEO)
     assert 5.5e9 < largest_file(hour) < 6.1e9
+
+
+def test_posters_are_bt601_and_rgb_becomes_bt709() -> None:
+    made = plan(source(video=replace(VIDEO, pixel_format="gbrp")), AssetType.VIDEO)
+    graph = next(word for word in arguments(made, program="ffmpeg", source="/x") if "[poster]" in word)
+    assert "out_range=pc:out_color_matrix=bt601,format=yuvj420p[poster]" in graph
+    assert graph.index("out_color_matrix=bt709") < graph.index("colorspace=bt709") < graph.index("[v4]")
+    assert made.local
