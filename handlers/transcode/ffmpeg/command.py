@@ -51,7 +51,7 @@ def arguments(plan: Plan, *, program: str, source: str, tone_map: str = "") -> l
     ffmpeg writes its progress to stdout, twice a second. `tone_map` is a key of TONE_MAPS, if the plan needs one.
     """
     argv = [program, "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-nostats", "-progress", "pipe:1"]
-    argv += ["-max_error_rate", str(MAX_DAMAGE), *_timing_options(plan), *_input_options(source, plan)]
+    argv += ["-max_error_rate", str(MAX_DAMAGE), *_input_options(source, plan)]
     if plan.rungs:
         argv += ["-filter_complex", _filter_graph(plan, tone_map)]
     argv += ["-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn"]
@@ -81,25 +81,19 @@ def largest_file(plan: Plan) -> int:
     return round(rate / 8 * plan.duration_ms / 1000 * 1.5) + 64 * 1024 * 1024
 
 
-def _timing_options(plan: Plan) -> list[str]:
-    """Return the options that tell ffmpeg how the source's tracks lie in time."""
-    options = []
+def _input_options(source: str, plan: Plan) -> list[str]:
+    """Return the options that confine ffmpeg to this one source, and tell how its tracks lie in time.
+
+    As for ffprobe, it follows no redirect or playlist.
+    """
+    options = ["-format_whitelist", FORMAT_WHITELIST, "-codec_whitelist", CODEC_WHITELIST]
+    options += ["-max_pixels", str(MAX_PIXELS)]
     if plan.largest_gap:
         # By default, a track that pauses for 10 s is taken for a clock that restarts, and what follows comes too early.
         options += ["-dts_delta_threshold", f"{plan.largest_gap:.3f}"]
-    if plan.fitted:
-        # Filters that fit each picture are not started again when the size changes. Starting again loses pictures.
-        options += ["-reinit_filter:v", "0"]
     if plan.container.startswith(("mpegts", "mpeg")):
         # A track may begin long after the others.
         options += ["-analyzeduration", str(PATIENCE_SECONDS * 1_000_000), "-probesize", str(PATIENCE_BYTES)]
-    return options
-
-
-def _input_options(source: str, plan: Plan) -> list[str]:
-    """Return the options that confine ffmpeg to this one source, as for ffprobe. It follows no redirect or playlist."""
-    options = ["-format_whitelist", FORMAT_WHITELIST, "-codec_whitelist", CODEC_WHITELIST]
-    options += ["-max_pixels", str(MAX_PIXELS)]
     if not (plan.deinterlace or plan.rotation):
         # The scaler takes pictures of any size. Starting the graph again for a new one fills up again, and since
         # ffmpeg 7 loses the frames that the graph holds. Other filters read beyond a picture that became smaller.
@@ -122,7 +116,7 @@ def _filter_graph(plan: Plan, tone_map: str) -> str:
     if plan.short_picture:
         # The last frame is repeated until the audio ends.
         steps += ["tpad=stop=-1:stop_mode=clone", f"trim=end={_duration(plan)}"]
-    steps.append(_fit(plan.rungs[last]) if plan.fitted else _scale(plan.rungs[last]))
+    steps.append(_scale(plan.rungs[last], fitted=plan.fitted))
     steps += [TONE_MAPS[tone_map]] if plan.tone_map and tone_map else []
     steps += [*RGB_TO_709] if plan.rgb else ["format=yuv420p"]
     chains = [f"[0:V:0]{','.join(steps)},{_split(last, poster=plan.poster is not None)}"]
@@ -152,13 +146,11 @@ def _split(number: int, *, poster: bool) -> str:
     return f"split={len(ends)}{''.join(ends)}"
 
 
-def _scale(rung: Rung) -> str:
-    return f"scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1"
-
-
-def _fit(rung: Rung) -> str:
-    """Make each picture as large as fits, in square pixels, with bars around it. Sizes may change at any time."""
+def _scale(rung: Rung, *, fitted: bool = False) -> str:
+    """Scale to the rung. With `fitted` sizes may change at any time, and bars are put around what has another shape."""
     size = f"{rung.width}:{rung.height}"
+    if not fitted:
+        return f"scale={size}:flags=bicubic:out_range=tv,setsar=1"
     inside = "force_original_aspect_ratio=decrease:force_divisible_by=2"
     return (
         f"scale='trunc(iw*sar/2+0.5)*2':ih:eval=frame,setsar=1,scale={size}:flags=bicubic:out_range=tv:{inside}:eval=frame,"

@@ -39,8 +39,6 @@ log = structlog.get_logger(__name__)
 FILE_LIMIT = 200_000
 """Files of one attempt. The whole ladder of 8 h has 24,000 segments."""
 REPORT_TYPE = "application/json"
-
-
 NOTICED = frozenset(
     {Rule.DURATIONS, Rule.DAMAGED, Rule.COMPLETE, Rule.KEY_FRAMES, Rule.ALIGNMENT, Rule.RESOLUTION, Rule.CODECS}
 )
@@ -82,6 +80,15 @@ class _AssembledOutput:
     def has_audio(self) -> bool:
         return any(one.has_sound for one in self.measured)
 
+    def require_planned(self, plan: Plan) -> None:
+        """Raise BreachedPlanError for a breach that a viewer notices."""
+        found = [f"{one.rule}: {one.where}: {one.message}" for one in self.report.findings if one.rule in NOTICED]
+        if self.duration_ms < plan.duration_ms - LOST_MS:
+            found.insert(0, f"{self.duration_ms / 1000:.1f} of {plan.duration_ms / 1000:.1f} s were made")
+        if found:
+            log.warning("transcode.plan_breached", breaches=len(found))
+            raise BreachedPlanError("; ".join(found[:5]), self.duration_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Finalizer:
@@ -115,7 +122,7 @@ class Finalizer:
         master = assembled.master.encode()
         report = assembled.report.to_json().encode()
         await self.storage.write(self.bucket, report_key(master_key), report, REPORT_TYPE)
-        _require_planned(plan, assembled)
+        assembled.require_planned(plan)
         await self.storage.write(self.bucket, master_key, master, HLS_TYPE)
         files = [*(file for file in files if file.key != master_key), StoredFile(master_key, len(master))]
         renditions = [_rendition(output, files, assembled.duration_ms) for output in outputs]
@@ -171,17 +178,6 @@ class Finalizer:
         ]
         frames = await check_i_frames(source, master_key, master.i_frames, final, SAMPLE)
         return _AssembledOutput(final, text, judge(final, [*missing, *frames, *check_groups(master)], alternates))
-
-
-def _require_planned(plan: Plan, assembled: _AssembledOutput) -> None:
-    """Raise BreachedPlanError for a breach that a viewer notices."""
-    made = assembled.duration_ms
-    found = [f"{one.rule}: {one.where}: {one.message}" for one in assembled.report.findings if one.rule in NOTICED]
-    if made < plan.duration_ms - LOST_MS:
-        found.insert(0, f"{made / 1000:.1f} of {plan.duration_ms / 1000:.1f} s were made")
-    if found:
-        log.warning("transcode.plan_breached", breaches=len(found))
-        raise BreachedPlanError("; ".join(found[:5]), made)
 
 
 def _provisional(plan: Plan, rung: Rung | None) -> Variant:

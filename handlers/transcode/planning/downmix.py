@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import log10
 
-from handlers.transcode.probing.channel_layouts import channels_of
+from handlers.transcode.probing.audio_track import channels_of
 
 MUTE = -60.0
 """dB that MediaConvert takes for mute."""

@@ -171,13 +171,6 @@ def _poster(probed: Probed, video: VideoTrack, fps: Fraction, rung: Rung) -> Pos
     )
 
 
-def _is_read_by_service(probed: Probed) -> bool:
-    """Tell whether MediaConvert reads the container and all tracks that are kept."""
-    is_read = all(track.readable_by_service for track in select_audio(probed.audio))
-    is_seen = probed.video is None or probed.video.codec in SERVICE_VIDEO
-    return probed.container not in LOCAL_DEMUXERS and is_read and is_seen
-
-
 def _irregularities(probed: Probed) -> dict[str, Any]:
     """Return what the plan says of a source that is not one recording from beginning to end.
 
@@ -190,7 +183,9 @@ def _irregularities(probed: Probed) -> dict[str, Any]:
         gap = (probed.largest_gap + top) / 2 if top > probed.largest_gap else 0.0
     picture_end = probed.ends.get(video.index, probed.duration) if video else probed.duration
     reasons = (
-        not _is_read_by_service(probed),
+        probed.container in LOCAL_DEMUXERS,
+        not all(track.readable_by_service for track in select_audio(probed.audio)),
+        bool(video and video.codec not in SERVICE_VIDEO),
         probed.cut_short,
         probed.restarts,
         probed.largest_gap > 0,

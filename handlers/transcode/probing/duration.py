@@ -121,7 +121,7 @@ def measure_scan(
     # A subtitle may be the last of all.
     last = max(track.end for track in scan.tracks.values())
     is_cut = ffprobe_errors.is_cut_short(stderr)
-    is_exact = _is_exact(container) or (is_cut and is_mov(container))
+    is_exact = str(container.get("format_name", "")).startswith(EXACT_LENGTHS) or (is_cut and is_mov(container))
     lacking = announced - start_time(container) - last if announced is not None and is_exact else 0.0
     pictures = {int(one["index"]) for one in streams if one.get("codec_type") == "video"}
     return TrackTimes(
@@ -136,7 +136,7 @@ def measure_scan(
 
 def scan_packets(container: Header, streams: Sequence[Header], used: Collection[int], lines: bytes) -> PacketScan:
     """Read ffprobe's list of all packets. Call it off the event loop's thread."""
-    ticks = {int(one["index"]): _tick(one.get("time_base")) for one in streams}
+    ticks = {int(one["index"]): (_fraction(one.get("time_base")) or 1.0) for one in streams}
     may_restart = str(container.get("format_name", "")).startswith(RESTARTING_CLOCKS)
     return read_scan(lines, ticks, used, begin=start_time(container), may_restart=may_restart)
 
@@ -216,14 +216,6 @@ def _agrees(stream: Header) -> bool:
     return abs(frames - per_second * lasts) <= max(3.0, AGREEMENT * frames)
 
 
-def _is_exact(container: Header) -> bool:
-    return str(container.get("format_name", "")).startswith(EXACT_LENGTHS)
-
-
 def _fraction(text: object) -> float:
     upper, _, lower = str(text).partition("/")
     return int(upper) / int(lower) if upper.isdigit() and lower.isdigit() and int(lower) else 0.0
-
-
-def _tick(text: object) -> float:
-    return _fraction(text) or 1.0

@@ -42,7 +42,7 @@ def choose_rate(average: Fraction | None, base: Fraction | None, times: Sequence
         return _busy_rate(base, times), True
     typical = gaps[len(gaps) // 2] if gaps else None
     mean = Fraction(len(gaps) / sum(gaps)) if gaps else None
-    if average and mean and _differ(average, mean):
+    if average and mean and abs(average - mean) > average * VARIABLE_TOLERANCE:
         # In a fragmented file the last sample may last longer, which spoils the average of a short clip.
         average = None
     found = [snap(rate) for rate in (average, mean, base) if rate]
@@ -71,10 +71,6 @@ def _busy_rate(base: Fraction | None, times: Sequence[float]) -> Fraction:
         if rate in {*COMMON_RATES, *ROUND_RATES} and counted * (1 - JITTER) <= rate <= counted * (1 + 2 * JITTER):
             return rate
     return next((rate for rate in ROUND_RATES if rate >= counted * (1 - JITTER)), ROUND_RATES[-1])
-
-
-def _differ(one: Fraction, other: Fraction | None) -> bool:
-    return other is None or abs(one - other) > one * VARIABLE_TOLERANCE
 
 
 def _sorted_gaps(times: Sequence[float]) -> list[float]:

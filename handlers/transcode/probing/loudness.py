@@ -7,8 +7,7 @@ from itertools import zip_longest
 from math import inf
 
 from handlers.transcode.probing import ffprobe_errors
-from handlers.transcode.probing.audio_track import AudioTrack, choose_main_audio
-from handlers.transcode.probing.channel_layouts import channels_of
+from handlers.transcode.probing.audio_track import AudioTrack, channels_of, choose_main_audio
 from handlers.transcode.probing.ffprobe import Ffprobe
 
 AUDIBLE = -50.0

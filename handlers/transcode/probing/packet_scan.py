@@ -95,7 +95,10 @@ def read_scan(
     jumps = _find_jumps({track: leaps[track] for track in leaps if track in used})
     scanned = {}
     for track, one in packets.items():
-        scanned[track] = _track_scan(one, _shifts(one, leaps.get(track, ()), jumps), begin)
+        # By how many seconds the clock is set back, by the number of the packet from which it is.
+        found = [(number, by) for number, by in leaps.get(track, ()) if _is_jump(by, jumps)]
+        shifts = {number: by - (one.lasts[number - 1] or one.typical) for number, by in found}
+        scanned[track] = _track_scan(one, shifts, begin)
     active = [scanned[track] for track in used if track in scanned]
     spans = {int(time // SPAN) for one in active for time in one.times}
     gaps = [by for track in used for _, by in leaps.get(track, ()) if by > 0 and not _is_jump(by, jumps)]
@@ -150,11 +153,6 @@ def _find_jumps(leaps: Mapping[int, Sequence[tuple[int, float]]]) -> list[float]
 
 def _is_jump(by: float, jumps: Sequence[float]) -> bool:
     return any(abs(by - jump) <= SIMILAR for jump in jumps)
-
-
-def _shifts(one: _Packets, leaps: Sequence[tuple[int, float]], jumps: Sequence[float]) -> dict[int, float]:
-    """Return by how many seconds the clock is set back, by the number of the packet from which it is."""
-    return {number: by - (one.lasts[number - 1] or one.typical) for number, by in leaps if _is_jump(by, jumps)}
 
 
 def _track_scan(one: _Packets, shifts: Mapping[int, float], begin: float) -> TrackScan:

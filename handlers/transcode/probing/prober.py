@@ -34,10 +34,10 @@ from handlers.transcode.probing.video_track import (
     Probed,
     SubtitleTrack,
     VideoTrack,
+    correct_by_frames,
     first_picture,
     read_subtitles,
     read_video,
-    with_largest,
 )
 from media.asset import AssetType
 from media.errors import Code, RejectedError
@@ -84,14 +84,16 @@ class Prober:
         times = await source.measure_times(used, sample)
         if main not in times.ends or times.duration <= 0:
             raise RejectedError(Code.CORRUPT, "the file has a header, but no content")
-        self._require_length(times.duration)
+        if times.duration > self.max_duration:
+            detail = f"it lasts {times.duration:.0f} s, allowed are {self.max_duration:.0f}"
+            raise RejectedError(Code.TOO_LONG, detail)
         frames = await source.decode_frames(main, times)
         video = None
         if asset_type is AssetType.VIDEO:
             track = times.track(main)
             video = read_video(streams, track.times if track else sample.times.get(main, ()))
             sizes = await source.measure_sizes(main, times)
-            video = video and _as_seen(video, frames, sizes, begins=source.find_begin(frames, main, times))
+            video = video and correct_by_frames(video, frames, sizes, begins=source.find_begin(frames, main, times))
         return Probed(
             container=str(source.container.get("format_name", "")),
             duration=times.duration,
@@ -117,16 +119,15 @@ class Prober:
             # therefore allowed by name.
             ffprobe = replace(ffprobe, extra_codecs=unlisted)
             described = await ffprobe.read(url, *options)
-        if described.ok and _is_unfinished(described.document):
+        pictures = [one for one in described.document.get("streams", ()) if one.get("codec_type") == "video"]
+        is_stream = str(described.document.get("format", {}).get("format_name", "")).startswith("mpeg")
+        if described.ok and is_stream and any(not one.get("width") for one in pictures):
+            # A transport stream announces a picture that did not begin yet.
             ffprobe = replace(ffprobe, patient=True)
             described = await ffprobe.read(url, *options)
         if not described.ok or "streams" not in described.document:
             raise ffprobe_errors.explain_failed_open(described.stderr)
         return _Source(ffprobe, url, described.document.get("format", {}), described.document["streams"])
-
-    def _require_length(self, duration: float) -> None:
-        if duration > self.max_duration:
-            raise RejectedError(Code.TOO_LONG, f"it lasts {duration:.0f} s, allowed are {self.max_duration:.0f}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,20 +224,6 @@ class _Source:
             raise error
         frames = reading.document.get("frames", [])
         return measure_sizes(frames, zero=zero, end=times.ends[stream])
-
-
-def _is_unfinished(document: dict[str, Any]) -> bool:
-    """Tell whether a transport stream announces a picture that did not begin yet."""
-    is_stream = str(document.get("format", {}).get("format_name", "")).startswith("mpeg")
-    pictures = (one for one in document.get("streams", ()) if one.get("codec_type") == "video")
-    return is_stream and any(not one.get("width") for one in pictures)
-
-
-def _as_seen(video: VideoTrack, frames: Sequence[dict[str, Any]], sizes: PictureSizes, begins: float) -> VideoTrack:
-    """Correct what the header says of the picture by what was decoded."""
-    interlaced = sum(bool(frame.get("interlaced_frame")) for frame in frames) * 2 > len(frames)
-    video = replace(video, interlaced=video.interlaced or interlaced, begins=max(0.0, begins))
-    return with_largest(video, sizes.largest) if sizes.vary else video
 
 
 def _main_stream(streams: Sequence[dict[str, Any]], audio: Sequence[AudioTrack], asset_type: AssetType) -> int:

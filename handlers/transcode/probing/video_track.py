@@ -8,6 +8,7 @@ from typing import Any
 from handlers.transcode.probing.audio_track import AudioTrack, language_of
 from handlers.transcode.probing.duration import start_offset
 from handlers.transcode.probing.frame_rate import choose_rate
+from handlers.transcode.probing.picture_sizes import PictureSizes
 
 HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 """PQ and HLG, as ffprobe names them."""
@@ -123,15 +124,21 @@ def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()
     )
 
 
-def with_largest(video: VideoTrack, frame: Mapping[str, Any]) -> VideoTrack:
-    """Return `video` with the size of `frame`, which is the largest of those that last."""
-    width, height, anamorphic = _displayed_size(frame, video.rotation)
+def correct_by_frames(
+    video: VideoTrack, frames: Sequence[Mapping[str, Any]], sizes: PictureSizes, begins: float
+) -> VideoTrack:
+    """Correct what the header says of the picture by what was decoded: lines, begin, the largest size that lasts."""
+    interlaced = sum(bool(frame.get("interlaced_frame")) for frame in frames) * 2 > len(frames)
+    video = replace(video, interlaced=video.interlaced or interlaced, begins=max(0.0, begins))
+    if not sizes.vary:
+        return video
+    width, height, anamorphic = _displayed_size(sizes.largest, video.rotation)
     return replace(
         video,
         width=width,
         height=height,
-        coded_width=int(frame.get("width", 0)),
-        coded_height=int(frame.get("height", 0)),
+        coded_width=int(sizes.largest.get("width", 0)),
+        coded_height=int(sizes.largest.get("height", 0)),
         anamorphic=anamorphic or video.anamorphic,
         size_varies=True,
     )

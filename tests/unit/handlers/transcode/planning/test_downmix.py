@@ -3,7 +3,7 @@
 import pytest
 
 from handlers.transcode.planning.downmix import MUTE, gains
-from handlers.transcode.probing.channel_layouts import channels_of
+from handlers.transcode.probing.audio_track import channels_of
 
 
 def factor(gain: float) -> float:
