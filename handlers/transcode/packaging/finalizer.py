@@ -39,10 +39,9 @@ log = structlog.get_logger(__name__)
 FILE_LIMIT = 200_000
 """Files of one attempt. The whole ladder of 8 h has 24,000 segments."""
 REPORT_TYPE = "application/json"
-NOTICED = frozenset(
-    {Rule.DURATIONS, Rule.DAMAGED, Rule.COMPLETE, Rule.KEY_FRAMES, Rule.ALIGNMENT, Rule.RESOLUTION, Rule.CODECS}
-)
-"""Rules whose breach a viewer notices: sound or picture is missing, out of sync, or a player stops."""
+NOTICED = frozenset({Rule.DURATIONS, Rule.DAMAGED, Rule.COMPLETE, Rule.KEY_FRAMES})
+"""Rules whose breach a viewer notices: sound or picture is missing or out of sync, or a player stops. Of the others
+the timeline tells: another size or codec is what our playlist declares, and a switch between variants may flicker."""
 LOST_MS = 1000
 """Milliseconds by which what was made may be shorter than planned."""
 

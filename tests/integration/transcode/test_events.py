@@ -12,8 +12,9 @@ from consumer.queue.outcome import DUPLICATE, IGNORED, STALE, SUCCESS, OutcomeKi
 from handlers.transcode.planning.ladder import plan
 from handlers.transcode.planning.plan import Plan
 from handlers.transcode.probing.prober import Prober
-from media.asset import Asset, StageState, Status
+from media.asset import Asset, ObjectVersion, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim
+from media.aws.s3 import ObjectStorage
 from media.errors import RetryableError
 from tests.integration.transcode.engine_harness import Harness
 from tests.integration.transcode.source_clips import Clip
@@ -119,6 +120,24 @@ async def test_complete_event_without_its_files_submits_another_job(
     second = await harness.submit(asset)
     assert await harness.apply_event(sample("complete", job_id, asset)) is STALE
     *_, complete = await harness.run_job(second)
+    assert await harness.apply_event(complete) is SUCCESS
+    assert (await harness.reload(asset)).status is Status.READY
+
+
+async def test_complete_job_whose_film_is_shorter_than_planned_is_made_again(
+    harness: Harness, submitted: tuple[Asset, str]
+) -> None:
+    asset, job_id = submitted
+    *_, complete = await harness.run_job(job_id)
+    prefix = output_prefix(asset, Stage.TRANSCODE, 1)
+    lost = [prefix + key for key in await harness.output_keys(asset) if key.endswith(".ts")]
+    for key in lost:  # the first quarter of each segment, in whole packets of a transport stream
+        stored = await ObjectStorage(harness.s3).read(ObjectVersion(harness.bucket, key), limit=10**8)
+        await harness.s3.put_object(Bucket=harness.bucket, Key=key, Body=stored[: len(stored) // 4 // 188 * 188])
+    assert lost
+    assert await harness.apply_event(complete) is SUCCESS
+    assert (await harness.stage_row(asset)).state is StageState.QUEUED
+    *_, complete = await harness.run_job(await harness.submit(asset))
     assert await harness.apply_event(complete) is SUCCESS
     assert (await harness.reload(asset)).status is Status.READY
 
