@@ -61,7 +61,7 @@ async def test_hdr_is_mapped_to_sdr(white: str, marks: str, harness: Harness, tm
 
 async def test_picture_that_changes_its_size_stays_in_sync(harness: Harness, tmp_path: Path) -> None:
     """Recordings of web calls do this: the sender's bandwidth decides."""
-    case = Clip("whole", 320, 180, seconds=4)
+    case = Clip("whole", 640, 360, seconds=4)
     parts = [("black", "320x180", "0"), ("white", "640x360", "0.4*sin(880*PI*t)")]
     whole = b""
     for number, (color, size, sound) in enumerate(parts):
@@ -72,7 +72,7 @@ async def test_picture_that_changes_its_size_stays_in_sync(harness: Harness, tmp
         whole += part.read_bytes()
     for asset in await transcode_with_both(harness, write(tmp_path / "call.ts", whole)):
         found = await played(harness, asset, case)
-        assert (asset.width, asset.height) == (320, 180)
+        assert (asset.width, asset.height) == (640, 360)
         assert found.duration == pytest.approx(4, abs=0.1)
         assert found.white == pytest.approx(2, abs=0.09)
         # Joined at the seam, the sound's own padding counts for two of its frames.
