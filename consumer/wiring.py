@@ -233,7 +233,8 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     pages = DocumentPages(parts.pages, settings.document_pages, lifecycle.assets.get)
     image = ImageHandler(parts.storage, parts.renderer, pages, parts.metrics, bucket=bucket, scratch=parts.scratch)
     prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch, ffmpeg=settings.ffmpeg)
-    local = _ffmpeg_engine(parts)
+    protection, slots = ScaleInProtection(settings.ecs_agent_uri), asyncio.Semaphore(settings.ffmpeg_jobs)
+    local = FfmpegEngine(parts.finalizer, settings.ffmpeg, parts.scratch, protection.held, slots)
     engine = local if settings.transcoder == "ffmpeg" else _mediaconvert_engine(parts)
     transcode = TranscodeHandler(parts.storage, prober, engine, lifecycle.stages.recorder, local)
     documents = DocumentTools(parts.inspector, parts.transfer, parts.scratch)
@@ -254,13 +255,6 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
         job_events=job_events,
         transcode_needs=() if settings.transcoder == "ffmpeg" else (Dependency.MEDIACONVERT,),
     )
-
-
-def _ffmpeg_engine(parts: _Parts) -> FfmpegEngine:
-    settings = parts.settings
-    protection = ScaleInProtection(settings.ecs_agent_uri)
-    slots = asyncio.Semaphore(settings.ffmpeg_jobs)
-    return FfmpegEngine(parts.finalizer, settings.ffmpeg, parts.scratch, protection.held, slots)
 
 
 def _mediaconvert_engine(parts: _Parts) -> MediaConvertEngine:

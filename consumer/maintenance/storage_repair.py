@@ -2,7 +2,7 @@
 
 import contextlib
 import mimetypes
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import uuid4
@@ -124,8 +124,9 @@ class StorageReconciler:
                         note, effects = late.note, late.effects
                         await self.assets.note_late_version(asset.asset_id, note.code, note.detail, effects)
             case Problem.ORPHANED_OUTPUTS:
-                prefixes = self.check.orphaned_outputs(stored, known)
-                await self.assets.note(asset.asset_id, CODE, problem, self._removals(prefixes))
+                bucket, prefixes = self.listing.bucket, self.check.orphaned_outputs(stored, known)
+                effects = [Effect(EffectKind.DELETE_PREFIX, bucket, {"prefix": prefix}) for prefix in prefixes]
+                await self.assets.note(asset.asset_id, CODE, problem, effects)
             case _:
                 await self._end(problem, asset)
 
@@ -184,9 +185,6 @@ class StorageReconciler:
     async def _dispatch(self, rows: Sequence[OutboxRow]) -> None:
         with contextlib.suppress(UnavailableError):  # a consumer sends them later
             await self.outbox.dispatch(rows)
-
-    def _removals(self, prefixes: Iterable[str]) -> list[Effect]:
-        return [Effect(EffectKind.DELETE_PREFIX, self.listing.bucket, {"prefix": prefix}) for prefix in prefixes]
 
     def _stored(self, version: StoredVersion) -> StoredObject:
         place = ObjectVersion(self.listing.bucket, version.key, version.version_id)

@@ -80,6 +80,12 @@ class FileView:
     writes: tuple[Path, ...] = ()
     whole: bool = False
 
+    @classmethod
+    def of_folder(cls, folder: Path) -> "FileView":
+        """Show a child one folder, to write too; nothing of the root."""
+        path = folder.absolute()
+        return cls(writes=(path,)) if path != Path("/") else cls()
+
 
 @dataclass(frozen=True, slots=True)
 class Isolation:

@@ -42,7 +42,7 @@ async def start(
     program = find_program(argv[0])
     if program is None:
         raise ChildStartError(f"there is no program {argv[0]!r}")
-    command = isolation.wrap((program, *argv[1:]), limits, network=network, view=view or _folder_view(cwd))
+    command = isolation.wrap((program, *argv[1:]), limits, network=network, view=view or FileView.of_folder(cwd))
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *command,
@@ -68,10 +68,6 @@ async def start(
 async def _end_started(starting: "asyncio.Future[Process]") -> None:
     with suppress(OSError):
         await end(await starting)
-
-
-def _folder_view(cwd: Path) -> FileView:
-    return FileView(writes=(cwd.absolute(),)) if cwd.absolute() != Path("/") else FileView()
 
 
 async def end(process: Process) -> None:

@@ -219,7 +219,9 @@ class DeadLetterQueue(MessageQueue):
 
         The gauge of its messages grows at once, before the next look at the queue, so that alerts fire without delay.
         """
-        short = replace(message, attributes={name: _shorten(value) for name, value in message.attributes.items()})
+        texts = {name: value["StringValue"] for name, value in message.attributes.items() if "StringValue" in value}
+        cuts = {name: {**message.attributes[name], "StringValue": text[:SHORT_REASON]} for name, text in texts.items()}
+        short = replace(message, attributes={**message.attributes, **cuts})
         told = text_attributes({"body-cut-from": f"{len(message.body)} characters"})
         cut = replace(short, body=message.body[:CUT_BODY], attributes={**short.attributes, **told})
         for form in (message, short, cut):
@@ -241,10 +243,6 @@ class DeadLetterQueue(MessageQueue):
     def _count_dead(self, messages: int) -> None:
         if self._metrics:
             self._metrics.dead.labels(self._source).inc(messages)
-
-
-def _shorten(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {**value, "StringValue": value["StringValue"][:SHORT_REASON]} if "StringValue" in value else dict(value)
 
 
 class BatchSender:

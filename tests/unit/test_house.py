@@ -7,7 +7,7 @@ from tests.house import Report, retired_words, survey
 MODULES = 12
 """Modules side by side in a folder."""
 MODULES_IN_API = 18
-USED_ONCE = 260  # The target is 250.
+USED_ONCE = 250
 """Private functions and methods that are referenced once."""
 LINES = 41_500  # Raise it only for a capability that users asked for, and say which in the commit.
 """Lines of Python without tests."""

@@ -208,19 +208,15 @@ def _segments(lines: list[str]) -> list[Segment]:
             if len(found) == MAX_SEGMENTS:
                 raise PlaylistError(f"it names more than {MAX_SEGMENTS} segments")
             if size is not None and offset is None:
-                offset = _offset_after(found, line)
+                # It begins where the range before ends, of the same file (RFC 8216, 4.3.2.2).
+                last = found[-1] if found else None
+                if last is None or last.uri != line or last.size is None or last.offset is None:
+                    raise PlaylistError(f"a range of {line[:80]} says not where it begins, and follows no other of it")
+                offset = last.offset + last.size
             found.append(Segment(line, duration, size, offset, discontinuity))
             duration = size = offset = None
             discontinuity = False
     return found
-
-
-def _offset_after(found: list[Segment], uri: str) -> int:
-    """Find the offset of a range without one: the end of the range before, of the same file (RFC 8216, 4.3.2.2)."""
-    last = found[-1] if found else None
-    if last is None or last.uri != uri or last.size is None or last.offset is None:
-        raise PlaylistError(f"a range of {uri[:80]} says not where it begins, and follows no other of it")
-    return last.offset + last.size
 
 
 def _attributes(line: str) -> dict[str, str]:

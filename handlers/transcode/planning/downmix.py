@@ -36,8 +36,5 @@ def gains(layout: str, channels: int, heard: Sequence[int] = ()) -> tuple[tuple[
         total = max(sum(side) for side in zip(*shares, strict=True))
     else:
         shares, total = [(1.0, 1.0)] * channels, float(len(heard) or channels)
-    return tuple(tuple(_decibels(share[side] / total) for share in shares) for side in (0, 1))
-
-
-def _decibels(factor: float) -> float:
-    return max(MUTE, round(20 * log10(factor), 2)) if factor else MUTE
+    quietest = 10 ** (MUTE / 20)
+    return tuple(tuple(round(20 * log10(max(quietest, share[side] / total)), 2) for share in shares) for side in (0, 1))

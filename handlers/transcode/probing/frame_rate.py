@@ -37,7 +37,10 @@ def choose_rate(average: Fraction | None, base: Fraction | None, times: Sequence
     beginning. `times` are those of all pictures, or of the first ones where the container's index shows one rate
     throughout; none at all leaves the header alone.
     """
-    gaps = _sorted_gaps(times)
+    # The gaps between pictures in display order, smallest first. The last four are left out (a reorder depth, twice):
+    # of a part of the film, pictures that follow them in coding order, and may be shown before them, were not read.
+    ordered = sorted(times)[:-4] if len(times) > 8 else sorted(times)
+    gaps = sorted(after - before for before, after in pairwise(ordered) if after > before)
     if _are_uneven(gaps):
         return _busy_rate(base, times), True
     typical = gaps[len(gaps) // 2] if gaps else None
@@ -71,14 +74,6 @@ def _busy_rate(base: Fraction | None, times: Sequence[float]) -> Fraction:
         if rate in {*COMMON_RATES, *ROUND_RATES} and counted * (1 - JITTER) <= rate <= counted * (1 + 2 * JITTER):
             return rate
     return next((rate for rate in ROUND_RATES if rate >= counted * (1 - JITTER)), ROUND_RATES[-1])
-
-
-def _sorted_gaps(times: Sequence[float]) -> list[float]:
-    """Return the gaps between pictures in display order, smallest first."""
-    # The last four pictures are left out (a reorder depth, twice): of a part of the film, those that follow them in
-    # coding order, and may be shown before them, were not read.
-    ordered = sorted(times)[:-4] if len(times) > 8 else sorted(times)
-    return sorted(after - before for before, after in pairwise(ordered) if after > before)
 
 
 def _are_uneven(gaps: Sequence[float]) -> bool:

@@ -63,7 +63,8 @@ async def _measure(
         # A file that it cannot read is silent; a storage that does not answer is not. Titles are in the output, too.
         if child.returncode and (error := ffprobe_errors.find_storage_error(stderr)):
             raise error
-        peaks = [_decibels(text) for text in _PEAK.findall(stderr)]
+        # Where nothing was decoded, the level is no number.
+        peaks = [max(-inf, float(text)) for text in _PEAK.findall(stderr)]
         # There are none where the header claims more than the file holds.
         loudest = [max(pair) for pair in zip_longest(loudest, peaks, fillvalue=-inf)]
         if not all_places and max(loudest, default=-inf) > AUDIBLE:
@@ -71,9 +72,3 @@ async def _measure(
         if duration <= SECONDS:
             break
     return loudest
-
-
-def _decibels(text: str) -> float:
-    """Read a level. Where nothing was decoded, it is no number."""
-    level = float(text)
-    return max(-inf, level)

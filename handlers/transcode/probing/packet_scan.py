@@ -92,7 +92,9 @@ def read_scan(
     """
     packets, encrypted = _read_packets(lines, ticks)
     leaps = {track: packets[track].leaps() for track in packets if may_restart}
-    jumps = _find_jumps({track: leaps[track] for track in leaps if track in used})
+    # What one track makes alone is a gap.
+    first, *others = sorted((leaps[track] for track in leaps if track in used), key=len) or [[]]
+    jumps = [by for _, by in first if all(_is_jump(by, [also for _, also in other]) for other in others)]
     scanned = {}
     for track, one in packets.items():
         # By how many seconds the clock is set back, by the number of the packet from which it is.
@@ -141,14 +143,6 @@ def _number(text: bytes) -> int | None:
         return int(text)
     except ValueError:
         return None
-
-
-def _find_jumps(leaps: Mapping[int, Sequence[tuple[int, float]]]) -> list[float]:
-    """List the leaps that all tracks make, in seconds. What one track makes alone is a gap."""
-    if not leaps:
-        return []
-    first, *others = sorted(leaps.values(), key=len)
-    return [by for _, by in first if all(_is_jump(by, [also for _, also in other]) for other in others)]
 
 
 def _is_jump(by: float, jumps: Sequence[float]) -> bool:
