@@ -52,10 +52,10 @@ async def survive(
     assert '"event":"Task exception was never retrieved' not in daemon.log.read_text()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_nothing_is_lost_when_the_daemon_is_killed_ten_times(services: ProxiedServices, film: bytes) -> None:
-    """250 uploads are some 500 messages: announcements, a fifth of them twice, requests for stages, events of jobs."""
-    await survive(services, film, 250, 10, videos=6, deadline=240)
+    """200 uploads are some 400 messages: announcements, a fifth of them twice, requests for stages, events of jobs."""
+    await survive(services, film, 200, 10, videos=6, deadline=480)
 
 
 @pytest.mark.soak
