@@ -97,7 +97,7 @@ class EventHub:
                 ProblemCode.UNAVAILABLE, "no changes arrive from the database", headers={"Retry-After": "2"}
             )
         own = len(self._open.get(caller.subject, ()))
-        if own >= STREAMS_OF_ONE or not self.make_room(own):
+        if own >= STREAMS_OF_ONE or not self._make_room(own):
             raise ProblemError(ProblemCode.TOO_MANY_CONNECTIONS, headers={"Retry-After": "10"})
         subscription = Subscription()
         name = asset_id or caller.owner_scope
@@ -111,7 +111,7 @@ class EventHub:
             if not self._subscriptions[name]:
                 del self._subscriptions[name]
 
-    def make_room(self, own: int) -> bool:
+    def _make_room(self, own: int) -> bool:
         """Say whether a user with `own` streams may have another, at the price of somebody's who has more."""
         if sum(map(len, self._open.values())) < STREAMS:
             return True

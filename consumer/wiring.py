@@ -35,6 +35,7 @@ from handlers.scan.clamd.monitor import ScannerMonitor
 from handlers.scan.clamd.pool import ScannerPool
 from handlers.scan.documents.inspector import DocumentInspector
 from handlers.scan.handler import DocumentTools, ScanHandler, ScanPolicy
+from handlers.transcode.engine import Engine
 from handlers.transcode.ffmpeg.engine import FfmpegEngine
 from handlers.transcode.handler import TranscodeHandler
 from handlers.transcode.mediaconvert.engine import MediaConvertEngine
@@ -235,7 +236,10 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
     prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch, ffmpeg=settings.ffmpeg)
     protection, slots = ScaleInProtection(settings.ecs_agent_uri), asyncio.Semaphore(settings.ffmpeg_jobs)
     local = FfmpegEngine(parts.finalizer, settings.ffmpeg, parts.scratch, protection.held, slots)
-    engine = local if settings.transcoder == "ffmpeg" else _mediaconvert_engine(parts)
+    engine: Engine = local
+    if settings.transcoder != "ffmpeg":
+        role, queue = settings.mediaconvert_role_arn, settings.mediaconvert_queue
+        engine = MediaConvertEngine(parts.storage, parts.transcoder, bucket=bucket, role_arn=role, queue=queue)
     transcode = TranscodeHandler(parts.storage, prober, engine, lifecycle.stages.recorder, local)
     documents = DocumentTools(parts.inspector, parts.transfer, parts.scratch)
     scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics, documents))
@@ -254,17 +258,6 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
         transcode=runner(Stage.TRANSCODE, transcode),
         job_events=job_events,
         transcode_needs=() if settings.transcoder == "ffmpeg" else (Dependency.MEDIACONVERT,),
-    )
-
-
-def _mediaconvert_engine(parts: _Parts) -> MediaConvertEngine:
-    settings = parts.settings
-    return MediaConvertEngine(
-        parts.storage,
-        parts.transcoder,
-        bucket=settings.output_bucket,
-        role_arn=settings.mediaconvert_role_arn,
-        queue=settings.mediaconvert_queue,
     )
 
 

@@ -97,7 +97,7 @@ class Bucket:
             found = [_plain(rule) for rule in there[name].get(key, [])]
             lines += [f"{name}: no rule like {json.dumps(rule)}" for rule in rules if _plain(rule) not in found]
         lines += [f"put-bucket-policy: everybody may read {what}" for what in self._open_to_everybody(policy)]
-        lines += [f"put-bucket-policy: uploads need If-None-Match by {what}" for what in conditional_puts(policy)]
+        lines += [f"put-bucket-policy: uploads need If-None-Match by {what}" for what in _conditional_puts(policy)]
         lines += [f"{_LIFECYCLE}: {line}" for line in _expired(there[_LIFECYCLE], wanted[_LIFECYCLE])]
         return lines
 
@@ -115,7 +115,7 @@ class Bucket:
                         yield f"{prefix} by {json.dumps(statement)}"
 
 
-def conditional_puts(policy: Document) -> Iterator[str]:
+def _conditional_puts(policy: Document) -> Iterator[str]:
     """Yield the statements that refuse an upload without a precondition: clients may send Content-Type alone."""
     for statement in _as_list(policy.get("Statement")):
         keys = {key.lower() for condition in statement.get("Condition", {}).values() for key in condition}

@@ -226,7 +226,10 @@ class Settings(BaseSettings):
         30.0, gt=0, le=600, description="How long a client may read nothing of an answer before it is cut"
     )
     api_connections: int = Field(
-        4000, ge=1, le=60_000, description="Connections open at once in one process; for more, idle ones are ended"
+        4000,
+        ge=1,
+        le=60_000,
+        description="Connections open at once in one process; beyond, each new one ends an idle one, or is refused",
     )
     public_url: PublicUrl | None = Field(
         None, description="How clients reach the API; required and https, unless it listens on loopback only"

@@ -169,26 +169,20 @@ class Authenticator:
 
 
 def _read_kid(token: str) -> str | None:
-    # PyJWT skips foreign characters and takes padding, so that one token would have many spellings (RFC 7515, 2).
-    if len(parts := token.split(".")) != PARTS or not all(map(is_base64url, parts)):
-        raise _refused("the token is not a JWT")
+    # PyJWT skips foreign characters, padding and stray bits: one token would have many spellings (RFC 7515, 2).
+    parts = token.split(".")
     try:
+        decoded = [base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in parts]
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError) as error:
         raise _refused("the token is not a JWT") from error
+    spelled = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in decoded]
+    if len(parts) != PARTS or spelled != parts:
+        raise _refused("the token is not a JWT")
     if "crit" in header:
         raise _refused("the token demands extensions that this service does not know")
     kid: str | None = header.get("kid")
     return kid
-
-
-def is_base64url(part: str) -> bool:
-    """Say whether a part is base64url as RFC 7515 spells it: no padding, no other characters, no stray bits."""
-    try:
-        decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except ValueError:
-        return False
-    return base64.urlsafe_b64encode(decoded).rstrip(b"=") == part.encode()
 
 
 def _caller_of(claims: dict[str, Any]) -> Caller:

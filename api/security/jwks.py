@@ -140,7 +140,7 @@ def verification_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
         # Only public parts are read, so that a private key published by mistake serves like its public half.
         if algorithm == "RS256":
             rsa = RSAAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "n", "e")})
-            is_allowed = isinstance(rsa, RSAPublicKey) and not is_weak(rsa)
+            is_allowed = isinstance(rsa, RSAPublicKey) and not _is_weak(rsa)
             return VerificationKey(rsa, algorithm) if is_allowed else None
         ec = ECAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x", "y")})
         is_allowed = isinstance(ec, EllipticCurvePublicKey) and isinstance(ec.curve, SECP256R1)
@@ -150,7 +150,7 @@ def verification_key(jwk: Mapping[str, Any]) -> VerificationKey | None:
         return None
 
 
-def is_weak(key: RSAPublicKey) -> bool:
+def _is_weak(key: RSAPublicKey) -> bool:
     """Say whether a key is too short, has a small exponent, or comes from Infineon's library."""
     numbers = key.public_numbers()
     if key.key_size < RSA_BITS or numbers.e < RSA_EXPONENT:

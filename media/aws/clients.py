@@ -144,5 +144,6 @@ async def _open(
     except Exception as error:  # a profile that does not exist, a file that cannot be read, odd credentials
         if not isinstance(error, BotoCoreError):
             log.exception("credentials.unforeseen")
+        # All have one cause, the credentials or the configuration. No work waits for CloudFront by its name.
         dependency = Dependency(service) if service in Dependency else Dependency.S3
         raise UnavailableError(dependency, f"{type(error).__name__}: {error}") from error

@@ -72,8 +72,12 @@ class Converter:
     def _is_identity(self) -> bool:
         return _identities.is_identity(self._space.profile or b"")
 
+    @functools.cached_property
+    def _source(self) -> ImageCms.ImageCmsProfile:
+        return _open(self._space.profile or b"")
+
     def _apply_profile(self, image: Picture) -> Picture:
-        source = _open(self._space.profile or b"")
+        source = self._source
         if source.profile.xcolor_space == "GRAY":
             if not self._space.gray:
                 raise ValueError("a profile of greys, on colours")

@@ -91,7 +91,7 @@ def _input_options(source: str, plan: Plan) -> list[str]:
     if plan.largest_gap:
         # By default, a track that pauses for 10 s is taken for a clock that restarts, and what follows comes too early.
         options += ["-dts_delta_threshold", f"{plan.largest_gap:.3f}"]
-    if plan.container.startswith(("mpegts", "mpeg")):
+    if plan.container.startswith("mpeg"):
         # A track may begin long after the others.
         options += ["-analyzeduration", str(PATIENCE_SECONDS * 1_000_000), "-probesize", str(PATIENCE_BYTES)]
     if not (plan.deinterlace or plan.rotation):

@@ -25,8 +25,8 @@ from handlers.transcode.ffmpeg.upload_outputs import upload_outputs
 from handlers.transcode.packaging.finalizer import BreachedPlanError, FinalizedOutputs, Finalizer
 from handlers.transcode.packaging.outputs import HLS_FOLDER
 from handlers.transcode.planning.billed_seconds import billed_seconds
-from handlers.transcode.planning.plan import Plan
-from handlers.transcode.planning.submission import NOTICED_MS, EngineName, Submission, cut_short, facts_of
+from handlers.transcode.planning.plan import NOTICED_MS, Plan
+from handlers.transcode.planning.submission import EngineName, Submission, cut_short, facts_of
 from media.asset import Asset, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
 from media.errors import Code, RetryableError

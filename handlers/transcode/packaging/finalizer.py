@@ -24,7 +24,7 @@ from handlers.transcode.packaging.playlists import AAC_LC, AudioEntry, MasterEnt
 from handlers.transcode.packaging.poster import PosterChoice, choose_poster
 from handlers.transcode.packaging.stored_hls import StoredHls
 from handlers.transcode.planning.names import AUDIO_GROUP, FIRST_VARIANT
-from handlers.transcode.planning.plan import Plan, Rung
+from handlers.transcode.planning.plan import NOTICED_MS, Plan, Rung
 from handlers.transcode.planning.reported_output import OutputGroupDetail
 from handlers.transcode.probing.languages import language_name
 from media.asset import Rendition, report_key
@@ -39,11 +39,9 @@ log = structlog.get_logger(__name__)
 FILE_LIMIT = 200_000
 """Files of one attempt. The whole ladder of 8 h has 24,000 segments."""
 REPORT_TYPE = "application/json"
-NOTICED = frozenset({Rule.DURATIONS, Rule.DAMAGED, Rule.COMPLETE, Rule.KEY_FRAMES})
+NOTICED_RULES = frozenset({Rule.DURATIONS, Rule.DAMAGED, Rule.COMPLETE, Rule.KEY_FRAMES})
 """Rules whose breach a viewer notices: sound or picture is missing or out of sync, or a player stops. Of the others
 the timeline tells: another size or codec is what our playlist declares, and a switch between variants may flicker."""
-LOST_MS = 1000
-"""Milliseconds by which what was made may be shorter than planned."""
 
 
 class BreachedPlanError(RetryableError):
@@ -81,8 +79,8 @@ class _AssembledOutput:
 
     def require_planned(self, plan: Plan) -> None:
         """Raise BreachedPlanError for a breach that a viewer notices."""
-        found = [f"{one.rule}: {one.where}: {one.message}" for one in self.report.findings if one.rule in NOTICED]
-        if self.duration_ms < plan.duration_ms - LOST_MS:
+        found = [f"{one.rule}: {one.where}: {one.message}" for one in self.report.findings if one.rule in NOTICED_RULES]
+        if self.duration_ms < plan.duration_ms - NOTICED_MS:
             found.insert(0, f"{self.duration_ms / 1000:.1f} of {plan.duration_ms / 1000:.1f} s were made")
         if found:
             log.warning("transcode.plan_breached", breaches=len(found))

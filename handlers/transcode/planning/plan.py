@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from handlers.transcode.planning.downmix import gains
 
+NOTICED_MS = 1000
+"""Milliseconds that may be missing at the end without a word."""
 SEGMENT_SECONDS = 6
 GOP_SECONDS = 2
 """Seconds between IDR pictures, which all rungs have at the same times: each segment is 3 whole groups of pictures."""

@@ -6,12 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from handlers.transcode.planning.plan import Plan
+from handlers.transcode.planning.plan import NOTICED_MS, Plan
 from media.asset import AssetNote
 from media.asset_store.stages import Facts
-
-NOTICED_MS = 1000
-"""Milliseconds that may be missing at the end without a word."""
 
 
 class EngineName(StrEnum):

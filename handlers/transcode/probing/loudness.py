@@ -32,11 +32,15 @@ async def listen(ffmpeg: Ffprobe, url: str, tracks: Sequence[AudioTrack], durati
     if main is None or not main.readable:
         return tuple(tracks)
     found = {track.index: track for track in tracks}
-    if main.channels > 2 and not channels_of(main.layout):
-        levels = (await _measure(ffmpeg, url, main, duration, all_places=True))[: main.channels]
-        found[main.index] = replace(main, heard=tuple(n for n, level in enumerate(levels) if level > AUDIBLE))
+    is_unknown = main.channels > 2 and not channels_of(main.layout)
     rivals = [track for track in tracks if track is not main and track.readable and track.channels > 0]
-    if not rivals or max(await _measure(ffmpeg, url, main, duration), default=-inf) > AUDIBLE:
+    if not (is_unknown or rivals):
+        return tuple(tracks)
+    levels = await _measure(ffmpeg, url, main, duration, all_places=is_unknown)
+    if is_unknown:
+        heard_in = tuple(n for n, level in enumerate(levels[: main.channels]) if level > AUDIBLE)
+        found[main.index] = replace(main, heard=heard_in)
+    if not rivals or max(levels, default=-inf) > AUDIBLE:
         return tuple(found.values())
     heard = [one for one in rivals if max(await _measure(ffmpeg, url, one, duration), default=-inf) > AUDIBLE]
     if heard:

@@ -18,8 +18,8 @@ BACKWARD = 0.1
 """Seconds back from which a clock counts as one that restarts. ffmpeg has the same number."""
 SIMILAR = 5.0
 """Seconds by which the jumps of two tracks may differ, and still come from one clock."""
-RESTARTING_CLOCKS = ("mpegts", "mpeg", "ogg")
-"""Formats whose clock may start again in the middle, by ffprobe's names."""
+RESTARTING_CLOCKS = ("mpeg", "ogg")
+"""How ffprobe's names begin of formats whose clock may start again in the middle."""
 
 _DISCARDED = b"D"
 """The mark of a packet that an edit list hides."""

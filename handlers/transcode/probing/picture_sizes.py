@@ -14,8 +14,8 @@ MOMENTS = 40
 """Key frames that are looked for: of an hour, one in a minute and a half."""
 MOST_KEYS = 3000
 """Key frames that are decoded in a file that cannot be searched for them."""
-UNSEARCHABLE = ("mpegts", "mpeg", "flv")
-"""Formats in which a search for a time ends anywhere, by ffprobe's names."""
+UNSEARCHABLE = ("mpeg", "flv")
+"""How ffprobe's names begin of formats in which a search for a time ends anywhere."""
 LASTING_SHARE = 0.1
 LASTING = 30.0
 """Share of the film, and seconds, for which a size must be there to count. The shorter of both is enough."""

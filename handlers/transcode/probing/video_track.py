@@ -94,7 +94,14 @@ def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()
 
     `times` are the presentation times of all frames, or of the first ones where the index shows a single rate.
     """
-    moving = [stream for stream in streams if stream.get("codec_type") == "video" and not _is_still(stream)]
+    moving = [
+        stream
+        for stream in streams
+        if stream.get("codec_type") == "video"
+        and not (_disposition(stream, "attached_pic") or _disposition(stream, "timed_thumbnails"))
+        # a single picture that is not marked as a cover
+        and not (stream.get("codec_name") in PICTURE_CODECS and stream.get("nb_frames") == "1")
+    ]
     if not moving:
         return None
     stream = moving[0]
@@ -156,12 +163,6 @@ def read_subtitles(streams: Sequence[Mapping[str, Any]]) -> tuple[SubtitleTrack,
         for stream in streams
         if stream.get("codec_type") == "subtitle"
     )
-
-
-def _is_still(stream: Mapping[str, Any]) -> bool:
-    """Tell whether a track is a cover, a thumbnail, or a single picture that is not marked as a cover."""
-    single = stream.get("codec_name") in PICTURE_CODECS and stream.get("nb_frames") == "1"
-    return single or _disposition(stream, "attached_pic") or _disposition(stream, "timed_thumbnails")
 
 
 def _disposition(stream: Mapping[str, Any], name: str) -> bool:

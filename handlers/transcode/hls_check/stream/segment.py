@@ -161,8 +161,9 @@ def _pictures(data: bytes, stream: Stream, track: Track) -> _Pictures:
             continue
         units = [unit for unit in head[9 + head[8] :].split(b"\0\0\1")[1:] if unit]
         seen.parameters = seen.parameters or _parameters(units, track.coding)
-        key = _is_key(units, track.coding)
-        if key or (track.coding is Coding.AVC and _is_intra(units)):
+        is_avc = track.coding is Coding.AVC
+        key = any(unit[0] & 0x1F == _IDR if is_avc else unit[0] >> 1 & 0x3F in _HEVC_KEYS for unit in units)
+        if key or (is_avc and _is_intra(units)):
             seen.intra.append(VideoContents(time, key, packet.begin * PACKET, packet.end * PACKET))
         if not seen.times:
             seen.first = FirstPicture(time, key, seen.parameters.codec if seen.parameters else None)
@@ -192,12 +193,6 @@ def _parameters(units: list[bytes], coding: Coding) -> Parameters | None:
         return next((avc(unit) for unit in units if unit[0] & 0x1F == _AVC_SPS), None)
     except ValueError:
         return None  # the checks report missing parameters
-
-
-def _is_key(units: list[bytes], coding: Coding) -> bool:
-    if coding is Coding.HEVC:
-        return any(unit[0] >> 1 & 0x3F in _HEVC_KEYS for unit in units)
-    return any(unit[0] & 0x1F == _IDR for unit in units)
 
 
 def _is_intra(units: list[bytes]) -> bool:
