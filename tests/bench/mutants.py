@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -59,8 +60,8 @@ class Mutant:
     def diff(self) -> str:
         before = (ROOT / self.path).read_text().splitlines()
         lines = list(difflib.unified_diff(before, self.source.splitlines(), n=0, lineterm=""))[2:]
-        place = lines[0].split("-")[1].split("+")[0].split(",")[0].strip()
-        return "\n".join([f"{self.path}:{place} ({self.operator})", *(f"  {line}" for line in lines[1:])])
+        place = re.search(r"-(\d+)", lines[0])
+        return "\n".join([f"{self.path}:{place and place[1]} ({self.operator})", *(f"  {line}" for line in lines[1:])])
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -158,7 +159,7 @@ def try_all(mutants: Sequence[Mutant], jobs: int, cpu_limit: float) -> Iterator[
 def main() -> int:
     parser = argparse.ArgumentParser(prog="run.sh bench mutants", description=__doc__)
     parser.add_argument("--sample", type=int, default=200, metavar="N", help="places to change (default: %(default)s)")
-    parser.add_argument("--seed", default=str(random.randrange(10**6)), help="the sample's (default: a new one)")  # noqa: S311 - as above
+    parser.add_argument("--seed", default=str(random.randrange(10**6)), help="the sample's (default: a new one)")  # noqa: S311 - no secret
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants tried at once (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args()
@@ -172,7 +173,6 @@ def main() -> int:
 
 def prepare(folder: str) -> None:
     """Import and set once what all forks need. Hypothesis keeps the examples that it finds in `folder`."""
-    os.chdir(ROOT)
     os.environ |= {"HYPOTHESIS_STORAGE_DIRECTORY": folder, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for name in IMPORTED_BEFORE:
         importlib.import_module(name)

@@ -197,7 +197,8 @@ async def test_wycheproofs_forgeries_are_refused() -> None:
             secret = base64.urlsafe_b64decode(one["k"] + "==") if "k" in one else SECRET.encode()
             key = jwks.verification_key(one) or VerificationKey(secret, "HS256")
             for test in group["tests"]:
-                assert test["comment"] != "rejectsKeyWithRocaVulnerability" or key.algorithm == "HS256"
+                if test["comment"] == "rejectsKeyWithRocaVulnerability":
+                    assert jwks.verification_key(one) is None
                 token = test.get("jws") or test.get("jwe")
                 assert await refusal(token if isinstance(token, str) else json.dumps(token), authenticator(OneKey(key)))
                 seen += 1

@@ -17,7 +17,6 @@ from tests.unit.handlers.image.pictures import difference, opened, quarters, sav
 SIZE = (4000, 3000)
 _RENDER = """
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from handlers.image import pipeline, worker
 from handlers.image.protocol import RenderJob

