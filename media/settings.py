@@ -373,7 +373,7 @@ def load(env_file: Path | None = Path(".env"), check: Check | None = None, **ove
         lines.setdefault(name, reason)
     if lines:
         report = sorted(f"  {name}: {reason}" for name, reason in lines.items())
-        raise SettingsError("the configuration is not complete:\n" + "\n".join(report))
+        raise SettingsError("settings are missing or wrong:\n" + "\n".join(report))
     return settings
 
 

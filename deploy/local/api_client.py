@@ -48,6 +48,11 @@ class RenditionInfo(_Answer):
     bytes: int
 
 
+class NoteInfo(_Answer):
+    code: str
+    detail: str
+
+
 class AssetInfo(_Answer):
     asset_id: str
     asset_type: str
@@ -57,6 +62,7 @@ class AssetInfo(_Answer):
     width: int | None = None
     height: int | None = None
     duration_ms: int | None = None
+    notes: Sequence[NoteInfo] = ()
     progress: int = 0
     renditions: Sequence[RenditionInfo] = ()
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from deploy.local import hls, recording, tokens
 from deploy.local.announcement import announce, printable
-from deploy.local.api_client import ApiClient, AssetInfo, RefusedError, RenditionInfo, download
+from deploy.local.api_client import ApiClient, AssetInfo, NoteInfo, RefusedError, RenditionInfo, download
 from deploy.local.hls import PlaylistError
 from deploy.local.source_file import SourceFile
 from deploy.local.state import Running
@@ -58,6 +58,7 @@ class FileResult(BaseModel):
     width: int | None = None
     height: int | None = None
     duration_ms: int | None = None
+    notes: Sequence[NoteInfo] = ()
     seconds: float = 0.0
     renditions: Sequence[RenditionResult] = ()
 

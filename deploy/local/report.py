@@ -1,4 +1,4 @@
-"""The output of the command line: a progress line, and a table of results at the end."""
+"""The output of the command line: a progress line; at the end a table of results, and what there is to say of them."""
 
 import contextlib
 import sys
@@ -41,7 +41,7 @@ class Progress:
 
 
 def table(results: Sequence[FileResult]) -> str:
-    """Return a table of the results, a line each."""
+    """Return a table of the results, a line each, and below it the reasons and notes in words."""
     rows = [COLUMNS]
     for result in results:
         size = f"{result.width}x{result.height}" if result.width and result.height else ""
@@ -50,4 +50,7 @@ def table(results: Sequence[FileResult]) -> str:
         rows.append((printable(result.file), *asset, size, f"{result.seconds:.1f}", renditions))
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for result in results:
+        told = [result.detail, *(note.detail for note in result.notes)]
+        lines += [f"{printable(result.file)}: {printable(text)}" for text in told if text]
     return "\n".join(lines)

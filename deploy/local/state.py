@@ -130,7 +130,10 @@ class State:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise StateInUseError(f"a stack already runs on {self.root}") from error
+                raise StateInUseError(
+                    f"a stack already runs on {self.root}: ./run.sh stop ends it; another MEDIA_LOCAL_STATE and"
+                    " MEDIA_API_PORT make a second one"
+                ) from error
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()

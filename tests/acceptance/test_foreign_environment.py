@@ -108,7 +108,7 @@ async def test_all_wrong_settings_are_one_message(tmp_path: Path) -> None:
     for arguments in (["serve"], ["process", __file__]):
         outcome = await command_line('"$@"', *arguments, state=tmp_path / "state", **wrong, MEDIA_CLAMD="theirs")
         first, *lines = outcome.stderr.splitlines()
-        assert (outcome.status, first) == (2, "run.sh: the configuration is not complete:")
+        assert (outcome.status, first) == (2, "run.sh: settings are missing or wrong:")
         assert {line.split(":")[0].strip() for line in lines} == wrong.keys()
     stopping = await command_line('"$@"', "stop", state=tmp_path / "state", **wrong)
     assert "no stack runs" in stopping.stderr, "stop needs no valid settings"

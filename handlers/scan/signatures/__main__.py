@@ -68,7 +68,7 @@ async def serve(settings: ScannerSettings, command: Sequence[str]) -> int:
 async def publish(settings: ScannerSettings) -> int:
     """Mirror once; return the exit status."""
     if not settings.output_bucket:
-        explain_failure("the configuration is not complete:\n  OUTPUT_BUCKET: missing", settings.log_format)
+        explain_failure("settings are missing or wrong:\n  OUTPUT_BUCKET: missing", settings.log_format)
         return 2
     async with AsyncExitStack() as stack:
         storage = ObjectStorage(await open_s3(settings, stack))

@@ -87,4 +87,4 @@ def load_scanner_settings() -> ScannerSettings:
         return ScannerSettings()
     except ValidationError as error:
         lines = [f"  {problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()]
-        raise SettingsError("the configuration is not complete:\n" + "\n".join(lines)) from error
+        raise SettingsError("settings are missing or wrong:\n" + "\n".join(lines)) from error

@@ -238,7 +238,7 @@ def test_blank_value_counts_as_not_set(environment: pytest.MonkeyPatch) -> None:
 )
 def test_wrong_override_is_named_once(environment: pytest.MonkeyPatch, given: dict[str, Any], names: str) -> None:
     complete(environment)
-    with pytest.raises(SettingsError, match=rf"complete:\n  {names}: .*$"):
+    with pytest.raises(SettingsError, match=rf"wrong:\n  {names}: .*$"):
         load(env_file=None, **given)
 
 

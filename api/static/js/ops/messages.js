@@ -6,7 +6,7 @@ const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-dig
 
 const QUEUES = {
   uploads: 'New files, to be scanned',
-  images: 'Pictures, to be rendered',
+  images: 'Pictures and pages of documents, to be rendered',
   transcodes: 'Video and audio, to be encoded',
   'transcode-events': 'News of encodings',
   recordings: 'Webinars handed in',
