@@ -15,7 +15,7 @@ from consumer.queue.outcome import SUCCESS, Outcome
 from consumer.queue.regrouper import Regroup
 from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import Decode, QueueWorker, Route, WorkerLimits
-from media.aws.sqs import Received
+from media.aws.sqs import BATCH, Received
 from media.errors import Dependency, UndecodableError
 from media.telemetry import Metrics
 from tests.fakes.memory_queue import MemoryQueue
@@ -119,6 +119,26 @@ def in_flight(
 
 async def nothing(_text: str, _message: InFlightMessage) -> None:
     """Succeed at once."""
+
+
+def failing(error: Exception) -> Work:
+    """Return work that raises this for every record."""
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        raise error
+
+    return work
+
+
+async def use_up_receives(harness: Harness, times: int) -> None:
+    """Receive ten messages this many times. They are visible again at once."""
+    for _ in range(times):
+        await harness.queue.receive(limit=BATCH, wait=0, visibility=0)
+
+
+def delays(harness: Harness) -> list[int]:
+    """Return the visibility timeouts that the queue was asked for, in seconds, extensions included."""
+    return [delay for request in harness.queue.requests for delay in request.delays]
 
 
 async def drained(harness: Harness) -> None:

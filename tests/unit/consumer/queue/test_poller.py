@@ -14,7 +14,7 @@ from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import virtual_time
-from tests.fakes.workers import Harness, drained, nothing, until
+from tests.fakes.workers import Harness, drained, failing, nothing, until
 
 AWAY = UnavailableError(Dependency.SQS, "away")
 
@@ -160,16 +160,13 @@ async def test_pollers_beside_the_main_loop_end_when_a_breaker_opens() -> None:
         probes={Dependency.S3: probe},
     )
 
-    async def work(_text: str, _message: InFlightMessage) -> None:
-        raise UnavailableError(Dependency.S3, "away")
-
     async def network(request: Request) -> None:
         if request.operation == "receive":
             await asyncio.sleep(1)
 
     await harness.send(*(f"m{n}" for n in range(400)))
     harness.queue.network = network
-    async with harness.running(work):
+    async with harness.running(failing(UnavailableError(Dependency.S3, "away"))):
         await until(lambda: harness.queue.count("change_visibility") > 0)
         await asyncio.sleep(3)
         before = harness.queue.count("receive")

@@ -7,7 +7,7 @@ from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.retry import FailureCounts, RetryPolicy
 from media.errors import Code, Dependency, RetryableError, UnavailableError, UndecodableError
 from tests.fakes.virtual_time import virtual_time
-from tests.fakes.workers import Harness, drained, nothing, until
+from tests.fakes.workers import Harness, drained, failing, nothing, until
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 
@@ -69,12 +69,8 @@ async def test_a_trace_that_is_made_up_is_kept_for_the_retry() -> None:
 @virtual_time
 async def test_a_thousand_records_that_nobody_made_take_a_hundred_requests() -> None:
     harness = Harness()
-
-    async def work(_text: str, _message: InFlightMessage) -> None:
-        raise UndecodableError("nobody made it")
-
     await harness.send(" ".join(f"r{n}" for n in range(1000)))
-    async with harness.running(work):
+    async with harness.running(failing(UndecodableError("nobody made it"))):
         await drained(harness)
     assert sorted(harness.dead.bodies()) == sorted(f"r{n}" for n in range(1000))
     assert [harness.dead.count(operation) for operation in ("send_batch", "send")] == [100, 0]

@@ -13,7 +13,7 @@ from consumer.queue.worker import WorkerLimits
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import virtual_time
-from tests.fakes.workers import Harness, drained, nothing, until
+from tests.fakes.workers import Harness, drained, failing, nothing, until
 
 
 @virtual_time
@@ -108,12 +108,8 @@ async def test_uncounted_retries_wait_longer_and_longer_and_are_never_dead_lette
 @virtual_time
 async def test_undecodable_and_rejected_messages_are_not_retried(error: Exception, dead: bool) -> None:
     harness = Harness()
-
-    async def work(_text: str, _message: InFlightMessage) -> None:
-        raise error
-
     await harness.send("hopeless")
-    async with harness.running(work):
+    async with harness.running(failing(error)):
         await drained(harness)
     assert harness.handled == ["hopeless"]
     assert harness.dead.bodies() == (["hopeless"] if dead else [])
