@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -11,25 +10,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from api.delivery_urls import LIFETIMES, DeliveryUrls, default_rendition, may_ask_for
 from api.security.auth import Caller, Role
-from media.asset import Asset, AssetType, DeliveryClass, Rendition, Status, attachment
+from media.asset import AssetType, DeliveryClass, Rendition, Status, attachment
 from media.aws.signed_urls import CloudFrontUrls, Credentials, bucket_address
+from tests.fakes.assets import VIDEO
 
 NOW = datetime(2026, 5, 24, 10, 11, 12, tzinfo=UTC)
 PEM = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-ASSET = Asset(
-    asset_id=UUID(int=7),
-    owner_id="doctor-1",
-    asset_type=AssetType.VIDEO,
-    status=Status.READY,
-    delivery=DeliveryClass.COURSE_VIDEO,
-    content_type="video/mp4",
-    original_filename="a.mp4",
-    bucket="media",
-    key="uploads/video/doctor-1/7/a.mp4",
-    created_at=NOW,
-    updated_at=NOW,
-    version_id="v1",
-)
+ASSET = replace(VIDEO, status=Status.READY, bucket="media")
 
 
 def delivery_urls(*, cloudfront: bool, credentials_end: datetime | None = None) -> DeliveryUrls:

@@ -1,34 +1,18 @@
 """How a stage ends, as a table: what is committed, which outputs go, and what counts as an attempt."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from uuid import UUID
 
 import pytest
 
-from media.asset import Asset, AssetType, DeliveryClass, Rendition, Stage, StageState, Status, output_prefix
+from media.asset import AssetType, Rendition, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit
 from media.errors import Code, FailedError, MediaError, RejectedError, RetryableError
 from media.outbox import Effect, EffectKind
 from media.stage_endings import MAX_CLEANED_ATTEMPTS, EndingRules
 from media.stage_requests import QUEUE_OF, request
+from tests.fakes.assets import VIDEO
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ASSET = Asset(
-    UUID(int=7),
-    "owner",
-    AssetType.VIDEO,
-    Status.PROCESSING,
-    DeliveryClass.COURSE_VIDEO,
-    "video/mp4",
-    "talk.mp4",
-    "bucket",
-    "uploads/video/owner/7/talk.mp4",
-    NOW,
-    NOW,
-    version_id="v",
-    trace_id="Root=1-trace",
-)
+ASSET = replace(VIDEO, trace_id="Root=1-trace")
 RULES = EndingRules("bucket", max_attempts=3)
 DONE = Commit(StageState.DONE, Status.READY)
 

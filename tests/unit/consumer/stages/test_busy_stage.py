@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Hashable, Sequence
-from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,32 +14,17 @@ from consumer.queue.outcome import Outcome, OutcomeKind
 from consumer.queue.retry import RetryPolicy
 from consumer.stages.lifecycle import StageLifecycle
 from consumer.stages.runner import StageRunner
-from media.asset import Asset, AssetType, DeliveryClass, Stage, StageState, Status
+from media.asset import Stage, StageState, Status
 from media.asset_store.assets import AssetStore
 from media.asset_store.stages import Claim, Commit, Fence, Refusal, Refused, StageStore
-from media.aws.sqs import Received
 from media.outbox import Outbox, OutboxRow
 from media.stage_endings import EndingRules
 from media.telemetry import Metrics
+from tests.fakes.assets import VIDEO
 from tests.fakes.virtual_time import virtual_time
-from tests.fakes.workers import Harness, drained, until
+from tests.fakes.workers import Harness, in_flight, until
 
 VISIBILITY = 60.0
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ASSET = Asset(
-    UUID(int=7),
-    "owner",
-    AssetType.VIDEO,
-    Status.PROCESSING,
-    DeliveryClass.COURSE_VIDEO,
-    "video/mp4",
-    "talk.mp4",
-    "bucket",
-    "uploads/video/owner/7/talk.mp4",
-    NOW,
-    NOW,
-    version_id="v",
-)
 
 
 class OneStage(StageStore):
@@ -61,7 +45,7 @@ class OneStage(StageStore):
         if remaining > 0:
             return Refused(Refusal.BUSY, remaining)
         self.lease_until = time.monotonic() + lease
-        return Claim(ASSET, stage, 1, 1)
+        return Claim(VIDEO, stage, 1, 1)
 
     async def extend(self, leases: Sequence[Hashable]) -> set[Hashable]:
         if leases:
@@ -99,11 +83,6 @@ def runner(stages: StageStore, seconds: float) -> StageRunner:
     return StageRunner(Stage.TRANSCODE, work, lifecycle)
 
 
-def received(receives: int) -> InFlightMessage:
-    message = Received("m", "r", "copy", receive_count=receives, sent=time.time())
-    return InFlightMessage(message, "memory", [], "owner", "trace", taken=0.0, expires=VISIBILITY)
-
-
 @pytest.mark.parametrize("minutes", [22, 660])
 def test_a_second_copy_outlasts_the_work_with_receives_to_spare(minutes: int) -> None:
     @virtual_time
@@ -115,7 +94,7 @@ def test_a_second_copy_outlasts_the_work_with_receives_to_spare(minutes: int) ->
         receives: list[int] = []
 
         async def work(_text: str, message: InFlightMessage) -> Outcome:
-            outcome = await stage.run(ASSET.asset_id, "v", message)
+            outcome = await stage.run(VIDEO.asset_id, "v", message)
             outcomes.append(outcome)
             receives.append(message.received.receive_count)
             return outcome
@@ -140,7 +119,8 @@ async def test_a_copy_that_has_few_receives_left_waits_for_as_long_as_anyone_may
     waited = 0.0
     for receives in range(17, 20):
         stages.lease_until = time.monotonic() + VISIBILITY - 1
-        outcome = await runner(stages, 0.0).run(ASSET.asset_id, "v", received(receives))
+        copy = in_flight("r", owner="owner", receives=receives, expires=VISIBILITY)
+        outcome = await runner(stages, 0.0).run(VIDEO.asset_id, "v", copy)
         waited += outcome.delay
     assert waited >= 11 * 3600
 
@@ -149,22 +129,6 @@ async def test_a_copy_that_has_few_receives_left_waits_for_as_long_as_anyone_may
 async def test_a_lease_that_its_worker_no_longer_renews_is_waited_for_and_no_longer() -> None:
     stages = OneStage()
     stages.lease_until = time.monotonic() + 20
-    outcome = await runner(stages, 0.0).run(ASSET.asset_id, "v", received(12))
+    copy = in_flight("r", owner="owner", receives=12, expires=VISIBILITY)
+    outcome = await runner(stages, 0.0).run(VIDEO.asset_id, "v", copy)
     assert 20 <= outcome.delay <= 24
-
-
-@virtual_time
-async def test_a_record_whose_stage_is_busy_holds_up_no_other_record() -> None:
-    harness = Harness()
-
-    async def work(text: str, _message: InFlightMessage) -> Outcome | None:
-        if text == "busy" and harness.handled.count(text) == 1:
-            return Outcome(OutcomeKind.RELEASED, 800.0, reason="leased by another")
-        return None
-
-    await harness.send("busy good")
-    async with harness.running(work):
-        await asyncio.sleep(5)
-        assert harness.handled == ["busy", "good"]
-        await drained(harness)
-    assert harness.handled == ["busy", "good", "busy"]
