@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, cast
 from unittest import mock
 from uuid import UUID
@@ -13,30 +12,16 @@ from uuid import UUID
 from consumer.maintenance.reconciler import Reconciler
 from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.worker import WorkerLimits
-from media.asset import Asset, AssetType, DeliveryClass, Stage, StageState, Status
+from media.asset import Stage, StageState
 from media.asset_store.stage_maintenance import FIRST_REMINDER, MAX_REMINDERS, PendingWork, StalledStage
+from tests.fakes.assets import VIDEO
 from tests.fakes.memory_queue import MemoryQueue
 from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness, nothing
 
 HOUR = 3600.0
-VIDEO = 3.5 * HOUR + 7
+WORK = 3.5 * HOUR + 7
 """Seconds of work for one video."""
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ASSET = Asset(
-    UUID(int=0),
-    "owner",
-    AssetType.VIDEO,
-    Status.PROCESSING,
-    DeliveryClass.COURSE_VIDEO,
-    "video/mp4",
-    "talk.mp4",
-    "bucket",
-    "uploads/video/owner/7/talk.mp4",
-    NOW,
-    NOW,
-    version_id="v",
-)
 
 
 @dataclass(slots=True)
@@ -49,6 +34,8 @@ class Line:
     nudges: dict[UUID, int] = field(default_factory=dict)
     due: dict[UUID, float] = field(default_factory=dict)
     failed: list[UUID] = field(default_factory=list)
+    found: list[int] = field(default_factory=list)
+    """Stalled stages of each search."""
 
     async def request(self, number: int) -> None:
         asset_id = UUID(int=number)
@@ -64,9 +51,9 @@ class Line:
         if stage is not Stage.TRANSCODE or waiting:
             return []
         now = time.monotonic()
-        return [
+        stalled = [
             StalledStage(
-                replace(ASSET, asset_id=asset_id),
+                replace(VIDEO, asset_id=asset_id),
                 stage,
                 StageState.QUEUED,
                 attempt=0,
@@ -77,6 +64,8 @@ class Line:
             for asset_id, since in self.queued.items()
             if now >= self.due[asset_id] and asset_id not in self.failed
         ]
+        self.found.append(len(stalled))
+        return stalled
 
     async def record_reminder(self, asset_id: UUID, stage: Stage, *, first: float) -> None:
         del stage
@@ -93,7 +82,7 @@ class Line:
 
     async def work(self, text: str, _message: InFlightMessage) -> None:
         if self.queued.pop(UUID(int=int(text)), None) is not None:
-            await asyncio.sleep(VIDEO)
+            await asyncio.sleep(WORK)
 
 
 @asynccontextmanager
@@ -129,6 +118,7 @@ async def reconciling(line: Line, harness: Harness) -> AsyncIterator[None]:
         task = asyncio.create_task(reconciler.run())
         try:
             yield
+            assert not task.done(), "it reconciles until it is canceled"
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -144,6 +134,7 @@ async def test_videos_that_wait_in_line_are_neither_reminded_nor_failed() -> Non
     async with harness.running(line.work), reconciling(line, harness):
         await asyncio.sleep(22 * HOUR)
     assert line.queued == {}
+    assert max(line.found, default=0) == 5, "all but the first were due for a reminder"
     assert line.failed == []
     assert harness.queue.count("send") == 6, "no message was multiplied"
 
