@@ -70,8 +70,12 @@ class Beating:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         task = asyncio.create_task(self.heartbeat.run())
-        yield
-        task.cancel()
+        try:
+            yield
+            assert not task.done(), "it beats until it is canceled"
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 @virtual_time
@@ -236,14 +240,17 @@ async def test_all_leases_are_renewed_in_one_call_and_a_lost_one_costs_its_messa
 async def test_a_lease_that_was_given_up_meanwhile_is_not_lost() -> None:
     beating = Beating("a")
     beating.held[0].leases = {"a1"}
+    renewed: list[Hashable] = []
 
-    async def renew(_leases: Sequence[Hashable]) -> set[Hashable]:
+    async def renew(leases: Sequence[Hashable]) -> set[Hashable]:
+        renewed.extend(leases)
         beating.held[0].leases.clear()
         return {"a1"}
 
     beating.heartbeat = Heartbeat(beating.queue, lambda: beating.held, renew, beating.metrics, timeout=60)
     async with beating.running():
         await asyncio.sleep(25)
+    assert renewed == ["a1"]
     assert not beating.held[0].lost
 
 
