@@ -12,7 +12,9 @@ from media.aws.sqs import BATCH, FailedEntry, MessageQueue, NewMessage, QueueDep
 
 
 @dataclass(slots=True)
-class _Stored:
+class StoredMessage:
+    """A message in the queue. It may be received from `visible_at` on, by the loop's clock."""
+
     message_id: str
     body: str
     visible_at: float
@@ -42,14 +44,17 @@ async def _at_once(_request: Request) -> None:
 class MemoryQueue(MessageQueue):
     """`network` is awaited before a request is carried out; it may delay it, or raise UnavailableError.
 
+    While `error` is set, each request raises it after `network`.
     A receipt is valid until its message is received again or deleted, as in SQS's standard queues.
     """
 
     def __init__(self, name: str = "memory") -> None:
         super().__init__(cast("Any", None), name, f"memory://{name}")
         self.network: Callable[[Request], Awaitable[None]] = _at_once
+        self.error: Exception | None = None
         self.requests: list[Request] = []
-        self._messages: dict[str, _Stored] = {}
+        self.messages: dict[str, StoredMessage] = {}
+        """By id, in the order in which they were sent."""
         self._numbers = itertools.count(1)
         self._changed = asyncio.Event()
 
@@ -59,21 +64,21 @@ class MemoryQueue(MessageQueue):
 
     def receives(self, body: str) -> int:
         """Count the receives of the message with this body; 0 when it is deleted."""
-        return max((stored.receives for stored in self._messages.values() if stored.body == body), default=0)
+        return max((stored.receives for stored in self.messages.values() if stored.body == body), default=0)
 
     def bodies(self) -> list[str]:
-        return [stored.body for stored in self._messages.values()]
+        return [stored.body for stored in self.messages.values()]
 
     def attributes(self) -> list[dict[str, str]]:
         """Return the attributes of every message in the queue."""
         return [
             {name: value["StringValue"] for name, value in stored.attributes.items()}
-            for stored in self._messages.values()
+            for stored in self.messages.values()
         ]
 
     def steal(self, receipt: str) -> None:
         """Let another consumer receive the message of a receipt, which becomes invalid."""
-        for stored in self._messages.values():
+        for stored in self.messages.values():
             if stored.receipt == receipt:
                 stored.receipt, stored.visible_at = "another consumer's", time.monotonic() + 3600
 
@@ -87,7 +92,7 @@ class MemoryQueue(MessageQueue):
     async def _change(self, until: float) -> None:
         """Wait until a message may have become visible, or the long poll is over."""
         self._changed.clear()
-        due = min([until, *(stored.visible_at for stored in self._messages.values())])
+        due = min([until, *(stored.visible_at for stored in self.messages.values())])
         try:
             async with asyncio.timeout(max(0.001, due - time.monotonic())):
                 await self._changed.wait()
@@ -98,7 +103,7 @@ class MemoryQueue(MessageQueue):
         await self._request("delete", receipts)
         for receipt in receipts:
             if stored := self._of(receipt):
-                del self._messages[stored.message_id]
+                del self.messages[stored.message_id]
         return []
 
     async def change_visibility(self, delays: Mapping[str, int]) -> list[FailedEntry]:
@@ -115,47 +120,52 @@ class MemoryQueue(MessageQueue):
 
     async def send_message(self, message: NewMessage) -> None:
         await self._request("send")
-        self._store(message)
+        self.store(message)
 
     async def send_batch(self, messages: Sequence[NewMessage]) -> list[bool]:
         await self._request("send_batch")
         for message in messages:
-            self._store(message)
+            self.store(message)
         return [True] * len(messages)
 
-    def _store(self, new: NewMessage) -> None:
+    def store(self, new: NewMessage) -> None:
+        """Put a message into the queue without a request."""
         message_id = f"m{next(self._numbers)}"
         visible_at = time.monotonic() + new.delay
-        self._messages[message_id] = _Stored(message_id, new.body, visible_at, new.group_id, new.attributes, new.trace)
+        self.messages[message_id] = StoredMessage(
+            message_id, new.body, visible_at, new.group_id, new.attributes, new.trace
+        )
         self._changed.set()
 
     async def depth(self) -> QueueDepth:
         await self._request("depth")
-        visible = sum(stored.visible_at <= time.monotonic() for stored in self._messages.values())
-        return QueueDepth(visible, len(self._messages) - visible)
+        visible = sum(stored.visible_at <= time.monotonic() for stored in self.messages.values())
+        return QueueDepth(visible, len(self.messages) - visible)
 
     async def _request(self, operation: str, receipts: Sequence[str] = (), delays: Sequence[int] = ()) -> None:
         request = Request(time.monotonic(), operation, tuple(receipts), tuple(delays))
         self.requests.append(request)
         await self.network(request)
+        if self.error:
+            raise self.error
 
     def _take(self, limit: int, visibility: int) -> list[Received]:
         now = time.monotonic()
-        taken = self._choose([stored for stored in self._messages.values() if stored.visible_at <= now], limit)
+        taken = self._choose([stored for stored in self.messages.values() if stored.visible_at <= now], limit)
         for stored in taken:
             stored.visible_at, stored.receipt = now + visibility, f"r{next(self._numbers)}"
             stored.receives += 1
             stored.first = stored.first or time.time()
         return [_received(stored) for stored in taken]
 
-    def _choose(self, ready: Sequence[_Stored], limit: int) -> Sequence[_Stored]:
+    def _choose(self, ready: Sequence[StoredMessage], limit: int) -> Sequence[StoredMessage]:
         return ready[:limit]
 
-    def _of(self, receipt: str) -> _Stored | None:
-        return next((stored for stored in self._messages.values() if stored.receipt == receipt), None)
+    def _of(self, receipt: str) -> StoredMessage | None:
+        return next((stored for stored in self.messages.values() if stored.receipt == receipt), None)
 
 
-def _received(stored: _Stored) -> Received:
+def _received(stored: StoredMessage) -> Received:
     return Received(
         message_id=stored.message_id,
         receipt=stored.receipt,

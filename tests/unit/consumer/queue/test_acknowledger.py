@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -10,32 +10,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumer.queue.acknowledger import Acknowledger
-from consumer.queue.in_flight import InFlightMessage
-from media.aws.sqs import FailedEntry
 from media.errors import Dependency, UnavailableError
 from media.telemetry import Metrics
-from tests.fakes.memory_queue import MemoryQueue, Request, _received, _Stored
+from tests.fakes.memory_queue import Request
+from tests.fakes.refusing_queue import RefusingQueue
 from tests.fakes.virtual_time import virtual_time
+from tests.fakes.workers import in_flight
 
 AWAY = UnavailableError(Dependency.SQS, "away")
-
-
-class RefusingQueue(MemoryQueue):
-    """Refuses the receipts in `refused`: as gone, or for now."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.refused: dict[str, bool] = {}
-        self.deleted: list[str] = []
-
-    async def delete(self, receipts: Sequence[str]) -> list[FailedEntry]:
-        await self._request("delete", receipts)
-        self.deleted += [receipt for receipt in receipts if receipt not in self.refused]
-        return [FailedEntry(r, "Refused", gone=self.refused[r]) for r in receipts if r in self.refused]
-
-    async def change_visibility(self, delays: Mapping[str, int]) -> list[FailedEntry]:
-        await self._request("change_visibility", list(delays), list(delays.values()))
-        return []
 
 
 class Desk:
@@ -46,11 +28,6 @@ class Desk:
         self.paused: list[bool] = []
         self.metrics = Metrics(CollectorRegistry())
         self.acknowledger = Acknowledger(self.queue, self.metrics, self.paused.append)
-
-    def message(self, receipt: str, *, expires: float = 3600) -> InFlightMessage:
-        stored = _Stored(receipt, "body", 0, "", {}, receipt=receipt)
-        now = time.monotonic()
-        return InFlightMessage(_received(stored), "memory", [], "", "", taken=now, expires=now + expires)
 
     def sent(self, operation: str = "delete") -> list[Request]:
         return [request for request in self.queue.requests if request.operation == operation]
@@ -73,12 +50,12 @@ async def test_ten_go_at_once_and_fewer_after_fifty_milliseconds() -> None:
     async with desk.open():
         began = time.monotonic()
         for n in range(13):
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         await asyncio.sleep(1)
         assert [len(request.receipts) for request in desk.sent()] == [10, 3]
         assert [request.at - began for request in desk.sent()] == pytest.approx([0, 0.05])
         later = time.monotonic()
-        await desk.acknowledger.delete(desk.message("alone"))
+        await desk.acknowledger.delete(in_flight("alone"))
         await asyncio.sleep(1)
         assert desk.sent()[-1].at - later == pytest.approx(0.05), "the next one has its own time to wait"
     assert desk.counted("delete", "ok") == 3
@@ -90,7 +67,7 @@ async def test_the_tenth_message_sends_its_batch() -> None:
     async with desk.open():
         for n in range(10):
             assert desk.sent() == []
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         await asyncio.sleep(0.01)
         assert [len(request.receipts) for request in desk.sent()] == [10]
 
@@ -99,12 +76,12 @@ async def test_the_tenth_message_sends_its_batch() -> None:
 async def test_timer_of_a_batch_that_became_full_does_not_hurry_the_next_one() -> None:
     desk = Desk()
     async with desk.open():
-        await desk.acknowledger.delete(desk.message("first"))
+        await desk.acknowledger.delete(in_flight("first"))
         await asyncio.sleep(0.04)
         for n in range(9):
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         later = time.monotonic()
-        await desk.acknowledger.delete(desk.message("second batch"))
+        await desk.acknowledger.delete(in_flight("second batch"))
         await asyncio.sleep(1)
         assert [len(request.receipts) for request in desk.sent()] == [10, 1]
         assert desk.sent()[-1].at - later == pytest.approx(0.05)
@@ -115,8 +92,8 @@ async def test_closing_sends_what_waits_at_once() -> None:
     desk = Desk()
     async with desk.open():
         began = time.monotonic()
-        await desk.acknowledger.delete(desk.message("last"))
-        await desk.acknowledger.release(desk.message("other"), 3)
+        await desk.acknowledger.delete(in_flight("last"))
+        await desk.acknowledger.release(in_flight("other"), 3)
     assert [request.at - began for request in desk.queue.requests] == [0, 0]
 
 
@@ -134,7 +111,7 @@ async def test_at_most_eight_requests_of_a_kind_are_under_way() -> None:
     desk.queue.network = network
     async with desk.open():
         for n in range(150):
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         await asyncio.sleep(0.5)
         assert under_way == 8
     assert (most, len(desk.queue.deleted)) == (8, 150)
@@ -150,10 +127,10 @@ async def test_two_hundred_unsettled_messages_stop_receives_until_fewer_are_left
     desk.queue.network = network
     async with desk.open():
         for n in range(199):
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         assert desk.paused == []
-        await desk.acknowledger.release(desk.message("the 200th"), 0)
-        await desk.acknowledger.release(desk.message("one more"), 0)
+        await desk.acknowledger.release(in_flight("the 200th"), 0)
+        await desk.acknowledger.release(in_flight("one more"), 0)
         assert desk.paused == [True]
         go.set()
         await asyncio.sleep(1)
@@ -171,10 +148,10 @@ async def test_the_two_hundredth_message_stops_receives_and_its_end_lets_them_go
     desk.queue.network = network
     async with desk.open():
         for n in range(199):
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         for _ in range(2):
             desk.paused.clear()
-            await desk.acknowledger.release(desk.message("the 200th"), 0)
+            await desk.acknowledger.release(in_flight("the 200th"), 0)
             assert desk.paused == [True]
             await asyncio.sleep(1)
             assert desk.paused == [True, False]
@@ -186,7 +163,7 @@ async def test_the_two_hundredth_message_stops_receives_and_its_end_lets_them_go
 async def test_release_rounds_the_delay_up_to_what_sqs_takes(asked: float, delay: int) -> None:
     desk = Desk()
     async with desk.open():
-        await desk.acknowledger.release(desk.message("r"), asked)
+        await desk.acknowledger.release(in_flight("r"), asked)
     assert [request.delays for request in desk.sent("change_visibility")] == [(delay,)]
     assert desk.counted("release", "ok") == 1
 
@@ -198,7 +175,7 @@ async def test_refused_entries_alone_are_sent_again_and_gone_ones_are_not() -> N
     async with desk.open():
         began = time.monotonic()
         for n in range(4):
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         await asyncio.sleep(9)
         desk.queue.refused.clear()
     assert [request.receipts for request in desk.sent()] == [("r0", "r1", "r2", "r3"), *[("r1",)] * 4]
@@ -211,29 +188,24 @@ async def test_repeats_end_when_the_message_expires() -> None:
     desk = Desk()
     desk.queue.refused = {"r": False}
     async with desk.open():
-        await desk.acknowledger.delete(desk.message("r", expires=5))
+        await desk.acknowledger.delete(in_flight("r", expires=5))
     assert len(desk.sent()) == 4, "after 0, 1, 3 and 6 s; the fourth was decided before the message expired"
 
 
 @virtual_time
 async def test_it_fails_while_something_waits_to_be_settled_and_cannot() -> None:
-    desk, is_away = Desk(), True
-
-    async def network(_request: Request) -> None:
-        if is_away:
-            raise AWAY
-
-    desk.queue.network = network
+    desk = Desk()
+    desk.queue.error = AWAY
     async with desk.open():
-        await desk.acknowledger.delete(desk.message("given up", expires=20))
+        await desk.acknowledger.delete(in_flight("given up", expires=20))
         await asyncio.sleep(10)
         failing = [desk.acknowledger.is_failing]
         await asyncio.sleep(20)  # nothing waits any more: an idle queue would never be ready again
         failing.append(desk.acknowledger.is_failing)
-        await desk.acknowledger.delete(desk.message("settled"))
+        await desk.acknowledger.delete(in_flight("settled"))
         await asyncio.sleep(10)
         failing.append(desk.acknowledger.is_failing)
-        is_away = False
+        desk.queue.error = None
         await asyncio.sleep(10)
         failing.append(desk.acknowledger.is_failing)
     assert failing == [True, False, True, False]
@@ -241,43 +213,33 @@ async def test_it_fails_while_something_waits_to_be_settled_and_cannot() -> None
 
 @virtual_time
 async def test_while_sqs_is_away_one_batch_at_a_time_asks_after_growing_pauses() -> None:
-    desk, away = Desk(), True
-
-    async def network(_request: Request) -> None:
-        if away:
-            raise AWAY
-
-    desk.queue.network = network
+    desk = Desk()
+    desk.queue.error = AWAY
     async with desk.open():
         for n in range(30):
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         await asyncio.sleep(60)
         times = [request.at for request in desk.sent()]
         gaps = [later - earlier for earlier, later in pairwise(times)]
         assert gaps == pytest.approx([0, 2, 3, 4, *[5] * (len(gaps) - 4)])
         assert desk.counted("delete", "error") == len(times)
-        away = False
+        desk.queue.error = None
     assert len(desk.queue.deleted) == 30
 
 
 @virtual_time
 async def test_once_sqs_is_back_batches_wait_for_nothing() -> None:
-    desk, away = Desk(), True
-
-    async def network(_request: Request) -> None:
-        if away:
-            raise AWAY
-
-    desk.queue.network = network
+    desk = Desk()
+    desk.queue.error = AWAY
     async with desk.open():
-        await desk.acknowledger.delete(desk.message("first"))
+        await desk.acknowledger.delete(in_flight("first"))
         await asyncio.sleep(30)
-        away = False
+        desk.queue.error = None
         await asyncio.sleep(30)
         assert desk.queue.deleted == ["first"]
         before = len(desk.sent())
         for n in range(40):
-            await desk.acknowledger.delete(desk.message(f"r{n}"))
+            await desk.acknowledger.delete(in_flight(f"r{n}"))
         await asyncio.sleep(0.01)
         assert len(desk.sent()) == before + 4
     assert desk.counted("delete", "ok") == 5
@@ -286,14 +248,10 @@ async def test_once_sqs_is_back_batches_wait_for_nothing() -> None:
 @virtual_time
 async def test_messages_that_expire_while_sqs_is_away_are_given_up() -> None:
     desk = Desk()
-
-    async def network(_request: Request) -> None:
-        raise AWAY
-
-    desk.queue.network = network
+    desk.queue.error = AWAY
     async with desk.open():
         began = time.monotonic()
-        await desk.acknowledger.delete(desk.message("r", expires=20))
+        await desk.acknowledger.delete(in_flight("r", expires=20))
         await asyncio.sleep(3600)
         assert [request.at - began for request in desk.sent()] == pytest.approx(
             [0.05, 0.05, 2.05, 5.05, 9.05, 14.05, 19.05]
@@ -303,27 +261,23 @@ async def test_messages_that_expire_while_sqs_is_away_are_given_up() -> None:
 
 @virtual_time
 async def test_unforeseen_answers_make_it_unready_until_one_is_usable() -> None:
-    desk, odd = Desk(), True
-
-    async def network(_request: Request) -> None:
-        if odd:
-            raise KeyError("Failed")
-
-    desk.queue.network = network
+    desk = Desk()
+    desk.queue.error = KeyError("Failed")
     async with desk.open():
-        await desk.acknowledger.release(desk.message("r"), 1)
-        told = []
-        for odd in (True, False):  # noqa: B007 - what the network does
-            await asyncio.sleep(30)
-            told.append(desk.acknowledger.health.keeps_failing)
-        assert told == [True, False]
+        await desk.acknowledger.release(in_flight("r"), 1)
+        await asyncio.sleep(30)
+        failing = [desk.acknowledger.health.keeps_failing]
+        desk.queue.error = None
+        await asyncio.sleep(30)
+        failing.append(desk.acknowledger.health.keeps_failing)
+    assert failing == [True, False]
     assert desk.counted("release", "ok") == 1
 
 
 @virtual_time
 async def test_message_is_settled_only_after_its_extension_has_ended() -> None:
     desk, extended = Desk(), asyncio.Event()
-    message = desk.message("r")
+    message = in_flight("r")
     message.extension = extended
     async with desk.open():
         for settle in (desk.acknowledger.delete(message), desk.acknowledger.release(message, 1)):

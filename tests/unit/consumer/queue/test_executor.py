@@ -15,27 +15,10 @@ from consumer.queue.retry import RetryPolicy
 from media.errors import Code, Dependency, RejectedError, RetryableError, UnavailableError, UndecodableError
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import virtual_time
-from tests.fakes.workers import Harness, Text, Work, drained, nothing, until, words
+from tests.fakes.workers import Harness, Text, delays, drained, failing, nothing, until, use_up_receives, words
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793"
 S3_AWAY = UnavailableError(Dependency.S3, "away")
-
-
-async def received_before(harness: Harness, times: int) -> None:
-    """Let the messages be received and become visible again."""
-    for _ in range(times):
-        await harness.queue.receive(limit=10, wait=0, visibility=0)
-
-
-def failing(error: Exception) -> Work:
-    async def work(_text: str, _message: InFlightMessage) -> None:
-        raise error
-
-    return work
-
-
-def delays(harness: Harness) -> list[int]:
-    return [delay for request in harness.queue.requests for delay in request.delays]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +30,7 @@ async def test_an_outage_releases_for_longer_each_time_up_to_ten_minutes(receive
     for lowest, expected in [(True, least), (False, most)]:
         harness = Harness()
         await harness.send("patient")
-        await received_before(harness, receives - 1)
+        await use_up_receives(harness, receives - 1)
         with mock.patch.object(random, "uniform", lambda low, high, lowest=lowest: low if lowest else high):
             async with harness.running(failing(S3_AWAY)):
                 await until(lambda harness=harness: bool(delays(harness)))  # type: ignore[misc]
@@ -59,7 +42,7 @@ async def test_an_outage_releases_for_longer_each_time_up_to_ten_minutes(receive
 async def test_the_eighteenth_receive_is_the_last_one(receives: int, dead: bool) -> None:
     harness = Harness(retry=RetryPolicy(attempts=100))
     await harness.send("late")
-    await received_before(harness, receives - 1)
+    await use_up_receives(harness, receives - 1)
     async with harness.running(failing(RetryableError(Code.STORAGE_ERROR, "refused"))):
         await until(lambda: bool(harness.dead.bodies() or delays(harness)))
     assert bool(harness.dead.bodies()) == dead
@@ -69,7 +52,7 @@ async def test_the_eighteenth_receive_is_the_last_one(receives: int, dead: bool)
 async def test_uncounted_failures_wait_even_at_the_last_receives_and_at_most_for_the_cap() -> None:
     harness = Harness(retry=RetryPolicy(cap=70, attempts=1))
     await harness.send("early")
-    await received_before(harness, 18)
+    await use_up_receives(harness, 18)
     error = RetryableError(Code.TRANSCODER_ERROR, retry_after=3, counts_as_attempt=False)
     async with harness.running(failing(error)):
         await until(lambda: bool(delays(harness)))
@@ -81,7 +64,7 @@ async def test_uncounted_failures_wait_even_at_the_last_receives_and_at_most_for
 async def test_uncounted_failures_double_their_delay(receives: int, delay: int) -> None:
     harness = Harness()
     await harness.send("early")
-    await received_before(harness, receives - 1)
+    await use_up_receives(harness, receives - 1)
     error = RetryableError(Code.TRANSCODER_ERROR, retry_after=3, counts_as_attempt=False)
     async with harness.running(failing(error)):
         await until(lambda: bool(delays(harness)))
@@ -123,7 +106,7 @@ async def test_a_dead_letter_has_all_that_an_operator_needs() -> None:
     harness = Harness()
     await harness.queue.send("ann:a", group_id="ann", trace=TRACE)
     await harness.queue.receive(limit=1, wait=0, visibility=0)
-    [stored] = harness.queue._messages.values()
+    [stored] = harness.queue.messages.values()
     stored.first = 1_700_000_000.1234
     async with harness.running(failing(UndecodableError("no sense", Code.CORRUPT))):
         await drained(harness)
@@ -154,13 +137,9 @@ async def test_an_error_that_nobody_foresaw_is_named_in_the_dead_letter(body: st
 @virtual_time
 async def test_a_dead_letter_that_cannot_be_sent_waits_as_for_any_outage() -> None:
     harness = Harness()
-
-    async def network(_request: Request) -> None:
-        raise UnavailableError(Dependency.SQS, "away")
-
-    harness.dead.network = network
+    harness.dead.error = UnavailableError(Dependency.SQS, "away")
     await harness.send("undecodable")
-    await received_before(harness, 2)
+    await use_up_receives(harness, 2)
     async with harness.running(nothing):
         await until(lambda: bool(delays(harness)))
     assert 8 <= delays(harness)[0] <= 16
@@ -183,7 +162,7 @@ async def test_times_from_sending_to_the_end_are_observed_once_and_never_negativ
 
     async def send(sent: float) -> None:
         await harness.send("rejected")
-        [*_, stored] = harness.queue._messages.values()
+        [*_, stored] = harness.queue.messages.values()
         stored.sent = sent
 
     async def work(_text: str, _message: InFlightMessage) -> None:
@@ -318,7 +297,7 @@ async def test_what_was_released_for_long_is_recalled_within_two_seconds() -> No
 
     harness.probes = {Dependency.S3: probe}
     await harness.send("a")
-    await received_before(harness, 4)
+    await use_up_receives(harness, 4)
     with mock.patch.object(random, "uniform", uniform):
         async with harness.running(work):
             await until(lambda: bool(delays(harness)))

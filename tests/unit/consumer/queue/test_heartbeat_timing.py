@@ -2,41 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
+from unittest import mock
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from consumer.queue.heartbeat import Heartbeat
-from consumer.queue.in_flight import InFlightMessage
-from media.aws.sqs import FailedEntry
 from media.errors import Dependency, UnavailableError
 from media.telemetry import Metrics
-from tests.fakes.memory_queue import MemoryQueue, Request
+from tests.fakes.memory_queue import Request
+from tests.fakes.refusing_queue import RefusingQueue
 from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import in_flight
 
 DOWN = UnavailableError(Dependency.SQS, "down")
 
 
-class AnsweringQueue(MemoryQueue):
-    """Extends all but the receipts in `refused`, which are gone or only failed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.refused: dict[str, bool] = {}
-
-    async def change_visibility(self, delays: Mapping[str, int]) -> list[FailedEntry]:
-        await self._request("change_visibility", list(delays), list(delays.values()))
-        return [FailedEntry(r, "Refused", gone=self.refused[r]) for r in delays if r in self.refused]
-
-
 class Beating:
     """A heartbeat with a timeout of 60 s, what it extends, and what it does about it."""
 
     def __init__(self, *names: str) -> None:
-        self.queue = AnsweringQueue()
+        self.queue = RefusingQueue()
         self.metrics = Metrics(CollectorRegistry())
         self.held = [in_flight(name, expires=60) for name in names]
         self.began = time.monotonic()
@@ -136,11 +124,7 @@ async def test_an_extension_that_hangs_is_given_up_after_nine_seconds_and_tried_
 @virtual_time
 async def test_a_message_whose_receipt_expires_is_lost_just_before_another_may_have_it() -> None:
     beating = Beating("r", "other")
-
-    async def network(_request: Request) -> None:
-        raise DOWN
-
-    beating.queue.network = network
+    beating.queue.error = DOWN
     beating.held[1].expires += 10
     async with beating.running():
         await asyncio.sleep(57)
@@ -273,26 +257,18 @@ async def test_leases_that_could_not_be_renewed_are_tried_again_soon() -> None:
 @pytest.mark.parametrize("broken", ["answer", "held"])
 @virtual_time
 async def test_unforeseen_errors_make_it_unready_until_it_succeeds(broken: str) -> None:
-    beating, odd = Beating("a"), True
-
-    async def network(_request: Request) -> None:
-        if odd and broken == "answer":
-            raise KeyError("Failed")
-
-    def held() -> Sequence[InFlightMessage]:
-        if odd and broken == "held":
-            raise KeyError("held")
-        return beating.held
-
-    beating.queue.network = network
+    beating, error = Beating("a"), KeyError("Failed")
+    beating.queue.error = error if broken == "answer" else None
+    held = mock.Mock(return_value=beating.held, side_effect=error if broken == "held" else None)
     beating.heartbeat = Heartbeat(beating.queue, held, beating.renew, beating.metrics, timeout=60)
     async with beating.running():
-        told = []
-        for odd, seconds in ((True, 34), (False, 5)):  # noqa: B007 - what the network does
-            await asyncio.sleep(seconds)
-            told.append(beating.heartbeat.health.keeps_failing)
-        assert told == [True, False]
-        assert beating.beats()[-1] == 38.4
+        await asyncio.sleep(34)
+        failing = [beating.heartbeat.health.keeps_failing]
+        beating.queue.error = held.side_effect = None
+        await asyncio.sleep(5)
+        failing.append(beating.heartbeat.health.keeps_failing)
+    assert failing == [True, False]
+    assert beating.beats()[-1] == 38.4
 
 
 @virtual_time

@@ -11,7 +11,7 @@ from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
 from tests.fakes.memory_queue import Request
 from tests.fakes.virtual_time import virtual_time
-from tests.fakes.workers import Harness, drained, nothing, until
+from tests.fakes.workers import Harness, delays, drained, failing, nothing, until, use_up_receives
 
 S3_AWAY = UnavailableError(Dependency.S3, "away")
 
@@ -79,8 +79,7 @@ async def test_no_delay_outlives_the_outage_that_it_was_for() -> None:
 
     harness.probes = {Dependency.S3: probe}
     await harness.send(*(f"m{n}" for n in range(30)))
-    for _ in range(9):
-        await harness.queue.receive(limit=10, wait=0, visibility=0)
+    await use_up_receives(harness, 9)
     async with harness.running(work):
         await drained(harness)
     assert max(done) - back_at <= 10
@@ -132,11 +131,7 @@ async def test_an_unforeseen_response_does_not_end_the_polling() -> None:
 @virtual_time
 async def test_polling_backs_off_while_sqs_is_away() -> None:
     harness = Harness()
-
-    async def network(_request: Request) -> None:
-        raise UnavailableError(Dependency.SQS, "away")
-
-    harness.queue.network = network
+    harness.queue.error = UnavailableError(Dependency.SQS, "away")
     async with harness.running(nothing) as worker:
         asked = []
         for _ in range(10):
@@ -216,7 +211,7 @@ async def test_interrupted_work_is_measured_and_released_at_once() -> None:
         await until(lambda: not worker.busy)
     assert (await harness.queue.depth()).visible == 2
     assert harness.metric("handler_duration_seconds_count", queue="memory", handler="test") == 2
-    assert {delay for request in harness.queue.requests for delay in request.delays} == {0}, "interrupted or draining"
+    assert set(delays(harness)) == {0}, "interrupted or draining"
 
 
 @virtual_time
@@ -305,7 +300,7 @@ async def test_a_message_whose_task_fails_is_released_at_once() -> None:
         await drained(harness)
         assert worker.in_flight == 0
     assert sorted(harness.handled) == ["fine", "odd", "odd", "other"]
-    assert {delay for request in harness.queue.requests for delay in request.delays} == {0}
+    assert set(delays(harness)) == {0}
     assert time.monotonic() - began < 10
 
 
@@ -313,18 +308,14 @@ async def test_a_message_whose_task_fails_is_released_at_once() -> None:
 async def test_nothing_is_recalled_while_draining() -> None:
     harness = Harness()
 
-    async def work(_text: str, _message: InFlightMessage) -> None:
-        raise S3_AWAY
-
     async def network(request: Request) -> None:
         if request.operation == "receive":
             await asyncio.sleep(5)
 
     await harness.send("a")
-    for _ in range(5):
-        await harness.queue.receive(limit=1, wait=0, visibility=0)
+    await use_up_receives(harness, 5)
     harness.queue.network = network
-    async with harness.running(work) as worker:
+    async with harness.running(failing(S3_AWAY)) as worker:
         await until(lambda: harness.queue.count("change_visibility") == 1)
         worker.recall(Dependency.POSTGRES)
         await worker.drain()

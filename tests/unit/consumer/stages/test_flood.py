@@ -75,7 +75,7 @@ class Uploads:
         key = f"uploads/document/{owner}/{asset_id}/file.pdf"
         found = {"bucket": {"name": "bucket"}, "object": {"key": key, "size": 1, "eTag": "e", "versionId": "v"}}
         record = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": found}
-        self.queue._store(NewMessage(json.dumps({"Records": [record]})))
+        self.queue.store(NewMessage(json.dumps({"Records": [record]})))
         self.owners[asset_id] = owner
         return asset_id
 
