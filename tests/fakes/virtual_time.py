@@ -39,7 +39,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def virtual_time[**P](test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an async test on a loop of its own in virtual time, which `time.monotonic` tells too.
+    """Run an async test on a loop of its own in virtual time, which `time.monotonic` and `time.perf_counter` tell too.
 
     The test may use no threads and no sockets: those take real time. A decorator and not a fixture, because the loop
     of pytest-asyncio lives as long as the session's fixtures, and must not change below them.
@@ -48,7 +48,8 @@ def virtual_time[**P](test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         loop = _VirtualLoop()
-        with mock.patch.object(time, "monotonic", loop.time), asyncio.Runner(loop_factory=lambda: loop) as runner:
+        clocks = mock.patch.multiple(time, monotonic=loop.time, perf_counter=loop.time)
+        with clocks, asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(test(*args, **kwargs))
 
     return run
