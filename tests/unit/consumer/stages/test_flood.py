@@ -14,6 +14,7 @@ from consumer.decoders import decode_upload
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage, Record
 from consumer.queue.outcome import SUCCESS, Outcome
+from consumer.queue.regrouper import MAX_BATCHES
 from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import QueueWorker, Route, WorkerLimits
 from consumer.stages.intake import Intake
@@ -62,10 +63,16 @@ class Uploads:
         self.owners: dict[UUID, str] = {}
         self.failing = 0
         """Batches that SQS will refuse."""
+        self.batches_pass = asyncio.Event()
+        """While it is not set, SQS answers no batch."""
+        self.batches_pass.set()
 
     async def network(self, request: Request) -> None:
         await asyncio.sleep(REQUEST)
-        if request.operation == "send_batch" and self.failing:
+        if request.operation != "send_batch":
+            return
+        await self.batches_pass.wait()
+        if self.failing:
             self.failing -= 1
             raise UnavailableError(Dependency.SQS, "away")
 
@@ -165,12 +172,16 @@ async def test_without_a_flood_no_hop_is_added() -> None:
 @virtual_time
 async def test_a_drain_in_a_flood_releases_what_was_not_passed_on() -> None:
     uploads = Uploads()
-    everything = flood(uploads, 300)
+    flood(uploads, 300)
+    uploads.batches_pass.clear()
     worker = uploads.worker()
     task = asyncio.create_task(worker.run())
-    await until(lambda: uploads.queue.count("send_batch") > 1)
+    await until(lambda: worker.in_flight > 100)  # eight batches, and twenty that run or wait
     worker.drain()
+    uploads.batches_pass.set()
     await task
+    assert uploads.queue.count("send_batch") == MAX_BATCHES, "the rest was not passed on"
+    assert (await uploads.queue.depth()).in_flight == 0
     everything = set(uploads.owners)
     await uploads.run(everything)
     assert set(uploads.ready) == everything
