@@ -160,7 +160,7 @@ class TcpProxy:
             if client and piece.startswith(self.gated):
                 await self.gate.passed()
             if client and self.refuse and piece.startswith(self.refuse[0]):
-                reader.feed_data(b"\r\n\r\n")
+                reader.feed_data(b"\r\n\r\n")  # the answer reads to a head's end, and this one is read already
                 await self.refuse[1](reader, client)
                 break
             writer.write(piece)

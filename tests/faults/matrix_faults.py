@@ -138,8 +138,8 @@ EXPIRED = http_answer(
 """Credentials that have expired when they come."""
 
 
-async def no_scanner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer as a web server does to what clamd's clients send."""
+async def web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as a web server does to what the clients of clamd and of Postgres send."""
     await reader.read(8)
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n<html>\xe4</html>")
 
@@ -166,7 +166,7 @@ FAULTS: dict[str, dict[str, MakeFault]] = {
         "wrong answers": fails(Fault.ANSWERS),
         "full": fails(Fault.THROTTLED),
     },
-    "clamd": EVERY | {"wrong answers": answers(no_scanner), "full": answers(full_disk)},
+    "clamd": EVERY | {"wrong answers": answers(web_server), "full": answers(full_disk)},
     "mediaconvert": EVERY
     | {
         "refuses": answers(refusal("403 Forbidden", "AccessDeniedException")),

@@ -35,6 +35,10 @@ API = {
 }
 START_DEADLINE = 30.0
 STOP_DEADLINE = 30.0
+NOTICES = 15.0
+"""Seconds of a fault after which /readyz must tell of it."""
+RESUMES = 10.0
+"""Seconds from the end of a fault until work is done again."""
 
 
 def with_limits(flags: Sequence[str]) -> tuple[str, ...]:
@@ -90,6 +94,12 @@ class Daemon:
         except (aiohttp.ClientError, TimeoutError):
             return None
 
+    async def until_status(self, status: int, deadline: float = NOTICES) -> None:
+        """Wait until /readyz answers with a status. Raises TimeoutError."""
+        async with asyncio.timeout(deadline):
+            while await self.get("readyz") != status:  # noqa: ASYNC110 - it is in another process
+                await asyncio.sleep(0.1)
+
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
@@ -103,6 +113,11 @@ class Daemon:
         assert self.process
         async with asyncio.timeout(STOP_DEADLINE):
             return await self.process.wait()
+
+    async def drain(self) -> None:
+        """End it by SIGTERM, and check that it ends in order."""
+        self.signal(signal.SIGTERM)
+        assert await self.ended() == 0, self.log.read_text()[-3000:]
 
     async def kill(self) -> None:
         """Kill it, with its children, which a test would leave behind otherwise."""

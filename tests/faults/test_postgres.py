@@ -1,7 +1,6 @@
 """Postgres answers, but not as the work needs it: read-only after a failover, locked, full, or about to start."""
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,16 +12,12 @@ from tests.faults.conftest import Aws
 from tests.faults.fault_proxies import Fault, refuse
 from tests.faults.load_balancer import load_balancer, upload_clients
 from tests.faults.postgres_faults import PostgresFaults
-from tests.faults.proxied_services import Daemon, ProxiedServices, proxied_services
+from tests.faults.proxied_services import RESUMES, Daemon, ProxiedServices, proxied_services
 from tests.faults.sample_uploads import PDF, PNG, assert_consistent, send_all, wait_until_all_ended
 
 POOL = 10
 SPARE = 2
 """Sessions of a consumer beyond its pool: the reconciler's, and one that is being replaced."""
-RESUMES = 10.0
-"""Seconds from the end of a fault until work is done again."""
-NOTICES = 15.0
-"""Seconds after which /readyz must tell the truth."""
 UPLOADS = 20
 
 
@@ -31,12 +26,10 @@ async def services(
     own_aws: Aws, own_postgres: PostgresFaults, clamd: Scanner, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ProxiedServices]:
     """Share the services among all faults that a running consumer and API see."""
-    await own_postgres.admin.execute("TRUNCATE assets CASCADE")
     folder = tmp_path_factory.mktemp("running")
     async with proxied_services(
         own_aws.url, own_aws.client_env, own_aws.topology, own_postgres.dsn, clamd.address, folder, seed=3
     ) as services:
-        await services.purge()
         yield services
 
 
@@ -47,8 +40,7 @@ async def running(services: ProxiedServices) -> AsyncIterator[tuple[Daemon, Daem
     try:
         await asyncio.gather(consumer.start(), api.start())
         yield consumer, api
-        consumer.signal(signal.SIGTERM)
-        assert await consumer.ended() == 0, consumer.log.read_text()[-3000:]
+        await consumer.drain()
     finally:
         await asyncio.gather(consumer.kill(), api.kill())
 
@@ -57,22 +49,18 @@ async def running(services: ProxiedServices) -> AsyncIterator[tuple[Daemon, Daem
 async def consumer(
     own_postgres: PostgresFaults, services: ProxiedServices, running: tuple[Daemon, Daemon]
 ) -> AsyncIterator[Daemon]:
+    await own_postgres.admin.execute("TRUNCATE assets CASCADE")  # else an attempt of another test would count
+    await services.purge()
     await own_postgres.end_sessions()  # those that began at the new writer of another test would never be read-only
-    await until_status(running[0], 200)
+    await running[0].until_status(200)
     yield running[0]
     services.aws.s3.delay = 0.0
 
 
 @pytest.fixture
 async def api(running: tuple[Daemon, Daemon]) -> Daemon:
-    await until_status(running[1], 200)
+    await running[1].until_status(200)
     return running[1]
-
-
-async def until_status(daemon: Daemon, status: int, deadline: float = NOTICES) -> None:
-    async with asyncio.timeout(deadline):
-        while await daemon.get("readyz") != status:  # noqa: ASYNC110 - it is in another process
-            await asyncio.sleep(0.1)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], deadline: float) -> None:
@@ -133,12 +121,12 @@ async def test_a_writer_that_is_away_for_a_while_makes_all_unready(
     uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0)
     await own_postgres.become_read_only()
     try:
-        await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
+        await asyncio.gather(consumer.until_status(503), api.until_status(503))
         assert await consumer.get("livez") == 200
         await asyncio.sleep(5)
         await own_postgres.promote_another()
         back = time.monotonic()
-        await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
+        await asyncio.gather(consumer.until_status(200, RESUMES), api.until_status(200, RESUMES))
         print(f"ready {time.monotonic() - back:.1f} s after the promotion")  # noqa: T201 - wanted
         await wait_until_all_ended(services, 60)
     finally:
@@ -156,14 +144,14 @@ async def test_a_locked_table_leaves_no_sessions_behind(
     services.aws.s3.delay = 0.5  # so that the lock finds them at work
     uploads = await send_all(services, [PDF] * UPLOADS + [PNG] * 2, duplicates=0)
     async with own_postgres.locked():
-        await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
+        await asyncio.gather(consumer.until_status(503), api.until_status(503))
         began = time.monotonic()
         while time.monotonic() - began < 20:
             most = max(most, await own_postgres.backends("media-consumer"), await own_postgres.backends("media-api"))
             assert await consumer.get("livez") == 200
             await asyncio.sleep(0.2)
     back = time.monotonic()
-    await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
+    await asyncio.gather(consumer.until_status(200, RESUMES), api.until_status(200, RESUMES))
     await wait_until_all_ended(services, 60)
     print(f"at most {most} sessions; all ready {time.monotonic() - back:.1f} s after the lock")  # noqa: T201 - wanted
     assert most <= POOL + SPARE
@@ -177,10 +165,10 @@ async def test_a_full_server_costs_no_attempt(
     services.aws.s3.delay = 0.5  # so that the fault finds them at work
     uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0)
     async with own_postgres.full():
-        await asyncio.gather(until_status(consumer, 503), until_status(api, 503))
+        await asyncio.gather(consumer.until_status(503), api.until_status(503))
         await asyncio.sleep(3)
         assert await consumer.get("livez") == 200
-    await asyncio.gather(until_status(consumer, 200, RESUMES), until_status(api, 200, RESUMES))
+    await asyncio.gather(consumer.until_status(200, RESUMES), api.until_status(200, RESUMES))
     await wait_until_all_ended(services, 60)
     await assert_consistent(services, uploads)
     assert await counted_attempts(services) <= 2, "a claim whose answer was cut off counts"
@@ -199,7 +187,7 @@ async def test_a_start_waits_for_a_server_that_starts_ends_or_is_full(failing_se
         proxy.fault = Fault.NONE
         await asyncio.gather(*starts)
         for daemon in daemons:
-            await until_status(daemon, 200)
+            await daemon.until_status(200)
     finally:
         await asyncio.gather(*(daemon.kill() for daemon in daemons))
 
@@ -231,8 +219,8 @@ async def test_a_consumer_starts_without_postgres_and_says_that_it_is_not_ready(
     daemon = failing_services.daemon(MEDIA_DATABASE_WAIT="1")
     try:
         await daemon.start()
-        await until_status(daemon, 503)
+        await daemon.until_status(503)
         failing_services.postgres.fault = Fault.NONE
-        await until_status(daemon, 200, RESUMES)
+        await daemon.until_status(200, RESUMES)
     finally:
         await daemon.kill()
