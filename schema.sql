@@ -64,6 +64,9 @@ ALTER TABLE assets ADD COLUMN IF NOT EXISTS notes jsonb NOT NULL DEFAULT '[]';
 -- Uploads for it that came after the bound version, or after it was deleted, and are removed: how many, and the last.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_versions integer NOT NULL DEFAULT 0;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_version_at timestamptz;
+-- What other services call it, and what they and its owner write on it.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS external_id text;
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS metadata jsonb NOT NULL DEFAULT '{}';
 
 -- One row per asset and stage. `attempt` only grows: it is the fencing token and names the output prefix.
 -- What counts against the limit of attempts is `attempt - forgiven`; a new round forgives all.
@@ -155,4 +158,4 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();
 
-INSERT INTO schema_version (version, oldest_code) VALUES (6, 1) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version, oldest_code) VALUES (7, 1) ON CONFLICT DO NOTHING;

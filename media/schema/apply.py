@@ -26,7 +26,7 @@ from media.schema.parts import expected, held, missing
 log = structlog.get_logger(__name__)
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
-VERSION = 6
+VERSION = 7
 """The version that this code reads and writes; schema.sql records it."""
 _LOCK = 0x0D0CF119
 """Key of the advisory lock under which a schema is applied."""

@@ -1,0 +1,158 @@
+-- The database of the media service, whole and re-appliable: run it on an empty database or on one that has it.
+-- Applied by `python -m media.schema apply`, under an advisory lock, in one transaction, only where it changed.
+--
+-- To change it: keep what stands here and add, in forms that may run twice (ADD COLUMN IF NOT EXISTS, nullable or with a
+-- constant default). Code of the version before must go on working beside it; then raise VERSION in
+-- media/schema/apply.py and the last line, and write down what it makes then (`python -m media.schema list >
+-- media/schema/schema.parts`). What breaks older code (a dropped column) needs a release of its own and a higher
+-- `oldest_code`. Keep a copy of what was released in tests/integration/operate/schemas/: the tests upgrade from each.
+
+CREATE TABLE IF NOT EXISTS schema_version (
+    version     integer PRIMARY KEY,
+    applied_at  timestamptz NOT NULL DEFAULT now()
+);
+ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS oldest_code integer NOT NULL DEFAULT 1; -- that still works with it
+ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS digest text;                            -- of this file
+
+CREATE TABLE IF NOT EXISTS assets (
+    asset_id          uuid PRIMARY KEY,
+    owner_id          text NOT NULL CHECK (owner_id ~ '^[A-Za-z0-9_-]{1,64}$'),
+    asset_type        text NOT NULL CHECK (asset_type IN ('image', 'video', 'audio', 'document')),
+    status            text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'uploaded', 'scanning',
+                          'processing', 'ready', 'rejected', 'failed', 'expired', 'deleted')),
+    code              text,
+    detail            text,
+    delivery          text NOT NULL CHECK (delivery IN ('public', 'course_video', 'course_pdf', 'webinar_vod',
+                          'verification_document')),
+    content_type      text NOT NULL,
+    original_filename text NOT NULL,
+    declared_size     bigint CHECK (declared_size >= 0),
+    bucket            text NOT NULL,
+    key               text NOT NULL,
+    version_id        text,            -- NULL until an object version is bound, then never changed
+    etag              text,
+    sequencer         text,
+    size              bigint,
+    sha256            text,
+    width             integer,
+    height            integer,
+    duration_ms       bigint,
+    progress          smallint NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 100),
+    placeholder       text,
+    dominant_color    text,
+    title             text,
+    webinar_id        text,
+    recording_id      text UNIQUE,     -- makes the webinar service's message idempotent
+    recorded_at       timestamptz,
+    trace_id          text NOT NULL DEFAULT '',
+    uploaded_at       timestamptz,
+    ready_at          timestamptz,
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    updated_at        timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS assets_by_owner ON assets (owner_id, created_at DESC, asset_id DESC);
+CREATE INDEX IF NOT EXISTS assets_unfinished ON assets (created_at)
+    WHERE status IN ('pending', 'uploaded', 'scanning', 'processing');
+CREATE INDEX IF NOT EXISTS assets_expired ON assets (updated_at) WHERE status = 'expired';
+-- An upload in parts: S3's name for it, which only the owner's signed URLs carry, and the bytes of each part but the last.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS upload_id text;
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS part_size bigint;
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS page_count integer; -- of a document
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS document_info jsonb; -- title, author, created, modified: what it says of itself
+-- What users should know of an asset: objects of `code`, `detail`, and the `stage` whose next commit replaces them.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS notes jsonb NOT NULL DEFAULT '[]';
+-- Uploads for it that came after the bound version, or after it was deleted, and are removed: how many, and the last.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_versions integer NOT NULL DEFAULT 0;
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_version_at timestamptz;
+
+-- One row per asset and stage. `attempt` only grows: it is the fencing token and names the output prefix.
+-- What counts against the limit of attempts is `attempt - forgiven`; a new round forgives all.
+CREATE TABLE IF NOT EXISTS stages (
+    asset_id     uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
+    stage        text NOT NULL CHECK (stage IN ('scan', 'image', 'transcode')),
+    state        text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'leased', 'waiting', 'done', 'rejected',
+                     'failed', 'cancelled')),
+    attempt      integer NOT NULL DEFAULT 0,
+    forgiven     integer NOT NULL DEFAULT 0,
+    lease_until  timestamptz,
+    job_id       text,
+    progress     smallint NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 100),
+    plan         jsonb,               -- what a submitted job will yield; read when it completes
+    nudges       smallint NOT NULL DEFAULT 0,
+    nudge_at     timestamptz,
+    updated_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (asset_id, stage)
+);
+CREATE INDEX IF NOT EXISTS stages_unfinished ON stages (updated_at) WHERE state IN ('queued', 'leased', 'waiting');
+CREATE INDEX IF NOT EXISTS stages_by_job ON stages (job_id) WHERE job_id IS NOT NULL;
+-- When the prefixes of attempts that lost were looked at once more, long after: one that was thought dead may have written.
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS swept_at timestamptz;
+CREATE INDEX IF NOT EXISTS stages_unswept ON stages (updated_at)
+    WHERE attempt > 1 AND (swept_at IS NULL OR swept_at < updated_at);
+
+CREATE TABLE IF NOT EXISTS renditions (
+    asset_id     uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
+    name         text NOT NULL,
+    key          text NOT NULL,       -- in the output bucket
+    content_type text NOT NULL,
+    bytes        bigint NOT NULL,
+    width        integer,
+    height       integer,
+    duration_ms  bigint,
+    attempt      integer NOT NULL,
+    PRIMARY KEY (asset_id, name)
+);
+
+CREATE TABLE IF NOT EXISTS timeline (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    asset_id  uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
+    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    stage     text,
+    attempt   integer,
+    code      text NOT NULL,
+    detail    text NOT NULL DEFAULT ''
+);
+CREATE INDEX IF NOT EXISTS timeline_by_asset ON timeline (asset_id, id);
+
+-- What must happen because of what was written beside it. Sent right after the commit; swept when that failed.
+CREATE TABLE IF NOT EXISTS outbox (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    asset_id    uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
+    kind        text NOT NULL,        -- send | quarantine | delete_prefix | delete_version | delete_key | cancel_job | invalidate
+    target      text NOT NULL,        -- the queue for `send`, else the bucket or the job
+    body        jsonb NOT NULL,
+    group_id    text NOT NULL DEFAULT '',
+    attempts    integer NOT NULL DEFAULT 0,
+    error       text,
+    due_at      timestamptz NOT NULL DEFAULT now() + interval '10 seconds', -- the writer sends it first
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at);
+CREATE INDEX IF NOT EXISTS outbox_by_asset ON outbox (asset_id);
+
+-- The daemons that live, each with a row that it refreshes every ten seconds.
+CREATE TABLE IF NOT EXISTS consumers (
+    id             text PRIMARY KEY,
+    started_at     timestamptz NOT NULL DEFAULT now(),
+    seen_at        timestamptz NOT NULL DEFAULT now(),
+    phase          text NOT NULL,
+    open_breakers  text[] NOT NULL,
+    in_flight      integer NOT NULL
+);
+
+-- Signatures of internal callbacks that were taken, for as long as they would be believed again.
+CREATE TABLE IF NOT EXISTS callbacks (
+    signature   text PRIMARY KEY,
+    expires_at  timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS callbacks_expired ON callbacks (expires_at);
+
+-- Every change of an asset wakes those who watch it. The payload is the asset and its owner, nothing else.
+CREATE OR REPLACE FUNCTION notify_asset() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('asset', NEW.asset_id || ' ' || NEW.owner_id);
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();
+
+INSERT INTO schema_version (version, oldest_code) VALUES (6, 1) ON CONFLICT DO NOTHING;
