@@ -283,7 +283,8 @@ async def test_nothing_is_lost_by_a_restore(services: ProxiedServices, load: Loa
         if not one.stored:
             await load.store(one)
     await follow_runbook(services, "pg_restore")
-    restored = {row["asset_id"]: row["status"] for row in await services.db.fetch("SELECT asset_id, status FROM assets")}
+    rows = await services.db.fetch("SELECT asset_id, status FROM assets")
+    restored = {row["asset_id"]: row["status"] for row in rows}
     lost = [one for one in load.made if one.asset_id not in restored]
     assert lost, "the restore must have lost rows"
 
