@@ -160,9 +160,9 @@ class ProxiedServices:
         url = self.topology.queue_urls[queue]
         await self.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body), DelaySeconds=delay, **extra)
 
-    async def depths(self, suffix: str = "") -> dict[str, int]:
-        """Count the messages in every queue, hidden and delayed ones included; with `-dlq`, in its dead letters."""
-        names = ["", "NotVisible", "Delayed"]
+    async def depths(self, suffix: str = "", *, hidden: bool = True) -> dict[str, int]:
+        """Count the messages in every queue, or in its dead letters (`-dlq`); without `hidden` those to be had now."""
+        names = ["", "NotVisible", "Delayed"] if hidden else [""]
         attributes = [f"ApproximateNumberOfMessages{name}" for name in names]
         found = {}
         for queue in QUEUES:
@@ -173,10 +173,7 @@ class ProxiedServices:
 
     async def visible_uploads(self) -> int:
         """Count the messages of the queue `uploads` that may be received now."""
-        name = "ApproximateNumberOfMessages"
-        url = self.topology.queue_urls["uploads"]
-        answer = await self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
-        return int(answer["Attributes"][name])
+        return (await self.depths(hidden=False))["uploads"]
 
     async def purge(self) -> None:
         for url in self.topology.queue_urls.values():
