@@ -12,6 +12,7 @@ from api.security.rate_limits import RATES, RateLimit
 from api.server.middlewares import ENDLESS
 from api.views import assets, callbacks, events, health, multipart, ops, reports, uploads, urls
 from media.contracts import TranscodeProgress
+from media.public_asset import AssetOut
 
 _NEW = (
     *AUTH,
@@ -42,7 +43,7 @@ UPLOAD_ROUTES = (
         f"{MEDIA}/upload/confirm",
         uploads.confirm_upload,
         body=schemas.ConfirmRequest,
-        response=schemas.AssetOut,
+        response=AssetOut,
         rate=RateLimit.WRITE,
         problems=(*AUTH, *BODY, ProblemCode.NOT_FOUND, ProblemCode.DELETED, *_STORED),
     ),
@@ -79,7 +80,7 @@ UPLOAD_ROUTES = (
         f"{_PARTS}/complete",
         multipart.complete_parts,
         body=part_schemas.CompleteRequest,
-        response=schemas.AssetOut,
+        response=AssetOut,
         rate=RateLimit.WRITE,
         problems=(
             *AUTH,
@@ -128,7 +129,7 @@ ROUTES = (
         "GET",
         f"{MEDIA}/assets/{{asset_id}}",
         assets.show_asset,
-        response=schemas.AssetOut,
+        response=AssetOut,
         cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND),
     ),

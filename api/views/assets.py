@@ -10,12 +10,13 @@ from aiohttp import web
 
 from api.json_io import json_response_if_changed, read_query
 from api.problems import ProblemCode, ProblemError
-from api.schemas.assets import AssetOut, Listing, ListingQuery, Timeline, TimelineEntryOut
+from api.schemas.assets import Listing, ListingQuery, Timeline, TimelineEntryOut
 from api.security.auth import Caller
 from api.service import Service, caller_of, service_of
 from media.asset import Asset
 from media.aws.s3_multipart import MultipartTarget
 from media.errors import RetryableError, UnavailableError
+from media.public_asset import AssetOut
 from media.stage_endings import EndingRules
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from aiohttp import web
 from api.event_hub import Subscription
 from api.json_io import json_response, read_query
 from api.problems import ProblemCode, ProblemError
-from api.schemas.assets import AssetOut, EventsQuery, TicketOut
+from api.schemas.assets import EventsQuery, TicketOut
 from api.security.auth import Caller
 from api.server.connection_limits import connection_of
 from api.service import Service, admitted, caller_of, service_of
@@ -22,6 +22,7 @@ from api.views.assets import asset_id_of
 from media.asset import Asset
 from media.asset_store.assets import PAGE_LIMIT
 from media.errors import UnavailableError
+from media.public_asset import AssetOut
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,6 @@ from aiohttp import web
 from api.delivery_urls import UPLOAD_LIFETIME
 from api.json_io import json_response, json_response_if_changed, read_body
 from api.problems import ProblemCode, ProblemError
-from api.schemas.assets import AssetOut
 from api.schemas.multipart import (
     CompleteRequest,
     MultipartOut,
@@ -30,6 +29,7 @@ from media.aws.s3_multipart import (
     part_size,
     size_of_part,
 )
+from media.public_asset import AssetOut
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from api.delivery_urls import UPLOAD_LIFETIME, may_ask_for
 from api.json_io import json_response, read_body
 from api.problems import ProblemCode, ProblemError
-from api.schemas.assets import Announcement, AssetOut, ConfirmRequest, UploadRequest, UploadSlot
+from api.schemas.assets import Announcement, ConfirmRequest, UploadRequest, UploadSlot
 from api.security.auth import Caller
 from api.server.middlewares import trace_of
 from api.service import Service, caller_of, service_of
@@ -18,6 +18,7 @@ from api.views.content_types import CONTENT_TYPES, known_content_type
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Stage, Status, upload_key
 from media.asset_store.assets import Binding, NewAsset
 from media.errors import RetryableError, UnavailableError
+from media.public_asset import AssetOut
 from media.settings import GIB
 from media.stage_requests import request as request_stage
 

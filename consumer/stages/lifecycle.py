@@ -13,12 +13,12 @@ from enum import StrEnum
 import structlog
 
 from consumer.queue.retry import RetryPolicy
+from consumer.stages.objectives import AssetEnd, count_end
 from media.asset import StageState, Status
 from media.asset_store.assets import AssetStore
 from media.asset_store.stage_maintenance import StaleStage, StalledStage
 from media.asset_store.stages import Claim, Commit, Fence, Note, StageStore
 from media.errors import Code, Dependency, LeaseLostError, MediaError, RejectedError, RetryableError, UnavailableError
-from media.objectives import AssetEnd, count_end
 from media.outbox import Outbox, OutboxRow
 from media.stage_endings import EndingRules
 from media.telemetry import Metrics

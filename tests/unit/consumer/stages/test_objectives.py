@@ -5,9 +5,9 @@ from uuid import uuid4
 
 import pytest
 
+from consumer.stages.objectives import AssetEnd, count_end
 from media.asset import Asset, AssetType, DeliveryClass, Stage, Status
 from media.errors import Code
-from media.objectives import AssetEnd, count_end
 from media.telemetry import Metrics
 
 READY, FAILED, REJECTED = Status.READY, Status.FAILED, Status.REJECTED
