@@ -68,6 +68,9 @@ ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_version_at timestamptz;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS external_id text;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS metadata jsonb NOT NULL DEFAULT '{}';
 
+-- Events of it that were written: the last one's number, which only grows.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS event_sequence bigint NOT NULL DEFAULT 0;
+
 -- One row per asset and stage. `attempt` only grows: it is the fencing token and names the output prefix.
 -- What counts against the limit of attempts is `attempt - forgiven`; a new round forgives all.
 CREATE TABLE IF NOT EXISTS stages (
@@ -133,6 +136,27 @@ CREATE TABLE IF NOT EXISTS outbox (
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at);
 CREATE INDEX IF NOT EXISTS outbox_by_asset ON outbox (asset_id);
 
+-- What others are still to be told of an asset: the asset as it was committed. It has no reference to `assets`, so that
+-- it survives the asset's row.
+CREATE TABLE IF NOT EXISTS event_outbox (
+    id              uuid PRIMARY KEY,     -- a UUIDv7, which is the event's own
+    asset_id        uuid NOT NULL,
+    sequence        bigint NOT NULL,
+    kind            text NOT NULL,        -- created | uploaded | ready | rejected | failed | expired | deleted | changed
+    previous_status text,
+    asset           jsonb NOT NULL,       -- the row of `assets`, and its `renditions`
+    attempts        integer NOT NULL DEFAULT 0,
+    error           text,
+    due_at          timestamptz NOT NULL DEFAULT now(),
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS event_outbox_by_asset ON event_outbox (asset_id, sequence);
+CREATE INDEX IF NOT EXISTS event_outbox_due ON event_outbox (due_at);
+-- The bus that the consumers were last started with. Without one no event is written.
+CREATE TABLE IF NOT EXISTS event_buses (
+    name  text PRIMARY KEY
+);
+
 -- The daemons that live, each with a row that it refreshes every ten seconds.
 CREATE TABLE IF NOT EXISTS consumers (
     id             text PRIMARY KEY,
@@ -157,5 +181,52 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();
+
+-- Every change of an asset's status, and of what is said of it, writes an event in the same transaction, whichever
+-- statement makes the change. One that changes what other tables hold of an asset asks for an event by
+-- `event_sequence = event_sequence + 1`.
+CREATE OR REPLACE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE AS $$
+    SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING
+        substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6), 52, 1), 53, 1),
+        'hex')::uuid;
+$$;
+CREATE OR REPLACE FUNCTION count_asset_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM event_buses) THEN
+        NEW.event_sequence := coalesce(OLD.event_sequence, 0) + 1;
+    END IF;
+    RETURN NEW;
+END $$;
+-- It runs after the whole statement, and so sees the renditions that the statement wrote.
+CREATE OR REPLACE FUNCTION write_asset_event() RETURNS trigger LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM event_buses) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO event_outbox (id, asset_id, sequence, kind, previous_status, asset)
+    VALUES (uuid_v7(), NEW.asset_id, NEW.event_sequence,
+            CASE WHEN OLD.status IS NULL THEN 'created'
+                 WHEN NEW.status <> OLD.status AND NEW.status NOT IN ('scanning', 'processing') THEN NEW.status
+                 ELSE 'changed' END,
+            OLD.status,
+            to_jsonb(NEW) || jsonb_build_object('renditions', (
+                SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.bytes, r.name), '[]')
+                FROM renditions r WHERE r.asset_id = NEW.asset_id)));
+    PERFORM pg_notify('event', '');
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER assets_count_created BEFORE INSERT ON assets
+    FOR EACH ROW EXECUTE FUNCTION count_asset_event();
+CREATE OR REPLACE TRIGGER assets_count_changed BEFORE UPDATE ON assets FOR EACH ROW
+    WHEN (NEW.event_sequence = OLD.event_sequence
+          AND ((NEW.status <> OLD.status
+                AND (NEW.status NOT IN ('scanning', 'processing') OR OLD.status IN ('ready', 'failed')))
+               OR (NEW.ready_at, NEW.delivery, NEW.title, NEW.external_id, NEW.metadata, NEW.notes) IS DISTINCT FROM
+                  (OLD.ready_at, OLD.delivery, OLD.title, OLD.external_id, OLD.metadata, OLD.notes)))
+    EXECUTE FUNCTION count_asset_event();
+CREATE OR REPLACE TRIGGER assets_tell_created AFTER INSERT ON assets FOR EACH ROW
+    WHEN (NEW.event_sequence = 1) EXECUTE FUNCTION write_asset_event();
+CREATE OR REPLACE TRIGGER assets_tell_changed AFTER UPDATE ON assets FOR EACH ROW
+    WHEN (NEW.event_sequence = OLD.event_sequence + 1) EXECUTE FUNCTION write_asset_event();
 
 INSERT INTO schema_version (version, oldest_code) VALUES (7, 1) ON CONFLICT DO NOTHING;

@@ -10,6 +10,7 @@ from pathlib import Path
 from consumer.daemon import Daemon, Phase
 from consumer.ecs_protection import ScaleInProtection
 from consumer.health import Health
+from consumer.maintenance.event_sender import EventSender, watch_outbox
 from consumer.maintenance.output_cleanup import OutputCleanup
 from consumer.maintenance.paused_queues import PausedQueues
 from consumer.maintenance.presence import Presence, consumer_id
@@ -45,7 +46,9 @@ from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, AssetType, Stage
 from media.asset_store.assets import AssetStore
+from media.asset_store.changes import watch_events
 from media.asset_store.database import Database, connect
+from media.asset_store.event_outbox import EventOutbox
 from media.asset_store.operations import ConsumerStatus, Operations
 from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance
 from media.asset_store.stages import Fence, StageStore
@@ -59,6 +62,8 @@ from media.aws.sqs import MessageQueues
 from media.cdn.cloudfront import CloudFrontCache
 from media.cdn.invalidations import Invalidations
 from media.errors import Dependency
+from media.events.asset_event import SCHEMA_PATH
+from media.events.eventbridge import EventBus
 from media.network.readiness import Ask, Readiness
 from media.outbox import Outbox
 from media.settings import Settings
@@ -79,6 +84,7 @@ class _Parts:
     queues: MessageQueues
     transcoder: Transcoder
     cache: CloudFrontCache | None
+    bus: EventBus | None
     scanners: ScannerPool
     renderer: ImageRenderer
     pages: PageRenderer
@@ -141,6 +147,13 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
 
         presence = Presence(Operations(parts.database), status)
         monitored = [reconciler.health, presence.health, *(part for worker in workers for part in worker.health)]
+        events = EventOutbox(parts.database)
+        background_tasks += [partial(watch_outbox, events, settings.event_bus, parts.metrics)]
+        if parts.bus:
+            schema_url = f"{settings.public_url or f'http://localhost:{settings.api_port}'}{SCHEMA_PATH}"
+            sender = EventSender(events, parts.bus, breakers, parts.metrics, schema_url)
+            monitored += [sender.health]
+            background_tasks += [sender.run, partial(watch_events, settings.database_url, sender.call)]
         background_tasks += [presence.run, partial(watch_parts, monitored)]
         probes, needed = (
             _probes(parts, parts.self_test.read),
@@ -210,6 +223,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
         queues=MessageQueues(await clients.sqs(), settings.queue_urls(), metrics),
         transcoder=Transcoder(await clients.mediaconvert()),
         cache=CloudFrontCache(await clients.cloudfront(), distribution) if distribution else None,
+        bus=EventBus(await clients.eventbridge(), settings.event_bus) if settings.event_bus else None,
         scanners=ScannerPool(scanners),
         renderer=await stack.enter_async_context(ImageRenderer(limits, scratch)),
         pages=await stack.enter_async_context(PageRenderer(scratch)),
@@ -326,9 +340,10 @@ def _reconciler(
 
 
 def _probes(parts: _Parts, s3: Probe) -> dict[Dependency, Probe]:
-    return {
+    probes: dict[Dependency, Probe] = {
         Dependency.CLAMD: parts.scanners.ping,
         Dependency.POSTGRES: parts.database.probe,
         Dependency.S3: s3,
         Dependency.MEDIACONVERT: parts.transcoder.ping,
     }
+    return probes | ({Dependency.EVENTBRIDGE: parts.bus.check} if parts.bus else {})

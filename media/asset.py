@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -185,6 +185,8 @@ class Asset:
     title: str | None = None
     webinar_id: str | None = None
     recording_id: str | None = None
+    external_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     uploaded_at: datetime | None = None
     trace_id: str = ""
     renditions: Sequence[Rendition] = field(default_factory=tuple)

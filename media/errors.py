@@ -138,6 +138,7 @@ class Dependency(StrEnum):
     S3 = "s3"
     SQS = "sqs"
     MEDIACONVERT = "mediaconvert"
+    EVENTBRIDGE = "eventbridge"
 
 
 class UnavailableError(Exception):

@@ -124,6 +124,13 @@ Bucket = Annotated[
         "must be the name of a bucket: 3 to 63 small letters, digits, dots and hyphens",
     ),
 ]
+EventBusName = Annotated[
+    str,
+    _matching(
+        r"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus/)?[.\-_A-Za-z0-9]{1,256}",
+        "must be the name or the ARN of an EventBridge bus",
+    ),
+]
 RoleArn = Annotated[
     str, _matching(r"(arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+)?", "must be the ARN of an IAM role")
 ]

@@ -25,6 +25,7 @@ from media.asset import AssetType
 from media.setting_rules import (
     Bucket,
     ClamdAddresses,
+    EventBusName,
     Host,
     HttpUrl,
     Origins,
@@ -124,6 +125,9 @@ class Settings(BaseSettings):
         None,
         validation_alias=_named("CLOUDFRONT_DISTRIBUTION_ID"),
         description="The consumers remove deleted and rejected files from its caches",
+    )
+    event_bus: EventBusName | None = Field(
+        None, description="Name or ARN of the EventBridge bus that is told of every change; empty: nobody is"
     )
     redis_url: RedisUrl | None = Field(None, validation_alias=_named("REDIS_URL"), description="Shared rate limits")
 

@@ -239,6 +239,8 @@ class Metrics:
             "kind",
         )
         self.aws = self._counter("aws_requests_total", "Requests to S3 and MediaConvert.", "service", "operation")
+        self.events_sent = self._counter("events_sent_total", "Events that the bus has taken.", "kind")
+        self.events_failed = self._counter("events_failed_total", "Sendings of an event that failed.")
         # Alert rules look at increases. A series that begins with its first event would show none.
         for verdict in Verdict:
             self.scans.labels(verdict)
@@ -291,6 +293,11 @@ class Metrics:
             self.dwell.labels(queue)
         for asset_type in AssetType:
             self.ready.labels(asset_type)
+        self.event_delay = self._histogram(
+            "event_delay_seconds",
+            "From a change to the bus that took its event.",
+            _DWELL_BUCKETS,
+        )
         self.loop_lag = self._histogram(
             "event_loop_lag_seconds",
             "Lateness of the event loop.",
@@ -309,6 +316,7 @@ class Metrics:
         self.backlog = self._gauge("backlog_messages", "Messages waiting in a queue.", "queue")
         self.dead = self._gauge("dlq_messages", "Messages in a dead-letter queue.", "queue")
         self.outbox = self._gauge("outbox_pending", "Outbox rows that are due, or have failed.")
+        self.oldest_event = self._gauge("oldest_unsent_event_seconds", "Age of the oldest event that is not sent yet.")
         self.oldest = self._gauge("oldest_unfinished_asset_seconds", "Age of the oldest asset still at work.")
         self.database_age = self._gauge("scanner_database_age_seconds", "Age of ClamAV's signature database.")
         self.draining = self._gauge("draining", "1 while the daemon stops.")

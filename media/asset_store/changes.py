@@ -1,4 +1,4 @@
-"""Listen for changed assets (Postgres' LISTEN), on a dedicated connection: a pool drops its listeners."""
+"""Listen for changed assets and waiting events (LISTEN), on a dedicated connection: a pool drops its listeners."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ from media.errors import Dependency, UnavailableError
 log = structlog.get_logger(__name__)
 
 CHANNEL = "asset"
+EVENT_CHANNEL = "event"
 PROBE_INTERVAL = 20.0
 """Seconds without a notification after which the connection is probed: one that was cut silently stays silent."""
 LONGEST_PAUSE = 15.0
@@ -29,11 +30,28 @@ async def watch_assets(dsn: str, changed: Changed, listening: Callable[[bool], N
 
     `listening` is called with True once notifications flow and with False when they stop. Changes in between are lost.
     """
+
+    def notify(payload: str) -> None:
+        asset_id, _, owner_id = payload.partition(" ")
+        try:
+            changed(UUID(asset_id), owner_id)
+        except ValueError:
+            log.warning("changes.odd_payload", payload=payload[:100])
+
+    await _watch(dsn, CHANNEL, notify, listening)
+
+
+async def watch_events(dsn: str, called: Callable[[], None]) -> NoReturn:
+    """Call `called` when an event waits to be sent, and when some may have been missed. Ends by cancellation only."""
+    await _watch(dsn, EVENT_CHANNEL, lambda _: called(), lambda _: called())
+
+
+async def _watch(dsn: str, channel: str, notify: Callable[[str], None], listening: Callable[[bool], None]) -> NoReturn:
     failures = 0
     while True:
         try:
             with postgres_calls():
-                await _listen(dsn, changed, listening)
+                await _listen(dsn, channel, notify, listening)
         except UnavailableError as error:
             log.warning("changes.lost", error=str(error))
         except Exception:  # whatever is answered, the streams of this process depend on this loop
@@ -42,21 +60,17 @@ async def watch_assets(dsn: str, changed: Changed, listening: Callable[[bool], N
         await asyncio.sleep(random.uniform(0.1, min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10))))  # noqa: S311 - jitter
 
 
-async def _listen(dsn: str, changed: Changed, listening: Callable[[bool], None]) -> None:
+async def _listen(dsn: str, channel: str, notify: Callable[[str], None], listening: Callable[[bool], None]) -> None:
     """Listen on one connection until it is lost."""
     lost = asyncio.Event()
 
-    def notify(_connection: Any, _process_id: int, _channel: str, payload: object) -> None:
-        asset_id, _, owner_id = str(payload).partition(" ")
-        try:
-            changed(UUID(asset_id), owner_id)
-        except ValueError:
-            log.warning("changes.odd_payload", payload=str(payload)[:100])
+    def receive(_connection: Any, _process_id: int, _channel: str, payload: object) -> None:
+        notify(str(payload))
 
     connection = await open_connection(dsn, application="media-changes")
     try:
         connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(CHANNEL, notify)
+        await connection.add_listener(channel, receive)
         listening(True)
         while not lost.is_set():
             with contextlib.suppress(TimeoutError):

@@ -112,6 +112,12 @@ class Clients:
     async def cloudfront(self) -> Any:
         return await self._client("cloudfront", self._settings.aws_endpoint_url, config(self._settings))
 
+    async def eventbridge(self) -> Any:
+        """Open EventBridge's client, with one attempt per call: the outbox tries again."""
+        return await self._client(
+            "events", self._settings.aws_endpoint_url, config(self._settings, read_timeout=5.0, attempts=1)
+        )
+
     async def mediaconvert(self) -> Any:
         settings = config(self._settings)
         endpoint = self._settings.mediaconvert_endpoint or self._settings.aws_endpoint_url

@@ -21,6 +21,8 @@ RIGHTS = {
         "renditions": "SELECT, INSERT, UPDATE, DELETE",
         "timeline": "SELECT, INSERT",
         "outbox": "SELECT, INSERT, UPDATE, DELETE",
+        "event_outbox": "SELECT, INSERT, UPDATE, DELETE",
+        "event_buses": "SELECT, INSERT, DELETE",
         "consumers": "SELECT, INSERT, UPDATE, DELETE",
     },
     API: {
@@ -30,6 +32,8 @@ RIGHTS = {
         "renditions": "SELECT, DELETE",
         "timeline": "SELECT, INSERT",
         "outbox": "SELECT, INSERT, DELETE",
+        "event_outbox": "INSERT",
+        "event_buses": "SELECT",
         "consumers": "SELECT",
         "callbacks": "SELECT, INSERT, UPDATE, DELETE",
     },

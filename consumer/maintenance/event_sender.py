@@ -1,0 +1,159 @@
+"""Sends the events of the outbox to the bus, soon after their commit and for as long as it takes.
+
+Every daemon does. The database calls (`NOTIFY`); a look every few seconds finds what was missed. The work on files
+never waits for the bus.
+"""
+
+import asyncio
+import contextlib
+import math
+import random
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from consumer.queue.circuit_breaker import Breakers
+from consumer.queue.part_health import PartHealth
+from media.asset_store.event_outbox import EventOutbox, PendingEvent
+from media.errors import Dependency, UnavailableError
+from media.events.asset_event import asset_event, detail_type
+from media.events.eventbridge import BATCH, BusEntry, EventBus
+from media.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+SOURCE = "docfliq.media"
+POLL_INTERVAL = 2.0
+"""Seconds between two looks at the outbox while nothing calls."""
+SPREAD = 0.02
+"""Most seconds from a call to the look, so that one daemon of many takes the events, and some are one batch."""
+BOUND = 3
+"""Calls that fail in a row, from which on EventBridge counts as down."""
+CHECK_INTERVAL = 60.0
+"""Seconds between two questions whether the bus is there: one that is not takes events, and drops them."""
+FINISH_TIMEOUT = 2.0
+"""Seconds that a batch has to end when the daemon stops."""
+MEASURE_INTERVAL = 15.0
+"""Seconds between two measurements of the oldest event's age."""
+
+
+class EventSender:
+    """Takes events, sends them, and notes on the timeline that they were sent. `dataschema` is the schema's URL."""
+
+    def __init__(
+        self, outbox: EventOutbox, bus: EventBus, breakers: Breakers, metrics: Metrics, dataschema: str
+    ) -> None:
+        self._outbox = outbox
+        self._bus = bus
+        self._breakers = breakers
+        self._metrics = metrics
+        self._dataschema = dataschema
+        self._called = asyncio.Event()
+        self._failures = 0
+        self._checked_at = -math.inf
+        self.health = PartHealth("sender of events")
+
+    def call(self) -> None:
+        """Have it look at the outbox now."""
+        self._called.set()
+
+    async def run(self) -> None:
+        """Send until canceled. What is being sent then is finished, if it can be soon, so that it is not sent twice."""
+        while True:
+            await self._breakers.closed([Dependency.POSTGRES, Dependency.EVENTBRIDGE])
+            self._called.clear()
+            look = asyncio.ensure_future(self._look())
+            try:
+                pause = await asyncio.shield(look)
+            except asyncio.CancelledError:
+                await asyncio.wait([look], timeout=FINISH_TIMEOUT)
+                look.cancel()
+                raise
+            if pause:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._called.wait()
+                await asyncio.sleep(random.uniform(0, SPREAD))  # noqa: S311 - jitter
+
+    async def _look(self) -> float:
+        """Send one batch. Returns for how many seconds there is nothing to do, unless it is called. Never raises."""
+        try:
+            if time.monotonic() - self._checked_at > CHECK_INTERVAL:
+                await self._bus.check()
+                self._checked_at = time.monotonic()
+            taken = await self._outbox.take(BATCH)
+            if taken:
+                await self._send(taken)
+                pause = 0.0
+            else:
+                pause = min(POLL_INTERVAL, await self._outbox.next_due())
+        except UnavailableError as error:
+            self.health.failed(error)
+            self._breakers.trip(error.dependency)
+            log.warning("events.failed", error=str(error))
+            return POLL_INTERVAL
+        except Exception as error:
+            self.health.failed(error)
+            log.exception("events.unforeseen")
+            return POLL_INTERVAL
+        self.health.succeeded()
+        return pause
+
+    async def _send(self, events: Sequence[PendingEvent]) -> None:
+        """Send events and write down what became of each."""
+        errors = await self._put(events)
+        failed = {event.event_id: error for event, error in zip(events, errors, strict=True) if error}
+        sent = [event for event in events if event.event_id not in failed]
+        if sent:
+            await self._outbox.sent(sent)
+            now = datetime.now(UTC)
+            for event in sent:
+                self._metrics.events_sent.labels(event.kind).inc()
+                self._metrics.event_delay.observe(max(0.0, (now - event.created_at).total_seconds()))
+        if failed:
+            self._metrics.events_failed.inc(len(failed))
+            log.warning("events.not_taken", events=len(failed), error=next(iter(failed.values())))
+            await self._outbox.failed(failed)
+
+    async def _put(self, events: Sequence[PendingEvent]) -> list[str]:
+        """Send events. A call that fails is the error of each. EventBridge counts as down after BOUND of them."""
+        errors = [""] * len(events)
+        entries: dict[int, BusEntry] = {}
+        for index, event in enumerate(events):
+            try:
+                detail = asset_event(event, self._dataschema)
+            except ValueError as error:  # our bug: its asset's later events overtake it
+                log.exception("events.unforeseen", event_id=str(event.event_id))
+                errors[index] = str(error) or "it cannot be written"
+            else:
+                entries[index] = BusEntry(SOURCE, detail_type(event.kind), detail, event.created_at)
+        try:
+            answers = await self._bus.put(list(entries.values()))
+        except UnavailableError as error:
+            answers = [str(error)] * len(entries)
+        for index, answer in zip(entries, answers, strict=True):
+            errors[index] = answer
+        self._failures = self._failures + 1 if all(errors) else 0
+        if self._failures >= BOUND:
+            self._failures = 0
+            self._breakers.trip(Dependency.EVENTBRIDGE)
+        return errors
+
+
+async def watch_outbox(outbox: EventOutbox, bus: str | None, metrics: Metrics) -> None:
+    """Write down which bus there is, and measure how long the oldest event has waited, until canceled.
+
+    Where there is no bus any more, what was not sent to it stays, and is measured too.
+    """
+    is_registered = False
+    while True:
+        try:
+            if not is_registered:
+                await outbox.set_bus(bus)
+                is_registered = True
+            metrics.oldest_event.set(await outbox.oldest_age())
+        except UnavailableError as error:
+            log.warning("events.unmeasured", error=str(error))
+        await asyncio.sleep(MEASURE_INTERVAL if is_registered else POLL_INTERVAL)
