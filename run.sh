@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up whatever is missing, then runs the embedded stack: ./run.sh [serve | process … | token … | cli … | rehearse | stop | bench NAME …]
+# Sets up whatever is missing, then runs the embedded stack: ./run.sh [serve | process … | token … | events … | cli … | rehearse | stop | bench NAME …]
 set -euo pipefail
 
 caller=$PWD

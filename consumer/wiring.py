@@ -10,7 +10,7 @@ from pathlib import Path
 from consumer.daemon import Daemon, Phase
 from consumer.ecs_protection import ScaleInProtection
 from consumer.health import Health
-from consumer.maintenance.event_sender import EventSender, watch_outbox
+from consumer.maintenance.event_sender import event_tasks
 from consumer.maintenance.output_cleanup import OutputCleanup
 from consumer.maintenance.paused_queues import PausedQueues
 from consumer.maintenance.presence import Presence, consumer_id
@@ -46,9 +46,7 @@ from handlers.transcode.packaging.finalizer import Finalizer
 from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, AssetType, Stage
 from media.asset_store.assets import AssetStore
-from media.asset_store.changes import watch_events
 from media.asset_store.database import Database, connect
-from media.asset_store.event_outbox import EventOutbox
 from media.asset_store.operations import ConsumerStatus, Operations
 from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance
 from media.asset_store.stages import Fence, StageStore
@@ -62,7 +60,6 @@ from media.aws.sqs import MessageQueues
 from media.cdn.cloudfront import CloudFrontCache
 from media.cdn.invalidations import Invalidations
 from media.errors import Dependency
-from media.events.asset_event import SCHEMA_PATH
 from media.events.eventbridge import EventBus
 from media.network.readiness import Ask, Readiness
 from media.outbox import Outbox
@@ -146,15 +143,9 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
             return ConsumerStatus(name, daemon.phase, away, in_flight)
 
         presence = Presence(Operations(parts.database), status)
-        monitored = [reconciler.health, presence.health, *(part for worker in workers for part in worker.health)]
-        events = EventOutbox(parts.database)
-        background_tasks += [partial(watch_outbox, events, settings.event_bus, parts.metrics)]
-        if parts.bus:
-            schema_url = f"{settings.public_url or f'http://localhost:{settings.api_port}'}{SCHEMA_PATH}"
-            sender = EventSender(events, parts.bus, breakers, parts.metrics, schema_url)
-            monitored += [sender.health]
-            background_tasks += [sender.run, partial(watch_events, settings.database_url, sender.call)]
-        background_tasks += [presence.run, partial(watch_parts, monitored)]
+        monitored, tasks = event_tasks(settings, parts.database, parts.bus, breakers, parts.metrics)
+        monitored += [reconciler.health, presence.health, *(part for worker in workers for part in worker.health)]
+        background_tasks += [*tasks, presence.run, partial(watch_parts, monitored)]
         probes, needed = (
             _probes(parts, parts.self_test.read),
             {need for worker in workers for need in worker.route.needs},

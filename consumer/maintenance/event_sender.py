@@ -10,16 +10,21 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
 
 import structlog
 
+from consumer.daemon import BackgroundTask
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.part_health import PartHealth
-from media.asset_store.event_outbox import EventOutbox, PendingEvent
+from media.asset_store.changes import watch_events
+from media.asset_store.database import Database
 from media.errors import Dependency, UnavailableError
-from media.events.asset_event import asset_event, detail_type
+from media.events.asset_event import SCHEMA_PATH, asset_event, detail_type
+from media.events.event_outbox import EventOutbox, PendingEvent
 from media.events.eventbridge import BATCH, BusEntry, EventBus
+from media.settings import Settings
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -64,7 +69,7 @@ class EventSender:
         while True:
             await self._breakers.closed([Dependency.POSTGRES, Dependency.EVENTBRIDGE])
             self._called.clear()
-            look = asyncio.ensure_future(self._look())
+            look = asyncio.ensure_future(self.look())
             try:
                 pause = await asyncio.shield(look)
             except asyncio.CancelledError:
@@ -77,7 +82,7 @@ class EventSender:
                         await self._called.wait()
                 await asyncio.sleep(random.uniform(0, SPREAD))  # noqa: S311 - jitter
 
-    async def _look(self) -> float:
+    async def look(self) -> float:
         """Send one batch. Returns for how many seconds there is nothing to do, unless it is called. Never raises."""
         try:
             if time.monotonic() - self._checked_at > CHECK_INTERVAL:
@@ -85,7 +90,7 @@ class EventSender:
                 self._checked_at = time.monotonic()
             taken = await self._outbox.take(BATCH)
             if taken:
-                await self._send(taken)
+                await self.send(taken)
                 pause = 0.0
             else:
                 pause = min(POLL_INTERVAL, await self._outbox.next_due())
@@ -101,45 +106,38 @@ class EventSender:
         self.health.succeeded()
         return pause
 
-    async def _send(self, events: Sequence[PendingEvent]) -> None:
-        """Send events and write down what became of each."""
-        errors = await self._put(events)
-        failed = {event.event_id: error for event, error in zip(events, errors, strict=True) if error}
-        sent = [event for event in events if event.event_id not in failed]
-        if sent:
-            await self._outbox.sent(sent)
-            now = datetime.now(UTC)
-            for event in sent:
-                self._metrics.events_sent.labels(event.kind).inc()
-                self._metrics.event_delay.observe(max(0.0, (now - event.created_at).total_seconds()))
-        if failed:
-            self._metrics.events_failed.inc(len(failed))
-            log.warning("events.not_taken", events=len(failed), error=next(iter(failed.values())))
-            await self._outbox.failed(failed)
-
-    async def _put(self, events: Sequence[PendingEvent]) -> list[str]:
-        """Send events. A call that fails is the error of each. EventBridge counts as down after BOUND of them."""
-        errors = [""] * len(events)
-        entries: dict[int, BusEntry] = {}
-        for index, event in enumerate(events):
+    async def send(self, events: Sequence[PendingEvent]) -> None:
+        """Send events and write down what became of each. A call that fails is the failure of each."""
+        entries: dict[UUID, BusEntry] = {}
+        failed: dict[UUID, str] = {}
+        for event in events:
             try:
                 detail = asset_event(event, self._dataschema)
-            except ValueError as error:  # our bug: its asset's later events overtake it
+            except ValueError as error:  # our bug, which the later events of its asset overtake
                 log.exception("events.unforeseen", event_id=str(event.event_id))
-                errors[index] = str(error) or "it cannot be written"
+                failed[event.event_id] = str(error)
             else:
-                entries[index] = BusEntry(SOURCE, detail_type(event.kind), detail, event.created_at)
+                entries[event.event_id] = BusEntry(SOURCE, detail_type(event.kind), detail, event.created_at)
         try:
             answers = await self._bus.put(list(entries.values()))
         except UnavailableError as error:
             answers = [str(error)] * len(entries)
-        for index, answer in zip(entries, answers, strict=True):
-            errors[index] = answer
-        self._failures = self._failures + 1 if all(errors) else 0
+        failed |= {event_id: error for event_id, error in zip(entries, answers, strict=True) if error}
+        sent = [event for event in events if event.event_id not in failed]
+        if sent:
+            await self._outbox.sent(sent)
+            self._failures = 0
+            for event in sent:
+                self._metrics.events_sent.labels(event.kind).inc()
+                self._metrics.event_delay.observe(max(0.0, time.time() - event.created_at.timestamp()))
+        if failed:
+            self._metrics.events_failed.inc(len(failed))
+            log.warning("events.not_taken", events=len(failed), error=next(iter(failed.values())))
+            await self._outbox.failed(failed)
+        self._failures += not sent
         if self._failures >= BOUND:
             self._failures = 0
             self._breakers.trip(Dependency.EVENTBRIDGE)
-        return errors
 
 
 async def watch_outbox(outbox: EventOutbox, bus: str | None, metrics: Metrics) -> None:
@@ -157,3 +155,16 @@ async def watch_outbox(outbox: EventOutbox, bus: str | None, metrics: Metrics) -
         except UnavailableError as error:
             log.warning("events.unmeasured", error=str(error))
         await asyncio.sleep(MEASURE_INTERVAL if is_registered else POLL_INTERVAL)
+
+
+def event_tasks(
+    settings: Settings, database: Database, bus: EventBus | None, breakers: Breakers, metrics: Metrics
+) -> tuple[list[PartHealth], list[BackgroundTask]]:
+    """Return what a daemon has to run for the events, and the health of it. Without a bus it sends none."""
+    outbox = EventOutbox(database)
+    tasks: list[BackgroundTask] = [partial(watch_outbox, outbox, settings.event_bus, metrics)]
+    if bus is None:
+        return [], tasks
+    base = settings.public_url or f"http://localhost:{settings.api_port}"
+    sender = EventSender(outbox, bus, breakers, metrics, f"{base}{SCHEMA_PATH}")
+    return [sender.health], [*tasks, sender.run, partial(watch_events, settings.database_url, sender.call)]

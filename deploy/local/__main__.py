@@ -1,4 +1,4 @@
-"""The command line of the embedded stack: serve, process, token, rehearse, cli, stop, bench."""
+"""The command line of the embedded stack: serve, process, token, events, rehearse, cli, stop, bench."""
 
 import argparse
 import asyncio
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from consumer.cli.command import accept_any_output, discard_output
 from consumer.cli.command import tell as say
-from deploy.local import child, preflight, process, report, stack, tokens
+from deploy.local import child, events, preflight, process, report, stack, tokens
 from deploy.local.announcement import printable
 from deploy.local.child import PartError
 from deploy.local.ports import PortError
@@ -127,6 +127,12 @@ async def print_token(state: State, user: str, role: str) -> int:
     return 0
 
 
+async def show_events(state: State, *, from_start: bool) -> int:
+    """Write the running stack's events to standard output, a line each, until interrupted."""
+    await events.print_events(_require_running(state).settings, show, from_start=from_start)
+    return 0
+
+
 async def rehearse(state: State) -> int:
     """Type the README's commands into a new account, start what comes of them, and say what is not as in an account."""
     from deploy.local.rehearsal.deployment import deployed, start_over  # noqa: PLC0415 - only this needs an AWS CLI
@@ -193,6 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     minting = commands.add_parser("token", help="print a token for the running stack")
     minting.add_argument("--user", default=process.USER, metavar="ID", help="whose token (default: %(default)s)")
     minting.add_argument("--role", default="user", choices=["user", "service", "admin"], help="(default: %(default)s)")
+    telling = commands.add_parser("events", help="print what the running stack tells other services, an event a line")
+    telling.add_argument("--from-start", action="store_true", help="also what its archive still has")
     commands.add_parser("rehearse", help="type the README's commands for a deployment into an emulated account")
     commands.add_parser("cli", help="run an operator's command on the running stack: ./run.sh cli --help")
     commands.add_parser("stop", help="end a stack left running")
@@ -239,6 +247,8 @@ def _select_command(
             return process_files(state, _process_request(parser, given), skip_drain, as_json=given.json), INTERRUPTED
         case "token":
             return print_token(state, given.user, given.role), INTERRUPTED
+        case "events":
+            return show_events(state, from_start=given.from_start), 0
         case "rehearse":
             return rehearse(state), INTERRUPTED
         case "stop":

@@ -3,18 +3,22 @@
 In ministack 1.5 a GET of one version ignores `Range` and the `response-*` overrides. S3 honors both, and ffprobe cannot
 seek without the first. tests/integration/stack/test_topology.py covers this.
 
+Its CloudFormation knows no archive of a bus, which its EventBridge has.
+
 ministack saves its state only when it ends. This process also saves it every few seconds, so that little is lost when
 it is killed.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ministack import app
-from ministack.services import s3
+from ministack.services import eventbridge, s3
+from ministack.services.cloudformation import provisioners
 
 from deploy.local.emulator import SAVED_MARK
 
@@ -47,6 +51,18 @@ def _get_object(bucket: str, key: str, headers: Mapping[str, str], query: Mappin
     part = body[start : end + 1]
     content = {"Content-Length": str(len(part)), "Content-Range": f"bytes {start}-{end}/{len(body)}"}
     return 206, {**answer_headers, **content}, part
+
+
+def create_archive(_: str, properties: Mapping[str, Any], __: str) -> tuple[str, dict[str, str]]:
+    """Make the archive of a template by the API's own call. One that is there is updated. Raises ValueError."""
+    pattern = json.dumps(properties["EventPattern"])
+    wanted = {**properties, "EventSourceArn": properties["SourceArn"], "EventPattern": pattern}
+    is_there = properties["ArchiveName"] in eventbridge._archives  # noqa: SLF001 - its one table of them
+    write = eventbridge._update_archive if is_there else eventbridge._create_archive  # noqa: SLF001 - as the API calls it
+    status, _headers, body = write(wanted)
+    if status != 200:  # noqa: PLR2004 - OK
+        raise ValueError(f"the archive could not be made: {body!r}")
+    return properties["ArchiveName"], {"Arn": json.loads(body)["ArchiveArn"]}
 
 
 async def _handle_lifespan(scope: Any, receive: Any, send: Callable[[Mapping[str, str]], Awaitable[None]]) -> None:
@@ -82,6 +98,12 @@ def main() -> None:
     """Run the emulator until SIGTERM."""
     app._handle_lifespan = _handle_lifespan  # noqa: SLF001 - looked up by this name when it starts
     s3._get_object = _get_object  # noqa: SLF001 - looked up by this name for each request
+    archive = {
+        "create": create_archive,
+        "update": lambda name, _, properties, stack: create_archive(name, properties, stack),
+        "delete": lambda name, _: eventbridge._delete_archive({"ArchiveName": name}),  # noqa: SLF001 - as the API calls it
+    }
+    provisioners._RESOURCE_HANDLERS["AWS::Events::Archive"] = archive  # noqa: SLF001 - the one table of its types
     app.main()
 
 

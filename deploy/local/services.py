@@ -35,6 +35,7 @@ STACK_SETTINGS = frozenset(
         OWNER_DSN,
         *(f"MEDIA_{name.upper().replace('-', '_')}_QUEUE_URL" for name in QUEUES),
         *(f"MEDIA_{name}" for name in ("DATABASE_URL", "QUARANTINE_BUCKET", "RECORDING_BUCKETS", "MEDIACONVERT_QUEUE")),
+        "MEDIA_EVENT_BUS",
         *(f"MEDIA_{name}" for name in ("CLAMD", "FFMPEG", "FFPROBE", "S3_PUBLIC_ENDPOINT_URL")),
         *(
             f"MEDIA_{name}"
@@ -94,6 +95,7 @@ def _stack_settings(addresses: Addresses, secrets: Secrets, environ: Mapping[str
         "OUTPUT_BUCKET": topology.output_bucket,
         "MEDIA_QUARANTINE_BUCKET": topology.quarantine_bucket,
         "MEDIA_RECORDING_BUCKETS": topology.recordings_bucket,
+        "MEDIA_EVENT_BUS": topology.event_bus,
         "MEDIACONVERT_ENDPOINT": f"http://{HOST}:{ports.mediaconvert}",
         "MEDIACONVERT_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/mediaconvert",
         "MEDIA_CLAMD": addresses.clamd,

@@ -34,12 +34,13 @@ DIGEST_TAG = "digest"
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The names of buckets and the URLs of queues that the services need."""
+    """The names of buckets and bus, and the URLs of queues, that the services need."""
 
     output_bucket: str
     quarantine_bucket: str
     recordings_bucket: str
     queue_urls: Mapping[str, str]
+    event_bus: str
 
 
 @contextlib.asynccontextmanager
@@ -63,6 +64,7 @@ async def apply(url: str, cors_origins: Sequence[str]) -> Topology:
         {"ParameterKey": "Environment", "ParameterValue": ENVIRONMENT},
         {"ParameterKey": "CorsOrigins", "ParameterValue": ",".join(cors_origins)},
         {"ParameterKey": "RequireTls", "ParameterValue": "false"},
+        {"ParameterKey": "EventsQueue", "ParameterValue": "true"},
     ]
     digest = hashlib.sha256((body + json.dumps(parameters)).encode()).hexdigest()
     async with _clients(url) as (cloudformation, s3):
@@ -73,7 +75,13 @@ async def apply(url: str, cors_origins: Sequence[str]) -> Topology:
     outputs = {output.get("OutputKey", ""): output.get("OutputValue", "") for output in stack.get("Outputs", [])}
     keys = {queue: "".join(part.capitalize() for part in queue.split("-")) + "QueueUrl" for queue in QUEUES}
     queue_urls = {queue: _with_current_port(url, outputs[key]) for queue, key in keys.items()}
-    return Topology(outputs["OutputBucket"], outputs["QuarantineBucketName"], RECORDINGS_BUCKET, queue_urls)
+    return Topology(
+        output_bucket=outputs["OutputBucket"],
+        quarantine_bucket=outputs["QuarantineBucketName"],
+        recordings_bucket=RECORDINGS_BUCKET,
+        queue_urls=queue_urls,
+        event_bus=outputs["EventBusName"],
+    )
 
 
 async def _applied_digest(cloudformation: CloudFormationClient) -> str | None:

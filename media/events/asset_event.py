@@ -3,7 +3,7 @@
 Its JSON Schema is generated from these models. Within `v1` it only grows: docs/events.md is written for its readers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from media.asset import Asset, AssetType, Status
-from media.asset_store.event_outbox import EventKind, PendingEvent
+from media.events.event_outbox import EventKind, PendingEvent
 from media.public_asset import AssetOut, PublicModel
 
 SCHEMA_PATH = "/api/v1/media/schemas/events/asset.v1.json"
@@ -98,9 +98,9 @@ def asset_event(pending: PendingEvent, dataschema: str) -> str:
         time=pending.created_at,
         dataschema=dataschema,
         sequence=f"{pending.sequence:020}",
-        data=AssetEventData.model_construct(previous_status=_status(pending.previous_status), asset=shown),
+        data=AssetEventData(previous_status=pending.previous_status, asset=shown),
     )
-    for shortened in _shortened(shown):
+    for shortened in shorter_and_shorter(shown):
         data = event.data.model_copy(update=shortened)
         unused = set() if data.shortened else {"shortened"}
         text = event.model_copy(update={"data": data}).model_dump_json(exclude={"data": unused})
@@ -109,18 +109,14 @@ def asset_event(pending: PendingEvent, dataschema: str) -> str:
     raise ValueError(f"the event {pending.event_id} is too large, whatever is left out of it")
 
 
-def schema() -> Mapping[str, Any]:
+def schema() -> dict[str, Any]:
     """Return the JSON Schema of the event."""
     written = AssetCloudEvent.model_json_schema(mode="serialization")
     written["$defs"]["AssetEventData"]["required"].remove("shortened")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **written}
 
 
-def _status(value: str | None) -> Status | None:
-    return None if value is None else Status(value)
-
-
-def _shortened(asset: EventAsset | DeletedAsset) -> Iterator[dict[str, Any]]:
+def shorter_and_shorter(asset: EventAsset | DeletedAsset) -> Iterator[dict[str, Any]]:
     """Yield the asset as it is, and then with one field more left out each time."""
     left_out: dict[str, Any] = {}
     yield {"asset": asset}

@@ -86,28 +86,25 @@ class EventBus:
         errors = [entry.refusal() for entry in entries]
         sound = [index for index, error in enumerate(errors) if not error]
         for batch in batches([(index, entries[index].size) for index in sound]):
-            answers = await self._put([self._parameters(entries[index]) for index in batch])
-            for index, error in zip(batch, answers, strict=True):
-                errors[index] = error
+            request = [
+                {
+                    "EventBusName": self.name,
+                    "Source": entry.source,
+                    "DetailType": entry.detail_type,
+                    "Detail": entry.detail,
+                    "Time": entry.time,
+                }
+                for entry in map(entries.__getitem__, batch)
+            ]
+            async with _calls():
+                answer = await self._client.put_events(Entries=request)
+            # The call succeeds, whatever became of its entries.
+            results = answer.get("Entries") if isinstance(answer, dict) else None
+            if not isinstance(results, list) or len(results) != len(batch):
+                raise UnavailableError(Dependency.EVENTBRIDGE, f"an odd answer to PutEvents: {answer!r:.200}")
+            for index, result in zip(batch, results, strict=True):
+                errors[index] = error_of(result)
         return errors
-
-    def _parameters(self, entry: BusEntry) -> dict[str, Any]:
-        return {
-            "EventBusName": self.name,
-            "Source": entry.source,
-            "DetailType": entry.detail_type,
-            "Detail": entry.detail,
-            "Time": entry.time,
-        }
-
-    async def _put(self, entries: list[dict[str, Any]]) -> list[str]:
-        """Make one call. Returns the error of each entry. EventBridge answers 200, whatever became of them."""
-        async with _calls():
-            answer = await self._client.put_events(Entries=entries)
-        results = answer.get("Entries") if isinstance(answer, dict) else None
-        if not isinstance(results, list) or len(results) != len(entries):
-            raise UnavailableError(Dependency.EVENTBRIDGE, f"an odd answer to PutEvents: {answer!r:.200}")
-        return [_error_of(result) for result in results]
 
 
 def batches(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
@@ -124,7 +121,8 @@ def batches(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
         yield batch
 
 
-def _error_of(result: Any) -> str:
+def error_of(result: Any) -> str:
+    """Return why an entry was not taken, by its part of the answer, or an empty text."""
     if not isinstance(result, dict):
         return f"an odd answer: {result!r:.200}"
     if code := result.get("ErrorCode"):

@@ -31,7 +31,7 @@ REPLACED = {
 
 CORRECTED = {
     "emulator's CloudFormation": (
-        "counts of services may be text or absent, containers are spelled as ECS's API spells them",
+        "counts may be text or absent, containers are spelled as ECS's API spells them, a bus may have an archive",
         (
             "services.ecs._create_service",
             "services.ecs._update_service",

@@ -16,9 +16,9 @@ from media.asset import AssetNote, AssetType, DeliveryClass, ObjectVersion, Rend
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.changes import watch_events
 from media.asset_store.database import Database
-from media.asset_store.event_outbox import EventOutbox
 from media.asset_store.stages import Claim, Commit, Facts, Note, StageStore
 from media.errors import Code, Dependency
+from media.events.event_outbox import EventOutbox
 from media.events.eventbridge import EventBus
 from media.telemetry import Metrics
 from tests.fakes.eventbridge import BUS, FakeEventBridge

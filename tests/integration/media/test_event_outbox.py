@@ -12,12 +12,12 @@ import pytest
 from media.asset import AssetNote, Stage, Status
 from media.asset_store.database import Database as Store
 from media.asset_store.database import connect
-from media.asset_store.event_outbox import OVERTAKEN_AFTER, RESTORED, EventOutbox, PendingEvent
 from media.asset_store.recovery import Recovery
 from media.asset_store.replays import Replays
 from media.asset_store.stage_maintenance import StageMaintenance
 from media.errors import Code
 from media.events.asset_event import EventAsset, asset_event
+from media.events.event_outbox import OVERTAKEN_AFTER, RESTORED, EventOutbox, PendingEvent
 from tests.conftest import Database
 from tests.fakes.eventbridge import BUS
 from tests.integration.media.asset_lives import SCHEMA_URL, AssetLives

@@ -7,7 +7,7 @@ import pytest
 
 from media.asset_store.database import Database as Store
 from media.asset_store.database import connect
-from media.asset_store.event_outbox import EventOutbox
+from media.events.event_outbox import EventOutbox
 from tests.conftest import Database
 from tests.fakes.eventbridge import BUS, FakeEventBridge, running_eventbridge
 from tests.fakes.workers import until

@@ -34,6 +34,8 @@ async def test_stack_is_created_and_recreated(account: Emulator, account_clients
         "AWS::S3::BucketPolicy",
         "AWS::SQS::Queue",
         "AWS::SQS::QueuePolicy",
+        "AWS::Events::Archive",
+        "AWS::Events::EventBus",
         "AWS::Events::Rule",
     }
     assert again.resources == {kind: n for kind, n in first.resources.items() if kind not in made_once}

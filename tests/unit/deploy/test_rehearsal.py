@@ -61,7 +61,7 @@ def test_every_correction_of_the_emulator_is_printed() -> None:
     replaced, kinds = json.loads(ran.stdout)
     listed = [name for _, names in CORRECTED.values() for name in names]
     assert sorted(replaced) == sorted(listed)
-    assert set(kinds) == {*STAND_INS, "AWS::CloudWatch::Alarm"}
+    assert set(kinds) == {*STAND_INS, "AWS::CloudWatch::Alarm", "AWS::Events::Archive"}
     assert CORRECTED.keys() | set(STAND_INS) <= changes().keys()
 
 
