@@ -40,6 +40,7 @@ from media.aws.s3 import ObjectStorage
 from media.aws.s3_multipart import MultipartUploads
 from media.aws.signed_urls import CloudFrontUrls, bucket_address
 from media.aws.sqs import MessageQueues
+from media.events.asset_event import SCHEMA_PATH
 from media.network.listening import is_loopback, on_loopback_only
 from media.network.proxies import proxy_for
 from media.network.readiness import Ask, InTurn, Readiness
@@ -98,6 +99,7 @@ def application(service: Service) -> web.Application:
     docs = Docs()
     app.router.add_get("/openapi.json", docs.machine)
     app.router.add_get("/docs", docs.human)
+    app.router.add_get(SCHEMA_PATH, docs.event_schema)
     if service.settings.page:
         page = page_of(service)
         app.router.add_get("/", page.index)

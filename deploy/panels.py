@@ -212,6 +212,14 @@ DETAILS = Row(
                 ),
                 Panel("Due outbox effects", [("max(media_outbox_pending)", "rows")]),
                 Panel("Oldest unfinished asset", [("max(media_oldest_unfinished_asset_seconds)", "age")], "s"),
+                Panel(
+                    "Oldest unsent event, and delay of the sent ones",
+                    [
+                        ("max(media_oldest_unsent_event_seconds)", "oldest"),
+                        ("histogram_quantile(0.95, sum by (le) (rate(media_event_delay_seconds_bucket[5m])))", "p95"),
+                    ],
+                    "s",
+                ),
             ],
         ),
         (

@@ -2,7 +2,8 @@
 
 docs/configuration.md comes from `media.settings` and the scanner's own settings, docs/parameters.md from the templates
 of CloudFormation, docs/codes.md from `media.errors`, docs/failures.md from the adapters and the matrix of fault tests,
-docs/webinar-recording.schema.json from `media.contracts`, docs/api-reference.md from the API's routes and models. With
+docs/webinar-recording.schema.json from `media.contracts`, docs/asset-event.schema.json from
+`media.events.asset_event`, docs/api-reference.md from the API's routes and models. With
 `--check` nothing is written; exit status 1 means that a page is out of date.
 """
 
@@ -25,6 +26,7 @@ from media.aws import failures as aws_failures
 from media.aws import mediaconvert, s3_errors, sqs_errors
 from media.contracts import WebinarRecording
 from media.errors import MEANINGS
+from media.events import asset_event, eventbridge
 from media.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -65,6 +67,11 @@ Generated from `media/errors.py` by `python -m deploy.reference`. A code is stab
 | code | meaning |
 |---|---|
 """
+_TOLD = """
+## Entries of a timeline about events
+`event_sent`: other services were told. The bus took the event that `detail` names, with its number and its id. The
+entry has the time at which it did; the event itself has the time of the change ([events.md](events.md)).
+"""
 _FAILURES = """\
 # Failures of dependencies
 
@@ -90,12 +97,12 @@ replaces the pool's other connections too, since they lead to the same wrong ser
 |---|---|---|---|
 """
 _AWS = """\
-## S3, SQS and MediaConvert
+## S3, SQS, MediaConvert and EventBridge
 
 Codes of one service stand first. What is `refused` is decided by writing and reading the object `private/self-test` in
 the output bucket (S3), and by ListJobs (MediaConvert). For SQS it is `unavailable`: no call names anything that is a
-file's. A part whose calls end in nothing but `any other exception` makes the daemon unready after three in a row, and
-ends it in order after ten minutes.
+file's. For EventBridge too, and no queue pauses: events wait in their outbox. A part whose calls end in nothing but
+`any other exception` makes the daemon unready after three in a row, and ends it in order after ten minutes.
 
 | service | what is met | meaning | kind |
 |---|---|---|---|
@@ -136,6 +143,7 @@ def failures() -> str:
     matrix = [f"| {line.replace(',', ' | ')} |" for line in lines]
     matrix.insert(1, "|---" * (lines[0].count(",") + 1) + "|")
     tables = {"S3": s3_errors.CODES, "SQS": sqs_errors.CODES, "MediaConvert": mediaconvert.CODES}
+    tables["EventBridge"] = eventbridge.CODES
     aws = [
         f"| {service} | {names} | {failure.meaning} | {failure.kind} |"
         for service, codes in tables.items()
@@ -213,12 +221,17 @@ def _rows(fields: Mapping[str, FieldInfo]) -> str:
 def codes() -> str:
     """Return the table of all codes that an asset, its timeline or a dead letter may carry."""
     rows = [f"| `{code}` | {meaning} |" for code, meaning in MEANINGS.items()]
-    return _CODES + "\n".join(rows) + "\n"
+    return _CODES + "\n".join(rows) + "\n" + _TOLD
 
 
 def webinar_schema() -> str:
     """Return the JSON Schema of the webinar service's message."""
     return json.dumps(WebinarRecording.model_json_schema(), indent=2) + "\n"
+
+
+def event_schema() -> str:
+    """Return the JSON Schema of the events that other services are told."""
+    return json.dumps(asset_event.schema(), indent=2) + "\n"
 
 
 PAGES = {
@@ -227,6 +240,7 @@ PAGES = {
     "codes.md": codes,
     "failures.md": failures,
     "webinar-recording.schema.json": webinar_schema,
+    "asset-event.schema.json": event_schema,
     "api-reference.md": api_reference.page,
 }
 

@@ -1,4 +1,7 @@
-"""The description of the API: /openapi.json for machines, /docs for people. No script, no external resource."""
+"""The description of the API: /openapi.json for machines, /docs for people. No script, no external resource.
+
+And the schema of the events that other services are told.
+"""
 
 import base64
 import hashlib
@@ -12,6 +15,7 @@ from aiohttp import web
 from api import openapi
 from api.json_io import not_modified_if
 from api.problems import KINDS
+from media.events import asset_event
 
 _STYLE = """
 :root{color-scheme:light dark;--page:#f5f8f8;--surface:#fff;--ink:#13262b;--line:#dbe4e5;--accent:#0b7570}
@@ -38,10 +42,16 @@ class Docs:
         document = openapi.document()
         self._json = json.dumps(document, indent=1).encode()
         self._html = "".join(_page(document)).encode()
+        self._events = json.dumps(asset_event.schema(), indent=1).encode()
 
     async def machine(self, request: web.Request) -> web.Response:
         headers = {"Cache-Control": "no-cache"}
         return not_modified_if(request, web.Response(body=self._json, content_type="application/json", headers=headers))
+
+    async def event_schema(self, request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "no-cache"}
+        answer = web.Response(body=self._events, content_type="application/schema+json", headers=headers)
+        return not_modified_if(request, answer)
 
     async def human(self, request: web.Request) -> web.Response:
         headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}

@@ -100,6 +100,7 @@ def reconcile_storage(*, repair: bool, grace: float, as_json: bool) -> Operation
 
     It finds uploads that the database does not know, assets whose objects are gone, outputs that nothing serves, and
     work that nobody holds. After a restore of the database, run it with --repair --grace 0s before the services start.
+    It then also raises the number of every asset's events, so that nobody takes what follows for old.
     """
     return functools.partial(reconcile, repair, grace, as_json)
 
@@ -114,6 +115,8 @@ async def reconcile(repair: bool, grace: float, as_json: bool, settings: Setting
         if repair and not await reconciler.recovery.has_assets():
             print("the database knows no asset at all: is it the right one? Nothing was changed", file=sys.stderr)
             return ExitStatus.INCOMPLETE
+        if repair and not grace:
+            await reconciler.recovery.raise_event_sequences()
         compared = await stack.enter_async_context(aclosing(reconciler.compare()))
         async for stored, discrepancies in compared:
             summary.assets += 1

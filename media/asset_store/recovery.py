@@ -17,6 +17,10 @@ PAGE = 1000
 """Paths read at a time."""
 SORT_TIMEOUT = 600.0
 """Seconds for the one statement that sorts all assets, and for each page of it."""
+RESTORED = 1_000_000
+"""Raises the number of every asset's events after a restore, so that the next is above all that were sent before."""
+RAISED_AT_ONCE = 10_000
+"""Assets of one such statement."""
 
 _PATHS = """
 DECLARE paths NO SCROLL CURSOR WITH HOLD FOR
@@ -42,6 +46,13 @@ ON CONFLICT (asset_id, stage) DO UPDATE
 SET attempt = excluded.attempt, forgiven = s.forgiven + excluded.attempt - s.attempt
 WHERE s.attempt < excluded.attempt AND s.state <> 'waiting' AND NOT (s.state = 'leased' AND s.lease_until > now())
 """
+_RAISE_SEQUENCES = f"""
+WITH page AS (
+    SELECT asset_id FROM assets WHERE asset_id > $1 ORDER BY asset_id LIMIT {RAISED_AT_ONCE}),
+raised AS (
+    UPDATE assets SET event_sequence = event_sequence + {RESTORED} FROM page WHERE assets.asset_id = page.asset_id)
+SELECT asset_id FROM page ORDER BY asset_id DESC LIMIT 1
+"""  # noqa: S608 - constants of ours
 _REJECT = """
 WITH gone AS (
     UPDATE assets SET status = 'rejected', code = $2, detail = $3, updated_at = now()
@@ -104,6 +115,12 @@ class Recovery:
         A stage without a row gets one that asks for no work. A stage that a worker holds is left alone.
         """
         await self._database.execute(_RAISE_ATTEMPTS, asset_id, list(seen), list(seen.values()))
+
+    async def raise_event_sequences(self) -> None:
+        """Raise the number of every asset's events by RESTORED. Nobody is told of that."""
+        last: UUID | None = UUID(int=0)
+        while last is not None:
+            last = await self._database.fetchval(_RAISE_SEQUENCES, last)
 
     async def remind_soon(self, asset_id: UUID) -> None:
         """Let the reconciler remind a held stage when its lease ends, and a stage that waits for a job at once.

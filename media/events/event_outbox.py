@@ -18,10 +18,6 @@ FIRST_RETRY, LONGEST_RETRY = 0.25, 60.0
 """Seconds after which an event that failed is sent again. They double with each attempt."""
 OVERTAKEN_AFTER = 8
 """Attempts after which an event that fails does not hold up the later ones of its asset."""
-RESTORED = 1_000_000
-"""Raises every counter after a restore, so that what follows is above all that was told before."""
-RAISED_AT_ONCE = 10_000
-"""Assets whose counter one statement raises."""
 
 
 class EventKind(StrEnum):
@@ -76,13 +72,6 @@ _SET_BUS = """
 WITH others AS (DELETE FROM event_buses WHERE name IS DISTINCT FROM $1::text)
 INSERT INTO event_buses (name) SELECT $1::text WHERE $1::text IS NOT NULL ON CONFLICT DO NOTHING
 """
-_RAISE = f"""
-WITH page AS (
-    SELECT asset_id FROM assets WHERE asset_id > $1 ORDER BY asset_id LIMIT {RAISED_AT_ONCE}),
-raised AS (
-    UPDATE assets SET event_sequence = event_sequence + {RESTORED} FROM page WHERE assets.asset_id = page.asset_id)
-SELECT asset_id FROM page ORDER BY asset_id DESC LIMIT 1
-"""  # noqa: S608 - constants of ours
 
 
 class EventOutbox:
@@ -132,9 +121,3 @@ class EventOutbox:
             "SELECT extract(epoch FROM clock_timestamp() - min(created_at))::float8 FROM event_outbox"
         )
         return max(0.0, found or 0.0)
-
-    async def raise_sequences(self) -> None:
-        """Raise the counter of every asset by RESTORED, which writes no event."""
-        last: UUID | None = UUID(int=0)
-        while last is not None:
-            last = await self._database.fetchval(_RAISE, last)

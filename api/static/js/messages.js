@@ -67,6 +67,7 @@ const EVENTS = {
   recording_conflict: 'The same recording was announced again with another file; the first one stays',
   expired: 'The file never arrived',
   deleted: 'Deleted',
+  event_sent: 'Other services were told',
 };
 
 const GOOD = new Set(['clean', 'rendered', 'ready']);

@@ -12,12 +12,12 @@ import pytest
 from media.asset import AssetNote, Stage, Status
 from media.asset_store.database import Database as Store
 from media.asset_store.database import connect
-from media.asset_store.recovery import Recovery
+from media.asset_store.recovery import RESTORED, Recovery
 from media.asset_store.replays import Replays
 from media.asset_store.stage_maintenance import StageMaintenance
 from media.errors import Code
 from media.events.asset_event import EventAsset, asset_event
-from media.events.event_outbox import OVERTAKEN_AFTER, RESTORED, EventOutbox, PendingEvent
+from media.events.event_outbox import OVERTAKEN_AFTER, EventOutbox, PendingEvent
 from tests.conftest import Database
 from tests.fakes.eventbridge import BUS
 from tests.integration.media.asset_lives import SCHEMA_URL, AssetLives
@@ -176,7 +176,7 @@ async def test_a_sent_event_is_noted_even_where_its_asset_is_gone(lives: AssetLi
 async def test_after_a_restore_events_are_above_all_that_was_told(lives: AssetLives, store: Store) -> None:
     ids: list[UUID] = [await lives.create() for _ in range(3)]
     await store.execute("DELETE FROM event_outbox")
-    await EventOutbox(store).raise_sequences()
+    await Recovery(store).raise_event_sequences()
     assert await lives.waiting() == [], "raising is no event"
     await lives.upload(ids[0])
     assert await lives.waiting() == [("uploaded", RESTORED + 2, Status.PENDING)]
