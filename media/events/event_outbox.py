@@ -12,8 +12,8 @@ from pydantic_core import from_json
 
 from media.asset_store.database import Database
 
-LEASE = 30.0
-"""Seconds for which rows that one sender took are hidden from the others: longer than a call and its statements."""
+LEASE = 15.0
+"""Seconds for which rows that one sender took are hidden from the others: longer than a call and its statement."""
 FIRST_RETRY, LONGEST_RETRY = 0.25, 60.0
 """Seconds after which an event that failed is sent again. They double with each attempt."""
 OVERTAKEN_AFTER = 8

@@ -49,11 +49,12 @@ class FakeEventBridge:
             return _error(400, "ValidationException")
         if self.chance.random() < self.fails:
             return _error(500, "InternalFailure")
-        results = [self._take(entry) for entry in entries]
+        results = [self.take(entry) for entry in entries]
         self.came.set()
         return _json({"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results})
 
-    def _take(self, entry: dict[str, Any]) -> dict[str, str]:
+    def take(self, entry: dict[str, Any]) -> dict[str, str]:
+        """Take one entry, or say why not."""
         if entry["EventBusName"] != BUS or not self.has_bus:
             return {"EventId": str(uuid4())}  # AWS drops it, and does not say so
         if self.chance.random() < self.drops:
@@ -88,8 +89,8 @@ def _error(status: int, code: str) -> web.Response:
 
 
 @asynccontextmanager
-async def running_eventbridge() -> AsyncIterator[FakeEventBridge]:
-    fake = FakeEventBridge()
+async def running_eventbridge(fake: FakeEventBridge | None = None) -> AsyncIterator[FakeEventBridge]:
+    fake = fake or FakeEventBridge()
     app = web.Application(client_max_size=4 * MOST_BYTES)
     app.router.add_post("/", fake.answer)
     async with TestServer(app) as server:

@@ -17,7 +17,7 @@ from media.asset_store.replays import Replays
 from media.asset_store.stage_maintenance import StageMaintenance
 from media.errors import Code
 from media.events.asset_event import EventAsset, asset_event
-from media.events.event_outbox import OVERTAKEN_AFTER, EventOutbox, PendingEvent
+from media.events.event_outbox import LEASE, OVERTAKEN_AFTER, EventOutbox, PendingEvent
 from tests.conftest import Database
 from tests.fakes.eventbridge import BUS
 from tests.integration.media.asset_lives import SCHEMA_URL, AssetLives
@@ -159,6 +159,16 @@ async def test_the_oldest_event_of_an_asset_goes_first_unless_it_fails_often(liv
     await store.execute("UPDATE event_outbox SET attempts = $1 WHERE sequence = 1", OVERTAKEN_AFTER)
     [second] = await outbox.take(10)
     assert (first.sequence, second.sequence) == (1, 2)
+
+
+async def test_what_a_dead_sender_took_is_due_after_its_lease(lives: AssetLives, store: Store) -> None:
+    await lives.create()
+    outbox = EventOutbox(store)
+    [taken] = await outbox.take(10)
+    assert await outbox.take(10) == []
+    assert 0 < await outbox.next_due() <= LEASE
+    await store.execute("UPDATE event_outbox SET due_at = due_at - $1::float8 * interval '1 second'", LEASE)
+    assert await outbox.take(10) == [taken]
 
 
 async def test_a_sent_event_is_noted_even_where_its_asset_is_gone(lives: AssetLives, store: Store) -> None:
