@@ -34,7 +34,7 @@ POLL_INTERVAL = 2.0
 """Seconds between two looks at the outbox while nothing calls."""
 SPREAD = 0.02
 """Most seconds from a call to the look, so that one daemon of many takes the events, and some are one batch."""
-BOUND = 3
+BOUND = 5
 """Calls that fail in a row, from which on EventBridge counts as down."""
 CHECK_INTERVAL = 60.0
 """Seconds between two questions whether the bus is there: one that is not takes events, and drops them."""

@@ -18,7 +18,7 @@ from tests.fakes.eventbridge import BUS, FakeEventBridge, running_eventbridge
 from tests.integration.media.asset_lives import AssetLives
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 1200.0
+DEADLINE = 2400.0
 
 
 @dataclass
@@ -83,6 +83,7 @@ async def away_for(fake: FakeEventBridge, after: int, seconds: float) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(DEADLINE)
 @pytest.mark.parametrize(
     ("assets", "kills", "away"), [pytest.param(1000, 10, 5.0, id="1000"), pytest.param(10_000, 50, 60.0, id="10000")]
 )

@@ -124,6 +124,7 @@ EFFECTS: Mapping[str, Effect] = {
         },
     ),
     "RequireTls": Effect("false", {f"{POLICY}/TlsOnly": None, "QueuesTlsPolicy": None}),
+    "EventsQueue": Effect("true", {"EventsRule/EventBusName": "prod-media-events"}, {"RequireTls": "false"}),
     # --- Roles and secrets
     "DatabaseSecretArn": Effect(
         DATABASE_SECRET, {f"{CONSUMER}/Secrets/MEDIA_DATABASE_URL/ValueFrom": f"{DATABASE_SECRET}:MEDIA_DATABASE_URL::"}
