@@ -9,7 +9,7 @@ MODULES = 12
 MODULES_IN_API = 18
 USED_ONCE = 250
 """Private functions and methods that are referenced once."""
-LINES = 41_500  # Raise it only for a capability that users asked for, and say which in the commit.
+LINES = 45_000  # Raise it only for a capability that users asked for, and say which in the commit.
 """Lines of Python without tests."""
 
 
