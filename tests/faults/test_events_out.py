@@ -85,7 +85,7 @@ async def away_for(fake: FakeEventBridge, after: int, seconds: float) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(DEADLINE)
 @pytest.mark.parametrize(
-    ("assets", "kills", "away"), [pytest.param(1000, 10, 5.0, id="1000"), pytest.param(10_000, 50, 60.0, id="10000")]
+    ("assets", "kills", "away"), [pytest.param(1000, 5, 5.0, id="1000"), pytest.param(10_000, 50, 60.0, id="10000")]
 )
 async def test_no_event_is_lost(postgres: Database, assets: int, kills: int, away: float) -> None:
     chance = random.Random(5)  # noqa: S311 - the same each time

@@ -35,6 +35,8 @@ def record(path: Path) -> None:
             versions = any("VersionId" in entry for entry in params.get("Delete", {}).get("Objects", ()))
             if "Delete" in params:
                 named |= {"Key": params["Delete"]["Objects"][0]["Key"], "VersionId": versions or None}
+            if service == "events":
+                named["EventBusName"] = params.get("Name") or params["Entries"][0]["EventBusName"]
             if model.name == "CreateJob":
                 found = {f"{name}s": places(params["Settings"], name) for name in ("FileInput", "Destination")}
                 named |= found

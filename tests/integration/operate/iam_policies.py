@@ -124,6 +124,8 @@ def needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[N
             name = str(params["QueueUrl"]).rsplit("/", 1)[-1]
             action = _BATCHES.get(operation, operation)
             yield Need(f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
+        case "events":
+            yield Need(f"events:{operation}", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{params['EventBusName']}")
         case "mediaconvert":
             kind = "jobs/x" if operation in {"GetJob", "CancelJob"} else "queues/Default"
             yield Need(f"mediaconvert:{operation}", f"arn:aws:mediaconvert:{REGION}:{ACCOUNT}:{kind}")
