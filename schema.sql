@@ -212,7 +212,6 @@ BEGIN
             to_jsonb(NEW) || jsonb_build_object('renditions', (
                 SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.bytes, r.name), '[]')
                 FROM renditions r WHERE r.asset_id = NEW.asset_id)));
-    PERFORM pg_notify('event', '');
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER assets_count_created BEFORE INSERT ON assets

@@ -1,6 +1,5 @@
 """Events that others are still to be told. The database writes them beside each change (`write_asset_event`)."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,13 +106,6 @@ class EventOutbox:
     async def failed(self, errors: Mapping[UUID, str]) -> None:
         """Note why events were not taken. Each is due again after a pause."""
         await self._database.execute(_FAILED, list(errors), list(errors.values()))
-
-    async def next_due(self) -> float:
-        """Return in how many seconds the next event is due that waits to be sent again, infinity when none does."""
-        found = await self._database.fetchval(
-            "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM event_outbox WHERE due_at > now()"
-        )
-        return math.inf if found is None else float(found)
 
     async def oldest_age(self) -> float:
         """Return for how many seconds the oldest event has waited, 0 when there is none."""

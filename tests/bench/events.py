@@ -51,7 +51,7 @@ async def measure(assets: int, at_once: int) -> list[float]:
         fake = await stack.enter_async_context(running_eventbridge(TimedBus()))
         assert isinstance(fake, TimedBus)
         await EventOutbox(store).set_bus(BUS)
-        await stack.enter_async_context(sending(store, fake, dsn))
+        await stack.enter_async_context(sending(store, fake))
         lives = AssetLives(store)
         for _ in range(assets // at_once):
             await asyncio.gather(*(lives.ready() for _ in range(at_once)))

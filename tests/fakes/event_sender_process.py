@@ -10,7 +10,7 @@ from tests.integration.media.asset_lives import sending
 
 async def main(dsn: str, url: str) -> None:
     """Send until killed."""
-    async with connect(dsn) as database, sending(database, FakeEventBridge(url=url), dsn):
+    async with connect(dsn) as database, sending(database, FakeEventBridge(url=url)):
         await asyncio.Event().wait()
 
 

@@ -71,9 +71,9 @@ class FakeEventBridge:
         self.entries.append(entry)
         return {"EventId": str(uuid4())}
 
-    async def until(self, count: int) -> None:
-        """Wait until the bus has taken as many events."""
-        async with asyncio.timeout(60):
+    async def until(self, count: int, *, deadline: float = 60.0) -> None:
+        """Wait until the bus has taken as many events. Raises TimeoutError after `deadline` seconds."""
+        async with asyncio.timeout(deadline):
             while len(self.events) < count:
                 self.came.clear()
                 await self.came.wait()

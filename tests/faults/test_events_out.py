@@ -76,7 +76,7 @@ async def all_sent(store: Store) -> None:
 
 
 async def away_for(fake: FakeEventBridge, after: int, seconds: float) -> None:
-    await fake.until(after)
+    await fake.until(after, deadline=DEADLINE)
     fake.is_away = True
     await asyncio.sleep(seconds)
     fake.is_away = False
@@ -100,10 +100,7 @@ async def test_no_event_is_lost(postgres: Database, assets: int, kills: int, awa
         expected = 3 * assets + -(-assets // 3)
         for number in range(kills):
             # At some moment of each span of events, so that the kills are spread over the run.
-            async with asyncio.timeout(DEADLINE):
-                while len(fake.events) < expected * number // (kills + 1):
-                    fake.came.clear()
-                    await fake.came.wait()
+            await fake.until(expected * number // (kills + 1), deadline=DEADLINE)
             await asyncio.sleep(chance.random() * 0.1)
             await senders.kill_one()
             await senders.start()

@@ -14,7 +14,6 @@ from consumer.maintenance.event_sender import EventSender
 from consumer.queue.circuit_breaker import Breakers
 from media.asset import AssetNote, AssetType, DeliveryClass, ObjectVersion, Rendition, Stage, StageState, Status
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
-from media.asset_store.changes import watch_events
 from media.asset_store.database import Database
 from media.asset_store.stages import Claim, Commit, Facts, Note, StageStore
 from media.errors import Code, Dependency
@@ -109,15 +108,14 @@ async def event_bus(url: str, name: str = BUS) -> AsyncIterator[EventBus]:
 
 
 @asynccontextmanager
-async def sending(database: Database, fake: FakeEventBridge, dsn: str = "") -> AsyncIterator[SendingDaemon]:
-    """Send the events of a database while the block runs. With `dsn` the database calls; else it is looked at."""
+async def sending(database: Database, fake: FakeEventBridge) -> AsyncIterator[SendingDaemon]:
+    """Send the events of a database while the block runs."""
     async with event_bus(fake.url) as bus:
         metrics, outbox = Metrics(), EventOutbox(database)
         probes = {Dependency.EVENTBRIDGE: bus.check, Dependency.POSTGRES: database.probe}
         breakers = Breakers(probes, metrics)
         sender = EventSender(outbox, bus, breakers, metrics, SCHEMA_URL)
         tasks = [asyncio.create_task(sender.run()), asyncio.create_task(breakers.run())]
-        tasks += [asyncio.create_task(watch_events(dsn, sender.call))] if dsn else []
         try:
             yield SendingDaemon(outbox, sender, breakers, metrics)
         finally:

@@ -21,7 +21,6 @@ class Told:
     store: Store
     lives: AssetLives
     fake: FakeEventBridge
-    dsn: str
 
     def sequences(self) -> dict[str, list[int]]:
         """Return the sequences that the bus took, by asset, in their order."""
@@ -35,7 +34,7 @@ class Told:
 async def told(postgres: Database) -> AsyncIterator[Told]:
     async with connect(postgres.dsn) as store, running_eventbridge() as fake:
         await EventOutbox(store).set_bus(BUS)
-        yield Told(store, AssetLives(store), fake, postgres.dsn)
+        yield Told(store, AssetLives(store), fake)
 
 
 async def test_events_are_sent_in_order_and_noted(told: Told) -> None:
@@ -51,13 +50,6 @@ async def test_events_are_sent_in_order_and_noted(told: Told) -> None:
     first = told.fake.entries[0]
     assert (first["Source"], first["DetailType"]) == ("docfliq.media", "Media Asset Created")
     assert told.fake.events[0]["dataschema"] == "https://media.example/schema"
-
-
-async def test_the_database_calls_the_sender(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.maintenance.event_sender.POLL_INTERVAL", 3600.0)
-    async with sending(told.store, told.fake, told.dsn):
-        await told.lives.create()
-        await told.fake.until(1)
 
 
 async def test_refused_entries_alone_are_sent_again(told: Told) -> None:

@@ -21,7 +21,6 @@ from consumer.maintenance.event_sender import EventSender
 from consumer.queue.circuit_breaker import Breakers
 from deploy.local.topology import ENVIRONMENT
 from media.asset import AssetNote
-from media.asset_store.changes import watch_events
 from media.asset_store.database import Database as Store
 from media.asset_store.database import connect
 from media.events.event_outbox import EventOutbox
@@ -91,19 +90,18 @@ async def reading(emulator: EmulatedAws, postgres: Database, tmp_path: Path) -> 
 
 
 @asynccontextmanager
-async def telling(store: Store, emulator: EmulatedAws, dsn: str) -> AsyncIterator[EventOutbox]:
+async def telling(store: Store, emulator: EmulatedAws) -> AsyncIterator[EventOutbox]:
     """Send the database's events to the emulator's bus."""
     outbox = EventOutbox(store)
     await outbox.set_bus(emulator.topology.event_bus)
     async with event_bus(emulator.url, emulator.topology.event_bus) as bus:
         sender = EventSender(outbox, bus, Breakers({}, Metrics()), Metrics(), SCHEMA_URL)
-        tasks = [asyncio.create_task(sender.run()), asyncio.create_task(watch_events(dsn, sender.call))]
+        sending = asyncio.create_task(sender.run())
         try:
             yield outbox
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            sending.cancel()
+            await asyncio.wait([sending])
 
 
 async def everything_sent(outbox: EventOutbox) -> None:
@@ -159,7 +157,7 @@ async def test_the_documented_consumer_ends_with_the_state_of_the_assets(
     emulator: EmulatedAws, postgres: Database, reading: ReadingService, assets: int, kills: int
 ) -> None:
     chance = random.Random(7)  # noqa: S311 - the same each time
-    async with connect(postgres.dsn, max_size=12) as store, telling(store, emulator, postgres.dsn) as outbox:
+    async with connect(postgres.dsn, max_size=12) as store, telling(store, emulator) as outbox:
         running = asyncio.create_task(live(AssetLives(store), assets, chance))
         for _ in range(kills):
             reader, known = await reading.start(), await rows(store)
@@ -182,7 +180,7 @@ async def test_the_documented_consumer_ends_with_the_state_of_the_assets(
 async def test_a_replay_tells_a_new_service_what_it_missed(
     emulator: EmulatedAws, postgres: Database, reading: ReadingService
 ) -> None:
-    async with connect(postgres.dsn) as store, telling(store, emulator, postgres.dsn) as outbox:
+    async with connect(postgres.dsn) as store, telling(store, emulator) as outbox:
         await live(AssetLives(store), 10, random.Random(3))  # noqa: S311 - the same each time
         await everything_sent(outbox)
         await reading.sqs.purge_queue(QueueUrl=reading.queue)
