@@ -14,6 +14,7 @@ from media.asset import AssetType, DeliveryClass, ObjectVersion, Rendition, Stag
 from media.asset import upload_key as key_of
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect
+from media.asset_store.recovery import RESTORED
 from media.asset_store.stages import Claim, Commit, StageStore
 from media.settings import Settings
 from tests.conftest import EmulatedAws
@@ -372,6 +373,13 @@ async def test_recent_changes_are_left_alone(buckets: Buckets) -> None:
     await buckets.put(new_key().key)
     await erase(buckets, (await uploaded(buckets)).key)
     assert (await buckets.reconcile("--repair", grace="1h"))[1] == []
+
+
+async def test_numbers_of_events_rise_after_a_restore_alone(buckets: Buckets) -> None:
+    await ready(buckets)
+    for arguments, grace, raised in (([], "0s", 0), (["--repair"], "1h", 0), (["--repair"], "0s", RESTORED)):
+        await buckets.reconcile(*arguments, grace=grace)
+        assert await buckets.database.fetchval("SELECT max(event_sequence) FROM assets") == raised
 
 
 async def test_database_without_assets_repairs_nothing(buckets: Buckets) -> None:
