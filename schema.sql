@@ -67,6 +67,7 @@ ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_version_at timestamptz;
 -- What other services call it, and what they and its owner write on it.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS external_id text;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS metadata jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS announced text; -- a keyed digest of the request with the Idempotency-Key
 
 -- Events of it that were written: the last one's number, which only grows.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS event_sequence bigint NOT NULL DEFAULT 0;

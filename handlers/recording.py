@@ -9,7 +9,7 @@ from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, safe_fil
 from media.asset_store.assets import NewAsset
 from media.asset_store.stages import Note
 from media.aws.s3 import ObjectStorage
-from media.contracts import WebinarRecording
+from media.contracts import TITLE_LIMIT, WebinarRecording
 from media.errors import Code, RetryableError, UndecodableError
 
 _NAMESPACE = UUID("6b0ff3a4-6d0d-5a58-9d2e-2f0a5e0c7f11")
@@ -50,10 +50,12 @@ class RecordingHandler:
             original_filename=safe_file_name(recording.key.rsplit("/", 1)[-1]),
             bucket=recording.bucket,
             key=recording.key,
-            title=recording.title,
+            title=recording.title[:TITLE_LIMIT] if recording.title else None,
             webinar_id=recording.webinar_id,
             recording_id=recording.recording_id,
             recorded_at=recording.recorded_at,
             trace_id=trace_id,
+            external_id=recording.external_id,
+            metadata=recording.metadata or {},
         )
         return Registration(stored, "recording", None if known else new, sent_at)

@@ -153,7 +153,10 @@ class DocumentInfo:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One uploaded file and everything that became of it, as Postgres has it."""
+    """One uploaded file and everything that became of it, as Postgres has it.
+
+    `announced` is the digest of the request with the Idempotency-Key that made it: what a later one is compared with.
+    """
 
     asset_id: UUID
     owner_id: str
@@ -187,6 +190,7 @@ class Asset:
     recording_id: str | None = None
     external_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    announced: str | None = None
     uploaded_at: datetime | None = None
     trace_id: str = ""
     renditions: Sequence[Rendition] = field(default_factory=tuple)

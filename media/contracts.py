@@ -1,10 +1,19 @@
 """Messages of the queues, as pydantic models. Unknown fields are ignored, known ones are checked."""
 
+import json
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 YEARS = range(1970, 2200)
 """Years of a time in a message. Others are a mistake, and near the calendar's ends a time zone overflows."""
@@ -26,6 +35,43 @@ Time = Annotated[datetime, AfterValidator(_storable), Field(json_schema_extra={"
 OwnerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Key = Annotated[Text, StringConstraints(min_length=1, max_length=1024)]
 VersionId = Annotated[Line, StringConstraints(max_length=1024)]
+TITLE_LIMIT = 255
+"""Characters of an asset's title."""
+METADATA_KEYS = 50
+METADATA_BYTES = 4096
+"""Bytes of an asset's metadata as JSON without white space."""
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("only printable characters")
+    return value
+
+
+def check_metadata(value: dict[str, str]) -> dict[str, str]:
+    """Return metadata that are within their limits. Raises ValueError."""
+    if len(value) > METADATA_KEYS:
+        raise ValueError(f"at most {METADATA_KEYS} keys")
+    if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > METADATA_BYTES:
+        raise ValueError(f"at most {METADATA_BYTES} bytes as JSON")
+    return value
+
+
+ExternalId = Annotated[Line, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
+Metadata = Annotated[
+    dict[MetadataKey, Text],
+    AfterValidator(check_metadata),
+    # Written out, as generated clients know no `patternProperties`.
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": METADATA_KEYS,
+            "propertyNames": {"pattern": "^[A-Za-z0-9_.-]{1,40}$"},
+            "additionalProperties": {"type": "string", "pattern": r"^[^\x00]*$"},
+        }
+    ),
+]
 
 
 class Message(BaseModel):
@@ -60,11 +106,11 @@ class TranscodeRequested(StageRequested):
 class WebinarRecording(Message):
     """Message of the webinar service (MS-6) when a recording lies in its bucket.
 
-    `recording_id` makes it idempotent. `host_id` becomes the owner.
+    `recording_id` makes it idempotent. `host_id` becomes the owner. `external_id` and `metadata` came with version 2.
     """
 
     type: Literal["webinar.recording"] = "webinar.recording"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     recording_id: Name
     webinar_id: Name
     host_id: OwnerId
@@ -74,6 +120,21 @@ class WebinarRecording(Message):
     title: Annotated[Text, StringConstraints(max_length=500)] | None = None
     recorded_at: Time | None = None
     content_type: Annotated[Line, StringConstraints(max_length=100)] | None = None
+    external_id: ExternalId | None = None
+    metadata: Metadata | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_the_version(cls, given: Any) -> Any:
+        """Drop from version 1 what it does not know, and refuse what version 2 would lose."""
+        if not isinstance(given, dict):
+            return given
+        if given.get("version", 1) == 1:
+            return {name: value for name, value in given.items() if name not in {"external_id", "metadata"}}
+        if given.get("captions"):
+            # A recording without its captions would look complete. As a dead letter it waits for who takes them.
+            raise ValueError("captions are not taken yet")
+        return given
 
 
 class TranscodeProgress(Message):

@@ -51,6 +51,7 @@ class AssetOut(PublicModel):
     """One uploaded file and its renditions."""
 
     asset_id: UUID
+    owner_id: str | None = Field(description="Whose it is: to `service` and `admin`, null for others")
     asset_type: AssetType
     status: Status
     code: str | None = Field(description="Why it was rejected or failed")
@@ -74,6 +75,8 @@ class AssetOut(PublicModel):
     renditions: list[RenditionOut]
     created_at: datetime
     updated_at: datetime
-    title: str | None = Field(None, description="Title of a recording, from the webinar service")
+    title: str | None = Field(None, description="For people: as given at the upload, or by the webinar service")
+    external_id: str | None = Field(None, description="What another service calls it")
+    metadata: dict[str, str] = Field({}, description="What its owner and other services keep with it")
     webinar_id: str | None = Field(None, description="The webinar service's id of the webinar of a recording")
     recording_id: str | None = Field(None, description="The webinar service's id of a recording")

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 from media.asset import AssetType, DeliveryClass, Status
+from media.contracts import METADATA_BYTES, TITLE_LIMIT, ExternalId, Metadata
 from media.public_asset import AssetOut, PublicModel
 
 FILENAME_LIMIT = 255
@@ -40,6 +41,9 @@ Filename = Annotated[
 ]
 
 
+Title = Annotated[str, StringConstraints(min_length=1, max_length=TITLE_LIMIT), AfterValidator(_remove_unprintable)]
+
+
 class RequestModel(BaseModel):
     """A request body. Unknown fields are refused: they are typing errors."""
 
@@ -64,6 +68,11 @@ class Announcement(RequestModel):
     original_filename: Filename
     size: int | None = Field(None, ge=1, le=SIZE_LIMIT, description="Bytes; signed into the URL when given")
     delivery: DeliveryClass | None = Field(None, description="Default: the usual one of the asset type")
+    title: Title | None = Field(None, description="For people")
+    external_id: ExternalId | None = Field(None, description="Your own id of it. Several assets may have the same")
+    metadata: Metadata | None = Field(
+        None, description=f"What you want to keep with it: at most {METADATA_BYTES} bytes as JSON"
+    )
 
 
 class UploadRequest(Announcement):

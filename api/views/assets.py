@@ -41,10 +41,16 @@ async def asset_for(request: web.Request, caller: Caller) -> Asset:
     return asset
 
 
+def public_asset(asset: Asset, caller: Caller) -> AssetOut:
+    """Return the asset as this caller may see it: its owner's id is for those who see all assets."""
+    shown = AssetOut.model_validate(asset)
+    return shown if caller.owner_scope is None else shown.model_copy(update={"owner_id": None})
+
+
 async def show_asset(request: web.Request) -> web.Response:
     """Show one asset, or answer 304 when it has not changed."""
-    asset = await asset_for(request, await caller_of(request))
-    return json_response_if_changed(request, AssetOut.model_validate(asset))
+    caller = await caller_of(request)
+    return json_response_if_changed(request, public_asset(await asset_for(request, caller), caller))
 
 
 async def list_assets(request: web.Request) -> web.Response:
@@ -63,7 +69,7 @@ async def list_assets(request: web.Request) -> web.Response:
         position = f"{found[-1].created_at.isoformat()} {found[-1].asset_id}"
         cursor = base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
     return json_response_if_changed(
-        request, Listing(items=[AssetOut.model_validate(asset) for asset in found], next_cursor=cursor)
+        request, Listing(items=[public_asset(asset, caller) for asset in found], next_cursor=cursor)
     )
 
 

@@ -18,11 +18,10 @@ from api.schemas.assets import EventsQuery, TicketOut
 from api.security.auth import Caller
 from api.server.connection_limits import connection_of
 from api.service import Service, admitted, caller_of, service_of
-from api.views.assets import asset_id_of
+from api.views.assets import asset_id_of, public_asset
 from media.asset import Asset
 from media.asset_store.assets import PAGE_LIMIT
 from media.errors import UnavailableError
-from media.public_asset import AssetOut
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +54,7 @@ async def asset_events(request: web.Request) -> web.StreamResponse:
         asset = await service.assets.get(asset_id, owner_id=caller.owner_scope)
         if asset is None:
             raise ProblemError(ProblemCode.NOT_FOUND)
-        return await _stream(request, service, caller, subscription, _first(asset))
+        return await _stream(request, service, caller, subscription, _first(asset, caller))
 
 
 async def all_events(request: web.Request) -> web.StreamResponse:
@@ -73,8 +72,8 @@ async def _caller(request: web.Request, service: Service, query: EventsQuery) ->
     return await caller_of(request)
 
 
-async def _first(asset: Asset) -> AsyncIterator[str]:
-    yield _event(asset)
+async def _first(asset: Asset, caller: Caller) -> AsyncIterator[str]:
+    yield _event(asset, caller)
 
 
 async def _missed(service: Service, caller: Caller, last_event_id: str | None) -> AsyncIterator[str]:
@@ -86,7 +85,7 @@ async def _missed(service: Service, caller: Caller, last_event_id: str | None) -
         after = (since - OVERLAP, UUID(int=0))
         for _ in range(CATCH_UP_PAGES):
             page = await service.assets.list_changed(owner_id=caller.owner_scope, after=after)
-            yield "".join(map(_event, page))
+            yield "".join(_event(asset, caller) for asset in page)
             if len(page) < PAGE_LIMIT:
                 return
             after = (page[-1].updated_at, page[-1].asset_id)
@@ -131,14 +130,15 @@ async def _changes(service: Service, caller: Caller, subscription: Subscription)
             # As they are now, oldest change first: a client that got the last event also got those before it.
             found = [await service.assets.get(asset_id, owner_id=caller.owner_scope) for asset_id in changed]
             assets = [asset for asset in found if asset]
-            yield "".join(map(_event, sorted(assets, key=lambda asset: asset.updated_at)))
+            assets.sort(key=lambda asset: asset.updated_at)
+            yield "".join(_event(asset, caller) for asset in assets)
         elif not subscription.ended:
             yield ": still here\n\n"
 
 
-def _event(asset: Asset) -> str:
+def _event(asset: Asset, caller: Caller) -> str:
     event_id = int(asset.updated_at.timestamp() * 1_000_000)
-    return f"event: asset\nid: {event_id}\ndata: {AssetOut.model_validate(asset).model_dump_json()}\n\n"
+    return f"event: asset\nid: {event_id}\ndata: {public_asset(asset, caller).model_dump_json()}\n\n"
 
 
 async def _send(request: web.Request, response: web.StreamResponse, text: str) -> None:

@@ -15,8 +15,9 @@ from api.schemas.multipart import (
     PartsRequest,
     StoredPartOut,
 )
+from api.security.auth import Caller
 from api.service import Service, caller_of, service_of
-from api.views.assets import asset_id_of, remove
+from api.views.assets import asset_id_of, public_asset, remove
 from api.views.uploads import bind, create_asset, new_asset
 from media.asset import Status
 from media.asset_store.part_uploads import MultipartUpload
@@ -29,7 +30,6 @@ from media.aws.s3_multipart import (
     part_size,
     size_of_part,
 )
-from media.public_asset import AssetOut
 
 log = structlog.get_logger(__name__)
 
@@ -67,14 +67,14 @@ async def list_parts(request: web.Request) -> web.Response:
     """Show an upload with the parts that are stored, to resume it after a break."""
     service = service_of(request)
     return json_response_if_changed(
-        request, await _state(service, _require_waiting(await _find_upload(request, service)))
+        request, await _state(service, _require_waiting(await _find_upload(request, await caller_of(request))))
     )
 
 
 async def sign_parts(request: web.Request) -> web.Response:
     """Make URLs to PUT some parts to. A part may be sent again: the last one stored counts."""
     service = service_of(request)
-    upload = await _find_upload(request, service)
+    upload = await _find_upload(request, await caller_of(request))
     numbers = (await read_body(request, PartsRequest)).part_numbers
     _require_waiting(upload)
     sizes = {number: size_of_part(number, _size(upload), upload.part_size) for number in numbers}
@@ -87,8 +87,8 @@ async def sign_parts(request: web.Request) -> web.Response:
 
 async def complete_parts(request: web.Request) -> web.Response:
     """Complete the upload and bind the asset to the file, like a confirmation. Repeatable."""
-    service = service_of(request)
-    upload = await _find_upload(request, service)
+    service, caller = service_of(request), await caller_of(request)
+    upload = await _find_upload(request, caller)
     payload = await read_body(request.clone(client_max_size=COMPLETE_LIMIT), CompleteRequest)
     if upload.asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED)
@@ -105,23 +105,22 @@ async def complete_parts(request: web.Request) -> web.Response:
             # Completed before, by a call whose response was lost: the stored object decides.
             log.info("api.upload_ended", asset_id=str(upload.asset.asset_id), error=type(error).__name__)
     asset = await bind(service, upload.asset, ProblemCode.UPLOAD_ENDED)
-    return json_response(AssetOut.model_validate(asset))
+    return json_response(public_asset(asset, caller))
 
 
 async def abort_parts(request: web.Request) -> web.Response:
     """Abort the upload and remove its parts. The asset is deleted."""
     service = service_of(request)
-    upload = await _find_upload(request, service)
+    upload = await _find_upload(request, await caller_of(request))
     if upload.asset.status not in _WAITING | {Status.DELETED}:
         raise ProblemError(ProblemCode.UPLOAD_ENDED)
     await remove(service, upload.asset)
     return web.Response(status=204)
 
 
-async def _find_upload(request: web.Request, service: Service) -> MultipartUpload:
+async def _find_upload(request: web.Request, caller: Caller) -> MultipartUpload:
     """Find the upload of the path's asset, if the caller began it. Raises ProblemError(not_found)."""
-    caller = await caller_of(request)
-    upload = await service.part_store.find(asset_id_of(request), owner_id=caller.subject)
+    upload = await service_of(request).part_store.find(asset_id_of(request), owner_id=caller.subject)
     if upload is None:
         raise ProblemError(ProblemCode.NOT_FOUND)
     return upload

@@ -1,8 +1,8 @@
 """Register assets, bind each to one object version, read, list and delete them."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -36,6 +36,9 @@ class NewAsset:
     recording_id: str | None = None
     recorded_at: datetime | None = None
     trace_id: str = ""
+    external_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    announced: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,9 @@ class Binding(StrEnum):
 _CREATE = """
 WITH created AS (
     INSERT INTO assets (asset_id, owner_id, asset_type, delivery, content_type, original_filename, bucket, key,
-                        declared_size, title, webinar_id, recording_id, recorded_at, trace_id)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                        declared_size, title, webinar_id, recording_id, recorded_at, trace_id, external_id, metadata,
+                        announced)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::jsonb, $17)
     ON CONFLICT DO NOTHING RETURNING *),
 noted AS (INSERT INTO timeline (asset_id, code) SELECT asset_id, 'created' FROM created)
 SELECT * FROM created
@@ -130,6 +134,9 @@ class AssetStore:
             new.recording_id,
             new.recorded_at,
             new.trace_id,
+            new.external_id,
+            json.dumps(dict(new.metadata)),
+            new.announced,
         )
         return asset_of(record) if record else None
 

@@ -65,9 +65,10 @@ def asset_of(record: asyncpg.Record) -> Asset:
         # The database may still lack these three, which came with version 5 of the schema.
         page_count=record.get("page_count"),
         document_info=DocumentInfo(**from_json(info)) if (info := record.get("document_info")) else None,
-        # And these two with version 7.
+        # And these three with version 7.
         external_id=record.get("external_id"),
         metadata=from_json(record.get("metadata") or "{}"),
+        announced=record.get("announced"),
         notes=tuple(AssetNote(note["code"], note["detail"]) for note in from_json(record.get("notes") or "[]")),
         **{name: record[name] for name in _PLAIN},
     )

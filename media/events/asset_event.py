@@ -29,8 +29,6 @@ class EventAsset(AssetOut):
     model_config = ConfigDict(title="Asset")
 
     owner_id: str
-    external_id: str | None = Field(None, description="What another service calls it")
-    metadata: dict[str, str] = Field({}, description="What its owner and other services keep with it")
 
 
 class DeletedAsset(PublicModel):

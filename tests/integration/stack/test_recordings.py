@@ -87,7 +87,10 @@ async def send_recording(client: Client, host: str, bucket: str, content: bytes)
         bucket=bucket,
         key=key,
         version_id=stored.get("VersionId"),
-        title="Sepsis in ten minutes",
+        title="Sepsis in ten minutes" + "." * 300,
+        version=2,
+        external_id="course-7",
+        metadata={"season": "autumn"},
     )
     queue = client.stack.settings["MEDIA_RECORDINGS_QUEUE_URL"]
     await client.sqs.send_message(QueueUrl=queue, MessageBody=message.model_dump_json())
@@ -102,7 +105,8 @@ async def test_a_recording_is_processed_in_its_own_bucket(whose: str, reencoding
         key, stored = await send_recording(client, host, bucket, plain)
         asset = await client.wait_for_only_asset()
         assert (asset["status"], asset["delivery"], asset["asset_type"]) == ("ready", "webinar_vod", "video"), asset
-        assert (asset["title"], asset["webinar_id"]) == ("Sepsis in ten minutes", "webinar-7")
+        assert (asset["title"], asset["webinar_id"]) == (f"{'Sepsis in ten minutes':.<255}", "webinar-7")
+        assert (asset["external_id"], asset["metadata"]) == ("course-7", {"season": "autumn"})
         assert asset["recording_id"] == key.split("/")[1]
         assert (await client.row(asset["asset_id"]))["bucket"] == bucket
         assert {one["name"] for one in asset["renditions"]} == {"hls", "mp4", "poster"}

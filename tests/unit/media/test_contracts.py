@@ -56,6 +56,66 @@ def test_lone_surrogate_is_refused(name: str) -> None:
         decode_recording(json.dumps({**RECORDING, name: "a\ud800b"}))
 
 
+MAPPINGS: list[tuple[Any, bool]] = [
+    ({"course": "cardiology", "a.b-c_D9": "Vorträge\n"}, True),
+    ({}, True),
+    (None, True),
+    ({f"key-{number}": "" for number in range(50)}, True),
+    ({f"key-{number}": "" for number in range(51)}, False),
+    ({"a b": "x"}, False),
+    ({"": "x"}, False),
+    ({"k" * 41: "x"}, False),
+    ({"a": 1}, False),
+    ({"a": None}, False),
+    ({"a": "x\0"}, False),
+    ("text", False),
+]
+
+
+@pytest.mark.parametrize(("metadata", "is_taken"), MAPPINGS, ids=range(len(MAPPINGS)))
+def test_metadata_are_a_few_short_texts_by_plain_keys(metadata: Any, is_taken: bool) -> None:
+    content = {**RECORDING, "version": 2, "external_id": "lesson 7", "metadata": metadata}
+    assert SCHEMA.is_valid(content) is is_taken
+    if not is_taken:
+        with pytest.raises(UndecodableError, match="WebinarRecording: metadata"):
+            decode_recording(json.dumps(content))
+        return
+    (part,) = decode_recording(json.dumps(content))
+    assert (part.recording.external_id, part.recording.metadata) == ("lesson 7", metadata)
+
+
+def test_metadata_have_at_most_4096_bytes_as_json() -> None:
+    for letter, count, is_taken in (("x", 4088, True), ("x", 4089, False), ("ä", 2044, True), ("ä", 2045, False)):
+        content = json.dumps({**RECORDING, "version": 2, "metadata": {"a": letter * count}})
+        if is_taken:
+            assert decode_recording(content)
+        else:
+            with pytest.raises(UndecodableError, match="4096 bytes"):
+                decode_recording(content)
+
+
+def test_version_1_goes_on_without_what_version_2_brought() -> None:
+    (part,) = decode_recording(json.dumps({**RECORDING, "version": 1, "external_id": 7, "metadata": [], "captions": 0}))
+    assert (part.recording.external_id, part.recording.metadata) == (None, None)
+    (part,) = decode_recording(json.dumps({**RECORDING, "external_id": "x"}))
+    assert part.recording.external_id is None
+
+
+def test_recording_is_not_taken_without_its_captions() -> None:
+    content = {**RECORDING, "version": 2, "captions": [{"language": "en", "bucket": "b", "key": "k"}]}
+    with pytest.raises(UndecodableError, match="captions are not taken yet"):
+        decode_recording(json.dumps(content))
+    assert decode_recording(json.dumps({**content, "captions": []}))
+    with pytest.raises(UndecodableError, match="version"):
+        decode_recording(json.dumps({**RECORDING, "version": 3}))
+
+
+@pytest.mark.parametrize("value", ["", "x" * 201, "a\nb", "a\u200bb", "a\0"])
+def test_external_id_is_printable(value: str) -> None:
+    with pytest.raises(UndecodableError, match="WebinarRecording: external_id"):
+        decode_recording(json.dumps({**RECORDING, "version": 2, "external_id": value}))
+
+
 @pytest.mark.parametrize(("name", "value"), GOOD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(GOOD)])
 def test_other_values_of_a_recording_are_accepted(name: str, value: Any) -> None:
     content = {**RECORDING, name: value}
