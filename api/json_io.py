@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from api.problems import FieldError, ProblemCode, ProblemError
+from api.routing import JSON
 
 BODY_LIMIT = 64 * 1024
 """Bytes of a request body. Our largest one has a file name and a few words."""
@@ -19,21 +20,23 @@ _CLOSE = {"Connection": "close"}
 """Sent when a body was not read to its end: the rest would be parsed as the next request."""
 
 
-async def read_body[Model: BaseModel](request: web.Request, model: type[Model]) -> Model:
+async def read_body[Model: BaseModel](
+    request: web.Request, model: type[Model], media_types: Sequence[str] = JSON
+) -> Model:
     """Read the JSON body as a model.
 
     Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request).
     """
-    return parse_body(await read_bytes(request), model)
+    return parse_body(await read_bytes(request, media_types), model)
 
 
-async def read_bytes(request: web.Request) -> bytes:
+async def read_bytes(request: web.Request, media_types: Sequence[str] = JSON) -> bytes:
     """Read the body unchanged.
 
     Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request).
     """
-    if request.content_type != "application/json":
-        raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+    if request.content_type not in media_types:
+        raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE, f"it may be {' or '.join(media_types)}")
     # Our bodies are small. Compressed ones would need a limit on what they decompress to.
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ProblemError(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "a body must not be compressed", headers=_CLOSE)

@@ -116,7 +116,7 @@ def _operation(route: Endpoint, schemas: Schema) -> Schema:
         "responses": _responses(route),
     }
     if route.body:
-        content = {"application/json": {"schema": _ref(route.body)}}
+        content = {media_type: {"schema": _ref(route.body)} for media_type in route.body_types}
         operation["requestBody"] = {"required": True, "content": content}
     operation["security"] = [{"bearer": []}] if route.bearer else []
     return operation

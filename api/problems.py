@@ -88,7 +88,7 @@ KINDS: dict[ProblemCode, ProblemKind] = {
     C.TOO_LARGE: ProblemKind(413, "The file is larger than its type allows."),
     C.TOO_LARGE_TO_SCAN: ProblemKind(413, "The file is larger than the scanner takes, so it would be rejected."),
     C.CONTENT_TYPE_NOT_ALLOWED: ProblemKind(415, "Files of this content type are not taken as this asset type."),
-    C.UNSUPPORTED_MEDIA_TYPE: ProblemKind(415, "The body must be application/json."),
+    C.UNSUPPORTED_MEDIA_TYPE: ProblemKind(415, "The body must be JSON, uncompressed."),
     C.TOO_MANY_CONNECTIONS: ProblemKind(429, "Too many event streams are open."),
     C.RATE_LIMITED: ProblemKind(429, "Too many requests of this kind; `Retry-After` says when to come again."),
     C.INTERNAL_ERROR: ProblemKind(500, "Internal error."),

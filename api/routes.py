@@ -4,7 +4,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from api.problems import ProblemCode
-from api.routing import AUTH, BODY, CALLBACK, INTERNAL, MEDIA, NO_URL, Endpoint
+from api.routing import AUTH, BODY, CALLBACK, INTERNAL, MEDIA, MERGE_PATCH, NO_URL, Endpoint
 from api.schemas import assets as schemas
 from api.schemas import multipart as part_schemas
 from api.schemas import ops as ops_schemas
@@ -132,6 +132,16 @@ ROUTES = (
         response=AssetOut,
         cached=True,
         problems=(*AUTH, ProblemCode.NOT_FOUND),
+    ),
+    Endpoint(
+        "PATCH",
+        f"{MEDIA}/assets/{{asset_id}}",
+        assets.change_asset,
+        body=schemas.AssetPatch,
+        body_types=MERGE_PATCH,
+        response=AssetOut,
+        rate=RateLimit.WRITE,
+        problems=(*AUTH, *BODY, ProblemCode.NOT_FOUND, ProblemCode.DELETED),
     ),
     Endpoint(
         "DELETE",

@@ -59,19 +59,24 @@ def check_metadata(value: dict[str, str]) -> dict[str, str]:
 
 ExternalId = Annotated[Line, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
-Metadata = Annotated[
-    dict[MetadataKey, Text],
-    AfterValidator(check_metadata),
-    # Written out, as generated clients know no `patternProperties`.
-    WithJsonSchema(
-        {
-            "type": "object",
-            "maxProperties": METADATA_KEYS,
-            "propertyNames": {"pattern": "^[A-Za-z0-9_.-]{1,40}$"},
-            "additionalProperties": {"type": "string", "pattern": r"^[^\x00]*$"},
-        }
-    ),
+
+
+def _texts_by_key(most: int, kinds: str | list[str]) -> WithJsonSchema:
+    """Describe an object of texts. Written out, as generated clients know no `patternProperties`."""
+    text = {"type": kinds, "pattern": r"^[^\x00]*$"}
+    names = {"pattern": "^[A-Za-z0-9_.-]{1,40}$"}
+    return WithJsonSchema(
+        {"type": "object", "maxProperties": most, "propertyNames": names, "additionalProperties": text}
+    )
+
+
+Metadata = Annotated[dict[MetadataKey, Text], AfterValidator(check_metadata), _texts_by_key(METADATA_KEYS, "string")]
+MetadataPatch = Annotated[
+    dict[MetadataKey, Text | None],
+    Field(max_length=2 * METADATA_KEYS),
+    _texts_by_key(2 * METADATA_KEYS, ["string", "null"]),
 ]
+"""Metadata to merge with those that are there: all of them may be replaced by as many others."""
 
 
 class Message(BaseModel):

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 from media.asset import AssetType, DeliveryClass, Status
-from media.contracts import METADATA_BYTES, TITLE_LIMIT, ExternalId, Metadata
+from media.contracts import METADATA_BYTES, TITLE_LIMIT, ExternalId, Metadata, MetadataPatch
 from media.public_asset import AssetOut, PublicModel
 
 FILENAME_LIMIT = 255
@@ -80,6 +80,16 @@ class UploadRequest(Announcement):
 
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
         None, description="Of the file, in hexadecimal: the storage then refuses other bytes"
+    )
+
+
+class AssetPatch(RequestModel):
+    """Change what an asset says of itself (RFC 7396): what is left out stays, null clears."""
+
+    title: Title | None = Field(None, description="For people")
+    external_id: ExternalId | None = Field(None, description="Your own id of it")
+    metadata: MetadataPatch | None = Field(
+        None, description=f"Merged key by key, a null removes its key. The result has at most {METADATA_BYTES} bytes"
     )
 
 

@@ -31,7 +31,7 @@ _TRACE = re.compile(r"Root=[A-Za-z0-9;=-]{1,150}")
 _QUIET_ROUTES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 """Routes that are polled. Their requests are logged only when they fail with 5xx."""
 _PREFLIGHT: Final = {
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PATCH, DELETE",
     # `*` stands for all others. It never stands for Authorization, and browsers of before 2022 do not know it.
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID,"
     " X-Request-ID, Range, *",
@@ -63,7 +63,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     resource = request.match_info.route.resource
     route = resource.canonical if resource else "-"
     # Clients choose the method. Each unknown one would add a time series.
-    method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "-"
+    method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "-"
     request.app[SERVICE].metrics.answered(method, route, response.status, seconds, trace_of(request))
     if route not in _QUIET_ROUTES or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         asset_id = request.match_info.get("asset_id", "")[:36].lower()

@@ -8,13 +8,16 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from api.json_io import json_response_if_changed, read_query
-from api.problems import ProblemCode, ProblemError
-from api.schemas.assets import Listing, ListingQuery, Timeline, TimelineEntryOut
+from api.json_io import json_response, json_response_if_changed, read_body, read_query
+from api.problems import FieldError, ProblemCode, ProblemError
+from api.routing import MERGE_PATCH
+from api.schemas.assets import AssetPatch, Listing, ListingQuery, Timeline, TimelineEntryOut
 from api.security.auth import Caller
 from api.service import Service, caller_of, service_of
 from media.asset import Asset
+from media.asset_store.assets import Description
 from media.aws.s3_multipart import MultipartTarget
+from media.contracts import METADATA_BYTES, METADATA_KEYS
 from media.errors import RetryableError, UnavailableError
 from media.public_asset import AssetOut
 from media.stage_endings import EndingRules
@@ -80,6 +83,22 @@ async def show_timeline(request: web.Request) -> web.Response:
     return json_response_if_changed(
         request, Timeline(items=[TimelineEntryOut.model_validate(entry) for entry in entries])
     )
+
+
+async def change_asset(request: web.Request) -> web.Response:
+    """Change what the asset says of itself: its title, its external id, its metadata. Repeatable."""
+    caller = await caller_of(request)
+    asset = await asset_for(request, caller)
+    patch = await read_body(request, AssetPatch, MERGE_PATCH)
+    assets = service_of(request).assets
+    match await assets.describe(asset.asset_id, patch.model_dump(exclude_unset=True)):
+        case Description.GONE:
+            raise ProblemError(ProblemCode.DELETED)
+        case Description.TOO_LARGE:
+            limits = f"with what is there more than {METADATA_KEYS} keys, or {METADATA_BYTES} bytes as JSON"
+            raise ProblemError(ProblemCode.INVALID_REQUEST, f"metadata: {limits}", [FieldError("metadata", limits)])
+        case Description.CHANGED | Description.SAME:
+            return json_response(public_asset(await assets.get(asset.asset_id) or asset, caller))
 
 
 async def delete_asset(request: web.Request) -> web.Response:

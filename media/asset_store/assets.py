@@ -10,6 +10,8 @@ from uuid import UUID
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, Status, TimelineEntry
 from media.asset_store.database import Database
 from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of, timeline_entry_of
+from media.asset_store.statements import DESCRIBE
+from media.contracts import METADATA_BYTES, METADATA_KEYS
 from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
 
 PAGE_LIMIT = 100
@@ -60,6 +62,15 @@ class Binding(StrEnum):
     OTHER = "other"  # another version is bound: this one must go
     GONE = "gone"  # the asset is deleted: this version must go
     UNKNOWN = "unknown"  # no such asset, or not this key
+
+
+class Description(StrEnum):
+    """The result of changing what an asset says of itself."""
+
+    CHANGED = "changed"
+    SAME = "same"  # it said all of it before
+    TOO_LARGE = "too_large"  # the metadata would be
+    GONE = "gone"  # deleted, or never there
 
 
 _CREATE = """
@@ -241,6 +252,15 @@ class AssetStore:
             min(limit, PAGE_LIMIT),
         )
         return [asset_of(record) for record in records]
+
+    async def describe(self, asset_id: UUID, patch: Mapping[str, object]) -> Description:
+        """Change `title`, `external_id` and `metadata` as a JSON merge patch says (RFC 7396). Repeatable.
+
+        What is not in the patch stays, None clears. Two patches of one asset at once are both applied.
+        """
+        text = json.dumps(dict(patch))
+        found = await self._database.fetchval(DESCRIBE, asset_id, text, METADATA_KEYS, METADATA_BYTES)
+        return Description(found)
 
     async def delete(self, asset_id: UUID, effects: Sequence[Effect]) -> bool:
         """Set the asset to `deleted`, cancel its stages and write `effects` to the outbox. False when it was deleted.

@@ -33,6 +33,30 @@ SELECT before.*, claimed.attempt AS claimed_attempt, claimed.forgiven AS claimed
 FROM before LEFT JOIN claimed USING (asset_id)
 """
 
+DESCRIBE = """
+WITH before AS (
+    SELECT asset_id,
+           CASE WHEN $2::jsonb ? 'title' THEN $2->>'title' ELSE title END AS title,
+           CASE WHEN $2 ? 'external_id' THEN $2->>'external_id' ELSE external_id END AS external_id,
+           CASE jsonb_typeof($2->'metadata')
+                WHEN 'object' THEN jsonb_strip_nulls(metadata || ($2->'metadata'))
+                WHEN 'null' THEN '{}' ELSE metadata END AS metadata
+    FROM assets WHERE asset_id = $1 AND status <> 'deleted' FOR UPDATE),
+sized AS (
+    -- As bytes of JSON without white space: Postgres writes a space after each colon and comma.
+    SELECT *, keys <= $3 AND octet_length(metadata::text) - greatest(0, 2 * keys - 1) <= $4 AS fits
+    FROM before, LATERAL (SELECT count(*) AS keys FROM jsonb_object_keys(metadata)) AS counted),
+changed AS (
+    UPDATE assets a SET title = s.title, external_id = s.external_id, metadata = s.metadata, updated_at = now()
+    FROM sized s
+    WHERE a.asset_id = s.asset_id AND s.fits
+      AND (a.title, a.external_id, a.metadata) IS DISTINCT FROM (s.title, s.external_id, s.metadata)
+    RETURNING a.asset_id)
+SELECT CASE WHEN NOT EXISTS (SELECT FROM sized) THEN 'gone' WHEN NOT (SELECT fits FROM sized) THEN 'too_large'
+            WHEN EXISTS (SELECT FROM changed) THEN 'changed' ELSE 'same' END
+"""
+"""What belongs to a change is written beside it, from `changed`: nothing where nothing changed."""
+
 RENEW = """
 UPDATE stages s SET lease_until = now() + $4::float8 * interval '1 second'
 FROM unnest($1::uuid[], $2::text[], $3::int[]) AS held(asset_id, stage, attempt)

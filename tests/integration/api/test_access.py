@@ -21,13 +21,14 @@ ENDPOINTS = (
     ("GET", "/assets/{id}/timeline"),
     ("GET", "/assets/{id}/url"),
     ("POST", "/upload/confirm"),
+    ("PATCH", "/assets/{id}"),
     ("DELETE", "/assets/{id}"),
 )
 URL = {Status.READY: 200, Status.DELETED: 404}
 CONFIRM = {Status.PENDING: 409, Status.EXPIRED: 409, Status.DELETED: 404}
 
 
-def expected(caller: str, path: str, status: Status) -> int:
+def expected(caller: str, method: str, path: str, status: Status) -> int:
     if caller in {"nobody", "forger"}:
         return 401
     if caller == "other":
@@ -36,7 +37,7 @@ def expected(caller: str, path: str, status: Status) -> int:
         return URL.get(status, 409)
     if path.endswith("/confirm"):
         return CONFIRM.get(status, 200)
-    return 200
+    return 404 if (method, status) == ("PATCH", Status.DELETED) else 200
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -51,9 +52,9 @@ async def test_access_of_every_caller_in_every_status(api: RunningApi, status: S
             want = (
                 204
                 if method == "DELETE" and caller in {"owner", "service", "admin"}
-                else expected(caller, path, status)
+                else expected(caller, method, path, status)
             )
-            body = {"asset_id": slot["asset_id"]} if path.endswith("/confirm") else None
+            body = {"asset_id": slot["asset_id"]} if path.endswith("/confirm") else {} if method == "PATCH" else None
             target = MEDIA + path.format(id=slot["asset_id"])
             async with api.http.request(method, target, json=body, headers=CALLERS[caller]) as answer:
                 assert answer.status == want, (method, path, caller, status, await answer.text())

@@ -18,7 +18,7 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 COMPONENTS = (
-    "AcceptedOut AssetEvent AssetOut AssetType CompleteRequest ConfirmRequest ConsumerOut DeadLetterGroup"
+    "AcceptedOut AssetEvent AssetOut AssetPatch AssetType CompleteRequest ConfirmRequest ConsumerOut DeadLetterGroup"
     " DeadLettersOut Delivery DocumentInfoOut FieldErrorOut FindingOut HealthOut ImageCallback Listing MultipartOut"
     " MultipartRequest NoteOut OpsSummary PartLink PartLinks PartNamed PartsRequest ProblemOut QueueOut"
     " RedriveOut RedriveRequest RenditionOut ReportOut ResetEvent Status StoredPartOut StreamEvent StuckOut TicketOut"
