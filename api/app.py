@@ -30,9 +30,8 @@ from api.service import SERVICE, Service
 from api.views.docs import Docs
 from api.views.page import dev_token, page_of
 from media.asset_store import database
-from media.asset_store.assets import AssetStore
+from media.asset_store.assets import AssetStore, MultipartUploadStore
 from media.asset_store.operations import Operations
-from media.asset_store.part_uploads import MultipartUploadStore
 from media.asset_store.stages import StageStore
 from media.aws import clients as aws
 from media.aws.bucket_checks import VersioningCheck

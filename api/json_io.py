@@ -58,11 +58,13 @@ def parse_body[Model: BaseModel](text: bytes, model: type[Model]) -> Model:
 
 
 def read_query[Model: BaseModel](request: web.Request, model: type[Model]) -> Model:
-    """Read the query string as a model, each name at most once. Raises ProblemError(invalid_request)."""
-    if len(request.query) != len(set(request.query)):
+    """Read the query string as a model, each name once unless it is a list. Raises ProblemError(invalid_request)."""
+    lists = getattr(model, "REPEATABLE", frozenset[str]())
+    given = {name: request.query.getall(name) for name in request.query}
+    if any(len(values) > 1 for name, values in given.items() if name not in lists):
         raise ProblemError(ProblemCode.INVALID_REQUEST, "a parameter is given twice")
     try:
-        return model.model_validate(dict(request.query))
+        return model.model_validate({name: values if name in lists else values[0] for name, values in given.items()})
     except ValidationError as error:
         raise _invalid(error) from error
 

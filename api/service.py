@@ -13,10 +13,9 @@ from api.security.auth import Authenticator, Caller
 from api.security.callback_signature import Callbacks
 from api.security.rate_limits import ALLOWANCE, RATES, SUBJECT, RateLimits
 from api.security.stream_tickets import Tickets
-from media.asset_store.assets import AssetStore
+from media.asset_store.assets import AssetStore, MultipartUploadStore
 from media.asset_store.database import Database
 from media.asset_store.operations import Operations
-from media.asset_store.part_uploads import MultipartUploadStore
 from media.asset_store.stages import StageStore
 from media.aws.s3 import ObjectStorage
 from media.aws.s3_multipart import MultipartUploads

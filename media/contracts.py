@@ -42,7 +42,8 @@ METADATA_BYTES = 4096
 """Bytes of an asset's metadata as JSON without white space."""
 
 
-def _printable(value: str) -> str:
+def check_printable(value: str) -> str:
+    """Return a text that has only printable characters. Raises ValueError."""
     if not value.isprintable():
         raise ValueError("only printable characters")
     return value
@@ -57,7 +58,7 @@ def check_metadata(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-ExternalId = Annotated[Line, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+ExternalId = Annotated[Line, StringConstraints(min_length=1, max_length=200), AfterValidator(check_printable)]
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 
 

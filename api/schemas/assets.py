@@ -1,14 +1,25 @@
 """Requests and responses as frozen pydantic models. The OpenAPI document is generated from them."""
 
+import re
 import unicodedata
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    StringConstraints,
+    model_validator,
+)
 
 from media.asset import AssetType, DeliveryClass, Status
-from media.contracts import METADATA_BYTES, TITLE_LIMIT, ExternalId, Metadata, MetadataPatch
+from media.asset_store.listing import TOTAL_LIMIT
+from media.contracts import METADATA_BYTES, TITLE_LIMIT, ExternalId, Metadata, MetadataPatch, Name, OwnerId, Time
 from media.public_asset import AssetOut, PublicModel
 
 FILENAME_LIMIT = 255
@@ -16,6 +27,7 @@ FILENAME_LIMIT = 255
 SIZE_LIMIT = 2**53 - 1
 """Bytes: the largest integer that every JSON parser reads exactly."""
 
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")
 """Characters of category Cf that belong to the text: they join emoji and words of some scripts (UAX 31, 2.3)."""
@@ -131,20 +143,53 @@ class StreamEvent(RootModel[AssetEvent | ResetEvent]):
     """One server-sent event: its name, its id, and its data, which are JSON."""
 
 
-class ListingQuery(QueryModel):
-    """Which assets, and from which one on."""
+def require_rfc_3339(value: object) -> object:
+    """Return a text that is a time of RFC 3339. Raises ValueError for other times that pydantic reads."""
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError("a time as in RFC 3339, with its zone: 2026-11-30T04:15:45Z (a + must be sent as %2B)")
+    return value
 
-    asset_type: AssetType | None = None
-    status: Status | None = Field(None, description="Deleted assets are listed only when asked for")
-    cursor: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+QueryTime = Annotated[Time, BeforeValidator(require_rfc_3339)]
+
+
+class ListingQuery(QueryModel):
+    """Which assets, in which order, and from which one on. All filters must hold."""
+
+    REPEATABLE: ClassVar = frozenset({"asset_id", "asset_type", "status"})
+
+    asset_id: list[UUID] | None = Field(None, min_length=1, max_length=100, description="Any of these; repeatable")
+    asset_type: list[AssetType] | None = Field(None, max_length=10, description="Any of these; repeatable")
+    status: list[Status] | None = Field(
+        None, max_length=10, description="Any of these; repeatable. Deleted assets are listed only when asked for"
+    )
+    recording_id: Name | None = None
+    webinar_id: Name | None = None
+    external_id: ExternalId | None = None
+    owner_id: OwnerId | None = Field(None, description="Only for `service` and `admin`")
+    created_after: QueryTime | None = None
+    created_before: QueryTime | None = None
+    sort: Literal["-created_at", "created_at"] = Field("-created_at", description="Newest or oldest first")
+    count: bool = Field(False, description="Tell the `total` too")
+    cursor: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="`next_cursor` of the page before; holds for the filters that it came with"
+    )
     limit: int = Field(50, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _require_one_page(self) -> Self:
+        if self.asset_id and len(self.asset_id) > self.limit:
+            raise ValueError("limit must be at least the number of asset_id")
+        return self
 
 
 class Listing(ResponseModel):
-    """Assets, newest first."""
+    """Assets, newest first, or as `sort` says."""
 
     items: list[AssetOut]
     next_cursor: str | None = Field(description="For the next page; null on the last")
+    total: int | None = Field(description=f"With `count`: all assets that the filters hold for, up to {TOTAL_LIMIT}")
+    total_is_more: bool = Field(description="There are more than `total`")
 
 
 class UrlQuery(QueryModel):

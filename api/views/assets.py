@@ -1,13 +1,12 @@
 """Assets: show, list and delete them, and show their timeline."""
 
-import base64
 import re
-from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 from aiohttp import web
 
+from api import listing_cursor
 from api.json_io import json_response, json_response_if_changed, read_body, read_query
 from api.problems import FieldError, ProblemCode, ProblemError
 from api.routing import MERGE_PATCH
@@ -16,6 +15,7 @@ from api.security.auth import Caller
 from api.service import Service, caller_of, service_of
 from media.asset import Asset
 from media.asset_store.assets import Description
+from media.asset_store.listing import TOTAL_LIMIT, AssetFilter, PageRequest
 from media.aws.s3_multipart import MultipartTarget
 from media.contracts import METADATA_BYTES, METADATA_KEYS
 from media.errors import RetryableError, UnavailableError
@@ -60,20 +60,30 @@ async def list_assets(request: web.Request) -> web.Response:
     """List the caller's assets (all, for services and admins), newest first."""
     caller = await caller_of(request)
     query = read_query(request, ListingQuery)
-    found = await service_of(request).assets.list_page(
-        owner_id=caller.owner_scope,
-        asset_type=query.asset_type,
-        status=query.status,
-        before=_parse_cursor(query.cursor) if query.cursor else None,
-        limit=query.limit,
+    if query.owner_id is not None and caller.owner_scope is not None:
+        refusal = "only for the roles service and admin"
+        raise ProblemError(ProblemCode.INVALID_REQUEST, f"owner_id: {refusal}", [FieldError("owner_id", refusal)])
+    chosen = AssetFilter(
+        owner_id=caller.owner_scope or query.owner_id,
+        asset_ids=query.asset_id,
+        asset_types=sorted(set(query.asset_type or ())),
+        statuses=sorted(set(query.status or ())),
+        recording_id=query.recording_id,
+        webinar_id=query.webinar_id,
+        external_id=query.external_id,
+        created_after=query.created_after,
+        created_before=query.created_before,
     )
-    cursor = None
-    if len(found) == query.limit:
-        position = f"{found[-1].created_at.isoformat()} {found[-1].asset_id}"
-        cursor = base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
-    return json_response_if_changed(
-        request, Listing(items=[public_asset(asset, caller) for asset in found], next_cursor=cursor)
+    after = listing_cursor.parse(query.cursor, query) if query.cursor else None
+    page = PageRequest(after, query.sort == "-created_at", query.limit, query.count)
+    found = await service_of(request).assets.list_page(chosen, page)
+    listing = Listing(
+        items=[public_asset(asset, caller) for asset in found.assets],
+        next_cursor=listing_cursor.make(found.assets[-1], query) if len(found.assets) == query.limit else None,
+        total=None if found.total is None else min(found.total, TOTAL_LIMIT),
+        total_is_more=(found.total or 0) > TOTAL_LIMIT,
     )
+    return json_response_if_changed(request, listing)
 
 
 async def show_timeline(request: web.Request) -> web.Response:
@@ -120,17 +130,3 @@ async def remove(service: Service, asset: Asset) -> None:
         except (UnavailableError, RetryableError) as error:
             # The bucket's lifecycle removes parts that stay, a day after the upload began.
             log.warning("api.parts_left", key=asset.key, error=str(error))
-
-
-def _parse_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """Return the creation time and the id of a cursor. Raises ProblemError(invalid_request)."""
-    # A cursor is not secret and not signed: every query has the owner in it.
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        at, _, asset_id = text.partition(" ")
-        created_at = datetime.fromisoformat(at)
-        if created_at.tzinfo is None:
-            raise ValueError("no time zone")  # noqa: TRY301 - one problem for every malformed cursor
-        return created_at.astimezone(UTC), UUID(asset_id)
-    except (ValueError, OverflowError) as error:
-        raise ProblemError(ProblemCode.INVALID_REQUEST, "the cursor is not one of ours") from error

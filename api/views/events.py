@@ -20,7 +20,7 @@ from api.server.connection_limits import connection_of
 from api.service import Service, admitted, caller_of, service_of
 from api.views.assets import asset_id_of, public_asset
 from media.asset import Asset
-from media.asset_store.assets import PAGE_LIMIT
+from media.asset_store.listing import PAGE_LIMIT
 from media.errors import UnavailableError
 
 log = structlog.get_logger(__name__)

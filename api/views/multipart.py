@@ -20,7 +20,7 @@ from api.service import Service, caller_of, service_of
 from api.views.assets import asset_id_of, public_asset, remove
 from api.views.uploads import bind, create_asset, new_asset
 from media.asset import Status
-from media.asset_store.part_uploads import MultipartUpload
+from media.asset_store.assets import MultipartUpload
 from media.aws.s3_multipart import (
     EndedUploadError,
     ExistingObjectError,

@@ -105,7 +105,12 @@ def new_asset(
         external_id=payload.external_id,
         metadata=payload.metadata or {},
     )
-    return replace(new, announced=_digest(service, new)) if "Idempotency-Key" in request.headers else new
+    if "Idempotency-Key" not in request.headers:
+        return new
+    # Keyed, so that nobody can guess an erased title by it.
+    text = json.dumps([*_announced(new), new.title, new.external_id, new.metadata], sort_keys=True)
+    digest = hmac.digest(service.secret.encode(), f"announced 1\n{text}".encode(), "sha256")
+    return replace(new, announced=digest.hex())
 
 
 def _choose_asset_id(request: web.Request, service: Service, scope: str) -> UUID:
@@ -123,12 +128,6 @@ def _check_size(service: Service, asset_type: AssetType, size: int) -> None:
     limit = service.settings.max_bytes()[asset_type]
     if size > limit:
         raise ProblemError(ProblemCode.TOO_LARGE, f"{asset_type} may have at most {limit} bytes")
-
-
-def _digest(service: Service, new: NewAsset) -> str:
-    """Return a digest of what was announced. It is keyed, so that nobody can guess a title by it."""
-    text = json.dumps([*_announced(new), new.title, new.external_id, new.metadata], sort_keys=True)
-    return hmac.digest(service.secret.encode(), f"announced 1\n{text}".encode(), "sha256").hex()
 
 
 def _announced(asset: Asset | NewAsset) -> tuple[object, ...]:

@@ -9,13 +9,12 @@ from uuid import UUID
 
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, Status, TimelineEntry
 from media.asset_store.database import Database
+from media.asset_store.listing import PAGE_LIMIT, AssetFilter, AssetPage, PageRequest, PageStatement
 from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of, timeline_entry_of
 from media.asset_store.statements import DESCRIBE
 from media.contracts import METADATA_BYTES, METADATA_KEYS
 from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
 
-PAGE_LIMIT = 100
-"""Most assets on one page of a listing."""
 LATE_VERSIONS_NOTED = 10
 """Most entries of one asset's timeline about uploads that are removed. Its owner may PUT as often as they like."""
 
@@ -41,6 +40,18 @@ class NewAsset:
     external_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     announced: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """The multipart upload that an asset waits for. `part_size` is bytes.
+
+    Its upload id leaves this service only in signed URLs.
+    """
+
+    asset: Asset
+    upload_id: str
+    part_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,12 @@ _BOUND = "SELECT version_id, etag, status FROM assets WHERE asset_id = $1 AND bu
 """A statement of its own: a CTE beside an UPDATE that waited for a lock would read what was there before the wait."""
 
 _BIND_SOURCES = [Status.PENDING.value, Status.EXPIRED.value]
+
+_REMEMBER = """
+UPDATE assets SET upload_id = $2, part_size = $3
+WHERE asset_id = $1 AND upload_id IS NULL AND version_id IS NULL AND status IN ('pending', 'expired')
+RETURNING asset_id
+"""
 
 _DELETE = """
 WITH gone AS (
@@ -207,35 +224,13 @@ class AssetStore:
         record = await self._database.fetchrow("SELECT * FROM assets WHERE recording_id = $1", recording_id)
         return asset_of(record) if record else None
 
-    async def list_page(
-        self,
-        *,
-        owner_id: str | None,
-        asset_type: AssetType | None = None,
-        status: Status | None = None,
-        before: tuple[datetime, UUID] | None = None,
-        limit: int = 50,
-    ) -> list[Asset]:
-        """Return assets, newest first, at most `limit` (and PAGE_LIMIT).
-
-        `before` is `created_at` and id of the last asset of the previous page. Deleted ones are left out unless
-        `status` asks for them.
-        """
-        created_at, asset_id = before or (None, None)
-        records = await self._database.fetch(
-            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
-            " WHERE ($1::text IS NULL OR owner_id = $1) AND ($2::text IS NULL OR asset_type = $2)"
-            " AND CASE WHEN $3::text IS NULL THEN status <> 'deleted' ELSE status = $3 END"
-            " AND ($4::timestamptz IS NULL OR (created_at, asset_id) < ($4, $5::uuid))"
-            " ORDER BY created_at DESC, asset_id DESC LIMIT $6",
-            owner_id,
-            asset_type,
-            status,
-            created_at,
-            asset_id,
-            min(limit, PAGE_LIMIT),
-        )
-        return [asset_of(record) for record in records]
+    async def list_page(self, chosen: AssetFilter, page: PageRequest) -> AssetPage:
+        """Return one page of the assets that a filter chooses, in one statement."""
+        statement = PageStatement(chosen, page)
+        records = await self._database.fetch(statement.text, *statement.values)
+        # A total comes with a row, even where the page has none.
+        assets = [asset_of(record) for record in records if record["asset_id"] is not None]
+        return AssetPage(assets, records[0]["total"] if page.is_counted else None)
 
     async def list_changed(
         self, *, owner_id: str, after: tuple[datetime, UUID], limit: int = PAGE_LIMIT
@@ -324,6 +319,24 @@ class AssetStore:
         """Return an asset's timeline, oldest entry first."""
         records = await self._database.fetch("SELECT * FROM timeline WHERE asset_id = $1 ORDER BY id", asset_id)
         return [timeline_entry_of(record) for record in records]
+
+
+class MultipartUploadStore:
+    """Multipart uploads by asset. Every method raises UnavailableError when Postgres is down."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def remember(self, asset_id: UUID, upload_id: str, part_size: int) -> bool:
+        """Record the upload of an asset, once. False when there is one already, or the asset waits for no upload."""
+        return await self._database.fetchval(_REMEMBER, asset_id, upload_id, part_size) is not None
+
+    async def find(self, asset_id: UUID, *, owner_id: str) -> MultipartUpload | None:
+        """Return the upload of an asset, if the asset is that owner's and is uploaded in parts."""
+        record = await self._database.fetchrow(
+            "SELECT * FROM assets WHERE asset_id = $1 AND owner_id = $2 AND upload_id IS NOT NULL", asset_id, owner_id
+        )
+        return MultipartUpload(asset_of(record), record["upload_id"], record["part_size"]) if record else None
 
 
 __all__ = ["AssetStore", "Binding", "NewAsset", "OutboxRow", "StoredObject", "outbox_row"]
