@@ -3,9 +3,10 @@
 Who may see an asset: `asset_for` in `api/views/assets.py`.
 """
 
+import asyncio
 import base64
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -133,24 +134,33 @@ class DeliveryUrls:
 
     async def rendition(self, asset: Asset, rendition: Rendition, now: datetime) -> DeliveryUrl:
         """Make the URL of one file, by the asset's delivery class."""
-        span = window(now, LIFETIMES[asset.delivery])
+        return (await self.renditions([(asset, rendition)], now))[0]
+
+    async def renditions(self, files: Sequence[tuple[Asset, Rendition]], now: datetime) -> list[DeliveryUrl]:
+        """Make the URLs of files, in their order; of more than one in a thread, as each may need an RSA signature."""
+        needs_credentials = any(self._cloudfront_for(asset, rendition.key) is None for asset, rendition in files)
+        credentials = await self._credentials() if needs_credentials else None
+
+        def make() -> list[DeliveryUrl]:
+            return [self._url(asset, rendition, credentials, now) for asset, rendition in files]
+
+        return make() if len(files) <= 1 else await asyncio.to_thread(make)
+
+    def _url(self, asset: Asset, rendition: Rendition, credentials: Credentials | None, now: datetime) -> DeliveryUrl:
+        is_upload = rendition.key == asset.key and asset.asset_type is not AssetType.DOCUMENT
+        span = window(now, ORIGINAL_LIFETIME if is_upload else LIFETIMES[asset.delivery])
         cloudfront = self._cloudfront_for(asset, rendition.key)
-        if cloudfront:
-            if rendition.key.startswith("public/"):
-                return DeliveryUrl(cloudfront.plain_url(rendition.key), None)
-            url = self._signed.get_or_sign(
-                (rendition.key, span), lambda: cloudfront.signed_url(rendition.key, span.end)
-            )
-            return DeliveryUrl(url, span.end)
-        return await self._presigned(asset, rendition, span)
+        if cloudfront is None:
+            assert credentials  # noqa: S101 - they were asked for, as CloudFront does not serve this file
+            return self._presigned(asset, rendition, credentials, span)
+        if rendition.key.startswith("public/"):
+            return DeliveryUrl(cloudfront.plain_url(rendition.key), None)
+        url = self._signed.get_or_sign((rendition.key, span), lambda: cloudfront.signed_url(rendition.key, span.end))
+        return DeliveryUrl(url, span.end)
 
-    async def original(self, asset: Asset, now: datetime) -> DeliveryUrl:
-        """Make the URL of the uploaded file, in the version that was scanned, to be saved."""
-        original = Rendition("original", asset.key, asset.content_type, asset.size or 0)
-        return await self._presigned(asset, original, window(now, ORIGINAL_LIFETIME))
-
-    async def _presigned(self, asset: Asset, rendition: Rendition, span: ValidityWindow) -> DeliveryUrl:
-        credentials = await self._credentials()
+    def _presigned(
+        self, asset: Asset, rendition: Rendition, credentials: Credentials, span: ValidityWindow
+    ) -> DeliveryUrl:
         end = _sooner(span.end, credentials.expires_at)
         is_public = asset.delivery is DeliveryClass.PUBLIC and rendition.key != asset.key
         query = {"response-cache-control": PUBLIC_CACHE if is_public else _private_cache(span.start, end)}

@@ -21,7 +21,7 @@ _CLOSE = {"Connection": "close"}
 
 
 async def read_body[Model: BaseModel](
-    request: web.Request, model: type[Model], media_types: Sequence[str] = JSON
+    request: web.Request, model: type[Model], media_types: Sequence[str] = (JSON,)
 ) -> Model:
     """Read the JSON body as a model.
 
@@ -30,7 +30,7 @@ async def read_body[Model: BaseModel](
     return parse_body(await read_bytes(request, media_types), model)
 
 
-async def read_bytes(request: web.Request, media_types: Sequence[str] = JSON) -> bytes:
+async def read_bytes(request: web.Request, media_types: Sequence[str] = (JSON,)) -> bytes:
     """Read the body unchanged.
 
     Raises ProblemError(unsupported_media_type, body_too_large, request_timeout, invalid_request).

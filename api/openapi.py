@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.problems import KINDS, ProblemCode
 from api.routes import ROUTES
-from api.routing import ALWAYS, MEDIA, Endpoint
+from api.routing import ALWAYS, JSON, MEDIA, Endpoint
 from api.schemas.assets import ProblemOut, StreamEvent
 from api.views.content_types import ANNOUNCED
 
@@ -116,19 +116,24 @@ def _operation(route: Endpoint, schemas: Schema) -> Schema:
         "responses": _responses(route),
     }
     if route.body:
-        content = {media_type: {"schema": _ref(route.body)} for media_type in route.body_types}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": _ref(route.body)}}}
+        # With a second type of the same body, generated clients do not compile.
+        if others := [f"`{media_type}`" for media_type in route.body_types if media_type != JSON]:
+            operation["requestBody"]["description"] = f"Also taken as {' and '.join(others)}."
     operation["security"] = [{"bearer": []}] if route.bearer else []
     return operation
 
 
 def _parameters(route: Endpoint, schemas: Schema) -> Iterator[Schema]:
     text: Schema = {"type": "string"}
-    kinds: Mapping[str, Schema] = {"asset_id": {"type": "string", "format": "uuid"}}
+    in_paths: Mapping[str, Schema] = {"asset_id": {"type": "string", "format": "uuid"}}
     for name in _PARAMETER.findall(route.path):
-        yield {"name": name, "in": "path", "required": True, "schema": kinds.get(name, text)}
+        yield {"name": name, "in": "path", "required": True, "schema": in_paths.get(name, text)}
     query = schemas[route.query.__name__] if route.query else {"properties": {}}
-    for name, schema in query["properties"].items():
+    for name, given in query["properties"].items():
+        # A parameter is left out, never null: a generated client would send an empty one.
+        kinds = [kind for kind in given.get("anyOf", ()) if kind != {"type": "null"}]
+        schema = {**kinds[0], **{key: value for key, value in given.items() if key != "anyOf"}} if kinds else given
         yield {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": schema}
     for name in (*route.headers, *(["If-None-Match"] if route.cached else [])):
         described = {"description": _HEADERS[name]} if name in _HEADERS else {}

@@ -113,6 +113,15 @@ ROUTES = (
         cached=True,
         problems=(*AUTH, ProblemCode.INVALID_REQUEST),
     ),
+    Endpoint(
+        "POST",
+        f"{MEDIA}/assets/urls",
+        urls.show_urls,
+        rate=RateLimit.URL,
+        body=schemas.UrlsRequest,
+        response=schemas.UrlsOut,
+        problems=(*AUTH, *BODY),
+    ),
     # Before `assets/{asset_id}`, which would match `events` as an id.
     Endpoint(
         "GET",

@@ -11,8 +11,8 @@ from api.security.rate_limits import RateLimit
 
 MEDIA = "/api/v1/media"
 INTERNAL = "/api/v1/internal/media"
-JSON = ("application/json",)
-MERGE_PATCH = ("application/merge-patch+json", *JSON)
+JSON = "application/json"
+MERGE_PATCH = ("application/merge-patch+json", JSON)
 AUTH = (
     ProblemCode.UNAUTHENTICATED,
     ProblemCode.TOKEN_EXPIRED,
@@ -48,7 +48,7 @@ class Endpoint:
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     status: int = 200
     body: type[BaseModel] | None = None
-    body_types: Sequence[str] = JSON
+    body_types: Sequence[str] = (JSON,)
     query: type[BaseModel] | None = None
     response: type[BaseModel] | None = None
     media_type: str = "application/json"

@@ -64,9 +64,9 @@ async def caller_of(request: web.Request) -> Caller:
     return await admitted(request, caller)
 
 
-async def admitted(request: web.Request, caller: Caller) -> Caller:
-    """Count the request against the limit of its endpoint's class. Raises ProblemError(rate_limited)."""
-    allowance = await request.app[SERVICE].rates.admit(request.app[RATES][request.match_info.handler], caller)
+async def admitted(request: web.Request, caller: Caller, amount: int = 1) -> Caller:
+    """Count the request, as `amount`, against the limit of its endpoint's class. Raises ProblemError(rate_limited)."""
+    allowance = await request.app[SERVICE].rates.admit(request.app[RATES][request.match_info.handler], caller, amount)
     if allowance:
         request[ALLOWANCE] = allowance
     return caller

@@ -192,10 +192,26 @@ class Listing(ResponseModel):
     total_is_more: bool = Field(description="There are more than `total`")
 
 
+RenditionName = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+
+
 class UrlQuery(QueryModel):
-    rendition: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = Field(
+    rendition: RenditionName | None = Field(
         None, description="Default: `hls`, else the largest picture, else `original`. `original` is the uploaded file"
     )
+
+
+class UrlAsked(RequestModel):
+    """One rendition to make a URL of."""
+
+    asset_id: UUID
+    rendition: RenditionName | None = Field(None, description="Default: as for one URL")
+
+
+class UrlsRequest(RequestModel):
+    """Request the URLs of some renditions."""
+
+    items: list[UrlAsked] = Field(min_length=1, max_length=100)
 
 
 class PlaylistQuery(QueryModel):
@@ -224,6 +240,38 @@ class UrlOut(ResponseModel):
     url: str
     rendition: str
     expires_at: datetime | None = Field(description="null: it does not expire")
+
+
+class UrlMade(ResponseModel):
+    """The URL of one of several renditions."""
+
+    asset_id: UUID
+    rendition: str
+    url: str
+    expires_at: datetime | None = Field(description="null: it does not expire")
+
+
+class UrlProblem(ResponseModel):
+    """What a request for this URL alone would be answered."""
+
+    code: str
+    title: str
+    status: int
+    detail: str
+
+
+class UrlRefused(ResponseModel):
+    """Why there is no URL of one of several renditions."""
+
+    asset_id: UUID
+    rendition: str | None = Field(description="As it was asked for")
+    problem: UrlProblem
+
+
+class UrlsOut(ResponseModel):
+    """URLs in the order in which they were asked for."""
+
+    items: list[UrlMade | UrlRefused]
 
 
 class TimelineEntryOut(ResponseModel):

@@ -76,9 +76,9 @@ ALLOWANCE = web.RequestKey("allowance", Allowance)
 
 
 class RequestCounts(Protocol):
-    """A counter of requests. `hit` returns the count with this request, or None when it could not be counted."""
+    """A counter. `hit` counts `amount` requests and returns the count with them, None when it could not be counted."""
 
-    async def hit(self, key: str, window: int) -> int | None: ...
+    async def hit(self, key: str, window: int, amount: int = 1) -> int | None: ...
 
     async def close(self) -> None: ...
 
@@ -90,12 +90,12 @@ class MemoryRequestCounts:
         self._window = 0
         self._counts: Counter[str] = Counter()
 
-    async def hit(self, key: str, window: int) -> int | None:
+    async def hit(self, key: str, window: int, amount: int = 1) -> int | None:
         if window != self._window:
             self._window, self._counts = window, Counter()
         if len(self._counts) >= USERS_LIMIT and key not in self._counts:
             return None
-        self._counts[key] += 1
+        self._counts[key] += amount
         return self._counts[key]
 
     async def close(self) -> None:
@@ -121,15 +121,15 @@ class RedisRequestCounts:
         self._clock = clock
         self._resume = 0.0
 
-    async def hit(self, key: str, window: int) -> int | None:
+    async def hit(self, key: str, window: int, amount: int = 1) -> int | None:
         if self._clock() < self._resume:
             self._failed()
             return None
         try:
             async with asyncio.timeout(REDIS_DEADLINE):
                 name = f"media:{key}:{window}"
-                count: int = await self._redis.incr(name)
-                if count == 1:
+                count: int = await self._redis.incrby(name, amount)
+                if count == amount:
                     await self._redis.expire(name, 2 * WINDOW)
                 return count
         except (OSError, RedisError) as error:
@@ -157,14 +157,14 @@ class RateLimits:
         self._metrics = metrics
         self._clock = clock
 
-    async def admit(self, rate: RateLimit, caller: Caller) -> Allowance | None:
-        """Count one request. Return what is left, or None when there is no limit. Raises ProblemError(rate_limited)."""
+    async def admit(self, rate: RateLimit, caller: Caller, amount: int = 1) -> Allowance | None:
+        """Count requests. Return what is left, or None when there is no limit. Raises ProblemError(rate_limited)."""
         limit = self._limits[rate]
         if not limit or caller.role is not Role.USER:
             return None
         now = self._clock()
         window = int(now) // WINDOW
-        count = await self._counts.hit(f"{rate}:{caller.subject}", window)
+        count = await self._counts.hit(f"{rate}:{caller.subject}", window, amount)
         if count is None:
             return None
         allowance = Allowance(limit, max(0, limit - count), (window + 1) * WINDOW - int(now))

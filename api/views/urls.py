@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from posixpath import dirname
 
@@ -10,12 +11,12 @@ from aiohttp import web
 
 from api.delivery_urls import DeliveryUrl, default_rendition
 from api.hls_playback import FOREVER, PLAYLIST_LIMIT, UnusablePlaylistError, playlist_key, rewrite
-from api.json_io import json_response_if_changed, read_query, takes_gzip
-from api.problems import ProblemCode, ProblemError
-from api.schemas.assets import UrlOut, UrlQuery
+from api.json_io import json_response, json_response_if_changed, read_body, read_query, takes_gzip
+from api.problems import KINDS, ProblemCode, ProblemError
+from api.schemas.assets import UrlMade, UrlOut, UrlProblem, UrlQuery, UrlRefused, UrlsOut, UrlsRequest
 from api.server.public_origin import public_origin
-from api.service import Service, caller_of, service_of
-from api.views.assets import asset_for, asset_id_of
+from api.service import Service, admitted, caller_of, service_of
+from api.views.assets import asset_id_of
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Rendition, Status
 from media.aws.s3 import MissingObjectError
 
@@ -32,31 +33,77 @@ _NO_URL = {
 
 async def show_url(request: web.Request) -> web.Response:
     """Show the URL of a rendition, by the asset's delivery class. Only ready assets have URLs."""
-    asset = await asset_for(request, await caller_of(request))
-    require_ready(asset)
-    service, now = service_of(request), datetime.now(UTC)
+    caller, asset_id = await caller_of(request), asset_id_of(request)
     name = read_query(request, UrlQuery).rendition
-    if name == "original" and asset.asset_type is not AssetType.DOCUMENT and not asset.recording_id:
-        # A document's is the rendition that the scan left. A recording lies in a bucket of the webinar service.
-        if not await service.assets.was_scanned_whole(asset.asset_id):
-            raise ProblemError(ProblemCode.NOT_SCANNED_WHOLE)
-        original = await service.delivery_urls.original(asset, now)
-        return json_response_if_changed(
-            request, UrlOut(url=original.url, rendition=name, expires_at=original.expires_at)
-        )
-    rendition = _find_rendition(asset, name)
-    if rendition.name == "hls" and not service.delivery_urls.serves_unsigned(asset, rendition):
-        is_public = asset.delivery is DeliveryClass.PUBLIC
-        end = FOREVER if is_public else await service.delivery_urls.playback_end(asset, now)
-        origin = public_origin(request, service.settings)
-        path = f"/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8"
-        url = f"{origin}{path}?token={service.playback.make(asset.asset_id, end)}"
-        delivery_url = DeliveryUrl(url, None if is_public else end)
-    else:
-        delivery_url = await service.delivery_urls.rendition(asset, rendition, now)
-    return json_response_if_changed(
-        request, UrlOut(url=delivery_url.url, rendition=rendition.name, expires_at=delivery_url.expires_at)
+    originals = [asset_id] if name == "original" else []
+    found = await service_of(request).assets.get_many([asset_id], owner_id=caller.owner_scope, originals=originals)
+    asset, rendition = choose_rendition(found.get(asset_id), name)
+    [made] = await make_urls(request, [(asset, rendition)])
+    return json_response_if_changed(request, UrlOut(url=made.url, rendition=rendition.name, expires_at=made.expires_at))
+
+
+async def show_urls(request: web.Request) -> web.Response:
+    """Show the URLs of up to 100 renditions, in the order asked. Each that has none says why, by itself."""
+    caller = await caller_of(request)
+    asked = (await read_body(request, UrlsRequest)).items
+    if len(asked) > 1:
+        await admitted(request, caller, len(asked) - 1)  # the first was counted with the request
+    found = await service_of(request).assets.get_many(
+        {one.asset_id for one in asked},
+        owner_id=caller.owner_scope,
+        originals={one.asset_id for one in asked if one.rendition == "original"},
     )
+    chosen: list[tuple[Asset, Rendition] | ProblemError] = []
+    for one in asked:
+        try:
+            chosen.append(choose_rendition(found.get(one.asset_id), one.rendition))
+        except ProblemError as problem:
+            chosen.append(problem)
+    urls = iter(await make_urls(request, [one for one in chosen if not isinstance(one, ProblemError)]))
+    items: list[UrlMade | UrlRefused] = []
+    for one, choice in zip(asked, chosen, strict=True):
+        if isinstance(choice, ProblemError):
+            title, status, detail = KINDS[choice.code].title, choice.status, choice.detail
+            problem = UrlProblem(code=choice.code, title=title, status=status, detail=detail)
+            items.append(UrlRefused(asset_id=one.asset_id, rendition=one.rendition, problem=problem))
+        else:
+            made, name = next(urls), choice[1].name
+            items.append(UrlMade(asset_id=one.asset_id, rendition=name, url=made.url, expires_at=made.expires_at))
+    return json_response(UrlsOut(items=items))
+
+
+def choose_rendition(found: tuple[Asset, bool] | None, name: str | None) -> tuple[Asset, Rendition]:
+    """Return the rendition of that name, of an asset and whether it was scanned whole.
+
+    Raises ProblemError with what a request for it is answered.
+    """
+    if found is None:
+        raise ProblemError(ProblemCode.NOT_FOUND)
+    asset, was_scanned_whole = found
+    require_ready(asset)
+    if name != "original" or asset.asset_type is AssetType.DOCUMENT or asset.recording_id:
+        # A document's is the rendition that the scan left. A recording lies in a bucket of the webinar service.
+        return asset, _find_rendition(asset, name)
+    if not was_scanned_whole:
+        raise ProblemError(ProblemCode.NOT_SCANNED_WHOLE)
+    return asset, Rendition("original", asset.key, asset.content_type, asset.size or 0)
+
+
+async def make_urls(request: web.Request, chosen: Sequence[tuple[Asset, Rendition]]) -> list[DeliveryUrl]:
+    """Make the URLs of renditions, in their order: of HLS a playlist that the API serves, of the others the file's."""
+    service, now = service_of(request), datetime.now(UTC)
+    made: dict[int, DeliveryUrl] = {}
+    for number, (asset, rendition) in enumerate(chosen):
+        if rendition.name == "hls" and not service.delivery_urls.serves_unsigned(asset, rendition):
+            is_public = asset.delivery is DeliveryClass.PUBLIC
+            end = FOREVER if is_public else await service.delivery_urls.playback_end(asset, now)
+            path = f"/api/v1/media/assets/{asset.asset_id}/hls/master.m3u8"
+            url = f"{public_origin(request, service.settings)}{path}?token={service.playback.make(asset.asset_id, end)}"
+            made[number] = DeliveryUrl(url, None if is_public else end)
+    files = [number for number in range(len(chosen)) if number not in made]
+    urls = await service.delivery_urls.renditions([chosen[number] for number in files], now)
+    made |= dict(zip(files, urls, strict=True))
+    return [made[number] for number in range(len(chosen))]
 
 
 async def show_playlist(request: web.Request) -> web.Response:

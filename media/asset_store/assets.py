@@ -1,7 +1,7 @@
 """Register assets, bind each to one object version, read, list and delete them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -219,6 +219,24 @@ class AssetStore:
         )
         return asset_of(record) if record else None
 
+    async def get_many(
+        self, asset_ids: Collection[UUID], *, owner_id: str | None, originals: Collection[UUID] = ()
+    ) -> dict[UUID, tuple[Asset, bool]]:
+        """Return those of some assets that exist (and are that owner's) by their ids, with their renditions.
+
+        The flag says of those in `originals` whether the last scan with an end read the whole file and found it clean.
+        """
+        records = await self._database.fetch(
+            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions, CASE WHEN a.asset_id = ANY($3::uuid[]) THEN ("  # noqa: S608 - a constant of ours
+            "SELECT t.code = 'clean' FROM timeline t WHERE t.asset_id = a.asset_id AND t.stage = 'scan'"
+            " AND t.code IN ('clean', 'infected', 'unscannable') ORDER BY t.id DESC LIMIT 1) END AS was_scanned_whole"
+            " FROM assets a WHERE a.asset_id = ANY($1::uuid[]) AND ($2::text IS NULL OR a.owner_id = $2)",
+            list(asset_ids),
+            owner_id,
+            list(originals),
+        )
+        return {record["asset_id"]: (asset_of(record), bool(record["was_scanned_whole"])) for record in records}
+
     async def get_recording(self, recording_id: str) -> Asset | None:
         """Return the asset that a recording was registered as, without its renditions."""
         record = await self._database.fetchrow("SELECT * FROM assets WHERE recording_id = $1", recording_id)
@@ -305,15 +323,6 @@ class AssetStore:
             detail[:2000],
             effects_as_json(effects),
         )
-
-    async def was_scanned_whole(self, asset_id: UUID) -> bool:
-        """Say whether the last scan with an end read the whole file and found it clean."""
-        found = await self._database.fetchval(
-            "SELECT code = 'clean' FROM timeline WHERE asset_id = $1 AND stage = 'scan'"
-            " AND code IN ('clean', 'infected', 'unscannable') ORDER BY id DESC LIMIT 1",
-            asset_id,
-        )
-        return bool(found)
 
     async def timeline(self, asset_id: UUID) -> list[TimelineEntry]:
         """Return an asset's timeline, oldest entry first."""

@@ -86,7 +86,7 @@ async def load(url: str, request: bytes, *, status: int, seconds: float, pid: in
     """Load a server for `seconds`. Raises RuntimeError at the first response with another status."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    begun, cpu = time.perf_counter(), _cpu_seconds(pid)
+    begun, cpu = time.perf_counter(), cpu_seconds(pid)
     connections: list[_Connection] = []
     ends: list[asyncio.Future[None]] = []
     for _ in range(CONNECTIONS):
@@ -100,11 +100,11 @@ async def load(url: str, request: bytes, *, status: int, seconds: float, pid: in
     took = time.perf_counter() - begun
     times = sorted(second for connection in connections for second in connection.seconds)
     cuts = statistics.quantiles(times, n=100)
-    cpu = _cpu_seconds(pid) - cpu
+    cpu = cpu_seconds(pid) - cpu
     return Load(len(times) / took, cuts[49] * 1000, cuts[98] * 1000, cpu / len(times) * 1000)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Read the CPU seconds of one process, user and system: fields 14 and 15 of its `stat`."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

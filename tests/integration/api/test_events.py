@@ -15,7 +15,7 @@ import pytest
 from api.event_hub import STREAMS_OF_ONE
 from api.security.auth import LEEWAY, SUBJECT_LIMIT, Caller, Role
 from api.views.events import CATCH_UP_PAGES
-from media.asset_store.assets import PAGE_LIMIT
+from media.asset_store.listing import PAGE_LIMIT
 from tests.integration.api.conftest import MEDIA, RunningApi, bearer
 
 DEADLINE = 10.0

@@ -65,8 +65,8 @@ def chosen(rows: list[Row], query: dict[str, Any]) -> list[str]:
         for row in rows
         if row["owner_id"] == query.get("owner_id", OWNERS[0])
         and row["status"] in query.get("status", {"ready", "failed", "pending", "rejected"})
-        and row["asset_type"] in query.get("asset_type", row["asset_type"])
-        and row["asset_id"] in query.get("asset_id", row["asset_id"])
+        and row["asset_type"] in query.get("asset_type", [row["asset_type"]])
+        and row["asset_id"] in query.get("asset_id", [row["asset_id"]])
         and all(row[name] == query[name] for name in ("webinar_id", "recording_id", "external_id") if name in query)
         and (after is None or row["created_at"] > after)
         and (before is None or row["created_at"] < before)

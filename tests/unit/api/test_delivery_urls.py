@@ -1,5 +1,6 @@
 """The delivery table, with CloudFront and without."""
 
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -208,3 +209,23 @@ def test_file_name_cannot_break_the_content_disposition_header(name: str) -> Non
 @pytest.mark.parametrize(("name", "saved"), [("setup.exe", "setup.exe.pdf"), ("Befund.PDF", "Befund.PDF")])
 def test_document_is_saved_with_the_suffix_of_its_type(name: str, saved: str) -> None:
     assert attachment(name, "application/pdf").startswith(f'attachment; filename="{saved}"; ')
+
+
+async def test_many_signatures_are_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    sign = CloudFrontUrls.signed_url
+
+    def recorded(self: CloudFrontUrls, key: str, end: datetime) -> str:
+        threads.append(threading.get_ident())
+        return sign(self, key, end)
+
+    monkeypatch.setattr(CloudFrontUrls, "signed_url", recorded)
+    urls = delivery_urls(cloudfront=True)
+    files = [(ASSET, rendition(f"processed/v/{number}.mp4")) for number in range(5)]
+    files.insert(2, (ASSET, rendition("uploads/v/film.mp4")))
+    made = await urls.renditions(files, NOW)
+    assert [urlsplit(one.url).path for one in made] == [f"/{file.key}" for _, file in files]
+    assert len(threads) == 5
+    assert threading.get_ident() not in threads
+    assert await urls.renditions(files, NOW) == made
+    assert len(threads) == 5, "the same URLs are handed out again"

@@ -22,7 +22,8 @@ COMPONENTS = (
     " DeadLettersOut Delivery DocumentInfoOut FieldErrorOut FindingOut HealthOut ImageCallback Listing MultipartOut"
     " MultipartRequest NoteOut OpsSummary PartLink PartLinks PartNamed PartsRequest ProblemOut QueueOut"
     " RedriveOut RedriveRequest RenditionOut ReportOut ResetEvent Status StoredPartOut StreamEvent StuckOut TicketOut"
-    " Timeline TimelineEntryOut TranscodeProgress UnfinishedOut UploadRequest UploadSlot UrlOut VariantReportOut"
+    " Timeline TimelineEntryOut TranscodeProgress UnfinishedOut UploadRequest UploadSlot UrlAsked UrlMade UrlOut"
+    " UrlProblem UrlRefused UrlsOut UrlsRequest VariantReportOut"
 )
 
 
