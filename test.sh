@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs everything that guards a merge; `fast` leaves out all that takes long, `openapi` lints the API's description; other arguments go to pytest: ./test.sh [fast | openapi | pytest arguments]
+# Runs everything that guards a merge; `fast` leaves out all that takes long, `openapi` lints the API's description and makes clients from it; other arguments go to pytest: ./test.sh [fast | openapi | pytest arguments]
 # The whole run is shared out to a process more than there are processors, at most six: tests wait more than they work.
 set -euo pipefail
 
@@ -47,15 +47,16 @@ case "${1-}" in
     whole
     ;;
   openapi)
-    # Redocly and Spectral on the OpenAPI document, by npm; not part of the whole run.
+    # Redocly and Spectral on the OpenAPI document, and typed clients made from it; not part of the whole run.
     folder=.tools/openapi
     mkdir -p "$folder"
     cp deploy/tools/openapi/* "$folder/"
     npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund
     python -c 'import json; from api.openapi import document; print(json.dumps(document()))' >"$folder/openapi.json"
-    cd "$folder"
-    REDOCLY_TELEMETRY=off npx redocly lint --config redocly.yaml openapi.json
-    npx spectral lint --ruleset spectral.yaml openapi.json
+    (cd "$folder" && REDOCLY_TELEMETRY=off npx redocly lint --config redocly.yaml openapi.json)
+    (cd "$folder" && npx spectral lint --ruleset spectral.yaml openapi.json)
+    set_up_tool openapi-python-client
+    exec python -m pytest -m clients tests/integration/api/test_generated_clients.py
     ;;
   fast)
     lint

@@ -46,6 +46,14 @@ def test_no_field_has_null_as_its_default_and_no_model_is_unused() -> None:
     assert [name for name in models if f'"#/components/schemas/{name}"' not in text] == []
 
 
+def test_what_generated_clients_stumble_over_is_left_out() -> None:
+    operations = [operation for path in document()["paths"].values() for operation in path.values()]
+    bodies = [operation["requestBody"]["content"] for operation in operations if "requestBody" in operation]
+    assert all(list(content) == ["application/json"] for content in bodies), "a second type makes code that fails"
+    parameters = [parameter["schema"] for operation in operations for parameter in operation["parameters"]]
+    assert not [schema for schema in parameters if {"type": "null"} in schema.get("anyOf", ())]
+
+
 def test_open_endpoints_streams_types_and_headers_are_described() -> None:
     described = document()
     operations = {
