@@ -149,18 +149,14 @@ class DeliveryUrls:
     def _url(self, asset: Asset, rendition: Rendition, credentials: Credentials | None, now: datetime) -> DeliveryUrl:
         is_upload = rendition.key == asset.key and asset.asset_type is not AssetType.DOCUMENT
         span = window(now, ORIGINAL_LIFETIME if is_upload else LIFETIMES[asset.delivery])
-        cloudfront = self._cloudfront_for(asset, rendition.key)
-        if cloudfront is None:
-            assert credentials  # noqa: S101 - they were asked for, as CloudFront does not serve this file
-            return self._presigned(asset, rendition, credentials, span)
-        if rendition.key.startswith("public/"):
-            return DeliveryUrl(cloudfront.plain_url(rendition.key), None)
-        url = self._signed.get_or_sign((rendition.key, span), lambda: cloudfront.signed_url(rendition.key, span.end))
-        return DeliveryUrl(url, span.end)
-
-    def _presigned(
-        self, asset: Asset, rendition: Rendition, credentials: Credentials, span: ValidityWindow
-    ) -> DeliveryUrl:
+        if cloudfront := self._cloudfront_for(asset, rendition.key):
+            if rendition.key.startswith("public/"):
+                return DeliveryUrl(cloudfront.plain_url(rendition.key), None)
+            known = rendition.key, span
+            return DeliveryUrl(
+                self._signed.get_or_sign(known, lambda: cloudfront.signed_url(rendition.key, span.end)), span.end
+            )
+        assert credentials  # noqa: S101 - they were asked for, as CloudFront does not serve this file
         end = _sooner(span.end, credentials.expires_at)
         is_public = asset.delivery is DeliveryClass.PUBLIC and rendition.key != asset.key
         query = {"response-cache-control": PUBLIC_CACHE if is_public else _private_cache(span.start, end)}

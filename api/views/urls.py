@@ -64,8 +64,8 @@ async def show_urls(request: web.Request) -> web.Response:
     for one, choice in zip(asked, chosen, strict=True):
         if isinstance(choice, ProblemError):
             title, status, detail = KINDS[choice.code].title, choice.status, choice.detail
-            problem = UrlProblem(code=choice.code, title=title, status=status, detail=detail)
-            items.append(UrlRefused(asset_id=one.asset_id, rendition=one.rendition, problem=problem))
+            refusal = UrlProblem(code=choice.code, title=title, status=status, detail=detail)
+            items.append(UrlRefused(asset_id=one.asset_id, rendition=one.rendition, problem=refusal))
         else:
             made, name = next(urls), choice[1].name
             items.append(UrlMade(asset_id=one.asset_id, rendition=name, url=made.url, expires_at=made.expires_at))

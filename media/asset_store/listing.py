@@ -120,8 +120,10 @@ class PageStatement:
             yield {}, [*named, *self._equal(owner | few), *self._kinds()]
         elif few:
             (name, value), *others = few.items()
-            named = {f"(owner_id || ' ' || {name})": f"{chosen.owner_id} {value}"} if owner else {name: value}
-            yield dict(named), [f"{name} IS NOT NULL", *self._equal(dict(others)), *self._kinds()]
+            key: dict[str, object] = {name: value}
+            if owner:
+                key = {f"(owner_id || ' ' || {name})": f"{chosen.owner_id} {value}"}
+            yield key, [f"{name} IS NOT NULL", *self._equal(dict(others)), *self._kinds()]
         elif chosen.statuses or chosen.asset_types:
             for status, asset_type in product(chosen.statuses or _NOT_DELETED, chosen.asset_types or list(AssetType)):
                 yield owner | {"status": status, "asset_type": asset_type}, []
