@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -153,8 +153,8 @@ async def test_cursor_holds_for_its_filters(shared_api: RunningApi, rows: list[R
 @pytest.mark.parametrize(
     "query",
     [
-        {"asset_id": [uuid4() for _ in range(51)]},
-        {"asset_id": [uuid4() for _ in range(101)], "limit": 100},
+        {"asset_id": [UUID(int=number) for number in range(51)]},
+        {"asset_id": [UUID(int=number) for number in range(101)], "limit": 100},
         {"asset_id": "x"},
         {"status": ["ready", "lost"]},
         {"webinar_id": ["a", "b"]},
@@ -169,7 +169,7 @@ async def test_cursor_holds_for_its_filters(shared_api: RunningApi, rows: list[R
         {"sort": "size"},
         {"count": "perhaps"},
     ],
-    ids=lambda query: urlencode(query, doseq=True)[:40],
+    ids=lambda query: urlencode(query, doseq=True)[-60:],
 )
 async def test_unusable_filters_are_refused(shared_api: RunningApi, query: Any) -> None:
     path = f"{MEDIA}/assets?{urlencode(query, doseq=True)}"
