@@ -137,6 +137,12 @@ export class Urls {
     return response;
   }
 
+  /** Return a response that is not from the cache. */
+  renew(asset, rendition) {
+    this.#cache.delete(`${asset.asset_id} ${rendition}`);
+    return this.of(asset, rendition);
+  }
+
   /** Build a `srcset` of the picture's renditions with these names, smallest first. */
   async srcset(asset, names) {
     const pictures = pictureRenditions(asset).filter((rendition) => names.includes(rendition.name));

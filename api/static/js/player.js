@@ -1,6 +1,7 @@
 /** The video and audio player: hls.js where the browser needs it, with menus for the quality and the language. */
 
 import { h, icon } from './dom.js';
+import { FreshUrls, playNatively } from './fresh-urls.js';
 import { toast } from './toast.js';
 
 const HLS_JS = '/static/vendor/hls.min.js';
@@ -24,8 +25,8 @@ export async function mountPlayer(stage, asset, urls) {
   if (asset.asset_type === 'audio') stage.append(h('div', { class: 'audio-art' }, icon('audio')));
   stage.append(media, quality);
   const direct = asset.asset_type === 'audio' && has('m4a') ? 'm4a' : has('hls') ? '' : 'mp4';
-  const { url } = await urls.of(asset, direct || 'hls');
-  const stop = direct ? playDirectly(media, url) : await playHls(media, url, quality);
+  const ask = () => urls.renew(asset, direct || 'hls');
+  const stop = direct ? await playNatively(media, ask) : await playHls(media, ask, quality);
   return () => { stop(); media.pause(); media.removeAttribute('src'); media.load(); };
 }
 
@@ -41,27 +42,25 @@ async function videoElement(asset, urls, has) {
   });
 }
 
-function playDirectly(media, url) {
-  media.src = url;
-  return () => {};
-}
-
-async function playHls(media, url, quality) {
+async function playHls(media, ask, quality) {
   const Hls = await loadHls();
-  if (!Hls.isSupported()) return playDirectly(media, url); // Safari on a phone plays HLS natively.
-  const hls = new Hls({ capLevelToPlayerSize: true });
-  recoverFromErrors(hls, Hls);
+  if (!Hls.isSupported()) return playNatively(media, ask); // Safari on an old phone plays HLS natively.
+  const urls = new FreshUrls(ask);
+  const hls = new Hls({ capLevelToPlayerSize: true, xhrSetup: async (xhr, url) => xhr.open('GET', await urls.fresh(url)) });
+  recoverFromErrors(hls, Hls, urls);
   hls.on(Hls.Events.MANIFEST_PARSED, () => { showRungs(hls, Hls, quality); showAudioTracks(hls, quality); });
-  hls.loadSource(url);
+  hls.loadSource(await urls.open());
   hls.attachMedia(media);
   return () => hls.destroy();
 }
 
-/** Recover from the first fatal error of each kind. After a second one, tell the user and stop. */
-function recoverFromErrors(hls, Hls) {
+/** Take new URLs after a refusal. Recover from the first other fatal error of each kind. After a second one, tell the user and stop. */
+function recoverFromErrors(hls, Hls, urls) {
   const tried = new Set();
-  hls.on(Hls.Events.ERROR, (_, { fatal, type }) => {
+  hls.on(Hls.Events.ERROR, async (_, { fatal, type, response }) => {
+    const isRenewed = await urls.refused(response?.code);
     if (!fatal) return;
+    if (isRenewed) { hls.startLoad(); return; }
     if (tried.has(type)) { toast('The video cannot be played any further. Close it and open it again.', 'bad'); hls.destroy(); return; }
     tried.add(type);
     if (type === Hls.ErrorTypes.MEDIA_ERROR) hls.recoverMediaError();
