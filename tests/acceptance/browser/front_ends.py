@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,6 +56,18 @@ async def open_page(page: Page, stack: EmbeddedStack, body: str, files: Mapping[
     # Not a page of a route: Chromium would refuse it all of loopback.
     await page.goto(f"{stack.api_url}/livez")
     await page.set_content(f"<!doctype html><meta charset=utf-8><title>A front end</title>{body}")
+
+
+async def bundle(code: str) -> str:
+    """Return a script of the documentation with the libraries that it imports."""
+    modules = await install()
+    esbuild = str(modules / ".bin" / "esbuild")
+    process = await asyncio.create_subprocess_exec(
+        esbuild, "--bundle", "--format=esm", "--log-level=warning", cwd=INSTALLED, stdin=PIPE, stdout=PIPE
+    )
+    output, _ = await process.communicate(code.encode())
+    assert process.returncode == 0, "esbuild failed"
+    return output.decode()
 
 
 def global_library(module: str, name: str) -> str:

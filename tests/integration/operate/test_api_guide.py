@@ -1,6 +1,7 @@
-"""The examples of docs/api.md, docs/webinar.md and the README work as they stand there."""
+"""The examples of docs/api.md, docs/front-ends.md, docs/webinar.md and the README work as they stand there."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ async def test_examples_of_the_readme_work(stack: EmbeddedStack, folder: Path) -
     output = await run_command("bash", "-eu", "-c", script, cwd=folder, env=own_state(stack.state))
     assert '"rendition":"w640"' in output
     assert '"code":"ready"' in output, "its timeline"
+
+
+async def test_thirty_lines_without_a_library_are_a_client(stack: EmbeddedStack, folder: Path) -> None:
+    [script] = blocks(ROOT / "docs" / "front-ends.md", "python")
+    assert len(script.splitlines()) <= 30
+    api = f"{stack.api_url}/api/v1/media"
+    output = await run_command(sys.executable, "-c", script, api, stack.token(), "photo.jpg", cwd=folder)
+    assert re.fullmatch(r"ready \d+ bytes of image/webp\ndeleted\n", output)
 
 
 async def test_webinar_message_becomes_a_video_of_the_host(stack: EmbeddedStack, folder: Path) -> None:
