@@ -177,15 +177,23 @@ def _median(loads: list[Load]) -> Load:
     )
 
 
+@asynccontextmanager
+async def filled_database() -> AsyncIterator[tuple[str, UUID]]:
+    """Run Postgres with a ready picture of each user. Yield its address and the first one's id."""
+    with tempfile.TemporaryDirectory(prefix="bench-api-", ignore_cleanup_errors=True) as name:
+        server = await postgres_part.start(Path(name) / "postgres", free_port(), Path(name), uuid4().hex)
+        try:
+            await postgres_part.create_database(server, "bench")
+            dsn = server.dsn("bench")
+            await schema.apply(dsn)
+            yield dsn, await fill(dsn)
+        finally:
+            await server.child.stop()
+
+
 async def run(rounds: int, seconds: float) -> tuple[dict[str, Load], Streams]:
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-api-", ignore_cleanup_errors=True)))
-        server = await postgres_part.start(folder / "postgres", free_port(), folder, uuid4().hex)
-        stack.push_async_callback(server.child.stop)
-        await postgres_part.create_database(server, "bench")
-        dsn = server.dsn("bench")
-        await schema.apply(dsn)
-        asset_id = await fill(dsn)
+        dsn, asset_id = await stack.enter_async_context(filled_database())
         ports = free_port(), free_port()
         bare = ["tests.bench.api_bare", str(ports[0])]
         plain = await stack.enter_async_context(serving(bare, {"MEDIA_DATABASE_URL": dsn}, b"serving"))

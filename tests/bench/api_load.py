@@ -82,14 +82,16 @@ def _itself(connection: _Connection) -> _Connection:
     return connection
 
 
-async def load(url: str, request: bytes, *, status: int, seconds: float, pid: int) -> Load:
+async def load(
+    url: str, request: bytes, *, status: int, seconds: float, pid: int, connections_open: int = CONNECTIONS
+) -> Load:
     """Load a server for `seconds`. Raises RuntimeError at the first response with another status."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
     begun, cpu = time.perf_counter(), cpu_seconds(pid)
     connections: list[_Connection] = []
     ends: list[asyncio.Future[None]] = []
-    for _ in range(CONNECTIONS):
+    for _ in range(connections_open):
         ended: asyncio.Future[None] = loop.create_future()
         connection = _Connection(request, str(status).encode(), begun + seconds, ended)
         await loop.create_connection(partial(_itself, connection), parts.hostname or "", parts.port or 80)
