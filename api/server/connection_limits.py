@@ -74,6 +74,15 @@ class Connection(web.RequestHandler):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._slots.limits.send_timeout * 1000))
         super().connection_made(transport)
 
+    async def start(self) -> None:
+        """Handle requests until there are no more, and close."""
+        try:
+            await super().start()
+        finally:
+            # `close` cancels the wait for a request, and aiohttp leaves such a connection open.
+            if self._transport:
+                self._transport.close()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         if isinstance(exc, TimeoutError):  # ETIMEDOUT: nothing was acknowledged for too long
             self._slots.metrics.connections_cut["stuck"].inc()
