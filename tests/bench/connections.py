@@ -78,7 +78,7 @@ async def crowd(url: str) -> AsyncIterator[tuple[list[_Idle], list[_Idle]]]:
 
     async def open_one(connection: _Idle) -> None:
         address = (ONE_ADDRESS, 0)
-        await loop.create_connection(lambda: connection, parts.hostname, parts.port, local_addr=address)
+        await loop.create_connection(lambda: connection, parts.hostname or "", parts.port or 80, local_addr=address)
 
     together = idle + streams
     for start in range(0, len(together), AT_ONCE):

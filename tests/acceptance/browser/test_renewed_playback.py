@@ -25,7 +25,7 @@ LONG_FILM, LONG_PLAY, LONG_LIFE = 200, 180, 60
 STALL = 1.0
 """Seconds for which the picture may stand still in the long run."""
 WATCH = """(video) => {
-    const seen = { stall: 0, back: 0, errors: [] };
+    const seen = { stall: 0, at: 0, back: 0, errors: [] };
     let wall = null, media = 0;
     video.addEventListener('error', () => seen.errors.push(video.error?.message ?? ''));
     const look = () => {
@@ -33,7 +33,7 @@ WATCH = """(video) => {
         if (video.paused || video.currentTime === 0) wall = null; // It has yet to begin.
         else if (wall === null || video.currentTime !== media) {
             const behind = now - wall - (video.currentTime - media) / video.playbackRate;
-            if (wall !== null) seen.stall = Math.max(seen.stall, behind);
+            if (wall !== null && behind > seen.stall) [seen.stall, seen.at] = [behind, media];
             seen.back = Math.max(seen.back, media - video.currentTime);
             [wall, media] = [now, video.currentTime];
         }
@@ -42,7 +42,7 @@ WATCH = """(video) => {
     look();
     window.seen = seen;
 }"""
-"""Record the longest time, in seconds, by which the film fell behind the clock at once, and the furthest jump back."""
+"""Record the most seconds by which the film fell behind the clock at once, where that was, and the furthest jump back."""
 PLAY = "video => { video.play().catch(() => {}); }"  # which another source interrupts
 SHORT_BUFFER, USUAL_BUFFER = 1, 30
 """Seconds that players have ahead. By itself hls.js has a film of so few bits in whole before its first URL ends."""
