@@ -42,7 +42,7 @@ WATCH = """(video) => {
     look();
     window.seen = seen;
 }"""
-"""Record the most seconds by which the film fell behind the clock at once, where that was, and the furthest jump back."""
+"""Record the most seconds by which the film fell behind the clock at once and where, and the furthest jump back."""
 PLAY = "video => { video.play().catch(() => {}); }"  # which another source interrupts
 SHORT_BUFFER, USUAL_BUFFER = 1, 30
 """Seconds that players have ahead. By itself hls.js has a film of so few bits in whole before its first URL ends."""
