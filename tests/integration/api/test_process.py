@@ -298,7 +298,9 @@ async def test_idle_connections_of_one_address_shut_nobody_out(emulator: Emulate
         async with aiohttp.ClientSession(url) as http:
             await wait_for_metrics(http, 'media_http_connections_cut_total{reason="idle"} 90.0')
         async with asyncio.timeout(DEADLINE):
-            assert [await reader.read() for reader, _ in flood[:90]] == [b""] * 90, "they are closed, not only counted"
+            for reader, _ in flood[:90]:  # They are closed, not only counted; with a reset where bytes came too late.
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
         for _, writer in [other, *flood]:
             writer.close()
 
