@@ -56,7 +56,7 @@ case "${1-}" in
     (cd "$folder" && REDOCLY_TELEMETRY=off npx redocly lint --config redocly.yaml openapi.json)
     (cd "$folder" && npx spectral lint --ruleset spectral.yaml openapi.json)
     set_up_tool openapi-python-client
-    exec python -m pytest -m clients tests/integration/api/test_generated_clients.py
+    exec python -m pytest -m generated tests/integration/api/test_generated_clients.py
     ;;
   fast)
     lint

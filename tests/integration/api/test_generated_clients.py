@@ -10,7 +10,7 @@ from tests.integration.api.conftest import RunningApi, token
 from tests.integration.api.test_many_urls import picture
 from tests.integration.operate.documentation import ROOT, blocks, run_command
 
-pytestmark = pytest.mark.clients
+pytestmark = pytest.mark.generated
 
 GUIDE = ROOT / "docs" / "api.md"
 PYTHON = ROOT / ".tools" / "openapi-python-client" / "bin"
