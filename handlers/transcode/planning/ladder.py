@@ -35,6 +35,9 @@ MAX_SIDE = 4096
 """Pixels of the longest side that H.264 decoders in browsers and phones take (level 5.2)."""
 MIN_FPS = 5
 """Lowest rate. Below it a 2-second group of pictures has too few frames to cut at, so each frame is repeated."""
+MIN_VARIABLE_FPS = 20
+"""Lowest rate made of a variable one, whose pictures may change at any time: each is shown at most 25 ms away from its
+sound, where 40 ms are noticed."""
 MAX_FPS = 60
 HALF_A_FRAME = Fraction(1, 2)
 SECOND = 1000
@@ -83,7 +86,10 @@ def _plan_video(probed: Probed) -> Plan:
     rungs = _rungs(video.width, video.height)
     sound, alternates = _plan_audio(probed)
     fps = _fps(video)
-    late, short = video.begins * fps > HALF_A_FRAME, _ends_early(video.index, probed)
+    late, early = video.begins * fps > HALF_A_FRAME, _ends_early(video.index, probed)
+    # ffmpeg starts these filters again when the size changes, and would fill up twice.
+    ends_apart = probed.open_end or _ends_early(video.index, probed, by=float(1 / fps))
+    short = early or (ends_apart and not video.size_varies)
     return Plan(
         rungs=rungs,
         sound=sound,
@@ -98,13 +104,13 @@ def _plan_video(probed: Probed) -> Plan:
         rotation=video.rotation,
         late_picture=late,
         short_picture=short,
-        black_picture=short or video.begins > LATE,
+        black_picture=early or video.begins > LATE,
         deinterlace=video.interlaced,
         tone_map=video.hdr,
         fitted=video.size_varies,
         rgb=video.rgb,
         **_irregularities(probed),
-        notes=(*_video_notes(video, fps, short=short), *_audio_notes(probed, sound, alternates)),
+        notes=(*_video_notes(video, fps, short=early), *_audio_notes(probed, sound, alternates)),
     )
 
 
@@ -142,12 +148,13 @@ def _rung(step: Step, width: int, height: int) -> Rung:
 
 
 def _fps(video: VideoTrack) -> Fraction:
-    """Return a constant rate between `MIN_FPS` and `MAX_FPS`. NTSC rates stay NTSC."""
+    """Return a constant rate between `MIN_FPS`, or `MIN_VARIABLE_FPS`, and `MAX_FPS`. NTSC rates stay NTSC."""
     rate = video.frame_rate
     if rate > MAX_FPS:
         return Fraction(60_000, 1001) if rate.denominator == 1001 else Fraction(MAX_FPS)  # NTSC
-    if rate < MIN_FPS:
-        return rate * -(-MIN_FPS // rate)  # each frame is repeated a whole number of times
+    least = MIN_VARIABLE_FPS if video.variable_rate else MIN_FPS
+    if rate < least:
+        return rate * -(-least // rate)  # each frame is repeated a whole number of times
     return rate
 
 
@@ -189,6 +196,7 @@ def _irregularities(probed: Probed) -> dict[str, Any]:
         probed.cut_short,
         probed.restarts,
         probed.largest_gap > 0,
+        probed.open_end,
         probed.pause > APART,
         bool(video and (video.size_varies or video.rgb or video.begins > LATE)),
         probed.duration - picture_end > APART,
@@ -205,9 +213,9 @@ def _milliseconds(probed: Probed) -> int:
     return max(1, round(probed.duration * 1000))
 
 
-def _ends_early(index: int, probed: Probed) -> bool:
+def _ends_early(index: int, probed: Probed, by: float = APART) -> bool:
     """Tell whether a track ends well before the last one does."""
-    return probed.duration - probed.ends.get(index, probed.duration) > APART
+    return probed.duration - probed.ends.get(index, probed.duration) > by
 
 
 def _plan_audio(probed: Probed) -> tuple[AudioPlan | None, tuple[AudioPlan, ...]]:

@@ -12,6 +12,8 @@ SPAN = 600
 """Seconds. At least half of a recording's spans of this length must contain packets: a slide may stay for minutes."""
 LONGEST_GAP = 1.0
 """Seconds that a packet counts at most when its duration is estimated."""
+LONGER = 1.5
+"""Times the gap to the next packet, from which a packet's duration cannot be true."""
 JUMP = 10.0
 """Seconds by which the clock of a transport stream must jump forward to count as one that restarts: as in ffmpeg."""
 BACKWARD = 0.1
@@ -36,6 +38,8 @@ class TrackScan:
     end: float = 0.0
     pause: float = 0.0
     """The longest time between the end of a packet and the next one."""
+    guessed: bool = False
+    """Whether the packets' own durations cannot be true. `end` follows from the gap between most of them."""
     before_key: int = 0
     """Packets before the first that needs no other."""
 
@@ -75,6 +79,15 @@ class _Packets:
         """The duration of a packet that does not say its own, in seconds: the gap between most of them."""
         gaps = sorted(after - before for before, after in pairwise(sorted(self.shown)))
         return min(gaps[len(gaps) // 2], LONGEST_GAP) if gaps else 0.0
+
+    @property
+    def lasts_too_long(self) -> bool:
+        """Whether most packets claim to last longer than until the next one. A browser's WebM names no durations, and
+        ffmpeg guesses them.
+        """
+        order = sorted(range(len(self.shown)), key=self.shown.__getitem__)
+        gaps = [(self.lasts[a], self.shown[b] - self.shown[a]) for a, b in pairwise(order)]
+        return sum(lasts > gap * LONGER for lasts, gap in gaps) * 2 > len(gaps)
 
     def leaps(self) -> list[tuple[int, float]]:
         """List where the clock leaps: the number of the packet, and seconds."""
@@ -151,8 +164,10 @@ def _is_jump(by: float, jumps: Sequence[float]) -> bool:
 
 def _track_scan(one: _Packets, shifts: Mapping[int, float], begin: float) -> TrackScan:
     made, shift, end = TrackScan(), begin, 0.0
-    typical = one.typical if not all(one.lasts) else 0.0
-    for number, (shown, lasts, key) in enumerate(zip(one.shown, one.lasts, one.keys, strict=True)):
+    made.guessed = one.lasts_too_long
+    typical = one.typical if made.guessed or not all(one.lasts) else 0.0
+    told = array("d", bytes(8 * len(one.lasts))) if made.guessed else one.lasts
+    for number, (shown, lasts, key) in enumerate(zip(one.shown, told, one.keys, strict=True)):
         shift += shifts.get(number, 0.0)
         time = shown - shift
         made.times.append(time)
@@ -163,6 +178,6 @@ def _track_scan(one: _Packets, shifts: Mapping[int, float], begin: float) -> Tra
         end = max(end, time + (lasts or typical))
     made.end = end
     order = sorted(range(len(made.times)), key=made.times.__getitem__)
-    pauses = (made.times[b] - made.times[a] - (one.lasts[a] or typical) for a, b in pairwise(order))
+    pauses = (made.times[b] - made.times[a] - (told[a] or typical) for a, b in pairwise(order))
     made.pause = max(pauses, default=0.0)
     return made

@@ -88,9 +88,8 @@ class Prober:
             detail = f"it lasts {times.duration:.0f} s, allowed are {self.max_duration:.0f}"
             raise RejectedError(Code.TOO_LONG, detail)
         frames = await source.decode_frames(main, times)
-        video = None
+        video, track = None, times.track(main)
         if asset_type is AssetType.VIDEO:
-            track = times.track(main)
             video = read_video(streams, track.times if track else sample.times.get(main, ()))
             sizes = await source.measure_sizes(main, times)
             video = video and correct_by_frames(video, frames, sizes, begins=source.find_begin(frames, main, times))
@@ -103,6 +102,7 @@ class Prober:
             ends=times.ends,
             cut_short=times.cut_short,
             lacking=times.lacking,
+            open_end=bool(track and track.guessed),
             pause=times.pause,
             largest_gap=times.scan.largest_gap if times.scan else 0.0,
             smallest_jump=times.scan.smallest_jump if times.scan else 0.0,

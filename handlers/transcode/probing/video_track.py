@@ -79,6 +79,8 @@ class Probed:
     """Whether the file was not written to its end. What is there is shown."""
     lacking: float = 0.0
     """Seconds that the header announces and that are not there."""
+    open_end: bool = False
+    """Whether nothing tells how long the last picture lasts, and ffmpeg's guess is wrong."""
     pause: float = 0.0
     """Seconds for which a sound track pauses at most."""
     largest_gap: float = 0.0
