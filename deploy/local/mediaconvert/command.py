@@ -41,17 +41,19 @@ def arguments(ffmpeg: str, input_name: str, plan: Plan, source: Source, *, tone_
     argv += [*OPEN, "-i", f"file:{input_name}"]
     with_video = [output for output in plan.outputs if output.video]
     if with_video:
-        argv += ["-filter_complex", _graph(with_video, plan.turn, tone_map)]
+        argv += ["-filter_complex", _graph(with_video, plan, tone_map)]
     for output in plan.outputs:
         argv += _output(output, source)
     return argv
 
 
-def _graph(outputs: list[OutputPlan], turn: int, tone_map: str) -> str:
+def _graph(outputs: list[OutputPlan], plan: Plan, tone_map: str) -> str:
     """Build the filter graph: `[0:v:0]` turned upright, split, and each branch brought to its rate and size."""
     ends = "".join(f"[s{number}]" for number, _ in enumerate(outputs))
     # V picks the first stream that is no cover picture.
-    branches = [f"[0:V:0]{ROTATIONS[turn]}split={len(outputs)}{ends}"]
+    names = plan.colors
+    colors = f"setparams=color_primaries={names}:color_trc={names}:colorspace={names}," if names else ""
+    branches = [f"[0:V:0]{ROTATIONS[plan.turn]}{colors}split={len(outputs)}{ends}"]
     for number, output in enumerate(outputs):
         deinterlace = "bwdif=mode=send_frame:deint=interlaced," if output.video and output.video.deinterlace else ""
         mapped = tone_map if output.video and output.video.tone_map else ""

@@ -178,6 +178,8 @@ class AudioSelector(_DocumentModel):
 class VideoSelector(_DocumentModel):
     rotate: str = "DEGREE_0"
     pad_video: str = "DISABLED"
+    color_space: str = "FOLLOW"
+    color_space_usage: str = "FORCE"
 
 
 class Input(_DocumentModel):

@@ -105,6 +105,7 @@ FIXED: dict[str, str | tuple[str, ...]] = {
     "ImageBasedTrickPlay": "NONE",
     "CodecSpecification": "RFC_6381",
     "ColorSpaceConversion": "FORCE_709",
+    "ColorSpace": ("FOLLOW", "REC_601", "REC_709"),
     "SelectorType": ("TRACK", "STREAM"),
 }
 

@@ -38,13 +38,17 @@ def make_plan(settings: JobSettings, source: Source) -> Plan:
     """Decide every output. Raises JobFailedError for an output that the source cannot provide."""
     planner = _Planner(settings.inputs[0], source)
     groups = tuple(planner.group(index, group) for index, group in enumerate(settings.output_groups))
-    return Plan(groups, planner.turn, tuple(planner.warnings))
+    return Plan(groups, planner.turn, tuple(planner.warnings), planner.colors)
 
 
 def split_address(address: str) -> tuple[str, str]:
     """Split `s3://bucket/key` into bucket and key."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     return bucket, key
+
+
+COLORS = {"REC_601": "smpte170m", "REC_709": "bt709"}
+"""ffmpeg's names of the color spaces that are implemented."""
 
 
 class _Planner:
@@ -58,6 +62,10 @@ class _Planner:
         by_itself = source.video.turn if source.video else 0
         black = source_input.video_selector.pad_video == "BLACK" and source.duration > 0
         self.padding = Padding(source.late, source.duration, source.rate) if black else None
+        told = source_input.video_selector.color_space_usage == "FORCE" or not (
+            source.video and source.video.color_space
+        )
+        self.colors = COLORS.get(source_input.video_selector.color_space, "") if told else ""
         self.turn = 0 if self.rotate == "AUTO" else (int(self.rotate.rpartition("_")[2]) - by_itself) % 360
 
     def group(self, index: int, group: OutputGroup) -> GroupPlan:

@@ -97,6 +97,8 @@ class Plan:
     turn: int
     """Degrees clockwise in addition to ffmpeg's own rotation. That stays on: without it, 5.1 would keep the matrix."""
     warnings: tuple[str, ...]
+    colors: str = ""
+    """The colors of the picture by ffmpeg's name, where the job says them; "" to follow the source."""
 
     @property
     def outputs(self) -> tuple[OutputPlan, ...]:

@@ -68,6 +68,7 @@ class Stream(BaseModel):
     sample_rate: int = 0
     channels: int = 0
     color_transfer: str = ""
+    color_space: str = ""
     start_time: Annotated[float, BeforeValidator(_seconds)] = 0.0
     duration: Annotated[float, BeforeValidator(_seconds)] = 0.0
     disposition: _Disposition = _Disposition()

@@ -29,12 +29,24 @@ JPEG_SCALE = 5
 """ffmpeg's JPEG quality of the poster, of which 2 is best. 5 looks like MediaConvert's 80 of 100."""
 BT2020 = "setparams=color_primaries=bt2020:colorspace=bt2020nc"
 """Color primaries and matrix of HDR, set even when the source does not declare them: zscale cannot convert without."""
+
+
+def _colors(name: str) -> str:
+    """Return the filter that names the colors of a picture: primaries, transfer and matrix."""
+    return f"setparams=color_primaries={name}:color_trc={name}:colorspace={name}"
+
+
 RGB_TO_709 = (
     "scale=out_color_matrix=bt709:out_range=tv",
     "format=yuv420p",
-    "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709",
+    _colors("bt709"),
 )
 """Filters from RGB to BT.709. By default the scaler takes BT.601 and says nothing, and players take BT.709."""
+WIDE_TO_709 = {
+    "zscale": "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p",
+    "scale": "scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:out_range=tv,format=yuv420p",
+}
+"""Filters from P3 to BT.709, by the filter available. A JPEG cannot say that it has other colors."""
 TONE_MAPS = {
     "zscale": f"{BT2020},zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
     "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p",
@@ -111,13 +123,15 @@ def _filter_graph(plan: Plan, tone_map: str) -> str:
     # That is requested only then: when the size changes in the middle, ffmpeg starts the graph again, and would fill up
     # from 0.
     late = ":start_time=0" if plan.late_picture else ""
-    steps = ["bwdif=mode=send_frame:deint=interlaced"] if plan.deinterlace else []
+    steps = [_colors(plan.assumed_color)] if plan.assumed_color else []
+    steps += ["bwdif=mode=send_frame:deint=interlaced"] if plan.deinterlace else []
     steps.append(f"fps={plan.fps_numerator}/{plan.fps_denominator}{late}")
     if plan.short_picture:
         # The last frame is repeated until the audio ends.
         steps += ["tpad=stop=-1:stop_mode=clone", f"trim=end={_duration(plan)}"]
     steps.append(_scale(plan.rungs[last], fitted=plan.fitted))
     steps += [TONE_MAPS[tone_map]] if plan.tone_map and tone_map else []
+    steps += [WIDE_TO_709[tone_map]] if plan.wide and tone_map else []
     steps += [*RGB_TO_709] if plan.rgb else ["format=yuv420p"]
     chains = [f"[0:V:0]{','.join(steps)},{_split(last, poster=plan.poster is not None)}"]
     chains += [

@@ -111,7 +111,7 @@ class FfmpegEngine:
 
         try:
             async with SourceProxy(transfer, await self._find_source(asset)).running() as proxy:
-                tone_map = await find_tone_map(self.ffmpeg, folder) if plan.tone_map else ""
+                tone_map = await find_tone_map(self.ffmpeg, folder) if plan.tone_map or plan.wide else ""
                 argv = arguments(plan, program=self.ffmpeg, source=proxy.url, tone_map=tone_map)
                 ended = await ffmpeg_process.run(argv, folder=folder, file_bytes=largest, watch=watch, env=REPORT_ENV)
                 if proxy.failure:

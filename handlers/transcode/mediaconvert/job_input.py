@@ -5,6 +5,8 @@ from typing import Any
 from handlers.transcode.planning.plan import AudioPlan, Plan
 from media.asset import ObjectVersion
 
+COLOR_SPACES = {"bt709": "REC_709", "smpte170m": "REC_601"}
+"""MediaConvert's names of the colors that a source may be assumed to have."""
 SOURCE_AUDIO = "Audio Selector 1"
 """Name of the selector of the main audio."""
 
@@ -17,12 +19,19 @@ def job_input(plan: Plan, source: ObjectVersion) -> dict[str, Any]:
         padding = {"PadVideo": "BLACK"} if plan.black_picture else {}
         is_automatic = plan.rotation == 0 or plan.container.startswith(("mov", "mp4"))
         rotate = "AUTO" if is_automatic else f"DEGREES_{plan.rotation}"
-        document["VideoSelector"] = {"Rotate": rotate, "ColorSpace": "FOLLOW", **padding}
+        document["VideoSelector"] = {"Rotate": rotate, **_colors(plan), **padding}
     if plan.sound:
         document["AudioSelectors"] = {SOURCE_AUDIO: _selector(plan.sound)} | {
             selector_name(audio): _selector(audio, default="NOT_DEFAULT") for audio in plan.alternate_audio
         }
     return document
+
+
+def _colors(plan: Plan) -> dict[str, str]:
+    if not plan.assumed_color:
+        return {"ColorSpace": "FOLLOW"}
+    # What MediaConvert takes a picture for that names no colors is not documented.
+    return {"ColorSpace": COLOR_SPACES[plan.assumed_color], "ColorSpaceUsage": "FALLBACK"}
 
 
 def selector_name(audio: AudioPlan) -> str:

@@ -109,6 +109,8 @@ def _plan_video(probed: Probed) -> Plan:
         tone_map=video.hdr,
         fitted=video.size_varies,
         rgb=video.rgb,
+        wide=video.wide,
+        assumed_color=video.assumed_color,
         **_irregularities(probed),
         notes=(*_video_notes(video, fps, short=early), *_audio_notes(probed, sound, alternates)),
     )
@@ -198,7 +200,7 @@ def _irregularities(probed: Probed) -> dict[str, Any]:
         probed.largest_gap > 0,
         probed.open_end,
         probed.pause > APART,
-        bool(video and (video.size_varies or video.rgb or video.begins > LATE)),
+        bool(video and (video.size_varies or video.rgb or video.wide or video.begins > LATE)),
         probed.duration - picture_end > APART,
     )
     return {
@@ -250,6 +252,7 @@ def _video_notes(video: VideoTrack, fps: Fraction, *, short: bool) -> tuple[str,
         f"{float(video.frame_rate):.6g} fps made {float(fps):.6g}": not video.variable_rate and video.frame_rate != fps,
         "deinterlaced": video.interlaced,
         "HDR mapped to BT.709": video.hdr,
+        "wide colors converted to BT.709": video.wide,
         "the picture ends before the sound and is filled up": short,
         "the picture changes its size": video.size_varies,
     }

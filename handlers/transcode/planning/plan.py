@@ -107,7 +107,9 @@ class Plan(PlanModel):
     ffmpeg decides.
 
     `local` means that our own ffmpeg makes the renditions, whichever engine is set: MediaConvert does not read the
-    source, or it is not known for certain what it makes of it. `rgb` pictures have no matrix of their own.
+    source, or it is not known for certain what it makes of it. `rgb` pictures have no matrix of their own. `wide`
+    colors reach beyond BT.709, and are converted. A picture that names no colors has the `assumed_color`, by ffmpeg's
+    name: the smaller rungs of HD would be taken for BT.601.
 
     The times of all segments follow from `fps` and the constants above alone. A span of the source that begins at a
     multiple of `SEGMENT_SECONDS` can therefore be made on its own, and its segments fit into the whole.
@@ -132,6 +134,8 @@ class Plan(PlanModel):
     tone_map: bool = False
     fitted: bool = False
     rgb: bool = False
+    wide: bool = False
+    assumed_color: str = ""
     cut_short: bool = False
     lacking_ms: int = 0
     largest_gap: float = 0.0

@@ -78,3 +78,5 @@ CODEC_WHITELIST = ",".join(
 
 ENCRYPTED_TAGS = frozenset({"encv", "enca", "drmi", "drms"})
 """MP4 sample entries of encrypted tracks."""
+ENCRYPTED_STREAM_TYPES = frozenset({"0x00db", "0x00cf", "0x00c1", "0x00c2"})
+"""Stream types of SAMPLE-AES in a transport stream (H.264, AAC, AC-3, E-AC-3), which ffmpeg takes for plain ones."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.transcode.probing import ffprobe_errors
-from handlers.transcode.probing.allowed_formats import ENCRYPTED_TAGS, VIDEO_DECODERS
+from handlers.transcode.probing.allowed_formats import ENCRYPTED_STREAM_TYPES, ENCRYPTED_TAGS, VIDEO_DECODERS
 from handlers.transcode.probing.audio_track import AudioTrack, choose_main_audio, read_audio, select_audio
 from handlers.transcode.probing.duration import (
     HEAD_PACKETS,
@@ -232,7 +232,12 @@ def _main_stream(streams: Sequence[dict[str, Any]], audio: Sequence[AudioTrack],
     Raises RejectedError when there is none that can be used.
     """
     # Matroska and WebM name the key of an encrypted track, MP4 has sample entries of its own.
-    if any(s.get("codec_tag_string") in ENCRYPTED_TAGS or "enc_key_id" in s.get("tags", {}) for s in streams):
+    if any(
+        s.get("codec_tag_string") in ENCRYPTED_TAGS
+        or s.get("codec_tag") in ENCRYPTED_STREAM_TYPES
+        or "enc_key_id" in s.get("tags", {})
+        for s in streams
+    ):
         raise RejectedError(Code.ENCRYPTED, "the tracks are encrypted")
     video = read_video(streams)
     main_audio = choose_main_audio(audio)

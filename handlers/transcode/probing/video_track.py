@@ -13,6 +13,12 @@ from handlers.transcode.probing.picture_sizes import PictureSizes
 HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 """PQ and HLG, as ffprobe names them."""
 
+WIDE_PRIMARIES = {"smpte431", "smpte432"}
+"""DCI and Display P3, as ffprobe names them."""
+
+HD_FROM = 720
+"""Lines from which a picture that names no colors is BT.709 and not BT.601, as Chromium has it."""
+
 PICTURE_CODECS = {"mjpeg", "png", "bmp"}
 """Codecs of still pictures: one single frame of them is a cover, even if it is not marked as one."""
 
@@ -46,8 +52,19 @@ class VideoTrack:
     pixel_format: str
     color_transfer: str
     hdr: bool
+    wide: bool = False
+    """Whether its colors reach beyond BT.709, without being HDR."""
+    untagged: bool = False
+    """Whether nothing names the matrix of its colors."""
     size_varies: bool = False
     """Whether the size changes in the middle. The size is then the largest that lasts."""
+
+    @property
+    def assumed_color(self) -> str:
+        """The colors that players assume where none are named, by ffmpeg's name; "" where they are."""
+        if not self.untagged or self.rgb or self.hdr:
+            return ""
+        return "bt709" if self.coded_height >= HD_FROM else "smpte170m"
 
     @property
     def rgb(self) -> bool:
@@ -130,6 +147,8 @@ def read_video(streams: Sequence[Mapping[str, Any]], times: Sequence[float] = ()
         pixel_format=str(stream.get("pix_fmt", "")),
         color_transfer=transfer,
         hdr=transfer in HDR_TRANSFERS,
+        wide=transfer not in HDR_TRANSFERS and stream.get("color_primaries") in WIDE_PRIMARIES,
+        untagged=stream.get("color_space", "unknown") == "unknown",
     )
 
 
@@ -138,7 +157,8 @@ def correct_by_frames(
 ) -> VideoTrack:
     """Correct what the header says of the picture by what was decoded: lines, begin, the largest size that lasts."""
     interlaced = sum(bool(frame.get("interlaced_frame")) for frame in frames) * 2 > len(frames)
-    video = replace(video, interlaced=video.interlaced or interlaced, begins=max(0.0, begins))
+    untagged = video.untagged and all(frame.get("color_space", "unknown") == "unknown" for frame in frames)
+    video = replace(video, interlaced=video.interlaced or interlaced, begins=max(0.0, begins), untagged=untagged)
     if not sizes.vary:
         return video
     width, height, anamorphic = _displayed_size(sizes.largest, video.rotation)

@@ -17,6 +17,7 @@ from consumer.stages.job_events import JobEvents
 from consumer.stages.lifecycle import StageLifecycle
 from deploy.local.mediaconvert import events as standin_events
 from deploy.local.mediaconvert.config import Config
+from deploy.local.mediaconvert.errors import JobFailedError
 from deploy.local.mediaconvert.job import Job as StandinJob
 from deploy.local.mediaconvert.job import Phase, new_job_id
 from deploy.local.mediaconvert.probe import Source as StandinSource
@@ -184,8 +185,13 @@ class Harness:
         folder = self.folder / job_id
         folder.mkdir()
         events = EventCollector(job, config)
-        groups = await Standin(config, self.s3).run(job, folder, events)
-        events.details.append(standin_events.complete(events.job.but(groups=groups), config)["detail"])
+        try:
+            groups = await Standin(config, self.s3).run(job, folder, events)
+        except JobFailedError as error:
+            failed = events.job.but(error_code=error.code, error_message=error.message)
+            events.details.append(standin_events.failed(failed, config)["detail"])
+        else:
+            events.details.append(standin_events.complete(events.job.but(groups=groups), config)["detail"])
         return events.details
 
     async def apply_event(self, detail: Mapping[str, Any]) -> Outcome:

@@ -8,6 +8,8 @@ from pathlib import Path
 from media.errors import Code
 from tests.integration.transcode.source_clips import AAC, H264, run_ffmpeg
 
+PROGRAM_MAP = b"\x50\x00"
+"""The begin of a section in packets of ffmpeg's program map: PID 0x1000."""
 type Make = Callable[[Path], None]
 
 PICTURE = "testsrc2=s=320x180:r=25:d=3"
@@ -73,6 +75,32 @@ def without_middle(data: bytes) -> bytes:
     """Drop the middle third of a transport stream's packets."""
     third = len(data) // 188 // 3 * 188
     return data[:third] + data[2 * third :]
+
+
+def as_sample_aes(data: bytes) -> bytes:
+    """Announce H.264 and AAC as encrypted by SAMPLE-AES in each program map of a transport stream."""
+    changed_data = bytearray(data)
+    for at in range(0, len(data), 188):
+        if data[at + 1 : at + 3] != PROGRAM_MAP:
+            continue
+        table = at + 5 + data[at + 4]
+        end = table + 3 + (int.from_bytes(data[table + 1 : table + 3]) & 0xFFF) - 4
+        entry = table + 12 + (int.from_bytes(data[table + 10 : table + 12]) & 0xFFF)
+        while entry < end:
+            changed_data[entry] = {0x1B: 0xDB, 0x0F: 0xCF}[data[entry]]
+            entry += 5 + (int.from_bytes(data[entry + 3 : entry + 5]) & 0xFFF)
+        changed_data[end : end + 4] = mpeg_crc(changed_data[table:end]).to_bytes(4)
+    return bytes(changed_data)
+
+
+def mpeg_crc(data: bytes) -> int:
+    """Return the CRC-32 of a section (ISO/IEC 13818-1, annex A)."""
+    found = 0xFFFFFFFF
+    for byte in data:
+        found ^= byte << 24
+        for _ in range(8):
+            found = (found << 1 ^ (0x04C11DB7 if found >> 31 else 0)) & 0xFFFFFFFF
+    return found
 
 
 def without_durations(data: bytes) -> bytes:
@@ -168,6 +196,7 @@ ODD_FILES = [
     OddFile("seven-point-one", "mkv", coded(*H264, "-af", "pan=7.1|c0=c0|c5=c0", "-c:a", "pcm_s16le")),
     OddFile("slow-sound", "mp4", coded(*H264, *AAC, "-ar", "8000")),
     OddFile("stretched", "mp4", coded(*H264, picture=f"{PICTURE},setsar=9/1", sound="")),
+    OddFile("sample-aes", "ts", changed(coded(*H264, *AAC), as_sample_aes), Code.ENCRYPTED, everyday=True),
     OddFile("sound-alone", "wav", coded(picture=""), Code.NO_VIDEO),
     OddFile("trailing-garbage", "mp4", changed(coded(*H264, *AAC), lambda data: data + b"\xff" * 5000)),
     OddFile("leading-garbage", "mp4", changed(coded(*H264, *AAC), lambda data: b"\0" * 5000 + data), Code.UNSUPPORTED),

@@ -1,10 +1,12 @@
 """Recordings as people make them: stills, gaps, late pictures, clocks that restart, cut files. All play in sync."""
 
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from handlers.transcode.hls_check.playlist import parse_media
@@ -85,6 +87,75 @@ async def test_irregular_recording_plays_whole_and_in_sync(case: Irregular, harn
             found = await play(path, RATE, harness.folder, sound=True)
             assert found.white == pytest.approx(EVENT, abs=0.15)
             assert abs(found.offset) <= IN_SYNC + 2 * 1024 / 48000
+
+
+def claiming(path: Path, seconds: int) -> None:
+    """Make a fragmented MP4 whose header claims another length in all its boxes."""
+    make(path, "null", "anull", "-movflags", "frag_keyframe+empty_moov+default_base_moof")
+    data = bytearray(path.read_bytes())
+    for box, timescale, duration in ((b"mvhd", 16, 20), (b"mdhd", 16, 20)):
+        at = -1
+        while (at := data.find(box, at + 1)) > 0:
+            (ticks,) = struct.unpack_from(">I", data, at + timescale)
+            struct.pack_into(">I", data, at + duration, ticks * seconds)
+    path.write_bytes(data)
+
+
+def shortened(path: Path) -> None:
+    """Make an MP4 in which the header of the sound claims 0.7 s."""
+    make(path)
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"mdhd", 0, data.index(b"soun"))
+    (ticks,) = struct.unpack_from(">I", data, at + 16)
+    struct.pack_into(">I", data, at + 20, ticks * 7 // 10)
+    path.write_bytes(data)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("make_source", [lambda path: claiming(path, 36_000), shortened], ids=["hours", "short"])
+async def test_length_that_a_header_claims_is_not_believed(
+    make_source: Callable[[Path], None], harness: Harness, tmp_path: Path
+) -> None:
+    source = tmp_path / "claim.mp4"
+    make_source(source)
+    for asset in await transcode_with_both(harness, source):
+        assert asset.duration_ms is not None
+        assert asset.duration_ms / 1000 == pytest.approx(LENGTH, abs=0.2)
+        found = await play(await harness.fetch_outputs(asset) / "video.mp4", RATE, harness.folder, sound=True)
+        assert found.white == pytest.approx(EVENT, abs=0.15)
+        assert abs(found.offset) <= IN_SYNC + 2 * 1024 / 48000
+
+
+INTERLACED_AVI = {
+    "dv": ("720x576", "-c:v", "dvvideo", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le"),
+    "divx": ("320x240", "-c:v", "mpeg4", "-flags", "+ildct+ilme", "-vtag", "DIVX", "-q:v", "2", "-c:a", "libmp3lame"),
+}
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", INTERLACED_AVI)
+async def test_avi_that_only_its_frames_call_interlaced_is_deinterlaced(
+    name: str, harness: Harness, tmp_path: Path
+) -> None:
+    size, *codecs = INTERLACED_AVI[name]
+    source = tmp_path / "camera.avi"
+    bar = f"color=c=black:s={size}:r=50:d=2[b];color=c=white:s=40x400:r=50:d=2[w];[b][w]overlay=x='mod(n*8,200)':y=20"
+    fields = ["-vf", "tinterlace=interleave_bottom,fieldorder=bff"]
+    run_ffmpeg("-f", "lavfi", "-i", bar, "-f", "lavfi", "-i", "sine=d=2:r=48000", *fields, *codecs, source)
+    assert combing(source, tmp_path) > 0.5
+    for asset in await transcode_with_both(harness, source):
+        film = await harness.fetch_outputs(asset) / "video.mp4"
+        assert combing(film, tmp_path) < 0.3
+
+
+def combing(path: Path, folder: Path) -> float:
+    """Return the share of the differences between lines that the next line takes back, where something moves."""
+    gray = folder / "gray"
+    run_ffmpeg("-i", path, "-vf", "crop=200:160:20:40,format=gray", "-f", "rawvideo", gray)
+    frames = np.frombuffer(gray.read_bytes(), np.uint8).reshape(-1, 160, 200).astype(np.int16)
+    one, two = np.abs(frames[:, 1:-1] - frames[:, :-2]), np.abs(frames[:, 2:] - frames[:, :-2])
+    moved = one > 60
+    return float((two[moved] < 30).mean()) if moved.any() else 0.0
 
 
 async def test_file_that_was_cut_plays_to_there_with_a_note(harness: Harness, tmp_path: Path) -> None:
