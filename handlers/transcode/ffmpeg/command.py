@@ -47,9 +47,14 @@ WIDE_TO_709 = {
     "scale": "scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:out_range=tv,format=yuv420p",
 }
 """Filters from P3 to BT.709, by the filter available. A JPEG cannot say that it has other colors."""
+SDR_WHITE = 406
+"""Nits of linear 1: twice the white of BT.2408. Browsers show HDR half as bright, to leave room for what shines."""
+BROWSERS_CURVE = f"tonemap=mobius:param=0.35:desat=0:peak={1000 / SDR_WHITE:.3f}"
+"""The curve that Chromium was measured to have: straight for a third, then bent to reach white at 1000 nits."""
 TONE_MAPS = {
-    "zscale": f"{BT2020},zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,"
-    "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p",
+    # Browsers show the levels of BT.709 on the screen's own curve, which is that of sRGB.
+    "zscale": f"{BT2020},zscale=t=linear:npl={SDR_WHITE},format=gbrpf32le,{BROWSERS_CURVE},"
+    f"zscale=p=bt709:t=iec61966-2-1:m=bt709:r=tv,format=yuv420p,{_colors('bt709')}",
     "scale": f"{BT2020},scale=out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:"
     "out_range=tv,format=yuv420p",
 }

@@ -17,7 +17,7 @@ import structlog
 from handlers.scratch import is_full, scratch_folder
 from handlers.transcode.ffmpeg import process as ffmpeg_process
 from handlers.transcode.ffmpeg.command import arguments, largest_file
-from handlers.transcode.ffmpeg.errors import REPORT_ENV, check_ended, read_damage
+from handlers.transcode.ffmpeg.errors import REPORT_ENV, check_ended, is_damaged, read_damage
 from handlers.transcode.ffmpeg.filters import find_tone_map
 from handlers.transcode.ffmpeg.segment_uploader import BACKLOG, SegmentUploader
 from handlers.transcode.ffmpeg.source_proxy import ServedObject, SourceProxy
@@ -27,7 +27,7 @@ from handlers.transcode.packaging.outputs import HLS_FOLDER
 from handlers.transcode.planning.billed_seconds import billed_seconds
 from handlers.transcode.planning.plan import NOTICED_MS, Plan
 from handlers.transcode.planning.submission import EngineName, Submission, cut_short, facts_of
-from media.asset import Asset, Stage, StageState, Status, output_prefix
+from media.asset import Asset, AssetNote, Stage, StageState, Status, output_prefix
 from media.asset_store.stages import Claim, Commit, FencedRecorder, Note
 from media.errors import Code, RetryableError
 from media.source_check import require_bound_version
@@ -38,6 +38,8 @@ MADE = 95
 """Percent of progress when ffmpeg has ended. What is left is to upload the MP4 and to measure."""
 PROGRESS_SECONDS = 1.0
 """Seconds between two records of progress, each of which is sent to the clients that watch the asset."""
+
+DAMAGED_NOTE = AssetNote("damaged", "Some of it could not be decoded")
 
 type Protect = Callable[[], AbstractAsyncContextManager[None]]
 """Protects this worker from scale-in. It must not raise or block."""
@@ -73,13 +75,15 @@ class FfmpegEngine:
         facts = facts_of(plan)
         async with self.slots, self.protect():
             try:
-                completed = await self._make_once(claim.asset, plan, recorder, prefix)
+                completed, damaged = await self._make_once(claim.asset, plan, recorder, prefix)
             except BreachedPlanError as error:
                 # A track that can be decoded in part ends early. Made again, it is filled up to the plan's end.
-                completed = await self._make_once(claim.asset, plan.filled(), recorder, prefix)
+                completed, damaged = await self._make_once(claim.asset, plan.filled(), recorder, prefix)
                 log.info("transcode.filled_up", after=str(error))
                 if plan.duration_ms - error.duration_ms >= NOTICED_MS:
                     facts = replace(facts, notes=[cut_short(error.duration_ms, plan.duration_ms - error.duration_ms)])
+        if damaged and not facts.notes:
+            facts = replace(facts, notes=[DAMAGED_NOTE])
         return Commit(
             StageState.DONE,
             Status.READY,
@@ -89,12 +93,15 @@ class FfmpegEngine:
             billed_seconds=billed_seconds(submission),
         )
 
-    async def _make_once(self, asset: Asset, plan: Plan, recorder: FencedRecorder, prefix: str) -> FinalizedOutputs:
+    async def _make_once(
+        self, asset: Asset, plan: Plan, recorder: FencedRecorder, prefix: str
+    ) -> tuple[FinalizedOutputs, bool]:
+        """Return what was made, and whether something in the source could not be decoded."""
         async with scratch_folder("transcode-", self.scratch, room=largest_file(plan) + BACKLOG) as folder:
-            await self._transcode(asset, plan, recorder, folder, prefix)
-        return await self.finalizer.finish(plan, prefix)
+            damaged = await self._transcode(asset, plan, recorder, folder, prefix)
+        return await self.finalizer.finish(plan, prefix), damaged
 
-    async def _transcode(self, asset: Asset, plan: Plan, recorder: FencedRecorder, folder: Path, prefix: str) -> None:
+    async def _transcode(self, asset: Asset, plan: Plan, recorder: FencedRecorder, folder: Path, prefix: str) -> bool:
         largest = largest_file(plan)
         free = (await asyncio.to_thread(shutil.disk_usage, folder)).free
         # The estimate is one and a half times what the bit rate allows: the MP4 will hardly take all of that.
@@ -121,6 +128,7 @@ class FfmpegEngine:
             check_ended(ended, full=full, damage=damage, cut_short=plan.cut_short)
             await uploader.finish()
             await upload_outputs(self.finalizer, plan, folder, prefix, uploader.uploaded_segments)
+            return is_damaged(ended.stderr)
         finally:
             await uploader.abandon()
 

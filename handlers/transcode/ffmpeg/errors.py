@@ -20,6 +20,12 @@ DAMAGED = re.compile(
     r"does not contain any stream|matches no streams|Format not on whitelist|Decode error rate",
 )
 """Messages of ffmpeg about a file whose content is damaged."""
+DAMAGE_SEEN = re.compile(
+    r"rror while decoding|rror submitting packet|Invalid NAL unit size|Overread|"
+    r"^\[(?:mov|matroska|mpegts|avi|flv|asf|ogg)\S* @ 0x[0-9a-f]+\](?!.*(?:ended prematurely|partial file))",
+    re.MULTILINE,
+)
+"""Messages of decoders and demuxers, at ffmpeg's level of errors, about a file of which something cannot be read."""
 MAX_DAMAGE = 0.3
 """Share of frames that fail to decode, above which a file counts as damaged."""
 REPORT = "decoding.log"
@@ -51,6 +57,11 @@ def read_damage(folder: Path) -> float:
         counts = _COUNTS.findall(file.read().decode(errors="replace"))
     pairs = [(int(frames), int(failed)) for frames, failed in counts]
     return max((failed / max(1, frames + failed) for frames, failed in pairs), default=0.0)
+
+
+def is_damaged(stderr: str) -> bool:
+    """Tell whether something in the file could not be decoded, although ffmpeg went on."""
+    return bool(DAMAGE_SEEN.search(stderr))
 
 
 def check_ended(ended: CompletedFfmpeg, *, full: bool = False, damage: float = 0.0, cut_short: bool = False) -> None:

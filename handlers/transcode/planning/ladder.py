@@ -198,6 +198,7 @@ def _irregularities(probed: Probed) -> dict[str, Any]:
         probed.cut_short,
         probed.restarts,
         probed.largest_gap > 0,
+        probed.damaged,
         probed.open_end,
         probed.pause > APART,
         bool(video and (video.size_varies or video.rgb or video.wide or video.begins > LATE)),

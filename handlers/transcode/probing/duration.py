@@ -48,7 +48,8 @@ class TrackTimes:
     """When each track in use begins and ends, in seconds from the beginning of the file.
 
     `cut_short` tells that the file was not written to its end, `lacking` the seconds that its header announces and that
-    are not there. `pause` is the longest time within one track that nothing fills, pictures apart.
+    are not there, `damaged` that something in its middle cannot be read. `pause` is the longest time within one track
+    that nothing fills, pictures apart.
     """
 
     begins: Mapping[int, float]
@@ -56,6 +57,7 @@ class TrackTimes:
     cut_short: bool = False
     lacking: float = 0.0
     pause: float = 0.0
+    damaged: bool = False
     scan: PacketScan | None = None
 
     @property
@@ -130,6 +132,7 @@ def measure_scan(
         cut_short=is_cut or lacking > TAIL_SECONDS,
         lacking=max(0.0, lacking),
         pause=max((one.pause for track, one in found.items() if track not in pictures), default=0.0),
+        damaged=ffprobe_errors.is_damaged(stderr),
         scan=scan,
     )
 

@@ -50,6 +50,11 @@ def is_cut_short(stderr: str) -> bool:
     return bool(_CUT_SHORT.search(stderr))
 
 
+def is_damaged(stderr: str) -> bool:
+    """Tell whether a demuxer lost its way in the middle of the file, and went on behind it."""
+    return any(re.match(_DEMUXER, line) and not _CUT_SHORT.search(line) for line in stderr.splitlines())
+
+
 def is_out_of_memory(stderr: str) -> bool:
     """Tell whether a demuxer or decoder reached its limit of address space. ffprobe may exit with 0 even so."""
     return bool(_MEMORY.search(stderr))

@@ -102,6 +102,7 @@ class Prober:
             ends=times.ends,
             cut_short=times.cut_short,
             lacking=times.lacking,
+            damaged=times.damaged,
             open_end=bool(track and track.guessed),
             pause=times.pause,
             largest_gap=times.scan.largest_gap if times.scan else 0.0,

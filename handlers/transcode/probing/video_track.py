@@ -96,6 +96,8 @@ class Probed:
     """Whether the file was not written to its end. What is there is shown."""
     lacking: float = 0.0
     """Seconds that the header announces and that are not there."""
+    damaged: bool = False
+    """Whether something in the middle of the file cannot be read."""
     open_end: bool = False
     """Whether nothing tells how long the last picture lasts, and ffmpeg's guess is wrong."""
     pause: float = 0.0

@@ -89,7 +89,7 @@ def as_sample_aes(data: bytes) -> bytes:
         while entry < end:
             changed_data[entry] = {0x1B: 0xDB, 0x0F: 0xCF}[data[entry]]
             entry += 5 + (int.from_bytes(data[entry + 3 : entry + 5]) & 0xFFF)
-        changed_data[end : end + 4] = mpeg_crc(changed_data[table:end]).to_bytes(4)
+        changed_data[end : end + 4] = mpeg_crc(bytes(changed_data[table:end])).to_bytes(4)
     return bytes(changed_data)
 
 
