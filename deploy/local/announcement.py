@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+from handlers.image.containers.isobmff import boxes
 from handlers.scan.content_policy import ALLOWED
 from handlers.sniff import HEAD_BYTES, sniff
 
@@ -12,6 +13,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 # Types that the platform's own table may lack or name differently from browsers.
 TYPE_BY_SUFFIX = {
+    ".3gp": "video/3gpp",
     ".avif": "image/avif",
     ".flac": "audio/flac",
     ".heic": "image/heic",
@@ -31,6 +33,16 @@ TYPE_BY_SUFFIX = {
 
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories to keep from terminals and JSON: control characters, lone surrogates, line separators."""
+
+SOUND_IN = {
+    "video/mp4": "audio/mp4",
+    "video/quicktime": "audio/mp4",
+    "video/x-m4v": "audio/mp4",
+    "video/3gpp": "audio/3gpp",
+    "video/webm": "audio/webm",
+}
+"""What a container for pictures or sound is called where it holds sound alone."""
+BOX_FILES = SOUND_IN.keys() - {"video/webm"}
 
 ALLOWED_TYPES = frozenset().union(*ALLOWED.values())
 
@@ -54,10 +66,19 @@ def announce(path: Path, asset_type: str | None = None) -> Announcement:
         with path.open("rb") as file:
             found = sniff(file.read(HEAD_BYTES))
         content_type = found if found in ALLOWED_TYPES else content_type
-    if asset_type == "audio" and content_type in {"video/mp4", "video/webm", "video/3gpp"}:
-        content_type = content_type.replace("video/", "audio/")  # a container for video or audio
+    if asset_type is None and content_type in BOX_FILES and holds_sound_alone(path):
+        asset_type = "audio"
+    if asset_type == "audio":
+        content_type = SOUND_IN.get(content_type, content_type)
     top = content_type.partition("/")[0]
     return Announcement(asset_type or (top if top in {"image", "video", "audio"} else "document"), content_type)
+
+
+def holds_sound_alone(path: Path) -> bool:
+    """Tell whether an MP4, QuickTime or 3GP file has tracks of sound and none of pictures, as a voice memo has."""
+    with path.open("rb") as file:
+        kinds = {file.read(12)[8:] for box in boxes(file) if box.name == b"hdlr"}
+    return b"soun" in kinds and b"vide" not in kinds
 
 
 def printable(path: Path | str) -> str:

@@ -120,6 +120,16 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     assert (tmp_path / "secrets.json").stat().st_mode & 0o077 == 0
 
 
+def box(name: bytes, content: bytes) -> bytes:
+    return (8 + len(content)).to_bytes(4) + name + content
+
+
+def movie(*kinds: bytes) -> bytes:
+    """Make the index of an MP4 with a track of each kind."""
+    tracks = [box(b"trak", box(b"mdia", box(b"hdlr", bytes(8) + kind + bytes(13)))) for kind in kinds]
+    return box(b"moov", b"".join(tracks))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "asked", "expected"),
     [
@@ -139,6 +149,11 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
         ("a.wav", b"RIFF\0\0\0\0WAVE", None, ("audio", "audio/wav")),
         ("noname", b"\x89PNG\r\n\x1a\n", None, ("image", "image/png")),
         ("noname", b"\x00\x00\x00\x18ftypisom", None, ("video", "video/mp4")),
+        ("memo.mov", box(b"mdat", b"vide") + movie(b"soun"), None, ("audio", "audio/mp4")),
+        ("memo.3gp", movie(b"soun"), None, ("audio", "audio/3gpp")),
+        ("film.mov", movie(b"soun", b"vide"), None, ("video", "video/quicktime")),
+        ("film.3gp", movie(b"soun", b"vide"), None, ("video", "video/3gpp")),
+        ("film.mov", movie(b"soun"), "video", ("video", "video/quicktime")),
     ],
 )
 def test_types_are_announced_as_by_a_browser(
