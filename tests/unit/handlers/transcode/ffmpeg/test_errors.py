@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.transcode.ffmpeg.errors import REPORT, check_ended, read_damage
+from handlers.transcode.ffmpeg.errors import REPORT, check_ended, is_damaged, read_damage
 from handlers.transcode.ffmpeg.process import CompletedFfmpeg
 from media.errors import Code, MediaError, RejectedError, RetryableError
 
@@ -45,6 +45,20 @@ def test_damage_that_the_exit_status_hides_is_found_in_the_report(tmp_path: Path
         check_ended(CompletedFfmpeg(0, ""), damage=read_damage(tmp_path))
     assert caught.value.code is Code.CORRUPT
     check_ended(CompletedFfmpeg(0, ""), damage=0.1)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("[h264 @ 0x5581] error while decoding MB 5 4, bytestream -7", True),
+        ("Error while decoding stream #0:1: Invalid data found when processing input", True),
+        ("[matroska,webm @ 0x5581] Invalid track number 99", True),
+        ("[matroska,webm @ 0x5581] File ended prematurely", False),
+        ("[hevc @ 0x5581] Could not find ref with POC 12", False),
+    ],
+)
+def test_damage_is_told_from_what_ffmpeg_copes_with(line: str, *, expected: bool) -> None:
+    assert is_damaged(f"[tee @ 0x55] words\n{line}\n") is expected
 
 
 def test_stderr_without_a_failure_is_ignored() -> None:

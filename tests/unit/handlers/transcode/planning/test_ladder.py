@@ -89,6 +89,32 @@ def test_frame_rates(rate: str, expected: str) -> None:
     assert plan(source(video=video), AssetType.VIDEO).fps == Fraction(expected)
 
 
+@pytest.mark.parametrize(("rate", "expected"), [("1", "20"), ("8", "24"), ("15", "30"), ("20", "20"), ("25", "25")])
+def test_pictures_of_a_variable_rate_stay_near_their_sound(rate: str, expected: str) -> None:
+    video = replace(VIDEO, frame_rate=Fraction(rate), variable_rate=True)
+    assert plan(source(video=video), AssetType.VIDEO).fps == Fraction(expected)
+
+
+def test_picture_that_ends_a_little_early_is_filled_up_without_a_note() -> None:
+    made = plan(replace(source(), ends={0: 59.8, 1: 60.0}), AssetType.VIDEO)
+    assert (made.short_picture, made.black_picture, made.local) == (True, False, False)
+    assert not any("filled up" in note for note in made.notes)
+    exact = plan(replace(source(), ends={0: 59.98, 1: 60.0}), AssetType.VIDEO)
+    assert not exact.short_picture
+
+
+def test_colors_that_are_not_named_are_those_of_the_size() -> None:
+    """As players have it. The smaller rungs of HD would have those of SD."""
+    hd, sd = replace(VIDEO, untagged=True), replace(VIDEO, untagged=True, coded_height=576)
+    made = [plan(source(video=video), AssetType.VIDEO).assumed_color for video in (hd, sd, VIDEO)]
+    assert made == ["bt709", "smpte170m", ""]
+
+
+def test_damaged_or_open_ended_sources_are_made_here() -> None:
+    for change in ({"damaged": True}, {"open_end": True}):
+        assert plan(replace(source(), **change), AssetType.VIDEO).local  # type: ignore[arg-type] # booleans
+
+
 @pytest.mark.parametrize(
     ("duration", "at"),
     [(3600.0, 360_000), (60.0, 6000), (8.0, 1000), (2.0, 1000), (1.5, 750), (0.04, 0), (0.5, 250)],

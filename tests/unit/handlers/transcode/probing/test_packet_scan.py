@@ -29,6 +29,16 @@ def test_ends_and_filled_spans() -> None:
     assert found.tracks[1].pause == pytest.approx(649.4)
 
 
+def test_lengths_that_reach_beyond_the_next_packet_are_not_believed() -> None:
+    """Of a browser's WebM ffmpeg guesses half a second for each picture."""
+    found = scan(track(0, *range(100), lasts=12))
+    assert found.tracks[0].guessed
+    assert found.tracks[0].end == pytest.approx(4)
+    slides = scan(track(0, 0, 100, 200, lasts=100))
+    assert not slides.tracks[0].guessed
+    assert slides.tracks[0].end == pytest.approx(12)
+
+
 def test_no_packets_are_no_tracks() -> None:
     assert read_scan(b"", {0: 0.04}, {0}, begin=0.0).tracks == {}
 
