@@ -32,8 +32,9 @@ class NoteOut(PublicModel):
 
     code: str = Field(
         description="`actions_removed`: scripts and the like were taken out of a document; `cut_short`: a film or"
-        " recording was not written to its end, and shows what is there; `no_preview`: no picture of a document's pages"
-        " could be made"
+        " recording was not written to its end, and shows what is there; `damaged`: some of a film or recording could"
+        " not be decoded, and may stand still or be silent; `no_preview`: no picture of a document's pages could be"
+        " made"
     )
     detail: str = Field(description="The same in words, for people; may change")
 
