@@ -19,19 +19,16 @@ def job_input(plan: Plan, source: ObjectVersion) -> dict[str, Any]:
         padding = {"PadVideo": "BLACK"} if plan.black_picture else {}
         is_automatic = plan.rotation == 0 or plan.container.startswith(("mov", "mp4"))
         rotate = "AUTO" if is_automatic else f"DEGREES_{plan.rotation}"
-        document["VideoSelector"] = {"Rotate": rotate, **_colors(plan), **padding}
+        colors = {"ColorSpace": "FOLLOW"}
+        if plan.assumed_color:
+            # What MediaConvert takes a picture for that names no colors is not documented.
+            colors = {"ColorSpace": COLOR_SPACES[plan.assumed_color], "ColorSpaceUsage": "FALLBACK"}
+        document["VideoSelector"] = {"Rotate": rotate, **colors, **padding}
     if plan.sound:
         document["AudioSelectors"] = {SOURCE_AUDIO: _selector(plan.sound)} | {
             selector_name(audio): _selector(audio, default="NOT_DEFAULT") for audio in plan.alternate_audio
         }
     return document
-
-
-def _colors(plan: Plan) -> dict[str, str]:
-    if not plan.assumed_color:
-        return {"ColorSpace": "FOLLOW"}
-    # What MediaConvert takes a picture for that names no colors is not documented.
-    return {"ColorSpace": COLOR_SPACES[plan.assumed_color], "ColorSpaceUsage": "FALLBACK"}
 
 
 def selector_name(audio: AudioPlan) -> str:
