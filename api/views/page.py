@@ -1,13 +1,16 @@
 """The page: static files with a strict Content-Security-Policy, served only if the settings say so."""
 
+import asyncio
+import gzip
 import mimetypes
 import re
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from api.json_io import json_response
+from api.json_io import json_response, not_modified_if, takes_gzip
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import PageTokenOut
 from api.server.public_origin import came_through_proxy
@@ -16,6 +19,7 @@ from media.network.listening import is_loopback
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,200}")
+_COMPRESSED = frozenset({".js", ".css", ".svg", ".html", ".txt", ".md"})
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 
 
@@ -26,17 +30,18 @@ class Page:
         self._root = root
         self._policy = _policy(storage_origins)
 
-    async def index(self, _request: web.Request) -> web.StreamResponse:
-        return self._file("index.html")
+    async def index(self, request: web.Request) -> web.Response:
+        return await self._file(request, "index.html")
 
-    async def operations(self, _request: web.Request) -> web.StreamResponse:
+    async def operations(self, request: web.Request) -> web.Response:
         """Serve the operator's view. It holds no secret: its data come from the API, for the role `admin` only."""
-        return self._file("ops.html")
+        return await self._file(request, "ops.html")
 
-    async def asset(self, request: web.Request) -> web.StreamResponse:
-        return self._file(request.match_info["path"])
+    async def asset(self, request: web.Request) -> web.Response:
+        return await self._file(request, request.match_info["path"])
 
-    def _file(self, name: str) -> web.StreamResponse:
+    async def _file(self, request: web.Request, name: str) -> web.Response:
+        """Serve a file, compressed where the client takes it. Each form has an ETag of its own (RFC 9110, 8.8.3.3)."""
         path = (self._root / name).resolve() if _NAME.fullmatch(name) else self._root
         if not path.is_relative_to(self._root) or not path.is_file():
             raise ProblemError(ProblemCode.NOT_FOUND)
@@ -47,8 +52,21 @@ class Page:
             "Cache-Control": "no-cache",
             "Cross-Origin-Opener-Policy": "same-origin",
             "X-Frame-Options": "DENY",
+            "Vary": "Accept-Encoding",
         }
-        return web.FileResponse(path, headers=headers)
+        plain, compressed = await asyncio.to_thread(_read, path, path.stat().st_mtime_ns)
+        if compressed and takes_gzip(request):
+            headers["Content-Encoding"] = "gzip"
+            return not_modified_if(request, web.Response(body=compressed, headers=headers))
+        return not_modified_if(request, web.Response(body=plain, headers=headers))
+
+
+@lru_cache(maxsize=128)
+def _read(path: Path, _modified: int) -> tuple[bytes, bytes | None]:
+    """Return a file's content, and its compressed form if it has one. A file that was changed is read again."""
+    plain = path.read_bytes()
+    # Without a time of its own, the same content gives the same bytes, and so the same ETag in all processes.
+    return plain, gzip.compress(plain, mtime=0) if path.suffix in _COMPRESSED else None
 
 
 async def dev_token(request: web.Request) -> web.Response:

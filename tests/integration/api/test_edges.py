@@ -274,6 +274,24 @@ async def test_the_page_is_served_with_a_strict_policy(start_api: Any) -> None:
             )
 
 
+async def test_static_files_are_compressed_and_each_form_has_its_etag(start_api: Any) -> None:
+    async with start_api(page=True) as api:
+        path, forms = "/static/js/main.js", {}
+        for coding in ("gzip, br", "identity", "gzip;q=0"):
+            answer = await api.http.get(path, headers={"Accept-Encoding": coding})
+            forms[coding] = (answer.headers["ETag"], answer.headers.get("Content-Encoding"), await answer.text())
+            assert "Accept-Encoding" in answer.headers["Vary"]
+            given = {"Accept-Encoding": coding, "If-None-Match": answer.headers["ETag"]}
+            again = await api.http.get(path, headers=given)
+            assert (again.status, again.headers["Vary"]) == (304, answer.headers["Vary"])
+        assert [coding for _, coding, _ in forms.values()] == ["gzip", None, None]
+        assert len({text for *_, text in forms.values()}) == 1
+        assert len({etag for etag, *_ in forms.values()}) == 2
+        film_player = await api.http.get("/static/vendor/hls.min.js", headers={"Accept-Encoding": "gzip"})
+        assert film_player.content_length is not None
+        assert film_player.content_length < 250_000
+
+
 async def test_token_of_the_page_is_given_to_nobody_who_comes_through_a_proxy(start_api: Any) -> None:
     async with start_api(page=True, page_token="a token") as api:
         assert (await api.http.get("/dev/token")).status == 200
