@@ -1,4 +1,4 @@
-"""Dead letters for the operator's page: counted by reason, and sent back.
+"""Dead letters for the operator's page: counted by reason, shown, sent back and discarded.
 
 Receiving messages to count them hides them from others, so each queue is read by one request at a time and the counts
 are cached.
@@ -6,13 +6,14 @@ are cached.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from media.aws.sqs import MessageQueues, QueueDepth
 from media.dead_letters.browser import DeadLetterBrowser
-from media.dead_letters.dead_letter import ReasonGroups, Selection
-from media.dead_letters.moves import Pace, move_in_batches
+from media.dead_letters.dead_letter import DeadLetter, ReasonGroups, Selection
+from media.dead_letters.moves import Pace, move_in_batches, purge
 
 READ_LIMIT = 200
 """Messages that are read of one dead-letter queue, at most."""
@@ -23,7 +24,7 @@ MAX_AGE = 15.0
 MAX_AGE_CHANGED = 3.0
 """Seconds for which counts are cached once the queue's depth has changed."""
 MOVE_DEADLINE = 12.0
-"""Seconds for one redrive, below the deadline of a request."""
+"""Seconds for one redrive or discard, below the deadline of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,15 @@ class QueueState:
 
 
 @dataclass(frozen=True, slots=True)
-class Redriven:
-    """The result of a redrive. If it is not `finished`, more messages may match the selection."""
+class Moved:
+    """The result of a redrive or discard. If it is not `finished`, more messages may match the selection."""
 
-    moved: int
+    count: int
     finished: bool
 
 
 class DeadLetterService:
-    """Count and redrive dead letters. Every method raises UnavailableError when SQS does not answer."""
+    """Count, show, redrive and discard dead letters. Every method raises UnavailableError when SQS does not answer."""
 
     def __init__(
         self, queues: MessageQueues, names: Sequence[str], clock: Callable[[], float] = time.monotonic
@@ -77,28 +78,60 @@ class DeadLetterService:
 
     async def _group_by_reason(self, name: str) -> ReasonGroups:
         reasons = ReasonGroups()
-        stop = asyncio.Event()
-        timer = asyncio.get_running_loop().call_later(READ_DEADLINE, stop.set)
-        try:
-            async with DeadLetterBrowser(self._queues.dead_letters(name), stop) as browser:
-                async for dead_letter in browser.dead_letters(Selection()):
-                    reasons.add(dead_letter)
-                    if reasons.total >= READ_LIMIT:
-                        stop.set()
-        finally:
-            timer.cancel()
+        async with (
+            _stop_after(READ_DEADLINE) as stop,
+            DeadLetterBrowser(self._queues.dead_letters(name), stop) as browser,
+        ):
+            async for dead_letter in browser.dead_letters(Selection()):
+                reasons.add(dead_letter)
+                if reasons.total >= READ_LIMIT:
+                    stop.set()
         return reasons
 
-    async def redrive(self, name: str, selection: Selection) -> Redriven:
+    async def read(self, name: str, selection: Selection, limit: int) -> list[DeadLetter]:
+        """Return up to `limit` of the selected dead letters, the oldest first. They stay where they are."""
+        found: list[DeadLetter] = []
+        async with (
+            self._locks[name],
+            _stop_after(READ_DEADLINE) as stop,
+            DeadLetterBrowser(self._queues.dead_letters(name), stop) as browser,
+        ):
+            async for dead_letter in browser.dead_letters(selection):
+                found.append(dead_letter)
+                if len(found) >= limit:
+                    stop.set()
+        return sorted(found, key=lambda dead_letter: dead_letter.died)
+
+    async def redrive(self, name: str, selection: Selection) -> Moved:
         """Send dead letters back to their queue, for MOVE_DEADLINE seconds at most. None is lost, whatever happens."""
         moved = ReasonGroups()
-        stop = asyncio.Event()
-        async with self._locks[name]:
-            timer = asyncio.get_running_loop().call_later(MOVE_DEADLINE, stop.set)
-            dead, source = self._queues.dead_letters(name), self._queues[name]
+        dead, source = self._queues.dead_letters(name), self._queues[name]
+        async with self._moving(name) as stop:
+            truncated = await move_in_batches(dead, source, selection, Pace(), stop, moved.add)
+            return Moved(moved.total, finished=not (truncated or stop.is_set()))
+
+    async def discard(self, name: str, selection: Selection) -> Moved:
+        """Delete dead letters for good, for MOVE_DEADLINE seconds at most."""
+        deleted = ReasonGroups()
+        async with self._moving(name) as stop:
+            truncated = await purge(self._queues.dead_letters(name), selection, stop, deleted.add)
+            return Moved(deleted.total, finished=not (truncated or stop.is_set()))
+
+    @asynccontextmanager
+    async def _moving(self, name: str) -> AsyncIterator[asyncio.Event]:
+        async with self._locks[name], _stop_after(MOVE_DEADLINE) as stop:
             try:
-                truncated = await move_in_batches(dead, source, selection, Pace(), stop, moved.add)
+                yield stop
             finally:
-                timer.cancel()
                 self._counted.pop(name, None)
-        return Redriven(moved.total, finished=not (truncated or stop.is_set()))
+
+
+@asynccontextmanager
+async def _stop_after(seconds: float) -> AsyncIterator[asyncio.Event]:
+    """Yield an event that is set after some seconds: what was done until then counts, unlike after a timeout."""
+    stop = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(seconds, stop.set)
+    try:
+        yield stop
+    finally:
+        timer.cancel()

@@ -28,6 +28,9 @@ _PARTS = f"{MEDIA}/upload/multipart/{{asset_id}}"
 
 UPLOAD_ROUTES = (
     Endpoint(
+        "GET", f"{MEDIA}/upload/limits", uploads.show_limits, response=schemas.UploadLimits, bearer=False, cached=True
+    ),
+    Endpoint(
         "POST",
         f"{MEDIA}/upload",
         uploads.start_upload,
@@ -269,6 +272,23 @@ ROUTES = (
         ops.redrive,
         body=ops_schemas.RedriveRequest,
         response=ops_schemas.RedriveOut,
+        rate=RateLimit.WRITE,
+        problems=(*AUTH, *BODY, ProblemCode.ADMIN_ONLY),
+    ),
+    Endpoint(
+        "GET",
+        f"{MEDIA}/ops/dead-letters",
+        ops.list_dead_letters,
+        query=ops_schemas.DeadLetterQuery,
+        response=ops_schemas.DeadLetterListing,
+        problems=(*AUTH, ProblemCode.INVALID_REQUEST, ProblemCode.ADMIN_ONLY),
+    ),
+    Endpoint(
+        "POST",
+        f"{MEDIA}/ops/discard",
+        ops.discard,
+        body=ops_schemas.DiscardRequest,
+        response=ops_schemas.DiscardOut,
         rate=RateLimit.WRITE,
         problems=(*AUTH, *BODY, ProblemCode.ADMIN_ONLY),
     ),

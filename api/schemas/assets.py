@@ -105,6 +105,20 @@ class AssetPatch(RequestModel):
     )
 
 
+class UploadLimitOut(ResponseModel):
+    """What a file of one type may be."""
+
+    asset_type: AssetType
+    max_bytes: int = Field(description="The largest file")
+    content_types: list[str] = Field(description="Those that may be announced, other names of the same format included")
+
+
+class UploadLimits(ResponseModel):
+    """What may be uploaded."""
+
+    items: list[UploadLimitOut]
+
+
 class UploadSlot(ResponseModel):
     """The URL to PUT the file to."""
 

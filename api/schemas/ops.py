@@ -6,9 +6,12 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, WithJsonSchema
 
-from api.schemas.assets import RequestModel, ResponseModel
+from api.schemas.assets import QueryModel, RequestModel, ResponseModel
 from media.dead_letters.dead_letter import REASON_LIMIT
 from media.settings import QUEUES
+
+BODY_SHOWN = 16_000
+"""Characters of a message that are shown. SQS takes 1 MiB, and ours are below 2,000."""
 
 
 def _require_queue(name: str) -> str:
@@ -96,6 +99,48 @@ class DeadLetterGroup(RequestModel):
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LIMIT)]
     reason: Annotated[str, StringConstraints(max_length=REASON_LIMIT)]
+
+
+class DeadLetterQuery(QueryModel):
+    """Which dead letters to show: those of one group of the summary."""
+
+    queue: QueueName
+    code: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LIMIT)]
+    reason: Annotated[str, StringConstraints(max_length=REASON_LIMIT)] = ""
+    limit: int = Field(10, ge=1, le=50)
+
+
+class DeadLetterOut(ResponseModel):
+    """One dead letter."""
+
+    message_id: str
+    code: str
+    reason: str = Field(description="Why it was dead-lettered, in full")
+    first_received_at: datetime
+    died_at: datetime
+    owner_id: str = Field(description="Whose fair share of the queue it counted to; empty where nobody's")
+    body: str = Field(description=f"Its first {BODY_SHOWN:,} characters")
+    body_length: int = Field(description="Characters of the whole body")
+
+
+class DeadLetterListing(ResponseModel):
+    """Dead letters of one group, the oldest first."""
+
+    items: list[DeadLetterOut]
+
+
+class DiscardRequest(RequestModel):
+    """Delete the dead letters of one group for good, and none that is dead-lettered later."""
+
+    queue: QueueName
+    group: DeadLetterGroup
+    died_before: AwareDatetime = Field(description="Those dead-lettered before; usually `at` of the summary")
+
+
+class DiscardOut(ResponseModel):
+    queue: str
+    discarded: int
+    finished: bool = Field(description="false: stopped early, more messages may match; repeat")
 
 
 class RedriveRequest(RequestModel):

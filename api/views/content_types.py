@@ -148,6 +148,12 @@ _SUFFIXES = {
 """Types by the end of a name, for browsers that know no type of a file."""
 
 
+def announced_types(asset_type: AssetType) -> list[str]:
+    """List the content types that a file of this type may announce, other names included."""
+    usual = CONTENT_TYPES[asset_type]
+    return sorted(usual | {name for name, target in _ALIASES.items() if target in usual})
+
+
 def known_content_type(asset_type: AssetType, announced: str, filename: str) -> str:
     """Return the usual name of an announced type. What has no other name is returned as it is."""
     if announced == _NO_TYPE:

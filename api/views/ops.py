@@ -1,4 +1,4 @@
-"""The operator's view: the state of queues, assets and consumers, and redriving dead letters. For role `admin`."""
+"""The operator's view: the state of queues, assets and consumers, and what to do with dead letters. For `admin`."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,11 +6,17 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from api.json_io import json_response, read_body
+from api.json_io import json_response, read_body, read_query
 from api.problems import ProblemCode, ProblemError
 from api.schemas.ops import (
+    BODY_SHOWN,
     ConsumerOut,
+    DeadLetterListing,
+    DeadLetterOut,
+    DeadLetterQuery,
     DeadLettersOut,
+    DiscardOut,
+    DiscardRequest,
     OpsSummary,
     QueueOut,
     RedriveOut,
@@ -69,8 +75,41 @@ async def redrive(request: web.Request) -> web.Response:
     )
     done = await service_of(request).dead_letters.redrive(payload.queue, selection)
     code = payload.group.code if payload.group else None
-    log.info("ops.redriven", queue=payload.queue, reason=payload.reason, code=code, moved=done.moved, by=subject)
-    return json_response(RedriveOut(queue=payload.queue, moved=done.moved, finished=done.finished))
+    log.info("ops.redriven", queue=payload.queue, reason=payload.reason, code=code, moved=done.count, by=subject)
+    return json_response(RedriveOut(queue=payload.queue, moved=done.count, finished=done.finished))
+
+
+async def list_dead_letters(request: web.Request) -> web.Response:
+    """Show dead letters of one group as they are. Each is held for a moment, so that others do not see it."""
+    await _require_admin(request)
+    query = read_query(request, DeadLetterQuery)
+    selection = Selection(group=Reason(query.code, query.reason))
+    found = await service_of(request).dead_letters.read(query.queue, selection, query.limit)
+    items = [
+        DeadLetterOut(
+            message_id=dead_letter.received.message_id,
+            code=dead_letter.error,
+            reason=dead_letter.reason,
+            first_received_at=datetime.fromtimestamp(dead_letter.first_received, UTC),
+            died_at=datetime.fromtimestamp(dead_letter.died, UTC),
+            owner_id=dead_letter.received.group_id or "",
+            body=dead_letter.received.body[:BODY_SHOWN],
+            body_length=len(dead_letter.received.body),
+        )
+        for dead_letter in found
+    ]
+    return json_response(DeadLetterListing(items=items))
+
+
+async def discard(request: web.Request) -> web.Response:
+    """Delete the dead letters of one group for good, for some seconds. Repeat until it is finished."""
+    subject = await _require_admin(request)
+    payload = await read_body(request, DiscardRequest)
+    group = Reason(payload.group.code, payload.group.reason)
+    selection = Selection(died_before=payload.died_before.timestamp(), group=group)
+    done = await service_of(request).dead_letters.discard(payload.queue, selection)
+    log.info("ops.discarded", queue=payload.queue, code=group.code, discarded=done.count, by=subject)
+    return json_response(DiscardOut(queue=payload.queue, discarded=done.count, finished=done.finished))
 
 
 async def _require_admin(request: web.Request) -> str:

@@ -10,14 +10,21 @@ import structlog
 from aiohttp import web
 
 from api.delivery_urls import UPLOAD_LIFETIME, may_ask_for
-from api.json_io import json_response, read_body
+from api.json_io import json_response, json_response_if_changed, read_body
 from api.problems import ProblemCode, ProblemError
-from api.schemas.assets import Announcement, ConfirmRequest, UploadRequest, UploadSlot
+from api.schemas.assets import (
+    Announcement,
+    ConfirmRequest,
+    UploadLimitOut,
+    UploadLimits,
+    UploadRequest,
+    UploadSlot,
+)
 from api.security.auth import Caller
 from api.server.middlewares import trace_of
 from api.service import Service, caller_of, service_of
 from api.views.assets import public_asset
-from api.views.content_types import CONTENT_TYPES, known_content_type
+from api.views.content_types import CONTENT_TYPES, announced_types, known_content_type
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, Stage, Status, upload_key
 from media.asset_store.assets import Binding, NewAsset
 from media.errors import RetryableError, UnavailableError
@@ -29,6 +36,22 @@ log = structlog.get_logger(__name__)
 SINGLE_LIMIT = 5 * GIB
 """Bytes of one PUT, S3's own limit."""
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+async def show_limits(request: web.Request) -> web.Response:
+    """Show what may be uploaded. It is the same for everybody, so it needs no token."""
+    settings = service_of(request).settings
+    items = [
+        UploadLimitOut(
+            asset_type=asset_type,
+            # An announcement beyond what the scan takes is refused.
+            max_bytes=limit if settings.takes_unscanned(asset_type) else min(limit, settings.scan_max_bytes),
+            content_types=announced_types(asset_type),
+        )
+        for asset_type in AssetType
+        for limit in (settings.max_bytes()[asset_type],)
+    ]
+    return json_response_if_changed(request, UploadLimits(items=items))
 
 
 async def start_upload(request: web.Request) -> web.Response:

@@ -19,6 +19,8 @@ from tests.integration.api.conftest import MEDIA, RunningApi
 ADMIN = {"role": "admin"}
 SUMMARY = f"{MEDIA}/ops/summary"
 REDRIVE = f"{MEDIA}/ops/redrive"
+DEAD_LETTERS = f"{MEDIA}/ops/dead-letters"
+DISCARD = f"{MEDIA}/ops/discard"
 
 
 @pytest.fixture
@@ -61,7 +63,9 @@ async def test_only_admins_may_use_the_operators_endpoints(shared_api: RunningAp
     for claims in ({}, {"role": "service"}, {"role": "operator"}):
         assert (await shared_api.call("GET", SUMMARY, claims=claims))[1]["code"] == "admin_only"
         body = {"queue": "images"}
-        assert (await shared_api.call("POST", REDRIVE, claims=claims, json=body))[1]["code"] == "admin_only"
+        for path in (REDRIVE, DISCARD):
+            assert (await shared_api.call("POST", path, claims=claims, json=body))[1]["code"] == "admin_only"
+        assert (await shared_api.call("GET", DEAD_LETTERS, claims=claims))[1]["code"] == "admin_only"
     assert (await shared_api.http.get(SUMMARY)).status == 401
 
 
@@ -97,6 +101,33 @@ async def test_redrive_of_a_group_skips_later_dead_letters(ops_api: RunningApi) 
     assert (await redrive(ops_api, group=group))["moved"] == 1
 
 
+async def test_undecodable_messages_are_read_and_discarded(ops_api: RunningApi) -> None:
+    await add_dead_letter(ops_api, 2, "undecodable", "neither <b>JSON</b> \u0645\u0631\u062d\u0628\u0627", "not JSON")
+    await add_dead_letter(ops_api, 1, "undecodable", "x" * 17_000, "too long")
+    await add_dead_letter(ops_api, 1, "attempts_exhausted", reason="not JSON")
+    seen = await summary(ops_api)
+
+    async def read(reason: str, limit: int = 10) -> Any:
+        query = f"?queue=images&code=undecodable&reason={reason}&limit={limit}"
+        status, body = await ops_api.call("GET", DEAD_LETTERS + query, "root", claims=ADMIN)
+        assert status == 200, body
+        return body["items"]
+
+    letters = await read("not JSON")
+    assert [letter["body"] for letter in letters] == ["neither <b>JSON</b> \u0645\u0631\u062d\u0628\u0627"] * 2
+    assert letters[0]["died_at"] <= letters[1]["died_at"]
+    assert len(await read("not JSON", limit=1)) == 1
+    [long] = await read("too long")
+    assert (len(long["body"]), long["body_length"]) == (16_000, 17_000)
+    await add_dead_letter(ops_api, 1, "undecodable", "one that came later", "not JSON")
+    wanted = {"queue": "images", "group": {"code": "undecodable", "reason": "not JSON"}, "died_before": seen["at"]}
+    status, done = await ops_api.call("POST", DISCARD, "root", claims=ADMIN, json=wanted)
+    assert (status, done) == (200, {"queue": "images", "discarded": 2, "finished": True})
+    assert [letter["body"] for letter in await read("not JSON")] == ["one that came later"]
+    left = images(await summary(ops_api))
+    assert (left["backlog"], left["dead"]) == (0, 3)
+
+
 async def test_redrive_that_stopped_early_is_not_finished(ops_api: RunningApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser, "LIMIT", 10)
     await add_dead_letter(ops_api, 25, "undecodable")
@@ -128,6 +159,11 @@ async def test_invalid_redrives_are_refused(shared_api: RunningApi) -> None:
     wrong = ({"reason": ""}, {"all": True}, {"group": {"code": "unforeseen"}}, {"died_before": "2026-01-01T00:00:00"})
     for body in ({}, {"queue": "elsewhere"}, *({"queue": "images"} | more for more in wrong)):
         assert (await shared_api.call("POST", REDRIVE, "root", claims=ADMIN, json=body))[0] == 422
+    group = {"code": "undecodable", "reason": ""}
+    for body in ({"queue": "images"}, {"queue": "images", "group": group}, {"group": group}):
+        assert (await shared_api.call("POST", DISCARD, "root", claims=ADMIN, json=body))[0] == 422
+    for query in ("", "?queue=images", "?queue=elsewhere&code=undecodable", "?queue=images&code=x&limit=1000"):
+        assert (await shared_api.call("GET", DEAD_LETTERS + query, "root", claims=ADMIN))[0] == 422
 
 
 async def test_summary_has_old_and_stuck_work(api: RunningApi) -> None:

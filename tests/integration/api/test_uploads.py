@@ -37,6 +37,24 @@ async def test_a_file_is_announced_put_and_confirmed(shared_api: RunningApi) -> 
     assert asset["size"] == len(PHOTO)
 
 
+async def test_limits_are_shown_to_everybody_and_are_those_of_the_door(start_api: Any) -> None:
+    limits = {"image_max_bytes": 1000, "video_max_bytes": 9000, "audio_max_bytes": 9000, "scan_max_bytes": 5000}
+    async with start_api(**limits, unscannable_video="reencode") as api:
+        answer = await api.http.get(f"{MEDIA}/upload/limits")
+        shown = {item["asset_type"]: item for item in (await answer.json())["items"]}
+        assert {name: shown[name]["max_bytes"] for name in ("image", "video", "audio")} == {
+            "image": 1000,
+            "video": 9000,
+            "audio": 5000,
+        }
+        assert "image/svg+xml" not in shown["image"]["content_types"]
+        body = {"asset_type": "image", "original_filename": "a.jpg"}
+        for content_type in shown["image"]["content_types"]:
+            for size, status in ((1000, 201), (1001, 413)):
+                wanted = body | {"content_type": content_type, "size": size}
+                assert (await api.call("POST", f"{MEDIA}/upload", json=wanted))[0] == status, content_type
+
+
 async def test_second_put_is_refused_where_the_advice_is_followed(shared_api: RunningApi) -> None:
     slot = await shared_api.announce()
     assert await put(slot, PHOTO) == 200

@@ -19,11 +19,12 @@ def test_the_document_is_valid_openapi() -> None:
 
 COMPONENTS = (
     "AcceptedOut AssetEvent AssetOut AssetPatch AssetType CompleteRequest ConfirmRequest ConsumerOut DeadLetterGroup"
-    " DeadLettersOut Delivery DocumentInfoOut FieldErrorOut FindingOut HealthOut ImageCallback Listing MultipartOut"
-    " MultipartRequest NoteOut OpsSummary PartLink PartLinks PartNamed PartsRequest ProblemOut QueueOut"
-    " RedriveOut RedriveRequest RenditionOut ReportOut ResetEvent Status StoredPartOut StreamEvent StuckOut TicketOut"
-    " Timeline TimelineEntryOut TranscodeProgress UnfinishedOut UploadRequest UploadSlot UrlAsked UrlMade UrlOut"
-    " UrlProblem UrlRefused UrlsOut UrlsRequest VariantReportOut"
+    " DeadLetterListing DeadLetterOut DeadLettersOut Delivery DiscardOut DiscardRequest DocumentInfoOut FieldErrorOut"
+    " FindingOut HealthOut ImageCallback Listing MultipartOut MultipartRequest NoteOut OpsSummary PartLink PartLinks"
+    " PartNamed PartsRequest ProblemOut QueueOut RedriveOut RedriveRequest RenditionOut ReportOut ResetEvent Status"
+    " StoredPartOut StreamEvent StuckOut TicketOut Timeline TimelineEntryOut TranscodeProgress UnfinishedOut"
+    " UploadLimitOut UploadLimits UploadRequest UploadSlot UrlAsked UrlMade UrlOut UrlProblem UrlRefused UrlsOut"
+    " UrlsRequest VariantReportOut"
 )
 
 
