@@ -46,6 +46,8 @@ export class Api {
   ticket() { return this.#call('POST', '/events/ticket'); }
   operations() { return this.#call('GET', '/ops/summary'); }
   redrive(request) { return this.#call('POST', '/ops/redrive', { body: request }); }
+  discard(request) { return this.#call('POST', '/ops/discard', { body: request }); }
+  deadLetters(query) { return this.#call('GET', `/ops/dead-letters?${new URLSearchParams(query)}`); }
 
   assets({ type, status, cursor, limit }) {
     const query = new URLSearchParams({ limit });

@@ -16,6 +16,7 @@ from deploy.local import emulator
 from media.asset import AssetType, DeliveryClass, upload_key
 from media.asset_store.assets import AssetStore, NewAsset
 from media.asset_store.database import connect
+from tests.acceptance.browser.accessibility import serious_violations
 from tests.acceptance.browser.conftest import TIMEOUT_MS, Visitor
 from tests.acceptance.browser.ops_summaries import SUMMARY, failing_summary, show_summary
 from tests.acceptance.conftest import jpeg
@@ -152,6 +153,24 @@ async def test_redriven_message_that_fails_again_returns_under_its_reason(operat
     await expect(operator.page.locator("#verdict")).to_contain_text("1 dead letter")
 
 
+async def test_undecodable_message_is_read_and_discarded(operator: Visitor, aws: Aws) -> None:
+    body = '<img src=x onerror="throw 1"> \u0645\u0631\u062d\u0628\u0627'
+    await aws.send_recording_event(body)
+    row = await wait_for_row(operator, reasons(operator.page, "not JSON"))
+    await row.get_by_role("button", name="Read dead letters").click()
+    letters = operator.page.get_by_role("dialog", name="Cannot be read")
+    await expect(letters.locator("pre")).to_have_text([body])
+    await expect(letters.get_by_role("status")).to_have_text("1 message in recordings")
+    assert await serious_violations(operator.page) == []
+    await letters.get_by_role("button", name="Discard them").click()
+    question = operator.page.get_by_role("dialog", name="Discard 1 message of recordings?")
+    await expect(question.get_by_role("button", name="Keep them")).to_be_focused()
+    await question.get_by_role("button", name="Discard", exact=True).click()
+    await operator.page.get_by_role("dialog", name="1 message discarded").get_by_role("button", name="Close").click()
+    await expect(operator.page.locator("#outcome")).to_contain_text("1 message of recordings discarded at")
+    await expect(row).to_have_count(0)
+
+
 async def test_it_can_be_used_without_a_mouse(operator: Visitor, aws: Aws) -> None:
     await aws.send_recording_event("neither JSON nor anything")
     row = await wait_for_row(operator, reasons(operator.page, "not JSON"))
@@ -252,9 +271,22 @@ async def test_outage_is_reported_and_the_last_summary_stays(operator: Visitor) 
     operator.console_errors.clear()  # The test caused them.
 
 
-@pytest.mark.parametrize("width", [360, 390, 1280])
+BROKEN_WORDS = """() => [...document.querySelectorAll('.over')].flatMap((element) => {
+    const text = element.firstChild;
+    return [...text.data.matchAll(/[^\\s-]+-?/g)].filter(({ 0: word, index }) => {
+        const range = document.createRange();
+        range.setStart(text, index);
+        range.setEnd(text, index + word.length);
+        return range.getClientRects().length > 1;
+    }).map(([word]) => word);
+})"""
+"""Lists the words of names that are broken in the middle."""
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
 async def test_nothing_is_wider_than_the_screen(operator: Visitor, width: int) -> None:
     await operator.page.set_viewport_size({"width": width, "height": 800})
     await show_summary(operator.page, failing_summary())
     await expect(operator.page.locator("#stuck tbody tr")).to_have_count(2)
     assert await operator.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert await operator.page.evaluate(BROKEN_WORDS) == []

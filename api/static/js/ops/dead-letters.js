@@ -5,7 +5,7 @@ import { assetIdButtons, messageIdButton } from './id-buttons.js';
 import { describeDeath, formatSpan, pluralize } from './messages.js';
 import { emptyNote, table } from './table.js';
 
-const COLUMNS = [{ title: 'Reason' }, { title: 'Number', kind: 'number' }, { title: 'Oldest', kind: 'number' }, { title: 'For example' }, { title: 'Redrive', kind: 'action' }];
+const COLUMNS = [{ title: 'Reason' }, { title: 'Number', kind: 'number' }, { title: 'Oldest', kind: 'number' }, { title: 'For example' }, { title: 'Actions', kind: 'action' }];
 
 /** Create the panels, or one that says that there are no dead letters. */
 export function deadLetterPanels({ queues, at }) {
@@ -14,8 +14,8 @@ export function deadLetterPanels({ queues, at }) {
   return [h('div', { class: 'panel', 'data-key': 'none' }, emptyNote(icon('check'), 'No dead letters', 'Every message was handled, or still will be.'))];
 }
 
-/** Map each redrive button's `data-order` to its order: `{queue, number, group, at}`. */
-export function redriveOrders({ queues, at }) {
+/** Map each button's `data-order` to its order: `{queue, number, group, at}`. */
+export function letterOrders({ queues, at }) {
   const orders = queues.flatMap((queue) => [
     [orderKey(queue), { queue: queue.name, number: queue.dead, group: null, at }],
     ...queue.dead_by_reason.map((group) => [orderKey(queue, group), { queue: queue.name, number: sizeOf(queue, group), group, at }]),
@@ -29,7 +29,7 @@ function panel(queue, now) {
   return h('section', { class: 'panel', 'data-key': queue.name, 'aria-labelledby': `dead-${queue.name}` },
     h('header', { class: 'panel-head' },
       h('h3', { id: `dead-${queue.name}` }, queue.name, h('span', { class: 'muted' }, describeCount(queue))),
-      several ? redriveButton(orderKey(queue), 'Redrive all', `Redrive all dead letters of ${queue.name}`) : null),
+      several ? letterButton('redrive', orderKey(queue), 'Redrive all', `Redrive all dead letters of ${queue.name}`) : null),
     groups.length
       ? table(`Dead letters of ${queue.name} by reason`, COLUMNS, groups.map((group) => row(queue, group, now)))
       : emptyNote(icon('clock'), 'Somebody else is looking at them', 'To look at a dead letter is to hold it for a moment. Their reasons come with the next refresh.'));
@@ -44,15 +44,17 @@ function row(queue, group, now) {
       group.count.toLocaleString('en'),
       formatSpan((now - Date.parse(group.oldest_at)) / 1000),
       group.example_asset_id ? labeledId('asset', assetIdButtons(group.example_asset_id)) : labeledId('message', messageIdButton(group.example_message_id)),
-      redriveButton(orderKey(queue, group), 'Redrive', `Redrive ${pluralize(group.count, 'dead letter')} of ${queue.name}: ${describeDeath(code)}`),
+      h('span', { class: 'two-buttons' },
+        letterButton('read', orderKey(queue, group), 'Read', `Read dead letters of ${queue.name}: ${describeDeath(code)}`),
+        letterButton('redrive', orderKey(queue, group), 'Redrive', `Redrive ${pluralize(group.count, 'dead letter')} of ${queue.name}: ${describeDeath(code)}`)),
     ],
   };
 }
 
 function labeledId(kind, id) { return h('span', { class: 'named' }, h('span', { class: 'muted' }, kind), id); }
 
-function redriveButton(order, text, label) {
-  return h('button', { type: 'button', class: 'button is-small', 'data-act': 'redrive', 'data-order': order, 'aria-label': label }, icon('return'), text);
+function letterButton(action, order, text, label) {
+  return h('button', { type: 'button', class: 'button is-small', 'data-act': action, 'data-order': order, 'aria-label': label }, icon(action === 'read' ? 'read' : 'return'), text);
 }
 
 function describeCount({ dead, dead_looked_at: seen }) {

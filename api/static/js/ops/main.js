@@ -3,9 +3,10 @@
 import { Api } from '../api.js';
 import { Session } from '../session.js';
 import { showError, toast } from '../toast.js';
-import { redriveOrders } from './dead-letters.js';
+import { letterOrders } from './dead-letters.js';
+import { LetterAction } from './letter-action.js';
+import { LettersDialog } from './letters-dialog.js';
 import { formatTime } from './messages.js';
-import { Redrive } from './redrive.js';
 import { Refresher } from './refresher.js';
 import { drawFreshness, drawOutage, drawSkeleton, drawSummary, setText } from './summary-view.js';
 import { TimelineDialog } from './timeline-dialog.js';
@@ -16,7 +17,8 @@ const session = new Session('docfliq.operator');
 const tokenForm = new TokenForm(session);
 const api = new Api(session, () => tokenForm.ask('The token was refused. It may have run out.'), showPause);
 const refresher = new Refresher({ load, begin: () => drawFreshness(true), show: showSummary, fail: showFailure });
-const redrive = new Redrive(api, showResult);
+const letterAction = new LetterAction(api, showResult);
+const lettersDialog = new LettersDialog(api, (order) => letterAction.open(order, 'discard'));
 const timelineDialog = new TimelineDialog(api, copy);
 let orders = new Map();
 let shownAt = null;
@@ -35,7 +37,7 @@ async function load() {
 
 function showSummary(summary) {
   shownAt = new Date();
-  orders = redriveOrders(summary);
+  orders = letterOrders(summary);
   showUser();
   const hadFocus = element('dead').contains(document.activeElement);
   drawSummary(summary);
@@ -51,7 +53,7 @@ function showPause(ms) {
 
 /** Focus the heading if the focus was on a button that is gone, together with its dead letters. */
 function restoreFocus() {
-  if (document.activeElement === document.body) element('dead-title').focus();
+  if (document.activeElement === document.body && !document.querySelector('dialog[open]')) element('dead-title').focus();
 }
 
 function showFailure(problem, next) {
@@ -65,7 +67,7 @@ function showUser() {
   setText(element('who-name'), [sub, role].filter(Boolean).join(' · '));
 }
 
-/** Show a redrive's result, until the next redrive replaces it. */
+/** Show the result of a redrive or discard, until the next one replaces it. */
 function showResult(text) {
   element('outcome').textContent = `${text.slice(0, -1)} at ${formatTime(new Date())}.`;
   refresher.now();
@@ -86,14 +88,15 @@ function handleClick({ target }) {
   const { act: action, id, order } = button.dataset;
   if (action === 'story') timelineDialog.open(id);
   if (action === 'copy') copy(id);
-  if (action === 'redrive' && orders.has(order)) redrive.open(orders.get(order));
+  if (action === 'redrive' && orders.has(order)) letterAction.open(orders.get(order), 'redrive');
+  if (action === 'read' && orders.has(order)) lettersDialog.open(orders.get(order));
 }
 
 function addListeners() {
-  element('board').addEventListener('click', handleClick);
+  for (const id of ['board', 'letters']) element(id).addEventListener('click', handleClick);
   element('refresh').addEventListener('click', () => refresher.now());
   element('sign-out').addEventListener('click', signOut);
-  element('redrive').addEventListener('close', restoreFocus);
+  for (const id of ['letter-action', 'letters']) element(id).addEventListener('close', restoreFocus);
   addEventListener('hashchange', () => { if (session.useAddressToken()) location.reload(); });
 }
 
