@@ -34,6 +34,7 @@ export class Api {
     this.#onWait = onWait;
   }
 
+  limits() { return this.#call('GET', '/upload/limits'); }
   startUpload(request, key) { return this.#call('POST', '/upload', { body: request, headers: { 'Idempotency-Key': key } }); }
   confirmUpload(id) { return this.#call('POST', '/upload/confirm', { body: { asset_id: id } }); }
   startParts(request, key) { return this.#call('POST', '/upload/multipart', { body: request, headers: { 'Idempotency-Key': key } }); }

@@ -2,6 +2,8 @@
 
 import { pictureRenditions } from './api.js';
 import { h, icon, iconButton } from './dom.js';
+import { isolated, showName } from './name-view.js';
+import { mayHelpToRetry } from './retry.js';
 import { drawThumbHash } from './thumbhash.js';
 import {
   describeNotes, describePages, describeReason, describeStatus, describeTimeLeft, describeType, formatAge, formatBytes, formatDuration, percentOf,
@@ -10,8 +12,11 @@ import {
 const THUMBNAILS = ['w320', 'w640'];
 /** Widths of a thumbnail on the page, for the browser's choice of a rendition. */
 const SIZES = '(max-width: 560px) 92vw, 300px';
-const PHASES = { waiting: 'Waiting to be sent', asking: 'Preparing', sending: 'Uploading', confirming: 'Checking in', broken: 'Not sent' };
-const PAUSED = 'No connection, paused at';
+const PHASES = {
+  waiting: 'Waiting to be sent', paused: 'Paused', asking: 'Preparing', sending: 'Uploading', confirming: 'Checking in', arrived: 'Arrived', broken: 'Not sent',
+};
+const OFFLINE = 'No connection, paused at';
+const CONFIRM_FAILED = 'The file has arrived, but the service has not said so yet. This page goes on asking.';
 const STEPS = ['Upload', 'Scan', 'Process', 'Ready'];
 
 export class Card {
@@ -20,7 +25,7 @@ export class Card {
   #shownKey = '';
   #actions;
 
-  /** `actions` has the functions `open`, `copy`, `remove`, `retry` and `cancel`; each takes the item. */
+  /** `actions` has the functions `open`, `copy`, `download`, `remove`, `retry`, `cancel` and `select`; each takes the item. */
   constructor(item, urls, actions) {
     this.#item = item;
     this.#urls = urls;
@@ -29,14 +34,16 @@ export class Card {
     this.thumb = h('span', { class: 'thumb' }, this.placeholder, h('span', { class: 'thumb-icon' }, icon(item.asset.asset_type)));
     this.opener = h('button', { type: 'button', class: 'card-open', onclick: () => actions.open(item) }, this.thumb);
     this.name = h('h3', { class: 'card-name' });
+    this.check = h('input', { type: 'checkbox', onchange: ({ target }) => actions.select(item, target.checked) });
     this.meta = h('p', { class: 'card-meta' });
     this.chip = h('span', { class: 'chip' });
     this.steps = h('ol', { class: 'steps', 'aria-label': 'Progress' }, STEPS.map((step) => h('li', {}, h('span', {}, step))));
     this.bar = h('progress', { class: 'bar', max: 100 });
     this.note = h('p', { class: 'card-note' });
     this.tools = h('div', { class: 'card-tools' });
-    this.element = h('li', { class: 'card' }, this.opener, h('div', { class: 'card-body' },
-      h('div', { class: 'card-head' }, this.name, this.tools), this.meta, this.note, this.steps, this.bar));
+    this.element = h('li', { class: 'card' },
+      h('div', { class: 'card-top' }, this.opener, h('label', { class: 'card-check' }, this.check), this.tools),
+      h('div', { class: 'card-body' }, this.name, this.meta, this.note, this.steps, this.bar));
     this.thumb.append(this.chip);
     this.update();
   }
@@ -48,13 +55,20 @@ export class Card {
     this.element.dataset.status = upload ? 'sending' : asset.status;
     this.element.dataset.assetId = asset.asset_id ?? '';
     this.element.classList.toggle('is-broken', Boolean(upload?.error));
-    this.name.textContent = this.name.title = asset.original_filename;
+    showName(this.name, asset.original_filename);
+    this.check.setAttribute('aria-label', `Select ${isolated(asset.original_filename)}`);
     const facts = factsOf(asset).slice(1).join(' · '); // The icon shows the type.
     this.meta.textContent = upload?.phase === 'sending' ? describeSending(upload) : facts;
     this.opener.disabled = !asset.asset_id;
     this.#showState(asset, upload);
     this.#showButtons(asset, upload);
-    this.opener.setAttribute('aria-label', `${asset.original_filename}, ${describeType(asset.asset_type)}, ${this.chip.textContent}`);
+    this.opener.setAttribute('aria-label', `${isolated(asset.original_filename)}, ${describeType(asset.asset_type)}, ${this.chip.textContent}`);
+  }
+
+  /** Show whether the item is selected. */
+  setSelected(selected) {
+    this.check.checked = selected;
+    this.element.classList.toggle('is-selected', selected);
   }
 
   /** Load the thumbnail. The gallery calls this when the card is visible. */
@@ -94,10 +108,10 @@ export class Card {
   #showState(asset, upload) {
     const failed = upload?.error || ['rejected', 'failed', 'expired'].includes(asset.status);
     const step = stepOf(asset, upload);
-    this.chip.textContent = upload?.paused ? PAUSED : upload ? PHASES[upload.phase] : describeStatus(asset.status);
-    this.chip.dataset.tone = failed ? 'bad' : upload?.paused ? 'warn' : asset.status === 'ready' ? 'good' : 'busy';
+    this.chip.textContent = upload?.paused ? OFFLINE : upload ? PHASES[upload.phase] : describeStatus(asset.status);
+    this.chip.dataset.tone = failed ? 'bad' : upload?.paused || upload?.phase === 'paused' ? 'warn' : asset.status === 'ready' ? 'good' : 'busy';
     this.chip.hidden = asset.status === 'ready' && !upload;
-    this.note.textContent = failed ? (upload?.error?.message ?? describeReason(asset)) : describeNotes(asset).join(' ');
+    this.note.textContent = failed ? (upload?.error?.message ?? describeReason(asset)) : upload?.phase === 'arrived' ? CONFIRM_FAILED : describeNotes(asset).join(' ');
     this.note.dataset.tone = failed ? 'bad' : 'plain';
     this.note.hidden = !this.note.textContent;
     this.steps.hidden = failed || asset.status === 'ready';
@@ -109,10 +123,10 @@ export class Card {
   }
 
   #showProgress(asset, upload, failed) {
-    const percent = upload?.phase === 'sending' || upload?.paused ? percentOf(upload)
+    const percent = upload?.phase === 'sending' || upload?.paused || (upload?.phase === 'paused' && upload.sent) ? percentOf(upload)
       : !upload && asset.status === 'processing' && asset.progress > 0 ? asset.progress : null;
-    this.bar.classList.toggle('is-paused', Boolean(upload?.paused));
-    this.bar.hidden = failed || (asset.status === 'ready' && !upload);
+    this.bar.classList.toggle('is-paused', this.chip.dataset.tone === 'warn');
+    this.bar.hidden = failed || (asset.status === 'ready' && !upload) || (['waiting', 'paused', 'arrived'].includes(upload?.phase) && percent === null);
     if (percent === null) this.bar.removeAttribute('value'); else this.bar.value = percent;
     const label = percent === null ? this.chip.textContent : `${this.chip.textContent} ${Math.floor(percent)} %`;
     this.bar.setAttribute('aria-label', label);
@@ -124,12 +138,13 @@ export class Card {
     if (this.tools.dataset.has === wanted) return;
     this.tools.dataset.has = wanted;
     const focused = this.tools.contains(document.activeElement) ? document.activeElement.dataset.tool : null;
-    const name = asset.original_filename;
+    const name = isolated(asset.original_filename);
     const make = {
       resume: () => iconButton('retry', `Go on with ${name}`, () => this.#actions.retry(this.#item)),
       retry: () => iconButton('retry', `Send ${name} again`, () => this.#actions.retry(this.#item)),
       cancel: () => iconButton('close', `Cancel the upload of ${name}`, () => this.#actions.cancel(this.#item)),
       copy: () => iconButton('link', `Copy a link to ${name}`, () => this.#actions.copy(this.#item)),
+      download: () => iconButton('download', `Download ${name}`, () => this.#actions.download(this.#item)),
       remove: () => iconButton('trash', `Delete ${name}`, () => this.#actions.remove(this.#item)),
     };
     this.tools.replaceChildren(...wanted.split(' ').map((tool) => {
@@ -138,9 +153,12 @@ export class Card {
       return button;
     }));
     // A button that is gone took the keyboard's focus with it.
-    if (focused) (this.tools.querySelector(`[data-tool=${focused}]`) ?? this.opener).focus();
+    if (focused) (this.tools.querySelector(`[data-tool=${focused}]`) ?? (this.opener.disabled ? this.tools.firstElementChild : this.opener)).focus();
   }
 }
+
+/** Tell whether the owner can have the file back. A recording lies with the webinar service. */
+export function canDownload(asset) { return asset.status === 'ready' && !asset.recording_id; }
 
 /** Choose the renditions for the thumbnail: the poster, the small sizes, or else the largest that a tiny picture has. */
 function chooseThumbnails(asset) {
@@ -164,9 +182,10 @@ export function factsOf(asset) {
 
 /** List the buttons that apply now, separated by spaces. */
 function listTools(asset, upload) {
+  if (upload?.error && !mayHelpToRetry(upload.error)) return 'remove';
   if (upload?.error) return upload.record && upload.error.code !== 'upload_ended' ? 'resume remove' : 'retry remove';
   if (upload) return 'cancel';
-  return asset.status === 'ready' ? 'copy remove' : 'remove';
+  return asset.status === 'ready' ? `copy ${canDownload(asset) ? 'download ' : ''}remove` : 'remove';
 }
 
 /** Describe how much was sent and, once it can be estimated, the time left. */

@@ -1,4 +1,4 @@
-/** The grid of files that match the filter, newest first, with a button for the next page. */
+/** The files that match the filters, with a button for the next page. */
 
 import { Card } from './card.js';
 import { h } from './dom.js';
@@ -6,76 +6,95 @@ import { showError } from './toast.js';
 
 /** Assets in one page of the list. */
 const PAGE = 24;
+/** Assets in one page when all are loaded: the most that the service gives. */
+const LARGE_PAGE = 100;
 
 export class Gallery {
   #api;
   #store;
   #urls;
   #actions;
+  #filters;
   #cards = new Map();
-  #filter = { type: '', status: '' };
+  #items = [];
   #cursor = null;
   #requests = 0;
+  #arranging = false;
   #visibility = new IntersectionObserver((entries) => entries.forEach((entry) => this.#onVisibility(entry)), { rootMargin: '300px' });
 
-  constructor({ api, store, urls, actions }) {
+  constructor({ api, store, urls, filters, actions }) {
     this.#api = api;
     this.#store = store;
     this.#urls = urls;
+    this.#filters = filters;
     this.#actions = actions;
     this.grid = document.getElementById('grid');
     this.empty = document.getElementById('empty');
     this.more = document.getElementById('more');
     this.count = document.getElementById('count');
-    this.more.addEventListener('click', () => this.#loadPage());
-    document.getElementById('filters').addEventListener('change', (event) => this.#setFilter(event.target));
-    store.addEventListener('add', () => this.#arrange());
+    this.more.addEventListener('click', () => this.#load());
+    document.getElementById('clear-filters').addEventListener('click', () => filters.clear());
+    filters.addEventListener('change', () => this.reload());
+    filters.addEventListener('arrange', () => this.#arrange());
+    store.addEventListener('add', () => this.#arrangeSoon());
     store.addEventListener('remove', ({ detail }) => this.#onRemove(detail));
     store.addEventListener('change', ({ detail }) => this.#onChange(detail));
   }
 
-  /** Load the first page again. */
+  /** The items that are shown, in their order. */
+  get items() { return this.#items; }
+
+  cardOf(item) { return this.#cards.get(item); }
+
+  /** Load the first page again. Cards of files that are still there stay, and so does the keyboard's focus in them. */
   async reload() {
     this.#cursor = null;
-    this.grid.setAttribute('aria-busy', 'true'); // Or the gallery would count as empty for a moment.
-    this.#store.clear();
-    await this.#loadPage();
+    await this.#load(true);
   }
 
-  async #loadPage() {
+  /** Load the next page, or all that are left if the filters need it. */
+  async #load(afresh = false) {
     const request = ++this.#requests;
-    this.grid.setAttribute('aria-busy', 'true');
+    this.grid.setAttribute('aria-busy', 'true'); // Or the gallery would count as empty for a moment.
     this.more.disabled = true;
+    this.#arrange();
     this.#showSkeleton();
+    const stale = new Set(afresh ? this.#store.items.filter(({ upload }) => !upload) : []);
     try {
-      const page = await this.#api.assets({ ...this.#filter, cursor: this.#cursor, limit: PAGE });
-      if (request !== this.#requests) return; // A later request replaced this one.
-      this.#cursor = page.next_cursor;
-      page.items.forEach((asset) => this.#store.put(asset));
+      do {
+        const { type, status, needsAll } = this.#filters;
+        const page = await this.#api.assets({ type, status, cursor: this.#cursor, limit: needsAll ? LARGE_PAGE : PAGE });
+        if (request !== this.#requests) return; // A later request replaced this one.
+        this.#cursor = page.next_cursor;
+        for (const asset of page.items) {
+          this.#store.put(asset);
+          stale.delete(this.#store.findByAsset(asset.asset_id));
+        }
+        this.#arrange();
+      } while (this.#cursor && this.#filters.needsAll);
+      stale.forEach((item) => this.#store.remove(item));
     } catch (problem) {
       showError(problem);
     }
+    if (request !== this.#requests) return;
     this.more.hidden = !this.#cursor;
     this.more.disabled = false;
     this.grid.setAttribute('aria-busy', 'false');
     this.#arrange();
   }
 
-  #setFilter({ name, value }) {
-    this.#filter = { ...this.#filter, [name]: value };
-    this.reload();
+  /** Arrange once for all files that are added together. */
+  #arrangeSoon() {
+    if (this.#arranging) return;
+    this.#arranging = true;
+    queueMicrotask(() => { this.#arranging = false; this.#arrange(); });
   }
 
-  #matchesFilter({ asset, upload }) {
-    const { type, status } = this.#filter;
-    if (upload?.phase === 'interrupted') return false; // Shown in the resume list.
-    return Boolean(upload) || ((!type || asset.asset_type === type) && (!status || asset.status === status));
-  }
-
-  /** Put the cards into the order of the store. Cards in place are not moved; one that is keeps the keyboard's focus. */
+  /** Put the cards into their order. Cards in place are not moved; one that is keeps the keyboard's focus. */
   #arrange() {
     const focused = this.grid.contains(document.activeElement) ? document.activeElement : null;
-    const items = this.#store.items.filter((item) => this.#matchesFilter(item));
+    const uploads = this.#store.items.filter(({ upload }) => upload?.phase !== 'interrupted'); // Those are in the resume list.
+    const items = this.#items = this.#filters.apply(uploads);
     const wanted = new Set(items);
     for (const [item, card] of this.#cards) if (!wanted.has(item)) this.#removeCard(item, card);
     let next = this.grid.firstElementChild;
@@ -87,8 +106,9 @@ export class Gallery {
     if (focused?.isConnected && document.activeElement === document.body) focused.focus({ preventScroll: true });
     this.grid.querySelectorAll('.skeleton').forEach((skeleton) => { if (items.length || this.#isIdle) skeleton.remove(); });
     this.empty.hidden = items.length > 0 || !this.#isIdle;
-    this.empty.dataset.filtered = String(Boolean(this.#filter.type || this.#filter.status));
-    this.count.textContent = items.length ? `${items.length}${this.#cursor ? '+' : ''} ${items.length === 1 ? 'file' : 'files'}` : '';
+    this.empty.dataset.filtered = String(this.#filters.isNarrowed);
+    const files = `${items.length}${this.#cursor ? '+' : ''} ${items.length === 1 ? 'file' : 'files'}`;
+    this.count.textContent = !this.#isIdle && this.#filters.needsAll ? 'Looking…' : items.length ? files : '';
   }
 
   get #isIdle() { return this.grid.getAttribute('aria-busy') === 'false'; }
@@ -102,22 +122,25 @@ export class Gallery {
 
   #onChange(item) {
     const card = this.#cards.get(item);
-    if (!card || !this.#matchesFilter(item)) { this.#arrange(); return; }
+    const shown = this.#filters.apply([item]).length > 0 && item.upload?.phase !== 'interrupted';
+    if (!card || !shown) { this.#arrangeSoon(); return; }
     card.update();
+    if (!item.upload && this.#filters.needsAll) this.#arrangeSoon(); // It may belong elsewhere now.
     if (card.inView) card.showPicture().catch(showError);
   }
 
   #onRemove(item) {
     const card = this.#cards.get(item);
     if (card) this.#removeCard(item, card);
-    this.#arrange();
+    this.#arrangeSoon();
   }
 
-  /** Remove a card. Focus in it moves to its neighbor rather than to the top of the page. */
+  /** Remove a card. Focus in it moves to the card that replaces it, else to its neighbor rather than to the top of the page. */
   #removeCard(item, card) {
     if (card.element.contains(document.activeElement)) {
-      const neighbor = card.element.nextElementSibling ?? card.element.previousElementSibling;
-      (neighbor?.querySelector('button:not(:disabled)') ?? document.getElementById('pick')).focus();
+      const same = this.#cards.get(this.#store.findByAsset(item.asset.asset_id));
+      const heir = same && same !== card ? same.element : card.element.nextElementSibling ?? card.element.previousElementSibling;
+      (heir?.querySelector('button:not(:disabled)') ?? document.getElementById('pick')).focus();
     }
     this.#visibility.unobserve(card.element);
     card.element.remove();

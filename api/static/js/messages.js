@@ -1,5 +1,7 @@
 /** The page's texts for states, events and errors. The codes are those of `media/errors.py`. */
 
+import { isolated } from './name-view.js';
+
 /** Reasons for which a file is rejected or fails: what it means, and what its owner can do. */
 export const REASONS = {
   infected: 'Malware was found in this file. It was moved to quarantine and nobody can open it.',
@@ -120,10 +122,21 @@ const UPLOAD_ERRORS = {
 
 /** Ways in which a chosen file differs from the one whose upload was interrupted. */
 const OTHER_FILE = {
-  other_name: (file, record) => `That is ${file.name}. This upload is of ${record.name}.`,
+  other_name: (file, record) => `That is ${isolated(file.name)}. This upload is of ${isolated(record.name)}.`,
   other_size: (file, record) => `That file has ${formatExactBytes(file.size)}, the one whose upload was interrupted has ${formatExactBytes(record.size)}.`,
   other_time: () => 'That file was changed since its upload began. Discard this upload, then send the file from the beginning.',
   other_content: () => 'That file has another content than the one whose upload was interrupted.',
+};
+
+/** What to send instead of a file whose content type is not taken, by the first half of the type. */
+const INSTEAD = { image: 'a JPEG or PNG', video: 'an MP4', audio: 'an MP3 or M4A', application: 'a PDF' };
+
+/** Texts for files that are refused before they are sent. */
+const REFUSALS = {
+  content_type_not_allowed: ({ contentType }) => (contentType === 'image/svg+xml'
+    ? 'SVG drawings are not taken, because they can carry programs. Export it as a PNG and send that.'
+    : `Files of the type ${contentType} are not taken. Export it as ${INSTEAD[contentType.split('/')[0]]} and send that.`),
+  larger_than_allowed: ({ file, limit }) => `The file has ${formatBytes(file.size)}, and at most ${formatBytes(limit)} are taken. Try a smaller or more compressed version.`,
 };
 
 function formatExactBytes(bytes) { return `${bytes.toLocaleString('en')} bytes`; }
@@ -167,7 +180,9 @@ export function describePages({ page_count: count }) {
 }
 
 /** Describe a problem document in a sentence: our text for its code, else the server's, else the text for the status. */
-export function describeProblem(status, { code, detail, title, retryAfter, file, record }) {
+export function describeProblem(status, body) {
+  const { code, detail, title, retryAfter, file, record } = body;
+  if (REFUSALS[code] && file) return REFUSALS[code](body);
   if (UPLOAD_ERRORS[code]) return UPLOAD_ERRORS[code];
   if (OTHER_FILE[code]) return OTHER_FILE[code](file, record);
   if (status === 429 && retryAfter) return `Too many requests. Try again in ${Math.ceil(retryAfter)} s.`;

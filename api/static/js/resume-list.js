@@ -2,6 +2,7 @@
 
 import { h, icon } from './dom.js';
 import { describeInterruption, formatBytes, percentOf } from './messages.js';
+import { isolated, showName } from './name-view.js';
 import { showError, toast } from './toast.js';
 
 const element = (id) => document.getElementById(id);
@@ -30,7 +31,7 @@ export class ResumeList {
     if (wanted) this.#addRow(item);
     else this.#removeRow(item);
     element('unfinished').hidden = !this.#rows.size;
-    const lines = [...this.#rows.keys()].map(({ upload }) => `${upload.record.name}: ${describeInterruption(upload)}`);
+    const lines = [...this.#rows.keys()].map(({ upload }) => `${isolated(upload.record.name)}: ${describeInterruption(upload)}`);
     element('unfinished-said').textContent = lines.join(' ');
   }
 
@@ -62,7 +63,7 @@ export class ResumeList {
   async #resume(item, file) {
     try {
       await this.#resumer.resume(item, file);
-      toast(item.upload ? `Going on with ${file.name}.` : `${file.name} is sent from the beginning.`);
+      toast(item.upload ? `Going on with ${isolated(file.name)}.` : `${isolated(file.name)} is sent from the beginning.`);
     } catch (problem) {
       if (!problem.code?.startsWith('other_')) throw problem;
       const note = this.#rows.get(item).querySelector('.unfinished-note');
@@ -79,14 +80,16 @@ export class ResumeList {
 }
 
 function createRow({ asset, upload }, { resume, discard }) {
-  const { name } = upload.record;
+  const name = isolated(upload.record.name);
+  const title = h('h3', { class: 'unfinished-name' });
+  showName(title, upload.record.name);
   const percent = percentOf(upload);
   const facts = upload.ended ? '' : `${formatBytes(upload.sent)} of ${formatBytes(upload.total)} have arrived.`;
   const label = upload.record.handle && !upload.ended ? 'Continue' : 'Choose file';
   return h('li', { class: 'unfinished-row', 'data-asset-id': asset.asset_id },
     h('span', { class: 'unfinished-icon' }, icon(asset.asset_type)),
     h('div', { class: 'unfinished-words' },
-      h('h3', { class: 'unfinished-name', title: name }, name),
+      title,
       h('p', { class: 'muted' }, h('strong', {}, describeInterruption(upload)), facts ? ` ${facts}` : null),
       h('progress', { class: 'bar', max: 100, value: percent, 'aria-label': `${name}: ${percent} % have arrived`, hidden: upload.ended }),
       h('p', { class: 'unfinished-note', role: 'alert', hidden: true })),

@@ -1,10 +1,8 @@
 /** Uploads that a reload, a crash or a closed tab interrupted: finds, resumes or discards them. */
 
 import { Problem } from './api.js';
+import { NOT_ARRIVED } from './store.js';
 import { deleteRecord, findDifference, isLocked, listRecords } from './upload-records.js';
-
-/** Statuses of an asset whose file has not arrived. */
-const NOT_ARRIVED = new Set(['pending', 'expired']);
 
 export class Resumer {
   #api;

@@ -15,6 +15,15 @@ const PAUSE_STATUSES = new Set([429, 503]);
 /** Statuses below 500 that are worth a retry; 0 stands for a broken connection. */
 const TRANSIENT_STATUSES = new Set([0, 408, 425, 429]);
 
+/** Statuses that say something of the file itself: the same file would be refused again. */
+const PERMANENT_STATUSES = new Set([413, 415, 422]);
+
+/** Tell whether a failure may pass, so that the same request is worth a retry. */
+export function isTransient({ status }) { return TRANSIENT_STATUSES.has(status) || status >= 500; }
+
+/** Tell whether sending the same file again may help. */
+export function mayHelpToRetry({ status }) { return !PERMANENT_STATUSES.has(status); }
+
 /** Return the milliseconds that a response asks to wait, or null. Jitter keeps clients from coming back all at once. */
 export function requestedPause({ status, retryAfter }) {
   if (!PAUSE_STATUSES.has(status) || retryAfter === null || retryAfter > MAX_REQUESTED_S) return null;
@@ -49,7 +58,7 @@ export async function retry(attempt, { signal, onOffline = () => {} }) {
       return await attempt();
     } catch (problem) {
       signal.throwIfAborted();
-      if (!(TRANSIENT_STATUSES.has(problem.status) || problem.status >= 500)) throw problem;
+      if (!isTransient(problem)) throw problem;
       if (!navigator.onLine) continue;
       failures += 1;
       if (failures === MAX_ATTEMPTS) throw problem;

@@ -2,6 +2,8 @@
 
 const KEY = 'docfliq.token';
 const SCANNER = 'docfliq.scanner';
+/** Set after a sign-out, so that the local stack's token is not taken again unasked. */
+const SIGNED_OUT = 'docfliq.signed-out';
 
 export class Session {
   /** The signatures of a local stack's virus scanner, as it describes them; '' elsewhere. */
@@ -27,6 +29,7 @@ export class Session {
   use(token) {
     this.#token = token.trim();
     sessionStorage.setItem(this.#key, this.#token);
+    sessionStorage.removeItem(SIGNED_OUT);
   }
 
   /** Reload the page with another user's token, so that nothing of the present user remains. */
@@ -40,6 +43,15 @@ export class Session {
     this.#token = null;
     sessionStorage.removeItem(this.#key);
   }
+
+  /** Forget the token, also after a reload. */
+  signOut() {
+    this.forget();
+    sessionStorage.setItem(SIGNED_OUT, 'yes');
+  }
+
+  /** Whether the user signed out in this tab. */
+  get isSignedOut() { return sessionStorage.getItem(SIGNED_OUT) !== null; }
 
   /** Use the token of `#token=…` in the address bar. Return true if there was one. */
   useAddressToken() {
@@ -72,7 +84,8 @@ export class Session {
 
   /** Find a token: in the address bar, in this tab, or at the local stack. Return whether there is one. */
   async open() {
-    return this.useAddressToken() || Boolean(this.#token) || this.useLocalToken();
+    if (this.useAddressToken() || this.#token) return true;
+    return !this.isSignedOut && this.useLocalToken();
   }
 }
 

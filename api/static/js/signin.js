@@ -51,7 +51,7 @@ export class SignIn {
   async #renew() {
     const user = this.#session.subject;
     const local = await this.#session.fetchLocalToken();
-    const isSameUser = local && (!user || subjectOf(local) === user);
+    const isSameUser = local && (user ? subjectOf(local) === user : !this.#session.isSignedOut);
     const token = isSameUser ? local : await this.#askInDialog(user, local);
     if (!token) {
       this.#declined = true;
@@ -68,7 +68,7 @@ export class SignIn {
     element('sign-in-again').hidden = !user;
     element('sign-in-user').textContent = user;
     other.hidden = !local;
-    other.textContent = `Change to ${subjectOf(local)}`;
+    other.textContent = user ? `Change to ${subjectOf(local)}` : `Sign in as ${subjectOf(local)}`;
     field.value = '';
     if (!dialog.open) dialog.showModal();
     const closed = new AbortController();

@@ -12,6 +12,7 @@ export async function sendSinglePut(api, semaphore, job) {
   job.setPhase('asking');
   let ticket = await retry(() => requestTicket(api, job), job);
   job.bindAsset(ticket.asset_id);
+  if (job.isStored()) return confirm(api, ticket.asset_id, job);
   job.setPhase('sending');
   let renewed = false;
   await retry(async () => {
@@ -27,8 +28,13 @@ export async function sendSinglePut(api, semaphore, job) {
     if (!await isReadable(job.file)) throw new Problem(400, { code: 'file_unreadable' });
     throw new Problem(status, { code: 'upload_broken' });
   }, job);
+  job.setStored();
+  return confirm(api, ticket.asset_id, job);
+}
+
+async function confirm(api, assetId, job) {
   job.setPhase('confirming');
-  return retry(() => api.confirmUpload(ticket.asset_id), job);
+  return retry(() => api.confirmUpload(assetId), job);
 }
 
 /** Request an upload URL. The idempotency key makes every request return the same asset, with a fresh URL. */

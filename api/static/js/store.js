@@ -2,20 +2,34 @@
 
 import { filenameOf } from './filename.js';
 
+/** Statuses of an asset whose file has not arrived. */
+export const NOT_ARRIVED = new Set(['pending', 'expired']);
+/** Phases of an upload that has ended without the service's word. */
+const ENDED = new Set(['arrived', 'broken']);
+
 export class Store extends EventTarget {
   #items = new Map();
   #byAsset = new Map();
   #next = 0;
 
-  /** All items, newest first. */
-  get items() { return [...this.#items.values()].sort((a, b) => b.since - a.since || b.order - a.order); }
+  /** All items, newest first. Files that are sent one after the other stand in that order, the first on top. */
+  get items() { return [...this.#items.values()].sort((a, b) => b.since - a.since || a.order - b.order); }
 
   findByAsset(id) { return this.#byAsset.get(id); }
 
-  /** Add a file that the page is about to send. */
-  addUpload(file, assetType) {
+  /** Add a file that the page is about to send. `since` is when the first file of its row was added. */
+  addUpload(file, assetType, since) {
     const upload = { file, phase: 'waiting', sent: 0, total: file.size, error: null };
-    return this.#add({ asset: localAsset(file, assetType), upload });
+    return this.#add({ asset: localAsset(file, assetType), upload, since });
+  }
+
+  /** Move an item to the end of the row of files that began at `since`. */
+  moveTo(item, since) {
+    this.#items.delete(item.order);
+    item.order = this.#next++;
+    item.since = since;
+    this.#items.set(item.order, item);
+    this.touch(item);
   }
 
   /** Add an upload that was interrupted before this page was opened. Its asset may be known already. */
@@ -32,9 +46,10 @@ export class Store extends EventTarget {
     if (this.#byAsset.get(item.asset.asset_id) === item) this.#byAsset.delete(item.asset.asset_id); // The upload started over with a new asset.
     // A live event may have added the asset before the response to our own request.
     const early = this.#byAsset.get(assetId);
-    if (early && early !== item) { item.asset = early.asset; this.#drop(early); }
-    item.asset = { ...item.asset, asset_id: assetId };
+    const isEarly = early && early !== item;
+    item.asset = { ...(isEarly ? early : item).asset, asset_id: assetId };
     this.#byAsset.set(assetId, item);
+    if (isEarly) this.#drop(early);
     this.touch(item);
   }
 
@@ -46,6 +61,8 @@ export class Store extends EventTarget {
     if (!item) { this.#byAsset.set(asset.asset_id, this.#add({ asset, upload: null })); return; }
     if (Date.parse(asset.updated_at) < Date.parse(item.asset.updated_at ?? 0)) return;
     item.asset = asset;
+    // The confirmation failed, yet the service knows of the file by the storage's own event.
+    if (ENDED.has(item.upload?.phase) && !NOT_ARRIVED.has(asset.status)) item.upload = null;
     this.touch(item);
   }
 
@@ -59,14 +76,9 @@ export class Store extends EventTarget {
 
   remove(item) { this.#drop(item); }
 
-  /** Remove everything but the files that are being sent. */
-  clear() {
-    for (const item of this.#items.values()) if (!item.upload) this.#drop(item);
-  }
-
   #add(parts) {
     const order = this.#next++;
-    const item = { ...parts, order, since: Date.parse(parts.asset.created_at) };
+    const item = { since: Date.parse(parts.asset.created_at), ...parts, order };
     this.#items.set(order, item);
     this.#notify('add', item);
     return item;

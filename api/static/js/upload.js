@@ -4,8 +4,10 @@ import { Problem } from './api.js';
 import { filenameOf, isVisible } from './filename.js';
 import { assetTypeOf, contentTypeOf } from './filetype.js';
 import { MultipartSender } from './multipart-upload.js';
-import { Semaphore, retry } from './retry.js';
+import { Semaphore, isTransient, retry } from './retry.js';
 import { sendSinglePut } from './single-put.js';
+import { NOT_ARRIVED } from './store.js';
+import { Transfer } from './transfer.js';
 import { createRecord, deleteRecord, saveProgress, saveRecord, withUploadLock } from './upload-records.js';
 
 const FILES_AT_ONCE = 3;
@@ -15,39 +17,51 @@ const PUTS_AT_ONCE = 5;
 const MULTIPART_ABOVE = 32 * 1024 * 1024;
 /** Milliseconds of sending after which the time left is estimated. */
 const ESTIMATE_AFTER_MS = 3000;
+/** Milliseconds after which the service is asked again to confirm a file that has arrived. */
+const CONFIRM_AGAIN_MS = 15_000;
+/** The reason of an abort by `pauseAll`. */
+const PAUSED = new Error('paused');
 
 export class Uploader {
   #api;
   #store;
   #owner;
+  #limits;
   #waiting = [];
-  #running = 0;
+  #running = new Set();
+  #isPaused = false;
   #semaphore = new Semaphore(PUTS_AT_ONCE);
 
   /** `owner()` returns the present user, to whom the uploads belong. */
-  constructor(api, store, owner) {
+  constructor({ api, store, limits, owner }) {
     this.#api = api;
     this.#store = store;
+    this.#limits = limits;
     this.#owner = owner;
+    this.transfer = new Transfer();
   }
 
-  get isBusy() { return this.#running + this.#waiting.length > 0; }
+  get isBusy() { return this.#running.size + this.#waiting.length > 0; }
+  get isPaused() { return this.#isPaused; }
+  /** The items that are being sent, and those that wait for it. */
+  get items() { return [...this.#running, ...this.#waiting].filter((item) => item.upload); }
 
   /** Queue files: `[file, promise of a handle or null]` pairs. Return the files of an unknown type. */
   add(files) {
     const refused = [];
     for (const [file, handle] of files) {
       const assetType = assetTypeOf(contentTypeOf(file));
-      if (assetType) this.#enqueue(Object.assign(this.#store.addUpload(file, assetType), { handle }));
-      else refused.push(file);
+      if (!assetType) { refused.push(file); continue; }
+      const since = this.isBusy ? this.transfer.since : Date.now();
+      this.#enqueue(Object.assign(this.#store.addUpload(file, assetType, since), { handle }));
     }
     return refused;
   }
 
   /** Resume an interrupted upload with `file`, which matches its record. */
   resume(item, file) {
-    item.since = Date.now();
-    Object.assign(item.upload, { file, phase: 'waiting', error: null });
+    this.#store.moveTo(item, this.isBusy ? this.transfer.since : Date.now());
+    Object.assign(item.upload, { file, error: null });
     this.#enqueue(item);
   }
 
@@ -55,40 +69,67 @@ export class Uploader {
   retry(item) {
     const { upload } = item;
     if (upload.error?.code === 'upload_ended') this.#startOver(item);
-    Object.assign(upload, { phase: 'waiting', sent: upload.record ? upload.sent : 0, error: null });
+    Object.assign(upload, { sent: upload.record ? upload.sent : 0, error: null });
     this.#enqueue(item);
+  }
+
+  /** Stop sending. What is under way stops where it is: files in parts go on there, others from their beginning. */
+  pauseAll() {
+    this.#isPaused = true;
+    for (const { upload } of this.#running) if (upload && upload.phase !== 'confirming') upload.control.abort(PAUSED);
+    for (const item of this.#waiting) this.#setWaiting(item);
+  }
+
+  resumeAll() {
+    this.#isPaused = false;
+    for (const item of this.#waiting) this.#setWaiting(item);
+    this.#startNext();
   }
 
   /** Stop an upload, whether it started or not, and delete its record. */
   cancel(item) {
     this.#waiting = this.#waiting.filter((other) => other !== item);
+    this.transfer.delete(item);
+    if (!this.isBusy) this.#isPaused = false;
     if (!item.upload) return;
+    clearTimeout(item.upload.timer);
     item.upload.canceled = true;
     item.upload.control?.abort();
     this.#deleteRecord(item.upload);
   }
 
   #enqueue(item) {
+    clearTimeout(item.upload.timer);
+    this.transfer.add(item, !this.isBusy);
     this.#waiting.push(item);
-    this.#store.touch(item);
+    this.#setWaiting(item);
     this.#startNext();
   }
 
+  #setWaiting(item) {
+    item.upload.phase = this.#isPaused ? 'paused' : 'waiting';
+    this.#store.touch(item);
+  }
+
   #startNext() {
-    while (this.#running < FILES_AT_ONCE && this.#waiting.length) {
-      this.#running += 1;
-      this.#run(this.#waiting.shift()).finally(() => { this.#running -= 1; this.#startNext(); });
+    while (!this.#isPaused && this.#running.size < FILES_AT_ONCE && this.#waiting.length) {
+      const item = this.#waiting.shift();
+      this.#running.add(item);
+      this.#run(item).finally(() => {
+        this.#running.delete(item);
+        if (!this.isBusy) this.#isPaused = false;
+        this.#startNext();
+        this.#store.touch(item); // For who counts what is still to be sent.
+      });
     }
   }
 
   async #run(item) {
     try {
-      const asset = await this.#send(item);
-      this.#deleteRecord(item.upload);
-      item.upload = null;
-      this.#store.put(asset);
-      this.#store.touch(item);
+      this.#limits.check(item.upload.file, item.asset.asset_type, contentTypeOf(item.upload.file));
+      this.#finish(item, await this.#send(item));
     } catch (error) {
+      if (error === PAUSED) { this.#putBack(item); return; }
       if (error.code === 'upload_elsewhere') { this.#handOver(item); return; }
       this.#fail(item, error);
       // A user who dismissed the sign-in dialog is not asked again for every queued file.
@@ -96,10 +137,43 @@ export class Uploader {
     }
   }
 
+  #finish(item, asset) {
+    this.#deleteRecord(item.upload);
+    item.upload = null;
+    this.#store.put(asset);
+    this.#store.touch(item);
+  }
+
+  /** Let a stopped item wait again, at its place in the row. A file that goes in one piece begins anew. */
+  #putBack(item) {
+    if (!item.upload.record) item.upload.sent = 0;
+    this.#waiting = [...this.#waiting, item].sort((a, b) => b.since - a.since || a.order - b.order);
+    this.#setWaiting(item);
+  }
+
   #fail(item, error) {
+    if (!NOT_ARRIVED.has(item.asset.status)) { this.#finish(item, item.asset); return; }
+    if (item.upload.stored && isTransient(error)) { this.#awaitConfirmation(item); return; }
+    if (error.code !== 'signed_out') item.upload.stored = false; // The service does not have it: it is sent again.
     Object.assign(item.upload, { phase: 'broken', paused: false, error: toProblem(error, item.upload) });
     this.#store.touch(item);
     this.#store.dispatchEvent(new CustomEvent('uploadfailed', { detail: item }));
+  }
+
+  /** Ask again later to confirm a file that the storage has. Meanwhile the storage's own event may tell the service. */
+  #awaitConfirmation(item) {
+    Object.assign(item.upload, { phase: 'arrived', paused: false, error: null });
+    item.upload.timer = setTimeout(() => this.#confirmAgain(item), CONFIRM_AGAIN_MS);
+    this.#store.touch(item);
+  }
+
+  async #confirmAgain(item) {
+    try {
+      const asset = await this.#api.confirmUpload(item.asset.asset_id);
+      if (item.upload) this.#finish(item, asset);
+    } catch (problem) {
+      if (item.upload) this.#fail(item, problem);
+    }
   }
 
   /** Leave the upload to another tab. The item becomes a plain asset that live events keep up to date. */
@@ -114,19 +188,31 @@ export class Uploader {
     const job = this.#createJob(item);
     if (!item.upload.record && job.file.size <= MULTIPART_ABOVE) return sendSinglePut(this.#api, this.#semaphore, job);
     const plan = await this.#planParts(item, job);
+    if (plan.status) return plan; // It is the asset: nothing is left to send.
     return withUploadLock(plan.asset_id, () => new MultipartSender(this.#api, this.#semaphore, job, plan).send(), () => {
       throw new Problem(409, { code: 'upload_elsewhere' });
     });
   }
 
-  /** Ask the service for the parts of a recorded upload, or start a multipart upload and record it. */
+  /** Ask the service for the parts of a recorded upload, or start one and record it. Return the asset if it has arrived already. */
   async #planParts(item, job) {
     job.setPhase('asking');
-    if (item.upload.record) return retry(() => this.#api.parts(item.upload.record.asset_id), job);
+    if (item.upload.record) return this.#findParts(item.upload.record, job);
     const plan = await retry(() => this.#api.startParts(job.request, job.key), job);
     job.bindAsset(plan.asset_id);
     await this.#saveRecord(item, job, plan);
     return plan;
+  }
+
+  /** An upload that has ended was completed, although the answer was lost, or has expired. */
+  async #findParts({ asset_id: id }, job) {
+    try {
+      return await retry(() => this.#api.parts(id), job);
+    } catch (problem) {
+      const asset = problem.code === 'upload_ended' ? await this.#api.asset(id) : null;
+      if (!asset || NOT_ARRIVED.has(asset.status)) throw problem;
+      return asset;
+    }
   }
 
   /** Save the record before the first byte leaves. If that fails, the upload goes on but cannot be resumed after a reload. */
@@ -165,6 +251,8 @@ export class Uploader {
       },
       setPhase: (phase) => update({ phase, pace: null }),
       bindAsset: (assetId) => this.#bindAsset(item, assetId),
+      isStored: () => Boolean(upload.stored),
+      setStored: () => { upload.stored = true; },
       onOffline: (paused) => update({ paused, pace: null }),
       onSent: (sent) => update({ sent, total: file.size, pace: paceOf(upload, sent) }),
       onStored: (sent) => { saveProgress(item.asset.asset_id, sent).catch((error) => console.warn('progress is not noted', error)); },

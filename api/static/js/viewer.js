@@ -1,9 +1,10 @@
 /** The dialog that shows one file: preview or player, renditions, facts and timeline. */
 
 import { pageRenditions, pictureRenditions } from './api.js';
-import { factsOf } from './card.js';
+import { canDownload, factsOf } from './card.js';
 import { h, icon, iconButton } from './dom.js';
 import { describeNotes, describePages, describeReason, describeRendition, describeStatus, formatBytes } from './messages.js';
+import { showName } from './name-view.js';
 import { mountPlayer } from './player.js';
 import { timelineList } from './timeline.js';
 import { showError } from './toast.js';
@@ -18,31 +19,71 @@ export class Viewer {
   #item = null;
   #shownKey = '';
   #unmountPlayer = null;
+  #gallery;
+  #opened = null;
 
-  constructor({ api, store, urls, actions }) {
+  constructor({ api, store, urls, gallery, actions }) {
     this.#api = api;
     this.#urls = urls;
     this.#actions = actions;
+    this.#gallery = gallery;
     child('close').addEventListener('click', () => dialog.close());
+    for (const [name, by] of [['previous', -1], ['next', 1]]) child(name).addEventListener('click', () => this.#step(by));
+    dialog.addEventListener('keydown', (event) => this.#onKey(event));
     dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
     dialog.addEventListener('close', () => this.#onClose());
-    store.addEventListener('change', ({ detail }) => { if (detail === this.#item) this.#update(); });
+    store.addEventListener('change', ({ detail }) => { if (detail === this.#item) this.#update(); else if (this.#item) this.#showPlace(); });
     store.addEventListener('remove', ({ detail }) => { if (detail === this.#item) dialog.close(); });
   }
 
   open(item) {
-    this.#item = item;
-    this.#shownKey = '';
+    this.#opened = item;
     dialog.showModal();
     child('close').focus();
+    this.#show(item);
+  }
+
+  #show(item) {
+    this.#item = item;
+    this.#shownKey = '';
     this.#update();
   }
 
-  /** Clear the stage. The browser itself returns the focus to the button that opened the dialog. */
+  /** Clear the stage. The browser itself returns the focus to the card that was opened; after a step it goes to the one shown last. */
   #onClose() {
     if (dialog.open) return; // The event comes late on a busy machine, when the dialog may show another file already.
     this.#clearStage();
+    if (this.#item && this.#item !== this.#opened) this.#gallery.cardOf(this.#item)?.opener.focus();
     this.#item = null;
+  }
+
+  /** The files that can be stepped through: those of the gallery that have an asset, in its order. */
+  get #row() { return this.#gallery.items.filter(({ asset }) => asset.asset_id); }
+
+  /** Show the file before or after the present one. A button at the end of the row gives its focus away before it is disabled. */
+  #step(by) {
+    const row = this.#row;
+    const wanted = row[row.indexOf(this.#item) + by];
+    if (row.includes(this.#item) && wanted) this.#show(wanted);
+  }
+
+  /** The arrow keys step, except where they have a meaning of their own: in a player, a list or the timeline. */
+  #onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest('video, audio, select, .side')) return;
+    const towardsEnd = document.dir === 'rtl' ? 'ArrowLeft' : 'ArrowRight';
+    if (event.key === 'ArrowLeft' || event.key === 'ArrowRight') this.#step(event.key === towardsEnd ? 1 : -1);
+  }
+
+  #showPlace() {
+    const row = this.#row;
+    const at = row.indexOf(this.#item);
+    const setDisabled = (name, disabled) => {
+      if (disabled && document.activeElement === child(name)) child('close').focus();
+      child(name).disabled = disabled;
+    };
+    setDisabled('previous', at <= 0);
+    setDisabled('next', at < 0 || at === row.length - 1);
+    child('place').textContent = at < 0 ? '' : `${at + 1} of ${row.length}`;
   }
 
   #clearStage() {
@@ -54,7 +95,8 @@ export class Viewer {
   /** Show the asset's present state. A player that runs is left alone while the status is the same. */
   #update() {
     const { asset } = this.#item;
-    child('title').textContent = asset.original_filename;
+    showName(child('title'), asset.original_filename);
+    this.#showPlace();
     child('facts').textContent = factsOf(asset).join(' · ');
     child('status').textContent = describeStatus(asset.status);
     child('status').dataset.tone = { ready: 'good', rejected: 'bad', failed: 'bad', expired: 'bad' }[asset.status] ?? 'busy';
@@ -74,7 +116,8 @@ export class Viewer {
     const item = this.#item;
     const button = (name, label, act, extra = '') => h('button', { type: 'button', class: `button ${extra}`, onclick: () => act(item) }, icon(name), label);
     const copy = item.asset.status === 'ready' ? [button('link', 'Copy link', this.#actions.copy)] : [];
-    return [...copy, button('trash', 'Delete', this.#actions.remove, 'is-danger')];
+    const download = canDownload(item.asset) ? [button('download', 'Download', this.#actions.download)] : [];
+    return [...copy, ...download, button('trash', 'Delete', this.#actions.remove, 'is-danger')];
   }
 
   async #fillStage(asset) {
