@@ -39,6 +39,10 @@ export class Uploader {
     this.#limits = limits;
     this.#owner = owner;
     this.transfer = new Transfer();
+    // The storage's own event was faster than the confirmation, or came in its place: nothing is left to wait for.
+    store.addEventListener('change', ({ detail: { asset, upload } }) => {
+      if (upload?.phase === 'confirming' && !NOT_ARRIVED.has(asset.status)) upload.control.abort();
+    });
   }
 
   get isBusy() { return this.#running.size + this.#waiting.length > 0; }

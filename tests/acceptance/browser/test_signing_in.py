@@ -98,3 +98,27 @@ async def test_upload_can_be_resumed_after_changing_the_user_and_back(
     await page.evaluate("token => { location.hash = `token=${token}`; }", stack.token(user=owner))
     await expect(page.locator("#who-name")).to_have_text(f"{owner} · user")
     await expect(interrupted_row(page)).to_contain_text(TWO_PARTS)
+
+
+async def test_signing_out_ends_in_a_page_without_a_user(named_visitor: Visitor) -> None:
+    page = named_visitor.page
+    await page.get_by_role("button", name="Sign out").click()
+    dialog = page.get_by_role("dialog", name="Sign in")
+    await expect(dialog.get_by_role("button", name="Sign in as page")).to_be_visible()  # Not by itself.
+    await expect(page.locator("#who")).to_be_hidden()
+    assert await page.evaluate("sessionStorage.getItem('docfliq.token')") is None
+    await dialog.get_by_role("button", name="Sign in as page").click()
+    await expect(page.locator("#who-name")).to_have_text("page · user")
+
+
+async def test_tab_tells_of_another_user_in_another_tab(named_visitor: Visitor, owner: str) -> None:
+    other = Visitor(await named_visitor.page.context.new_page(), named_visitor.url)
+    await other.page.goto(other.url)  # The embedded stack signs it in by itself.
+    await expect(other.page.locator("#other-tab")).to_contain_text(
+        f"Another tab is signed in as {owner}. Here you are page"
+    )
+    await expect(named_visitor.page.locator("#other-tab")).to_contain_text(
+        f"Another tab is signed in as page. Here you are {owner}"
+    )
+    await other.page.close(run_before_unload=True)
+    await expect(named_visitor.page.locator("#other-tab")).to_be_hidden()
