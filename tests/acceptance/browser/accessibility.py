@@ -1,15 +1,18 @@
 """Accessibility violations that axe finds on a page, in light and in dark."""
 
+from typing import Literal
+
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 IMPACTS = ("serious", "critical")
+BOTH: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-async def serious_violations(page: Page) -> list[str]:
-    """List the serious and critical violations in both color schemes. The page stays in the dark one."""
+async def serious_violations(page: Page, *schemes: Literal["light", "dark"]) -> list[str]:
+    """List the serious and critical violations in these color schemes, else in both. The page stays in the last one."""
     found: list[str] = []
-    for scheme in ("light", "dark"):
+    for scheme in schemes or BOTH:
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         # Colors change in a transition. axe must see the final ones.
         await page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")

@@ -50,6 +50,8 @@ async def send_pictures(browser: Browser, stack: EmbeddedStack) -> Library:
     library = Library(browser, stack, f"library-{uuid4().hex[:8]}")
     pictures = [File(name, "image/jpeg", jpeg(300 + 100 * i, 200, i)) for i, name in enumerate(NAMES)]
     async with library.visited() as visitor:
-        await visitor.drop(*pictures)
+        for picture in pictures:  # one after the other: several at once have no order
+            async with visitor.page.expect_response("**/api/v1/media/upload"):
+                await visitor.drop(picture)
         await expect(visitor.page.locator(".card[data-status=ready]")).to_have_count(len(NAMES), timeout=TIMEOUT_MS)
     return library

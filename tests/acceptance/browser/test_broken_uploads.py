@@ -123,7 +123,6 @@ async def test_film_that_the_scan_would_reject_is_refused_before_it_is_sent(
     await gate.attach(named_visitor.page)
     await named_visitor.page.set_input_files("#files", film)
     card = named_visitor.card("congress.mp4")
-    await expect(card).to_contain_text("larger than the virus scanner takes. Try a smaller or more compressed version.")
+    await expect(card).to_contain_text("The file has 2.7 GB, and at most 2.1 GB are taken. Try a smaller")
     assert gate.sent == []
-    named_visitor.expect_console_errors("status of 413")
     assert not named_visitor.console_errors
