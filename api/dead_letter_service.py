@@ -72,27 +72,21 @@ class DeadLetterService:
             counted = self._counted.get(name)
             max_age = MAX_AGE if counted and counted[1] == count else MAX_AGE_CHANGED
             if counted is None or self._clock() - counted[0] > max_age:
-                counted = self._clock(), count, await self._group_by_reason(name)
-                self._counted[name] = counted
+                reasons = ReasonGroups()
+                for dead_letter in await self._read(name, Selection(), READ_LIMIT):
+                    reasons.add(dead_letter)
+                self._counted[name] = counted = self._clock(), count, reasons
         return QueueState(name, depth, count, counted[2])
-
-    async def _group_by_reason(self, name: str) -> ReasonGroups:
-        reasons = ReasonGroups()
-        async with (
-            _stop_after(READ_DEADLINE) as stop,
-            DeadLetterBrowser(self._queues.dead_letters(name), stop) as browser,
-        ):
-            async for dead_letter in browser.dead_letters(Selection()):
-                reasons.add(dead_letter)
-                if reasons.total >= READ_LIMIT:
-                    stop.set()
-        return reasons
 
     async def read(self, name: str, selection: Selection, limit: int) -> list[DeadLetter]:
         """Return up to `limit` of the selected dead letters, the oldest first. They stay where they are."""
+        async with self._locks[name]:
+            found = await self._read(name, selection, limit)
+        return sorted(found, key=lambda dead_letter: dead_letter.died)
+
+    async def _read(self, name: str, selection: Selection, limit: int) -> list[DeadLetter]:
         found: list[DeadLetter] = []
         async with (
-            self._locks[name],
             _stop_after(READ_DEADLINE) as stop,
             DeadLetterBrowser(self._queues.dead_letters(name), stop) as browser,
         ):
@@ -100,7 +94,7 @@ class DeadLetterService:
                 found.append(dead_letter)
                 if len(found) >= limit:
                     stop.set()
-        return sorted(found, key=lambda dead_letter: dead_letter.died)
+        return found
 
     async def redrive(self, name: str, selection: Selection) -> Moved:
         """Send dead letters back to their queue, for MOVE_DEADLINE seconds at most. None is lost, whatever happens."""
