@@ -94,8 +94,8 @@ async def doctor(chromium: Browser, stack: EmbeddedStack, film: Path) -> AsyncIt
 async def test_pictures_of_the_docs_are_taken(
     doctor: Visitor, named_visitor: Visitor, stack: EmbeddedStack, large_pdf: Path, folder: Path
 ) -> None:
-    async def shoot(page: Page, name: str, **how: bool) -> None:
-        await page.screenshot(path=folder / f"{name}.png", **how)
+    async def shoot(page: Page, name: str, *, whole: bool = False) -> None:
+        await page.screenshot(path=folder / f"{name}.png", full_page=whole)
 
     page = doctor.page
     for name in (*COLORS, "consent-form.pdf"):
@@ -127,4 +127,4 @@ async def test_pictures_of_the_docs_are_taken(
     await named_visitor.open_operations(stack.token(user="root", role="admin"))
     await show_summary(named_visitor.page, failing_summary())
     await expect(named_visitor.page.locator("#stuck tbody tr")).to_have_count(2)
-    await shoot(named_visitor.page, "ops", full_page=True)
+    await shoot(named_visitor.page, "ops", whole=True)

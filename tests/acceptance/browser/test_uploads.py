@@ -14,6 +14,8 @@ expect.set_options(timeout=TIMEOUT_MS)
 CONFIRM = "**/api/v1/media/upload/confirm"
 PUTS = "**/uploads/image/**"
 PICTURES = [File(f"{i}.jpg", "image/jpeg", jpeg(200, 100, i)) for i in range(8)]
+TRIES = 6
+"""How often the page asks for a confirmation before it waits for the event of the storage."""
 NAMES = [file.name for file in PICTURES]
 
 
@@ -85,10 +87,17 @@ async def test_paused_upload_in_parts_goes_on_where_it_was(visitor: Visitor, lar
 
 
 async def test_picture_whose_confirmation_fails_becomes_ready_by_the_event_of_the_storage(visitor: Visitor) -> None:
-    await visitor.page.route(CONFIRM, lambda route: route.fulfill(status=500, json={"code": "internal_error"}))
+    asked: list[str] = []
+
+    async def fail(route: Route) -> None:
+        asked.append(route.request.url)
+        await route.fulfill(status=500, json={"code": "internal_error"})
+
+    await visitor.page.route(CONFIRM, fail)
     await visitor.drop(PICTURES[0])
     await expect(visitor.card("0.jpg", "ready")).to_be_visible()
     await expect(visitor.page.locator("#transfer-title")).to_have_text("1 file sent")
+    assert len(asked) < TRIES, "the event did not end the waiting"
     visitor.expect_console_errors("status of 500")
 
 
@@ -103,7 +112,7 @@ async def test_file_that_arrived_is_not_called_unsent_before_its_event(visitor: 
     async with page.expect_response(CONFIRM):
         await visitor.drop(PICTURES[0])
     chip = visitor.card("0.jpg").locator(".chip")
-    for _ in range(5):  # the retries, after growing pauses
+    for _ in range(TRIES - 1):  # after growing pauses
         await expect(chip).to_have_text("Checking in")
         async with page.expect_response(CONFIRM):
             await page.clock.fast_forward("00:21")

@@ -160,8 +160,8 @@ async def test_invalid_redrives_are_refused(shared_api: RunningApi) -> None:
     for body in ({}, {"queue": "elsewhere"}, *({"queue": "images"} | more for more in wrong)):
         assert (await shared_api.call("POST", REDRIVE, "root", claims=ADMIN, json=body))[0] == 422
     group = {"code": "undecodable", "reason": ""}
-    for body in ({"queue": "images"}, {"queue": "images", "group": group}, {"group": group}):
-        assert (await shared_api.call("POST", DISCARD, "root", claims=ADMIN, json=body))[0] == 422
+    for unclear in ({"queue": "images"}, {"queue": "images", "group": group}, {"group": group}):
+        assert (await shared_api.call("POST", DISCARD, "root", claims=ADMIN, json=unclear))[0] == 422
     for query in ("", "?queue=images", "?queue=elsewhere&code=undecodable", "?queue=images&code=x&limit=1000"):
         assert (await shared_api.call("GET", DEAD_LETTERS + query, "root", claims=ADMIN))[0] == 422
 
