@@ -241,7 +241,7 @@ async def test_timeline_of_a_stuck_asset_opens_with_one_click(operator: Visitor,
     opener = operator.page.locator("#stuck").get_by_role("button", name="Timeline of asset").first
     await opener.click()
     story = operator.page.get_by_role("dialog", name="slow.jpg")
-    await expect(story.locator(".event")).to_have_text(["Upload announced"])
+    await expect(story.locator(".event").first).to_have_text("Upload announced")
     await story.get_by_role("button", name="Copy the asset’s id").click()
     assert await operator.page.evaluate("navigator.clipboard.readText()") == str(asset_id)
     await story.get_by_role("button", name="Close").click()
