@@ -78,7 +78,7 @@ async def doctor(chromium: Browser, stack: EmbeddedStack, film: Path) -> AsyncIt
     context = await chromium.new_context(viewport={"width": 1280, "height": 1010}, reduced_motion="reduce")
     context.set_default_timeout(TIMEOUT_MS)
     visitor = Visitor(await context.new_page(), stack.api_url)
-    await visitor.open_gallery(stack.token(user="dr-okafor"))
+    await visitor.open_gallery(stack.token(user="demo-user"))
     pictures = [File(name, "image/jpeg", picture(colors, i)) for i, (name, colors) in enumerate(COLORS.items())]
     letter = document(painted(b"0.9 0.95 0.95 rg 0 0 400 400 re f"))
     await visitor.drop(
