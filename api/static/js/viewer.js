@@ -218,7 +218,8 @@ export class Viewer {
   async #showTimeline(asset) {
     try {
       const timeline = await this.#api.timeline(asset.asset_id);
-      if (this.#item?.asset.asset_id === asset.asset_id) child('timeline').replaceChildren(timelineList(timeline.items));
+      const told = timeline.items.filter((entry) => entry.code !== 'event_sent'); // that is for those who operate it
+      if (this.#item?.asset.asset_id === asset.asset_id) child('timeline').replaceChildren(timelineList(told));
     } catch (problem) {
       child('timeline').replaceChildren(h('p', { class: 'muted' }, problem.message));
     }
