@@ -1,0 +1,181 @@
+"""Calls every method of the stores that sends a statement, as the service does, on the assets of `database_load`."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from media.asset import AssetType, DeliveryClass, ObjectVersion, Rendition, Stage, StageState, Status
+from media.asset_store.assets import AssetStore, NewAsset, StoredObject
+from media.asset_store.operations import ConsumerStatus, Operations
+from media.asset_store.part_uploads import MultipartUploadStore
+from media.asset_store.recovery import Recovery
+from media.asset_store.replays import Replays
+from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance, StaleStage
+from media.asset_store.stages import Commit, Facts, Fence, Note, StageStore
+from media.cdn.invalidations import Invalidations
+from media.errors import Code
+from media.outbox import Effect, EffectKind, Outbox, OutboxRow
+from tests.bench.database_load import HEAVY_OWNER, LIVE, Population, asset_id
+from tests.bench.database_meter import MeasuringDatabase
+
+DAY = 86_400.0
+SEND = Effect(EffectKind.SEND, "images", {"asset_id": "x"})
+Call = tuple[str, Callable[[], Awaitable[object]]]
+"""What tells the call apart from others of its method, or nothing, and the call."""
+
+
+async def call_all(database: MeasuringDatabase, population: Population) -> None:
+    """Send every statement. Each is rolled back, so that the order does not matter."""
+    for calls in (_uploads, _reads, _stages, _rounds, _upkeep, _outbox):
+        for note, call in calls(database, population):
+            database.note = note
+            await call()
+
+
+def _uploads(database: MeasuringDatabase, population: Population) -> list[Call]:
+    assets, parts = AssetStore(database), MultipartUploadStore(database)
+    pending, ready = population.newest("pending"), asset_id(population.newest("image", owner=HEAVY_OWNER))
+    key = f"uploads/image/{population.owner(pending)}/{asset_id(pending)}/photo-{pending}.jpg"
+    image, public = AssetType.IMAGE, DeliveryClass.PUBLIC
+    new = NewAsset(uuid4(), HEAVY_OWNER, image, public, "image/jpeg", "x.jpg", "uploads", "k", recording_id="r")
+    stored = StoredObject(ObjectVersion("uploads", key, "version"), "etag", 1000)
+    other = StoredObject(ObjectVersion("uploads", "elsewhere", "version"), "etag", 1000)
+    with_parts = population.newest("parts")
+    return [
+        ("", lambda: assets.create(new)),
+        ("", lambda: assets.bind(asset_id(pending), stored, effects=[SEND])),
+        ("none", lambda: assets.bind(ready, other)),
+        ("", lambda: parts.remember(asset_id(pending), "upload", 8_388_608)),
+        ("", lambda: parts.find(asset_id(with_parts), owner_id=population.owner(with_parts))),
+        ("", lambda: assets.delete(ready, [SEND, SEND])),
+        ("", lambda: assets.note(ready, "nudged", "x", [SEND])),
+        ("late version", lambda: assets.note_late_version(ready, "late", "x", [SEND])),
+        ("", lambda: assets.late_version_at(ready)),
+    ]
+
+
+def _reads(database: MeasuringDatabase, population: Population) -> list[Call]:
+    assets, operations = AssetStore(database), Operations(database)
+    ready = asset_id(population.newest("image", owner=HEAVY_OWNER))
+    middle = (population.created_at(population.total // 2), UUID(int=0))
+    small = population.owner(population.newest("image") - 1)
+    small = small if small != HEAVY_OWNER else population.owner(population.newest("image") - 2)
+    recording = next(n for n in range(population.total) if population.kind(n) == "video" and n % 2)
+    calls: list[Call] = [
+        ("", lambda: assets.get(ready)),
+        ("owner", lambda: assets.get(ready, owner_id=HEAVY_OWNER)),
+        ("", lambda: assets.get_recording(f"recording-{recording}")),
+        ("", lambda: assets.timeline(ready)),
+        ("", lambda: assets.was_scanned_whole(ready)),
+        ("", lambda: assets.job_of(asset_id(population.newest("waiting")))),
+        ("", operations.consumers),
+        ("", lambda: operations.open_circuits(besides="x")),
+        ("", operations.oldest),
+        ("", operations.stuck),
+        ("", lambda: operations.report(ConsumerStatus("x", "working", [], 1))),
+        ("", lambda: operations.unregister("x")),
+    ]
+    for name, owner in (("administrator", None), ("heavy owner", HEAVY_OWNER), ("owner", small)):
+        calls += [
+            (name, lambda owner=owner: assets.list_page(owner_id=owner)),
+            (f"{name}, older", lambda owner=owner: assets.list_page(owner_id=owner, before=middle)),
+        ]
+        calls += [
+            (f"{name}, {status}", lambda owner=owner, status=status: assets.list_page(owner_id=owner, status=status))
+            for status in Status
+        ]
+    ages = {"everything": population.now - 2 * timedelta(days=365), "an hour": population.now - timedelta(hours=1)}
+    calls += [
+        (name, lambda since=since: assets.list_changed(owner_id=HEAVY_OWNER, after=(since, UUID(int=0))))
+        for name, since in ages.items()
+    ]
+    return calls
+
+
+def _stages(database: MeasuringDatabase, population: Population) -> list[Call]:
+    stages = StageStore(database)
+    backlog, leased, waiting = (population.newest(kind) for kind in ("backlog", "leased", "waiting"))
+    fence = Fence(asset_id(leased), Stage.IMAGE, 1)
+    live = [
+        number for number in range(population.total - LIVE, population.total) if population.kind(number) == "leased"
+    ]
+    prefix = f"public/image/{population.owner(leased)}/{asset_id(leased)}/image-1"
+    made = [Rendition(f"w{n}", f"{prefix}/w{n}.webp", "image/webp", 1000 * n, 10, 10) for n in range(5)]
+    commit = Commit(
+        StageState.DONE, Status.READY, facts=Facts(width=10), renditions=made, notes=[Note("ready")], effects=[SEND]
+    )
+    recorder = stages.recorder(fence)
+    return [
+        ("", lambda: stages.claim(asset_id(backlog), Stage.SCAN, version_id=f"version-{backlog}", lease=60)),
+        ("one", lambda: stages.renew([fence], lease=60)),
+        ("30", lambda: stages.renew([Fence(asset_id(n), Stage.IMAGE, 1) for n in live[:30]], lease=60)),
+        ("", lambda: stages.release(fence, Note("released"), forgive=True)),
+        ("", lambda: recorder.record_submission({"rungs": []}, [Note("planned")])),
+        ("", lambda: recorder.record_progress(50)),
+        ("", lambda: stages.commit(fence, commit)),
+        ("", lambda: stages.progress(asset_id(waiting), f"job-{waiting}", 50)),
+        ("", lambda: stages.get(asset_id(leased), Stage.IMAGE)),
+    ]
+
+
+def _rounds(database: MeasuringDatabase, population: Population) -> list[Call]:
+    replays, recovery = Replays(database), Recovery(database)
+    failed, ready = asset_id(population.newest("failed")), asset_id(population.newest("image"))
+    waiting = asset_id(population.newest("waiting"))
+    some = [asset_id(number) for number in range(0, 1000, 10)]
+    return [
+        ("", lambda: replays.stage_at_fault(failed)),
+        ("", lambda: replays.reopen(failed, Stage.IMAGE, "x", [SEND])),
+        ("", recovery.has_assets),
+        ("100", lambda: recovery.get(some)),
+        ("", lambda: recovery.raise_attempts(ready, {Stage.IMAGE: 3})),
+        ("", lambda: recovery.remind_soon(waiting)),
+        ("", lambda: recovery.reject(ready, Code.CORRUPT, "x", [SEND])),
+    ]
+
+
+def _upkeep(database: MeasuringDatabase, population: Population) -> list[Call]:
+    upkeep, orphans, assets = StageMaintenance(database), OrphanedOutputs(database), AssetStore(database)
+    waiting = asset_id(population.newest("waiting"))
+
+    async def mark_cleaned() -> None:
+        asset = await assets.get(asset_id(population.newest("unswept")))
+        assert asset
+        await orphans.mark_cleaned(StaleStage(asset, Stage.IMAGE, 2))
+
+    return [
+        *((stage.value, lambda stage=stage: upkeep.find_stalled(stage)) for stage in Stage),
+        ("waiting", lambda: upkeep.find_stalled(Stage.TRANSCODE, waiting=True)),
+        ("", lambda: upkeep.record_reminder(waiting, Stage.TRANSCODE)),
+        ("", lambda: upkeep.overdue(DAY)),
+        ("", lambda: upkeep.expire(asset_id(population.newest("pending")))),
+        ("", upkeep.pending),
+        ("", lambda: orphans.find_stale(4 * 3600.0)),
+        ("", mark_cleaned),
+        ("", lambda: orphans.purge_expired(30 * DAY)),
+    ]
+
+
+class _NoCache:
+    async def invalidate(self, paths: object, reference: str) -> None:
+        """Do nothing: only the statements count."""
+
+
+def _outbox(database: MeasuringDatabase, _: Population) -> list[Call]:
+    async def dispatch(_: object) -> None:
+        """Do nothing: only the statements count."""
+
+    async def fail(_: object) -> None:
+        raise OSError("it is away")
+
+    outbox, failing = Outbox(database, {EffectKind.SEND: dispatch}), Outbox(database, {EffectKind.SEND: fail})
+    one, end = asset_id(101), datetime.now(UTC) + timedelta(hours=1)
+    invalidate = Effect(EffectKind.INVALIDATE, f"public/image/{HEAVY_OWNER}/{one}/", {})
+    return [
+        ("", lambda: outbox.enqueue(one, [SEND])),
+        ("", lambda: outbox.enqueue_once(one, [SEND], signature="s", expires_at=end)),
+        ("", lambda: outbox.dispatch([OutboxRow(1, one, SEND)])),
+        ("", lambda: outbox.dispatch_pending(one)),
+        ("", failing.sweep),
+        ("", lambda: Invalidations(database, _NoCache()).dispatch([OutboxRow(1, one, invalidate)])),
+    ]
