@@ -82,6 +82,13 @@ CREATE INDEX IF NOT EXISTS assets_by_owner_and_external_id
     ON assets ((owner_id || ' ' || external_id), created_at, asset_id)
     WHERE external_id IS NOT NULL;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS announced text; -- a keyed digest of the request with the Idempotency-Key
+-- For what waits, by status and age: it replaces assets_unfinished, which version 6 uses. And for who catches up.
+CREATE INDEX IF NOT EXISTS assets_by_change ON assets (owner_id, updated_at, asset_id);
+CREATE INDEX IF NOT EXISTS assets_by_status ON assets (status, created_at, asset_id)
+    WHERE status IN ('pending', 'uploaded', 'scanning', 'processing');
+CREATE INDEX IF NOT EXISTS assets_deleted ON assets (updated_at) WHERE status = 'deleted';
+-- A plan for any owner must suit the one with a million assets: read a page in the order of the index, sort nothing.
+ALTER TABLE assets ALTER COLUMN owner_id SET (n_distinct = 60);
 
 -- Events of it that were written: the last one's number, which only grows.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS event_sequence bigint NOT NULL DEFAULT 0;
@@ -110,6 +117,12 @@ CREATE INDEX IF NOT EXISTS stages_by_job ON stages (job_id) WHERE job_id IS NOT 
 ALTER TABLE stages ADD COLUMN IF NOT EXISTS swept_at timestamptz;
 CREATE INDEX IF NOT EXISTS stages_unswept ON stages (updated_at)
     WHERE attempt > 1 AND (swept_at IS NULL OR swept_at < updated_at);
+-- The search for stages that stand still: those that were never reminded, and those whose next reminder is due.
+CREATE INDEX IF NOT EXISTS stages_silent ON stages (stage, state, updated_at)
+    WHERE state IN ('queued', 'leased', 'waiting') AND nudge_at IS NULL;
+CREATE INDEX IF NOT EXISTS stages_reminded ON stages (stage, state, nudge_at)
+    WHERE state IN ('queued', 'leased', 'waiting') AND nudge_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS stages_planned ON stages (updated_at) WHERE state = 'done' AND plan IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS renditions (
     asset_id     uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
@@ -150,6 +163,8 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at);
 CREATE INDEX IF NOT EXISTS outbox_by_asset ON outbox (asset_id);
+CREATE INDEX IF NOT EXISTS outbox_failed ON outbox (due_at) WHERE attempts > 0;
+CREATE INDEX IF NOT EXISTS outbox_invalidate ON outbox (id) WHERE kind = 'invalidate';
 
 -- What others are still to be told of an asset: the asset as it was committed. It has no reference to `assets`, so that
 -- it survives the asset's row.
@@ -189,10 +204,50 @@ CREATE TABLE IF NOT EXISTS callbacks (
 );
 CREATE INDEX IF NOT EXISTS callbacks_expired ON callbacks (expires_at);
 
--- Every change of an asset wakes those who watch it. The payload is the asset and its owner, nothing else.
+-- Work that one process at a time does, each with the lease of the process that does it.
+CREATE TABLE IF NOT EXISTS leases (
+    name     text PRIMARY KEY,
+    holder   text NOT NULL,
+    until    timestamptz NOT NULL
+);
+
+-- How far work has come that goes through a table row by row.
+CREATE TABLE IF NOT EXISTS positions (
+    name      text PRIMARY KEY,
+    position  bigint NOT NULL
+);
+
+-- A fifth of a large table is too much to wait for: the tails of indexes, where work is found, fill with dead entries.
+ALTER TABLE assets SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000,
+                        autovacuum_analyze_scale_factor = 0.02);
+-- Room on each page, so that a renewal of a lease touches no index.
+ALTER TABLE stages SET (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000,
+                        autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Every change of an asset, for some minutes: the APIs poll for those who watch it. Unlogged: after a crash it is empty,
+-- and so is change_feed, by whose new epoch they notice.
+CREATE UNLOGGED TABLE IF NOT EXISTS changes (
+    xid       xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    asset_id  uuid NOT NULL,
+    owner_id  text NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS changes_by_xid ON changes (xid);
+ALTER TABLE changes SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE UNLOGGED TABLE IF NOT EXISTS change_feed (
+    single       boolean PRIMARY KEY DEFAULT true CHECK (single),
+    epoch        uuid NOT NULL DEFAULT gen_random_uuid(),
+    quiet_until  timestamptz NOT NULL DEFAULT now() -- until then no API of the version before listens for a notification
+);
+INSERT INTO change_feed DEFAULT VALUES ON CONFLICT DO NOTHING;
 CREATE OR REPLACE FUNCTION notify_asset() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('asset', NEW.asset_id || ' ' || NEW.owner_id);
+    INSERT INTO changes (asset_id, owner_id) VALUES (NEW.asset_id, NEW.owner_id);
+    -- For the version before, at the price of a lock for the whole database: to be dropped with the next version.
+    IF NOT EXISTS (SELECT FROM change_feed WHERE quiet_until > now()) THEN
+        PERFORM pg_notify('asset', NEW.asset_id || ' ' || NEW.owner_id);
+    END IF;
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER assets_notify AFTER INSERT OR UPDATE ON assets FOR EACH ROW EXECUTE FUNCTION notify_asset();

@@ -122,7 +122,8 @@ async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
     queues = MessageQueues(await clients.sqs(), settings.queue_urls())
     stack.callback(asyncio.create_task(watch_loop(metrics.loop_lag)).cancel)
     hub = EventHub()
-    await stack.enter_async_context(hub.running(settings.database_url))
+    feed = database.connect(settings.database_url, max_size=1, application="media-events")  # never waits for others
+    await stack.enter_async_context(hub.running(await stack.enter_async_context(feed)))
     signed = each_secret(settings.callback_secret)
     secrets = signed or each_secret(settings.jwt_secret)
     if not secrets:

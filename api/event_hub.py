@@ -1,4 +1,4 @@
-"""Live changes: which streams wait for which assets. One listener feeds all streams of this process."""
+"""Live changes: which streams wait for which assets. One poller feeds all streams of this process."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,8 @@ from uuid import UUID
 
 from api.problems import ProblemCode, ProblemError
 from api.security.auth import Caller
-from media.asset_store.changes import watch_assets
+from media.asset_store.changes import ChangeFeed
+from media.asset_store.database import Database
 
 STREAMS = 2000
 """Open streams of one process. Each costs a socket and some 20 KB."""
@@ -26,15 +27,18 @@ class Subscription:
         self._pending: dict[UUID, None] = {}
         self._changes = asyncio.Event()
         self.ended = False
+        self.missed = False
+        """Whether changes were lost that the stream should have sent."""
 
     def notify(self, asset_id: UUID) -> None:
         self._pending[asset_id] = None
         if len(self._pending) > PENDING:
-            self.end()
+            self.end(missed=True)
         self._changes.set()
 
-    def end(self) -> None:
+    def end(self, *, missed: bool = False) -> None:
         self.ended = True
+        self.missed = self.missed or missed
         self._changes.set()
 
     async def wait(self, seconds: float) -> list[UUID]:
@@ -57,11 +61,13 @@ class EventHub:
         self._open: dict[str, dict[Subscription, None]] = defaultdict(dict)
         """The streams of each user, oldest first."""
         self._listening = False
+        self._has_streams = asyncio.Event()
 
     @asynccontextmanager
-    async def running(self, dsn: str) -> AsyncIterator[None]:
-        """Listen for changes until the block ends."""
-        task = asyncio.create_task(watch_assets(dsn, self.changed, self.listening))
+    async def running(self, database: Database) -> AsyncIterator[None]:
+        """Poll for changes until the block ends."""
+        feed = ChangeFeed(database, self.changed, self.listening)
+        task = asyncio.create_task(feed.run(self._has_streams))
         try:
             yield
         finally:
@@ -69,21 +75,21 @@ class EventHub:
             await asyncio.gather(task, return_exceptions=True)
 
     def listening(self, is_connected: bool) -> None:
-        """Note whether changes arrive. Streams end when they do not: their clients reconnect and catch up."""
+        """Note whether changes arrive. Streams end with a `reset` when they do not: their clients reconnect."""
         self._listening = is_connected
         if not is_connected:
-            self.end()
+            self.end(missed=True)
 
     def changed(self, asset_id: UUID, owner_id: str) -> None:
         for name in (asset_id, owner_id, None):
             for subscription in self._subscriptions.get(name, ()):
                 subscription.notify(asset_id)
 
-    def end(self) -> None:
+    def end(self, *, missed: bool = False) -> None:
         """End all streams."""
         for group in self._subscriptions.values():
             for subscription in group:
-                subscription.end()
+                subscription.end(missed=missed)
 
     @contextmanager
     def subscribed(self, caller: Caller, asset_id: UUID | None) -> Iterator[Subscription]:
@@ -103,6 +109,7 @@ class EventHub:
         name = asset_id or caller.owner_scope
         self._open[caller.subject][subscription] = None
         self._subscriptions[name].add(subscription)
+        self._has_streams.set()
         try:
             yield subscription
         finally:
@@ -110,6 +117,8 @@ class EventHub:
             self._subscriptions[name].discard(subscription)
             if not self._subscriptions[name]:
                 del self._subscriptions[name]
+            if not self._subscriptions:
+                self._has_streams.clear()
 
     def _make_room(self, own: int) -> bool:
         """Say whether a user with `own` streams may have another, at the price of somebody's who has more."""

@@ -47,6 +47,7 @@ from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, AssetType, Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import Database, connect
+from media.asset_store.housekeeping import Housekeeping, Retention
 from media.asset_store.operations import ConsumerStatus, Operations
 from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance
 from media.asset_store.stages import Fence, StageStore
@@ -311,14 +312,17 @@ def _reconciler(
     async def ask_job(asset: Asset, job_id: str) -> None:
         await job_events.apply(event_of_job(await parts.transcoder.get(job_id), asset))
 
+    kept = parts.settings
+    retention = Retention(kept.expired_retention, kept.deleted_retention, kept.timeline_retention, kept.plan_retention)
     return Reconciler(
-        dsn=parts.settings.database_url,
+        holder=consumer_id(),
         maintenance=StageMaintenance(parts.database),
         assets=lifecycle.assets,
         storage=parts.storage,
         outbox=lifecycle.outbox,
         lifecycle=lifecycle,
-        output_cleanup=OutputCleanup(OrphanedOutputs(parts.database), lifecycle, parts.settings.expired_retention),
+        output_cleanup=OutputCleanup(OrphanedOutputs(parts.database), lifecycle),
+        housekeeping=Housekeeping(parts.database, retention),
         queues=parts.queues,
         names=parts.settings.queues,
         paused=paused,

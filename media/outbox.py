@@ -130,12 +130,11 @@ class Outbox:
     async def sweep(self) -> int:
         """Dispatch due rows, each on its own; returns how many succeeded. A failure is recorded on its row."""
         records = await self._database.fetch(
-            "UPDATE outbox SET attempts = attempts + 1,"
+            "UPDATE outbox SET attempts = attempts + 1,"  # noqa: S608 - a number
             " due_at = now() + least(600, 15 * 2 ^ least(attempts, 6)) * interval '1 second'"
-            " WHERE id IN (SELECT id FROM outbox WHERE due_at <= now() AND kind = ANY($1::text[])"
-            "              ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING *",
+            " WHERE id = ANY(ARRAY(SELECT id FROM outbox WHERE due_at <= now() AND kind = ANY($1::text[])"
+            f"              ORDER BY due_at LIMIT {SWEEP_LIMIT} FOR UPDATE SKIP LOCKED)) RETURNING *",
             [kind.value for kind in self._dispatchers],
-            SWEEP_LIMIT,
         )
         dispatched = 0
         # In the order in which they were written, and caches last: all files that go in this sweep are one batch.

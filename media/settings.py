@@ -160,6 +160,15 @@ class Settings(BaseSettings):
     reconcile_interval: float = Field(30.0, gt=0, description="Between two searches for work that stands still")
     pending_expiry: int = Field(86_400, ge=60, description="How long an upload may take to come before it is `expired`")
     expired_retention: int = Field(2_592_000, ge=86_400, description="How long an `expired` upload is kept")
+    deleted_retention: int | None = Field(
+        2_592_000, ge=1_209_600, description="How long the record of a `deleted` asset is kept; unset: for ever"
+    )
+    plan_retention: int | None = Field(
+        2_592_000, ge=1_209_600, description="How long the plan of a transcoding that is done is kept; unset: for ever"
+    )
+    timeline_retention: int | None = Field(
+        None, ge=2_592_000, description="How long entries of timelines are kept, but scans' verdicts; unset: for ever"
+    )
 
     # --- Scan
     clamd: ClamdAddresses = Field(

@@ -134,6 +134,8 @@ async def _changes(service: Service, caller: Caller, subscription: Subscription)
             yield "".join(_event(asset, caller) for asset in assets)
         elif not subscription.ended:
             yield ": still here\n\n"
+    if subscription.missed:
+        yield RESET
 
 
 def _event(asset: Asset, caller: Caller) -> str:

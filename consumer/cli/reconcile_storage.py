@@ -23,8 +23,7 @@ from consumer.maintenance.storage_listing import StorageListing
 from consumer.maintenance.storage_repair import StorageReconciler
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
-from media.asset_store.recovery import Recovery
-from media.asset_store.replays import Replays
+from media.asset_store.recovery import Recovery, Replays
 from media.aws.clients import Clients
 from media.aws.s3 import ObjectStorage
 from media.aws.sqs import MessageQueues

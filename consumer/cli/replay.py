@@ -17,7 +17,7 @@ from consumer.cli.command import ExitStatus, Operation, examples, interruptible,
 from media.asset import Stage
 from media.asset_store.assets import AssetStore
 from media.asset_store.database import connect
-from media.asset_store.replays import Replays
+from media.asset_store.recovery import Replays
 from media.aws.clients import Clients
 from media.aws.sqs import MessageQueues
 from media.errors import UnavailableError

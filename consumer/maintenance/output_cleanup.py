@@ -1,4 +1,4 @@
-"""Removes orphaned outputs, and the records of uploads that never came, long afterwards."""
+"""Removes orphaned outputs, long afterwards."""
 
 from dataclasses import dataclass
 
@@ -19,11 +19,10 @@ Commits are fenced, but writes to S3 before them are not: a process that was fro
 
 @dataclass(frozen=True, slots=True)
 class OutputCleanup:
-    """Cleans up after stages that ended. `retention` is the seconds for which an expired upload is remembered."""
+    """Cleans up after stages that ended."""
 
     orphans: OrphanedOutputs
     lifecycle: StageLifecycle
-    retention: float
     quiet: float = QUIET_SECONDS
 
     async def clean_up(self) -> None:
@@ -41,8 +40,3 @@ class OutputCleanup:
                 raise
             except Exception:
                 log.exception("output_cleanup.failed", asset_id=str(found.asset.asset_id), stage=found.stage)
-
-    async def purge_expired(self) -> None:
-        """Delete the records of uploads that never came. Raises UnavailableError when Postgres is away."""
-        if count := await self.orphans.purge_expired(self.retention):
-            log.info("output_cleanup.purged", expired=count)

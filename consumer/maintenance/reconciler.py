@@ -1,6 +1,6 @@
 """Finds stages that stand still and reminds them: an event was lost, a lease ran out long ago, or a job went silent.
 
-One daemon at a time does it, under a Postgres advisory lock. Every reminder goes through the outbox. The reconciler
+One daemon at a time does it, under a lease in Postgres. Every reminder goes through the outbox. The reconciler
 also sweeps the outbox, expires uploads that never came, cleans up outputs, and reads the depths of the queues.
 """
 
@@ -17,12 +17,12 @@ from consumer.queue.part_health import PartHealth
 from consumer.stages.lifecycle import StageLifecycle
 from media.asset import Asset, ObjectVersion, Stage, StageState
 from media.asset_store.assets import AssetStore
+from media.asset_store.housekeeping import Housekeeping
 from media.asset_store.stage_maintenance import (
     FIRST_REMINDER,
     MAX_REMINDERS,
     StageMaintenance,
     StalledStage,
-    sole_reconciler,
 )
 from media.aws.s3 import ObjectStorage
 from media.aws.sqs import MessageQueues
@@ -55,13 +55,14 @@ AskJob = Callable[[Asset, str], Awaitable[None]]
 class Reconciler:
     """Reconciles the stages in Postgres with what happens to them.
 
-    `paused` returns the queues that some daemon has paused. A queue with more than `backlog` messages gets no
-    reminders, and a stage whose request may still be in its queue gets none either. `interval`, `expiry` and
-    `first_reminder` are in seconds.
+    `holder` is this daemon's name. `paused` returns the queues that some daemon has paused. A queue with more than
+    `backlog` messages gets no reminders, and a stage whose request may still be in its queue gets none either.
+    `interval`, `expiry` and `first_reminder` are in seconds.
     """
 
-    dsn: str
+    holder: str
     maintenance: StageMaintenance
+    housekeeping: Housekeeping
     assets: AssetStore
     storage: ObjectStorage
     outbox: Outbox
@@ -108,10 +109,14 @@ class Reconciler:
                 pending = await self.maintenance.pending()
                 self.metrics.outbox.set(pending.outbox)
                 self.metrics.oldest.set(pending.oldest)
-                async with sole_reconciler(self.dsn) as ours:
-                    for name, step in self._steps() if ours else ():
+                try:
+                    for name, step in self._steps():
+                        if not await self.maintenance.lease(self.holder):
+                            break
                         with self._log_failure(name):
                             await step()
+                finally:
+                    await self.maintenance.release(self.holder)
 
     def _steps(self) -> Iterator[tuple[str, Step]]:
         """List the steps of a round. A failure of one keeps none of the others from its turn."""
@@ -120,7 +125,7 @@ class Reconciler:
         yield "ask for jobs", partial(self._remind, Stage.TRANSCODE, "transcode-events", waiting=True)
         yield "expire", self._expire
         yield "clean up", self.output_cleanup.clean_up
-        yield "purge", self.output_cleanup.purge_expired
+        yield from self.housekeeping.steps()
 
     async def _remind(self, stage: Stage, queue: str, *, waiting: bool = False) -> None:
         """Remind every stalled stage, unless its queue is paused, or `queue`, by which its news comes, is full."""

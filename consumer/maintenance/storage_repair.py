@@ -12,8 +12,7 @@ from consumer.maintenance.storage_listing import AssetPath, StorageListing, Stor
 from handlers.upload import unwanted_upload
 from media.asset import DEFAULT_DELIVERY, Asset, AssetType, DeliveryClass, ObjectVersion, Stage
 from media.asset_store.assets import AssetStore, Binding, NewAsset, StoredObject
-from media.asset_store.recovery import KnownAsset, Recovery, paths_in_order
-from media.asset_store.replays import Replays
+from media.asset_store.recovery import KnownAsset, Recovery, Replays, paths_in_order
 from media.aws.s3 import DELIVERY_TAG, MissingObjectError, StoredVersion
 from media.errors import Code, UnavailableError
 from media.outbox import Effect, EffectKind, Outbox, OutboxRow

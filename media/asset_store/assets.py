@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, Status, TimelineEntry
@@ -212,7 +213,7 @@ class AssetStore:
     async def get(self, asset_id: UUID, *, owner_id: str | None = None) -> Asset | None:
         """Return one asset with its renditions, or None. With `owner_id`, only if it is that owner's."""
         record = await self._database.fetchrow(
-            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
+            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"
             " WHERE a.asset_id = $1 AND ($2::text IS NULL OR a.owner_id = $2)",
             asset_id,
             owner_id,
@@ -258,11 +259,11 @@ class AssetStore:
         `after` is `updated_at` and id of the last asset of the previous page.
         """
         records = await self._database.fetch(
-            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"  # noqa: S608 - a constant of ours
-            " WHERE owner_id = $1 AND (updated_at, asset_id) > ($2, $3::uuid) ORDER BY updated_at, asset_id LIMIT $4",
+            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"
+            " WHERE owner_id = $1 AND (updated_at, asset_id) > ($2, $3::uuid) ORDER BY updated_at, asset_id"
+            f" LIMIT {min(limit, PAGE_LIMIT):d}",
             owner_id,
             *after,
-            min(limit, PAGE_LIMIT),
         )
         return [asset_of(record) for record in records]
 
@@ -299,7 +300,7 @@ class AssetStore:
     async def note_late_version(self, asset_id: UUID, code: str, detail: str, effects: Sequence[Effect]) -> None:
         """Like `note`, but count the versions, and keep only the time of those beyond LATE_VERSIONS_NOTED."""
         counted = (
-            "UPDATE assets SET late_versions = late_versions + 1, late_version_at = clock_timestamp()"  # noqa: S608 - a number
+            "UPDATE assets SET late_versions = late_versions + 1, late_version_at = clock_timestamp()"
             f" WHERE asset_id = $1 RETURNING asset_id, late_versions <= {LATE_VERSIONS_NOTED} AS is_noted"
         )
         await self._note(counted, asset_id, code, detail, effects)
@@ -313,7 +314,7 @@ class AssetStore:
 
     async def _note(self, known: str, asset_id: UUID, code: str, detail: str, effects: Sequence[Effect]) -> None:
         await self._database.execute(
-            f"WITH known AS ({known}), noted AS (INSERT INTO timeline (asset_id, code, detail)"  # noqa: S608 - ours
+            f"WITH known AS ({known}), noted AS (INSERT INTO timeline (asset_id, code, detail)"
             " SELECT asset_id, $2, $3 FROM known WHERE is_noted)"
             " INSERT INTO outbox (asset_id, kind, target, body, group_id, due_at)"
             " SELECT asset_id, e.kind, e.target, e.body, e.group_id, now()"

@@ -1,87 +1,98 @@
-"""Listen for changed assets and waiting events (LISTEN), on a dedicated connection: a pool drops its listeners."""
+"""Poll for changed assets. A trigger writes each change to the table `changes`, in the transaction that makes it.
+
+A notification (`NOTIFY`) would take one lock for the whole database at every commit, and a pooler has no `LISTEN`.
+"""
 
 import asyncio
 import contextlib
 import random
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 from uuid import UUID
 
 import structlog
+from pydantic_core import from_json
 
-from media.asset_store.database import open_connection, postgres_calls
+from media.asset_store.database import Database
+from media.asset_store.housekeeping import CHANGES_KEPT
 from media.errors import Dependency, UnavailableError
 
 log = structlog.get_logger(__name__)
 
-CHANNEL = "asset"
-EVENT_CHANNEL = "event"
-PROBE_INTERVAL = 20.0
-"""Seconds without a notification after which the connection is probed: one that was cut silently stays silent."""
-LONGEST_PAUSE = 15.0
-"""Longest pause, in seconds, between two attempts to connect."""
-
+POLL_INTERVAL = 0.5
+"""Seconds between two polls while somebody waits for changes: a change is told within a second."""
+IDLE_INTERVAL = 5.0
+"""Seconds between two polls otherwise. They keep the snapshot from which the next stream goes on."""
+PATIENCE = 10.0
+"""Seconds without an answer after which changes count as lost. Shorter outages lose none."""
 Changed = Callable[[UUID, str], None]
 """Receives the asset and its owner."""
 
+# What a snapshot sees and the one before did not. A transaction that lasts long delays nobody else's changes.
+_POLL = """
+SELECT pg_current_snapshot()::text AS snapshot, extract(epoch FROM clock_timestamp())::float8 AS at,
+    (SELECT epoch FROM change_feed) AS epoch, current_setting('transaction_read_only') = 'on' AS is_read_only,
+    (SELECT jsonb_agg(DISTINCT jsonb_build_array(asset_id, owner_id)) FROM changes
+     WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+       AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)) AS changed
+"""
 
-async def watch_assets(dsn: str, changed: Changed, listening: Callable[[bool], None]) -> NoReturn:
-    """Call `changed` for every change, for ever. Ends by cancellation only.
 
-    `listening` is called with True once notifications flow and with False when they stop. Changes in between are lost.
+class ChangeFeed:
+    """Tells of every change of an asset, once at least, as long as `listening(True)` holds.
+
+    `listening(False)` is called when changes were lost: the database was away for PATIENCE seconds, or its unlogged
+    tables were emptied by a crash or a failover.
     """
 
-    def notify(payload: str) -> None:
-        asset_id, _, owner_id = payload.partition(" ")
-        try:
-            changed(UUID(asset_id), owner_id)
-        except ValueError:
-            log.warning("changes.odd_payload", payload=payload[:100])
+    def __init__(self, database: Database, changed: Changed, listening: Callable[[bool], None]) -> None:
+        self._database = database
+        self._changed = changed
+        self._listening = listening
+        self._snapshot: str | None = None
+        self._epoch: UUID | None = None
+        self._at = 0.0
 
-    await _watch(dsn, CHANNEL, notify, listening)
-
-
-async def watch_events(dsn: str, called: Callable[[], None]) -> NoReturn:
-    """Call `called` when an event waits to be sent, and when some may have been missed. Ends by cancellation only."""
-    await _watch(dsn, EVENT_CHANNEL, lambda _: called(), lambda _: called())
-
-
-async def _watch(dsn: str, channel: str, notify: Callable[[str], None], listening: Callable[[bool], None]) -> NoReturn:
-    failures = 0
-    while True:
-        try:
-            with postgres_calls():
-                await _listen(dsn, channel, notify, listening)
-        except UnavailableError as error:
-            log.warning("changes.lost", error=str(error))
-        except Exception:  # whatever is answered, the streams of this process depend on this loop
-            log.exception("changes.unforeseen")
-        failures += 1
-        await asyncio.sleep(random.uniform(0.1, min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10))))  # noqa: S311 - jitter
-
-
-async def _listen(dsn: str, channel: str, notify: Callable[[str], None], listening: Callable[[bool], None]) -> None:
-    """Listen on one connection until it is lost."""
-    lost = asyncio.Event()
-
-    def receive(_connection: Any, _process_id: int, _channel: str, payload: object) -> None:
-        notify(str(payload))
-
-    connection = await open_connection(dsn, application="media-changes")
-    try:
-        connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(channel, receive)
-        listening(True)
-        while not lost.is_set():
+    async def run(self, awaited: asyncio.Event) -> NoReturn:
+        """Poll for ever, often while `awaited` is set. Ends by cancellation only."""
+        loop = asyncio.get_running_loop()
+        answered = loop.time()
+        while True:
+            try:
+                await self.poll()
+                answered = loop.time()
+            except UnavailableError as error:
+                log.warning("changes.unavailable", error=str(error))
+            except Exception:  # whatever is answered, the streams of this process depend on this loop
+                log.exception("changes.unforeseen")
+            if loop.time() - answered > PATIENCE:
+                self._lose()
+            if awaited.is_set():
+                await asyncio.sleep(POLL_INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311 - APIs take turns
+                continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_INTERVAL):
-                    await lost.wait()
-            if (
-                not lost.is_set()
-                and await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on"
-            ):
-                # A failover: this server lives on, but nothing changes there any more.
-                raise UnavailableError(Dependency.POSTGRES, "the server became read-only")
-    finally:
-        listening(False)
-        connection.terminate()
+                async with asyncio.timeout(IDLE_INTERVAL):
+                    await awaited.wait()
+
+    async def poll(self) -> None:
+        """Tell of the changes since the poll before. Raises UnavailableError."""
+        record = await self._database.fetchrow(_POLL, self._snapshot)
+        if record is None or record["is_read_only"]:
+            # A failover: this server lives on, but nothing changes there any more.
+            raise UnavailableError(Dependency.POSTGRES, "the server became read-only")
+        if record["epoch"] is None:
+            self._lose()
+            await self._database.execute("INSERT INTO change_feed DEFAULT VALUES ON CONFLICT DO NOTHING")
+            return
+        if record["epoch"] != self._epoch or record["at"] - self._at > CHANGES_KEPT / 2:
+            self._lose()
+            self._epoch = record["epoch"]
+        else:
+            for asset_id, owner_id in from_json(record["changed"] or "[]"):
+                self._changed(UUID(asset_id), owner_id)
+        self._snapshot, self._at = record["snapshot"], record["at"]
+        self._listening(True)
+
+    def _lose(self) -> None:
+        self._snapshot = self._epoch = None
+        self._listening(False)

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from media.asset_store.database import Database
+from media.asset_store.rows import IS_IN_PROGRESS
 
 REPORT_INTERVAL = 10.0
 """Seconds between two reports of a consumer."""
@@ -125,7 +126,10 @@ class Operations:
         """Return the oldest asset that was uploaded and has not ended."""
         r = await self._database.fetchrow(
             "SELECT asset_id, asset_type, status, created_at, extract(epoch FROM now() - created_at)::float8 AS seconds"
-            " FROM assets WHERE status IN ('uploaded', 'scanning', 'processing') ORDER BY created_at LIMIT 1"
+            " FROM ((SELECT * FROM assets WHERE status = 'uploaded' ORDER BY created_at LIMIT 1)"
+            " UNION ALL (SELECT * FROM assets WHERE status = 'scanning' ORDER BY created_at LIMIT 1)"
+            " UNION ALL (SELECT * FROM assets WHERE status = 'processing' ORDER BY created_at LIMIT 1)) AS found"
+            " ORDER BY created_at LIMIT 1"
         )
         return UnfinishedAsset(**dict(r)) if r else None
 
@@ -134,11 +138,10 @@ class Operations:
         records = await self._database.fetch(
             "SELECT a.asset_id, a.asset_type, a.status, s.stage, s.state, s.attempt, s.nudges,"
             " extract(epoch FROM now() - s.updated_at)::float8 AS seconds"
-            " FROM stages s JOIN assets a USING (asset_id)"
-            " WHERE s.state IN ('queued', 'leased', 'waiting') AND (s.lease_until IS NULL OR s.lease_until < now())"
-            " AND s.updated_at < now() - $1::float8 * interval '1 second'"
-            " AND a.status IN ('uploaded', 'scanning', 'processing') ORDER BY s.updated_at LIMIT $2",
+            " FROM (SELECT * FROM stages s"
+            "   WHERE state IN ('queued', 'leased', 'waiting') AND (lease_until IS NULL OR lease_until < now())"
+            f"  AND updated_at < now() - $1::float8 * interval '1 second' AND {IS_IN_PROGRESS}"
+            f"  ORDER BY updated_at LIMIT {STUCK_LIMIT}) AS s JOIN assets a USING (asset_id) ORDER BY s.updated_at",
             STUCK_SECONDS,
-            STUCK_LIMIT,
         )
         return [StuckStage(**dict(r)) for r in records]

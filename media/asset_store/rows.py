@@ -53,6 +53,11 @@ RENDITIONS_AS_JSON = (
 )
 """SQL of a column of the asset `a`, so that an asset and its renditions take one round trip."""
 
+IS_IN_PROGRESS = (
+    "(SELECT a.status FROM assets a WHERE a.asset_id = s.asset_id) IN ('uploaded', 'scanning', 'processing')"
+)
+"""SQL that is true of a stage `s` whose asset has not ended. A join might read all assets first, this looks each up."""
+
 
 def asset_of(record: asyncpg.Record) -> Asset:
     """Turn a row of `assets` into an Asset, with renditions where `RENDITIONS_AS_JSON` was selected as `renditions`."""

@@ -1,25 +1,24 @@
 """Queries of maintenance: stalled stages, overdue uploads, pending work, outputs without a purpose."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from media.asset import Asset, Stage, StageState
-from media.asset_store.database import Database, open_connection, postgres_calls
-from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of
+from media.asset_store.database import Database
+from media.asset_store.rows import IS_IN_PROGRESS, RENDITIONS_AS_JSON, asset_of
 from media.asset_store.stages import Claim
 
-LOCK = 0x0D0CF120
-"""Key of the advisory lock that the one active reconciler holds."""
+LEASE = 60.0
+"""Seconds for which a daemon is the reconciler, from each of its steps on. Two at once would only remind twice."""
 FIRST_REMINDER = 600
 """Seconds without a change before the first reminder. The wait doubles with each."""
 MAX_REMINDERS = 6
 """Reminders before a stage is given up."""
+COUNTED = 1000
+"""Most outbox rows that are counted, due ones and failed ones each."""
 BATCH = 100
 """Stages or assets read in one round."""
-PURGED_ROWS = 1000
-"""Assets deleted in one round, each with its timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +47,44 @@ class PendingWork:
     oldest: float
 
 
-@asynccontextmanager
-async def sole_reconciler(dsn: str) -> AsyncIterator[bool]:
-    """Yield whether this process is the one that reconciles, for as long as the context lasts.
+def _find_stalled(states: Sequence[StageState]) -> str:
+    """Return the search for stages in one of `states`. Each part reads from an index until it has found enough.
 
-    The lock belongs to a dedicated connection: a pool drops session locks when it takes a connection back.
+    The states are literals, so that every plan may use the indexes that are for unfinished stages alone.
     """
-    with postgres_calls():
-        connection = await open_connection(dsn, application="media-reconciler")
-    try:
-        with postgres_calls():
-            held = await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
-        yield bool(held)
-    finally:
-        connection.terminate()
+    due = {
+        "updated_at": "s.nudge_at IS NULL AND s.updated_at <= now() - $2::float8 * interval '1 second'",
+        "nudge_at": "s.nudge_at <= now()",
+    }
+    parts = [
+        f"(SELECT * FROM stages s WHERE s.stage = $1 AND s.state = '{state.value}' AND {condition}"
+        f" AND (s.lease_until IS NULL OR s.lease_until < now()) AND {IS_IN_PROGRESS}"
+        f" ORDER BY s.{order} LIMIT {BATCH})"
+        for state in states
+        for order, condition in due.items()
+    ]
+    return (
+        "SELECT a.*, s.stage, s.state, s.attempt, s.job_id, s.nudges,"
+        " extract(epoch FROM now() - s.updated_at)::float8 AS silent"
+        f" FROM ({' UNION ALL '.join(parts)}) AS s JOIN assets a USING (asset_id) ORDER BY s.updated_at LIMIT {BATCH}"
+    )
+
+
+# Counted as far as it matters to a gauge.
+_PENDING = f"""
+SELECT (SELECT count(*) FROM (
+            (SELECT FROM outbox WHERE due_at <= now() LIMIT {COUNTED})
+            UNION ALL (SELECT FROM outbox WHERE attempts > 0 AND due_at > now() LIMIT {COUNTED})) AS rows) AS outbox,
+       coalesce(extract(epoch FROM now() - least(
+            (SELECT min(created_at) FROM assets WHERE status = 'uploaded'),
+            (SELECT min(created_at) FROM assets WHERE status = 'scanning'),
+            (SELECT min(created_at) FROM assets WHERE status = 'processing'))), 0)::float8 AS oldest
+"""
+_LEASE = """
+INSERT INTO leases AS l (name, holder, until) VALUES ($1, $2, now() + $3::float8 * interval '1 second')
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE l.holder = excluded.holder OR l.until <= now() RETURNING name
+"""
 
 
 class StageMaintenance:
@@ -69,6 +92,14 @@ class StageMaintenance:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def lease(self, holder: str) -> bool:
+        """Take or extend the reconciler's lease. A session's lock would outlive its daemon behind a pooler."""
+        return await self._database.fetchval(_LEASE, "reconciler", holder, LEASE) is not None
+
+    async def release(self, holder: str) -> None:
+        """Give the reconciler's lease back."""
+        await self._database.execute("DELETE FROM leases WHERE name = 'reconciler' AND holder = $1", holder)
 
     async def find_stalled(
         self, stage: Stage, *, waiting: bool = False, first: float = FIRST_REMINDER
@@ -79,20 +110,8 @@ class StageMaintenance:
         those of another queue. `first` is the seconds without a change before the first reminder; the wait doubles
         with each.
         """
-        states = ["waiting"] if waiting else ["queued", "leased"]
-        records = await self._database.fetch(
-            "SELECT a.*, s.stage, s.state, s.attempt, s.job_id, s.nudges,"
-            " extract(epoch FROM now() - s.updated_at)::float8 AS silent FROM stages s JOIN assets a USING (asset_id)"
-            " WHERE s.state = ANY($4::text[]) AND s.stage = $1"
-            " AND (s.lease_until IS NULL OR s.lease_until < now())"
-            " AND a.status IN ('uploaded', 'scanning', 'processing')"
-            " AND coalesce(s.nudge_at, s.updated_at + $2::float8 * interval '1 second') <= now()"
-            " ORDER BY s.updated_at LIMIT $3",
-            stage,
-            first,
-            BATCH,
-            states,
-        )
+        states = [StageState.WAITING] if waiting else [StageState.QUEUED, StageState.LEASED]
+        records = await self._database.fetch(_find_stalled(states), stage, first)
         return [
             StalledStage(
                 asset=asset_of(r),
@@ -121,9 +140,8 @@ class StageMaintenance:
         """Return assets whose upload did not come within `seconds`."""
         records = await self._database.fetch(
             "SELECT * FROM assets WHERE status = 'pending' AND created_at < now() - $1::float8 * interval '1 second'"
-            " ORDER BY created_at LIMIT $2",
+            f" ORDER BY created_at LIMIT {BATCH}",
             seconds,
-            BATCH,
         )
         return [asset_of(record) for record in records]
 
@@ -137,12 +155,11 @@ class StageMaintenance:
         )
 
     async def pending(self) -> PendingWork:
-        """Count pending work for the gauges. An outbox row that failed is pending even while it waits for its retry."""
-        record = await self._database.fetchrow(
-            "SELECT (SELECT count(*) FROM outbox WHERE due_at <= now() OR attempts > 0) AS outbox,"
-            " coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM assets"
-            "   WHERE status IN ('uploaded', 'scanning', 'processing'))), 0)::float8 AS oldest"
-        )
+        """Count pending work for the gauges, outbox rows up to some COUNTED.
+
+        A row that failed is pending even while it waits for its retry.
+        """
+        record = await self._database.fetchrow(_PENDING)
         return PendingWork(record["outbox"], record["oldest"]) if record else PendingWork(0, 0.0)
 
 
@@ -154,16 +171,9 @@ FROM stages s JOIN assets a USING (asset_id)
 WHERE s.attempt > 1 AND (s.swept_at IS NULL OR s.swept_at < s.updated_at)
   AND s.updated_at < now() - $1::float8 * interval '1 second'
   AND s.state IN ('done', 'rejected', 'failed', 'cancelled')
-ORDER BY s.updated_at LIMIT $2
-"""
+ORDER BY s.updated_at LIMIT """
+    + str(BATCH)
 )
-_PURGE_EXPIRED = """
-DELETE FROM assets WHERE asset_id IN (
-    SELECT asset_id FROM assets a
-    WHERE status = 'expired' AND updated_at < now() - $1::float8 * interval '1 second'
-      AND NOT EXISTS (SELECT FROM outbox o WHERE o.asset_id = a.asset_id)
-    ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +193,7 @@ class OrphanedOutputs:
 
     async def find_stale(self, seconds: float) -> list[StaleStage]:
         """Return stages that ended at least `seconds` ago and whose earlier attempts were not cleaned up since."""
-        records = await self._database.fetch(_FIND_STALE, seconds, BATCH)
+        records = await self._database.fetch(_FIND_STALE, seconds)
         return [StaleStage(asset_of(record), Stage(record["stage"]), record["attempt"]) for record in records]
 
     async def mark_cleaned(self, found: StaleStage) -> None:
@@ -194,8 +204,3 @@ class OrphanedOutputs:
             found.stage,
             found.attempt,
         )
-
-    async def purge_expired(self, seconds: float) -> int:
-        """Delete uploads that never came and expired at least `seconds` ago; returns how many."""
-        status = await self._database.execute(_PURGE_EXPIRED, seconds, PURGED_ROWS)
-        return int(status.rpartition(" ")[2])

@@ -20,11 +20,11 @@ MOST_PATHS = 10
 """Paths of one batch. Of CloudFront's 15, some may be of a batch that is in progress."""
 BATCH = 1000
 """Assets of one batch."""
-_WAITING = """
+_WAITING = f"""
 SELECT id, target, EXISTS (SELECT FROM outbox o WHERE o.asset_id = w.asset_id AND o.kind = 'delete_prefix') AS is_early
 FROM outbox w WHERE kind = 'invalidate' AND (id = ANY($1::bigint[]) OR due_at <= now() + interval '10 minutes')
-ORDER BY id LIMIT $2
-"""
+ORDER BY id LIMIT {BATCH}
+"""  # noqa: S608 - a number
 
 
 class Cache(Protocol):
@@ -45,7 +45,7 @@ class Invalidations:
         if self._cache is None:
             return
         wanted = [row.row_id for row in rows]
-        found = await self._database.fetch(_WAITING, wanted, BATCH)
+        found = await self._database.fetch(_WAITING, wanted)
         ready = {record["id"]: str(record["target"]) for record in found if not record["is_early"]}
         if ready:
             paths = coalesce(list(ready.values()))

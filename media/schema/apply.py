@@ -76,7 +76,6 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
             await _grant(connection)
             return written
         await _apply_with_retries(connection, text, digest)
-        await _grant(connection)
     return True
 
 
@@ -160,6 +159,7 @@ async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", 
                         " them by hand as they stand there. An index that is there and not valid must be dropped first."
                         " Nothing was changed"
                     )
+                await _grant(connection)  # in the same transaction: the triggers write to new tables
         except asyncpg.InsufficientPrivilegeError as error:
             raise _not_the_owner(error) from error
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):

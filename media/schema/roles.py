@@ -19,11 +19,15 @@ RIGHTS = {
         "assets": "SELECT, INSERT, UPDATE, DELETE",
         "stages": "SELECT, INSERT, UPDATE",
         "renditions": "SELECT, INSERT, UPDATE, DELETE",
-        "timeline": "SELECT, INSERT",
+        "timeline": "SELECT, INSERT, DELETE",
+        "positions": "SELECT, INSERT, UPDATE",
         "outbox": "SELECT, INSERT, UPDATE, DELETE",
         "event_outbox": "SELECT, INSERT, UPDATE, DELETE",
         "event_buses": "SELECT, INSERT, DELETE",
         "consumers": "SELECT, INSERT, UPDATE, DELETE",
+        "leases": "SELECT, INSERT, UPDATE, DELETE",
+        "changes": "SELECT, INSERT, DELETE",
+        "change_feed": "SELECT, INSERT, UPDATE",
     },
     API: {
         "schema_version": "SELECT",
@@ -36,6 +40,8 @@ RIGHTS = {
         "event_buses": "SELECT",
         "consumers": "SELECT",
         "callbacks": "SELECT, INSERT, UPDATE, DELETE",
+        "changes": "SELECT, INSERT",
+        "change_feed": "SELECT, INSERT",
     },
 }
 """What each service may do, by table. Rows that go with their asset are deleted by Postgres, as the owner."""

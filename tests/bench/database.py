@@ -32,9 +32,22 @@ GROWTH, SLACK = 1.5, 20
 LIMIT = 200
 """Blocks that a statement may cost."""
 LIMITS = {
-    # A page is 50 or 100 assets, each with its renditions: up to seven blocks.
+    # Pages of assets, each with its renditions: up to eight blocks an asset.
     "AssetStore.list_page": 400,
     "AssetStore.list_changed": 800,
+    "StageStore.renew (30)": 500,
+    "Recovery.get": 1500,
+    "OrphanedOutputs.find_stale": 1000,
+    # Rows that are looked up in another table.
+    "Operations.stuck": 500,
+    "StageMaintenance.find_stalled": 4000,
+    "Invalidations.dispatch": 4000,
+    # Rows that are written or deleted, with all their indexes and what hangs on them.
+    "Outbox.sweep": 2000,
+    "Housekeeping.purge": 25_000,
+    "Housekeeping.drop_plans": 4000,
+    "Housekeeping.prune_changes": 8000,
+    "Housekeeping.prune_timelines": 25_000,
 }
 """Blocks of those that carry more, by the beginning of the name."""
 

@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Rendition, Stage, StageState, Status
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
+from media.asset_store.changes import ChangeFeed
+from media.asset_store.housekeeping import Housekeeping, Retention
 from media.asset_store.operations import ConsumerStatus, Operations
 from media.asset_store.part_uploads import MultipartUploadStore
-from media.asset_store.recovery import Recovery
-from media.asset_store.replays import Replays
+from media.asset_store.recovery import Recovery, Replays
 from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance, StaleStage
 from media.asset_store.stages import Commit, Facts, Fence, Note, StageStore
 from media.cdn.invalidations import Invalidations
@@ -136,7 +137,14 @@ def _rounds(database: MeasuringDatabase, population: Population) -> list[Call]:
 
 def _upkeep(database: MeasuringDatabase, population: Population) -> list[Call]:
     upkeep, orphans, assets = StageMaintenance(database), OrphanedOutputs(database), AssetStore(database)
+    housekeeping = Housekeeping(database, Retention())
+    changes = ChangeFeed(database, lambda *_: None, lambda _: None)
     waiting = asset_id(population.newest("waiting"))
+
+    async def first_poll() -> None:
+        await database.connection.execute("DELETE FROM change_feed")
+        await changes.poll()
+        await database.connection.execute("INSERT INTO change_feed DEFAULT VALUES")
 
     async def mark_cleaned() -> None:
         asset = await assets.get(asset_id(population.newest("unswept")))
@@ -152,7 +160,16 @@ def _upkeep(database: MeasuringDatabase, population: Population) -> list[Call]:
         ("", upkeep.pending),
         ("", lambda: orphans.find_stale(4 * 3600.0)),
         ("", mark_cleaned),
-        ("", lambda: orphans.purge_expired(30 * DAY)),
+        ("", lambda: upkeep.lease("x")),
+        ("", lambda: upkeep.release("x")),
+        *((status, lambda status=status: housekeeping.purge(status, 30 * DAY)) for status in ("expired", "deleted")),
+        ("", housekeeping.prune_changes),
+        ("", housekeeping.keep_quiet),
+        ("", lambda: housekeeping.drop_plans(30 * DAY)),
+        ("", lambda: housekeeping.prune_timelines(180 * DAY)),
+        ("first", first_poll),
+        ("", changes.poll),
+        ("", changes.poll),
     ]
 
 

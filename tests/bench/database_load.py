@@ -191,7 +191,11 @@ async def load(connection: "asyncpg.Connection[asyncpg.Record]", population: Pop
     for index in indexes:
         await connection.execute(index["made"])
     await connection.execute("SET session_replication_role = origin")
-    for table in COLUMNS:
+    await connection.execute(
+        "INSERT INTO changes (asset_id, owner_id)"
+        " SELECT asset_id, owner_id FROM assets ORDER BY created_at DESC LIMIT 10000"
+    )
+    for table in [*COLUMNS, "changes"]:
         await connection.execute(f"VACUUM (ANALYZE) {table}")
 
 

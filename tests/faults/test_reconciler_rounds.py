@@ -17,6 +17,7 @@ from consumer.stages.lifecycle import StageLifecycle
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, upload_key
 from media.asset_store.assets import AssetStore, NewAsset, StoredObject
 from media.asset_store.database import Database, connect
+from media.asset_store.housekeeping import Housekeeping, Retention
 from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance
 from media.asset_store.stages import StageStore
 from media.aws.s3 import ObjectStorage
@@ -153,13 +154,14 @@ async def harness(postgres: conftest.Database) -> AsyncIterator[ReconcilerHarnes
             assets, StageStore(database), outbox, metrics, EndingRules("bucket", 5), RetryPolicy(), lease=60.0
         )
         reconciler = Reconciler(
-            dsn=postgres.dsn,
+            holder="tester",
             maintenance=StageMaintenance(database),
             assets=assets,
             storage=cast("ObjectStorage", cast("Any", storage)),
             outbox=outbox,
             lifecycle=lifecycle,
-            output_cleanup=OutputCleanup(OrphanedOutputs(database), lifecycle, retention=30 * 86_400),
+            output_cleanup=OutputCleanup(OrphanedOutputs(database), lifecycle),
+            housekeeping=Housekeeping(database, Retention()),
             queues=queues,
             names=QUEUES,
             paused=all_paused,

@@ -48,7 +48,9 @@ class TranscodeEventHandler:
             return Ignored()
         submission = Submission.model_validate(stage.plan) if stage.plan else None
         if submission is None or submission.attempt != event.attempt or stage.job_id not in {None, event.job_id}:
-            return _stale(event, submission)
+            # The plan of a stage that is done is dropped in the end. Its outputs are in use.
+            is_forgotten = not stage.plan and stage.state is StageState.DONE and asset.status is not Status.DELETED
+            return Repeated() if is_forgotten else _stale(event, submission)
         if stage.state in {StageState.LEASED, StageState.QUEUED}:
             if event.final:
                 why = "the job ended before it was recorded"

@@ -10,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from api.event_hub import STREAMS_OF_ONE
 from api.security.auth import LEEWAY, SUBJECT_LIMIT, Caller, Role
 from api.views.events import CATCH_UP_PAGES
 from media.asset_store.listing import PAGE_LIMIT
+from tests.conftest import Database
 from tests.integration.api.conftest import MEDIA, RunningApi, bearer
 
 DEADLINE = 10.0
@@ -266,12 +268,37 @@ async def wait_for_sample(api: RunningApi, name: str, value: float) -> None:
             await api.call("GET", "/livez")  # each request lets the loop run
 
 
-async def test_streams_end_when_the_listener_is_lost_and_can_be_opened_again(api: RunningApi) -> None:
+async def test_a_short_outage_loses_no_change(api: RunningApi) -> None:
     async with stream(api, "/assets/events") as events:
         await api.service.database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'media-changes' AND datname = current_database()"
+            " WHERE application_name = 'media-events' AND datname = current_database()"
         )
+        slot = await api.announce()
+        assert (await events.next())[1]["asset_id"] == slot["asset_id"]
+
+
+async def test_an_old_transaction_delays_its_own_changes_only(api: RunningApi, postgres: Database) -> None:
+    slow = await asyncpg.connect(postgres.dsn)
+    transaction = slow.transaction()
+    late = await api.announce()
+    async with stream(api, "/assets/events", **bearer("root", role="admin")) as events:
+        await transaction.start()
+        await slow.execute("UPDATE assets SET progress = 1 WHERE asset_id = $1", UUID(late["asset_id"]))
+        slot = await api.announce()
+        while (await events.next())[1]["asset_id"] != slot["asset_id"]:
+            pass
+        await transaction.commit()
+        while (await events.next())[1]["progress"] != 1:
+            pass
+    await slow.close()
+
+
+async def test_streams_get_a_reset_when_changes_were_lost(api: RunningApi) -> None:
+    """A crash of Postgres empties its unlogged tables."""
+    async with stream(api, "/assets/events") as events:
+        await api.service.database.execute("TRUNCATE changes, change_feed")
+        assert await events.next() == ("", {})
         await events.end()
     async with stream(api, "/assets/events") as events:
         slot = await api.announce()

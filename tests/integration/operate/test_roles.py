@@ -65,7 +65,7 @@ FORBIDDEN = [
     (roles.CONSUMER, "ALTER TABLE assets ADD COLUMN extra int"),
     (roles.CONSUMER, "TRUNCATE assets CASCADE"),
     (roles.CONSUMER, "SELECT * FROM callbacks"),
-    (roles.CONSUMER, "DELETE FROM timeline"),
+    (roles.CONSUMER, "UPDATE timeline SET detail = ''"),
     (roles.CONSUMER, "UPDATE schema_version SET version = 99"),
     (roles.API, "DROP TABLE outbox"),
     (roles.API, "DELETE FROM assets"),

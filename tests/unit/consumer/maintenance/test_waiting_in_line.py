@@ -43,6 +43,12 @@ class Line:
         self.due[asset_id] = time.monotonic() + FIRST_REMINDER
         await self.queue.send(str(number))
 
+    async def lease(self, holder: str) -> bool:
+        return not holder
+
+    async def release(self, holder: str) -> None:
+        """Nobody else reconciles."""
+
     async def pending(self) -> PendingWork:
         return PendingWork(0, 0.0)
 
@@ -85,11 +91,6 @@ class Line:
             await asyncio.sleep(WORK)
 
 
-@asynccontextmanager
-async def _sole(_dsn: str) -> AsyncIterator[bool]:
-    yield True
-
-
 async def _none_paused() -> set[str]:
     return set()
 
@@ -100,13 +101,14 @@ async def reconciling(line: Line, harness: Harness) -> AsyncIterator[None]:
     nothing_else = mock.AsyncMock()
     nothing_else.overdue.return_value = []
     reconciler = Reconciler(
-        dsn="",
+        holder="",
         maintenance=cast("Any", mock.Mock(wraps=line, overdue=mock.AsyncMock(return_value=[]))),
         assets=cast("Any", line),
         storage=cast("Any", nothing_else),
         outbox=cast("Any", nothing_else),
         lifecycle=cast("Any", line),
         output_cleanup=cast("Any", nothing_else),
+        housekeeping=cast("Any", mock.Mock(**{"steps.return_value": ()})),
         queues=cast("Any", {"transcodes": line.queue}),
         names=("transcodes",),
         paused=_none_paused,
@@ -114,14 +116,13 @@ async def reconciling(line: Line, harness: Harness) -> AsyncIterator[None]:
         trip=mock.Mock(),
         metrics=harness.metrics,
     )
-    with mock.patch("consumer.maintenance.reconciler.sole_reconciler", _sole):
-        task = asyncio.create_task(reconciler.run())
-        try:
-            yield
-            assert not task.done(), "it reconciles until it is canceled"
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    task = asyncio.create_task(reconciler.run())
+    try:
+        yield
+        assert not task.done(), "it reconciles until it is canceled"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @virtual_time
