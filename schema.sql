@@ -1,5 +1,6 @@
 -- The database of the media service, whole and re-appliable: run it on an empty database or on one that has it.
--- Applied by `python -m media.schema apply`, under an advisory lock, in one transaction, only where it changed.
+-- Applied by `python -m media.schema apply`, under an advisory lock, only where it changed: in one transaction, but for
+-- new indexes of tables that are there, which are built one at a time beside readers and writers (CONCURRENTLY).
 --
 -- To change it: keep what stands here and add, in forms that may run twice (ADD COLUMN IF NOT EXISTS, nullable or with a
 -- constant default). Code of the version before must go on working beside it; then raise VERSION in

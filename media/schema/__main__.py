@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     try:
         asyncio.run(when_available(lambda: COMMANDS[arguments[0]](address), wait=WAIT))
     except KeyboardInterrupt:
-        explain_failure("interrupted: a schema is applied as a whole or not at all; check tells which", log_format)
+        explain_failure("interrupted: check tells what is missing; apply goes on from there", log_format)
         return 130
     except TimeoutError:
         explain_failure("the database did not answer in time", log_format)

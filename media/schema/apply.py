@@ -1,4 +1,4 @@
-"""Apply schema.sql as a whole, as often as needed, and check whether a database has the schema that this code knows.
+"""Apply schema.sql, as often as needed, and check whether a database has the schema that this code knows.
 
 `python -m media.schema apply|check|ensure|list` take the database from `MEDIA_DATABASE_URL`. A task runs `ensure`
 before its service starts: it applies the schema where the database is older or lacks something, and changes nothing
@@ -20,7 +20,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from media.asset_store.database import open_connection, postgres_calls
 from media.errors import UnavailableError
-from media.schema import deadlines, roles
+from media.schema import deadlines, indexes, roles
 from media.schema.parts import expected, held, missing
 
 log = structlog.get_logger(__name__)
@@ -59,11 +59,12 @@ class Recorded:
 
 
 async def apply(dsn: str, script: Path = SCHEMA) -> bool:
-    """Bring the database up to `script`, in one transaction, one process at a time. False when nothing had to change.
+    """Bring the database up to `script`, one process at a time. False when nothing had to change.
 
-    Readers and writers go on meanwhile. The role that is connected gets the deadlines of its sessions. Raises
-    SchemaError when the database is newer than this code, when its tables are held for too long, or when it would still
-    lack something: then nothing is changed.
+    Readers and writers go on meanwhile: all but the indexes comes in one short transaction, then each index of a table
+    that is in use is built beside them. What is interrupted goes on with the next call. The role that is connected gets
+    the deadlines of its sessions. Raises SchemaError when the database is newer than this code, when its tables are
+    held for too long, or when it would still lack something.
     """
     text = await asyncio.to_thread(script.read_text)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -75,7 +76,13 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
         if found and found.digest == digest and not missing(expected(), await held(connection)):
             await _grant(connection)
             return written
-        await _apply_with_retries(connection, text, digest)
+        now, later = await indexes.split(connection, text)
+        await _apply_with_retries(connection, now, [f"index {name}" for name in later])
+        for name, statement in later.items():
+            await _build(connection, name, statement)
+        await connection.execute(
+            "UPDATE schema_version SET digest = $1 WHERE version = (SELECT max(version) FROM schema_version)", digest
+        )
     return True
 
 
@@ -140,24 +147,22 @@ def _not_the_owner(reason: object) -> SchemaError:
     )
 
 
-async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", text: str, digest: str) -> None:
-    """Apply the script in one transaction. Raises SchemaError when the tables stay locked."""
+async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", text: str, later: list[str]) -> None:
+    """Apply the script in one transaction. Raises SchemaError when the tables stay locked.
+
+    Of what the database is to hold, the parts `later` may still be missing.
+    """
     for _ in range(ATTEMPTS):
         try:
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
                 await connection.execute(text)
-                await connection.execute(
-                    "UPDATE schema_version SET digest = $1 WHERE version = (SELECT max(version) FROM schema_version)",
-                    digest,
-                )
-                if lacking := missing(expected(), await held(connection)):
+                if lacking := missing(set(expected()).difference(later), await held(connection)):
                     # Rolls the transaction back.
                     raise SchemaError(
                         f"schema.sql does not bring back: {'; '.join(lacking)}. Most columns and constraints it makes"
                         " only with their table: restore them from a backup or, where what was in them may be lost, add"
-                        " them by hand as they stand there. An index that is there and not valid must be dropped first."
-                        " Nothing was changed"
+                        " them by hand as they stand there. Nothing was changed"
                     )
                 await _grant(connection)  # in the same transaction: the triggers write to new tables
         except asyncpg.InsufficientPrivilegeError as error:
@@ -167,6 +172,17 @@ async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", 
         else:
             return
     raise SchemaError(f"the tables were held for all of {ATTEMPTS} tries: see pg_stat_activity for who holds them")
+
+
+async def _build(connection: "asyncpg.Connection[asyncpg.Record]", name: str, statement: str) -> None:
+    """Build an index of a table in use. Raises SchemaError; what is there by then stays."""
+    try:
+        await indexes.build(connection, name, statement)
+    except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError) as error:
+        raise SchemaError(
+            f"the index {name} could not be built beside what is running ({error}): see pg_stat_activity for"
+            " transactions that do not end; the service goes on, and applying again goes on from here"
+        ) from error
 
 
 async def check(dsn: str) -> list[str]:
