@@ -89,7 +89,7 @@ CREATE INDEX IF NOT EXISTS assets_by_status ON assets (status, created_at, asset
     WHERE status IN ('pending', 'uploaded', 'scanning', 'processing');
 CREATE INDEX IF NOT EXISTS assets_deleted ON assets (updated_at) WHERE status = 'deleted';
 -- A plan for any owner must suit the one with a million assets: read a page in the order of the index, sort nothing.
-ALTER TABLE assets ALTER COLUMN owner_id SET (n_distinct = 60);
+ALTER TABLE assets ALTER COLUMN owner_id SET (n_distinct = 30);
 
 -- Events of it that were written: the last one's number, which only grows.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS event_sequence bigint NOT NULL DEFAULT 0;

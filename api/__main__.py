@@ -79,7 +79,9 @@ async def serve(settings: Settings, lines: LogWriter) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    await check_at_start(settings.database_url, wait=settings.database_wait)
+    await check_at_start(
+        settings.database_url, wait=settings.database_wait, statement_cache=settings.database_statement_cache
+    )
     server_log = logging.getLogger("api.server")
     server_log.addFilter(NoRequestText())
     async with running(settings) as app:

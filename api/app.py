@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -116,13 +117,14 @@ def application(service: Service) -> web.Application:
 
 
 async def _service(settings: Settings, stack: AsyncExitStack) -> Service:
-    store = await stack.enter_async_context(database.connect(settings.database_url, application="media-api"))
+    connect = partial(database.connect, settings.database_url, statement_cache=settings.database_statement_cache)
+    store = await stack.enter_async_context(connect(application="media-api"))
     metrics = ApiMetrics(service_registry(commit=settings.commit, environment=settings.environment))
     clients = aws.Clients(settings, stack, lambda service, operation: metrics.aws.labels(service, operation).inc())
     queues = MessageQueues(await clients.sqs(), settings.queue_urls())
     stack.callback(asyncio.create_task(watch_loop(metrics.loop_lag)).cancel)
     hub = EventHub()
-    feed = database.connect(settings.database_url, max_size=1, application="media-events")  # never waits for others
+    feed = connect(max_size=1, application="media-events")  # never waits for others
     await stack.enter_async_context(hub.running(await stack.enter_async_context(feed)))
     signed = each_secret(settings.callback_secret)
     secrets = signed or each_secret(settings.jwt_secret)

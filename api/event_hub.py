@@ -62,6 +62,8 @@ class EventHub:
         """The streams of each user, oldest first."""
         self._listening = False
         self._has_streams = asyncio.Event()
+        self._polled = asyncio.Event()
+        """Whether there was a poll since the first of the open streams came."""
 
     @asynccontextmanager
     async def running(self, database: Database) -> AsyncIterator[None]:
@@ -77,8 +79,13 @@ class EventHub:
     def listening(self, is_connected: bool) -> None:
         """Note whether changes arrive. Streams end with a `reset` when they do not: their clients reconnect."""
         self._listening = is_connected
+        self._polled.set()
         if not is_connected:
             self.end(missed=True)
+
+    async def ready(self) -> None:
+        """Wait until no later change is missed. A stream reads what it begins with only then."""
+        await self._polled.wait()
 
     def changed(self, asset_id: UUID, owner_id: str) -> None:
         for name in (asset_id, owner_id, None):
@@ -108,6 +115,8 @@ class EventHub:
         subscription = Subscription()
         name = asset_id or caller.owner_scope
         self._open[caller.subject][subscription] = None
+        if not self._subscriptions:
+            self._polled.clear()
         self._subscriptions[name].add(subscription)
         self._has_streams.set()
         try:

@@ -28,7 +28,9 @@ log = structlog.get_logger(__name__)
 async def run(settings: Settings, lines: LogWriter) -> int:
     """Serve until a signal; return the exit status."""
     try:
-        await check_at_start(settings.database_url, wait=settings.database_wait)
+        await check_at_start(
+            settings.database_url, wait=settings.database_wait, statement_cache=settings.database_statement_cache
+        )
     except SchemaError as error:
         explain_failure(error, settings.log_format)
         return 2

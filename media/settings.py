@@ -87,6 +87,9 @@ class Settings(BaseSettings):
 
     # --- Names the platform already uses
     database_url: PostgresDsn = Field(description="Postgres; `postgresql+asyncpg://` is understood too")
+    database_statement_cache: int = Field(
+        100, ge=0, le=1000, description="Prepared statements of a connection; 0 behind a PgBouncer before 1.21"
+    )
     output_bucket: Bucket = Field(
         validation_alias=_named("OUTPUT_BUCKET"), description="The bucket of uploads and outputs"
     )

@@ -20,6 +20,7 @@ from deploy.local.postgres import Postgres
 from deploy.local.stack import Stack, running
 from deploy.local.topology import Topology
 from media.schema import apply as schema
+from tests.pooler import through_pooler
 
 ORIGIN = "http://localhost:8005"
 TEMPLATE = "media_template"
@@ -79,7 +80,8 @@ async def postgres_server(tmp_path_factory: pytest.TempPathFactory, logs: Path) 
     try:
         await postgres_part.create_database(server, TEMPLATE)
         await schema.apply(server.dsn(TEMPLATE))
-        yield server
+        async with through_pooler(server):
+            yield server
     finally:
         await server.child.stop()
 

@@ -51,6 +51,7 @@ async def asset_events(request: web.Request) -> web.StreamResponse:
     asset_id = asset_id_of(request)
     # Subscribe before reading, so that no change is missed in between.
     with service.hub.subscribed(caller, asset_id) as subscription:
+        await service.hub.ready()
         asset = await service.assets.get(asset_id, owner_id=caller.owner_scope)
         if asset is None:
             raise ProblemError(ProblemCode.NOT_FOUND)
@@ -63,6 +64,7 @@ async def all_events(request: web.Request) -> web.StreamResponse:
     caller = await _caller(request, service, query)
     last_event_id = request.headers.get("Last-Event-ID") or query.last_event_id
     with service.hub.subscribed(caller, None) as subscription:
+        await service.hub.ready()
         return await _stream(request, service, caller, subscription, _missed(service, caller, last_event_id))
 
 

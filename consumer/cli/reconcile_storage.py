@@ -142,7 +142,9 @@ async def reconcile(repair: bool, grace: float, as_json: bool, settings: Setting
 
 async def _open_reconciler(settings: Settings, before: datetime, stack: AsyncExitStack) -> StorageReconciler:
     clients = Clients(settings, stack)
-    database = await stack.enter_async_context(connect(settings.database_url, application="media-reconcile"))
+    database = await stack.enter_async_context(
+        connect(settings.database_url, application="media-reconcile", statement_cache=settings.database_statement_cache)
+    )
     queues = MessageQueues(await clients.sqs(), settings.queue_urls())
     bucket = settings.output_bucket
     return StorageReconciler(

@@ -93,7 +93,11 @@ async def _run(asset_ids: Iterable[UUID], stage: Stage | None, as_json: bool, se
     all_queued = True
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(interruptible())
-        database = await stack.enter_async_context(connect(settings.database_url, application="media-replay"))
+        database = await stack.enter_async_context(
+            connect(
+                settings.database_url, application="media-replay", statement_cache=settings.database_statement_cache
+            )
+        )
         queues = MessageQueues(await Clients(settings, stack).sqs(), settings.queue_urls())
         replays = Replays(database)
         replayer = Replayer(AssetStore(database), replays, Outbox(database, {EffectKind.SEND: queues.send_rows}))

@@ -41,6 +41,7 @@ SELECT pg_current_snapshot()::text AS snapshot, extract(epoch FROM clock_timesta
 class ChangeFeed:
     """Tells of every change of an asset, once at least, as long as `listening(True)` holds.
 
+    `listening(True)` is called after each poll: what is read from then on is no older than what is told from then on.
     `listening(False)` is called when changes were lost: the database was away for PATIENCE seconds, or its unlogged
     tables were emptied by a crash or a failover.
     """
@@ -56,10 +57,10 @@ class ChangeFeed:
     async def run(self, awaited: asyncio.Event) -> NoReturn:
         """Poll for ever, often while `awaited` is set. Ends by cancellation only."""
         loop = asyncio.get_running_loop()
-        answered = loop.time()
+        answered, tells = loop.time(), False
         while True:
             try:
-                await self.poll()
+                await self.poll(tells=tells)
                 answered = loop.time()
             except UnavailableError as error:
                 log.warning("changes.unavailable", error=str(error))
@@ -67,15 +68,16 @@ class ChangeFeed:
                 log.exception("changes.unforeseen")
             if loop.time() - answered > PATIENCE:
                 self._lose()
-            if awaited.is_set():
+            # What happened before the first poll that is awaited concerns nobody.
+            if tells := awaited.is_set():
                 await asyncio.sleep(POLL_INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311 - APIs take turns
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_INTERVAL):
                     await awaited.wait()
 
-    async def poll(self) -> None:
-        """Tell of the changes since the poll before. Raises UnavailableError."""
+    async def poll(self, *, tells: bool = True) -> None:
+        """Tell of the changes since the poll before, if it `tells`. Raises UnavailableError."""
         record = await self._database.fetchrow(_POLL, self._snapshot)
         if record is None or record["is_read_only"]:
             # A failover: this server lives on, but nothing changes there any more.
@@ -87,7 +89,7 @@ class ChangeFeed:
         if record["epoch"] != self._epoch or record["at"] - self._at > CHANGES_KEPT / 2:
             self._lose()
             self._epoch = record["epoch"]
-        else:
+        elif tells:
             for asset_id, owner_id in from_json(record["changed"] or "[]"):
                 self._changed(UUID(asset_id), owner_id)
         self._snapshot, self._at = record["snapshot"], record["at"]

@@ -26,6 +26,10 @@ HOPELESS = 600.0
 """Seconds of refused passwords after which only a restart helps, which reads the secret anew. A rotation is shorter."""
 LOGIN_INTERVAL = 60.0
 """Seconds between two logins that are made only to see whether the password still holds."""
+CONNECTIONS = 10
+"""Most connections of a pool. An API's requests are many short statements at once."""
+STATEMENT_CACHE = 100
+"""Prepared statements that a connection keeps."""
 RETRY_PAUSES = (0.0, 0.05, 0.2)
 """Seconds before each repetition of a statement that failed without having done anything."""
 
@@ -60,14 +64,20 @@ def postgres_calls() -> Iterator[None]:
 
 
 async def open_connection(dsn: str, *, application: str = "media") -> "asyncpg.Connection[asyncpg.Record]":
-    """Open a connection of its own to the writer, for what a pool would drop: locks and listeners of a session."""
+    """Open a connection of its own to the writer, which prepares no statements by name."""
     return await asyncpg.connect(
         dsn,
         timeout=CONNECT_TIMEOUT,
         command_timeout=STATEMENT_TIMEOUT,
         target_session_attrs=SessionAttribute.read_write,
         server_settings={"application_name": application},
+        statement_cache_size=0,
     )
+
+
+async def is_pooled(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    """Say whether a pooler stands before Postgres: then another process works for us than the one we connected to."""
+    return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
 
 
 class _Connection(asyncpg.Connection):
@@ -195,14 +205,20 @@ class Database:
 
 
 @asynccontextmanager
-async def connect(dsn: str, *, max_size: int = 10, application: str = "media") -> AsyncIterator[Database]:
-    """Open a pool of at most `max_size` connections. At the end it is closed, or cut after CONNECT_TIMEOUT."""
+async def connect(
+    dsn: str, *, max_size: int = CONNECTIONS, application: str = "media", statement_cache: int = STATEMENT_CACHE
+) -> AsyncIterator[Database]:
+    """Open a pool of at most `max_size` connections. At the end it is closed, or cut after CONNECT_TIMEOUT.
+
+    A pooler in transaction mode that knows no prepared statements needs a `statement_cache` of 0.
+    """
     refusals = Refusals()
     options: dict[str, Any] = {
         "timeout": CONNECT_TIMEOUT,
         "command_timeout": STATEMENT_TIMEOUT,
         "target_session_attrs": SessionAttribute.read_write,
         "server_settings": {"application_name": application},
+        "statement_cache_size": statement_cache,
     }
     pool = asyncpg.create_pool(
         dsn, connect=refusals.connect, connection_class=_Connection, min_size=0, max_size=max_size, **options

@@ -8,9 +8,9 @@ import asyncpg
 from pydantic_core import from_json
 
 from media.asset import REPAIRS, Asset, Stage, StageState, Status, sources_of
-from media.asset_store.database import CONNECT_TIMEOUT, Database, postgres_calls
+from media.asset_store.database import CONNECT_TIMEOUT, Database, is_pooled, postgres_calls
 from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of
-from media.errors import Code
+from media.errors import Code, Dependency, UnavailableError
 from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
 
 PAGE = 1000
@@ -216,8 +216,12 @@ async def paths_in_order(dsn: str) -> AsyncGenerator[str]:
     that are added meanwhile are not among them. Raises UnavailableError.
     """
     with postgres_calls():
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, command_timeout=SORT_TIMEOUT)
+        connection = await asyncpg.connect(
+            dsn, timeout=CONNECT_TIMEOUT, command_timeout=SORT_TIMEOUT, statement_cache_size=0
+        )
     try:
+        if await is_pooled(connection):
+            raise UnavailableError(Dependency.POSTGRES, "a pooler keeps no cursor: use Postgres' own address")
         with postgres_calls():
             await connection.execute(f"SET statement_timeout = '{SORT_TIMEOUT:.0f}s'")
             await connection.execute(_PATHS)

@@ -18,7 +18,7 @@ import asyncpg
 import structlog
 from asyncpg.connect_utils import SessionAttribute
 
-from media.asset_store.database import open_connection, postgres_calls
+from media.asset_store.database import is_pooled, open_connection, postgres_calls
 from media.errors import UnavailableError
 from media.schema import deadlines, indexes, roles
 from media.schema.parts import expected, held, missing
@@ -79,7 +79,13 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
         now, later = await indexes.split(connection, text)
         await _apply_with_retries(connection, now, [f"index {name}" for name in later])
         for name, statement in later.items():
-            await _build(connection, name, statement)
+            try:
+                await indexes.build(connection, name, statement)
+            except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError) as error:
+                raise SchemaError(
+                    f"the index {name} could not be built beside what is running ({error}): see pg_stat_activity for"
+                    " transactions that do not end; the service goes on, and applying again goes on from here"
+                ) from error
         await connection.execute(
             "UPDATE schema_version SET digest = $1 WHERE version = (SELECT max(version) FROM schema_version)", digest
         )
@@ -107,9 +113,15 @@ async def _changing(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Recor
     """Connect without deadlines, and hold off other processes that change the schema. Raises SchemaError."""
     with _failures():
         connection = await asyncpg.connect(
-            dsn, timeout=10, command_timeout=60, target_session_attrs=SessionAttribute.read_write
+            dsn,
+            timeout=10,
+            command_timeout=60,
+            target_session_attrs=SessionAttribute.read_write,
+            statement_cache_size=0,
         )
     try:
+        if await is_pooled(connection):
+            raise SchemaError("a pooler stands before the database: a schema is applied by Postgres' own address")
         await connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         await connection.execute("SET lock_timeout = 0")
         try:
@@ -172,17 +184,6 @@ async def _apply_with_retries(connection: "asyncpg.Connection[asyncpg.Record]", 
         else:
             return
     raise SchemaError(f"the tables were held for all of {ATTEMPTS} tries: see pg_stat_activity for who holds them")
-
-
-async def _build(connection: "asyncpg.Connection[asyncpg.Record]", name: str, statement: str) -> None:
-    """Build an index of a table in use. Raises SchemaError; what is there by then stays."""
-    try:
-        await indexes.build(connection, name, statement)
-    except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError) as error:
-        raise SchemaError(
-            f"the index {name} could not be built beside what is running ({error}): see pg_stat_activity for"
-            " transactions that do not end; the service goes on, and applying again goes on from here"
-        ) from error
 
 
 async def check(dsn: str) -> list[str]:

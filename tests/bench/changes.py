@@ -48,7 +48,10 @@ async def write(dsn: str, clients: int, seconds: int) -> float:
             *command, "-M", "prepared", "-f", script.name, dsn, stdout=asyncio.subprocess.PIPE
         )
         output, _ = await process.communicate()
-    return next(float(line.split()[2]) for line in output.decode().splitlines() if line.startswith("tps"))
+    rates = [float(line.split()[2]) for line in output.decode().splitlines() if line.startswith("tps")]
+    if not rates:
+        raise RuntimeError(f"pgbench (status {process.returncode}) told: {output.decode()}")
+    return rates[0]
 
 
 async def listen(dsn: str, clients: int, seconds: int) -> list[float]:
