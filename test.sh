@@ -42,6 +42,10 @@ case "${1-}" in
     # What it finds and we do not follow has its reason beside the resource (checkov:skip). It warns of Fn::ForEach.
     set_up_tool checkov
     .tools/checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation dockerfile --directory deploy
+    # Integers are chosen. The command that applies the schema sets the deadlines, and builds indexes concurrently.
+    set_up_tool squawk
+    .tools/squawk/bin/squawk --assume-in-transaction --pg-version 15 --exclude prefer-bigint-over-int,prefer-bigint-over-smallint \
+      --exclude require-lock-timeout,require-statement-timeout schema.sql
     shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh deploy/prometheus/ecs-targets.sh
     hadolint deploy/Dockerfile tests/containers/postgres.Dockerfile
     whole

@@ -59,6 +59,7 @@ class ChangeFeed:
         loop = asyncio.get_running_loop()
         answered, tells = loop.time(), False
         while True:
+            begun = loop.time()
             try:
                 await self.poll(tells=tells)
                 answered = loop.time()
@@ -70,7 +71,8 @@ class ChangeFeed:
                 self._lose()
             # What happened before the first poll that is awaited concerns nobody.
             if tells := awaited.is_set():
-                await asyncio.sleep(POLL_INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311 - APIs take turns
+                interval = POLL_INTERVAL * random.uniform(0.8, 1.0)  # noqa: S311 - APIs take turns
+                await asyncio.sleep(max(0.0, begun + interval - loop.time()))
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_INTERVAL):
