@@ -13,9 +13,11 @@ from handlers.transcode.planning.ladder import plan
 from handlers.transcode.planning.plan import Plan
 from handlers.transcode.probing.prober import Prober
 from media.asset import Asset, ObjectVersion, Stage, StageState, Status, output_prefix
+from media.asset_store.housekeeping import Housekeeping, Retention
 from media.asset_store.stages import Claim
 from media.aws.s3 import ObjectStorage
 from media.errors import RetryableError
+from media.outbox import Outbox
 from tests.integration.transcode.engine_harness import Harness
 from tests.integration.transcode.source_clips import Clip
 
@@ -84,6 +86,17 @@ async def test_events_after_the_end_change_nothing(harness: Harness, submitted: 
     for detail in [*late, sample("error", job_id, asset), complete]:
         assert await harness.apply_event(detail) is DUPLICATE
     assert await harness.reload(asset) == ready
+
+
+async def test_events_of_a_job_whose_plan_is_forgotten_remove_nothing(
+    harness: Harness, submitted: tuple[Asset, str]
+) -> None:
+    asset, job_id = submitted
+    *_, complete = await harness.run_job(job_id)
+    assert await harness.apply_event(complete) is SUCCESS
+    await Housekeeping(harness.database, Retention()).drop_plans(0)
+    assert await harness.apply_event(complete) is DUPLICATE
+    assert await Outbox(harness.database, {}).pending_of(asset.asset_id) == []
 
 
 async def test_end_before_the_submission_is_recorded_is_retried(harness: Harness, clip: Path) -> None:
