@@ -143,6 +143,7 @@ def test_unreadable_settings_file_is_named_with_the_other_mistakes(
 
 
 CANDIDATES = (
+    "2592000",
     "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----",
     "https://a.example",
     "cdn.example",
