@@ -23,6 +23,9 @@ from deploy.local.child import Program
 from deploy.local.ports import HOST, free_port
 from media.schema import roles
 
+LISTENERS = {"media-changes", "media-event-listener"}
+"""Connections that wait for notifications: of an API of the version before, and of the sender of events."""
+
 
 def program() -> str | None:
     """Return the path of PgBouncer, where tests are to use it, or None."""
@@ -83,7 +86,7 @@ async def through_pooler(server: postgres.Postgres) -> AsyncIterator[None]:
 
         async def redirected(dsn: str, **options: Any) -> Any:
             application = options.get("server_settings", {}).get("application_name", "")
-            ours = application.startswith("media") and application != "media-changes"  # a test's own: version 6 listens
+            ours = application.startswith("media") and application not in LISTENERS
             if ours and urlsplit(dsn).port == server.port:
                 dsn = dsn.replace(f":{server.port}/", f":{port}/")
                 options["statement_cache_size"] = 0

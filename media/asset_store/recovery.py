@@ -52,7 +52,7 @@ WITH page AS (
 raised AS (
     UPDATE assets SET event_sequence = event_sequence + {RESTORED} FROM page WHERE assets.asset_id = page.asset_id)
 SELECT asset_id FROM page ORDER BY asset_id DESC LIMIT 1
-"""  # noqa: S608 - constants of ours
+"""
 _REJECT = """
 WITH gone AS (
     UPDATE assets SET status = 'rejected', code = $2, detail = $3, updated_at = now()

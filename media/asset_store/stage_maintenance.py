@@ -140,7 +140,7 @@ class StageMaintenance:
         """Return assets whose upload did not come within `seconds`."""
         records = await self._database.fetch(
             "SELECT * FROM assets WHERE status = 'pending' AND created_at < now() - $1::float8 * interval '1 second'"
-            f" ORDER BY created_at LIMIT {BATCH}",
+            f" ORDER BY created_at, asset_id LIMIT {BATCH}",
             seconds,
         )
         return [asset_of(record) for record in records]

@@ -44,6 +44,7 @@ LIMITS = {
     "Invalidations.dispatch": 4000,
     # Rows that are written or deleted, with all their indexes and what hangs on them.
     "Outbox.sweep": 2000,
+    "Recovery.raise_event_sequences": 400_000,
     "Housekeeping.purge": 25_000,
     "Housekeeping.drop_plans": 4000,
     "Housekeeping.prune_changes": 8000,

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from unittest import mock
 from uuid import UUID, uuid4
 
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Rendition, Stage, StageState, Status
@@ -15,6 +17,7 @@ from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenanc
 from media.asset_store.stages import Commit, Facts, Fence, Note, StageStore
 from media.cdn.invalidations import Invalidations
 from media.errors import Code
+from media.events.event_outbox import EventOutbox
 from media.outbox import Effect, EffectKind, Outbox, OutboxRow
 from tests.bench.database_load import HEAVY_OWNER, LIVE, Population, asset_id
 from tests.bench.database_meter import MeasuringDatabase
@@ -78,16 +81,13 @@ def _reads(database: MeasuringDatabase, population: Population) -> list[Call]:
     ]
     for name, owner in (("administrator", None), ("heavy owner", HEAVY_OWNER), ("owner", small)):
         calls += [
-            (name, lambda owner=owner: assets.list_page(owner_id=owner)),
-            (f"{name}, older", lambda owner=owner: assets.list_page(owner_id=owner, before=middle)),
+            (name, partial(assets.list_page, owner_id=owner)),
+            (f"{name}, older", partial(assets.list_page, owner_id=owner, before=middle)),
         ]
-        calls += [
-            (f"{name}, {status}", lambda owner=owner, status=status: assets.list_page(owner_id=owner, status=status))
-            for status in Status
-        ]
+        calls += [(f"{name}, {status}", partial(assets.list_page, owner_id=owner, status=status)) for status in Status]
     ages = {"everything": population.now - 2 * timedelta(days=365), "an hour": population.now - timedelta(hours=1)}
     calls += [
-        (name, lambda since=since: assets.list_changed(owner_id=HEAVY_OWNER, after=(since, UUID(int=0))))
+        (name, partial(assets.list_changed, owner_id=HEAVY_OWNER, after=(since, UUID(int=0))))
         for name, since in ages.items()
     ]
     return calls
@@ -124,6 +124,16 @@ def _rounds(database: MeasuringDatabase, population: Population) -> list[Call]:
     failed, ready = asset_id(population.newest("failed")), asset_id(population.newest("image"))
     waiting = asset_id(population.newest("waiting"))
     some = [asset_id(number) for number in range(0, 1000, 10)]
+
+    async def raise_sequences() -> None:
+        fetchval = database.fetchval
+
+        async def first(*call: object) -> None:
+            await fetchval(*call)  # type: ignore[arg-type] # as it is called
+
+        with mock.patch.object(database, "fetchval", first):
+            await recovery.raise_event_sequences()
+
     return [
         ("", lambda: replays.stage_at_fault(failed)),
         ("", lambda: replays.reopen(failed, Stage.IMAGE, "x", [SEND])),
@@ -131,6 +141,7 @@ def _rounds(database: MeasuringDatabase, population: Population) -> list[Call]:
         ("100", lambda: recovery.get(some)),
         ("", lambda: recovery.raise_attempts(ready, {Stage.IMAGE: 3})),
         ("", lambda: recovery.remind_soon(waiting)),
+        ("", raise_sequences),
         ("", lambda: recovery.reject(ready, Code.CORRUPT, "x", [SEND])),
     ]
 
@@ -152,7 +163,7 @@ def _upkeep(database: MeasuringDatabase, population: Population) -> list[Call]:
         await orphans.mark_cleaned(StaleStage(asset, Stage.IMAGE, 2))
 
     return [
-        *((stage.value, lambda stage=stage: upkeep.find_stalled(stage)) for stage in Stage),
+        *((stage.value, partial(upkeep.find_stalled, stage)) for stage in Stage),
         ("waiting", lambda: upkeep.find_stalled(Stage.TRANSCODE, waiting=True)),
         ("", lambda: upkeep.record_reminder(waiting, Stage.TRANSCODE)),
         ("", lambda: upkeep.overdue(DAY)),
@@ -162,7 +173,7 @@ def _upkeep(database: MeasuringDatabase, population: Population) -> list[Call]:
         ("", mark_cleaned),
         ("", lambda: upkeep.lease("x")),
         ("", lambda: upkeep.release("x")),
-        *((status, lambda status=status: housekeeping.purge(status, 30 * DAY)) for status in ("expired", "deleted")),
+        *((status, partial(housekeeping.purge, status, 30 * DAY)) for status in ("expired", "deleted")),
         ("", housekeeping.prune_changes),
         ("", housekeeping.keep_quiet),
         ("", lambda: housekeeping.drop_plans(30 * DAY)),
@@ -186,6 +197,7 @@ def _outbox(database: MeasuringDatabase, _: Population) -> list[Call]:
         raise OSError("it is away")
 
     outbox, failing = Outbox(database, {EffectKind.SEND: dispatch}), Outbox(database, {EffectKind.SEND: fail})
+    events = EventOutbox(database)
     one, end = asset_id(101), datetime.now(UTC) + timedelta(hours=1)
     invalidate = Effect(EffectKind.INVALIDATE, f"public/image/{HEAVY_OWNER}/{one}/", {})
     return [
@@ -194,5 +206,11 @@ def _outbox(database: MeasuringDatabase, _: Population) -> list[Call]:
         ("", lambda: outbox.dispatch([OutboxRow(1, one, SEND)])),
         ("", lambda: outbox.dispatch_pending(one)),
         ("", failing.sweep),
+        ("", lambda: events.set_bus("bus")),
+        ("", lambda: events.take(10)),
+        ("", lambda: events.sent([])),
+        ("", lambda: events.failed({uuid4(): "x"})),
+        ("", events.next_due),
+        ("", events.oldest_age),
         ("", lambda: Invalidations(database, _NoCache()).dispatch([OutboxRow(1, one, invalidate)])),
     ]

@@ -120,7 +120,8 @@ class Population:
                     "renditions",
                     (identity, name, path, "image/webp", 40_000 * 2**size, 320 * 2**size, 240 * 2**size, 1),
                 )
-        codes = [("created", None), ("uploaded", None)] if bound else [("created", None)]
+        codes: list[tuple[str, str | None]] = [("created", None)]
+        codes += [("uploaded", None)] if bound else []
         if ready:
             codes += [(code, "scan") for code in ("scanning", "inspected", "clean")]
             codes += [(code, _STAGE_OF[kept]) for code in ("started", "rendered", "ready")]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -117,13 +118,13 @@ class MeasuringDatabase(Database):
         return records
 
     def _site(self) -> CallSite:
-        frame = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(1)
         while frame:
             path, line = frame.f_code.co_filename, frame.f_lineno
             for site in self._sites:
                 if site.path == path and site.first <= line <= site.last:
                     return site
-            frame = frame.f_back  # type: ignore[assignment] # the first frame has none
+            frame = frame.f_back
         raise LookupError("a statement that no store sent")
 
     async def _explain(self, setting: str, statement: str, values: Sequence[Any]) -> Cost:

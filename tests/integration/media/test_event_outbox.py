@@ -12,8 +12,7 @@ import pytest
 from media.asset import AssetNote, Stage, Status
 from media.asset_store.database import Database as Store
 from media.asset_store.database import connect
-from media.asset_store.recovery import RESTORED, Recovery
-from media.asset_store.recovery import Replays
+from media.asset_store.recovery import RESTORED, Recovery, Replays
 from media.asset_store.stage_maintenance import StageMaintenance
 from media.errors import Code
 from media.events.asset_event import EventAsset, asset_event

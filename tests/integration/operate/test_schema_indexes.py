@@ -14,6 +14,7 @@ from media.asset_store.database import connect
 from media.schema import apply as schema
 from media.schema import indexes
 from media.schema.apply import SchemaError
+from media.schema.parts import expected
 from tests.conftest import Database
 
 SLOW = """
@@ -38,7 +39,7 @@ async def script(postgres: Database, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The schema with an index that takes as long to build as somebody holds a lock, and a table that is in use."""
     path = tmp_path / "schema.sql"
     path.write_text(await asyncio.to_thread(schema.SCHEMA.read_text) + INDEX)
-    parts = [*schema.expected(), "index assets.assets_slow"]
+    parts = [*expected(), "index assets.assets_slow"]
     monkeypatch.setattr(schema, "expected", lambda: parts)
     connection = await asyncpg.connect(postgres.dsn)
     await connection.execute(SLOW)
