@@ -113,33 +113,23 @@ async def watch_events(dsn: str, called: Callable[[], None]) -> NoReturn:
     while True:
         try:
             with postgres_calls():
-                await _listen(dsn, called)
+                connection = await open_connection(dsn, application="media-event-listener")
+                try:
+                    await connection.add_listener(EVENT_CHANNEL, lambda *_: called())
+                    called()
+                    lost = asyncio.Event()
+                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
+                    # A failover: the old server lives on, but nothing changes there any more.
+                    while await connection.fetchval("SELECT current_setting('transaction_read_only')") == "off":
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(PROBE_INTERVAL):
+                                await lost.wait()
+                finally:
+                    called()
+                    connection.terminate()
         except UnavailableError as error:
             log.warning("changes.lost", error=str(error))
         except Exception:  # whatever is answered, the events of this process depend on this loop
             log.exception("changes.unforeseen")
         failures += 1
         await asyncio.sleep(random.uniform(0.1, min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10))))  # noqa: S311 - jitter
-
-
-async def _listen(dsn: str, called: Callable[[], None]) -> None:
-    """Listen on one connection until it is lost."""
-    lost = asyncio.Event()
-    connection = await open_connection(dsn, application="media-event-listener")
-    try:
-        connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(EVENT_CHANNEL, lambda *_: called())
-        called()
-        while not lost.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_INTERVAL):
-                    await lost.wait()
-            if (
-                not lost.is_set()
-                and await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on"
-            ):
-                # A failover: this server lives on, but nothing changes there any more.
-                raise UnavailableError(Dependency.POSTGRES, "the server became read-only")
-    finally:
-        called()
-        connection.terminate()
