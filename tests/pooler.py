@@ -23,8 +23,8 @@ from deploy.local.child import Program
 from deploy.local.ports import HOST, free_port
 from media.schema import roles
 
-LISTENERS = {"media-changes", "media-event-listener"}
-"""Connections that wait for notifications: of an API of the version before, and of the sender of events."""
+LISTENER = "media-changes"
+"""Connections of an API of the version before, which waits for notifications."""
 
 
 def program() -> str | None:
@@ -86,7 +86,7 @@ async def through_pooler(server: postgres.Postgres) -> AsyncIterator[None]:
 
         async def redirected(dsn: str, **options: Any) -> Any:
             application = options.get("server_settings", {}).get("application_name", "")
-            ours = application.startswith("media") and application not in LISTENERS
+            ours = application.startswith("media") and application != LISTENER
             if ours and urlsplit(dsn).port == server.port:
                 dsn = dsn.replace(f":{server.port}/", f":{port}/")
                 options["statement_cache_size"] = 0

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, Status, TimelineEntry
@@ -228,7 +227,7 @@ class AssetStore:
         The flag says of those in `originals` whether the last scan with an end read the whole file and found it clean.
         """
         records = await self._database.fetch(
-            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions, CASE WHEN a.asset_id = ANY($3::uuid[]) THEN ("  # noqa: S608 - a constant of ours
+            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions, CASE WHEN a.asset_id = ANY($3::uuid[]) THEN ("
             "SELECT t.code = 'clean' FROM timeline t WHERE t.asset_id = a.asset_id AND t.stage = 'scan'"
             " AND t.code IN ('clean', 'infected', 'unscannable') ORDER BY t.id DESC LIMIT 1) END AS was_scanned_whole"
             " FROM assets a WHERE a.asset_id = ANY($1::uuid[]) AND ($2::text IS NULL OR a.owner_id = $2)",

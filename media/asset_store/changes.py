@@ -13,17 +13,12 @@ from uuid import UUID
 import structlog
 from pydantic_core import from_json
 
-from media.asset_store.database import Database, open_connection, postgres_calls
+from media.asset_store.database import Database
 from media.asset_store.housekeeping import CHANGES_KEPT
 from media.errors import Dependency, UnavailableError
 
 log = structlog.get_logger(__name__)
 
-EVENT_CHANNEL = "event"
-PROBE_INTERVAL = 20.0
-"""Seconds without a notification after which the connection is probed: one that was cut silently stays silent."""
-LONGEST_PAUSE = 15.0
-"""Longest pause, in seconds, between two attempts to connect."""
 POLL_INTERVAL = 0.5
 """Seconds between two polls while somebody waits for changes: a change is told within a second."""
 IDLE_INTERVAL = 5.0
@@ -105,31 +100,3 @@ class ChangeFeed:
     def _lose(self) -> None:
         self._snapshot = self._epoch = None
         self._listening(False)
-
-
-async def watch_events(dsn: str, called: Callable[[], None]) -> NoReturn:
-    """Call `called` when an event waits to be sent, and when some may have been missed. Ends by cancellation only."""
-    failures = 0
-    while True:
-        try:
-            with postgres_calls():
-                connection = await open_connection(dsn, application="media-event-listener")
-                try:
-                    await connection.add_listener(EVENT_CHANNEL, lambda *_: called())
-                    called()
-                    lost = asyncio.Event()
-                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                    # A failover: the old server lives on, but nothing changes there any more.
-                    while await connection.fetchval("SELECT current_setting('transaction_read_only')") == "off":
-                        with contextlib.suppress(TimeoutError):
-                            async with asyncio.timeout(PROBE_INTERVAL):
-                                await lost.wait()
-                finally:
-                    called()
-                    connection.terminate()
-        except UnavailableError as error:
-            log.warning("changes.lost", error=str(error))
-        except Exception:  # whatever is answered, the events of this process depend on this loop
-            log.exception("changes.unforeseen")
-        failures += 1
-        await asyncio.sleep(random.uniform(0.1, min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10))))  # noqa: S311 - jitter

@@ -82,13 +82,13 @@ class PageStatement:
         way, limit = " DESC" if page.newest_first else "", min(page.limit, PAGE_LIMIT)
         order = f"created_at{way}, asset_id{way}"
         self.text = (
-            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM ({self._scans('*', page, way, limit)}) a"  # noqa: S608 - values are bound
+            f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM ({self._scans('*', page, way, limit)}) a"
             f" ORDER BY {order} LIMIT {limit}"
         )
         if page.is_counted:
             everything = self._scans("1", PageRequest(), "", TOTAL_LIMIT + 1)
             self.text = (
-                f"SELECT page.*, total FROM (SELECT count(*) AS total FROM (SELECT FROM ({everything}) found"  # noqa: S608 - values are bound
+                f"SELECT page.*, total FROM (SELECT count(*) AS total FROM (SELECT FROM ({everything}) found"
                 f" LIMIT {TOTAL_LIMIT + 1}) counted) totals LEFT JOIN ({self.text}) page ON true ORDER BY {order}"
             )
 
@@ -105,7 +105,7 @@ class PageStatement:
             ]
             order = ", ".join(name + way for name in names)
             where = " AND ".join([*ends, *conditions])
-            scans.append(f"(SELECT {columns} FROM assets WHERE {where} ORDER BY {order} LIMIT {limit})")  # noqa: S608 - values are bound
+            scans.append(f"(SELECT {columns} FROM assets WHERE {where} ORDER BY {order} LIMIT {limit})")
         return " UNION ALL ".join(scans)
 
     def _branches(self) -> Iterator[tuple[dict[str, object], list[str]]]:

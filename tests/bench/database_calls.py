@@ -1,17 +1,18 @@
 """Calls every method of the stores that sends a statement, as the service does, on the assets of `database_load`."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from unittest import mock
 from uuid import UUID, uuid4
 
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Rendition, Stage, StageState, Status
-from media.asset_store.assets import AssetStore, NewAsset, StoredObject
+from media.asset_store.assets import AssetStore, MultipartUploadStore, NewAsset, StoredObject
 from media.asset_store.changes import ChangeFeed
 from media.asset_store.housekeeping import Housekeeping, Retention
+from media.asset_store.listing import AssetFilter, PageRequest
 from media.asset_store.operations import ConsumerStatus, Operations
-from media.asset_store.part_uploads import MultipartUploadStore
 from media.asset_store.recovery import Recovery, Replays
 from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance, StaleStage
 from media.asset_store.stages import Commit, Facts, Fence, Note, StageStore
@@ -55,6 +56,7 @@ def _uploads(database: MeasuringDatabase, population: Population) -> list[Call]:
         ("", lambda: assets.note(ready, "nudged", "x", [SEND])),
         ("late version", lambda: assets.note_late_version(ready, "late", "x", [SEND])),
         ("", lambda: assets.late_version_at(ready)),
+        ("", lambda: assets.describe(ready, {"title": "x"})),
     ]
 
 
@@ -64,13 +66,14 @@ def _reads(database: MeasuringDatabase, population: Population) -> list[Call]:
     middle = (population.created_at(population.total // 2), UUID(int=0))
     small = population.owner(population.newest("image") - 1)
     small = small if small != HEAVY_OWNER else population.owner(population.newest("image") - 2)
+    some = [asset_id(number) for number in range(0, 3000, 30)]
     recording = next(n for n in range(population.total) if population.kind(n) == "video" and n % 2)
     calls: list[Call] = [
         ("", lambda: assets.get(ready)),
         ("owner", lambda: assets.get(ready, owner_id=HEAVY_OWNER)),
         ("", lambda: assets.get_recording(f"recording-{recording}")),
         ("", lambda: assets.timeline(ready)),
-        ("", lambda: assets.was_scanned_whole(ready)),
+        ("100", lambda: assets.get_many(some, owner_id=HEAVY_OWNER, originals=some)),
         ("", lambda: assets.job_of(asset_id(population.newest("waiting")))),
         ("", operations.consumers),
         ("", lambda: operations.open_circuits(besides="x")),
@@ -80,11 +83,15 @@ def _reads(database: MeasuringDatabase, population: Population) -> list[Call]:
         ("", lambda: operations.unregister("x")),
     ]
     for name, owner in (("administrator", None), ("heavy owner", HEAVY_OWNER), ("owner", small)):
+        chosen = AssetFilter(owner_id=owner)
         calls += [
-            (name, partial(assets.list_page, owner_id=owner)),
-            (f"{name}, older", partial(assets.list_page, owner_id=owner, before=middle)),
+            (name, partial(assets.list_page, chosen, PageRequest())),
+            (f"{name}, older", partial(assets.list_page, chosen, PageRequest(after=middle))),
         ]
-        calls += [(f"{name}, {status}", partial(assets.list_page, owner_id=owner, status=status)) for status in Status]
+        calls += [
+            (f"{name}, {status}", partial(assets.list_page, replace(chosen, statuses=[status]), PageRequest()))
+            for status in Status
+        ]
     ages = {"everything": population.now - 2 * timedelta(days=365), "an hour": population.now - timedelta(hours=1)}
     calls += [
         (name, partial(assets.list_changed, owner_id=HEAVY_OWNER, after=(since, UUID(int=0))))
@@ -210,7 +217,6 @@ def _outbox(database: MeasuringDatabase, _: Population) -> list[Call]:
         ("", lambda: events.take(10)),
         ("", lambda: events.sent([])),
         ("", lambda: events.failed({uuid4(): "x"})),
-        ("", events.next_due),
         ("", events.oldest_age),
         ("", lambda: Invalidations(database, _NoCache()).dispatch([OutboxRow(1, one, invalidate)])),
     ]

@@ -73,7 +73,8 @@ async def test_timelines_lose_old_entries_but_the_scans_verdicts(database: postg
     assert len(await store.timeline(asset_id)) == 4
     await tidy(database, Retention(timeline=30 * DAY))
     assert [entry.code for entry in await store.timeline(asset_id)] == ["clean", "seen"]
-    assert await store.was_scanned_whole(asset_id)
+    found = await store.get_many([asset_id], owner_id=None, originals=[asset_id])
+    assert found[asset_id][1], "it was scanned whole"
     await database.execute("UPDATE timeline SET at = now() - interval '99 days' WHERE code = 'seen'")
     await tidy(database, Retention(timeline=30 * DAY))
     assert [entry.code for entry in await store.timeline(asset_id)] == ["clean"]
