@@ -259,7 +259,9 @@ class AssetStore:
         """
         records = await self._database.fetch(
             f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM assets a"
-            " WHERE owner_id = $1 AND (updated_at, asset_id) > ($2, $3::uuid) ORDER BY updated_at, asset_id"
+            # As in `listing`: compared as one row, and by an expression that no other index begins with.
+            " WHERE (owner_id || '', updated_at, asset_id) > ($1, $2, $3::uuid)"
+            " AND (owner_id || '', updated_at) <= ($1, 'infinity') ORDER BY owner_id || '', updated_at, asset_id"
             f" LIMIT {min(limit, PAGE_LIMIT):d}",
             owner_id,
             *after,

@@ -36,6 +36,7 @@ LIMITS = {
     "AssetStore.list_page": 400,
     "AssetStore.list_changed": 800,
     "StageStore.renew (30)": 500,
+    "StageStore.commit": 300,
     "AssetStore.get_many": 2500,
     "Recovery.get": 1500,
     "OrphanedOutputs.find_stale": 1000,
