@@ -80,10 +80,10 @@ async def apply(dsn: str, script: Path = SCHEMA) -> bool:
         await _apply_with_retries(connection, now, [f"index {name}" for name in later])
         for name, statement in later.items():
             try:
-                await indexes.build(connection, name, statement)
+                await indexes.change(connection, name, statement)
             except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError) as error:
                 raise SchemaError(
-                    f"the index {name} could not be built beside what is running ({error}): see pg_stat_activity for"
+                    f"the index {name} could not be changed beside what is running ({error}): see pg_stat_activity for"
                     " transactions that do not end; the service goes on, and applying again goes on from here"
                 ) from error
         await connection.execute(

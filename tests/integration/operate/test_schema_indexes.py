@@ -110,3 +110,18 @@ async def test_a_transaction_that_does_not_end_is_named(
         with pytest.raises(SchemaError, match="transactions that do not end"):
             await schema.apply(postgres.dsn, script)
     assert await schema.apply(postgres.dsn, script) is True
+
+
+async def test_what_is_replaced_is_dropped_once_its_successor_is_there(
+    postgres: Database, script: Path, watcher: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await watcher.execute("CREATE INDEX assets_old ON assets (owner_id)")
+    text = await asyncio.to_thread(script.read_text)
+    await asyncio.to_thread(script.write_text, f"DROP INDEX IF EXISTS assets_old;\n{text}")
+    await watcher.execute("SELECT pg_advisory_lock(77)")
+    applying = asyncio.create_task(schema.apply(postgres.dsn, script))
+    await until_building(watcher)
+    assert await watcher.fetchval("SELECT to_regclass('assets_old') IS NOT NULL")
+    await watcher.execute("SELECT pg_advisory_unlock(77)")
+    assert await applying is True
+    assert await watcher.fetchval("SELECT to_regclass('assets_old') IS NULL")
