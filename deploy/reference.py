@@ -71,6 +71,7 @@ _TOLD = """
 ## Entries of a timeline about events
 `event_sent`: other services were told. The bus took the event that `detail` names, with its number and its id. The
 entry has the time at which it did; the event itself has the time of the change ([events.md](events.md)).
+A timeline with 50 of them notes no further `changed` one.
 """
 _FAILURES = """\
 # Failures of dependencies

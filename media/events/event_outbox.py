@@ -17,6 +17,8 @@ FIRST_RETRY, LONGEST_RETRY = 0.25, 60.0
 """Seconds after which an event that failed is sent again. They double with each attempt."""
 OVERTAKEN_AFTER = 8
 """Attempts after which an event that fails does not hold up the later ones of its asset."""
+EVENTS_NOTED = 50
+"""Entries about events on one timeline, from which on `changed` ones are not noted: anybody may PATCH without end."""
 
 
 class EventKind(StrEnum):
@@ -56,12 +58,15 @@ WHERE id IN (
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING *
 """  # noqa: S608 - constants of ours
-_SENT = """
+_SENT = f"""
 WITH sent AS (DELETE FROM event_outbox WHERE id = ANY($1::uuid[]) RETURNING *)
 INSERT INTO timeline (asset_id, code, detail)
 SELECT sent.asset_id, 'event_sent', sent.kind || ', sequence ' || sent.sequence || ', ' || sent.id
-FROM sent JOIN assets USING (asset_id) ORDER BY sent.asset_id, sent.sequence
-"""
+FROM sent JOIN assets USING (asset_id)
+WHERE sent.kind <> 'changed'
+   OR (SELECT count(*) FROM timeline t WHERE t.asset_id = sent.asset_id AND t.code = 'event_sent') < {EVENTS_NOTED}
+ORDER BY sent.asset_id, sent.sequence
+"""  # noqa: S608 - a constant of ours
 _FAILED = f"""
 UPDATE event_outbox SET error = left(failed.error, 500),
     due_at = now() + least({LONGEST_RETRY}, {FIRST_RETRY} * 2 ^ least(attempts - 1, 10)) * interval '1 second'
@@ -100,7 +105,7 @@ class EventOutbox:
         return sorted(events, key=lambda event: event.event_id)
 
     async def sent(self, events: Sequence[PendingEvent]) -> None:
-        """Delete events that the bus has taken, and note each on its asset's timeline."""
+        """Delete events that the bus has taken, and note them on timelines: see EVENTS_NOTED."""
         await self._database.execute(_SENT, [event.event_id for event in events])
 
     async def failed(self, errors: Mapping[UUID, str]) -> None:

@@ -16,7 +16,7 @@ from media.asset_store.recovery import RESTORED, Recovery, Replays
 from media.asset_store.stage_maintenance import StageMaintenance
 from media.errors import Code
 from media.events.asset_event import EventAsset, asset_event
-from media.events.event_outbox import LEASE, OVERTAKEN_AFTER, EventOutbox, PendingEvent
+from media.events.event_outbox import EVENTS_NOTED, LEASE, OVERTAKEN_AFTER, EventOutbox, PendingEvent
 from tests.conftest import Database
 from tests.fakes.eventbridge import BUS
 from tests.integration.media.asset_lives import SCHEMA_URL, AssetLives
@@ -179,6 +179,20 @@ async def test_a_sent_event_is_noted_even_where_its_asset_is_gone(lives: AssetLi
     entry = (await lives.assets.timeline(kept))[-1]
     [event] = [event for event in events if event.asset_id == kept]
     assert (entry.code, entry.detail) == ("event_sent", f"created, sequence 1, {event.event_id}")
+
+
+async def test_changes_without_end_leave_a_short_timeline(lives: AssetLives, store: Store) -> None:
+    outbox, asset_id = EventOutbox(store), await lives.create()
+    await outbox.sent(await outbox.take(10))
+    for number in range(EVENTS_NOTED):
+        await lives.assets.describe(asset_id, {"title": str(number)})
+        await outbox.sent(await outbox.take(10))
+    await lives.assets.delete(asset_id, [])
+    await outbox.sent(await outbox.take(10))
+    assert await lives.waiting() == []
+    noted = [entry.detail for entry in await lives.assets.timeline(asset_id) if entry.code == "event_sent"]
+    assert len(noted) == EVENTS_NOTED + 1
+    assert noted[-1].startswith(f"deleted, sequence {EVENTS_NOTED + 2}, ")
 
 
 async def test_after_a_restore_events_are_above_all_that_was_told(lives: AssetLives, store: Store) -> None:
