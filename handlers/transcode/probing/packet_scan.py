@@ -2,7 +2,7 @@
 
 import io
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -77,17 +77,7 @@ class _Packets:
     @property
     def typical(self) -> float:
         """The duration of a packet that does not say its own, in seconds: the gap between most of them."""
-        gaps = sorted(after - before for before, after in pairwise(sorted(self.shown)))
-        return min(gaps[len(gaps) // 2], LONGEST_GAP) if gaps else 0.0
-
-    @property
-    def lasts_too_long(self) -> bool:
-        """Whether most packets claim to last longer than until the next one. A browser's WebM names no durations, and
-        ffmpeg guesses them.
-        """
-        order = sorted(range(len(self.shown)), key=self.shown.__getitem__)
-        gaps = [(self.lasts[a], self.shown[b] - self.shown[a]) for a, b in pairwise(order)]
-        return sum(lasts > gap * LONGER for lasts, gap in gaps) * 2 > len(gaps)
+        return _typical(after - before for before, after in pairwise(sorted(self.shown)))
 
     def leaps(self) -> list[tuple[int, float]]:
         """List where the clock leaps: the number of the packet, and seconds."""
@@ -162,12 +152,15 @@ def _is_jump(by: float, jumps: Sequence[float]) -> bool:
     return any(abs(by - jump) <= SIMILAR for jump in jumps)
 
 
+def _typical(gaps: Iterable[float]) -> float:
+    """Return the gap between most packets, in seconds."""
+    order = sorted(gaps)
+    return min(order[len(order) // 2], LONGEST_GAP) if order else 0.0
+
+
 def _track_scan(one: _Packets, shifts: Mapping[int, float], begin: float) -> TrackScan:
-    made, shift, end = TrackScan(), begin, 0.0
-    made.guessed = one.lasts_too_long
-    typical = one.typical if made.guessed or not all(one.lasts) else 0.0
-    told = array("d", bytes(8 * len(one.lasts))) if made.guessed else one.lasts
-    for number, (shown, lasts, key) in enumerate(zip(one.shown, told, one.keys, strict=True)):
+    made, shift = TrackScan(), begin
+    for number, (shown, key) in enumerate(zip(one.shown, one.keys, strict=True)):
         shift += shifts.get(number, 0.0)
         time = shown - shift
         made.times.append(time)
@@ -175,9 +168,14 @@ def _track_scan(one: _Packets, shifts: Mapping[int, float], begin: float) -> Tra
             made.keys.append(time)
         elif not made.keys:
             made.before_key += 1
-        end = max(end, time + (lasts or typical))
-    made.end = end
+    # Of the times without jumps: where a clock starts again, packets of both takes would stand between each other.
     order = sorted(range(len(made.times)), key=made.times.__getitem__)
-    pauses = (made.times[b] - made.times[a] - (told[a] or typical) for a, b in pairwise(order))
-    made.pause = max(pauses, default=0.0)
+    gaps = array("d", (made.times[b] - made.times[a] for a, b in pairwise(order)))
+    # Most claim to last longer than until the next one: a browser's WebM names no durations, and ffmpeg guesses them.
+    too_long = sum(one.lasts[number] > gap * LONGER for number, gap in zip(order, gaps, strict=False))
+    made.guessed = too_long * 2 > len(gaps)
+    typical = _typical(gaps) if made.guessed or not all(one.lasts) else 0.0
+    told = array("d", bytes(8 * len(one.lasts))) if made.guessed else one.lasts
+    made.end = max((made.times[number] + (told[number] or typical) for number in order), default=0.0)
+    made.pause = max((gap - (told[a] or typical) for a, gap in zip(order, gaps, strict=False)), default=0.0)
     return made

@@ -68,6 +68,19 @@ def test_clock_that_starts_again_goes_on(to: int) -> None:
     assert not scan(pictures, sounds, may_restart=False).restarts
 
 
+def test_lengths_are_believed_where_a_clock_starts_again_between_packets() -> None:
+    def restarted(index: int, length: int, by: int) -> list[bytes]:
+        times = range(0, 100 * length, length)
+        return track(index, *times, *(by + time for time in times), lasts=length)
+
+    found = scan(restarted(0, 10, 3), restarted(1, 20, 6))
+    assert found.restarts
+    for one in found.tracks.values():
+        assert not one.guessed
+        assert one.end == pytest.approx(80)
+        assert one.pause == pytest.approx(0)
+
+
 def test_packets_before_the_first_key_are_counted() -> None:
     lines = [b"0,%d,%d,1,%s" % (time, time, b"K_" if time in {3, 8} else b"__") for time in range(10)]
     found = read_scan(b"\n".join(lines), TICKS, {0}, begin=0.0)
