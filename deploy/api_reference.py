@@ -193,9 +193,8 @@ def _type(part: Mapping[str, Any]) -> str:
             return f"list of {_type(part['items'])}{_range(part, 'minItems', 'maxItems')}"
         case "object":
             return f"object, each value: {_type(part.get('additionalProperties', {}))}"
-        case [*kinds]:
-            return "/".join(kinds)
         case kind:
+            kind = "/".join(kind) if isinstance(kind, list) else kind
             bounds = _range(part, "minimum", "maximum") or _range(part, "minLength", "maxLength")
             return f"{part.get('format', kind)}{bounds}"
 
