@@ -97,9 +97,9 @@ class EventSender:
         for event in events:
             try:
                 detail = asset_event(event, self._dataschema)
-            except ValueError as error:  # our bug, which the later events of its asset overtake
+            except Exception as error:  # our bug, which the later events of its asset overtake, and those of others
                 log.exception("events.unforeseen", event_id=str(event.event_id))
-                failed[event.event_id] = str(error)
+                failed[event.event_id] = repr(error)
             else:
                 entries[event.event_id] = BusEntry(SOURCE, detail_type(event.kind), detail, event.created_at)
         try:

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from media.asset import Asset, AssetType, Status
-from media.events.event_outbox import EventKind, PendingEvent
+from media.events.event_outbox import PendingEvent
 from media.public_asset import AssetOut, PublicModel
 
 SCHEMA_PATH = "/api/v1/media/schemas/events/asset.v1.json"
@@ -78,7 +78,7 @@ class AssetCloudEvent(PublicModel):
     data: AssetEventData
 
 
-def detail_type(kind: EventKind) -> str:
+def detail_type(kind: str) -> str:
     """Return the `detail-type` of EventBridge."""
     return f"Media Asset {kind.capitalize()}"
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -21,27 +20,17 @@ EVENTS_NOTED = 50
 """Entries about events on one timeline, from which on `changed` ones are not noted: anybody may PATCH without end."""
 
 
-class EventKind(StrEnum):
-    """What happened to an asset."""
-
-    CREATED = "created"
-    UPLOADED = "uploaded"
-    READY = "ready"
-    REJECTED = "rejected"
-    FAILED = "failed"
-    EXPIRED = "expired"
-    DELETED = "deleted"
-    CHANGED = "changed"
-
-
 @dataclass(frozen=True, slots=True)
 class PendingEvent:
-    """An event as it was committed. `asset` is the row of the asset, with its renditions."""
+    """An event as it was committed. `asset` is the row of the asset, with its renditions.
+
+    `kind` is what the database calls the change; that of a newer release may know more of them than this code.
+    """
 
     event_id: UUID
     asset_id: UUID
     sequence: int
-    kind: EventKind
+    kind: str
     previous_status: str | None
     created_at: datetime
     asset: Mapping[str, Any]
@@ -95,7 +84,7 @@ class EventOutbox:
                 event_id=record["id"],
                 asset_id=record["asset_id"],
                 sequence=record["sequence"],
-                kind=EventKind(record["kind"]),
+                kind=record["kind"],
                 previous_status=record["previous_status"],
                 created_at=record["created_at"],
                 asset=from_json(record["asset"]),

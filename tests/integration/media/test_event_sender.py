@@ -96,6 +96,15 @@ async def test_an_event_that_cannot_be_written_holds_up_no_other(told: Told) -> 
     assert (await told.lives.waiting())[0] == ("created", 1, None), "it stays, and is told of"
 
 
+async def test_a_kind_of_a_newer_release_is_sent_like_any_other(told: Told) -> None:
+    asset_id = await told.lives.create()
+    await told.store.execute("UPDATE event_outbox SET kind = 'annotated'")
+    async with sending(told.store, told.fake):
+        await told.fake.until(1)
+    assert told.fake.entries[0]["DetailType"] == "Media Asset Annotated"
+    assert told.sequences() == {str(asset_id): [1]}
+
+
 async def test_two_senders_share_the_work(told: Told) -> None:
     ids = [await told.lives.ready() for _ in range(20)]
     async with sending(told.store, told.fake), sending(told.store, told.fake):
