@@ -40,6 +40,8 @@ DELIVERY_TAG = "scan-delivery"
 """Tag of a scanned upload with its delivery class, so that an asset whose row is lost is not served to others."""
 TAG_LIMIT = 10
 """Most tags on one object, S3's limit."""
+COPIES = 8
+"""Objects that are copied at once."""
 COPY_PART = 512 * 1024 * 1024
 """Bytes copied in one call. S3 allows 5 GB; this much is copied well within our read timeout."""
 
@@ -186,20 +188,42 @@ class ObjectStorage:
             found = await self._client.get_object_tagging(**_address(version))
             return {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
 
-    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> None:
+    async def copy(self, source: ObjectVersion, bucket: str, key: str, *, cache: str = "") -> None:
         """Copy one version to another place with its type and tags, whatever its size. Raises MissingObjectError.
 
-        Large objects are copied in parts: S3 copies at most 5 GB in one call, and answers only when it is done.
+        With `cache` the copy is served with that Cache-Control. Large objects are copied in parts: S3 copies at most
+        5 GB in one call, and answers only when it is done.
         """
-        found = await self.head(source)
-        if found is None:
-            raise MissingObjectError(source.key)
-        if found.size is not None and found.size > COPY_PART:
-            await self._copy_parts(found, bucket, key)
+        async with self._calls():
+            found = await self._client.head_object(**_address(source))
+        headers: Any = {"ContentType": found.get("ContentType", "application/octet-stream")}
+        if cache:
+            headers["CacheControl"] = cache
+        if "ContentDisposition" in found:
+            headers["ContentDisposition"] = found["ContentDisposition"]
+        if found["ContentLength"] > COPY_PART:
+            await self._copy_parts(source, found["ContentLength"], bucket, key, headers)
             return
+        changed: Any = {"MetadataDirective": "REPLACE", "TaggingDirective": "COPY", **headers} if cache else {}
         async with self._calls(SLOW):
-            copied = await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_address(source))
+            copied = await self._client.copy_object(Bucket=bucket, Key=key, CopySource=_address(source), **changed)
             require_etag(copied["CopyObjectResult"])
+
+    async def copy_all(self, bucket: str, files: Mapping[str, str], *, cache: str) -> None:
+        """Copy objects within a bucket, COPIES at a time: keys by keys. The first failure ends it."""
+        left = iter(files.items())
+
+        async def work() -> None:
+            for source, target in left:
+                await self.copy(ObjectVersion(bucket, source), bucket, target, cache=cache)
+
+        workers = [asyncio.create_task(work()) for _ in range(COPIES)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def publish(self, source: ObjectVersion, bucket: str, key: str, headers: ServedAs) -> None:
         """Copy one version to the key that it is served from, with these headers. Raises MissingObjectError.
@@ -219,13 +243,11 @@ class ObjectStorage:
             )
             require_etag(copied["CopyObjectResult"])
 
-    async def _copy_parts(self, found: StoredObject, bucket: str, key: str) -> None:
-        tags, size = await self.tags(found.version), found.size or 0
+    async def _copy_parts(self, source: ObjectVersion, size: int, bucket: str, key: str, headers: Any) -> None:
+        tags = await self.tags(source)
         count = -(-size // COPY_PART)
         async with self._calls(SLOW * (count + 1)):
-            begun = await self._client.create_multipart_upload(
-                Bucket=bucket, Key=key, ContentType=found.content_type or "application/octet-stream"
-            )
+            begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, **headers)
             upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
             try:
                 parts: list[Any] = []
@@ -234,7 +256,7 @@ class ObjectStorage:
                     copied = await self._client.upload_part_copy(
                         **upload,
                         PartNumber=number,
-                        CopySource=_address(found.version),
+                        CopySource=_address(source),
                         CopySourceRange=f"bytes={first}-{min(first + COPY_PART, size) - 1}",
                     )
                     parts.append({"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]})
