@@ -90,6 +90,10 @@ CREATE INDEX IF NOT EXISTS assets_by_status ON assets (status, created_at, asset
     WHERE status IN ('pending', 'uploaded', 'scanning', 'processing');
 CREATE INDEX IF NOT EXISTS assets_deleted ON assets (updated_at) WHERE status = 'deleted';
 
+-- Where its files are being copied to, and how often that was begun: the number stands in the names of the copies' folders.
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS pending_delivery text;
+ALTER TABLE assets ADD COLUMN IF NOT EXISTS delivery_changes integer NOT NULL DEFAULT 0;
+
 -- Events of it that were written: the last one's number, which only grows.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS event_sequence bigint NOT NULL DEFAULT 0;
 
@@ -152,8 +156,8 @@ CREATE INDEX IF NOT EXISTS timeline_by_asset ON timeline (asset_id, id);
 CREATE TABLE IF NOT EXISTS outbox (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     asset_id    uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
-    kind        text NOT NULL,        -- send | quarantine | delete_prefix | delete_version | delete_key | cancel_job | invalidate
-    target      text NOT NULL,        -- the queue for `send`, else the bucket or the job
+    kind        text NOT NULL,        -- send | quarantine | delete_prefix | delete_version | delete_key | cancel_job | invalidate | change_delivery
+    target      text NOT NULL,        -- the queue for `send`, the new delivery, else the bucket or the job
     body        jsonb NOT NULL,
     group_id    text NOT NULL DEFAULT '',
     attempts    integer NOT NULL DEFAULT 0,
@@ -290,8 +294,9 @@ CREATE OR REPLACE TRIGGER assets_count_changed BEFORE UPDATE ON assets FOR EACH 
     WHEN (NEW.event_sequence = OLD.event_sequence
           AND ((NEW.status <> OLD.status
                 AND (NEW.status NOT IN ('scanning', 'processing') OR OLD.status IN ('ready', 'failed')))
-               OR (NEW.ready_at, NEW.delivery, NEW.title, NEW.external_id, NEW.metadata, NEW.notes) IS DISTINCT FROM
-                  (OLD.ready_at, OLD.delivery, OLD.title, OLD.external_id, OLD.metadata, OLD.notes)))
+               OR (NEW.ready_at, NEW.delivery, NEW.pending_delivery, NEW.title, NEW.external_id, NEW.metadata, NEW.notes)
+                  IS DISTINCT FROM
+                  (OLD.ready_at, OLD.delivery, OLD.pending_delivery, OLD.title, OLD.external_id, OLD.metadata, OLD.notes)))
     EXECUTE FUNCTION count_asset_event();
 CREATE OR REPLACE TRIGGER assets_tell_created AFTER INSERT ON assets FOR EACH ROW
     WHEN (NEW.event_sequence = 1) EXECUTE FUNCTION write_asset_event();

@@ -24,6 +24,8 @@ LIFETIMES = {
     DeliveryClass.WEBINAR_VOD: timedelta(hours=8),
     DeliveryClass.VERIFICATION_DOCUMENT: timedelta(minutes=30),
 }
+LONGEST_PRIVATE = max(lifetime for delivery, lifetime in LIFETIMES.items() if delivery is not DeliveryClass.PUBLIC)
+"""Life of the longest URL of a file that not everybody may see. A change of delivery may pass one on to a shorter."""
 ORIGINAL_LIFETIME = timedelta(minutes=30)
 """Life of the URL of an uploaded file, whatever the delivery of its renditions."""
 _FOR_USERS = {
@@ -150,7 +152,7 @@ class DeliveryUrls:
         is_upload = rendition.key == asset.key and asset.asset_type is not AssetType.DOCUMENT
         span = window(now, ORIGINAL_LIFETIME if is_upload else LIFETIMES[asset.delivery])
         if cloudfront := self._cloudfront_for(asset, rendition.key):
-            if rendition.key.startswith("public/"):
+            if _is_public(asset, rendition.key):
                 return DeliveryUrl(cloudfront.plain_url(rendition.key), None)
             known = rendition.key, span
             return DeliveryUrl(
@@ -176,7 +178,7 @@ class DeliveryUrls:
 
     def serves_unsigned(self, asset: Asset, rendition: Rendition) -> bool:
         """Say whether CloudFront serves a file to everybody, so that its URL neither needs a signature nor ends."""
-        return rendition.key.startswith("public/") and self._cloudfront_for(asset, rendition.key) is not None
+        return _is_public(asset, rendition.key) and self._cloudfront_for(asset, rendition.key) is not None
 
     async def playback_end(self, asset: Asset, now: datetime) -> datetime:
         """Return when a playback that begins now must end. Segments cannot outlive the credentials that sign them."""
@@ -192,7 +194,7 @@ class DeliveryUrls:
         """
         cloudfront = self._cloudfront_for(asset, prefix)
         if cloudfront:
-            if prefix.startswith("public/"):
+            if _is_public(asset, prefix):
                 return cloudfront.plain_url
             signed = cloudfront.wildcard_query(prefix, end)
             return lambda key: f"{cloudfront.plain_url(key)}?{signed}"
@@ -211,6 +213,11 @@ class DeliveryUrls:
             return None
         served = ("public/", "processed/") if self._cloudfront.signs else ("public/",)
         return self._cloudfront if key.startswith(served) else None
+
+
+def _is_public(asset: Asset, key: str) -> bool:
+    """Say whether a file is there for everybody: by the delivery, and CloudFront must serve it without a signature."""
+    return asset.delivery is DeliveryClass.PUBLIC and key.startswith("public/")
 
 
 def _private_cache(start: datetime, end: datetime) -> str:

@@ -29,6 +29,7 @@ class ProblemCode(StrEnum):
     UPLOAD_ENDED = "upload_ended"
     PARTS_MISSING = "parts_missing"
     NOT_READY = "not_ready"
+    DELIVERY_CHANGING = "delivery_changing"
     REJECTED = "rejected"
     FAILED = "failed"
     NOT_SCANNED_WHOLE = "not_scanned_whole"
@@ -79,6 +80,7 @@ KINDS: dict[ProblemCode, ProblemKind] = {
     C.UPLOAD_ENDED: ProblemKind(409, "The upload in parts was completed, aborted, or took longer than a day."),
     C.PARTS_MISSING: ProblemKind(409, "The parts named are not all the parts that the storage has, with their ETags."),
     C.NOT_READY: ProblemKind(409, "The asset is not ready yet."),
+    C.DELIVERY_CHANGING: ProblemKind(409, "The asset's delivery is being changed; ask again when that has ended."),
     C.REJECTED: ProblemKind(409, "The asset was rejected; its code says why."),
     C.FAILED: ProblemKind(409, "The asset could not be processed; its code says why."),
     C.NOT_SCANNED_WHOLE: ProblemKind(409, "The uploaded file was too large to be scanned, so it is not handed out."),

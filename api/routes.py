@@ -153,7 +153,15 @@ ROUTES = (
         body_types=MERGE_PATCH,
         response=AssetOut,
         rate=RateLimit.WRITE,
-        problems=(*AUTH, *BODY, ProblemCode.NOT_FOUND, ProblemCode.DELETED),
+        problems=(
+            *AUTH,
+            *BODY,
+            ProblemCode.NOT_FOUND,
+            ProblemCode.DELETED,
+            ProblemCode.NOT_READY,
+            ProblemCode.DELIVERY_CHANGING,
+            ProblemCode.DELIVERY_NOT_ALLOWED,
+        ),
     ),
     Endpoint(
         "DELETE",

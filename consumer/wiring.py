@@ -10,6 +10,7 @@ from pathlib import Path
 from consumer.daemon import Daemon, Phase
 from consumer.ecs_protection import ScaleInProtection
 from consumer.health import Health
+from consumer.maintenance.delivery_mover import DeliveryMover
 from consumer.maintenance.event_sender import event_tasks
 from consumer.maintenance.output_cleanup import OutputCleanup
 from consumer.maintenance.paused_queues import PausedQueues
@@ -148,12 +149,12 @@ async def build(settings: Settings) -> AsyncIterator[tuple[Daemon, Health]]:
 
         presence = Presence(Operations(parts.database), status)
         monitored, tasks = event_tasks(settings, parts.database, parts.bus, breakers, parts.metrics)
-        monitored += [reconciler.health, presence.health, *(part for worker in workers for part in worker.health)]
-        background_tasks += [*tasks, presence.run, partial(watch_parts, monitored)]
-        probes, needed = (
-            _probes(parts, parts.self_test.read),
-            {need for worker in workers for need in worker.route.needs},
-        )
+        mover = DeliveryMover(parts.database, assets, parts.storage, parts.rules)
+        monitored += [part.health for part in (reconciler, presence, mover)]
+        monitored += [part for worker in workers for part in worker.health]
+        background_tasks += [*tasks, presence.run, mover.run, partial(watch_parts, monitored)]
+        probes = _probes(parts, parts.self_test.read)
+        needed = {need for worker in workers for need in worker.route.needs}
         asks: dict[str, Ask] = {f"{name} is unavailable": probe for name, probe in probes.items() if name in needed}
         # A receive that is never answered says so only after its long poll, twice.
         asks[f"{Dependency.SQS} is unavailable"] = parts.queues[settings.queues[0]].depth

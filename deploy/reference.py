@@ -73,6 +73,14 @@ _TOLD = """
 entry has the time at which it did; the event itself has the time of the change ([events.md](events.md)).
 A timeline with 50 of them notes no further `changed` one.
 """
+_MOVED = """
+## Entries of a timeline about the delivery
+| entry | meaning |
+|---|---|
+| `delivery_changing` | another delivery was asked for: the files are being copied, and are served from the old place |
+| `delivery_changed` | they are served from the new place |
+| `delivery_kept` | nothing was switched: a file is gone, or the asset ended meanwhile. `detail` says which |
+"""
 _FAILURES = """\
 # Failures of dependencies
 
@@ -222,7 +230,7 @@ def _rows(fields: Mapping[str, FieldInfo]) -> str:
 def codes() -> str:
     """Return the table of all codes that an asset, its timeline or a dead letter may carry."""
     rows = [f"| `{code}` | {meaning} |" for code, meaning in MEANINGS.items()]
-    return _CODES + "\n".join(rows) + "\n" + _TOLD
+    return _CODES + "\n".join(rows) + "\n" + _TOLD + _MOVED
 
 
 def webinar_schema() -> str:

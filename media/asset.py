@@ -156,6 +156,7 @@ class Asset:
     """One uploaded file and everything that became of it, as Postgres has it.
 
     `announced` is the digest of the request with the Idempotency-Key that made it: what a later one is compared with.
+    `delivery_changes` counts the changes of `delivery` that were begun, the one to `pending_delivery` included.
     """
 
     asset_id: UUID
@@ -191,6 +192,8 @@ class Asset:
     external_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     announced: str | None = None
+    pending_delivery: DeliveryClass | None = None
+    delivery_changes: int = 0
     uploaded_at: datetime | None = None
     trace_id: str = ""
     renditions: Sequence[Rendition] = field(default_factory=tuple)
@@ -245,6 +248,10 @@ def attachment(name: str, content_type: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
+OUTPUT_ROOTS = ("public", "processed", "private")
+"""First parts of all keys that are written here. Which one it is depends on the delivery."""
+
+
 def upload_key(asset_type: AssetType, owner_id: str, asset_id: UUID, filename: str) -> str:
     """Return the key that the client uploads to. Raises ValueError for an owner id that `OWNER_ID` does not match."""
     _require_owner(owner_id)
@@ -257,9 +264,42 @@ def output_prefix(asset: Asset, stage: Stage, attempt: int) -> str:
     CloudFront decides by its first part whether a URL needs a signature.
     """
     _require_owner(asset.owner_id)
-    tops = {DeliveryClass.PUBLIC: "public", DeliveryClass.VERIFICATION_DOCUMENT: "private"}
-    top = tops.get(asset.delivery, "processed")
-    return f"{top}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/{stage}-{attempt}/"
+    return f"{root_of(asset.delivery)}/{asset.asset_type}/{asset.owner_id}/{asset.asset_id}/{stage}-{attempt}/"
+
+
+def root_of(delivery: DeliveryClass) -> str:
+    """Return the first part of the keys of files that are delivered in this way."""
+    roots = {DeliveryClass.PUBLIC: "public", DeliveryClass.VERIFICATION_DOCUMENT: "private"}
+    return roots.get(delivery, "processed")
+
+
+def attempt_prefix(key: str) -> str:
+    """Return the prefix of the attempt that wrote an output, or of the change of delivery that copied it.
+
+    Empty for what is no output.
+    """
+    match key.split("/"):
+        case [root, kind, owner, asset_id, folder, _, *_] if root in OUTPUT_ROOTS:
+            return f"{root}/{kind}/{owner}/{asset_id}/{folder}/"
+    return ""
+
+
+def moved_key(key: str, delivery: DeliveryClass, change: int) -> str:
+    """Return where the change of delivery with this number copies an output to. Its folder is of that change alone.
+
+    An output stays where both deliveries have the same root, and so does what is no output.
+    """
+    prefix = attempt_prefix(key)
+    if not prefix or key.startswith(f"{root_of(delivery)}/"):
+        return key
+    _, *place, folder = prefix.removesuffix("/").split("/")
+    moved = "/".join([root_of(delivery), *place, f"{unmoved(folder)}-m{change}"])
+    return f"{moved}/{key.removeprefix(prefix)}"
+
+
+def unmoved(folder: str) -> str:
+    """Return the name `stage-attempt` of a folder of outputs, which changes of delivery add to."""
+    return re.sub(r"-m[0-9]+$", "", folder)
 
 
 PUBLIC_CACHE = "public, max-age=300"

@@ -4,8 +4,10 @@ The writer dispatches its own rows at once. A row that is left (a crash, an outa
 the reconciler's sweep dispatches it. An effect may therefore happen twice, so every effect is idempotent.
 """
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,11 +19,16 @@ import structlog
 from pydantic import BaseModel
 
 from media.asset_store.database import Database
+from media.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
 
 SWEEP_LIMIT = 100
 """Most rows of one sweep."""
+KEPT = 60.0
+"""Seconds for which a row that is held is kept from other sweeps, from each beat on."""
+BEAT = 10.0
+"""Seconds between two beats. A row that a sweep took for the first time is due again after fifteen."""
 
 
 _ENQUEUE_ONCE = """
@@ -44,11 +51,12 @@ class EffectKind(StrEnum):
     DELETE_KEY = "delete_key"
     CANCEL_JOB = "cancel_job"
     INVALIDATE = "invalidate"
+    CHANGE_DELIVERY = "change_delivery"
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Something to do outside Postgres. `target` is a queue's name for `send`, else a bucket, a job or a prefix."""
+    """Something to do outside Postgres. `target` is a queue's name, a bucket, job, prefix or delivery."""
 
     kind: EffectKind
     target: str
@@ -123,17 +131,45 @@ class Outbox:
         await self.dispatch(await self.pending_of(asset_id))
 
     async def pending_of(self, asset_id: UUID) -> list[OutboxRow]:
-        """Return the rows that are left of one asset, oldest first."""
-        records = await self._database.fetch("SELECT * FROM outbox WHERE asset_id = $1 ORDER BY id", asset_id)
+        """Return the rows that are left of one asset, oldest first, without those that are for later."""
+        records = await self._database.fetch(
+            "SELECT * FROM outbox WHERE asset_id = $1 AND kind = ANY($2::text[])"
+            " AND (attempts > 0 OR due_at <= now() + interval '10 seconds') ORDER BY id",
+            asset_id,
+            [kind.value for kind in self._dispatchers],
+        )
         return [outbox_row(record) for record in records]
 
-    async def sweep(self) -> int:
+    async def keep(self, row: OutboxRow) -> None:
+        """Keep a row that is being dispatched from other sweeps for KEPT seconds."""
+        await self._database.execute(
+            "UPDATE outbox SET due_at = now() + $2::float8 * interval '1 second' WHERE id = $1", row.row_id, KEPT
+        )
+
+    @asynccontextmanager
+    async def hold(self, row: OutboxRow) -> AsyncIterator[None]:
+        """Keep a row from other sweeps for as long as it takes to dispatch it. Nothing is lost where that fails."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(BEAT)
+                with suppress(UnavailableError):
+                    await self.keep(row)
+
+        beating = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    async def sweep(self, limit: int = SWEEP_LIMIT) -> int:
         """Dispatch due rows, each on its own; returns how many succeeded. A failure is recorded on its row."""
         records = await self._database.fetch(
             "UPDATE outbox SET attempts = attempts + 1,"  # noqa: S608 - a number
             " due_at = now() + least(600, 15 * 2 ^ least(attempts, 6)) * interval '1 second'"
             " WHERE id = ANY(ARRAY(SELECT id FROM outbox WHERE due_at <= now() AND kind = ANY($1::text[])"
-            f"              ORDER BY due_at LIMIT {SWEEP_LIMIT} FOR UPDATE SKIP LOCKED)) RETURNING *",
+            f"              ORDER BY due_at LIMIT {limit} FOR UPDATE SKIP LOCKED)) RETURNING *",
             [kind.value for kind in self._dispatchers],
         )
         dispatched = 0

@@ -58,6 +58,9 @@ class AssetOut(PublicModel):
     code: str | None = Field(description="Why it was rejected or failed")
     detail: str | None = Field(description="The same in words, for people; may change")
     delivery: DeliveryClass = Field(description="How its renditions are delivered")
+    pending_delivery: DeliveryClass | None = Field(
+        None, description="How they will be, once their files are copied; null when no change is under way"
+    )
     content_type: str = Field(description="As announced; after the scan, the real one")
     original_filename: str
     size: int | None = Field(

@@ -8,7 +8,21 @@ deletes assets with the same rules.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from media.asset import Asset, AssetNote, AssetType, Stage, StageState, Status, output_prefix
+from media.asset import (
+    OUTPUT_ROOTS,
+    Asset,
+    AssetNote,
+    AssetType,
+    DeliveryClass,
+    Stage,
+    StageState,
+    Status,
+    attempt_prefix,
+    moved_key,
+    output_prefix,
+    unmoved,
+)
+from media.asset_store.assets import DeliveryChangeEnd
 from media.asset_store.stages import Claim, Commit, Facts, Note
 from media.errors import Code, MediaError, RejectedError, RetryableError
 from media.outbox import Effect, EffectKind
@@ -18,10 +32,10 @@ NO_PREVIEW = "no_preview"
 """Code of the note on a document whose pages could not be made."""
 MAX_CLEANED_ATTEMPTS = 50
 """Most attempts of a stage whose outputs one clean-up removes, the latest ones. Each is a row of the outbox."""
+LATE_COPIES = 3600.0
+"""Seconds after which the copies of a change that was given up are removed: another daemon may still write some."""
 CACHED_ROOTS = ("public", "processed")
 """First parts of the keys that CloudFront serves."""
-OUTPUT_ROOTS = (*CACHED_ROOTS, "private")
-"""First parts of all keys that are written here. Which one it is depends on the delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +134,22 @@ class EndingRules:
         return [self.removal(claim.asset, claim.stage, claim.attempt)]
 
     def orphaned_outputs(self, asset: Asset, stage: Stage, last: int, served: Iterable[str]) -> list[Effect]:
-        """Remove the outputs of attempts up to number `last`, except those below whose prefix a `served` key lies."""
+        """Remove the outputs of attempts up to number `last`, except of those that wrote a `served` key.
+
+        What a change of delivery left behind stays too: it goes when the last URL of it has ended.
+        """
         if not _writes(asset, stage):
             return []
-        keys = tuple(served)
+        kept = {unmoved(prefix.split("/")[4]) for key in served if (prefix := attempt_prefix(key))}
         attempts = range(max(1, last - MAX_CLEANED_ATTEMPTS + 1), last + 1)
-        return [
-            self.removal(asset, stage, attempt)
-            for attempt in attempts
-            if not any(key.startswith(output_prefix(asset, stage, attempt)) for key in keys)
+        removed = [attempt for attempt in attempts if f"{stage}-{attempt}" not in kept]
+        changes = range(max(1, asset.delivery_changes - 1), asset.delivery_changes + 1)
+        copies = [
+            _prefix_removal(self.output_bucket, f"{output_prefix(asset, stage, attempt)[:-1]}-m{change}/")
+            for attempt in removed
+            for change in changes
         ]
+        return [*(self.removal(asset, stage, attempt) for attempt in removed), *copies]
 
     def removal(self, asset: Asset, stage: Stage, attempt: int) -> Effect:
         """Remove everything that one attempt wrote."""
@@ -148,12 +168,34 @@ class EndingRules:
     def withdraw(self, asset: Asset) -> list[Effect]:
         """Remove all outputs of an asset that may have been served, and then what CloudFront has of them."""
         keys = [output_prefix(asset, Stage.IMAGE, 1), *(rendition.key for rendition in asset.renditions)]
-        roots = {key.partition("/")[0] for key in keys}
+        # URLs from before a change of delivery may still be good.
+        roots = set(CACHED_ROOTS) if asset.delivery_changes else {key.partition("/")[0] for key in keys}
         cached = [f"{root}/{_folder(asset)}" for root in CACHED_ROOTS if root in roots]
         return [*self._remove_outputs(asset), *(Effect(EffectKind.INVALIDATE, prefix, {}) for prefix in cached)]
 
+    def change_delivery(self, asset: Asset, delivery: DeliveryClass, keep: float) -> DeliveryChangeEnd:
+        """Serve an asset from its copies. The old files go after `keep` seconds, and then from caches for everybody."""
+        old = {rendition.name: rendition.key for rendition in asset.renditions}
+        new = {name: moved_key(key, delivery, asset.delivery_changes) for name, key in old.items()}
+        left = sorted({attempt_prefix(old[name]) for name in old if new[name] != old[name]})
+        effects = [_prefix_removal(self.output_bucket, prefix) for prefix in left]
+        if any(prefix.startswith("public/") for prefix in left):
+            effects.append(Effect(EffectKind.INVALIDATE, f"public/{_folder(asset)}", {}))
+        return DeliveryChangeEnd(old, new, effects=effects, delay=keep)
+
+    def keep_delivery(self, asset: Asset, delivery: DeliveryClass, reason: str) -> DeliveryChangeEnd:
+        """Give a change up: nothing is switched, and what was copied is removed."""
+        old = {rendition.key for rendition in asset.renditions}
+        copies = {moved_key(key, delivery, asset.delivery_changes) for key in old} - old
+        effects = [_prefix_removal(self.output_bucket, prefix) for prefix in sorted(set(map(attempt_prefix, copies)))]
+        return DeliveryChangeEnd(reason=reason, effects=effects, delay=LATE_COPIES)
+
+    def output_places(self, asset: Asset) -> list[str]:
+        """Return the prefixes below which all outputs of an asset lie."""
+        return [f"{root}/{_folder(asset)}" for root in OUTPUT_ROOTS]
+
     def _remove_outputs(self, asset: Asset) -> list[Effect]:
-        return [_prefix_removal(self.output_bucket, f"{root}/{_folder(asset)}") for root in OUTPUT_ROOTS]
+        return [_prefix_removal(self.output_bucket, prefix) for prefix in self.output_places(asset)]
 
 
 def _folder(asset: Asset) -> str:

@@ -103,6 +103,10 @@ class AssetPatch(RequestModel):
     metadata: MetadataPatch | None = Field(
         None, description=f"Merged key by key, a null removes its key. The result has at most {METADATA_BYTES} bytes"
     )
+    delivery: DeliveryClass = Field(
+        default_factory=lambda: DeliveryClass.PUBLIC,  # never used, and clients must not see it as a default
+        description="Only of what is ready. `pending_delivery` shows it until the files are copied there",
+    )
 
 
 class UploadLimitOut(ResponseModel):

@@ -1,12 +1,14 @@
 """Assets: show, list and delete them, and show their timeline."""
 
 import re
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 from aiohttp import web
 
 from api import listing_cursor
+from api.delivery_urls import LONGEST_PRIVATE, may_ask_for
 from api.json_io import json_response, json_response_if_changed, read_body, read_query
 from api.problems import FieldError, ProblemCode, ProblemError
 from api.routing import MERGE_PATCH
@@ -23,6 +25,9 @@ from media.public_asset import AssetOut
 from media.stage_endings import EndingRules
 
 log = structlog.get_logger(__name__)
+
+KEPT_LONGER = timedelta(minutes=1)
+"""How much longer than its URLs a file is kept: an answer that has read the asset may still be signing one."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """In any case: some platforms print upper case (RFC 9562, 4)."""
@@ -96,14 +101,21 @@ async def show_timeline(request: web.Request) -> web.Response:
 
 
 async def change_asset(request: web.Request) -> web.Response:
-    """Change what the asset says of itself: its title, its external id, its metadata. Repeatable."""
+    """Change what the asset says of itself: its title, external id, metadata, and its delivery. Repeatable."""
     caller = await caller_of(request)
     asset = await asset_for(request, caller)
     patch = await read_body(request, AssetPatch, MERGE_PATCH)
+    if "delivery" in patch.model_fields_set and not may_ask_for(caller, asset.asset_type, patch.delivery):
+        raise ProblemError(ProblemCode.DELIVERY_NOT_ALLOWED, f"{asset.asset_type} as {patch.delivery}")
     assets = service_of(request).assets
-    match await assets.describe(asset.asset_id, patch.model_dump(exclude_unset=True)):
+    keep = (LONGEST_PRIVATE + KEPT_LONGER).total_seconds()
+    match await assets.describe(asset.asset_id, patch.model_dump(mode="json", exclude_unset=True), keep=keep):
         case Description.GONE:
             raise ProblemError(ProblemCode.DELETED)
+        case Description.NOT_READY:
+            raise ProblemError(ProblemCode.NOT_READY, "its delivery can change once all work on it has ended")
+        case Description.DELIVERY_CHANGING:
+            raise ProblemError(ProblemCode.DELIVERY_CHANGING, "see pending_delivery")
         case Description.TOO_LARGE:
             limits = f"with what is there more than {METADATA_KEYS} keys, or {METADATA_BYTES} bytes as JSON"
             raise ProblemError(ProblemCode.INVALID_REQUEST, f"metadata: {limits}", [FieldError("metadata", limits)])

@@ -150,8 +150,14 @@ async def _read_playlist(request: web.Request, service: Service, asset: Asset, e
     try:
         key = playlist_key(master, request.match_info["path"])
         body = await service.storage.read(ObjectVersion(service.settings.output_bucket, key), limit=PLAYLIST_LIMIT)
-    except (UnusablePlaylistError, MissingObjectError) as error:
+    except UnusablePlaylistError as error:
         raise ProblemError(ProblemCode.NOT_FOUND) from error
+    except MissingObjectError as error:
+        now = await service.assets.get(asset.asset_id)
+        if now is None or _find_rendition(now, "hls").key == master:
+            raise ProblemError(ProblemCode.NOT_FOUND) from error
+        # Its delivery changed while this was answered, and the playlist is where the new one has it.
+        return await _read_playlist(request, service, now, end)
     sign = await service.delivery_urls.entries(asset, f"{dirname(master)}/", datetime.now(UTC), end)
     try:
         return await rewrite(body.decode(), dirname(key), request.query["token"], sign)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from consumer.maintenance.storage_listing import AssetPath, StoredAsset
@@ -47,6 +47,8 @@ MEANINGS = {
     Problem.ORIGINAL_GONE: "ready and served, but its upload is gone: nothing can be done",
 }
 _OPEN = frozenset({Status.UPLOADED, Status.SCANNING, Status.PROCESSING})
+_MOVED_RECENTLY = timedelta(days=1)
+"""Longer than any URL that a change of delivery leaves its old files for."""
 _UNBOUND = frozenset({Status.PENDING, Status.EXPIRED})
 _ENDED_STAGES = frozenset({StageState.DONE, StageState.REJECTED, StageState.FAILED, StageState.CANCELLED})
 
@@ -150,7 +152,9 @@ class StorageCheck:
             yield Problem.UNFINISHED, "attempts that the database does not know wrote outputs"
         if later := self.later_versions(stored, asset):
             yield Problem.LATER_VERSIONS, f"{len(later)} beside {asset.version_id}"
-        is_ended = asset.status not in _OPEN and not is_redriven
+        # A change of delivery is writing, or left what its old URLs still lead to.
+        is_moved = bool(asset.delivery_changes) and asset.updated_at > self.before - _MOVED_RECENTLY
+        is_ended = asset.status not in _OPEN and not is_redriven and asset.pending_delivery is None and not is_moved
         if is_ended and (orphaned := self.orphaned_outputs(stored, known)):
             yield Problem.ORPHANED_OUTPUTS, ", ".join(orphaned)
 

@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from media.asset import OWNER_ID, AssetType, Stage
+from media.asset import OUTPUT_ROOTS, OWNER_ID, AssetType, Stage, unmoved
 from media.aws.s3 import ObjectStorage, StoredVersion
-from media.stage_endings import OUTPUT_ROOTS
 
 UPLOADS = "uploads"
 
@@ -47,7 +46,7 @@ class AssetPath:
 
 @dataclass(slots=True)
 class Outputs:
-    """What one attempt of a stage wrote. `newest` is when its latest object was written."""
+    """What one attempt of a stage wrote, or a change of delivery copied. `newest` is when its latest object came."""
 
     stage: Stage
     attempt: int
@@ -90,7 +89,7 @@ class StoredAsset:
         if version is None:
             return
         root, _, _, _, folder, *rest = version.key.split("/")
-        stage, _, attempt = folder.rpartition("-")
+        stage, _, attempt = unmoved(folder).rpartition("-")
         is_output = root in OUTPUT_ROOTS and rest and stage in set(Stage) and attempt.isdecimal()
         if entry.in_quarantine:
             self.quarantined = self.quarantined or version

@@ -7,11 +7,11 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, Status, TimelineEntry
+from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, TimelineEntry
 from media.asset_store.database import Database
 from media.asset_store.listing import PAGE_LIMIT, AssetFilter, AssetPage, PageRequest, PageStatement
 from media.asset_store.rows import RENDITIONS_AS_JSON, asset_of, timeline_entry_of
-from media.asset_store.statements import DESCRIBE
+from media.asset_store.statements import DESCRIBE, END_DELIVERY_CHANGE
 from media.contracts import METADATA_BYTES, METADATA_KEYS
 from media.outbox import Effect, OutboxRow, effects_as_json, outbox_row
 
@@ -81,8 +81,26 @@ class Description(StrEnum):
     CHANGED = "changed"
     SAME = "same"  # it said all of it before
     TOO_LARGE = "too_large"  # the metadata would be
+    NOT_READY = "not_ready"  # or a stage is open: its delivery cannot be changed
+    DELIVERY_CHANGING = "delivery_changing"  # to another one
     GONE = "gone"  # deleted, or never there
 
+
+@dataclass(frozen=True, slots=True)
+class DeliveryChangeEnd:
+    """The end of a change of delivery: keys by the renditions' names, before and after; None: it is given up.
+
+    `effects` become due after `delay` seconds.
+    """
+
+    old_keys: Mapping[str, str] = field(default_factory=dict)
+    new_keys: Mapping[str, str] | None = None
+    reason: str = ""
+    effects: Sequence[Effect] = ()
+    delay: float = 0.0
+
+
+_OPEN_STAGES = [StageState.QUEUED.value, StageState.LEASED.value, StageState.WAITING.value]
 
 _CREATE = """
 WITH created AS (
@@ -123,7 +141,8 @@ RETURNING asset_id
 
 _DELETE = """
 WITH gone AS (
-    UPDATE assets SET status = 'deleted', updated_at = now() WHERE asset_id = $1 AND status <> 'deleted'
+    UPDATE assets SET status = 'deleted', pending_delivery = NULL, updated_at = now()
+    WHERE asset_id = $1 AND status <> 'deleted'
     RETURNING asset_id),
 cancelled AS (
     UPDATE stages s SET state = 'cancelled', lease_until = NULL, updated_at = now()
@@ -268,14 +287,37 @@ class AssetStore:
         )
         return [asset_of(record) for record in records]
 
-    async def describe(self, asset_id: UUID, patch: Mapping[str, object]) -> Description:
-        """Change `title`, `external_id` and `metadata` as a JSON merge patch says (RFC 7396). Repeatable.
+    async def describe(self, asset_id: UUID, patch: Mapping[str, object], *, keep: float = 0.0) -> Description:
+        """Change `title`, `external_id`, `metadata` and `delivery` as a JSON merge patch says (RFC 7396). Repeatable.
 
-        What is not in the patch stays, None clears. Two patches of one asset at once are both applied.
+        What is not in the patch stays, None clears. Two patches of one asset at once are both applied. A new `delivery`
+        is pending until the files are copied. What was not public then stays where it is for `keep` seconds more.
         """
-        text = json.dumps(dict(patch))
-        found = await self._database.fetchval(DESCRIBE, asset_id, text, METADATA_KEYS, METADATA_BYTES)
+        found = await self._database.fetchval(
+            DESCRIBE,
+            asset_id,
+            json.dumps(dict(patch)),
+            METADATA_KEYS,
+            METADATA_BYTES,
+            keep,
+            _OPEN_STAGES,
+        )
         return Description(found)
+
+    async def end_delivery_change(self, asset_id: UUID, number: int, end: DeliveryChangeEnd) -> bool:
+        """Switch to the pending delivery in one commit, or give it up. False when the asset is not as it was read."""
+        switched = await self._database.fetchval(
+            END_DELIVERY_CHANGE,
+            asset_id,
+            number,
+            None if end.new_keys is None else json.dumps(dict(end.old_keys)),
+            None if end.new_keys is None else json.dumps(dict(end.new_keys)),
+            f": {end.reason}"[:2000] if end.reason else "",
+            effects_as_json(end.effects),
+            end.delay,
+            _OPEN_STAGES,
+        )
+        return bool(switched)
 
     async def delete(self, asset_id: UUID, effects: Sequence[Effect]) -> bool:
         """Set the asset to `deleted`, cancel its stages and write `effects` to the outbox. False when it was deleted.

@@ -70,10 +70,12 @@ def asset_of(record: asyncpg.Record) -> Asset:
         # The database may still lack these three, which came with version 5 of the schema.
         page_count=record.get("page_count"),
         document_info=DocumentInfo(**from_json(info)) if (info := record.get("document_info")) else None,
-        # And these three with version 7.
+        # And these with version 7.
         external_id=record.get("external_id"),
         metadata=from_json(record.get("metadata") or "{}"),
         announced=record.get("announced"),
+        pending_delivery=DeliveryClass(pending) if (pending := record.get("pending_delivery")) else None,
+        delivery_changes=record.get("delivery_changes") or 0,
         notes=tuple(AssetNote(note["code"], note["detail"]) for note in from_json(record.get("notes") or "[]")),
         **{name: record[name] for name in _PLAIN},
     )

@@ -74,7 +74,9 @@ def _find_stalled(states: Sequence[StageState]) -> str:
 _PENDING = f"""
 SELECT (SELECT count(*) FROM (
             (SELECT FROM outbox WHERE due_at <= now() LIMIT {COUNTED})
-            UNION ALL (SELECT FROM outbox WHERE attempts > 0 AND due_at > now() LIMIT {COUNTED})) AS rows) AS outbox,
+            UNION ALL (SELECT FROM outbox WHERE attempts > 0 AND due_at > now()
+                                            AND (kind <> 'change_delivery' OR error IS NOT NULL) LIMIT {COUNTED})
+            ) AS rows) AS outbox,
        coalesce(extract(epoch FROM now() - least(
             (SELECT min(created_at) FROM assets WHERE status = 'uploaded'),
             (SELECT min(created_at) FROM assets WHERE status = 'scanning'),

@@ -40,22 +40,69 @@ WITH before AS (
            CASE WHEN $2 ? 'external_id' THEN $2->>'external_id' ELSE external_id END AS external_id,
            CASE jsonb_typeof($2->'metadata')
                 WHEN 'object' THEN jsonb_strip_nulls(metadata || ($2->'metadata'))
-                WHEN 'null' THEN '{}' ELSE metadata END AS metadata
+                WHEN 'null' THEN '{}' ELSE metadata END AS metadata,
+           status, delivery, pending_delivery,
+           nullif($2->>'delivery', coalesce(pending_delivery, delivery)) AS wanted
     FROM assets WHERE asset_id = $1 AND status <> 'deleted' FOR UPDATE),
 sized AS (
     -- As bytes of JSON without white space: Postgres writes a space after each colon and comma.
-    SELECT *, keys <= $3 AND octet_length(metadata::text) - greatest(0, 2 * keys - 1) <= $4 AS fits
+    SELECT *, CASE WHEN keys > $3 OR octet_length(metadata::text) - greatest(0, 2 * keys - 1) > $4 THEN 'too_large'
+                   WHEN wanted IS NULL THEN NULL
+                   WHEN pending_delivery IS NOT NULL THEN 'delivery_changing'
+                   WHEN status <> 'ready' OR EXISTS (
+                       SELECT FROM stages s WHERE s.asset_id = before.asset_id AND s.state = ANY($6::text[]))
+                       THEN 'not_ready' END AS refusal
     FROM before, LATERAL (SELECT count(*) AS keys FROM jsonb_object_keys(metadata)) AS counted),
 changed AS (
-    UPDATE assets a SET title = s.title, external_id = s.external_id, metadata = s.metadata, updated_at = now()
+    UPDATE assets a SET title = s.title, external_id = s.external_id, metadata = s.metadata, updated_at = now(),
+           pending_delivery = coalesce(s.wanted, a.pending_delivery),
+           delivery_changes = a.delivery_changes + (s.wanted IS NOT NULL)::int
     FROM sized s
-    WHERE a.asset_id = s.asset_id AND s.fits
-      AND (a.title, a.external_id, a.metadata) IS DISTINCT FROM (s.title, s.external_id, s.metadata)
-    RETURNING a.asset_id)
-SELECT CASE WHEN NOT EXISTS (SELECT FROM sized) THEN 'gone' WHEN NOT (SELECT fits FROM sized) THEN 'too_large'
-            WHEN EXISTS (SELECT FROM changed) THEN 'changed' ELSE 'same' END
+    WHERE a.asset_id = s.asset_id AND s.refusal IS NULL
+      AND (s.wanted IS NOT NULL
+           OR (a.title, a.external_id, a.metadata) IS DISTINCT FROM (s.title, s.external_id, s.metadata))
+    RETURNING a.asset_id, a.delivery, s.wanted, a.delivery_changes),
+noted AS (
+    INSERT INTO timeline (asset_id, code, detail)
+    SELECT asset_id, 'delivery_changing', delivery || ' to ' || wanted FROM changed WHERE wanted IS NOT NULL),
+sent AS (
+    INSERT INTO outbox (asset_id, kind, target, body, due_at)
+    SELECT asset_id, 'change_delivery', wanted, jsonb_build_object('number', delivery_changes, 'keep',
+           CASE WHEN delivery = 'public' THEN 0 ELSE $5::float8 END), now()
+    FROM changed WHERE wanted IS NOT NULL)
+SELECT CASE WHEN NOT EXISTS (SELECT FROM sized) THEN 'gone' ELSE coalesce((SELECT refusal FROM sized),
+            CASE WHEN EXISTS (SELECT FROM changed) THEN 'changed' ELSE 'same' END) END
 """
 """What belongs to a change is written beside it, from `changed`: nothing where nothing changed."""
+
+END_DELIVERY_CHANGE = """
+WITH open AS (
+    SELECT asset_id, delivery, pending_delivery FROM assets
+    WHERE asset_id = $1 AND delivery_changes = $2 AND pending_delivery IS NOT NULL
+      AND ($3::jsonb IS NULL OR status = 'ready') FOR UPDATE),
+won AS (
+    SELECT * FROM open
+    WHERE $3 IS NULL
+       OR (NOT EXISTS (SELECT FROM stages WHERE asset_id = $1 AND state = ANY($8::text[]))
+           AND $3 = (SELECT coalesce(jsonb_object_agg(name, key), '{}') FROM renditions WHERE asset_id = $1))),
+switched AS (
+    UPDATE renditions r SET key = $4::jsonb ->> r.name FROM won WHERE r.asset_id = won.asset_id AND $3 IS NOT NULL),
+moved AS (
+    UPDATE assets a SET delivery = CASE WHEN $3 IS NULL THEN a.delivery ELSE a.pending_delivery END,
+           pending_delivery = NULL, updated_at = now()
+    FROM won WHERE a.asset_id = won.asset_id),
+noted AS (
+    INSERT INTO timeline (asset_id, code, detail)
+    SELECT asset_id, CASE WHEN $3 IS NULL THEN 'delivery_kept' ELSE 'delivery_changed' END,
+           delivery || ' to ' || pending_delivery || $5
+    FROM won),
+sent AS (
+    INSERT INTO outbox (asset_id, kind, target, body, due_at)
+    SELECT asset_id, e.kind, e.target, e.body, now() + $7::float8 * interval '1 second'
+    FROM won, jsonb_to_recordset($6::jsonb) AS e(kind text, target text, body jsonb))
+SELECT EXISTS (SELECT FROM won)
+"""
+"""A stage that opens changes the status under the asset's lock, and a CTE that waited for the lock sees the new one."""
 
 RENEW = """
 UPDATE stages s SET lease_until = now() + $4::float8 * interval '1 second'

@@ -21,7 +21,9 @@ MOST_PATHS = 10
 BATCH = 1000
 """Assets of one batch."""
 _WAITING = f"""
-SELECT id, target, EXISTS (SELECT FROM outbox o WHERE o.asset_id = w.asset_id AND o.kind = 'delete_prefix') AS is_early
+SELECT id, target, EXISTS (
+    SELECT FROM outbox o WHERE o.asset_id = w.asset_id AND o.kind = 'delete_prefix'
+                           AND starts_with(o.body ->> 'prefix', w.target)) AS is_early
 FROM outbox w WHERE kind = 'invalidate' AND (id = ANY($1::bigint[]) OR due_at <= now() + interval '10 minutes')
 ORDER BY id LIMIT {BATCH}
 """  # noqa: S608 - a number

@@ -8,7 +8,7 @@ from unittest import mock
 from uuid import UUID, uuid4
 
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Rendition, Stage, StageState, Status
-from media.asset_store.assets import AssetStore, MultipartUploadStore, NewAsset, StoredObject
+from media.asset_store.assets import AssetStore, DeliveryChangeEnd, MultipartUploadStore, NewAsset, StoredObject
 from media.asset_store.changes import ChangeFeed
 from media.asset_store.housekeeping import Housekeeping, Retention
 from media.asset_store.listing import AssetFilter, PageRequest
@@ -57,6 +57,8 @@ def _uploads(database: MeasuringDatabase, population: Population) -> list[Call]:
         ("late version", lambda: assets.note_late_version(ready, "late", "x", [SEND])),
         ("", lambda: assets.late_version_at(ready)),
         ("", lambda: assets.describe(ready, {"title": "x"})),
+        ("delivery", lambda: assets.describe(ready, {"delivery": "webinar_vod"})),
+        ("", lambda: assets.end_delivery_change(ready, 1, DeliveryChangeEnd())),
     ]
 
 
@@ -212,6 +214,7 @@ def _outbox(database: MeasuringDatabase, _: Population) -> list[Call]:
         ("", lambda: outbox.enqueue_once(one, [SEND], signature="s", expires_at=end)),
         ("", lambda: outbox.dispatch([OutboxRow(1, one, SEND)])),
         ("", lambda: outbox.dispatch_pending(one)),
+        ("", lambda: outbox.keep(OutboxRow(1, one, SEND))),
         ("", failing.sweep),
         ("", lambda: events.set_bus("bus")),
         ("", lambda: events.take(10)),

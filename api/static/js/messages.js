@@ -70,12 +70,15 @@ const EVENTS = {
   expired: 'The file never arrived',
   deleted: 'Deleted',
   event_sent: 'Other services were told',
+  delivery_changing: 'Its files move to another delivery',
+  delivery_changed: 'Delivered in another way from now on',
+  delivery_kept: 'Delivered as before: its files could not be moved',
 };
 
 const GOOD = new Set(['clean', 'rendered', 'ready']);
 const WARN = new Set([
   'retry', 'unavailable', 'interrupted', 'lease_lost', 'nudged', 'job_warning', 'stale_job', 'late_version', 'late_upload',
-  'recording_conflict', 'expired',
+  'recording_conflict', 'expired', 'delivery_kept',
 ]);
 const BAD = new Set(['rejected', 'failed', 'error', 'infected', 'unscannable']);
 

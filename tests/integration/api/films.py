@@ -21,9 +21,19 @@ clip_00001.ts
 """
 
 
-async def store(api: RunningApi, slot: Any, name: str, body: bytes, content_type: str, rendition: str) -> Rendition:
+async def store(
+    api: RunningApi,
+    slot: Any,
+    name: str,
+    body: bytes,
+    content_type: str,
+    rendition: str,
+    *,
+    top: str = "processed",
+    folder: str = "x-1",
+) -> Rendition:
     kind = slot["s3_key"].split("/")[1]
-    key = f"processed/{kind}/doctor-1/{slot['asset_id']}/x-1/{name}"
+    key = f"{top}/{kind}/doctor-1/{slot['asset_id']}/{folder}/{name}"
     await api.service.storage.write(api.service.settings.output_bucket, key, body, content_type)
     return Rendition(rendition, key, content_type, len(body), width=len(body))
 

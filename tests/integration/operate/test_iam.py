@@ -161,6 +161,16 @@ async def multipart_uploads(recorded: RecordedStack, video: bytes) -> set[Need]:
     return {presigned("PUT", link["url"])}
 
 
+async def change_deliveries(recorded: RecordedStack, *changes: tuple[str, str]) -> None:
+    """Ask for other deliveries of assets, and wait until they are switched to."""
+    for asset_id, delivery in changes:
+        await recorded.api("PATCH", f"/assets/{asset_id}", {"delivery": delivery}, role="service")
+    async with asyncio.timeout(DEADLINE):
+        for asset_id, delivery in changes:
+            while (await recorded.api("GET", f"/assets/{asset_id}", role="service"))["delivery"] != delivery:
+                pass  # each look is a request: the loop waits by itself
+
+
 async def put_unknown_objects(stack: EmbeddedStack) -> None:
     """Store an upload and outputs of which the database knows nothing, as after a restore."""
     env = stack.settings
@@ -236,6 +246,12 @@ async def full_run(recorded: RecordedStack, video: Path) -> set[Need]:
     assert (await process("--json", "--as", "recording", video)).status == 0
     await send_unreadable_messages(recorded.stack)
     urls |= await multipart_uploads(recorded, await asyncio.to_thread(video.read_bytes))
+    changes = zip(ended[4:8], ("course_video", "course_video", "course_pdf", "course_pdf"), strict=True)
+    await change_deliveries(
+        recorded,
+        *((asset["asset_id"], delivery) for (_, asset), delivery in changes),
+        (ended[2][1]["asset_id"], "public"),
+    )
     for _, asset in ended[:3]:  # of each kind of delivery
         await recorded.api("DELETE", f"/assets/{asset['asset_id']}", role="service")
     return urls
@@ -252,7 +268,8 @@ async def wait_until_quiet(recorded: RecordedStack) -> None:
     connection = await asyncpg.connect(recorded.stack.dsn)
     try:
         async with asyncio.timeout(DEADLINE):
-            while await connection.fetchval("SELECT count(*) FROM outbox"):
+            # The files of old URLs are removed hours later.
+            while await connection.fetchval("SELECT count(*) FROM outbox WHERE due_at < now() + interval '1 hour'"):
                 pass  # each look is a request: the loop waits by itself
             while len(dead_letter_sends(recorded)) < len(QUEUES):
                 await connection.fetchval("SELECT 1")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from media.asset import AssetType, Rendition, Stage, StageState, Status, output_prefix
+from media.asset import AssetType, DeliveryClass, Rendition, Stage, StageState, Status, moved_key, output_prefix
 from media.asset_store.stages import Claim, Commit
 from media.errors import Code, FailedError, MediaError, RejectedError, RetryableError
 from media.outbox import Effect, EffectKind
@@ -35,6 +35,26 @@ def test_a_finished_stage_keeps_only_the_attempt_that_is_served() -> None:
     key = f"{output_prefix(ASSET, Stage.TRANSCODE, 2)}hls/master.m3u8"
     served = replace(DONE, renditions=[Rendition("hls", key, "x", 1)])
     assert removed(RULES.finish(claim(4), served).effects) == ["transcode-1", "transcode-3", "transcode-4"]
+
+
+def test_a_clean_up_leaves_what_a_change_of_delivery_waits_to_remove() -> None:
+    moved = replace(ASSET, delivery_changes=3)
+    served = [moved_key(f"{output_prefix(ASSET, Stage.TRANSCODE, 2)}clip.mp4", DeliveryClass.PUBLIC, 3)]
+    assert removed(RULES.orphaned_outputs(moved, Stage.TRANSCODE, 2, served)) == [
+        "transcode-1",
+        "transcode-1-m2",
+        "transcode-1-m3",
+    ]
+
+
+def test_a_file_moves_to_a_folder_of_each_change() -> None:
+    key = f"{output_prefix(ASSET, Stage.TRANSCODE, 2)}hls/a.ts"
+    place = key.partition("/")[2].partition("/transcode-2/")[0]
+    there = moved_key(key, DeliveryClass.PUBLIC, 1)
+    assert there == f"public/{place}/transcode-2-m1/hls/a.ts"
+    assert moved_key(there, DeliveryClass.COURSE_VIDEO, 2) == f"processed/{place}/transcode-2-m2/hls/a.ts"
+    assert moved_key(key, DeliveryClass.WEBINAR_VOD, 1) == key
+    assert moved_key("uploads/video/o/id/clip.mp4", DeliveryClass.PUBLIC, 1) == "uploads/video/o/id/clip.mp4"
 
 
 def test_a_submitted_job_removes_nothing() -> None:
