@@ -86,9 +86,7 @@ async def test_colors_of_the_system_show_what_is_chosen(library: Library) -> Non
     async with library.visited(forced_colors="active") as visitor:
         await visitor.page.get_by_role("radio", name="Images").check(force=True)
         chosen = visitor.page.locator("#filters .segments input:checked + span")
-        assert await chosen.evaluate("span => getComputedStyle(span).backgroundColor") == await visitor.page.evaluate(
-            HIGHLIGHT
-        )
+        await expect(chosen).to_have_css("background-color", await visitor.page.evaluate(HIGHLIGHT))
         await expect(visitor.page.locator("#grid[aria-busy=false]")).to_be_attached()
         await walk_and_check(visitor.page)
 
