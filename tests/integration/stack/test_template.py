@@ -77,7 +77,7 @@ def test_the_notification_waits_for_the_queue_policy(template: Any) -> None:
 
 def test_every_queue_is_encrypted_and_has_an_output(template: Any) -> None:
     queues = [part["Properties"] for part in template["Resources"].values() if part["Type"] == "AWS::SQS::Queue"]
-    assert len(queues) == 2 * len(QUEUES)
+    assert len(queues) == 2 * len(QUEUES) + 1, "and one for events, which only the embedded stack has"
     assert all({"SqsManagedSseEnabled", "KmsMasterKeyId"} <= set(queue) for queue in queues)
     given_out = {output["Description"] for output in template["Outputs"].values()}
     assert {f"MEDIA_{queue.upper().replace('-', '_')}_QUEUE_URL" for queue in QUEUES} <= given_out
