@@ -175,7 +175,7 @@ def unprotected_queues(template: Path) -> list[str]:
     queues = {
         name: made["Properties"]
         for name, made in resources.items()
-        if made["Type"] == "AWS::SQS::Queue" and made.get("Condition") != "WithEventsQueue"  # the embedded stack's alone
+        if made["Type"] == "AWS::SQS::Queue" and made.get("Condition") != "WithEventsQueue"  # of the local stack
     }
     policies = [made["Properties"] for made in resources.values() if made["Type"] == "AWS::SQS::QueuePolicy"]
     held = {queue["Ref"] for policy in policies for queue in policy["Queues"]}
