@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -145,6 +146,7 @@ async def test_interrupted_apply_shows_no_traceback(empty: str) -> None:
             cwd=Path(__file__).parents[3],
             env={**os.environ, "MEDIA_DATABASE_URL": empty},
             stderr=asyncio.subprocess.PIPE,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & ignores it
         )
         async with asyncio.timeout(120):  # a lost cancel request costs the connection its deadline
             while not await holder.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'"):
