@@ -25,7 +25,7 @@ lint() {
   lint-imports
 }
 # A machine that stands still for seconds fails tests that are right: a handful of failures is named, and tried once more, alone.
-FEW=5
+FEW=10
 whole() {
   local failed=.pytest_cache/v/cache/lastfailed status=0
   rm -f "$failed"
