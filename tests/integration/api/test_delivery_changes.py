@@ -341,17 +341,20 @@ async def test_a_reconciliation_knows_the_places_before_and_after(deliveries: De
     assert much_later.orphaned_outputs(stored, known) == [f"public/image/doctor-1/{asset_id}/image-1/"]
 
 
+def entries(playlist: bytes) -> list[str]:
+    """List what a playlist leads to."""
+    return [line for line in playlist.decode().splitlines() if line and not line.startswith("#")]
+
+
 async def segments(master: str) -> set[bytes]:
     """Play a film's first size: fetch its playlists and what they name. Return the bodies of the files."""
     status, body, _ = await fetch(master)
     assert status == 200, body
-    lines = body.decode().splitlines()
-    rung = urljoin(master, next(line for line in lines if line and not line.startswith("#")))
+    rung = urljoin(master, entries(body)[0])
     status, body, _ = await fetch(rung)
     assert status == 200, body
-    lines = body.decode().splitlines()
-    names = [line for line in lines if line and not line.startswith("#")]
-    names += [line.split('URI="')[1].split('"')[0] for line in lines if 'URI="' in line]
+    maps = [line for line in body.decode().splitlines() if 'URI="' in line]
+    names = [*entries(body), *(line.split('URI="')[1].split('"')[0] for line in maps)]
     answers = [await fetch(urljoin(rung, name)) for name in names]
     assert {status for status, _, _ in answers} == {200}, answers
     return {body for _, body, _ in answers}
@@ -425,10 +428,6 @@ async def test_readers_see_no_failure_while_deliveries_change(
     assert min(clients.reads) > 0
     await deliveries.end_urls()
     assert len(await deliveries.keys(asset_id)) == 6
-
-
-def entries(playlist: bytes) -> list[str]:
-    return [line for line in playlist.decode().splitlines() if line and not line.startswith("#")]
 
 
 async def test_a_playlist_is_found_when_its_file_moves_under_the_request(
