@@ -52,7 +52,7 @@ MEANINGS: dict[Code, str] = {
     Code.CORRUPT: "The file is damaged or cut short and cannot be decoded.",
     Code.TOO_MANY_PIXELS: "The picture, or all frames of the animation together, has more pixels than allowed.",
     Code.RESOURCE_LIMIT: "Decoding needed more memory or time than one file may use.",
-    Code.NO_VIDEO: "The file has no picture track.",
+    Code.NO_VIDEO: "The file has no picture track. What is sound alone can be sent as audio.",
     Code.NO_AUDIO: "The file has no sound track.",
     Code.UNSUPPORTED_CODEC: "The picture or the sound is coded in a way that this service does not read.",
     Code.TOO_LONG: "The recording lasts longer than allowed.",

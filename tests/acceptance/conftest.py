@@ -161,6 +161,16 @@ async def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+async def sound_in_containers_of_films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Make a second of sound without a picture, by the names of the files."""
+    folder, coded = tmp_path_factory.mktemp("sound"), {"memo.mov": "aac", "memo.mp4": "aac", "memo.webm": "libopus"}
+    outputs = [word for name, codec in coded.items() for word in ("-c:a", codec, str(folder / name))]
+    status, output = await _run(programs.ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", *outputs)
+    assert status == 0, output
+    return {name: (folder / name).read_bytes() for name in coded}
+
+
 def eicar() -> bytes:
     return bytes.fromhex(EICAR)
 

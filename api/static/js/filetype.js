@@ -7,9 +7,13 @@ const BY_SUFFIX = {
   flv: 'video/x-flv', wmv: 'video/x-ms-wmv', wma: 'audio/x-ms-wma', amr: 'audio/amr', awb: 'audio/amr', caf: 'audio/x-caf',
 };
 
-/** Return the content type to announce for a file, or ''. */
-export function contentTypeOf(file) {
-  return file.type || BY_SUFFIX[file.name.split('.').pop().toLowerCase()] || '';
+/** What a film's container is called when it holds sound alone, if not `audio/mp4`. */
+const AS_SOUND = { 'video/webm': 'audio/webm', 'video/x-matroska': 'audio/webm', 'video/3gpp': 'audio/3gpp' };
+
+/** Return the content type to announce for a file of this asset type, or of any; '' for an unknown one. */
+export function contentTypeOf(file, assetType = null) {
+  const found = file.type || BY_SUFFIX[file.name.split('.').pop().toLowerCase()] || '';
+  return assetType === 'audio' && found.startsWith('video/') ? AS_SOUND[found] ?? 'audio/mp4' : found;
 }
 
 /** Return `image`, `video`, `audio` or `document`, or null for a type that the service does not accept. */

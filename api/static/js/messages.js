@@ -15,7 +15,7 @@ export const REASONS = {
   corrupt: 'The file is damaged or cut short. Check that it opens on your device, then send it again.',
   too_many_pixels: 'The picture, or all frames of the animation together, has more pixels than allowed.',
   resource_limit: 'Reading this file took more memory or time than one file may use.',
-  no_video: 'The file has no picture track.',
+  no_video: 'The file has no picture track. What is sound alone can be sent as audio.',
   no_audio: 'The file has no sound track.',
   unsupported_codec: 'The picture or the sound is encoded in a way the service cannot read. Try H.264 with AAC.',
   too_long: 'The recording lasts longer than allowed.',

@@ -6,6 +6,7 @@ import { assetTypeOf, contentTypeOf } from './filetype.js';
 import { MultipartSender } from './multipart-upload.js';
 import { Semaphore, isTransient, retry } from './retry.js';
 import { sendSinglePut } from './single-put.js';
+import { isSoundOnly } from './sound-only.js';
 import { NOT_ARRIVED } from './store.js';
 import { Transfer } from './transfer.js';
 import { createRecord, deleteRecord, saveProgress, saveRecord, withUploadLock } from './upload-records.js';
@@ -190,12 +191,24 @@ export class Uploader {
   async #send(item) {
     if (!isVisible(filenameOf(item.upload.file))) throw new Problem(422, { code: 'name_invisible' });
     const job = this.#createJob(item);
+    await this.#tellSoundFromFilm(item, job);
     if (!item.upload.record && job.file.size <= MULTIPART_ABOVE) return sendSinglePut(this.#api, this.#semaphore, job);
     const plan = await this.#planParts(item, job);
     if (plan.status) return plan; // It is the asset: nothing is left to send.
     return withUploadLock(plan.asset_id, () => new MultipartSender(this.#api, this.#semaphore, job, plan).send(), () => {
       throw new Problem(409, { code: 'upload_elsewhere' });
     });
+  }
+
+  /** Send what has no picture as audio. An upload that began goes on as what it is. */
+  async #tellSoundFromFilm(item, { file, request, signal }) {
+    if (request.asset_type !== 'video' || item.asset.asset_id || item.upload.record) return;
+    if (await isSoundOnly(file, request.content_type)) {
+      item.asset.asset_type = request.asset_type = 'audio';
+      request.content_type = contentTypeOf(file, 'audio');
+      this.#store.touch(item);
+    }
+    signal.throwIfAborted();
   }
 
   /** Ask the service for the parts of a recorded upload, or start one and record it. Return the asset if it has arrived already. */
@@ -250,7 +263,7 @@ export class Uploader {
       key: upload.key,
       signal: upload.control.signal,
       request: {
-        asset_type: item.asset.asset_type, content_type: contentTypeOf(file), original_filename: filenameOf(file),
+        asset_type: item.asset.asset_type, content_type: contentTypeOf(file, item.asset.asset_type), original_filename: filenameOf(file),
         ...(file.size ? { size: file.size } : {}), // The API takes no size of 0; the scan reports the empty file.
       },
       setPhase: (phase) => update({ phase, pace: null }),

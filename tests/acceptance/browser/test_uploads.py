@@ -137,6 +137,19 @@ async def test_drawing_that_is_not_taken_is_refused_with_advice_and_no_retry(vis
     assert not [url for url in requests if url.endswith("/upload")]
 
 
+async def test_sound_in_the_container_of_a_film_is_sent_as_audio(
+    visitor: Visitor, clip: Path, sound_in_containers_of_films: dict[str, bytes]
+) -> None:
+    types = {"mov": "video/quicktime", "mp4": "video/mp4", "webm": "video/webm"}
+    sounds = [File(name, types[name[-4:].strip(".")], made) for name, made in sound_in_containers_of_films.items()]
+    await visitor.drop(*sounds, File("clip.mp4", "video/mp4", await asyncio.to_thread(clip.read_bytes)))
+    for sound in sounds:
+        card = visitor.card(sound.name, "ready")
+        await expect(card).to_be_visible(timeout=3 * TIMEOUT_MS)
+        await expect(card).to_have_attribute("data-type", "audio")
+    await expect(visitor.card("clip.mp4")).to_have_attribute("data-type", "video")
+
+
 async def test_drop_zone_tells_what_is_taken(visitor: Visitor) -> None:
     await expect(visitor.page.locator("#limits-short")).to_have_text(
         "Images up to 52 MB, videos up to 2 GB, audio up to 1 GB, PDFs up to 104 MB"
