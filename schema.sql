@@ -215,7 +215,8 @@ CREATE TABLE IF NOT EXISTS leases (
     until    timestamptz NOT NULL
 );
 
--- How far work has come that goes through a table row by row.
+-- How far work has come that goes through a table row by row (`timeline`), and the highest `event_sequence` of an asset
+-- whose row is gone: its id may come again, and whoever knows it takes no lower number.
 CREATE TABLE IF NOT EXISTS positions (
     name      text PRIMARY KEY,
     position  bigint NOT NULL
@@ -266,10 +267,22 @@ CREATE OR REPLACE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE AS $$
 $$;
 CREATE OR REPLACE FUNCTION count_asset_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        -- Waits for whoever is deleting the row before, so that its number is seen.
+        PERFORM FROM assets WHERE asset_id = NEW.asset_id FOR KEY SHARE;
+        NEW.event_sequence := coalesce((SELECT position FROM positions WHERE name = 'event_sequence'), 0);
+    END IF;
     IF EXISTS (SELECT FROM event_buses) THEN
-        NEW.event_sequence := coalesce(OLD.event_sequence, 0) + 1;
+        NEW.event_sequence := NEW.event_sequence + 1;
     END IF;
     RETURN NEW;
+END $$;
+CREATE OR REPLACE FUNCTION keep_event_sequence() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO positions (name, position)
+    SELECT 'event_sequence', max(event_sequence) FROM gone HAVING max(event_sequence) > 0
+    ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE positions.position < excluded.position;
+    RETURN NULL;
 END $$;
 -- It runs after the whole statement, and so sees the renditions that the statement wrote.
 CREATE OR REPLACE FUNCTION write_asset_event() RETURNS trigger LANGUAGE plpgsql SET timezone = 'UTC' AS $$
@@ -299,8 +312,10 @@ CREATE OR REPLACE TRIGGER assets_count_changed BEFORE UPDATE ON assets FOR EACH 
                   (OLD.ready_at, OLD.delivery, OLD.pending_delivery, OLD.title, OLD.external_id, OLD.metadata, OLD.notes)))
     EXECUTE FUNCTION count_asset_event();
 CREATE OR REPLACE TRIGGER assets_tell_created AFTER INSERT ON assets FOR EACH ROW
-    WHEN (NEW.event_sequence = 1) EXECUTE FUNCTION write_asset_event();
+    WHEN (NEW.event_sequence > 0) EXECUTE FUNCTION write_asset_event();
 CREATE OR REPLACE TRIGGER assets_tell_changed AFTER UPDATE ON assets FOR EACH ROW
     WHEN (NEW.event_sequence = OLD.event_sequence + 1) EXECUTE FUNCTION write_asset_event();
+CREATE OR REPLACE TRIGGER assets_keep_sequence AFTER DELETE ON assets REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION keep_event_sequence();
 
 INSERT INTO schema_version (version, oldest_code) VALUES (7, 1) ON CONFLICT DO NOTHING;

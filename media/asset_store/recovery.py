@@ -53,6 +53,10 @@ raised AS (
     UPDATE assets SET event_sequence = event_sequence + {RESTORED} FROM page WHERE assets.asset_id = page.asset_id)
 SELECT asset_id FROM page ORDER BY asset_id DESC LIMIT 1
 """
+_RAISE_NEXT = f"""
+INSERT INTO positions (name, position) VALUES ('event_sequence', {RESTORED})
+ON CONFLICT (name) DO UPDATE SET position = positions.position + {RESTORED}
+"""
 _REJECT = """
 WITH gone AS (
     UPDATE assets SET status = 'rejected', code = $2, detail = $3, updated_at = now()
@@ -117,7 +121,11 @@ class Recovery:
         await self._database.execute(_RAISE_ATTEMPTS, asset_id, list(seen), list(seen.values()))
 
     async def raise_event_sequences(self) -> None:
-        """Raise the number of every asset's events by RESTORED. Nobody is told of that."""
+        """Raise the number of every asset's events by RESTORED, and of those that the backup does not know.
+
+        Nobody is told of that.
+        """
+        await self._database.execute(_RAISE_NEXT)
         last: UUID | None = UUID(int=0)
         while last is not None:
             last = await self._database.fetchval(_RAISE_SEQUENCES, last)

@@ -35,6 +35,7 @@ RIGHTS = {
         "stages": "SELECT, INSERT, UPDATE",
         "renditions": "SELECT, DELETE",
         "timeline": "SELECT, INSERT",
+        "positions": "SELECT",
         "outbox": "SELECT, INSERT, DELETE",
         "event_outbox": "INSERT",
         "event_buses": "SELECT",

@@ -13,6 +13,9 @@ import pytest
 from aiobotocore.session import get_session
 
 from media.asset import ObjectVersion
+from media.asset_store.housekeeping import Housekeeping, Retention
+from media.events.asset_event import asset_event
+from media.events.event_outbox import EventOutbox
 from tests.conftest import EmulatedAws
 from tests.integration.api.conftest import MEDIA, RunningApi
 
@@ -281,3 +284,29 @@ async def test_idempotency_key_is_scoped_to_the_endpoint_and_ends_with_its_asset
     await shared_api.call("DELETE", f"{MEDIA}/assets/{slot['asset_id']}")
     status, problem = await shared_api.call("POST", f"{MEDIA}/upload", json=body, headers=headers)
     assert (status, problem["code"]) == (404, "deleted")
+
+
+async def test_an_asset_that_comes_again_after_its_record_is_purged_is_told_with_higher_numbers(
+    api: RunningApi,
+) -> None:
+    database, headers = api.service.database, {"Idempotency-Key": "again"}
+    outbox = EventOutbox(database)
+    await outbox.set_bus("bus")
+    body = {"asset_type": "image", "content_type": "image/jpeg", "original_filename": "photo.jpg"}
+    slot: Any = None
+    for _ in range(3):
+        _, slot = await api.call("POST", f"{MEDIA}/upload", json=body, headers=headers)
+        await api.call("DELETE", f"{MEDIA}/assets/{slot['asset_id']}")
+        await database.execute("DELETE FROM outbox")  # no consumer runs here, whose work it is
+        await database.execute("UPDATE assets SET updated_at = now() - interval '31 days'")
+        await Housekeeping(database, Retention()).purge("deleted", Retention().expired)
+    assert (await api.call("GET", f"{MEDIA}/assets/{slot['asset_id']}"))[0] == 404
+    assert (await api.call("POST", f"{MEDIA}/upload", json=body, headers=headers))[1]["asset_id"] == slot["asset_id"]
+    told = []
+    while pending := await outbox.take(10):
+        told += [json.loads(asset_event(event, "https://media.example/schema")) for event in pending]
+        await outbox.sent(pending)
+    assert {event["subject"] for event in told} == {slot["asset_id"]}
+    last = max(told, key=lambda event: event["sequence"])
+    assert last["data"]["asset"]["status"] == "pending", "the largest number wins"
+    assert [int(event["sequence"]) for event in told] == list(range(1, 8))

@@ -32,8 +32,8 @@ class AssetLives:
         self.database = database
         self.assets, self.stages = AssetStore(database), StageStore(database)
 
-    async def create(self, **more: Any) -> UUID:
-        asset_id = uuid4()
+    async def create(self, asset_id: UUID | None = None, **more: Any) -> UUID:
+        asset_id = asset_id or uuid4()
         key = f"uploads/image/doctor/{asset_id}/x.jpg"
         kind = AssetType.IMAGE
         await self.assets.create(

@@ -1,5 +1,6 @@
 """Each change of an asset writes its event in the same transaction, numbered, with the asset as it then was."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -202,3 +203,23 @@ async def test_after_a_restore_events_are_above_all_that_was_told(lives: AssetLi
     assert await lives.waiting() == [], "raising is no event"
     await lives.upload(ids[0])
     assert await lives.waiting() == [("uploaded", RESTORED + 2, Status.PENDING)]
+    await lives.create()
+    assert (await lives.waiting())[-1] == ("created", RESTORED + 1, None), "others may know it, the backup does not"
+
+
+async def test_an_asset_that_comes_while_its_old_row_goes_has_higher_numbers(
+    lives: AssetLives, store: Store, postgres: Database
+) -> None:
+    asset_id = await lives.ready()
+    connection = await asyncpg.connect(postgres.dsn)
+    purge = connection.transaction()
+    await purge.start()
+    await connection.execute("DELETE FROM assets WHERE asset_id = $1", asset_id)
+    creating = asyncio.create_task(lives.create(asset_id))
+    async with asyncio.timeout(20):
+        while not await store.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await purge.commit()
+    await creating
+    await connection.close()
+    assert (await lives.waiting())[-1] == ("created", 4, None)

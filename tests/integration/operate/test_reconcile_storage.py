@@ -380,6 +380,10 @@ async def test_numbers_of_events_rise_after_a_restore_alone(buckets: Buckets) ->
     for arguments, grace, raised in (([], "0s", 0), (["--repair"], "1h", 0), (["--repair"], "0s", RESTORED)):
         await buckets.reconcile(*arguments, grace=grace)
         assert await buckets.database.fetchval("SELECT max(event_sequence) FROM assets") == raised
+    # The backup does not know it, but others may: they were told before the restore.
+    again = (await uploaded(buckets)).asset_id
+    numbered = "SELECT event_sequence FROM assets WHERE asset_id = $1"
+    assert await buckets.database.fetchval(numbered, again) == RESTORED
 
 
 async def test_database_without_assets_repairs_nothing(buckets: Buckets) -> None:
