@@ -9,7 +9,7 @@ from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, safe_fil
 from media.asset_store.assets import NewAsset
 from media.asset_store.stages import Note
 from media.aws.s3 import ObjectStorage
-from media.contracts import TITLE_LIMIT, WebinarRecording
+from media.contracts import TITLE_LIMIT, WebinarRecording, remove_unprintable
 from media.errors import Code, RetryableError, UndecodableError
 
 _NAMESPACE = UUID("6b0ff3a4-6d0d-5a58-9d2e-2f0a5e0c7f11")
@@ -41,6 +41,7 @@ class RecordingHandler:
         stored = await self.storage.head(version)
         if stored is None:
             raise RetryableError(Code.SOURCE_MISSING, f"{recording.key} is not in {recording.bucket}")
+        title = remove_unprintable(" ".join((recording.title or "").split()))  # a line break parts words
         new = NewAsset(
             asset_id=uuid5(_NAMESPACE, recording.recording_id),
             owner_id=recording.host_id,
@@ -50,7 +51,7 @@ class RecordingHandler:
             original_filename=safe_file_name(recording.key.rsplit("/", 1)[-1]),
             bucket=recording.bucket,
             key=recording.key,
-            title=recording.title[:TITLE_LIMIT] if recording.title else None,
+            title=title[:TITLE_LIMIT] or None,
             webinar_id=recording.webinar_id,
             recording_id=recording.recording_id,
             recorded_at=recording.recorded_at,

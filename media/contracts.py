@@ -1,6 +1,7 @@
 """Messages of the queues, as pydantic models. Unknown fields are ignored, known ones are checked."""
 
 import json
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -42,11 +43,30 @@ METADATA_BYTES = 4096
 """Bytes of an asset's metadata as JSON without white space."""
 
 
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JOINERS = frozenset("\u200c\u200d")
+"""Characters of category Cf that belong to the text: they join emoji and words of some scripts (UAX 31, 2.3)."""
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Fillers of Hangul and the empty Braille pattern: letters and symbols by category, but invisible."""
+
+
+def remove_unprintable(value: str) -> str:
+    """Remove control characters, format characters that hide text or change its direction, and white space around."""
+    return "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNPRINTABLE).strip()
+
+
+def require_visible(value: str) -> str:
+    """Return a text that shows at least one character. Raises ValueError."""
+    if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in value):
+        raise ValueError("must have at least one visible character")
+    return value
+
+
 def check_printable(value: str) -> str:
-    """Return a text that has only printable characters. Raises ValueError."""
+    """Return a text that has only printable characters, and a visible one. Raises ValueError."""
     if not value.isprintable():
         raise ValueError("only printable characters")
-    return value
+    return require_visible(value)
 
 
 def check_metadata(value: dict[str, str]) -> dict[str, str]:

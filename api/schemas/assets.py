@@ -1,7 +1,6 @@
 """Requests and responses as frozen pydantic models. The OpenAPI document is generated from them."""
 
 import re
-import unicodedata
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal, Self
 from uuid import UUID
@@ -19,28 +18,33 @@ from pydantic import (
 
 from media.asset import AssetType, DeliveryClass, Status
 from media.asset_store.listing import TOTAL_LIMIT
-from media.contracts import METADATA_BYTES, TITLE_LIMIT, ExternalId, Metadata, MetadataPatch, Name, OwnerId, Time
+from media.contracts import (
+    METADATA_BYTES,
+    TITLE_LIMIT,
+    ExternalId,
+    Metadata,
+    MetadataPatch,
+    Name,
+    OwnerId,
+    Time,
+    remove_unprintable,
+    require_visible,
+)
 from media.public_asset import AssetOut, PublicModel
 
 FILENAME_LIMIT = 255
 """Characters of a file name, the limit of the usual file systems."""
+URLS_AT_ONCE = 100
+"""Most URLs of one request."""
 SIZE_LIMIT = 2**53 - 1
 """Bytes: the largest integer that every JSON parser reads exactly."""
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_JOINERS = frozenset("\u200c\u200d")
-"""Characters of category Cf that belong to the text: they join emoji and words of some scripts (UAX 31, 2.3)."""
-_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Fillers of Hangul and the empty Braille pattern: letters and symbols by category, but invisible."""
 
 
 def _remove_unprintable(value: str) -> str:
-    """Remove control characters, and format characters that hide text or change its direction."""
-    kept = "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNPRINTABLE).strip()
-    if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in kept):
-        raise ValueError("must have at least one visible character")
-    return kept
+    """Remove what `remove_unprintable` removes. Raises ValueError where nothing visible is left."""
+    return require_visible(remove_unprintable(value))
 
 
 ContentType = Annotated[
@@ -229,7 +233,7 @@ class UrlAsked(RequestModel):
 class UrlsRequest(RequestModel):
     """Request the URLs of some renditions."""
 
-    items: list[UrlAsked] = Field(min_length=1, max_length=100)
+    items: list[UrlAsked] = Field(min_length=1, max_length=URLS_AT_ONCE)
 
 
 class PlaylistQuery(QueryModel):

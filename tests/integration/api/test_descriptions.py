@@ -47,6 +47,7 @@ async def test_owner_is_shown_to_the_roles_alone(shared_api: RunningApi) -> None
         ({"title": "\u200b"}, "title"),
         ({"external_id": "x" * 201}, "external_id"),
         ({"external_id": "a\nb"}, "external_id"),
+        ({"external_id": "  "}, "external_id"),
         ({"metadata": {"a b": "x"}}, "metadata"),
         ({"metadata": {"a": 1}}, "metadata"),
         ({"metadata": {"a": "\0"}}, "metadata"),

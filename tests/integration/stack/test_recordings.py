@@ -87,7 +87,7 @@ async def send_recording(client: Client, host: str, bucket: str, content: bytes)
         bucket=bucket,
         key=key,
         version_id=stored.get("VersionId"),
-        title="Sepsis in ten minutes" + "." * 300,
+        title="Sepsis \u202ein\nten minutes\x9b" + "." * 300,
         version=2,
         external_id="course-7",
         metadata={"season": "autumn"},

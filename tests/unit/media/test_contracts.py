@@ -110,7 +110,7 @@ def test_recording_is_not_taken_without_its_captions() -> None:
         decode_recording(json.dumps({**RECORDING, "version": 3}))
 
 
-@pytest.mark.parametrize("value", ["", "x" * 201, "a\nb", "a\u200bb", "a\0"])
+@pytest.mark.parametrize("value", ["", " ", "\u2800", "x" * 201, "a\nb", "a\u200bb", "a\0"])
 def test_external_id_is_printable(value: str) -> None:
     with pytest.raises(UndecodableError, match="WebinarRecording: external_id"):
         decode_recording(json.dumps({**RECORDING, "version": 2, "external_id": value}))
