@@ -19,6 +19,7 @@ from api.hls_playback import PlaybackTokens
 from api.json_io import BODY_LIMIT
 from api.metrics import ApiMetrics
 from api.routes import add_routes
+from api.schemas.assets import URLS_AT_ONCE
 from api.security.auth import Authenticator, KeySet, SecretKey
 from api.security.callback_signature import Callbacks
 from api.security.jwks import JwksKeys
@@ -70,6 +71,8 @@ def check(settings: Settings) -> dict[str, str]:
         # Browsers treat loopback like https, and such a URL leads to nobody's machine but the reader's own.
         elif url.scheme != "https" and not is_loopback(url.hostname):
             wrong["MEDIA_PUBLIC_URL"] = "must begin with https://: a page loaded by https may not play films by http"
+    if 0 < settings.rate_limit_urls < URLS_AT_ONCE:
+        wrong["MEDIA_RATE_LIMIT_URLS"] = f"must be 0 or at least {URLS_AT_ONCE}, which one call may ask for"
     try:
         _cloudfront(settings)
     except OSError:

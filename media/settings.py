@@ -265,7 +265,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[Names, Origins] = Field((), description="Origins that may call the API from a browser")
     rate_limit_reads: int = Field(3000, ge=0, description="Reads of one user in a minute; 0: no limit")
     rate_limit_writes: int = Field(1200, ge=0, description="Uploads, confirmations, … of one user in a minute")
-    rate_limit_urls: int = Field(1800, ge=0, description="URLs made for one user in a minute")
+    rate_limit_urls: int = Field(1800, ge=0, description="URLs made for one user in a minute; at least 100")
     rate_limit_streams: int = Field(120, ge=0, description="Event streams and tickets of one user in a minute")
     s3_public_endpoint_url: HttpUrl | None = Field(None, description="S3 as the browser reaches it")
     page: bool = Field(default=False, description="Serve the pages: / for uploads, /ops for operators")

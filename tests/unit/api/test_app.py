@@ -27,6 +27,7 @@ CLOUDFRONT: dict[str, Any] = {"cloudfront_domain": "cdn.example", "cloudfront_ke
         ({}, "MEDIA_JWT_SECRET"),
         ({"jwt_secret": SECRET, "jwt_jwks_url": "http://localhost/keys"}, "MEDIA_JWT_SECRET"),
         ({"jwt_jwks_url": "http://localhost/keys"}, "MEDIA_CALLBACK_SECRET"),
+        ({"jwt_secret": SECRET, "rate_limit_urls": 99}, "MEDIA_RATE_LIMIT_URLS: must be 0 or at least 100"),
         ({"jwt_secret": SECRET, **CLOUDFRONT, "cloudfront_private_key": "/nowhere.pem"}, "CLOUDFRONT_PRIVATE_KEY"),
         ({"jwt_secret": SECRET, **CLOUDFRONT, "cloudfront_private_key": "-----BEGIN x"}, "CLOUDFRONT_PRIVATE_KEY"),
     ],
@@ -42,6 +43,11 @@ def test_cloudfronts_key_comes_from_the_environment_or_a_file(tmp_path: Path) ->
     for key in (PEM, PEM.replace("\n", "\\n"), str(file)):
         load(None, check, **BASE, **CLOUDFRONT, **PUBLIC, cloudfront_private_key=key)
     load(None, check, **BASE, **PUBLIC, cloudfront_domain="cdn.example")
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+def test_the_rate_limit_of_urls_admits_the_largest_request(limit: int) -> None:
+    load(None, check, **BASE, **PUBLIC, rate_limit_urls=limit)
 
 
 @pytest.mark.parametrize(
