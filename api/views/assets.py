@@ -84,7 +84,7 @@ async def list_assets(request: web.Request) -> web.Response:
     found = await service_of(request).assets.list_page(chosen, page)
     listing = Listing(
         items=[public_asset(asset, caller) for asset in found.assets],
-        next_cursor=listing_cursor.make(found.assets[-1], query) if len(found.assets) == query.limit else None,
+        next_cursor=listing_cursor.make(found.assets[-1], query) if found.has_more else None,
         total=None if found.total is None else min(found.total, TOTAL_LIMIT),
         total_is_more=(found.total or 0) > TOTAL_LIMIT,
     )

@@ -267,7 +267,8 @@ class AssetStore:
         records = await self._database.fetch(statement.text, *statement.values)
         # A total comes with a row, even where the page has none.
         assets = [asset_of(record) for record in records if record["asset_id"] is not None]
-        return AssetPage(assets, records[0]["total"] if page.is_counted else None)
+        total = records[0]["total"] if page.is_counted else None
+        return AssetPage(assets[: statement.limit], len(assets) > statement.limit, total)
 
     async def list_changed(
         self, *, owner_id: str, after: tuple[datetime, UUID], limit: int = PAGE_LIMIT

@@ -67,19 +67,24 @@ class AssetFilter:
 
 @dataclass(frozen=True, slots=True)
 class AssetPage:
-    """Assets in order. `total`, where it was asked for, is at most TOTAL_LIMIT + 1."""
+    """Assets in order, and whether more come after. `total`, where it was asked for, is at most TOTAL_LIMIT + 1."""
 
     assets: Sequence[Asset]
+    has_more: bool
     total: int | None = None
 
 
 class PageStatement:
-    """The text of a statement and its values. Texts are few, so that Postgres can keep their plans."""
+    """The text of a statement and its values, for one asset more than a page has, which shows whether there are more.
+
+    Texts are few, so that Postgres can keep their plans.
+    """
 
     def __init__(self, chosen: AssetFilter, page: PageRequest) -> None:
         self.values: list[object] = []
         self._chosen = chosen
-        way, limit = " DESC" if page.newest_first else "", min(page.limit, PAGE_LIMIT)
+        self.limit = min(page.limit, PAGE_LIMIT)
+        way, limit = " DESC" if page.newest_first else "", self.limit + 1
         order = f"created_at{way}, asset_id{way}"
         self.text = (
             f"SELECT a.*, {RENDITIONS_AS_JSON} AS renditions FROM ({self._scans('*', page, way, limit)}) a"

@@ -123,13 +123,24 @@ async def test_assets_are_listed_by_their_ids(shared_api: RunningApi, rows: list
     assert page["total"] == len(page["items"])
 
 
-async def test_total_is_told_on_a_page_without_assets(shared_api: RunningApi, rows: list[Row]) -> None:
-    query = {"status": ["failed"], "count": "true", "limit": len(chosen(rows, {"status": ["failed"]}))}
-    page = await ask(shared_api, query)
-    last = await ask(shared_api, query | {"cursor": page["next_cursor"]})
-    assert (last["items"], last["total"]) == ([], len(page["items"]))
+async def test_total_is_told_on_a_page_without_assets(shared_api: RunningApi) -> None:
+    older, newer = [(await shared_api.announce("listed-3"))["asset_id"] for _ in range(2)]
+    query = {"count": "true", "limit": 1}
+    page = await ask(shared_api, query, "listed-3")
+    assert ([item["asset_id"] for item in page["items"]], page["total"]) == ([newer], 2)
+    await shared_api.call("DELETE", f"{MEDIA}/assets/{older}", "listed-3")
+    last = await ask(shared_api, query | {"cursor": page["next_cursor"]}, "listed-3")
+    assert (last["items"], last["next_cursor"], last["total"]) == ([], None, 1)
     page = await ask(shared_api, {})
     assert (page["total"], page["total_is_more"]) == (None, False)
+
+
+async def test_a_last_page_that_is_full_leads_to_no_other(shared_api: RunningApi, rows: list[Row]) -> None:
+    for query in ({}, {"status": ["failed"]}, {"external_id": "external-2"}):
+        ids = chosen(rows, query)
+        page = await ask(shared_api, query | {"limit": len(ids)})
+        assert ([item["asset_id"] for item in page["items"]], page["next_cursor"]) == (ids, None)
+        assert (await ask(shared_api, query | {"limit": len(ids) - 1}))["next_cursor"]
 
 
 async def test_cursor_holds_for_its_filters(shared_api: RunningApi, rows: list[Row]) -> None:
