@@ -46,7 +46,8 @@ from media.network.listening import is_loopback, on_loopback_only
 from media.network.proxies import proxy_for
 from media.network.readiness import Ask, InTurn, Readiness
 from media.outbox import EffectKind, Outbox
-from media.settings import QUEUES, Settings, SettingsError, each_secret
+from media.setting_rules import each_secret
+from media.settings import QUEUES, Settings, SettingsError
 from media.telemetry import service_registry, watch_loop
 
 log = structlog.get_logger(__name__)

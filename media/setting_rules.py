@@ -4,8 +4,12 @@ import re
 from typing import Annotated
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, SecretStr
 
+SECRETS = 2
+"""Most secrets of a setting that can be rotated."""
+SECRET_BYTES = 32
+"""Bytes that a shared secret must have at least: as many as its hash (RFC 7518, 3.2)."""
 _MARK = "\ufeff"
 """The byte order mark that some editors write at the start of a file."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -23,6 +27,24 @@ def trim(value: str) -> str:
 def trim_secret(value: str) -> str:
     """Remove the line ends around `value`. A secret may begin or end with a space, and a key has many lines."""
     return value.removeprefix(_MARK).strip("\r\n")
+
+
+def each_secret(value: SecretStr | None) -> tuple[str, ...]:
+    """Return the secrets of a setting, a line each. The first signs, all are accepted: so that they can be rotated."""
+    return tuple(map(trim_secret, value.get_secret_value().splitlines())) if value else ()
+
+
+def _shared_secrets(value: SecretStr | None) -> SecretStr | None:
+    secrets = each_secret(value)
+    if any(len(secret.encode()) < SECRET_BYTES for secret in secrets):
+        raise ValueError(f"must have at least {SECRET_BYTES} bytes")
+    if len(secrets) > SECRETS:
+        raise ValueError(f"must have at most {SECRETS} lines, each a secret")
+    return value
+
+
+def _private_key(value: SecretStr | None) -> SecretStr | None:
+    return value and SecretStr(trim_secret(value.get_secret_value().replace("\\r", "").replace("\\n", "\n")))
 
 
 def _http_url(value: str) -> str:
@@ -141,3 +163,5 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 ClamdAddresses = Annotated[str, AfterValidator(_clamd_addresses)]
 PostgresDsn = Annotated[str, AfterValidator(postgres_dsn)]
 Origins = AfterValidator(_origins)
+SharedSecrets = Annotated[SecretStr | None, AfterValidator(_shared_secrets)]
+PrivateKey = Annotated[SecretStr | None, AfterValidator(_private_key)]

@@ -30,9 +30,11 @@ from media.setting_rules import (
     HttpUrl,
     Origins,
     PostgresDsn,
+    PrivateKey,
     PublicUrl,
     RedisUrl,
     RoleArn,
+    SharedSecrets,
     trim,
     trim_secret,
 )
@@ -40,24 +42,12 @@ from media.setting_rules import (
 QUEUES = ("uploads", "images", "transcodes", "transcode-events", "recordings")
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-SECRETS = 2
-"""Most secrets of a setting that can be rotated."""
-SECRET_BYTES = 32
-"""Bytes that a shared secret must have at least: as many as its hash (RFC 7518, 3.2)."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment."""
 
-
 _CLOUDFRONT = ["cloudfront_domain", "cloudfront_key_pair_id", "cloudfront_private_key"]
-
-
 _BINDS = "Addresses that it listens on, comma-separated; `::` is IPv4's too"
-
-
-def each_secret(value: SecretStr | None) -> tuple[str, ...]:
-    """Return the secrets of a setting, a line each. The first signs, all are accepted: so that they can be rotated."""
-    return tuple(map(trim_secret, value.get_secret_value().splitlines())) if value else ()
 
 
 class SettingsError(Exception):
@@ -119,7 +109,7 @@ class Settings(BaseSettings):
         validation_alias=_named("CLOUDFRONT_KEY_PAIR_ID"),
         description="The id of CloudFront's public key",
     )
-    cloudfront_private_key: SecretStr | None = Field(
+    cloudfront_private_key: PrivateKey = Field(
         None,
         validation_alias=_named("CLOUDFRONT_PRIVATE_KEY"),
         description=r"PEM; a literal `\n` is understood",
@@ -253,13 +243,13 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks of proxies whose `Forwarded` or `X-Forwarded-*` count where there is no public URL"
     )
-    jwt_secret: SecretStr | None = Field(
+    jwt_secret: SharedSecrets = Field(
         None, description="HS256 secret, at least 32 bytes; while it is rotated two, a line each"
     )
     jwt_jwks_url: HttpUrl | None = Field(None, description="RS256/ES256 keys")
     jwt_issuer: str | None = Field(None, description="Required `iss`")
     jwt_audience: str | None = Field(None, description="Required `aud`")
-    callback_secret: SecretStr | None = Field(
+    callback_secret: SharedSecrets = Field(
         None, description="Signs the internal callbacks and the HLS tokens; while it is rotated two, a line each"
     )
     cors_origins: Annotated[Names, Origins] = Field((), description="Origins that may call the API from a browser")
@@ -312,21 +302,6 @@ class Settings(BaseSettings):
         if field.is_required():
             raise PydanticCustomError("missing", "Field required")
         return field.get_default()
-
-    @field_validator("cloudfront_private_key")
-    @classmethod
-    def _pem(cls, value: SecretStr | None) -> SecretStr | None:
-        return value and SecretStr(trim_secret(value.get_secret_value().replace("\\r", "").replace("\\n", "\n")))
-
-    @field_validator("jwt_secret", "callback_secret")
-    @classmethod
-    def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        secrets = each_secret(value)
-        if any(len(secret.encode()) < SECRET_BYTES for secret in secrets):
-            raise ValueError(f"must have at least {SECRET_BYTES} bytes")
-        if len(secrets) > SECRETS:
-            raise ValueError(f"must have at most {SECRETS} lines, each a secret")
-        return value
 
     @model_validator(mode="after")
     def _complete_cloudfront(self) -> Self:

@@ -11,7 +11,7 @@ from playwright.async_api import Page, Route
 from pydantic import SecretStr
 
 from api.hls_playback import PlaybackTokens
-from media.settings import each_secret
+from media.setting_rules import each_secret
 from tests.conftest import EmbeddedStack
 
 

@@ -1,94 +1,26 @@
 """A delivery that is changed: files are copied, one commit switches, old URLs go on for as long as they were given."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from unittest.mock import Mock
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 from uuid import UUID
 
-import aiohttp
 import pytest
 
-from consumer.maintenance.delivery_mover import DeliveryMover
 from consumer.maintenance.storage_check import Problem, StorageCheck
 from consumer.maintenance.storage_listing import AssetPath, StorageListing
-from consumer.stages.outbox_effects import OutboxEffects
-from media.asset import Asset, ObjectVersion, Rendition, Stage, StageState, Status
+from media.asset import ObjectVersion, Rendition, Stage, StageState, Status
 from media.asset_store.recovery import Recovery, Replays
 from media.asset_store.stages import Claim, Commit, StageStore
 from media.aws.s3 import DELIVERY_TAG
-from media.cdn.invalidations import Invalidations
 from media.errors import RetryableError
-from media.outbox import EffectKind, Outbox
-from media.stage_endings import EndingRules
 from tests.integration.api.conftest import MEDIA, RunningApi
+from tests.integration.api.deliveries import Deliveries, fetch, segments
 from tests.integration.api.films import film, store, url_of
 
 DEADLINE = 60.0
-"""Seconds for the readers beside a few changes."""
-
-
-class Cache:
-    """Caches of a CDN that remember which paths they dropped."""
-
-    def __init__(self) -> None:
-        self.dropped: list[str] = []
-
-    async def invalidate(self, paths: Sequence[str], _reference: str) -> None:
-        self.dropped += paths
-
-
-@dataclass
-class Deliveries:
-    """What a consumer does about deliveries, beside a running API."""
-
-    api: RunningApi
-    cache: Cache = field(default_factory=Cache)
-
-    def __post_init__(self) -> None:
-        service = self.api.service
-        self.database, self.storage, self.assets = service.database, service.storage, service.assets
-        self.bucket = service.settings.output_bucket
-        self.rules = EndingRules(self.bucket, 5)
-        self.mover = DeliveryMover(self.database, self.assets, self.storage, self.rules)
-        invalidations = Invalidations(self.database, self.cache)
-        own = frozenset({self.bucket})
-        effects = OutboxEffects(Mock(), self.storage, Mock(), self.assets, own, invalidations).dispatchers()
-        kinds = (EffectKind.DELETE_PREFIX, EffectKind.DELETE_KEY, EffectKind.INVALIDATE)
-        self.outbox = Outbox(self.database, {kind: effects[kind] for kind in kinds})
-
-    async def ask(self, asset_id: str, delivery: Any, role: str = "service") -> tuple[int, Any]:
-        path = f"{MEDIA}/assets/{asset_id}"
-        return await self.api.call("PATCH", path, json={"delivery": delivery}, claims={"role": role})
-
-    async def change(self, asset_id: str, delivery: str) -> Asset:
-        """Ask for a change and carry it out."""
-        status, asset = await self.ask(asset_id, delivery)
-        assert status == 200, asset
-        assert await self.mover.outbox.sweep(limit=1) == 1
-        return await self.asset(asset_id)
-
-    async def asset(self, asset_id: str) -> Asset:
-        asset = await self.assets.get(UUID(asset_id))
-        assert asset
-        return asset
-
-    async def end_urls(self) -> None:
-        """Let the time pass until the last URL of what waits for it has ended, and remove that."""
-        await self.database.execute("UPDATE outbox SET due_at = now()")
-        while await self.outbox.sweep():
-            pass
-
-    async def keys(self, asset_id: str) -> list[str]:
-        """Return the keys of an asset's outputs."""
-        places = self.rules.output_places(await self.asset(asset_id))
-        return [file.key for place in places for file in await self.storage.list(self.bucket, place)]
-
-    async def codes(self, asset_id: str) -> list[str]:
-        return [entry.code for entry in await self.assets.timeline(UUID(asset_id))]
+"""Seconds until a copy is made."""
 
 
 @pytest.fixture
@@ -102,11 +34,6 @@ async def picture(api: RunningApi) -> str:
     sizes = [await store(api, slot, f"w{n}.webp", b"x" * n, "image/webp", f"w{n}", **place) for n in (150, 640)]
     await api.ready(slot["asset_id"], *sizes)
     return str(slot["asset_id"])
-
-
-async def fetch(url: str) -> tuple[int, bytes, Any]:
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
-        return answer.status, await answer.read(), answer.headers
 
 
 async def test_a_picture_becomes_private_and_its_public_files_go_at_once(deliveries: Deliveries) -> None:
@@ -339,110 +266,3 @@ async def test_a_reconciliation_knows_the_places_before_and_after(deliveries: De
     problems = [found.problem for found in much_later.compare(stored, known)]
     assert problems == [Problem.ORIGINAL_GONE, Problem.ORPHANED_OUTPUTS]
     assert much_later.orphaned_outputs(stored, known) == [f"public/image/doctor-1/{asset_id}/image-1/"]
-
-
-def entries(playlist: bytes) -> list[str]:
-    """List what a playlist leads to."""
-    return [line for line in playlist.decode().splitlines() if line and not line.startswith("#")]
-
-
-async def segments(master: str) -> set[bytes]:
-    """Play a film's first size: fetch its playlists and what they name. Return the bodies of the files."""
-    status, body, _ = await fetch(master)
-    assert status == 200, body
-    rung = urljoin(master, entries(body)[0])
-    status, body, _ = await fetch(rung)
-    assert status == 200, body
-    maps = [line for line in body.decode().splitlines() if 'URI="' in line]
-    names = [*entries(body), *(line.split('URI="')[1].split('"')[0] for line in maps)]
-    answers = [await fetch(urljoin(rung, name)) for name in names]
-    assert {status for status, _, _ in answers} == {200}, answers
-    return {body for _, body, _ in answers}
-
-
-@dataclass
-class Readers:
-    """Clients that ask for URLs of a film and use them. `reads` counts what each got, `failures` what they did not."""
-
-    deliveries: Deliveries
-    asset_id: str
-    http: aiohttp.ClientSession
-    reads: list[int]
-    failures: list[str] = field(default_factory=list)
-    progress: asyncio.Event = field(default_factory=asyncio.Event)
-    is_over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def get(self, url: str) -> bytes:
-        """Return a body, empty where the file was public: it goes at once, and a reader asks for the URL again."""
-        async with self.http.get(url) as answer:
-            body = await answer.read()
-            if answer.status == 200:
-                return body
-            if "/public/" not in url and answer.status != 401:
-                self.failures.append(f"{url}: {answer.status}")
-            return b""
-
-    async def read(self, number: int) -> None:
-        """Ask for a URL and use it three times, again and again. Every other reader plays."""
-        while not self.is_over.is_set():
-            name = ("hls", "mp4")[number % 2]
-            link = await url_of(self.deliveries.api, self.asset_id, f"?rendition={name}")
-            for _ in range(3):
-                body = await self.get(link["url"])
-                for entry in entries(body) if name == "hls" else ():
-                    rung = await self.get(urljoin(link["url"], entry))
-                    body = rung and b"".join([await self.get(segment) for segment in entries(rung)])
-                self.reads[number] += bool(body)
-                self.progress.set()
-
-    async def play(self, url: str) -> None:
-        """Play on with one URL, from before the first change: its playlists lead to where the files are."""
-        while not self.is_over.is_set():
-            assert await self.get(url), "a playlist is always there"
-
-
-@pytest.mark.parametrize(
-    ("changes", "readers"), [(20, 4), pytest.param(200, 50, marks=pytest.mark.soak)], ids=["few", "many"]
-)
-async def test_readers_see_no_failure_while_deliveries_change(
-    deliveries: Deliveries, changes: int, readers: int
-) -> None:
-    asset_id = await film(deliveries.api)
-    first = (await url_of(deliveries.api, asset_id))["url"]
-    async with aiohttp.ClientSession() as http, asyncio.timeout(DEADLINE * changes / 10):
-        clients = Readers(deliveries, asset_id, http, [0] * readers)
-        tasks = [asyncio.create_task(clients.read(number)) for number in range(readers)]
-        tasks.append(asyncio.create_task(clients.play(first)))
-        for turn in range(changes):
-            done = sum(clients.reads)
-            asset = await deliveries.change(asset_id, ("public", "course_video")[turn % 2])
-            assert asset.delivery == ("public", "course_video")[turn % 2]
-            while await deliveries.outbox.sweep():
-                pass
-            while sum(clients.reads) < done + readers and not any(task.done() for task in tasks):
-                clients.progress.clear()
-                await clients.progress.wait()
-        clients.is_over.set()
-        await asyncio.gather(*tasks)
-    assert not clients.failures
-    assert min(clients.reads) > 0
-    await deliveries.end_urls()
-    assert len(await deliveries.keys(asset_id)) == 6
-
-
-async def test_a_playlist_is_found_when_its_file_moves_under_the_request(
-    deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asset_id = await film(deliveries.api)
-    await deliveries.change(asset_id, "public")
-    link, read = await url_of(deliveries.api, asset_id), deliveries.storage.read
-
-    async def read_late(*version: Any, **limits: Any) -> bytes:
-        monkeypatch.setattr(deliveries.storage, "read", read)
-        await deliveries.change(asset_id, "course_video")
-        await deliveries.outbox.sweep()
-        return await read(*version, **limits)
-
-    monkeypatch.setattr(deliveries.storage, "read", read_late)
-    status, body, _ = await fetch(link["url"])
-    assert (status, body.startswith(b"#EXTM3U")) == (200, True)

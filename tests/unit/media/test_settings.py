@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from media import settings
+from media.setting_rules import each_secret
 from media.settings import Settings, SettingsError, load, variable
 
 COMPLETE = {
@@ -252,9 +253,9 @@ def test_setting_of_two_lines_is_refused(environment: pytest.MonkeyPatch, name: 
 def test_secret_may_hold_a_second_line_while_it_is_rotated(environment: pytest.MonkeyPatch) -> None:
     old, new = "o" * 32, "n" * 32
     read = complete(environment, MEDIA_CALLBACK_SECRET=f"{new}\r\n{old}\n", MEDIA_JWT_SECRET=old)
-    assert settings.each_secret(read.callback_secret) == (new, old)
-    assert settings.each_secret(read.jwt_secret) == (old,)
-    assert settings.each_secret(None) == ()
+    assert each_secret(read.callback_secret) == (new, old)
+    assert each_secret(read.jwt_secret) == (old,)
+    assert each_secret(None) == ()
 
 
 @pytest.mark.parametrize("value", [f"{'o' * 32}\nshort", "\n".join(["o" * 32] * 3)])
