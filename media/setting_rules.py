@@ -34,7 +34,8 @@ def each_secret(value: SecretStr | None) -> tuple[str, ...]:
     return tuple(map(trim_secret, value.get_secret_value().splitlines())) if value else ()
 
 
-def _shared_secrets(value: SecretStr | None) -> SecretStr | None:
+def shared_secrets(value: SecretStr | None) -> SecretStr | None:
+    """Return secrets that are as many and as long as they must be. Raises ValueError."""
     secrets = each_secret(value)
     if any(len(secret.encode()) < SECRET_BYTES for secret in secrets):
         raise ValueError(f"must have at least {SECRET_BYTES} bytes")
@@ -43,7 +44,8 @@ def _shared_secrets(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def _private_key(value: SecretStr | None) -> SecretStr | None:
+def private_key(value: SecretStr | None) -> SecretStr | None:
+    r"""Return a PEM with line ends where a literal `\n` stands."""
     return value and SecretStr(trim_secret(value.get_secret_value().replace("\\r", "").replace("\\n", "\n")))
 
 
@@ -163,5 +165,5 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 ClamdAddresses = Annotated[str, AfterValidator(_clamd_addresses)]
 PostgresDsn = Annotated[str, AfterValidator(postgres_dsn)]
 Origins = AfterValidator(_origins)
-SharedSecrets = Annotated[SecretStr | None, AfterValidator(_shared_secrets)]
-PrivateKey = Annotated[SecretStr | None, AfterValidator(_private_key)]
+SharedSecrets = Annotated[SecretStr | None, AfterValidator(shared_secrets)]
+PrivateKey = Annotated[SecretStr | None, AfterValidator(private_key)]
