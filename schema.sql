@@ -78,10 +78,17 @@ ALTER TABLE assets ADD COLUMN IF NOT EXISTS late_version_at timestamptz;
 -- What other services call it, and what they and its owner write on it.
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS external_id text;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS metadata jsonb NOT NULL DEFAULT '{}';
-CREATE INDEX IF NOT EXISTS assets_by_external_id ON assets (external_id, created_at, asset_id)
-    WHERE external_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS assets_by_owner_and_external_id
+-- Anybody may write one on thousands of assets. So each status and type of it is found by itself.
+CREATE INDEX IF NOT EXISTS assets_live_by_external_id ON assets (external_id, created_at, asset_id)
+    WHERE external_id IS NOT NULL AND status <> 'deleted';
+CREATE INDEX IF NOT EXISTS assets_live_by_owner_and_external_id
     ON assets ((owner_id || ' ' || external_id), created_at, asset_id)
+    WHERE external_id IS NOT NULL AND status <> 'deleted';
+CREATE INDEX IF NOT EXISTS assets_by_external_id_and_kind
+    ON assets ((external_id || ' ' || status || ' ' || asset_type), created_at, asset_id)
+    WHERE external_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS assets_by_owner_external_id_and_kind
+    ON assets ((owner_id || ' ' || external_id || ' ' || status || ' ' || asset_type), created_at, asset_id)
     WHERE external_id IS NOT NULL;
 ALTER TABLE assets ADD COLUMN IF NOT EXISTS announced text; -- a keyed digest of the request with the Idempotency-Key
 -- For what waits, by status and age: it replaces assets_unfinished, which version 6 uses. And for who catches up.

@@ -23,8 +23,8 @@ TOTAL_LIMIT = 10_000
 """Assets that are counted. Beyond, a total says only that there are more."""
 _NOT_DELETED = [status for status in Status if status is not Status.DELETED]
 
-_NAMES = ("recording_id", "external_id", "webinar_id")
-"""Filters that name few assets, the one that names fewest first."""
+_NAMES = ("recording_id", "webinar_id", "external_id")
+"""Filters that name few assets, first those that the webinar service gives out: anybody may use one external id."""
 
 type Position = tuple[datetime, UUID]
 """Where an asset stands in a listing: `created_at` and id."""
@@ -125,15 +125,22 @@ class PageStatement:
             yield {}, [*named, *self._equal(owner | few), *self._kinds()]
         elif few:
             (name, value), *others = few.items()
-            key: dict[str, object] = {name: value}
-            if owner:
-                key = {f"(owner_id || ' ' || {name})": f"{chosen.owner_id} {value}"}
-            yield key, [f"{name} IS NOT NULL", *self._equal(dict(others)), *self._kinds()]
+            column, key = (f"owner_id || ' ' || {name}", f"{chosen.owner_id} {value}") if owner else (name, str(value))
+            conditions = [f"{name} IS NOT NULL", *self._equal(dict(others))]
+            if name == "external_id" and (chosen.statuses or chosen.asset_types):
+                column += " || ' ' || status || ' ' || asset_type"
+                for status, asset_type in self._each_kind():
+                    yield {f"({column})": f"{key} {status} {asset_type}"}, conditions
+            else:  # a webinar has few recordings, which are looked through
+                yield {f"({column})": key}, [*conditions, *self._kinds()]
         elif chosen.statuses or chosen.asset_types:
-            for status, asset_type in product(chosen.statuses or _NOT_DELETED, chosen.asset_types or list(AssetType)):
+            for status, asset_type in self._each_kind():
                 yield owner | {"status": status, "asset_type": asset_type}, []
         else:
             yield owner, ["status <> 'deleted'"]
+
+    def _each_kind(self) -> Iterator[tuple[Status, AssetType]]:
+        return product(self._chosen.statuses or _NOT_DELETED, self._chosen.asset_types or list(AssetType))
 
     def _equal(self, values: Mapping[str, object]) -> list[str]:
         return [f"{name} = {self._bind(value)}" for name, value in values.items()]
