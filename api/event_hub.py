@@ -9,7 +9,7 @@ from uuid import UUID
 
 from api.problems import ProblemCode, ProblemError
 from api.security.auth import Caller
-from media.asset_store.changes import ChangeFeed
+from media.asset_store.changes import ChangeFeed, Watched
 from media.asset_store.database import Database
 
 STREAMS = 2000
@@ -63,18 +63,28 @@ class EventHub:
         self._listening = False
         self._has_streams = asyncio.Event()
         self._polled = asyncio.Event()
-        """Whether there was a poll since the first of the open streams came."""
+        """Whether there was a poll since the first of the open streams came, and none goes on."""
 
     @asynccontextmanager
     async def running(self, database: Database) -> AsyncIterator[None]:
         """Poll for changes until the block ends."""
-        feed = ChangeFeed(database, self.changed, self.listening)
+        feed = ChangeFeed(database, self.watched, self.changed, self.listening)
         task = asyncio.create_task(feed.run(self._has_streams))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def watched(self) -> Watched:
+        """Return what the open streams wait for. Streams that come later are not ready until this poll is over."""
+        self._polled.clear()
+        names = self._subscriptions.keys()
+        return Watched(
+            [name for name in names if isinstance(name, UUID)],
+            [name for name in names if isinstance(name, str)],
+            all=None in names,
+        )
 
     def listening(self, is_connected: bool) -> None:
         """Note whether changes arrive. Streams end with a `reset` when they do not: their clients reconnect."""

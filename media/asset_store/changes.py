@@ -6,7 +6,8 @@ A notification (`NOTIFY`) would take one lock for the whole database at every co
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import NoReturn
 from uuid import UUID
 
@@ -25,29 +26,54 @@ IDLE_INTERVAL = 5.0
 """Seconds between two polls otherwise. They keep the snapshot from which the next stream goes on."""
 PATIENCE = 10.0
 """Seconds without an answer after which changes count as lost. Shorter outages lose none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The assets and the owners whose changes are told, or all."""
+
+    asset_ids: Collection[UUID] = ()
+    owner_ids: Collection[str] = ()
+    all: bool = False
+
+
 Changed = Callable[[UUID, str], None]
 """Receives the asset and its owner."""
 
-# What a snapshot sees and the one before did not. A transaction that lasts long delays nobody else's changes.
+# What a snapshot sees and the one before did not: what has begun since, and what was in progress then. A transaction
+# that lasts long delays nobody else's changes, and lets nobody read more. With IN, unlike ANY, names are hashed by
+# every plan.
 _POLL = """
 SELECT pg_current_snapshot()::text AS snapshot, extract(epoch FROM clock_timestamp())::float8 AS at,
     (SELECT epoch FROM change_feed) AS epoch, current_setting('transaction_read_only') = 'on' AS is_read_only,
-    (SELECT jsonb_agg(DISTINCT jsonb_build_array(asset_id, owner_id)) FROM changes
-     WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
-       AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)) AS changed
+    (SELECT jsonb_agg(jsonb_build_array(asset_id, owner_id)) FROM (
+        SELECT DISTINCT asset_id, owner_id FROM (
+            SELECT asset_id, owner_id FROM changes WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+            UNION ALL
+            SELECT asset_id, owner_id FROM changes
+            WHERE xid = ANY(ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))) AS since
+        WHERE $2 OR asset_id IN (SELECT unnest($3::uuid[])) OR owner_id IN (SELECT unnest($4::text[]))
+    ) AS named) AS changed
 """
 
 
 class ChangeFeed:
-    """Tells of every change of an asset, once at least, as long as `listening(True)` holds.
+    """Tells of every change of what is `watched`, once at least, as long as `listening(True)` holds.
 
-    `listening(True)` is called after each poll: what is read from then on is no older than what is told from then on.
-    `listening(False)` is called when changes were lost: the database was away for PATIENCE seconds, or its unlogged
-    tables were emptied by a crash or a failover.
+    `watched` is called before each poll, and `listening(True)` after it: of what was watched by then, the next poll
+    tells every change that a read from then on does not see. `listening(False)` is called when changes were lost: the
+    database was away for PATIENCE seconds, or its unlogged tables were emptied by a crash or a failover.
     """
 
-    def __init__(self, database: Database, changed: Changed, listening: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        watched: Callable[[], Watched],
+        changed: Changed,
+        listening: Callable[[bool], None],
+    ) -> None:
         self._database = database
+        self._watched = watched
         self._changed = changed
         self._listening = listening
         self._snapshot: str | None = None
@@ -80,7 +106,8 @@ class ChangeFeed:
 
     async def poll(self, *, tells: bool = True) -> None:
         """Tell of the changes since the poll before, if it `tells`. Raises UnavailableError."""
-        record = await self._database.fetchrow(_POLL, self._snapshot)
+        watched, since = self._watched(), self._snapshot if tells else None
+        record = await self._database.fetchrow(_POLL, since, watched.all, watched.asset_ids, watched.owner_ids)
         if record is None or record["is_read_only"]:
             # A failover: this server lives on, but nothing changes there any more.
             raise UnavailableError(Dependency.POSTGRES, "the server became read-only")
@@ -91,7 +118,7 @@ class ChangeFeed:
         if record["epoch"] != self._epoch or record["at"] - self._at > CHANGES_KEPT / 2:
             self._lose()
             self._epoch = record["epoch"]
-        elif tells:
+        else:
             for asset_id, owner_id in from_json(record["changed"] or "[]"):
                 self._changed(UUID(asset_id), owner_id)
         self._snapshot, self._at = record["snapshot"], record["at"]

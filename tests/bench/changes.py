@@ -1,7 +1,8 @@
 """`./run.sh bench changes [--clients N] [--rounds N]`: what telling of changes costs, and how soon it is heard.
 
 pgbench updates random assets with fsync, in interleaved rounds: without the trigger, with the table `changes`, and with
-a notification beside it, as for listeners of the version before. Twenty feeds listen to the second kind.
+a notification beside it, as for listeners of the version before. Twenty feeds listen to the second kind, each for
+its part of the owners and for one asset, as an API that some users' streams are connected to.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import AsyncExitStack
+from functools import partial
 from tempfile import NamedTemporaryFile
 from unittest.mock import patch
 from uuid import UUID
@@ -19,7 +21,7 @@ import asyncpg
 
 from deploy.local import postgres
 from media.asset_store import database
-from media.asset_store.changes import ChangeFeed
+from media.asset_store.changes import ChangeFeed, Watched
 from media.schema import apply as schema
 from tests.bench.database import server
 from tests.bench.database_load import Population, load
@@ -57,22 +59,29 @@ async def write(dsn: str, clients: int, seconds: int) -> float:
 async def listen(dsn: str, clients: int, seconds: int) -> list[float]:
     """Write beside LISTENERS feeds. Return the seconds from a change until each feed told of it."""
     heard: list[tuple[float, UUID]] = []
+    connection = await asyncpg.connect(dsn)
+    asset = await connection.fetchval("SELECT id FROM numbered WHERE n = 5001")
+    owners = [row[0] for row in await connection.fetch("SELECT DISTINCT owner_id FROM assets")]
     async with AsyncExitStack() as stack:
-        for _ in range(LISTENERS):
+        for number in range(LISTENERS):
             pool = await stack.enter_async_context(database.connect(dsn, max_size=1))
-            feed = ChangeFeed(pool, lambda asset, _: heard.append((time.time(), asset)), lambda _: None)
+            feed = ChangeFeed(
+                pool,
+                partial(Watched, [asset], owners[number::LISTENERS]),
+                lambda asset, _: heard.append((time.time(), asset)),
+                lambda _: None,
+            )
             awaited = asyncio.Event()
             awaited.set()
             stack.callback(asyncio.create_task(feed.run(awaited)).cancel)
         await asyncio.sleep(1)
-        connection = await asyncpg.connect(dsn)
         written = asyncio.create_task(write(dsn, clients, seconds))
         lags: list[float] = []
         while not written.done():
             row = await connection.fetchrow(
-                "UPDATE assets SET updated_at = clock_timestamp()"
-                " WHERE asset_id = (SELECT id FROM numbered WHERE n = 5001)"
-                " RETURNING asset_id, extract(epoch FROM updated_at)::float8 AS at"
+                "UPDATE assets SET updated_at = clock_timestamp() WHERE asset_id = $1"
+                " RETURNING asset_id, extract(epoch FROM updated_at)::float8 AS at",
+                asset,
             )
             assert row
             await asyncio.sleep(1.5)

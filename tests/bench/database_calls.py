@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from media.asset import AssetType, DeliveryClass, ObjectVersion, Rendition, Stage, StageState, Status
 from media.asset_store.assets import AssetStore, DeliveryChangeEnd, MultipartUploadStore, NewAsset, StoredObject
-from media.asset_store.changes import ChangeFeed
+from media.asset_store.changes import ChangeFeed, Watched
 from media.asset_store.housekeeping import Housekeeping, Retention
 from media.asset_store.listing import AssetFilter, PageRequest
 from media.asset_store.operations import ConsumerStatus, Operations
@@ -158,7 +158,8 @@ def _rounds(database: MeasuringDatabase, population: Population) -> list[Call]:
 def _upkeep(database: MeasuringDatabase, population: Population) -> list[Call]:
     upkeep, orphans, assets = StageMaintenance(database), OrphanedOutputs(database), AssetStore(database)
     housekeeping = Housekeeping(database, Retention())
-    changes = ChangeFeed(database, lambda *_: None, lambda _: None)
+    watched = Watched([asset_id(1)], [f"owner-{n}" for n in range(100)])
+    changes = ChangeFeed(database, lambda: watched, lambda *_: None, lambda _: None)
     waiting = asset_id(population.newest("waiting"))
 
     async def first_poll() -> None:

@@ -16,6 +16,7 @@ import pytest
 from api.event_hub import STREAMS_OF_ONE
 from api.security.auth import LEEWAY, SUBJECT_LIMIT, Caller, Role
 from api.views.events import CATCH_UP_PAGES
+from media.asset_store.changes import ChangeFeed, Watched
 from media.asset_store.listing import PAGE_LIMIT
 from tests.conftest import Database
 from tests.integration.api.conftest import MEDIA, RunningApi, bearer
@@ -292,6 +293,17 @@ async def test_an_old_transaction_delays_its_own_changes_only(api: RunningApi, p
         while (await events.next())[1]["progress"] != 1:
             pass
     await slow.close()
+
+
+async def test_only_changes_of_what_is_watched_are_told(api: RunningApi) -> None:
+    told: list[tuple[str, str]] = []
+    first, other, _ = [await api.announce(f"doctor-{number}") for number in (1, 2, 3)]
+    watched = Watched([UUID(first["asset_id"])], ["doctor-2"])
+    feed = ChangeFeed(api.service.database, lambda: watched, lambda *one: told.append((str(one[0]), one[1])), bool)
+    await feed.poll()
+    await api.service.database.execute("UPDATE assets SET progress = 1")
+    await feed.poll()
+    assert sorted(told) == sorted([(first["asset_id"], "doctor-1"), (other["asset_id"], "doctor-2")])
 
 
 async def test_streams_get_a_reset_when_changes_were_lost(api: RunningApi) -> None:

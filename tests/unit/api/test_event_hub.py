@@ -1,5 +1,6 @@
 """Places of event streams: who gets one when all are taken, and who loses one for it."""
 
+import asyncio
 from contextlib import ExitStack
 
 import pytest
@@ -42,3 +43,25 @@ def test_many_users_shut_out_nobody(hub: EventHub) -> None:
         for n in range(10):
             subscribe(hub, stack, f"user-{n}", 2)
         assert not subscribe(hub, stack, "newcomer", 1)[0].ended
+
+
+async def test_stream_that_comes_during_a_poll_is_ready_after_it(hub: EventHub) -> None:
+    """That poll passes over what changes meanwhile: whoever reads later sees it, and the next poll knows the stream."""
+    with ExitStack() as stack:
+        subscribe(hub, stack, "a", 1)
+        hub.listening(is_connected=True)
+        await hub.ready()
+        assert hub.watched().owner_ids == ["a"]
+        subscribe(hub, stack, "b", 1)
+        ready = asyncio.create_task(hub.ready())
+        await asyncio.sleep(0)
+        assert not ready.done()
+        hub.listening(is_connected=True)
+        await ready
+        assert hub.watched().owner_ids == ["a", "b"]
+
+
+def test_stream_of_an_administrator_watches_all(hub: EventHub) -> None:
+    with hub.subscribed(Caller("root", Role.ADMIN), None):
+        assert hub.watched().all
+    assert not hub.watched().all
