@@ -35,8 +35,7 @@ LIMITS = {
     # Pages of assets, each with its renditions: up to eight blocks an asset.
     "AssetStore.list_page": 400,
     "AssetStore.list_changed": 800,
-    "StageStore.renew (30)": 500,
-    "StageStore.commit": 300,
+    "StageStore.renew (30)": 300,
     "AssetStore.get_many": 2500,
     "Recovery.get": 1500,
     "OrphanedOutputs.find_stale": 1000,

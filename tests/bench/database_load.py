@@ -28,7 +28,7 @@ PLAN = '{"at": 1.0, "plan": {"rungs": [{"width": 1920, "height": 1080}, {"width"
 COLUMNS = {
     "assets": "asset_id owner_id asset_type status code delivery content_type original_filename declared_size bucket"
     " key version_id etag sequencer size sha256 width height progress placeholder dominant_color recording_id trace_id"
-    " uploaded_at ready_at created_at updated_at upload_id part_size",
+    " uploaded_at ready_at created_at updated_at webinar_id external_id upload_id part_size",
     "stages": "asset_id stage state attempt forgiven lease_until job_id progress plan nudges nudge_at updated_at",
     "renditions": "asset_id name key content_type bytes width height attempt",
     "timeline": "asset_id at stage attempt code detail",
@@ -109,6 +109,7 @@ class Population:
             )
             + (4000, 3000, 100 if ready else 0, "LEHV6nWB2yk8pyo0adR*.7kCMdnj" if ready else None, "#a0b0c0")
             + (recording, f"{number:032x}", created, done if ready else None, created, done)
+            + (recording and f"webinar-{number // 1000}", f"course-{number // 1000}" if number % 100 == 50 else None)
             + (("upload", 8_388_608) if kind == "parts" else (None, None)),
         )
         yield from self._stages(number, kind, kept, done)
