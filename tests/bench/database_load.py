@@ -179,7 +179,7 @@ async def load(connection: "asyncpg.Connection[asyncpg.Record]", population: Pop
         " AND indexrelid NOT IN (SELECT conindid FROM pg_constraint)",
         list(COLUMNS),
     )
-    await connection.execute("SET session_replication_role = replica")
+    await connection.execute("SET session_replication_role = replica; SET statement_timeout = 0")
     await connection.execute("SET maintenance_work_mem = '256MB'")
     for index in indexes:
         await connection.execute(f"DROP INDEX {index['name']}")
