@@ -5,6 +5,8 @@
  */
 
 const MINUTE_MS = 60_000;
+/** Milliseconds after which a native player asks again, if the API did not answer. */
+const RETRY_MS = 5000;
 /** How often in a minute a refusal is answered by asking again. A file that is truly refused ends the playback. */
 const MAX_REFUSALS = 4;
 /** Statuses of a URL that has ended, or was signed with a key that was changed. A storage's answer without CORS headers shows as 0. */
@@ -117,7 +119,12 @@ export async function playNatively(media, ask) {
     else takeOrWait();
   }
 
-  function takeOrWait() { take().catch(() => { timer = setTimeout(renew, 5000); }); }
+  function takeOrWait() {
+    take().catch(() => {
+      clearTimeout(timer); // An error of the player may have asked beside the timer.
+      if (!events.signal.aborted) timer = setTimeout(renew, RETRY_MS);
+    });
+  }
 
   media.addEventListener('error', () => { if (refusals.may()) takeOrWait(); }, { signal: events.signal });
   await take();

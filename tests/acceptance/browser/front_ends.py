@@ -70,9 +70,8 @@ async def bundle(code: str) -> str:
     return output.decode()
 
 
-def global_library(module: str, name: str) -> str:
-    """Return the elements that let `import` of a module find a library whose script sets a global."""
-    imports = {module: f"data:text/javascript,export default globalThis.{name}"}
-    return (
-        f"<script src=/front-end/library.js></script><script type=importmap>{json.dumps({'imports': imports})}</script>"
-    )
+def global_libraries(names: Mapping[str, str]) -> str:
+    """Return the elements that let `import` find modules whose scripts set a global: at `/front-end/GLOBAL.js`."""
+    imports = {module: f"data:text/javascript,export default globalThis.{name}" for module, name in names.items()}
+    scripts = "".join(f"<script src=/front-end/{name}.js></script>" for name in names.values())
+    return f"{scripts}<script type=importmap>{json.dumps({'imports': imports})}</script>"

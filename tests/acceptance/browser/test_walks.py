@@ -149,12 +149,14 @@ async def test_keyboard_reaches_everything_in_the_order_of_the_screen(library: L
             f"Delete {KNEE}",
         ]
         assert (reached[9][:6], reached[10][:5]) == ("Status", "Order")
+        assert await serious_violations(page, "light") == [], "while a card has the focus"
         await page.keyboard.press("Shift+Tab")
         await page.keyboard.press("Shift+Tab")
         await page.keyboard.press("Shift+Tab")
         await page.keyboard.press("Enter")
         await page.keyboard.press("ArrowRight")
         await expect(page.locator("#viewer").get_by_role("heading", name=ARABIC)).to_be_visible()
+        assert await serious_violations(page, "light") == []
         await page.keyboard.press("Escape")
         await expect(visitor.card(ARABIC).locator(".card-open")).to_be_focused()
         outline = await page.evaluate("parseFloat(getComputedStyle(document.activeElement).outlineWidth)")

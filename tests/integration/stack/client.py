@@ -30,30 +30,36 @@ class Client:
     def bucket(self) -> str:
         return self.stack.settings["OUTPUT_BUCKET"]
 
-    async def upload(self, kind: str, content_type: str, name: str, content: bytes) -> Any:
-        """Upload a file, and return its asset in a final status."""
-        body = {"asset_type": kind, "content_type": content_type, "original_filename": name}
+    async def upload(
+        self, kind: str, content_type: str, name: str, content: bytes, deadline: float = DEADLINE, **announced: str
+    ) -> Any:
+        """Upload a file, and return its asset in a final status, which it reaches within so many seconds."""
+        body = {"asset_type": kind, "content_type": content_type, "original_filename": name, **announced}
         async with self.http.post("upload", json=body, raise_for_status=True) as answer:
             slot = await answer.json()
         async with self.plain.put(
             slot["upload_url"], data=content, headers=slot["headers"], raise_for_status=True, timeout=LONG_TIMEOUT
         ):
-            return await self.wait_until_done(slot["asset_id"])
+            return await self.wait_until_done(slot["asset_id"], deadline)
 
     async def get(self, asset_id: str, what: str = "") -> Any:
         async with self.http.get(f"assets/{asset_id}{what}", raise_for_status=True) as answer:
             return await answer.json()
 
-    async def wait_until_done(self, asset_id: str) -> Any:
-        return await self.wait_for(lambda: self.get(asset_id), lambda asset: asset["status"] in FINAL_STATUSES)
+    async def wait_until_done(self, asset_id: str, deadline: float = DEADLINE) -> Any:
+        return await self.wait_for(
+            lambda: self.get(asset_id), lambda asset: asset["status"] in FINAL_STATUSES, deadline
+        )
 
     async def wait_for_only_asset(self) -> Any:
         """Wait for the only asset of this user, and return it in a final status."""
         found = await self.wait_for(self._list_assets, bool)
         return await self.wait_until_done(found[0]["asset_id"])
 
-    async def wait_for(self, look: Callable[[], Any], happened: Callable[[Any], bool]) -> Any:
-        async with asyncio.timeout(DEADLINE):
+    async def wait_for(
+        self, look: Callable[[], Any], happened: Callable[[Any], bool], deadline: float = DEADLINE
+    ) -> Any:
+        async with asyncio.timeout(deadline):
             while not happened(found := await look()):  # noqa: ASYNC110 - the event is in another process
                 await asyncio.sleep(0.1)
         return found
