@@ -17,6 +17,8 @@ from PIL import Image
 from deploy.local.announcement import announce
 from deploy.local.api_client import BASE, ApiClient, AssetInfo, UploadTicket
 from tests.conftest import EmbeddedStack
+from tests.fakes.caching_proxy import FROM_CACHE, caching_proxy
+from tests.integration.stack.client import open_client
 
 DEADLINE = 60
 """Seconds for one call. The longest one waits until a picture is scanned and rendered."""
@@ -150,3 +152,20 @@ async def test_the_sdks_http_sends_a_photo_and_fetches_it(
         assert (fetched.status_code, fetched.headers["Content-Type"]) == (200, "image/webp")
     answer = await asyncio.to_thread(send, "PUT", ticket.upload_url, ticket.headers, content)
     assert answer.status_code == 412
+
+
+@pytest.mark.parametrize(("delivery", "second"), [("public", "HIT"), ("verification_document", "MISS")])
+async def test_caching_proxy_keeps_nothing_private(
+    stack: EmbeddedStack, photo: Path, tmp_path: Path, delivery: str, second: str
+) -> None:
+    content = await asyncio.to_thread(photo.read_bytes)
+    async with open_client(stack, "behind-a-proxy") as client:
+        asset = await client.upload("image", "image/jpeg", photo.name, content, delivery=delivery)
+        url = (await client.get(asset["asset_id"], "/url?rendition=w150"))["url"]
+        found = []
+        async with caching_proxy(url, tmp_path) as proxy:
+            for _ in range(2):
+                async with client.plain.get(proxy.url(url), raise_for_status=True) as answer:
+                    assert (await answer.read())[:4] == b"RIFF"
+                    found.append(answer.headers[FROM_CACHE])
+    assert found == ["MISS", second]
