@@ -112,6 +112,21 @@ def not_modified_if(request: web.Request, response: web.Response) -> web.Respons
     return web.Response(status=304, headers=kept)
 
 
+def unchanging_response(
+    request: web.Request, plain: bytes, compressed: bytes | None, headers: Mapping[str, str]
+) -> web.Response:
+    """Answer with what stays until the next release, compressed where the client takes it.
+
+    Each form has an ETag of its own (RFC 9110, 8.8.3.3).
+    """
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"} | dict(headers)
+    if compressed and takes_gzip(request):
+        answer = web.Response(body=compressed, headers=headers | {"Content-Encoding": "gzip"})
+    else:
+        answer = web.Response(body=plain, headers=headers)
+    return not_modified_if(request, answer)
+
+
 def takes_gzip(request: web.Request) -> bool:
     """Say whether `Accept-Encoding` allows gzip (RFC 9110, 12.5.3): it or `*` is named, and not with the weight 0."""
     weights: dict[str, bool] = {}

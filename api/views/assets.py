@@ -1,11 +1,11 @@
 """Assets: show, list and delete them, and show their timeline."""
 
-import re
 from datetime import timedelta
 from uuid import UUID
 
 import structlog
 from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
 
 from api import listing_cursor
 from api.delivery_urls import LONGEST_PRIVATE, may_ask_for
@@ -29,16 +29,16 @@ log = structlog.get_logger(__name__)
 KEPT_LONGER = timedelta(minutes=1)
 """How much longer than its URLs a file is kept: an answer that has read the asset may still be signing one."""
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-"""In any case: some platforms print upper case (RFC 9562, 4)."""
+_ASSET_ID = TypeAdapter(UUID)
+"""The spellings that bodies and queries take too: some platforms print upper case (RFC 9562, 4) or no hyphens."""
 
 
 def asset_id_of(request: web.Request) -> UUID:
     """Return the asset id of the path. Raises ProblemError(not_found) for a malformed one, as for an unknown asset."""
-    text = request.match_info["asset_id"]
-    if not _UUID.fullmatch(text):
-        raise ProblemError(ProblemCode.NOT_FOUND)
-    return UUID(text)
+    try:
+        return _ASSET_ID.validate_python(request.match_info["asset_id"])
+    except ValidationError as error:
+        raise ProblemError(ProblemCode.NOT_FOUND) from error
 
 
 async def asset_for(request: web.Request, caller: Caller) -> Asset:

@@ -4,6 +4,7 @@ And the schema of the events that other services are told.
 """
 
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from api import openapi
-from api.json_io import not_modified_if
+from api.json_io import unchanging_response
 from api.problems import KINDS
 from media.events import asset_event
 
@@ -40,23 +41,25 @@ class Docs:
 
     def __init__(self) -> None:
         document = openapi.document()
-        self._json = json.dumps(document, indent=1).encode()
-        self._html = "".join(_page(document)).encode()
-        self._events = json.dumps(asset_event.schema(), indent=1).encode()
+        self._json = _both_forms(json.dumps(document, indent=1))
+        self._html = _both_forms("".join(_page(document)))
+        self._events = _both_forms(json.dumps(asset_event.schema(), indent=1))
 
     async def machine(self, request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "no-cache"}
-        return not_modified_if(request, web.Response(body=self._json, content_type="application/json", headers=headers))
+        return unchanging_response(request, *self._json, {"Content-Type": "application/json"})
 
     async def event_schema(self, request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "no-cache"}
-        answer = web.Response(body=self._events, content_type="application/schema+json", headers=headers)
-        return not_modified_if(request, answer)
+        return unchanging_response(request, *self._events, {"Content-Type": "application/schema+json"})
 
     async def human(self, request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
-        page = web.Response(body=self._html, content_type="text/html", charset="utf-8", headers=headers)
-        return not_modified_if(request, page)
+        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _POLICY}
+        return unchanging_response(request, *self._html, headers)
+
+
+def _both_forms(text: str) -> tuple[bytes, bytes]:
+    """Return a text in bytes, and compressed. Without a time in it, all processes have the same ETag."""
+    plain = text.encode()
+    return plain, gzip.compress(plain, mtime=0)
 
 
 def _page(document: dict[str, Any]) -> Iterator[str]:

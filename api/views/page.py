@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from api.json_io import json_response, not_modified_if, takes_gzip
+from api.json_io import json_response, unchanging_response
 from api.problems import ProblemCode, ProblemError
 from api.schemas.assets import PageTokenOut
 from api.server.public_origin import came_through_proxy
@@ -41,7 +41,6 @@ class Page:
         return await self._file(request, request.match_info["path"])
 
     async def _file(self, request: web.Request, name: str) -> web.Response:
-        """Serve a file, compressed where the client takes it. Each form has an ETag of its own (RFC 9110, 8.8.3.3)."""
         path = (self._root / name).resolve() if _NAME.fullmatch(name) else self._root
         if not path.is_relative_to(self._root) or not path.is_file():
             raise ProblemError(ProblemCode.NOT_FOUND)
@@ -49,16 +48,11 @@ class Page:
         headers = {
             "Content-Type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
             "Content-Security-Policy": self._policy,
-            "Cache-Control": "no-cache",
             "Cross-Origin-Opener-Policy": "same-origin",
             "X-Frame-Options": "DENY",
-            "Vary": "Accept-Encoding",
         }
         plain, compressed = await asyncio.to_thread(_read, path, path.stat().st_mtime_ns)
-        if compressed and takes_gzip(request):
-            headers["Content-Encoding"] = "gzip"
-            return not_modified_if(request, web.Response(body=compressed, headers=headers))
-        return not_modified_if(request, web.Response(body=plain, headers=headers))
+        return unchanging_response(request, plain, compressed, headers)
 
 
 @lru_cache(maxsize=128)

@@ -1,6 +1,7 @@
 """Access: every caller, at every endpoint, in every status of the asset."""
 
 import base64
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -65,9 +66,10 @@ async def test_access_of_every_caller_in_every_status(api: RunningApi, status: S
                     assert caller != "other" or slot["asset_id"] not in said
 
 
-async def test_ids_are_taken_in_upper_case(shared_api: RunningApi) -> None:
+@pytest.mark.parametrize("spell", [str.upper, lambda text: text.replace("-", "")], ids=["upper case", "no hyphens"])
+async def test_ids_are_taken_as_other_platforms_spell_them(shared_api: RunningApi, spell: Callable[[str], str]) -> None:
     slot = await shared_api.announce()
-    given = slot["asset_id"].upper()
+    given = spell(slot["asset_id"])
     for what in ("", "/timeline"):
         assert (await shared_api.call("GET", f"{MEDIA}/assets/{given}{what}"))[0] == 200
     status, problem = await shared_api.call("POST", f"{MEDIA}/upload/confirm", json={"asset_id": given})
