@@ -50,11 +50,13 @@ export class Api {
   discard(request) { return this.#call('POST', '/ops/discard', { body: request }); }
   deadLetters(query) { return this.#call('GET', `/ops/dead-letters?${new URLSearchParams(query)}`); }
 
-  assets({ type, status, cursor, limit }) {
-    const query = new URLSearchParams({ limit });
+  /** List a page of assets. The first one tells the `total` too. */
+  assets({ type, status, sort, cursor, limit }) {
+    const query = new URLSearchParams({ limit, sort });
     if (type) query.set('asset_type', type);
     if (status) query.set('status', status);
     if (cursor) query.set('cursor', cursor);
+    else query.set('count', 'true');
     return this.#call('GET', `/assets?${query}`);
   }
 

@@ -33,8 +33,10 @@ export class Filters extends EventTarget {
   get type() { return this.#form.type.value; }
   get status() { return this.#form.status.value; }
   get isNarrowed() { return Boolean(this.type || this.status || this.#words.length); }
+  /** The service's own order, in which the files are loaded. */
+  get sort() { return this.#form.sort.value === 'oldest' ? 'created_at' : '-created_at'; }
   /** Whether files are to be shown of which the service does not tell first: all must be loaded for it. */
-  get needsAll() { return this.#form.sort.value !== 'newest' || this.#words.length > 0; }
+  get needsAll() { return ['name', 'size'].includes(this.#form.sort.value) || this.#words.length > 0; }
 
   clear() {
     this.#form.type.value = this.#form.status.value = this.#form.search.value = '';
@@ -57,7 +59,7 @@ export class Filters extends EventTarget {
 
   #onChange(name) {
     if (name === 'view') { localStorage.setItem(VIEW, this.#form.view.value); this.#showView(); return; }
-    const loads = name === 'type' || name === 'status' || this.needsAll;
+    const loads = ['type', 'status', 'sort'].includes(name) || this.needsAll;
     this.dispatchEvent(new Event(loads ? 'change' : 'arrange'));
   }
 

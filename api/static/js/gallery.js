@@ -18,6 +18,9 @@ export class Gallery {
   #cards = new Map();
   #items = [];
   #cursor = null;
+  /** How many of the service's files are not loaded, as far as it counted. */
+  #unseen = 0;
+  #hasMoreThanTotal = false;
   #requests = 0;
   #arranging = false;
   #visibility = new IntersectionObserver((entries) => entries.forEach((entry) => this.#onVisibility(entry)), { rootMargin: '300px' });
@@ -62,10 +65,13 @@ export class Gallery {
     const stale = new Set(afresh ? this.#store.items.filter(({ upload }) => !upload) : []);
     try {
       do {
-        const { type, status, needsAll } = this.#filters;
-        const page = await this.#api.assets({ type, status, cursor: this.#cursor, limit: needsAll ? LARGE_PAGE : PAGE });
+        const { type, status, sort, needsAll } = this.#filters;
+        const page = await this.#api.assets({ type, status, sort, cursor: this.#cursor, limit: needsAll ? LARGE_PAGE : PAGE });
         if (request !== this.#requests) return; // A later request replaced this one.
-        this.#cursor = page.next_cursor;
+        if (!this.#cursor) [this.#unseen, this.#hasMoreThanTotal] = [page.total, page.total_is_more];
+        this.#unseen -= page.items.length;
+        const isLast = this.#unseen <= 0 && !this.#hasMoreThanTotal; // A full page has a cursor, even the last one.
+        this.#cursor = isLast ? null : page.next_cursor;
         for (const asset of page.items) {
           this.#store.put(asset);
           stale.delete(this.#store.findByAsset(asset.asset_id));
@@ -107,8 +113,13 @@ export class Gallery {
     this.grid.querySelectorAll('.skeleton').forEach((skeleton) => { if (items.length || this.#isIdle) skeleton.remove(); });
     this.empty.hidden = items.length > 0 || !this.#isIdle;
     this.empty.dataset.filtered = String(this.#filters.isNarrowed);
-    const files = `${items.length}${this.#cursor ? '+' : ''} ${items.length === 1 ? 'file' : 'files'}`;
-    this.count.textContent = !this.#isIdle && this.#filters.needsAll ? 'Looking…' : items.length ? files : '';
+    this.count.textContent = !this.#isIdle && this.#filters.needsAll ? 'Looking…' : this.#describeCount(items.length);
+  }
+
+  #describeCount(shown) {
+    if (!shown) return '';
+    if (!this.#cursor) return `${shown} ${shown === 1 ? 'file' : 'files'}`;
+    return `${shown} of ${shown + this.#unseen}${this.#hasMoreThanTotal ? '+' : ''} files`;
   }
 
   get #isIdle() { return this.grid.getAttribute('aria-busy') === 'false'; }

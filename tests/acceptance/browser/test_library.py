@@ -62,15 +62,19 @@ async def test_files_are_ordered_and_the_order_reaches_beyond_the_first_page(rea
     await reader.page.route("**/api/v1/media/assets?*", shorten)
     await reader.page.reload()
     await expect_names(reader.page, KNEE, ARABIC)
-    await expect(reader.page.get_by_role("button", name="Show more")).to_be_visible()
+    await expect(reader.page.locator("#count")).to_have_text("2 of 4 files")
+    more = reader.page.get_by_role("button", name="Show more")
     order = reader.page.get_by_label("Order")
     await order.select_option("name")
     await expect_names(reader.page, KNEE, SECOND, FIRST, ARABIC)
     assert len(pages) > 2
     await order.select_option("size")
     await expect(reader.page.locator(".card .card-name").last).to_have_text(FIRST)
-    await order.select_option("oldest")
+    await order.select_option("oldest")  # the service's own order, as far as it is shown
+    await expect_names(reader.page, FIRST, SECOND)
+    await more.click()
     await expect_names(reader.page, *NAMES)
+    await expect(reader.page.locator("#count")).to_have_text("4 files")
 
 
 async def test_list_view_is_kept(reader: Visitor) -> None:
