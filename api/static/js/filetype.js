@@ -1,7 +1,11 @@
 /** The type of a file, from the browser or the file name. */
 
-/** Content types that browsers do not know, by suffix. */
+/** Content types by suffix, where the browser tells none: it asks the system, which may not know even the usual ones. */
 const BY_SUFFIX = {
+  jpg: 'image/jpeg', jpeg: 'image/jpeg', png: 'image/png', gif: 'image/gif', webp: 'image/webp', bmp: 'image/bmp',
+  tif: 'image/tiff', tiff: 'image/tiff', mp4: 'video/mp4', m4v: 'video/mp4', webm: 'video/webm', avi: 'video/x-msvideo',
+  mpg: 'video/mpeg', mpeg: 'video/mpeg', '3gp': 'video/3gpp', ogv: 'video/ogg', mp3: 'audio/mpeg', wav: 'audio/wav',
+  aac: 'audio/aac', oga: 'audio/ogg', ogg: 'audio/ogg', aif: 'audio/aiff', aiff: 'audio/aiff', pdf: 'application/pdf',
   heic: 'image/heic', heif: 'image/heif', avif: 'image/avif', mkv: 'video/x-matroska', mov: 'video/quicktime',
   m4a: 'audio/mp4', flac: 'audio/flac', opus: 'audio/ogg', ts: 'video/mp2t', m2ts: 'video/mp2t', mts: 'video/mp2t',
   flv: 'video/x-flv', wmv: 'video/x-ms-wmv', wma: 'audio/x-ms-wma', amr: 'audio/amr', awb: 'audio/amr', caf: 'audio/x-caf',

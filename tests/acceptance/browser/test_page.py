@@ -105,6 +105,11 @@ async def test_a_file_of_no_known_kind_is_not_sent(visitor: Visitor) -> None:
     await expect(visitor.page.locator(".card")).to_have_count(0)
 
 
+async def test_file_whose_type_the_system_does_not_know_is_sent_by_its_name(visitor: Visitor) -> None:
+    await visitor.drop(File("KNEE.JPG", "", jpeg(300, 200)))
+    await visitor.card("KNEE.JPG", "ready").wait_for()
+
+
 async def test_links_are_copied_and_work(visitor: Visitor) -> None:
     await visitor.drop(File("small.jpg", "image/jpeg", jpeg(400, 300)))
     await visitor.card("small.jpg", "ready").get_by_role("button", name="Copy a link to small.jpg").click()
