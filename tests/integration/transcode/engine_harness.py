@@ -1,8 +1,9 @@
 """Assets to transcode and both engines, on real S3 and Postgres, with real ffmpeg and real events."""
 
+import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -231,11 +232,13 @@ class Harness:
         return sorted(file.key.removeprefix(prefix) for file in files)
 
     async def fetch_outputs(self, asset: Asset, attempt: int = 1) -> Path:
-        """Download everything below an attempt's prefix to a folder."""
+        """Download to a folder what is below an attempt's prefix and not there yet. No attempt writes a key twice."""
         prefix = output_prefix(asset, Stage.TRANSCODE, attempt)
-        target = self.folder / f"fetched-{asset.asset_id}"
+        target = self.folder / f"fetched-{asset.asset_id}-{attempt}"
         for key in await self.output_keys(asset, attempt):
             path = target / key
+            if path.exists():
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(await ObjectStorage(self.s3).read(ObjectVersion(self.bucket, prefix + key), limit=10**8))
         return target
@@ -246,11 +249,12 @@ async def report_of(folder: Path) -> Report:
     return await check(FolderSource(folder / "hls"), str((folder / "hls/master.m3u8").resolve()))
 
 
-async def transcode_with_both(harness: Harness, source: Path) -> list[Asset]:
-    made = [
-        await harness.transcode_with_ffmpeg(await harness.add_asset(source)),
-        await harness.transcode_with_mediaconvert(await harness.add_asset(source)),
-    ]
+async def transcode_with_both(harness: Harness, source: Path) -> Sequence[Asset]:
+    """Transcode on both engines at a time."""
+    made = await asyncio.gather(
+        harness.transcode_with_ffmpeg(await harness.add_asset(source)),
+        harness.transcode_with_mediaconvert(await harness.add_asset(source)),
+    )
     for asset in made:
         assert asset.status is Status.READY, (asset.code, asset.detail)
         assert (report := await report_of(await harness.fetch_outputs(asset))).clean, str(report)

@@ -77,35 +77,53 @@ LANGUAGES = (
     *("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger", "-disposition:a:1", "0"),
 )
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", *AAC)
+HEVC_10 = (*HEVC, "-pix_fmt", "yuv420p10le")
+MJPEG = ("-c:v", "mjpeg", "-q:v", "3", "-c:a", "pcm_s16le")
 VARIABLE = r"select='lt(t\,1.2)+not(mod(n\,3))'"
+VFR = ("-fps_mode", "vfr", *H264, *AAC)
 YUV444 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv444p", *AAC)
 
 CLIPS = [
-    Clip("landscape", 320, 180, seconds=8, everyday=True),
-    Clip("portrait-by-rotation", 180, 320, size="320x180", after=turn, everyday=True),
+    # Those of the default run are each of several kinds. The kinds one by one follow, for `-m matrix`.
+    Clip("29.97-fps-surround", 320, 180, fps=NTSC, seconds=7, channels=2, sound="5.1", everyday=True),
+    Clip("odd-mjpeg", 320, 180, size="321x181", suffix="avi", codecs=MJPEG, everyday=True),
+    Clip("anamorphic-10-bit-hevc", 320, 180, size="240x180", filters="setsar=4/3", codecs=HEVC_10, everyday=True),
+    Clip(
+        "portrait-by-rotation-variable-rate",
+        180,
+        320,
+        size="320x180",
+        filters=VARIABLE,
+        codecs=VFR,
+        after=turn,
+        everyday=True,
+        gap=3,
+    ),
+    Clip("landscape", 320, 180, seconds=8),
+    Clip("portrait-by-rotation", 180, 320, size="320x180", after=turn),
     Clip("portrait-by-size", 180, 320),
     Clip("square", 240, 240),
-    Clip("odd", 320, 180, size="321x181", codecs=YUV444, everyday=True),
+    Clip("odd", 320, 180, size="321x181", codecs=YUV444),
     Clip("ultra-wide", 640, 120),
     Clip("two-rungs", 640, 360),
     Clip("whole-ladder", 1920, 1080, fps=Fraction(30), seconds=8),
     Clip("23.976-fps", 320, 180, fps=FILM),
-    Clip("29.97-fps", 320, 180, fps=NTSC, seconds=7, everyday=True),
+    Clip("29.97-fps", 320, 180, fps=NTSC, seconds=7),
     Clip("60-fps", 320, 180, fps=Fraction(60)),
     Clip("120-fps", 320, 180, fps=Fraction(60), rate="120", everyday=True),
     Clip("2-fps", 320, 180, fps=Fraction(6), rate="2"),
-    Clip("variable-rate", 320, 180, filters=VARIABLE, codecs=("-fps_mode", "vfr", *H264, *AAC), everyday=True, gap=3),
+    Clip("variable-rate", 320, 180, filters=VARIABLE, codecs=VFR, gap=3),
     Clip("interlaced", 320, 180, codecs=("-flags", "+ilme+ildct", "-x264-params", "tff=1", *H264, *AAC)),
     Clip("silent", 320, 180, channels=0),
     Clip("stereo", 320, 180, channels=2, sound="stereo"),
-    Clip("surround", 320, 180, channels=2, sound="5.1", everyday=True),
+    Clip("surround", 320, 180, channels=2, sound="5.1"),
     Clip("two-languages", 320, 180, codecs=LANGUAGES),
-    Clip("anamorphic", 320, 180, size="240x180", filters="setsar=4/3", everyday=True),
-    Clip("10-bit-hevc", 320, 180, codecs=(*HEVC, "-pix_fmt", "yuv420p10le"), everyday=True),
+    Clip("anamorphic", 320, 180, size="240x180", filters="setsar=4/3"),
+    Clip("10-bit-hevc", 320, 180, codecs=HEVC_10),
     Clip("hevc", 320, 180, codecs=(*HEVC, "-pix_fmt", "yuv420p")),
     Clip("vp9", 320, 180, suffix="webm", codecs=("-c:v", "libvpx-vp9", "-deadline", "realtime", "-c:a", "libopus")),
     Clip("mpeg4-part-2", 320, 180, suffix="avi", codecs=("-c:v", "mpeg4", "-q:v", "3", "-c:a", "libmp3lame")),
-    Clip("mjpeg", 320, 180, suffix="avi", codecs=("-c:v", "mjpeg", "-q:v", "3", "-c:a", "pcm_s16le"), everyday=True),
+    Clip("mjpeg", 320, 180, suffix="avi", codecs=MJPEG),
     Clip("mpeg-ts", 320, 180, suffix="ts"),
     Clip("matroska", 320, 180, suffix="mkv"),
 ]
