@@ -115,6 +115,7 @@ async def reconciling(line: Line, harness: Harness) -> AsyncIterator[None]:
         ask_job=nothing_else,
         trip=mock.Mock(),
         metrics=harness.metrics,
+        interval=180,
     )
     task = asyncio.create_task(reconciler.run())
     try:
@@ -128,7 +129,7 @@ async def reconciling(line: Line, harness: Harness) -> AsyncIterator[None]:
 @virtual_time
 async def test_videos_that_wait_in_line_are_neither_reminded_nor_failed() -> None:
     """One worker, six videos of 3.5 hours each: the last one waits for 17.5 hours, and all are done after 21."""
-    harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=0, visibility=60, wait=1))
+    harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=0, visibility=60, wait=20))
     line = Line(harness.queue)
     for number in range(6):
         await line.request(number)
@@ -142,7 +143,7 @@ async def test_videos_that_wait_in_line_are_neither_reminded_nor_failed() -> Non
 
 @virtual_time
 async def test_a_request_that_is_lost_is_reminded_of_once_its_queue_is_empty_and_at_last_given_up() -> None:
-    harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=0, visibility=60, wait=1))
+    harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=0, visibility=60, wait=20))
     line = Line(harness.queue)
     for number in range(2):
         await line.request(number)
