@@ -124,7 +124,7 @@ async def test_a_writer_that_is_away_for_a_while_makes_all_unready(
     try:
         await asyncio.gather(consumer.until_status(503), api.until_status(503))
         assert await consumer.get("livez") == 200
-        await asyncio.sleep(5)
+        await asyncio.sleep(2)
         await own_postgres.promote_another()
         back = time.monotonic()
         await asyncio.gather(consumer.until_status(200, RESUMES), api.until_status(200, RESUMES))
@@ -169,7 +169,7 @@ async def test_a_full_server_costs_no_attempt(
     uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0)
     async with own_postgres.full():
         await asyncio.gather(consumer.until_status(503), api.until_status(503))
-        await asyncio.sleep(3)
+        await asyncio.sleep(1)
         assert await consumer.get("livez") == 200
     await asyncio.gather(consumer.until_status(200, RESUMES), api.until_status(200, RESUMES))
     await wait_until_all_ended(services, 60)

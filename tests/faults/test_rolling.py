@@ -91,7 +91,7 @@ async def assert_nothing_failed(services: ProxiedServices, clients: UploadClient
 
 @pytest.mark.timeout(300)
 async def test_no_request_fails_during_a_release(services: ProxiedServices, film: bytes) -> None:
-    clients = await roll(services, film, 200)
+    clients = await roll(services, film, 90)
     print(f"{len(clients.uploads)} uploads, {clients.requests} requests, none failed")  # noqa: T201 - wanted
     await assert_nothing_failed(services, clients)
 
