@@ -15,12 +15,15 @@ from deploy.local.rehearsal.account import RECORDINGS_BUCKET
 from deploy.local.rehearsal.deployment import Deployment, deployed
 from deploy.local.source_file import SourceFile
 from tests.acceptance.conftest import eicar
-from tests.acceptance.deployment.large_recording import store_recording
+from tests.acceptance.deployment.large_recording import store_recording, store_settings
 
 FLEET = 2
 """Consumers of a fixed number: the least and the most are the same."""
 OWNER = "dr-house"
 RECORDING = "recordings/large.mp4"
+SETTINGS = "settings/1.env"
+LINES = {"MEDIA_RETRY_CAP": "77", "MEDIA_CONCURRENCY": "99"}
+"""Further settings of all tasks, of which the second is a parameter too."""
 DEADLINE = 90.0
 ENDS = {"ready", "rejected", "failed"}
 
@@ -29,9 +32,12 @@ ENDS = {"ready", "rejected", "failed"}
 async def deployment(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> AsyncIterator[Deployment]:
     folder = tmp_path_factory.mktemp("deployment")
     await asyncio.to_thread(store_recording, folder / "emulator", RECORDINGS_BUCKET, RECORDING, clip)
+    lines = "# further settings\n" + "\n\n".join(f"{name}={value}" for name, value in LINES.items()) + "\n"
+    await asyncio.to_thread(store_settings, folder / "emulator", RECORDINGS_BUCKET, SETTINGS, lines)
+    settings = f"arn:aws:s3:::{RECORDINGS_BUCKET}/{SETTINGS}"
     fleet = {"MinConsumers": str(FLEET), "MaxConsumers": str(FLEET)}
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
-    async with deployed(folder, environ, UnscannableVideo="reencode", **fleet) as up:
+    async with deployed(folder, environ, UnscannableVideo="reencode", SettingsFileArn=settings, **fleet) as up:
         yield up
 
 

@@ -16,7 +16,7 @@ from deploy.local.rehearsal.templates import PARTS
 from media.contracts import WebinarRecording
 from tests.acceptance.browser.conftest import TIMEOUT_MS, started_chromium
 from tests.acceptance.conftest import ROOT
-from tests.acceptance.deployment.conftest import FLEET, OWNER, RECORDING, Processed, client, upload, wait_for_end
+from tests.acceptance.deployment.conftest import FLEET, LINES, OWNER, RECORDING, Processed, client, upload, wait_for_end
 from tests.acceptance.deployment.large_recording import SIZE, VERSION
 
 pytestmark = pytest.mark.timeout(300)
@@ -124,7 +124,7 @@ async def test_tasks_have_the_environment_of_their_definition(deployment: Deploy
             assert name in REPLACED or given[name] == value, name
         own = given.keys() - container.environment.keys() - container.secrets.keys()
         image = {"PATH", *deployment.runner.images[container.image].variables}
-        assert own <= {*ADDED, *REPLACED, *image}
+        assert own <= {*ADDED, *REPLACED, *image, *LINES}
         assert ADDED.keys() <= own
     assert {f"variable {name}" for name in {*ADDED, *REPLACED}} <= changes().keys()
 
@@ -151,14 +151,8 @@ async def test_a_task_without_a_setting_that_it_needs_does_not_start(deployment:
 
 
 async def test_a_task_has_the_lines_of_its_settings_file(deployment: Deployment) -> None:
-    lines = "# further settings\nMEDIA_RETRY_CAP=77\n\nMEDIA_CONCURRENCY=99\n"
-    await (await deployment.account.client("s3")).put_object(Bucket=RECORDINGS_BUCKET, Key="settings/1.env", Body=lines)
-    await deployment.update(SettingsFileArn=f"arn:aws:s3:::{RECORDINGS_BUCKET}/settings/1.env")
-    definition = (await deployment.services())[CONSUMER][1]
-    task = await deployment.runner.start(definition, IMAGES["ServiceImage"])
-    assert await deployment.stop(task) == 0
-    given = task.child.program.env
-    assert given["MEDIA_RETRY_CAP"] == "77"
+    given = deployment.tasks[CONSUMER][0].child.program.env
+    assert given["MEDIA_RETRY_CAP"] == LINES["MEDIA_RETRY_CAP"]
     assert given["MEDIA_CONCURRENCY"] == deployment.parameters.get("Concurrency", "10"), "a parameter wins"
 
 
