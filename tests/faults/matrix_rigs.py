@@ -13,7 +13,7 @@ from deploy.local import emulator, ports, topology
 from deploy.local import postgres as postgres_part
 from deploy.local.postgres import Postgres
 from tests.conftest import TEMPLATE, Scanner
-from tests.faults.fault_proxies import TcpProxy
+from tests.faults.fault_proxies import Gate, TcpProxy
 from tests.faults.matrix_faults import FAULTS, Proxy, credentials_source
 from tests.faults.proxied_services import RESUMES, Daemon, ProxiedServices, proxied_services
 from tests.faults.sample_uploads import PDF, PNG, Kind, Upload, assert_consistent, send_all, wait_until_all_ended
@@ -44,13 +44,34 @@ class Cell:
         return f"{self.dependency}-{self.fault}-{self.phase}".replace(" ", "_")
 
 
+async def until_waiting(gate: Gate, number: int) -> None:
+    """Wait until as many requests wait at a gate. Raises TimeoutError."""
+    async with asyncio.timeout(REACHES):
+        while gate.waiting < number:  # noqa: ASYNC110 - they come from another process
+            await asyncio.sleep(0.05)
+
+
+async def until_beat(services: ProxiedServices, daemon: Daemon, queue: str) -> None:
+    """Wait for an extension of what is held."""
+
+    def beats() -> int:
+        asked = services.aws.sqs.seen[queue, "ChangeMessageVisibilityBatch"]
+        return asked + daemon.log.read_text().count("heartbeat.failed")  # which may send nothing
+
+    before = beats()
+    async with asyncio.timeout(REACHES):
+        while beats() == before:  # noqa: ASYNC110 - it is in another process
+            await asyncio.sleep(0.2)
+
+
 async def endure(daemon: Daemon, cell: Cell, seconds: float) -> None:
     """Let a fault last, for `seconds` at least, and check what the consumer says of itself meanwhile."""
     ends = time.monotonic() + seconds
     if cell.expected == "waits":
         await daemon.until_status(503)
     while (left := ends - time.monotonic()) > 0:
-        assert cell.expected != "goes on" or await daemon.get("readyz") == 200
+        status, text = await daemon.read("readyz")
+        assert status == 200 or cell.expected != "goes on", text
         await asyncio.sleep(min(left, 0.1))
     assert await daemon.get("livez") == 200
 
@@ -85,6 +106,11 @@ class Rig:
         }
         return proxies[dependency]
 
+    def _tcp_proxy(self, dependency: str) -> TcpProxy:
+        proxy = self.proxy(dependency)
+        assert isinstance(proxy, TcpProxy)
+        return proxy
+
     async def run(self, cell: Cell) -> None:
         """Try one cell. After a failure the next one begins with another consumer."""
         try:
@@ -110,7 +136,7 @@ class Rig:
                 if cell.phase == "poll":
                     uploads = await send_all(services, kinds, duplicates=0)
                 elif cell.phase == "heartbeat":
-                    await self._until_beat(queue_of(cell))
+                    await until_beat(services, self.daemon, queue_of(cell))
                 elif cell.phase == "drain":
                     await self.daemon.drain()
                 await held.aclose()
@@ -123,8 +149,7 @@ class Rig:
         aws, queue = self.services.aws, queue_of(cell)
         aws.sqs.hold(f"ReceiveMessage {queue}")
         async with asyncio.timeout(REACHES):
-            while not aws.sqs.gate.waiting:  # noqa: ASYNC110 - it is in another process
-                await asyncio.sleep(0.05)
+            await until_waiting(aws.sqs.gate, 1)
             uploads = await send_all(self.services, kinds, duplicates=0)
             while not (await self.services.depths())[queue.removeprefix("local-media-")]:  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.05)
@@ -135,13 +160,12 @@ class Rig:
             elif cell.phase == "work" and cell.dependency in {"clamd", "mediaconvert"}:
                 held.enter_context(self._amid_call(cell.dependency))
                 aws.sqs.gate.open()
-                await self._until_called(cell.dependency)
+                await until_waiting(self._tcp_proxy(cell.dependency).gate, 1)
             else:
                 aws.s3.hold(SOURCES)
                 held.callback(aws.s3.gate.open)
                 aws.sqs.gate.open()
-                while not aws.s3.gate.waiting:  # noqa: ASYNC110 - likewise
-                    await asyncio.sleep(0.05)
+                await until_waiting(aws.s3.gate, 1)
             if cell.phase == "commit":
                 await held.enter_async_context(self._blocked("SELECT FROM stages FOR UPDATE"))
                 aws.s3.gate.open()
@@ -164,32 +188,13 @@ class Rig:
 
     @contextlib.contextmanager
     def _amid_call(self, dependency: str) -> Iterator[None]:
-        proxy = self.proxy(dependency)
-        assert isinstance(proxy, TcpProxy)
+        proxy = self._tcp_proxy(dependency)
         proxy.gated = b"zINSTREAM" if dependency == "clamd" else b"POST"
         proxy.gate.close()
         try:
             yield
         finally:
             proxy.gate.open()
-
-    async def _until_called(self, dependency: str) -> None:
-        proxy = self.proxy(dependency)
-        assert isinstance(proxy, TcpProxy)
-        while not proxy.gate.waiting:  # noqa: ASYNC110 - it is in another process
-            await asyncio.sleep(0.05)
-
-    async def _until_beat(self, queue: str) -> None:
-        """Wait for an extension of what is held."""
-
-        def beats() -> int:
-            asked = self.services.aws.sqs.seen[queue, "ChangeMessageVisibilityBatch"]
-            return asked + self.daemon.log.read_text().count("heartbeat.failed")  # which may send nothing
-
-        before = beats()
-        async with asyncio.timeout(REACHES):
-            while beats() == before:  # noqa: ASYNC110 - it is in another process
-                await asyncio.sleep(0.2)
 
     async def close(self) -> None:
         """End the consumer, which must still do so in order."""

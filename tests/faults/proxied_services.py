@@ -84,15 +84,19 @@ class Daemon:
 
     async def get(self, path: str) -> int | None:
         """Return the status of one of its pages; None while it does not answer."""
+        return (await self.read(path))[0]
+
+    async def read(self, path: str) -> tuple[int | None, str]:
+        """Return the status and the text of one of its pages; no status while it does not answer."""
         timeout = aiohttp.ClientTimeout(total=5)  # as the load balancer of service.yaml
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as http,
                 http.get(f"{self.url}/{path}") as a,
             ):
-                return a.status
-        except (aiohttp.ClientError, TimeoutError):
-            return None
+                return a.status, await a.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return None, repr(error)
 
     async def until_status(self, status: int, deadline: float = NOTICES) -> None:
         """Wait until /readyz answers with a status. Raises TimeoutError."""

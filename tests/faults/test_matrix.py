@@ -19,7 +19,18 @@ from deploy.local.postgres import Postgres
 from media.asset import AssetType
 from tests.conftest import Scanner
 from tests.faults.matrix_faults import EVERY, FAULTS, MakeFault, answers, web_server
-from tests.faults.matrix_rigs import REACHES, Cell, endure, resume, run_cells, start_rig
+from tests.faults.matrix_rigs import (
+    REACHES,
+    SOURCES,
+    Cell,
+    endure,
+    queue_of,
+    resume,
+    run_cells,
+    start_rig,
+    until_beat,
+    until_waiting,
+)
 from tests.faults.postgres_faults import PostgresFaults
 from tests.faults.proxied_services import ProxiedServices
 from tests.faults.sample_uploads import PDF, Kind, Upload, send_all
@@ -44,8 +55,7 @@ RIGS = 3
 LASTS = 8.0
 """Seconds of a fault: two beats of the heartbeat, with the visibility timeout of these tests."""
 UPLOADS = 6
-PHASES = {"poll": 0.0, "claim": 0.0, "work": 4.0, "commit": 0.5, "heartbeat": 4.0, "drain": 1.0}
-"""Seconds of each call of S3: they decide how far the work is when the fault begins, and when it ends."""
+PHASES = ("poll", "claim", "work", "commit", "heartbeat", "drain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +138,30 @@ async def dependencies(failing_services: ProxiedServices, own_postgres: Postgres
     await own_postgres.heal()
 
 
-async def begin(dependencies: Dependencies, phase: str) -> list[Upload]:
-    """Upload, and let the consumer come as far as the phase."""
+async def begin(dependencies: Dependencies, phase: str, held: AsyncExitStack) -> list[Upload]:
+    """Upload, and let the consumer come as far as the phase. It goes on when `held` is closed."""
     services = dependencies.services
-    services.aws.s3.delay = PHASES[phase]
+    sqs, s3 = services.aws.sqs.gate, services.aws.s3.gate
     if phase == "poll":
         return []
     if phase == "claim":
         services.aws.sqs.hold("ReceiveMessage local-media-uploads")
-        async with asyncio.timeout(REACHES):
-            while not services.aws.sqs.gate.waiting:  # noqa: ASYNC110 - it is in another process
-                await asyncio.sleep(0.05)
+        held.callback(sqs.open)
+        await until_waiting(sqs, 1)
         return await send_all(services, [PDF] * UPLOADS, duplicates=0)
+    services.aws.s3.hold(SOURCES)
+    held.callback(s3.open)
     uploads = await send_all(services, [PDF] * UPLOADS, duplicates=0)
-    await services.until("count(*) > 0 FROM stages WHERE state = 'leased'", deadline=30)
+    await until_waiting(s3, UPLOADS)  # each claim has been answered
+    if phase == "commit":
+        holder = await held.enter_async_context(services.db.acquire())
+        await held.enter_async_context(holder.transaction())
+        await holder.execute("SELECT FROM stages FOR UPDATE")
+        s3.open()
+        waiting = (
+            "count(*) > 0 FROM pg_stat_activity WHERE application_name LIKE 'media-%' AND wait_event_type = 'Lock'"
+        )
+        await services.until(waiting, deadline=REACHES)
     return uploads
 
 
@@ -151,11 +171,16 @@ async def test_work_goes_on_after_every_fault_of_postgres(dependencies: Dependen
     try:
         await daemon.start()
         await daemon.until_status(200)
-        uploads = await begin(dependencies, cell.phase)
-        async with POSTGRES_FAULTS[cell.fault](dependencies):
-            services.aws.sqs.gate.open()
-            await (daemon.drain() if cell.phase == "drain" else endure(daemon, cell, LASTS))
-        services.aws.s3.delay = 0.0
+        async with AsyncExitStack() as held:
+            uploads = await begin(dependencies, cell.phase, held)
+            async with POSTGRES_FAULTS[cell.fault](dependencies):
+                if cell.phase == "drain":
+                    await daemon.drain()
+                elif cell.phase == "heartbeat":  # and nothing else of what it holds needs Postgres
+                    await until_beat(services, daemon, queue_of(cell))
+                await held.aclose()
+                if cell.phase != "drain":
+                    await endure(daemon, cell, LASTS)
         await resume(services, daemon, cell, uploads)
         await daemon.drain()
     finally:
