@@ -20,7 +20,9 @@ Probe = Callable[[], Awaitable[None]]
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 """Seconds between two probes. A queue resumes within twice the longest after the dependency's return."""
 PROBE_TIMEOUT = 4.0
-"""Seconds for one probe."""
+"""Seconds for one probe of a dependency that is away: a call that began in the outage may hang on after it."""
+WATCH_TIMEOUT = 8.0
+"""Seconds for one probe while all is well, as long as the work gives a statement: a busy dependency is not away."""
 WATCH_INTERVAL = 5.0
 """Seconds between two probes of a dependency that is watched while all is well, so that an idle consumer notices."""
 RELAPSE = 10.0
@@ -103,7 +105,7 @@ class Breaker:
 
     async def _answers(self) -> bool:
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            async with asyncio.timeout(PROBE_TIMEOUT if self.open else WATCH_TIMEOUT):
                 await self._probe()
         except Exception as error:  # noqa: BLE001 - any failure means that it is not back yet
             log.info("breaker.probe_failed", dependency=self.dependency, error=str(error))

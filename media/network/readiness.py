@@ -5,8 +5,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-DEADLINE = 4.0
-"""Seconds that each dependency has to answer: a busy one is slow, and is not away."""
+DEADLINE = 8.0
+"""Seconds that each dependency has to answer, as long as the work gives it: a busy one is slow, and is not away."""
+DEADLINE_AWAY = 4.0
+"""Seconds that one has which did not answer last: a call that began in an outage may hang on after it."""
 MAX_WAIT = 1.0
 """Seconds for which a caller waits. Those who ask for our readiness have deadlines of two seconds and more."""
 REMEMBERED = 2.0
@@ -38,6 +40,7 @@ class Readiness:
     def __init__(self, asks: Mapping[str, Ask]) -> None:
         self._asks = asks
         self._is_there = dict.fromkeys(asks, False)
+        self._deadlines = dict.fromkeys(asks, DEADLINE)
         self._round: asyncio.Future[list[None]] | None = None
         self._asked = -REMEMBERED
 
@@ -51,7 +54,8 @@ class Readiness:
 
     async def _ask(self, name: str) -> None:
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._deadlines[name]):
                 self._is_there[name] = await self._asks[name]() is not False
         except Exception:  # noqa: BLE001 - whatever the failure, it does not answer
             self._is_there[name] = False
+        self._deadlines[name] = DEADLINE if self._is_there[name] else DEADLINE_AWAY

@@ -18,16 +18,15 @@ S3 = Dependency.S3
 class Probed:
     """A dependency whose probes are written down."""
 
-    def __init__(self, *, away: bool = True, hangs: bool = False, watched: bool = False) -> None:
-        self.away, self.hangs = away, hangs
+    def __init__(self, *, away: bool = True, takes: float = 0.0, watched: bool = False) -> None:
+        self.away, self.takes = away, takes
         self.asked: list[float] = []
         self.metrics = Metrics(CollectorRegistry())
         self.breakers = Breakers({S3: self.probe}, self.metrics, watched=[S3] if watched else [])
 
     async def probe(self) -> None:
         self.asked.append(time.monotonic())
-        if self.hangs:
-            await asyncio.sleep(3600)
+        await asyncio.sleep(self.takes)
         if self.away:
             raise RuntimeError("away")
 
@@ -58,12 +57,24 @@ async def test_probes_follow_a_trip_with_pauses_that_double_up_to_five_seconds()
 
 @virtual_time
 async def test_probe_that_hangs_is_given_up_after_four_seconds() -> None:
-    probed = Probed(hangs=True)
+    probed = Probed(takes=3600.0)
     task = asyncio.create_task(probed.breakers.run())
     tripped = time.monotonic()
     probed.breakers.trip(S3)
     await asyncio.sleep(12)
     assert probed.gaps(tripped) == pytest.approx([0.5, 5, 6])
+    task.cancel()
+
+
+@virtual_time
+async def test_watched_dependency_that_takes_as_long_as_the_work_allows_is_not_away() -> None:
+    probed = Probed(away=False, takes=7.0, watched=True)
+    task = asyncio.create_task(probed.breakers.run())
+    await asyncio.sleep(60)
+    assert (len(probed.asked), probed.breakers.open([S3])) == (5, [])
+    probed.takes = 3600.0
+    await asyncio.sleep(20)
+    assert probed.breakers.open([S3]) == [S3]
     task.cancel()
 
 
@@ -120,15 +131,15 @@ async def test_waiting_for_several_waits_for_the_last_of_them() -> None:
 async def test_watched_dependency_is_noticed_by_an_idle_consumer() -> None:
     probed = Probed(away=False, watched=True)
     task = asyncio.create_task(probed.breakers.run())
-    for hangs in (False, True):
+    for takes in (0.0, 3600.0):
         await asyncio.sleep(60)
         assert (probed.gauge, probed.breakers.open([S3])) == (0, [])
         assert probed.gaps(probed.asked[-3])[-2:] == pytest.approx([5, 5])
-        probed.away, probed.hangs = True, hangs
-        await asyncio.sleep(5 + 4.1)
+        probed.away, probed.takes = True, takes
+        await asyncio.sleep(5 + 8.1)
         assert (probed.gauge, probed.breakers.open([S3])) == (1, [S3])
         await asyncio.sleep(600)
-        probed.away = probed.hangs = False
+        probed.away, probed.takes = False, 0.0
         await asyncio.sleep(5 + 4.1)
         assert probed.breakers.open([S3]) == []
     task.cancel()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from media.network.readiness import DEADLINE, MAX_WAIT, REMEMBERED, InTurn, Readiness
+from media.network.readiness import DEADLINE, DEADLINE_AWAY, MAX_WAIT, REMEMBERED, InTurn, Readiness
 from tests.fakes.virtual_time import virtual_time
 
 
@@ -51,6 +51,25 @@ async def test_slow_dependency_is_there_and_one_that_falls_silent_is_noticed() -
     assert await readiness.reasons() == [], "its last answer counts for as long as it may take"
     await asyncio.sleep(DEADLINE)
     assert await readiness.reasons() == ["scanner"]
+
+
+@virtual_time
+async def test_call_that_hangs_on_after_an_outage_is_given_up_early() -> None:
+    takes = 0.0
+
+    async def ask() -> None:
+        await asyncio.sleep(takes)
+
+    readiness = Readiness({"database": ask})
+    assert await readiness.reasons() == []
+    takes = 3600.0
+    for wait in (REMEMBERED, DEADLINE):
+        await asyncio.sleep(wait)
+        found = await readiness.reasons()
+    assert found == ["database"]
+    takes = 0.0  # the call that has just begun still hangs
+    await asyncio.sleep(DEADLINE_AWAY)
+    assert await readiness.reasons() == []
 
 
 @virtual_time
