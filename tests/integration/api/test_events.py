@@ -299,7 +299,9 @@ async def test_only_changes_of_what_is_watched_are_told(api: RunningApi) -> None
     told: list[tuple[str, str]] = []
     first, other, _ = [await api.announce(f"doctor-{number}") for number in (1, 2, 3)]
     watched = Watched([UUID(first["asset_id"])], ["doctor-2"])
-    feed = ChangeFeed(api.service.database, lambda: watched, lambda *one: told.append((str(one[0]), one[1])), bool)
+    feed = ChangeFeed(
+        api.service.database, lambda: watched, lambda *one: told.append((str(one[0]), one[1])), lambda _: None
+    )
     await feed.poll()
     await api.service.database.execute("UPDATE assets SET progress = 1")
     await feed.poll()
