@@ -18,8 +18,13 @@ LEAD = "color=black:s=320x180:r=10"
     ("picture", "number"),
     [
         pytest.param(f"{FILM}:d=8,fade=in:st=1.2:d=1", 2, id="fades-in"),
-        pytest.param(f"{LEAD}:d=40[a];{FILM}:d=20[b];[a][b]concat", 7, id="two-thirds-black"),
-        pytest.param(f"{LEAD.replace('black', 'white')}:d=5[a];{FILM}:d=5[b];[a][b]concat", 5, id="white"),
+        pytest.param(f"{LEAD}:d=8[a];{FILM}:d=4[b];[a][b]concat", 7, id="two-thirds-black"),
+        pytest.param(
+            f"{LEAD.replace('black', 'white')}:d=5[a];{FILM}:d=5[b];[a][b]concat",
+            5,
+            id="white",
+            marks=pytest.mark.matrix,  # as another color is
+        ),
         pytest.param(f"{LEAD.replace('black', 'teal')}:d=5[a];{FILM}:d=5[b];[a][b]concat", 5, id="one-color"),
         pytest.param(f"{FILM}:d=0.1[a];{LEAD}:d=6[b];[a][b]concat", 0, id="only-the-first"),
         pytest.param(f"{FILM}:d=8", 1, id="at-once"),
