@@ -19,12 +19,27 @@ case "$*" in '' | *acceptance*) set_up_tool aws ;; esac # a deployment is rehear
 export PATH="$PWD/.venv/bin:$PATH"
 workers=$(($(nproc 2>/dev/null || echo 1) + 1))
 shared=(-n "$((workers > 6 ? 6 : workers))" --dist loadfile --no-loadscope-reorder)
-lint() {
+style() {
   ruff check .
   ruff format --check .
+}
+types() {
   mypy
   lint-imports
 }
+# What else looks at files only. Each has one thread, so it all runs beside the tests, which wait more than they work.
+rest() (
+  set -e
+  types
+  cfn-lint deploy/cloudformation/*.yaml
+  # What it finds and we do not follow has its reason beside the resource (checkov:skip). It warns of Fn::ForEach.
+  .tools/checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation dockerfile --directory deploy
+  # Integers are chosen. The command that applies the schema sets the deadlines, and builds indexes concurrently.
+  .tools/squawk/bin/squawk --assume-in-transaction --pg-version 15 --exclude prefer-bigint-over-int,prefer-bigint-over-smallint \
+    --exclude require-lock-timeout,require-statement-timeout schema.sql
+  shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh deploy/prometheus/ecs-targets.sh
+  hadolint deploy/Dockerfile tests/containers/postgres.Dockerfile
+)
 # A machine that stands still for seconds fails tests that are right: a handful of failures is named, and tried once more, alone.
 FEW=10
 whole() {
@@ -38,18 +53,18 @@ whole() {
 }
 case "${1-}" in
   '')
-    lint
-    cfn-lint deploy/cloudformation/*.yaml
-    # What it finds and we do not follow has its reason beside the resource (checkov:skip). It warns of Fn::ForEach.
+    style
     set_up_tool checkov
-    .tools/checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation dockerfile --directory deploy
-    # Integers are chosen. The command that applies the schema sets the deadlines, and builds indexes concurrently.
     set_up_tool squawk
-    .tools/squawk/bin/squawk --assume-in-transaction --pg-version 15 --exclude prefer-bigint-over-int,prefer-bigint-over-smallint \
-      --exclude require-lock-timeout,require-statement-timeout schema.sql
-    shellcheck --external-sources run.sh test.sh .ci/run deploy/local/setup.sh deploy/prometheus/ecs-targets.sh
-    hadolint deploy/Dockerfile tests/containers/postgres.Dockerfile
-    whole
+    found=$(mktemp)
+    rest >"$found" 2>&1 &
+    looking=$!
+    status=0
+    whole || status=$?
+    wait "$looking" || status=1
+    cat "$found"
+    rm "$found"
+    exit "$status"
     ;;
   openapi)
     # Redocly and Spectral on the OpenAPI document, and typed clients made from it; not part of the whole run.
@@ -64,7 +79,8 @@ case "${1-}" in
     exec python -m pytest -m generated tests/integration/api/test_generated_clients.py
     ;;
   fast)
-    lint
+    style
+    types
     exec python -m pytest "${shared[@]}" tests/unit/test_house.py tests/unit/media tests/unit/consumer tests/unit/api "${@:2}"
     ;;
   *) exec python -m pytest "$@" ;;
