@@ -108,55 +108,41 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 @pytest.mark.timeout(240)
-async def test_callback_secret(services: ProxiedServices, http: aiohttp.ClientSession) -> None:
-    first, *others = steps("MEDIA_CALLBACK_SECRET")
-    sender = [OLD]
-    async with two_apis(services, MEDIA_CALLBACK_SECRET=first) as (balancer, daemons):
+async def test_callback_and_jwt_secrets(services: ProxiedServices, http: aiohttp.ClientSession) -> None:
+    """Each is rotated by steps of its own, which are taken at the same time here. The second has one less."""
+    callback, jwt = steps("MEDIA_CALLBACK_SECRET"), steps("MEDIA_JWT_SECRET")
+    first, *others = [
+        {"MEDIA_CALLBACK_SECRET": one, "MEDIA_JWT_SECRET": other}
+        for one, other in zip(callback, [*jwt, jwt[-1]], strict=True)
+    ]
+    secret = [OLD]
+    async with two_apis(services, **first) as (balancer, daemons):
 
         async def ask() -> None:
             """Send a callback, and use a ticket that another API may have made."""
             body = json.dumps({"asset_id": str(uuid4()), "job_id": "j", "attempt": 1, "status": "PROGRESSING"}).encode()
-            headers = signed(sender[0], body)
+            headers = signed(secret[0], body)
             url = f"{balancer.next()}/api/v1/internal/media/callback/transcode"
             async with http.post(url, data=body, headers=headers) as answer:
                 assert (answer.status, (await answer.json())["code"]) == (404, "not_found"), "verified, and unknown"
             made = f"{balancer.next()}/api/v1/media/events/ticket"
-            async with http.post(made, headers=bearer(JWT_SECRET), raise_for_status=True) as answer:
+            async with http.post(made, headers=bearer(secret[0]), raise_for_status=True) as answer:
                 ticket = (await answer.json())["ticket"]
             watched = f"{balancer.next()}/api/v1/media/assets/{uuid4()}/events?ticket={ticket}"
             async with http.get(watched) as answer:
                 assert answer.status == 404, "the ticket is accepted, the asset unknown"
 
         async with asking(ask):
-            for value in others:
-                await replace_both(services, balancer, daemons, MEDIA_CALLBACK_SECRET=value)
-                if NEW in value:
-                    sender[0] = NEW  # the senders follow once every API accepts it
+            for values in others:
+                await replace_both(services, balancer, daemons, **values)
+                if all(NEW in value for value in values.values()):
+                    secret[0] = NEW  # the senders follow once every API accepts it
         body = b"{}"
         headers = signed(OLD, body)
         async with http.post(
             f"{balancer.next()}/api/v1/internal/media/callback/image", data=body, headers=headers
         ) as answer:
             assert answer.status == 401, "the old secret is worth nothing any more"
-
-
-@pytest.mark.timeout(240)
-async def test_jwt_secret(services: ProxiedServices, http: aiohttp.ClientSession) -> None:
-    first, *others = steps("MEDIA_JWT_SECRET")
-    signer = [OLD]
-    more = {"MEDIA_CALLBACK_SECRET": OLD}
-    async with two_apis(services, MEDIA_JWT_SECRET=first, **more) as (balancer, daemons):
-
-        async def ask() -> None:
-            url = f"{balancer.next()}/api/v1/media/assets"
-            async with http.get(url, headers=bearer(signer[0]), raise_for_status=True):
-                pass
-
-        async with asking(ask):
-            for value in others:
-                await replace_both(services, balancer, daemons, MEDIA_JWT_SECRET=value, **more)
-                if NEW in value:
-                    signer[0] = NEW
         async with http.get(f"{balancer.next()}/api/v1/media/assets", headers=bearer(OLD)) as answer:
             assert answer.status == 401
 
