@@ -1,5 +1,7 @@
 """A bucket of the platform is adopted as the runbook says: nothing of it is replaced, and what is missing is told."""
 
+import contextlib
+import io
 import json
 import re
 import sys
@@ -9,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.bucket import main
+from deploy.bucket import main, run
 from deploy.local.emulator import ACCOUNT, REGION
 from deploy.local.rehearsal.templates import template
 from tests.conftest import EmulatedAws
@@ -62,7 +64,7 @@ async def test_platforms_bucket_is_adopted(emulator: EmulatedAws, clients: Any, 
     command = (sys.executable, "-m", "deploy.bucket")
     env = dict(emulator.client_env)
 
-    async def run(name: str, status: int = 0) -> str:
+    async def command_line(name: str, status: int = 0) -> str:
         return await run_command(*command, name, str(file), cwd=ROOT, env=env, status=status)
 
     before = await documents(s3, bucket)
@@ -75,13 +77,13 @@ async def test_platforms_bucket_is_adopted(emulator: EmulatedAws, clients: Any, 
     await cloudformation.get_waiter("stack_create_complete").wait(StackName=environment, WaiterConfig={"Delay": 1})
     assert await documents(s3, bucket) == before
 
-    told = await run("check", status=1)
+    told = await command_line("check", status=1)
     assert "versioning is not enabled" in told
     assert told.count("put-bucket-policy") == 2
     assert told.count("put-bucket-lifecycle-configuration") == 4
     assert told.count("put-bucket-cors") == told.count("put-bucket-notification-configuration") == 1
 
-    shown = re.split(r"(?m)^# aws s3api (\S+) --bucket \S+$", await run("show"))[1:]
+    shown = re.split(r"(?m)^# aws s3api (\S+) --bucket \S+$", await command_line("show"))[1:]
     ours = dict(zip(shown[::2], map(json.loads, shown[1::2]), strict=True))
     after = {name: merged(before[name], document) for name, document in ours.items()}
     await s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -91,7 +93,7 @@ async def test_platforms_bucket_is_adopted(emulator: EmulatedAws, clients: Any, 
     await s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=notification)
     lifecycle = after["put-bucket-lifecycle-configuration"]
     await s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=lifecycle)
-    assert "has all that the service needs" in await run("check")
+    assert "has all that the service needs" in await command_line("check")
 
     # What was there is there still, and an upload is announced.
     kept = await documents(s3, bucket)
@@ -109,20 +111,18 @@ async def test_platforms_bucket_is_adopted(emulator: EmulatedAws, clients: Any, 
 async def test_weakened_rule_is_missed(emulator: EmulatedAws, clients: Any, bucket: str, tmp_path: Path) -> None:
     file = tmp_path / "parameters.json"
     file.write_text(json.dumps(["Environment=x", f"ExistingBucketName={bucket}", "CorsOrigins=https://app.example"]))
-    run = (sys.executable, "-m", "deploy.bucket", "show", str(file))
+    show = (sys.executable, "-m", "deploy.bucket", "show", str(file))
     env = dict(emulator.client_env)
-    shown = re.split(r"(?m)^# aws s3api (\S+) .*$", await run_command(*run, cwd=ROOT, env=env))
+    shown = re.split(r"(?m)^# aws s3api (\S+) .*$", await run_command(*show, cwd=ROOT, env=env))
     policy = json.loads(shown[2])
     [deny] = [statement for statement in policy["Statement"] if statement["Sid"] == "NoCleanVerdictNoByte"]
     deny["Condition"]["ArnNotEquals"]["aws:PrincipalArn"].append(f"arn:aws:iam::{ACCOUNT}:role/anybody")
     await (await clients("s3")).put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-    told = await check(bucket, emulator, tmp_path)
+    told = await check(bucket)
     assert [line for line in told.splitlines() if "put-bucket-policy" in line and "NoCleanVerdictNoByte" in line]
 
 
-async def test_refusal_of_uploads_without_a_precondition_is_told(
-    emulator: EmulatedAws, clients: Any, bucket: str, tmp_path: Path
-) -> None:
+async def test_refusal_of_uploads_without_a_precondition_is_told(clients: Any, bucket: str) -> None:
     statement = {
         "Sid": "NoOverwriteOfUploads",
         "Effect": "Deny",
@@ -133,7 +133,7 @@ async def test_refusal_of_uploads_without_a_precondition_is_told(
     }
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     await (await clients("s3")).put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-    told = await check(bucket, emulator, tmp_path)
+    told = await check(bucket)
     assert "uploads need If-None-Match by" in told
 
 
@@ -154,13 +154,13 @@ EVERYBODY = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Res
     ],
 )
 async def test_statement_that_opens_our_objects_to_everybody_is_told(
-    emulator: EmulatedAws, clients: Any, bucket: str, tmp_path: Path, change: dict[str, Any], opened: list[str] | int
+    clients: Any, bucket: str, change: dict[str, Any], opened: list[str] | int
 ) -> None:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [EVERYBODY | change]}).replace("BUCKET", bucket)
     s3 = await clients("s3")
     await s3.delete_public_access_block(Bucket=bucket)
     await s3.put_bucket_policy(Bucket=bucket, Policy=policy)
-    told = re.findall(r"everybody may read (\S+) by", await check(bucket, emulator, tmp_path))
+    told = re.findall(r"everybody may read (\S+) by", await check(bucket))
     assert (len(told) if isinstance(opened, int) else told) == opened
 
 
@@ -175,20 +175,20 @@ async def test_statement_that_opens_our_objects_to_everybody_is_told(
     ],
 )
 async def test_lifecycle_of_others_that_deletes_our_objects_is_told(
-    emulator: EmulatedAws, clients: Any, bucket: str, tmp_path: Path, change: dict[str, Any], hit: str
+    clients: Any, bucket: str, change: dict[str, Any], hit: str
 ) -> None:
     rules = {"Rules": [LIFECYCLE | change]}
     await (await clients("s3")).put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules)
-    told = re.findall(r"configuration: (.+) would be deleted by", await check(bucket, emulator, tmp_path))
+    told = re.findall(r"configuration: (.+) would be deleted by", await check(bucket))
     assert told == ([hit] if hit else [])
 
 
-async def check(bucket: str, emulator: EmulatedAws, folder: Path) -> str:
-    """Return what `check` tells of a bucket that lacks our rules."""
-    file = folder / "parameters.json"
-    file.write_text(json.dumps(["Environment=x", f"ExistingBucketName={bucket}", "CorsOrigins=https://app.example"]))
-    command = (sys.executable, "-m", "deploy.bucket", "check", str(file))
-    return await run_command(*command, cwd=ROOT, env=dict(emulator.client_env), status=1)
+async def check(bucket: str) -> str:
+    """Return what `check` tells of a bucket that lacks our rules, in this process."""
+    parameters = {"Environment": "x", "ExistingBucketName": bucket, "CorsOrigins": "https://app.example"}
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert await run("check", parameters) == 1
+    return told.getvalue()
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '["Environment=x"]', '["a"]', "["])

@@ -40,10 +40,13 @@ async def run_script(server: Postgres, name: str, folder: Path) -> None:
         await run_command(psql, "-v", "ON_ERROR_STOP=1", server.dsn("postgres"), cwd=folder, given=text)
 
 
-@pytest.fixture
-async def guarded(postgres_server: Postgres, tmp_path: Path) -> AsyncIterator[GuardedDatabase]:
+@pytest.fixture(scope="module")
+async def guarded(
+    postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[GuardedDatabase]:
+    """Share one database: its tests change nothing, or apply the schema again."""
     name = f'guarded "{uuid4().hex[:8]}'
-    await run_script(postgres_server, name, tmp_path)
+    await run_script(postgres_server, name, tmp_path_factory.mktemp("guarded"))
     connection = await asyncpg.connect(postgres_server.dsn("postgres"))
     logins = [roles.OWNER, *roles.RIGHTS, *(f"{role}{roles.SECOND}" for role in roles.RIGHTS)]
     for role in logins:
