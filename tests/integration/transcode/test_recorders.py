@@ -54,9 +54,12 @@ async def made_here(harness: Harness, source: Path, asset_type: AssetType, rendi
     return await harness.fetch_outputs(made) / rendition
 
 
+RARE = {"memo.caf", "memo.aiff", "note.wav", "telephone.wav", "camera.m2ts", "screen.avi"}
+"""Those that take the same way as others."""
+
+
 def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
-    """Mark the rarer of them, which take the same way."""
-    return (pytest.mark.matrix,) if name in {"memo.caf", "memo.aiff", "note.wav", "screen.avi"} else ()
+    return (pytest.mark.matrix,) if name in RARE else ()
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in (*SOUNDS, "dictation.amr")])
@@ -108,7 +111,9 @@ async def test_voice_on_the_second_track_is_heard(harness: Harness, tmp_path: Pa
         assert peak(await harness.fetch_outputs(asset) / "video.mp4") > -30
 
 
-@pytest.mark.parametrize(("layout", "channels"), [("7.1", 8), ("4.0", 4), ("", 16)])
+@pytest.mark.parametrize(
+    ("layout", "channels"), [("7.1", 8), pytest.param("4.0", 4, marks=pytest.mark.matrix), ("", 16)]
+)
 async def test_many_channels_are_mixed_without_clipping(
     layout: str, channels: int, harness: Harness, tmp_path: Path
 ) -> None:
