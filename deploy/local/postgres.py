@@ -119,7 +119,8 @@ async def create_database(server: Postgres, name: str, template: str = "template
     """Create a database as a copy of `template`, unless it exists."""
     connection = await asyncpg.connect(server.dsn("postgres"), timeout=CONNECT_DEADLINE)
     try:
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Copying files costs checkpoints, which are cheap without fsync, and half of what the write-ahead log costs.
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     except asyncpg.DuplicateDatabaseError:
         return
     finally:
