@@ -91,7 +91,7 @@ async def test_the_largest_pictures_that_settings_allow_are_rendered(kind: str, 
     assert (rendered.width, rendered.height) == size
 
 
-@pytest.mark.parametrize("size", [(12_000, 9000), (16_320, 12_240)])
+@pytest.mark.parametrize("size", [pytest.param((12_000, 9000), marks=pytest.mark.soak), (16_320, 12_240)])
 @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "HEIC"])
 async def test_photos_of_108_and_200_megapixels_are_rendered(kind: str, size: tuple[int, int], render: Render) -> None:
     photo = Image.new("RGB", size, (200, 40, 40))

@@ -53,7 +53,7 @@ def damaged(seeds: list[bytes], number: int, changes: list[tuple[float, int]], k
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
     hurt=st.one_of(damage(), st.binary(max_size=300)),
