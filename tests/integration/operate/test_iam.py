@@ -21,17 +21,16 @@ from deploy.local import services
 from deploy.local.child import Program
 from deploy.local.clamav import EICAR
 from media.settings import QUEUES
-from tests.acceptance.conftest import clip, jpeg, process_on
+from tests.acceptance.conftest import jpeg, process_on
 from tests.conftest import EmbeddedStack, embedded_stack
 from tests.integration.operate.iam_policies import DEPLOYMENT, Need, allowances, needs, of_job
 from tests.integration.operate.resource_policies import Call, denied, policy
+from tests.integration.transcode.source_clips import Clip
 from tests.unit.handlers.scan.documents.samples import document
 
 ROOT = Path(__file__).parents[3]
 PDF = document()
 DEADLINE = 120.0
-
-__all__ = ["clip"]  # a fixture of the acceptance tests
 
 RARELY_CALLED = {
     # Actions after an accident or for a very large file, and the call in the adapter that needs them.
@@ -278,8 +277,8 @@ async def wait_until_quiet(recorded: RecordedStack) -> None:
 
 
 @pytest.fixture(scope="module")
-async def called(recorded: RecordedStack, clip: Path) -> Mapping[str, set[Need]]:
-    urls = await full_run(recorded, clip)
+async def called(recorded: RecordedStack) -> Mapping[str, set[Need]]:
+    urls = await full_run(recorded, Clip("film", 320, 180, seconds=2).make(recorded.folder))
     await wait_until_quiet(recorded)
     await operate(recorded)
     return {
