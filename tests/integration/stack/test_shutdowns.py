@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import aiohttp
+import pytest
 from PIL import Image
 
 from deploy.local import process, tokens
@@ -61,7 +62,8 @@ async def _renditions(serve: Serving, asset_id: str) -> dict[str, bytes]:
         return {name: await (await http.get(url, raise_for_status=True)).read() for name, url in urls.items()}
 
 
-async def test_assets_survive_every_orderly_shutdown(tmp_path: Path) -> None:
+@pytest.mark.timeout(400)  # six starts
+async def test_assets_survive_every_shutdown_and_kill(tmp_path: Path) -> None:
     photos, state = UploadedPhotos(tmp_path), tmp_path / "state"
 
     async with serving_on_terminal(state) as (serve, terminal):
@@ -87,15 +89,6 @@ async def test_assets_survive_every_orderly_shutdown(tmp_path: Path) -> None:
     async with serving(state) as serve:
         assert "the last stop was not clean" not in "".join(serve.output)
         await photos.check(serve)
-        serve.process.send_signal(signal.SIGINT)
-        assert await serve.wait_for_exit() == 0
-    assert State(state).begin() is LastShutdown.CLEAN
-
-
-async def test_assets_survive_a_kill(tmp_path: Path) -> None:
-    photos, state = UploadedPhotos(tmp_path), tmp_path / "state"
-
-    async with serving(state) as serve:
         await photos.add(serve)
         serve.process.kill()
         await serve.wait_for_exit()
@@ -112,6 +105,9 @@ async def test_assets_survive_a_kill(tmp_path: Path) -> None:
         assert "stored data is kept" in "".join(serve.output)
         await photos.check(serve)
         await photos.add(serve)
+        serve.process.send_signal(signal.SIGINT)
+        assert await serve.wait_for_exit() == 0
+    assert State(state).begin() is LastShutdown.CLEAN
 
 
 async def _wait_until_saved(mark: Path) -> None:
