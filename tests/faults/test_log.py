@@ -64,7 +64,7 @@ async def test_consumer_works_and_drains(
 
 
 async def test_api_answers_and_drains(services: ProxiedServices, stdout: int) -> None:
-    api = services.api()
+    api = services.api(MEDIA_API_DRAIN_DELAY="0")
     api.stdout = stdout
     await api.start()
     try:
