@@ -25,11 +25,14 @@ from tests.conftest import Scanner
 from tests.integration.scan.conftest import CORPUS
 
 LARGE = bytes(32 << 20)
+SLOW = "many-small-flate-streams.pdf.gz"
+"""A file of the corpus that clamd unpacks for many seconds, each of three times."""
 
 
 def files() -> list[Path]:
-    """List the files of the corpus that are small enough to be scanned three times."""
+    """List files of the corpus that are small enough to be scanned three times, and that clamd reads in a moment."""
     found = sorted(path for path in CORPUS.glob("*/**/*") if path.is_file() and path.stat().st_size < 1 << 20)
+    found = [path for path in found if path.name != SLOW]
     return found[:: max(1, len(found) // 60)] + sorted((CORPUS / "malware").glob("*"))
 
 
