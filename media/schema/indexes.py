@@ -55,6 +55,8 @@ async def change(connection: "asyncpg.Connection[asyncpg.Record]", name: str, st
     try:
         if index in {row[0] for row in await connection.fetch(_INDEXES.format(condition="NOT indisvalid"))}:
             await connection.execute(f"DROP INDEX CONCURRENTLY {index}", timeout=BUILD_TIMEOUT)
+        # One process builds, however many the server would start: those who read and write keep the other cores.
+        await connection.execute("SET max_parallel_maintenance_workers = 0")
         log.info("schema.index", index=index)
         concurrently = statement.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
         await connection.execute(concurrently, timeout=BUILD_TIMEOUT)

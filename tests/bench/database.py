@@ -46,7 +46,7 @@ LIMITS = {
     # Rows that are written or deleted, with all their indexes and what hangs on them.
     "Outbox.sweep": 2000,
     "Recovery.raise_event_sequences": 400_000,
-    "Housekeeping.purge": 25_000,
+    "Housekeeping.purge": 12_000,
     "Housekeeping.drop_plans": 4000,
     "Housekeeping.prune_changes": 8000,
     "Housekeeping.prune_timelines": 25_000,

@@ -128,7 +128,7 @@ class Population:
             codes += [(code, _STAGE_OF[kept]) for code in ("started", "rendered", "ready")]
         for second, (code, stage) in enumerate(codes):
             yield "timeline", (identity, created + timedelta(seconds=second), stage, stage and 1, code, "0.2 s")
-        if number % 100 == 1 or kind == "deleted":
+        if number % 100 == 1 or (kind == "deleted" and number % 400 < 200):  # half of them are not forgotten yet
             effect = "invalidate" if kind == "deleted" else "send"
             due, tries = (self.now + timedelta(hours=1), 3) if number // 100 % 2 else (self.now - timedelta(hours=1), 0)
             yield "outbox", (identity, effect, "images", '{"asset_id": "x"}', tries, due, done)
