@@ -155,7 +155,8 @@ def announced_types(asset_type: AssetType) -> list[str]:
 
 
 def known_content_type(asset_type: AssetType, announced: str, filename: str) -> str:
-    """Return the usual name of an announced type. What has no other name is returned as it is."""
+    """Return the usual name of an announced type, without parameters. What has no other name is returned as it is."""
+    announced = announced.partition(";")[0].strip().lower()
     if announced == _NO_TYPE:
         return _SUFFIXES[asset_type].get(filename.rpartition(".")[2].lower(), announced)
     return _ALIASES.get(announced, announced)

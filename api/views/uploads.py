@@ -65,7 +65,8 @@ async def start_upload(request: web.Request) -> web.Response:
     asset = await create_asset(service, new)
     if asset.status is Status.DELETED:
         raise ProblemError(ProblemCode.DELETED, "the asset that this Idempotency-Key made was deleted")
-    link = await service.delivery_urls.upload(asset.key, asset.content_type, asset.declared_size, payload.sha256)
+    # As it was announced, and not by its usual name: a client sends the type that it knows.
+    link = await service.delivery_urls.upload(asset.key, payload.content_type, asset.declared_size, payload.sha256)
     slot = UploadSlot(
         asset_id=asset.asset_id,
         upload_url=link.url,

@@ -64,6 +64,12 @@ async def test_second_put_is_refused_where_the_advice_is_followed(shared_api: Ru
     assert await put(slot, b"something else") == 412
 
 
+async def test_type_that_no_header_can_carry_is_refused(shared_api: RunningApi) -> None:
+    body = {"asset_type": "image", "content_type": "image/jpeg;\nx", "original_filename": "photo.jpg"}
+    status, problem = await shared_api.call("POST", f"{MEDIA}/upload", json=body)
+    assert (status, problem["errors"][0]["field"]) == (422, "content_type")
+
+
 async def test_a_put_with_another_type_is_refused(shared_api: RunningApi) -> None:
     slot = await shared_api.announce()
     assert await put(slot, PHOTO, **{"Content-Type": "text/html"}) == 403
@@ -79,6 +85,16 @@ async def test_a_put_with_its_content_type_alone_succeeds_and_the_first_bound_ve
     assert await put(slot, PHOTO + b" and more") == 200
     status, asset = await confirm(shared_api, slot["asset_id"])
     assert (status, asset["size"]) == (200, len(PHOTO))
+
+
+@pytest.mark.parametrize("announced", ["image/jpg", "IMAGE/JPEG", "image/jpeg;charset=binary", "image/jpeg;  q=1"])
+async def test_a_put_carries_the_type_as_it_was_announced(shared_api: RunningApi, announced: str) -> None:
+    """A browser's `File.type` may be another name of the format, or have parameters: `audio/webm;codecs=opus`."""
+    slot = await shared_api.announce(content_type=announced)
+    slot["headers"] = {"Content-Type": announced}
+    assert await put(slot, PHOTO) == 200
+    _, asset = await confirm(shared_api, slot["asset_id"])
+    assert asset["content_type"] == "image/jpeg"
 
 
 async def test_the_storage_refuses_other_bytes_than_the_digest_that_was_announced(shared_api: RunningApi) -> None:

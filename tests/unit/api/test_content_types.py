@@ -10,6 +10,8 @@ from media.asset import AssetType
     ("asset_type", "announced", "filename", "taken"),
     [
         (AssetType.IMAGE, "image/jpg", "photo", "image/jpeg"),
+        (AssetType.IMAGE, "IMAGE/JPEG", "photo", "image/jpeg"),
+        (AssetType.AUDIO, "audio/webm;codecs=opus", "note", "audio/webm"),
         (AssetType.AUDIO, "audio/mp3", "note", "audio/mpeg"),
         (AssetType.VIDEO, "video/avi", "film", "video/x-msvideo"),
         (AssetType.AUDIO, "audio/amr-wb", "dictation", "audio/amr"),
