@@ -3,12 +3,24 @@
 import ipaddress
 import re
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from media.network.listening import is_loopback
 from media.settings import Settings
 
-PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Amzn-Trace-Id")
+PROXIED = (
+    "Forwarded",
+    "Via",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Amzn-Trace-Id",
+    "X-Real-IP",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "CF-Connecting-IP",
+    "True-Client-IP",
+)
 """Headers that proxies add to a request. AWS's load balancer adds three of them, and clients cannot prevent it."""
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 """A host, with or without a port, as it may stand in a URL."""
@@ -32,8 +44,11 @@ def public_origin(request: web.Request, settings: Settings) -> str:
 
 
 def came_through_proxy(request: web.BaseRequest) -> bool:
-    """Say whether a proxy passed the request on. A client may claim that, but a proxy cannot be made to hide it."""
-    return any(name in request.headers for name in PROXIED)
+    """Say whether a proxy passed the request on. A client may claim that, but a proxy cannot be made to hide it.
+
+    nginx adds no header unless it is told to. By itself it speaks HTTP/1.0 (before 1.29.7), as no browser does.
+    """
+    return request.version < HttpVersion11 or any(name in request.headers for name in PROXIED)
 
 
 def _came_through_trusted_proxy(request: web.Request, settings: Settings) -> bool:

@@ -103,6 +103,14 @@ async def test_metrics_are_not_found_through_a_proxy_in_any_spelling(shared_api:
             assert b"media_" not in answer
 
 
+async def test_proxy_that_adds_no_header_is_known_by_its_old_http(start_api: Any) -> None:
+    """nginx's `proxy_pass` alone: HTTP/1.0 from this machine, to the address that it was told."""
+    async with start_api(page=True, page_token="a token") as api:
+        for path in ("/metrics", "/dev/token"):
+            answer = await raw(api, f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.0 404"), answer[:200]
+
+
 async def test_metrics_are_served_to_direct_requests_in_any_spelling(shared_api: RunningApi) -> None:
     for path in ("/metrics", "/%6detrics"):
         answer = await raw(shared_api, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
