@@ -70,8 +70,7 @@ export class Gallery {
         if (request !== this.#requests) return; // A later request replaced this one.
         if (!this.#cursor) [this.#unseen, this.#hasMoreThanTotal] = [page.total, page.total_is_more];
         this.#unseen -= page.items.length;
-        const isLast = this.#unseen <= 0 && !this.#hasMoreThanTotal; // A full page has a cursor, even the last one.
-        this.#cursor = isLast ? null : page.next_cursor;
+        this.#cursor = page.next_cursor;
         for (const asset of page.items) {
           this.#store.put(asset);
           stale.delete(this.#store.findByAsset(asset.asset_id));
