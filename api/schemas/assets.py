@@ -47,14 +47,11 @@ def _remove_unprintable(value: str) -> str:
     return require_visible(remove_unprintable(value))
 
 
-def _as_header(value: str) -> str:
-    """Return a value as it is signed in a header: S3 takes several spaces for one."""
-    if not (value.isascii() and value.isprintable()):
-        raise ValueError("must be printable ASCII")
-    return " ".join(value.split())
-
-
-ContentType = Annotated[str, StringConstraints(min_length=3, max_length=200), AfterValidator(_as_header)]
+ContentType = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=200, pattern="^[ -~]+$"),  # what a header can carry
+    AfterValidator(lambda value: " ".join(value.split())),  # S3 takes several spaces for one
+]
 Filename = Annotated[
     str, StringConstraints(min_length=1, max_length=FILENAME_LIMIT), AfterValidator(_remove_unprintable)
 ]
