@@ -1,6 +1,7 @@
 """The code that child processes run: it reads a document, takes out what acts, and writes what is left."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,12 @@ _UNREADABLE = (pikepdf.PdfError, pikepdf.PasswordError, pypdfium2.PdfiumError, R
 """Errors for defects of a document: the libraries' own, and what they let through."""
 ENCRYPTED = "the document asks for a password: save it without one and send that"
 SIGNED = "the document is signed and contains what acts by itself: {}. Print it to PDF and send that"
+DAMAGED = "the document is signed and damaged: not every reader finds the same in it. Print it to PDF and send that"
+_ALL_READERS_AGREE = re.compile(
+    "a common error handled correctly|extraneous whitespace seen before xref|reported number of objects"
+    "|treating bad indirect reference"
+)
+"""Warnings of qpdf after which every reader finds the same objects."""
 
 
 def build() -> Callable[[str], str]:
@@ -64,17 +71,25 @@ def inspect(source: Path, target: Path) -> DocumentReport:
 
 
 def _inspect_with_qpdf(source: Path, target: Path, fault: str = "") -> DocumentReport:
-    """Inspect a file. `fault` says what is wrong with the upload that it was made from. Raises PdfError."""
+    """Inspect a file. `fault` says what is wrong with the upload that it was made from.
+
+    Raises PdfError, and RejectedError for what is signed and would have to be rewritten.
+    """
+    is_repaired = bool(fault)
     with source.open("rb") as file:
         fault = fault or ("" if file.read(len(HEADER)) == HEADER else "bytes before the header")
     with pikepdf.open(source, suppress_warnings=True, inherit_page_attributes=False) as pdf:
         disarmer = Disarmer(pdf)
         disarmer.run()
-        fault = fault or next((_first_line(warning) for warning in pdf.get_warnings()), "")
+        warnings = [str(warning) for warning in pdf.get_warnings()]
+        is_damaged = is_repaired or not all(map(_ALL_READERS_AGREE.search, warnings))
+        fault = fault or next(map(_first_line, warnings), "")
         removed = {str(kind): count for kind, count in sorted(disarmer.removed.items())}
         if disarmer.signed and removed:
             raise RejectedError(Code.ACTIVE_CONTENT, SIGNED.format(", ".join(removed)))
         # Readers repair in different ways: everybody gets what was looked into. A signature would not survive that.
+        if disarmer.signed and is_damaged:
+            raise RejectedError(Code.CORRUPT, DAMAGED)
         must_rewrite = bool(removed or fault) and not disarmer.signed
         if written := must_rewrite or pdf.is_encrypted:
             # Streams stay as they are: to unpack one may take gigabytes.

@@ -206,6 +206,40 @@ async def test_a_signed_document_that_is_harmless_is_never_rewritten(before: byt
     assert (await inspector.inspect(content)).served == content
 
 
+PADDED = "x" * 64
+TWICE = b"/OpenAction <</S/JavaScript/JS(x)>> /OpenAction null".ljust(len(b"/Padded ()") + len(PADDED))
+HIDDEN = b"""endobj 1 0 obj <</Type/Catalog/Pages 3 0 R/Names<</JavaScript<</Names[(a) 9 0 R]>>>>>>
+endobj 9 0 obj <</S/JavaScript/JS(x)>> endobj
+2 0 obj"""
+"""Objects in the middle of a line, which PDFium finds when it rebuilds a table, and qpdf does not."""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\nxref\n", b"\nlost\n"),
+        (b"endobj\n2 0 obj", HIDDEN),
+        (f"/Padded ({PADDED})".encode(), TWICE),  # the last of two entries is the one of most readers
+    ],
+)
+async def test_a_signed_document_that_readers_take_differently_is_refused(
+    old: bytes, new: bytes, inspector: Inspector
+) -> None:
+    def padded(pdf: pikepdf.Pdf) -> None:
+        pdf.Root.Padded = String(PADDED)
+
+    content = document(signed, padded, object_stream_mode=ObjectStreamMode.disable)
+    assert old in content
+    with pytest.raises(RejectedError, match="Print it to PDF") as caught:
+        await inspector.inspect(content.replace(old, new, 1))
+    assert caught.value.code is Code.CORRUPT
+
+
+async def test_a_signed_document_with_a_common_error_is_never_rewritten(inspector: Inspector) -> None:
+    content = document(signed, object_stream_mode=ObjectStreamMode.disable).replace(b"\nxref", b"\n xref")
+    assert (await inspector.inspect(content)).served == content
+
+
 def expectations() -> dict[str, str]:
     """Return the expected outcome of each document of the corpus."""
     manifest = CORPUS / "MANIFEST.tsv"
