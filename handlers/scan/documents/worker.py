@@ -24,9 +24,9 @@ SIGNED = "the document is signed and contains what acts by itself: {}. Print it 
 DAMAGED = "the document is signed and damaged: not every reader finds the same in it. Print it to PDF and send that"
 _ALL_READERS_AGREE = re.compile(
     "a common error handled correctly|extraneous whitespace seen before xref|reported number of objects"
-    "|treating bad indirect reference"
+    "|treating bad indirect reference|duplicated key /Type;"
 )
-"""Warnings of qpdf after which every reader finds the same objects."""
+"""Warnings of qpdf after which every reader finds the same objects and actions."""
 
 
 def build() -> Callable[[str], str]:
