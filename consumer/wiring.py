@@ -202,6 +202,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
             timeout=settings.clamd_timeout,
             concurrency=settings.scan_concurrency,
             spool=settings.scan_spool_bytes,
+            scratch=scratch,
+            largest=settings.scan_max_bytes,
         )
         for address in settings.clamds()
     ]

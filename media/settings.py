@@ -172,7 +172,7 @@ class Settings(BaseSettings):
     clamd_timeout: float = Field(120.0, gt=0, description="For one verdict, besides the transfer at 10 MiB/s or more")
     scan_concurrency: int = Field(10, ge=1, le=100, description="Scans at once, per clamd; its MaxThreads")
     scan_spool_bytes: int = Field(
-        8 * GIB, ge=1, description="Bytes scanned at once, per clamd, which writes them to its own disk first"
+        8 * GIB, ge=1, description="Bytes scanned at once, per clamd, on its disk; by a unix socket, on the consumer's"
     )
     scan_max_bytes: int = Field(
         2000 * MIB, ge=1, lt=2 * GIB, description="Largest scanned file; clamd's StreamMaxLength and MaxFileSize"

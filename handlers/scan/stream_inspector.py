@@ -1,15 +1,13 @@
 """Inspects a file while it streams to the scanner, so that it is read only once."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
+from handlers.scan.batches import Batches
 from handlers.sniff import HEAD_BYTES
 from media.asset import AssetType
 
-BATCH = 4 * 1024 * 1024
-"""Bytes inspected at once. Twice as many are held at most. The last batch is inspected while clamd scans."""
 _DIGESTED = frozenset({AssetType.IMAGE, AssetType.DOCUMENT})
 """Types that are hashed; the renderer compares a picture's digest. No one needs a video's: 50 GB take 40 s of CPU."""
 
@@ -24,7 +22,7 @@ class StreamInspector:
         self._skips_zeros = asset_type is AssetType.AUDIO
         self._copy = copy and copy.open("wb")
         self._digest = hashlib.sha256() if asset_type in _DIGESTED else None
-        self._inspecting: asyncio.Future[None] | None = None
+        self._batches = Batches(self._work)
 
     @property
     def sha256(self) -> str | None:
@@ -32,21 +30,22 @@ class StreamInspector:
         return self._digest.hexdigest() if self._digest else None
 
     async def inspect(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """Yield the pieces, and inspect them in a thread, in batches: to wait for every piece would cost more."""
-        batch: list[bytes] = []
-        held = 0
+        """Yield the pieces, and inspect them. The last batch is inspected while clamd scans."""
+        if self.size:  # begin anew: another scanner stands in for the one that got the stream's beginning
+            await self._batches.finish()
+            self._batches, self.size, self.head = Batches(self._work), 0, b""
+            self._digest = self._digest and hashlib.sha256()
+            if self._copy:
+                self._copy.seek(0)
+                self._copy.truncate()
         async for piece in pieces:
             self.size += len(piece)
             self._collect_head(piece)
             if self._digest:
-                batch.append(piece)
-                held += len(piece)
-            if held >= BATCH:
-                await self._inspect_batch(batch)
-                batch, held = [], 0
+                await self._batches.add(piece)
             yield piece
-        if batch:
-            await self._inspect_batch(batch)
+        if self._digest:
+            await self._batches.flush()
 
     def _collect_head(self, piece: bytes) -> None:
         """Keep the first bytes. Of sound, zeros before it are left out, as its readers do: one of them stays."""
@@ -57,21 +56,13 @@ class StreamInspector:
 
     async def finish(self) -> None:
         """Wait until every piece is inspected and copied."""
-        if self._inspecting:
-            await self._inspecting
+        await self._batches.finish()
         if self._copy:
             self._copy.close()
 
-    async def _inspect_batch(self, batch: Sequence[bytes]) -> None:
-        """Start on a batch in a thread, once the one before it is done."""
-
-        def work() -> None:
-            for piece in batch:
-                if self._digest:
-                    self._digest.update(piece)
-                if self._copy:
-                    self._copy.write(piece)
-
-        if self._inspecting:
-            await self._inspecting
-        self._inspecting = asyncio.get_running_loop().run_in_executor(None, work)
+    def _work(self, batch: Sequence[bytes]) -> None:
+        for piece in batch:
+            if self._digest:
+                self._digest.update(piece)
+            if self._copy:
+                self._copy.write(piece)

@@ -6,19 +6,24 @@
 import asyncio
 import io
 import json
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
+import structlog
+
 from media.asset import AssetType, ObjectVersion
 
 Scan = Callable[[str], Awaitable[str]]
 KIB = 1024
+LARGEST = 2000 * KIB * KIB
+"""Bytes of the largest file that the benchmark's clamd takes."""
 
 
-async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
+async def ours(stack: AsyncExitStack, socket: str, s3_port: int, folder: Path) -> Scan:
     """Scan as the consumer does: from S3 through the stream inspector to clamd."""
     from handlers.scan.clamd.client import Clamd  # noqa: PLC0415 - not in the memory of the other peers
     from handlers.scan.clamd.instream import Address  # noqa: PLC0415
@@ -37,8 +42,9 @@ async def ours(stack: AsyncExitStack, socket: str, s3_port: int) -> Scan:
         | {"database_url": "postgresql://-", "output_bucket": "bench", "clamd": f"unix://{socket}"}
         | {"aws_endpoint_url": f"http://127.0.0.1:{s3_port}"}
     )
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))  # answers go there
     storage = ObjectStorage(await Clients(settings, stack).s3())
-    scanners = ScannerPool([Clamd(Address.parse(settings.clamd))])
+    scanners = ScannerPool([Clamd(Address.parse(settings.clamd), scratch=folder, largest=LARGEST)])
 
     async def scan(name: str) -> str:
         version = ObjectVersion("bench", name)
@@ -87,7 +93,7 @@ def aioclamd(port: int, folder: Path) -> Scan:
 async def main(name: str, socket: str, port: str, s3_port: str, folder: Path) -> None:
     async with AsyncExitStack() as stack:
         if name == "ours":
-            scan = await ours(stack, socket, int(s3_port))
+            scan = await ours(stack, socket, int(s3_port), folder)
         else:
             scan = package(socket, folder) if name == "clamd" else aioclamd(int(port), folder)
         while line := await asyncio.to_thread(sys.stdin.readline):

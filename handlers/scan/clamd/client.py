@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 
 from handlers.sandbox.byte_budget import ByteBudget
 from handlers.scan.clamd.failures import clamd_calls
+from handlers.scan.clamd.fildes import fildes
 from handlers.scan.clamd.instream import Address, Reply, Source, accepts, ask, instream
 from handlers.scan.clamd.liveness import Liveness
 from handlers.scan.clamd.self_test import encrypted, source_of, too_deep
@@ -33,10 +36,20 @@ class Clamd:
 
     At most `concurrency` scans run at once (its MaxThreads), of at most `spool` bytes together: clamd writes every
     stream to its own disk before it scans.
+
+    Behind a unix socket it is handed descriptors of files in `scratch` instead, if its limits admit files of `largest`
+    bytes. Beyond its limits it would call a file infected by a heuristic, where it refuses a stream for its size.
     """
 
     def __init__(
-        self, address: Address, *, timeout: float = 120.0, concurrency: int = 10, spool: int = 1 << 33
+        self,
+        address: Address,
+        *,
+        timeout: float = 120.0,
+        concurrency: int = 10,
+        spool: int = 1 << 33,
+        scratch: Path | None = None,
+        largest: int = 0,
     ) -> None:
         self.address = address
         self.load = 0
@@ -46,6 +59,9 @@ class Clamd:
         self._timeout = timeout
         self._slots = asyncio.Semaphore(concurrency)
         self._spool = ByteBudget(spool)
+        self._scratch = scratch
+        self._largest = largest
+        self._admitted: int | None = None
         self._liveness = Liveness(address)
         self._verified = False
         self._verifying = asyncio.Lock()
@@ -73,7 +89,9 @@ class Clamd:
                 await self.verify()
                 try:
                     async with asyncio.timeout(self._timeout + size / SLOWEST):
-                        reply = await self._liveness.guard(instream(self.address, source))
+                        scratch = await self.scratch_for(size)
+                        handed = fildes(self.address, source, size, scratch) if scratch else None
+                        reply = await self._liveness.guard(handed or instream(self.address, source))
                 except TimeoutError:
                     self._fail()
                     raise
@@ -128,6 +146,25 @@ class Clamd:
         except ValueError:
             return None
 
+    async def scratch_for(self, size: int) -> Path | None:
+        """Return the folder for a file of `size` bytes that it may be handed a descriptor of; None to stream it.
+
+        It is asked once, and again after a failure: it accepts a size by saying nothing for PROBE_TIMEOUT. A unix
+        socket may lead to another machine, so that no descriptor arrives. Raises UnavailableError.
+        """
+        if self._scratch is None or not self.address.path:
+            return None
+        if self._admitted is None:
+            finding = None
+            if await self.accepts(self._largest):
+                with suppress(UnavailableError), clamd_calls(self.address):
+                    async with asyncio.timeout(SELF_TEST_TIMEOUT):
+                        reply = await fildes(self.address, source_of(too_deep()), len(too_deep()), self._scratch)
+                        finding = read_reply(reply).code
+            self._admitted = self._largest if finding is Code.UNSCANNABLE else 0
+            log.info("clamd.descriptors", clamd=str(self.address), largest=self._admitted)
+        return self._scratch if size <= self._admitted else None
+
     async def accepts(self, size: int) -> bool:
         """Return whether its StreamMaxLength admits `size` bytes. Raises UnavailableError."""
         with clamd_calls(self.address):
@@ -155,6 +192,6 @@ class Clamd:
 
     def _fail(self) -> None:
         """Require a new self-test, and try the other scanners first for a while."""
-        self._verified = False
+        self._verified, self._admitted = False, None
         self._backs_off_until = time.monotonic() + min(MAX_BACKOFF, FIRST_BACKOFF * 2**self._failures)
         self._failures = min(self._failures + 1, 10)

@@ -10,7 +10,11 @@ from media.errors import Dependency, FailureKind, MediaError, UnavailableError
 log = structlog.get_logger(__name__)
 
 MEANINGS: tuple[tuple[str, FailureKind, str], ...] = (
-    ("`stream: … FOUND`", FailureKind.INPUT, "the file is infected, encrypted, or beyond what clamd looks into"),
+    (
+        "`stream: … FOUND`, `fd[n]: … FOUND`",
+        FailureKind.INPUT,
+        "infected, encrypted, or beyond what clamd looks into",
+    ),
     ("`INSTREAM size limit exceeded. ERROR`", FailureKind.INPUT, "the file is larger than clamd takes"),
     (
         "any other reply, none, `OK` too early",
@@ -19,7 +23,7 @@ MEANINGS: tuple[tuple[str, FailureKind, str], ...] = (
     ),
     ("silence amid a scan", FailureKind.BUG, "likewise; a clamd that still answers PING has the time for one scan"),
     (
-        "`OSError` before and amid a scan; an end before the first byte of the file",
+        "`OSError` before and amid a scan; an end before the first byte of the file, or before its descriptor",
         FailureKind.UNAVAILABLE,
         "no connection, or it is cut",
     ),

@@ -72,7 +72,7 @@ async def instream(address: Address, source: Source) -> Reply:
     """
     with await connect(address) as connection:
         heard = bytearray()
-        listening = asyncio.ensure_future(_listen(connection, heard))
+        listening = asyncio.ensure_future(listen(connection, heard))
         try:
             async with source() as pieces:
                 complete = await _send_all(connection, pieces, heard, listening)
@@ -114,7 +114,7 @@ async def ask(address: Address, command: str) -> bytes:
     with await connect(address) as connection:
         try:
             await asyncio.get_running_loop().sock_sendall(connection, b"z%s\0" % command.encode())
-            in_order = await _listen(connection, heard)
+            in_order = await listen(connection, heard)
         except OSError as error:
             raise UnavailableError(Dependency.CLAMD, f"{address}: {error}") from error
     if not in_order:
@@ -205,7 +205,7 @@ def _has_reply(connection: socket.socket) -> bool:
     return True
 
 
-async def _listen(connection: socket.socket, heard: bytearray) -> bool:
+async def listen(connection: socket.socket, heard: bytearray) -> bool:
     """Read into `heard` until clamd hangs up, as it does after each command. Bytes after a reply invalidate it.
 
     Returns False when it did not hang up in order: the kernel resets a connection that is closed before all is read.

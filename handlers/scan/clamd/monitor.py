@@ -59,6 +59,7 @@ class ScannerMonitor:
         try:
             sizes = {size: await one.accepts(size) for size in {*self._scan_sizes().values()}}
             alerts = await one.alerts_encrypted()
+            await one.scratch_for(self.max_bytes)  # so that the first file need not wait for it
         except UnavailableError as error:
             log.warning("scanner.unchecked", clamd=str(one.address), error=str(error))
             return False

@@ -7,8 +7,9 @@ from handlers.scan.clamd.instream import Reply
 from media.asset import Verdict
 from media.errors import Code
 
-_CLEAN = b"stream: OK\0"
-_FOUND = re.compile(rb"stream: (\S[^\0\n]*) FOUND\0")
+_CLEAN = re.compile(rb"(?:stream|fd\[\d{1,9}\]): OK\0")
+"""A streamed file's reply, or one's that was handed over by a descriptor: clamd names its own number for it."""
+_FOUND = re.compile(rb"(?:stream|fd\[\d{1,9}\]): (\S[^\0\n]*) FOUND\0")
 _TOO_LARGE = b"INSTREAM size limit exceeded. ERROR\0"
 
 
@@ -27,7 +28,7 @@ def read_reply(reply: Reply) -> ScanFinding:
     Cut off, empty, unknown or repeated replies are `error`: the scan must be repeated. So is a clean reply that came
     before all bytes were sent. Only an infection or too large a file may be reported early.
     """
-    if reply.said == _CLEAN:
+    if _CLEAN.fullmatch(reply.said):
         return ScanFinding(Verdict.CLEAN) if reply.complete else _error(b"OK before all was sent")
     if reply.said == _TOO_LARGE:
         return ScanFinding(Verdict.UNSCANNABLE, Code.TOO_LARGE_TO_SCAN)

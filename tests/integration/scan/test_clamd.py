@@ -15,9 +15,10 @@ import pytest
 
 from deploy.local import child, clamav
 from deploy.local.child import Program
+from deploy.local.clamav import EICAR
 from handlers.scan.clamd.client import Clamd
-from handlers.scan.clamd.instream import Address
-from handlers.scan.clamd.self_test import source_of
+from handlers.scan.clamd.instream import Address, instream
+from handlers.scan.clamd.self_test import encrypted, source_of, too_deep
 from handlers.scan.clamd.verdict import read_reply
 from media.asset import Verdict
 from media.errors import Code, UnavailableError
@@ -57,6 +58,15 @@ async def test_findings_agree_with_the_clamd_package_and_clamdscan(clamd: Scanne
             scanned = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
             async with asyncio.timeout(30):
                 assert (await scanned.wait() == 0) == (status == "OK"), path
+
+
+async def test_findings_do_not_depend_on_how_a_file_is_handed_over(clamd: Scanner, tmp_path: Path) -> None:
+    address = Address.parse(clamd.address)
+    by_descriptor = Clamd(address, scratch=tmp_path, largest=len(LARGE))
+    assert await by_descriptor.scratch_for(len(LARGE))
+    for content in (bytes.fromhex(EICAR), too_deep(), encrypted(), b"harmless", LARGE):
+        streamed = read_reply(await instream(address, source_of(content)))
+        assert read_reply(await by_descriptor.scan(source_of(content), len(content))) == streamed
 
 
 @asynccontextmanager
@@ -120,5 +130,6 @@ async def test_stream_limit_is_found_and_its_reply_read(tmp_path: Path) -> None:
         assert await clamd.accepts(20 << 20)
         assert not await clamd.accepts((20 << 20) + 1)
         assert await clamd.alerts_encrypted()
-        finding = read_reply(await clamd.scan(source_of(LARGE), len(LARGE)))
-        assert finding.code is Code.TOO_LARGE_TO_SCAN
+        for one in (clamd, Clamd(clamd.address, scratch=tmp_path, largest=len(LARGE))):
+            finding = read_reply(await one.scan(source_of(LARGE), len(LARGE)))
+            assert finding.code is Code.TOO_LARGE_TO_SCAN
