@@ -123,7 +123,7 @@ async def counted_attempts(services: ProxiedServices, assets: list[UUID]) -> int
 
 OUTAGES = [
     ("sqs", Fault.CUT),
-    ("sqs", Fault.BLACK_HOLE),
+    ("sqs", Fault.THROTTLED),
     ("s3", Fault.BLACK_HOLE),
     ("s3", Fault.REFUSED),
     ("clamd", Fault.CUT),
@@ -135,7 +135,7 @@ OTHERS = [
     ("sqs", Fault.BROKEN),
     ("sqs", Fault.REFUSED),
     ("sqs", Fault.ANSWERS),
-    ("sqs", Fault.THROTTLED),
+    ("sqs", Fault.BLACK_HOLE),
     ("s3", Fault.BROKEN),
     ("s3", Fault.CUT),
     ("s3", Fault.THROTTLED),
