@@ -30,7 +30,8 @@ from tests.integration.media.asset_lives import SCHEMA_URL, AssetLives, event_bu
 from tests.integration.operate.documentation import ROOT, blocks
 
 PAGE = ROOT / "docs" / "events.md"
-DEADLINE = 120.0
+DEADLINE = 1200.0
+"""Seconds for one wait of the longest run, beside other work. The usual ones end before, by the limit of each test."""
 
 
 @dataclass
@@ -151,20 +152,23 @@ async def rows(store: Store) -> int:
 
 @pytest.mark.parametrize(
     ("assets", "kills"),
-    [pytest.param(20, 2, id="a few"), pytest.param(2500, 50, id="10,000 events", marks=pytest.mark.soak)],
+    [
+        pytest.param(20, 2, id="a few"),
+        pytest.param(3100, 50, id="10,000 events", marks=[pytest.mark.soak, pytest.mark.timeout(2 * DEADLINE)]),
+    ],
 )
 async def test_the_documented_consumer_ends_with_the_state_of_the_assets(
     emulator: EmulatedAws, postgres: Database, reading: ReadingService, assets: int, kills: int
 ) -> None:
     chance = random.Random(7)  # noqa: S311 - the same each time
+    most = 2 * assets // (kills + 1)  # of at least two events of each asset
     async with connect(postgres.dsn, max_size=12) as store, telling(store, emulator) as outbox:
         running = asyncio.create_task(live(AssetLives(store), assets, chance))
         for _ in range(kills):
-            reader, known = await reading.start(), await rows(store)
+            reader, enough = await reading.start(), await rows(store) + chance.randint(most // 2, most)
             async with asyncio.timeout(DEADLINE):
-                while await rows(store) == known and not running.done():  # noqa: ASYNC110 - of another process
+                while await rows(store) < enough:  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(0.02)
-            await asyncio.sleep(chance.random() * 0.2)  # somewhere in its work
             assert reader.returncode is None, "it goes on for ever"
             reader.kill()
             await reader.wait()
@@ -174,7 +178,9 @@ async def test_the_documented_consumer_ends_with_the_state_of_the_assets(
         await reading.drained()
         reader.kill()
         await reader.wait()
-        assert await differences(store) == []
+        told, wrong = await store.fetchval("SELECT sum(event_sequence) FROM assets"), await differences(store)
+        sys.stdout.write(f"{told} events, {kills} kills, {len(wrong)} assets otherwise\n")
+        assert wrong == []
 
 
 async def test_a_replay_tells_a_new_service_what_it_missed(
