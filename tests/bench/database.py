@@ -42,13 +42,13 @@ LIMITS = {
     # Rows that are looked up in another table.
     "Operations.stuck": 500,
     "StageMaintenance.find_stalled": 4000,
-    "Invalidations.dispatch": 4000,
+    "Invalidations.dispatch": 5000,
     # Rows that are written or deleted, with all their indexes and what hangs on them.
     "Outbox.sweep": 2000,
-    "Recovery.raise_event_sequences": 400_000,
+    "Recovery.raise_event_sequences": 500_000,
     "Housekeeping.purge": 12_000,
     "Housekeeping.drop_plans": 4000,
-    "Housekeeping.prune_changes": 8000,
+    "Housekeeping.prune_changes": 12_000,
     "Housekeeping.prune_timelines": 25_000,
 }
 """Blocks of those that carry more, by the beginning of the name."""
