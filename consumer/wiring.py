@@ -21,11 +21,13 @@ from consumer.queue.part_health import watch_parts
 from consumer.queue.retry import RetryPolicy
 from consumer.queue.worker import QueueWorker, Route, WorkerLimits
 from consumer.routes import Routes
+from consumer.stages.handover import HandoverQueue
 from consumer.stages.intake import Intake
 from consumer.stages.job_events import JobEvents
 from consumer.stages.lifecycle import StageLifecycle
 from consumer.stages.outbox_effects import OutboxEffects
 from consumer.stages.runner import StageHandler, StageRunner
+from handlers.held_pictures import HeldPictures
 from handlers.image.documents.renderer import PageRenderer
 from handlers.image.handler import DocumentPages, ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
@@ -84,6 +86,7 @@ class _Parts:
     transfer: ObjectTransfer
     self_test: BucketSelfTest
     queues: MessageQueues
+    images: HandoverQueue
     transcoder: Transcoder
     cache: CloudFrontCache | None
     bus: EventBus | None
@@ -117,7 +120,8 @@ class _Parts:
     def lifecycle(self) -> StageLifecycle:
         assets, stages = AssetStore(self.database), StageStore(self.database)
         lease = float(self.settings.visibility_timeout)
-        return StageLifecycle(assets, stages, self.outbox, self.metrics, self.rules, self.retry, lease=lease)
+        ends = assets, stages, self.outbox, self.metrics, self.rules, self.retry
+        return StageLifecycle(*ends, lease=lease, hand_over=self.images.offer)
 
 
 @asynccontextmanager
@@ -211,21 +215,24 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Parts:
     self_test = BucketSelfTest(s3, settings.output_bucket)
     access = AccessCheck(Dependency.S3, self_test.check)
     distribution = settings.cloudfront_distribution_id
+    database = await stack.enter_async_context(
+        connect(
+            settings.database_url,
+            max_size=CONNECTIONS,
+            application="media-consumer",
+            statement_cache=settings.database_statement_cache,
+        )
+    )
+    sqs, urls = await clients.sqs(), settings.queue_urls()
     return _Parts(
         settings=settings,
         metrics=metrics,
-        database=await stack.enter_async_context(
-            connect(
-                settings.database_url,
-                max_size=CONNECTIONS,
-                application="media-consumer",
-                statement_cache=settings.database_statement_cache,
-            )
-        ),
+        database=database,
         storage=ObjectStorage(s3, access),
         transfer=ObjectTransfer(s3, access),
         self_test=self_test,
-        queues=MessageQueues(await clients.sqs(), settings.queue_urls(), metrics),
+        queues=MessageQueues(sqs, urls, metrics),
+        images=HandoverQueue(sqs, "images", urls["images"], metrics, Outbox(database, {})),
         transcoder=Transcoder(await clients.mediaconvert()),
         cache=CloudFrontCache(await clients.cloudfront(), distribution) if distribution else None,
         bus=EventBus(await clients.eventbridge(), settings.event_bus) if settings.event_bus else None,
@@ -251,7 +258,9 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
         quarantine_bucket=settings.quarantine_bucket,
     )
     pages = DocumentPages(parts.pages, settings.document_pages, lifecycle.assets.get)
-    image = ImageHandler(parts.storage, parts.renderer, pages, parts.metrics, bucket=bucket, scratch=parts.scratch)
+    pictures = HeldPictures()
+    tools = parts.storage, parts.renderer, pages, parts.metrics, pictures
+    image = ImageHandler(*tools, bucket=bucket, scratch=parts.scratch)
     prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch, ffmpeg=settings.ffmpeg)
     protection, slots = ScaleInProtection(settings.ecs_agent_uri), asyncio.Semaphore(settings.ffmpeg_jobs)
     local = FfmpegEngine(parts.finalizer, settings.ffmpeg, parts.scratch, protection.held, slots)
@@ -261,7 +270,7 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
         engine = MediaConvertEngine(parts.storage, parts.transcoder, bucket=bucket, role_arn=role, queue=queue)
     transcode = TranscodeHandler(parts.storage, prober, engine, lifecycle.stages.recorder, local)
     documents = DocumentTools(parts.inspector, parts.transfer, parts.scratch)
-    scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics, documents))
+    scan = runner(Stage.SCAN, ScanHandler(parts.storage, parts.scanners, policy, parts.metrics, documents, pictures))
     recording = RecordingHandler(parts.storage, frozenset(settings.recording_buckets))
     return Routes(
         intake=Intake(
@@ -299,10 +308,10 @@ def _workers(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list
         fences = [lease for lease in leases if isinstance(lease, Fence)]
         return set(await stages.renew(fences, lease=float(settings.visibility_timeout)))
 
-    return [
+    workers = [
         QueueWorker(
             route,
-            parts.queues[route.queue],
+            parts.images if route.queue == "images" else parts.queues[route.queue],
             parts.queues.dead_letters(route.queue),
             renew,
             breakers,
@@ -313,6 +322,8 @@ def _workers(parts: _Parts, stages: StageStore, breakers: Breakers, routes: list
         for route in routes
         if route.queue in settings.queues
     ]
+    parts.images.worker = next((worker for worker in workers if worker.route.queue == parts.images.name), None)
+    return workers
 
 
 def _reconciler(

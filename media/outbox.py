@@ -132,7 +132,20 @@ class Outbox:
                     done += [row.row_id for row in matching]
         finally:
             if done:
-                await self._database.execute(_DELETE, done)
+                await self.delete(done)
+
+    async def delete(self, rows: Sequence[int]) -> None:
+        """Forget rows, by number, of effects that another way took."""
+        await self._database.execute(_DELETE, rows)
+
+    async def postpone(self, rows: Mapping[int, int]) -> None:
+        """Make rows, by number, due in so many seconds."""
+        await self._database.execute(
+            "UPDATE outbox o SET due_at = now() + r.delay * interval '1 second'"
+            " FROM unnest($1::bigint[], $2::int[]) AS r(id, delay) WHERE o.id = r.id",
+            list(rows),
+            list(rows.values()),
+        )
 
     async def dispatch_pending(self, asset_id: UUID) -> None:
         """Dispatch the rows that are left of one asset. A redelivered message shows that their writer did not."""

@@ -38,8 +38,8 @@ class PrefetchBuffer:
         return self._room
 
     def reserve(self, wanted: int) -> int:
-        """Reserve up to `wanted` places; return how many there were."""
-        taken = max(0, min(wanted, self._room))
+        """Reserve up to `wanted` places; return how many there were. While paused there are none."""
+        taken = 0 if self._paused else max(0, min(wanted, self._room))
         self._room -= taken
         self._signal()
         return taken

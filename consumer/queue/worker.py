@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,6 +76,7 @@ class QueueWorker:
     ) -> None:
         self.route = route
         self._limits = limits
+        self._breakers = breakers
         self._received = metrics.received.labels(queue.name)
         self._buffer = PrefetchBuffer(queue.name, metrics, slots=limits.concurrency, prefetch=limits.prefetch)
         self._acknowledger = Acknowledger(queue, metrics, self._buffer.pause)
@@ -104,6 +106,7 @@ class QueueWorker:
         breakers.on_recovery(self.recall)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._context: Context | None = None
         self._regrouper: Regrouper | None = None
         if route.regroup:
             regroup = partial(self._executor.regroup, regroup=route.regroup)
@@ -133,6 +136,7 @@ class QueueWorker:
     async def run(self) -> None:
         """Work until drained."""
         structlog.contextvars.bind_contextvars(queue=self.route.queue)  # every message's task begins with a copy
+        self._context = copy_context()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._acknowledger.run())
             heartbeat = group.create_task(self._heartbeat.run())
@@ -148,6 +152,18 @@ class QueueWorker:
                     task.cancel()
                 heartbeat.cancel()
                 self._acknowledger.close()
+
+    def offer(self, received: Received) -> bool:
+        """Take a message that came another way than from the poller, if there is a place for it. Returns whether.
+
+        It waits behind those that were received before.
+        """
+        if self._context is None or self._draining or self._breakers.open(self.route.needs):
+            return False
+        if not self._buffer.reserve(1):
+            return False
+        self._context.run(self._accept, received)  # its log lines name this queue, not the caller's
+        return True
 
     def drain(self) -> "asyncio.Task[None]":
         """Stop receiving, and begin to release what waits and what still arrives. What runs goes on.

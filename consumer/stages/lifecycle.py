@@ -58,7 +58,7 @@ class StageEnd:
 
 @dataclass(frozen=True, slots=True)
 class StageLifecycle:
-    """Ends stages. `lease` is the seconds for which a worker holds one.
+    """Ends stages. `lease` is the seconds for which a worker holds one; `hand_over` takes requests of the next stage.
 
     Every method raises UnavailableError when Postgres, or what an effect needs, is away.
     """
@@ -70,6 +70,7 @@ class StageLifecycle:
     rules: EndingRules
     retry: RetryPolicy
     lease: float
+    hand_over: Callable[[OutboxRow], bool] = lambda _row: False
 
     async def finish(self, claim: Claim, commit: Commit) -> StageEnd:
         """Commit what a handler made of a claim."""
@@ -149,7 +150,7 @@ class StageLifecycle:
         except LeaseLostError:
             return await self.abandon(claim)
         if commit.state is not StageState.FAILED or claim.state is not StageState.LEASED:
-            await self.outbox.dispatch(rows)
+            await self.outbox.dispatch([row for row in rows if not self.hand_over(row)])
         # Else the clean-up waits for the sweep: if it fails now, the message dies without the reason of the failure.
         match commit.state:
             case StageState.FAILED:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from handlers.held_pictures import HeldPictures
 from handlers.image.documents.renderer import PageRenderer
 from handlers.image.renderer import ImageRenderer, RenderedFile
 from handlers.scratch import scratch_folder
@@ -53,6 +54,7 @@ class ImageHandler:
         renderer: ImageRenderer,
         pages: DocumentPages,
         metrics: Metrics,
+        pictures: HeldPictures,
         *,
         bucket: str,
         scratch: Path,
@@ -61,6 +63,7 @@ class ImageHandler:
         self._renderer = renderer
         self._pages = pages
         self._metrics = metrics
+        self._pictures = pictures
         self._bucket = bucket
         self._scratch = scratch
 
@@ -73,8 +76,11 @@ class ImageHandler:
         async with scratch_folder("image-", self._scratch, room=(claim.asset.size or 0) + RENDITIONS) as folder:
             source, outputs = folder / "source", folder / "out"
             await asyncio.to_thread(outputs.mkdir)
-            with reject_missing_source():
-                await self._storage.download(claim.asset.source, source)
+            if pieces := self._pictures.take(claim.asset.asset_id):
+                await asyncio.to_thread(source.write_bytes, b"".join(pieces))
+            else:
+                with reject_missing_source():
+                    await self._storage.download(claim.asset.source, source)
             image = await self._renderer.render(source, outputs)
             renditions = await self._store(claim.asset, claim.attempt, image.files)
         self._metrics.renditions.labels("image").inc(len(renditions))

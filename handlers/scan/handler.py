@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from handlers.held_pictures import HeldPictures
 from handlers.scan.clamd.instream import CHUNK, Source
 from handlers.scan.clamd.pool import ScannerPool
 from handlers.scan.clamd.verdict import ScanFinding, read_reply
@@ -81,12 +82,14 @@ class ScanHandler:
         policy: ScanPolicy,
         metrics: Metrics,
         documents: DocumentTools,
+        pictures: HeldPictures,
     ) -> None:
         self._storage = storage
         self._scanners = scanners
         self._policy = policy
         self._metrics = metrics
         self._documents = documents
+        self._pictures = pictures
 
     async def __call__(self, claim: Claim) -> Commit:
         size = await self._check_size(claim.asset)
@@ -119,10 +122,12 @@ class ScanHandler:
         return None if report.finding.verdict is Verdict.CLEAN else self._reject(asset, report.finding)
 
     async def _check_size(self, asset: Asset) -> int:
-        """Return the bytes of the bound version. Raises when it is missing, empty or too large."""
-        found = await require_bound_version(self._storage, asset)
-        size = found.size or 0
-        if size == 0:
+        """Return the bytes of the bound version. Raises when it is empty or too large, or known to be missing.
+
+        S3 told the size with the ETag, and the GET asks for that ETag: a HEAD before it would tell no more.
+        """
+        size = asset.size if asset.etag and asset.size else (await require_bound_version(self._storage, asset)).size
+        if not size:
             raise RejectedError(Code.EMPTY, "the file has no bytes")
         limit = self._policy.limits[asset.asset_type]
         if size > limit and not asset.recording_id:
@@ -192,6 +197,8 @@ class ScanHandler:
         if sniffed and sniffed != asset.content_type:
             notes.append(Note("content_type", f"announced as {asset.content_type}, is {sniffed}"))
         facts = Facts(content_type=sniffed, size=size, sha256=inspector.sha256)
+        if inspector.picture is not None:
+            self._pictures.put(asset.asset_id, inspector.picture)
         stage = NEXT_STAGE[asset.asset_type]
         if copy is None:  # only a document's bytes are kept, to be looked into
             return _proceed(asset, stage, facts, notes)

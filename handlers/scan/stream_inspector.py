@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
+from handlers.held_pictures import LARGEST
 from handlers.scan.batches import Batches
 from handlers.sniff import HEAD_BYTES
 from media.asset import AssetType
@@ -19,6 +20,8 @@ class StreamInspector:
         """Write the bytes to `copy` too. Only types that are hashed can be copied."""
         self.size = 0
         self.head = b""
+        self.picture: list[bytes] | None = [] if asset_type is AssetType.IMAGE else None
+        """The pieces of a picture, unless it is too large to be held."""
         self._skips_zeros = asset_type is AssetType.AUDIO
         self._copy = copy and copy.open("wb")
         self._digest = hashlib.sha256() if asset_type in _DIGESTED else None
@@ -34,13 +37,16 @@ class StreamInspector:
         if self.size:  # begin anew: another scanner stands in for the one that got the stream's beginning
             await self._batches.finish()
             self._batches, self.size, self.head = Batches(self._work), 0, b""
-            self._digest = self._digest and hashlib.sha256()
+            self._digest, self.picture = self._digest and hashlib.sha256(), self.picture and []
             if self._copy:
                 self._copy.seek(0)
                 self._copy.truncate()
         async for piece in pieces:
             self.size += len(piece)
             self._collect_head(piece)
+            if self.picture is not None:
+                self.picture.append(piece)
+                self.picture = self.picture if self.size <= LARGEST else None
             if self._digest:
                 await self._batches.add(piece)
             yield piece

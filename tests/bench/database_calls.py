@@ -216,6 +216,7 @@ def _outbox(database: MeasuringDatabase, _: Population) -> list[Call]:
         ("", lambda: outbox.dispatch([OutboxRow(1, one, SEND)])),
         ("", lambda: outbox.dispatch_pending(one)),
         ("", lambda: outbox.keep(OutboxRow(1, one, SEND))),
+        ("", lambda: outbox.postpone({1: 60})),
         ("", failing.sweep),
         ("", lambda: events.set_bus("bus")),
         ("", lambda: events.take(10)),

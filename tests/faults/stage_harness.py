@@ -49,7 +49,14 @@ class StageHarness:
     dispatched: list[OutboxRow]
     db: "asyncpg.Connection[asyncpg.Record]"
 
-    def runner(self, handler: Handler, *, attempts: int = 3, stage: Stage = Stage.IMAGE) -> StageRunner:
+    def runner(
+        self,
+        handler: Handler,
+        *,
+        attempts: int = 3,
+        stage: Stage = Stage.IMAGE,
+        hand_over: Callable[[OutboxRow], bool] = lambda _row: False,
+    ) -> StageRunner:
         async def dispatch(rows: Sequence[OutboxRow]) -> None:
             self.dispatched.extend(rows)
 
@@ -58,7 +65,7 @@ class StageHarness:
         stores = AssetStore(self.database), StageStore(self.database)
         metrics = Metrics(CollectorRegistry())
         rules = EndingRules("bucket", max_attempts=attempts)
-        return StageRunner(stage, handler, StageLifecycle(*stores, outbox, metrics, rules, retry, LEASE))
+        return StageRunner(stage, handler, StageLifecycle(*stores, outbox, metrics, rules, retry, LEASE, hand_over))
 
     async def asset(self) -> UUID:
         """Make an image whose scan is done."""

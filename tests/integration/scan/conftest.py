@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from handlers.held_pictures import HeldPictures
 from handlers.scan.clamd.client import Clamd
 from handlers.scan.clamd.instream import Address
 from handlers.scan.clamd.pool import ScannerPool
@@ -91,7 +92,7 @@ class ScanStage:
             "quarantine_bucket": "quarantine",
         } | policy
         scanners = ScannerPool([Clamd(address, timeout=timeout)])
-        handler = ScanHandler(storage, scanners, ScanPolicy(**chosen), Metrics(), self.documents)
+        handler = ScanHandler(storage, scanners, ScanPolicy(**chosen), Metrics(), self.documents, HeldPictures())
         return await handler(Claim(asset, Stage.SCAN, attempt=1, tries=1))
 
     async def read(self, key: str) -> bytes:
