@@ -78,6 +78,7 @@ class ScanStage:
             updated_at=now,
             version_id=put.get("VersionId"),
             etag=put["ETag"].strip('"'),
+            size=len(content),
         )
 
     async def scan(self, asset: Asset, address: Address, **policy: Any) -> Commit:

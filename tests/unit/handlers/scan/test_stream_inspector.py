@@ -1,6 +1,9 @@
 """The head of a stream tells its type."""
 
+import asyncio
+import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +34,19 @@ async def test_zeros_before_sound_are_left_out(pieces: tuple[bytes, ...]) -> Non
 
 async def test_zeros_alone_have_no_type() -> None:
     assert sniff(await head_of(AssetType.AUDIO, bytes(9000))) is None
+
+
+async def test_a_second_scanner_begins_anew(tmp_path: Path) -> None:
+    async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    inspector = StreamInspector(AssetType.IMAGE, tmp_path / "copy")
+    async for _ in inspector.inspect(stream(b"cut off")):
+        pass
+    async for _ in inspector.inspect(stream(b"all", b" of it")):
+        pass
+    await inspector.finish()
+    assert (inspector.size, inspector.head, inspector.picture) == (9, b"all of it", [b"all", b" of it"])
+    assert inspector.sha256 == hashlib.sha256(b"all of it").hexdigest()
+    assert (await asyncio.to_thread((tmp_path / "copy").read_bytes)) == b"all of it"
