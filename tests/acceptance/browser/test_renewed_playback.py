@@ -26,27 +26,36 @@ LIFE = 3
 LONG_FILM, LONG_PLAY, LONG_LIFE = 620, 600, 60
 ENCODING_DEADLINE = 300.0
 """Seconds to wait for the long film."""
+SLOWNESS = 2
+"""How many seconds a second of the film may take where five films are played by a busy machine."""
 STALL = 1.0
 """Seconds for which the picture may stand still in the long run."""
 WATCH = """(video) => {
     const seen = { stall: 0, at: 0, back: 0, errors: [] };
-    let wall = null, media = 0;
+    let looked = null, waited = 0, media = 0;
     video.addEventListener('error', () => seen.errors.push(video.error?.message ?? ''));
     const look = () => {
         const now = performance.now() / 1000;
-        if (video.paused || video.currentTime === 0) wall = null; // It has yet to begin.
-        else if (wall === null || video.currentTime !== media) {
-            const behind = now - wall - (video.currentTime - media) / video.playbackRate;
-            if (wall !== null && behind > seen.stall) [seen.stall, seen.at] = [behind, media];
-            seen.back = Math.max(seen.back, media - video.currentTime);
-            [wall, media] = [now, video.currentTime];
+        if (video.paused || video.currentTime === 0) [looked, waited] = [null, 0]; // It has yet to begin.
+        else {
+            if (looked !== null) waited += Math.min(now - looked, 0.1);
+            looked = now;
+            if (video.currentTime !== media) {
+                const behind = waited - (video.currentTime - media) / video.playbackRate;
+                if (behind > seen.stall) [seen.stall, seen.at] = [behind, media];
+                seen.back = Math.max(seen.back, media - video.currentTime);
+                [waited, media] = [0, video.currentTime];
+            }
         }
         requestAnimationFrame(look);
     };
     look();
     window.seen = seen;
 }"""
-"""Record the most seconds by which the film fell behind the clock at once and where, and the furthest jump back."""
+"""Record the most seconds by which the film fell behind the clock at once and where, and the furthest jump back.
+
+A page that gets no processor for a while cannot tell whether the film stands still: a tenth of a second counts.
+"""
 PLAY = "video => { video.play().catch(() => {}); }"  # which another source interrupts
 SHORT_BUFFER, USUAL_BUFFER = 1, 30
 """Seconds that players have ahead. By itself hls.js has a film of so few bits in whole before its first URL ends."""
@@ -220,7 +229,7 @@ async def long_film(stack: EmbeddedStack, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(LONG_PLAY + ENCODING_DEADLINE + 300)
+@pytest.mark.timeout(SLOWNESS * LONG_PLAY + ENCODING_DEADLINE + 300)
 @pytest.mark.parametrize(
     "players",
     [
@@ -239,7 +248,7 @@ async def test_film_plays_for_minutes_without_a_stall(
         for player, urls in lives.items():
             context = await chromium.new_context()
             opened.push_async_callback(context.close)
-            context.set_default_timeout((LONG_PLAY + 60) * 1000)
+            context.set_default_timeout(SLOWNESS * LONG_PLAY * 1000)
             pages[player] = page = await context.new_page()
             if player == "page":
                 await open_in_gallery(Visitor(page, stack.api_url), stack, urls, USUAL_BUFFER)
