@@ -61,6 +61,14 @@ SHORT_BUFFER, USUAL_BUFFER = 1, 30
 """Seconds that players have ahead. By itself hls.js has a film of so few bits in whole before its first URL ends."""
 SET_BUFFER = {
     "Hls": "Object.assign(Hls.DefaultConfig, { maxBufferLength: %d, maxMaxBufferLength: %d })",
+    # Before it loads: what it has by then, the default buffer, may be most of the film.
+    "shaka": """(() => {
+        const { attach } = shaka.Player.prototype;
+        shaka.Player.prototype.attach = function (...given) {
+            this.configure({ streaming: { bufferingGoal: %d, rebufferingGoal: Math.min(0.5, %d) } });
+            return attach.apply(this, given);
+        };
+    })()""",
     "videojs": "Object.assign(videojs.Vhs, { GOAL_BUFFER_LENGTH: %d, MAX_GOAL_BUFFER_LENGTH: %d })",
 }
 HLS_JS = front_ends.STATIC / "vendor" / "hls.min.js"
@@ -130,8 +138,6 @@ async def play_recipe(page: Page, stack: EmbeddedStack, player: str, lives: Shor
         const { play } = await import('/front-end/recipe.js');
         window.player = await play(document.querySelector('video'), async () => (await fetch('/front-end/url')).json());
     }""")
-    if player == "shaka":
-        await page.evaluate(f"player.configure({{ streaming: {{ bufferingGoal: {buffer}, rebufferingGoal: 0.5 }} }})")
 
 
 async def open_in_gallery(visitor: Visitor, stack: EmbeddedStack, lives: ShortLives, buffer: int) -> None:
