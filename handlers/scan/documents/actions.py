@@ -7,6 +7,7 @@ metadata and the text of pages are text.
 import re
 import zlib
 from collections import Counter
+from contextlib import suppress
 from enum import StrEnum
 
 from pikepdf import Array, Dictionary, Name, Object, Pdf, PdfError, Stream, String
@@ -74,6 +75,8 @@ _PROGRAM_MAGIC = (
 _BYTE_ORDER_MARKS = {b"\xfe\xff": "utf-16-be", b"\xff\xfe": "utf-16-le", b"\xef\xbb\xbf": "utf-8"}
 _MENDED = frozenset({"/ByteRange", "/Subtype", "/OnInstantiate", "/JS", "/XFA", "/OpenAction", "/AA"})
 """Keys of dictionaries that may have single entries to remove."""
+_KEPT = frozenset({"/Type", "/Subtype", "/Length", "/Filter", "/DecodeParms"})
+"""Keys of an attached file that tell what it is."""
 _USAGE_RIGHTS = ("/UR", "/UR3")
 """Keys of permissions that Adobe gives to its reader by signing them, which no reader of today asks for."""
 _MOST_CHAINED = 100
@@ -87,6 +90,8 @@ class Disarmer:
         self.removed: Counter[Harm] = Counter()
         self.signed = False
         """Whether somebody signed the document. Adobe's usage rights are no such signature."""
+        self.attachments: list[Object] = []
+        """Dictionaries that name attached files, those that were taken out among them."""
         self._pdf = pdf
         self._harmful: set[tuple[int, int]] = set()
         self._counted: set[tuple[int, int]] = set()
@@ -152,6 +157,8 @@ class Disarmer:
 
     def _note(self, item: Object) -> bool:
         """Tell whether an object acts and must go, and count it once."""
+        if isinstance(item, Dictionary) and isinstance(item.get(Name.EF), Dictionary):
+            self.attachments.append(item)
         harm = _harm_of(item)
         if harm is None:
             return False
@@ -194,6 +201,23 @@ class Disarmer:
         if (acting := _find_acting(found.get(trigger))) is not None:
             self._count(*acting)
             del found[trigger]
+
+
+def simplify(attachment: Object) -> None:
+    """Leave of attached files what clamd unpacks: their type and bytes, without predictors and uncommon filters.
+
+    A checksum, or anything else that is written in hex, keeps clamd from looking into the file.
+    """
+    files = attachment.EF
+    for file in [files[key] for key in files.keys()]:  # noqa: SIM118 - see _visit
+        if not isinstance(file, Stream):
+            continue
+        plain = file.get(Name.Filter, Name.FlateDecode) == Name.FlateDecode and Name.DecodeParms not in file
+        if not plain:
+            with suppress(PdfError):  # a filter that qpdf does not know
+                file.write(file.read_bytes())
+        for key in set(file.keys()) - _KEPT:
+            del file[key]
 
 
 def _text(item: Object) -> bytes:

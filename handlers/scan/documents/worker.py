@@ -9,7 +9,7 @@ import pikepdf
 import pypdfium2
 from pypdfium2.raw import FPDF_REMOVE_SECURITY
 
-from handlers.scan.documents.actions import Disarmer
+from handlers.scan.documents.actions import Disarmer, simplify
 from handlers.scan.documents.info import read_info
 from handlers.scan.documents.protocol import DocumentReport, encode_reply
 from media.errors import Code, RejectedError
@@ -91,7 +91,9 @@ def _inspect_with_qpdf(source: Path, target: Path, fault: str = "") -> DocumentR
         if disarmer.signed and is_damaged:
             raise RejectedError(Code.CORRUPT, DAMAGED)
         must_rewrite = bool(removed or fault) and not disarmer.signed
-        if written := must_rewrite or pdf.is_encrypted:
+        if written := must_rewrite or pdf.is_encrypted or bool(disarmer.attachments):
+            for attachment in disarmer.attachments:
+                simplify(attachment)
             # Streams stay as they are: to unpack one may take gigabytes.
             packed = pikepdf.StreamDecodeLevel.none
             pdf.save(target, stream_decode_level=packed, fix_metadata_version=False, encryption=False)

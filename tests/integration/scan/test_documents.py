@@ -1,20 +1,25 @@
 """Documents in the scan stage, with a real clamd: what is decrypted or rewritten is scanned, too."""
 
 import asyncio
+import zlib
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 
 import pikepdf
 import pytest
-from pikepdf import Encryption
+from pikepdf import Dictionary, Encryption, Name, Stream
 
+from deploy.local.clamav import EICAR
 from handlers.scan.clamd.instream import Address
 from media.asset import AssetNote, AssetType, Stage, Status, output_prefix
 from media.errors import Code, RejectedError
 from tests.conftest import Scanner
 from tests.integration.scan.conftest import ScanStage, corpus
 from tests.unit.handlers.scan.clamd.fake_clamd import fake_clamd, says
-from tests.unit.handlers.scan.documents.samples import attached, document, opening, script, signed
+from tests.unit.handlers.scan.documents.samples import Change, attached, document, opening, script, signed
 
+FILE = Name("/EmbeddedFile")
 OWNER_ONLY = Encryption(user="", owner="owner")
 
 
@@ -36,6 +41,40 @@ async def test_what_encryption_hides_is_scanned(scan_stage: ScanStage, clamd: Sc
     assert (commit.status, commit.code) == (Status.REJECTED, Code.INFECTED)
     assert (await scan_stage.tags(asset))["scan-status"] == "INFECTED"
     assert not commit.renditions
+
+
+def predicted(content: bytes) -> Change:
+    """Attach a file in rows whose bytes are differences to those above, as PNG's are."""
+
+    def change(pdf: pikepdf.Pdf) -> None:
+        attached("lab.txt", content)(pdf)
+        above, rows = bytes(4), b""
+        for at in range(0, len(content), 4):
+            row = content[at : at + 4].ljust(4)
+            rows += b"\2" + bytes((a - b) & 255 for a, b in zip(row, above, strict=True))
+            above = row
+        (file,) = (item for item in pdf.objects if isinstance(item, Stream) and item.get(Name.Type) == FILE)
+        file.write(zlib.compress(rows), filter=Name.FlateDecode, decode_parms=Dictionary(Predictor=15, Columns=4))
+
+    return change
+
+
+@pytest.mark.parametrize("others", [[], [signed]])
+@pytest.mark.parametrize("attach", [partial(attached, "lab.txt"), predicted])
+async def test_what_clamd_does_not_unpack_is_scanned(
+    attach: Callable[[bytes], Change], others: list[Change], scan_stage: ScanStage, clamd: Scanner
+) -> None:
+    content = document(attach(bytes.fromhex(EICAR)), *others)  # qpdf notes a checksum in hex
+    asset = await scan_stage.asset(content, AssetType.DOCUMENT)
+    commit = await scan_stage.scan(asset, Address.parse(clamd.address))
+    assert (commit.status, commit.code) == (Status.REJECTED, Code.INFECTED)
+
+
+async def test_a_document_with_an_attached_table_is_served_as_it_is(scan_stage: ScanStage, clamd: Scanner) -> None:
+    content = document(attached("lab.csv", b"a;b\n"))
+    asset = await scan_stage.asset(content, AssetType.DOCUMENT)
+    (original,) = (await scan_stage.scan(asset, Address.parse(clamd.address))).renditions
+    assert await scan_stage.read(original.key) == content
 
 
 async def test_the_rewritten_document_is_stored_below_the_attempt(scan_stage: ScanStage, clamd: Scanner) -> None:
