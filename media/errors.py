@@ -56,7 +56,7 @@ MEANINGS: dict[Code, str] = {
     Code.NO_AUDIO: "The file has no sound track.",
     Code.UNSUPPORTED_CODEC: "The picture or the sound is coded in a way that this service does not read.",
     Code.TOO_LONG: "The recording lasts longer than allowed.",
-    Code.ACTIVE_CONTENT: "The document is signed and contains scripts or starts programs, which cannot be taken out.",
+    Code.ACTIVE_CONTENT: "The document is signed and contains scripts or starts programs, or is damaged and may do so.",
     Code.BUCKET_NOT_ALLOWED: "The recording lies in a bucket that this service may not read.",
     Code.SOURCE_CHANGED: "The object changed after it was scanned.",
     Code.ATTEMPTS_EXHAUSTED: "Processing failed again and again; the operator has been told.",

@@ -19,7 +19,7 @@ export const REASONS = {
   no_audio: 'The file has no sound track.',
   unsupported_codec: 'The picture or the sound is encoded in a way the service cannot read. Try H.264 with AAC.',
   too_long: 'The recording lasts longer than allowed.',
-  active_content: 'The document is signed and contains scripts or starts programs. Print it to PDF and send that.',
+  active_content: 'The document is signed and contains scripts or starts programs, or may do so as it is damaged. Print it to PDF and send that.',
   bucket_not_allowed: 'The recording lies in a place the service may not read.',
   source_changed: 'The file was changed after it was scanned, so it was refused. Send it again.',
   attempts_exhausted: 'Processing failed again and again. This is our fault, not the file’s; the operator has been told.',

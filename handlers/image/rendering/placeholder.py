@@ -31,11 +31,11 @@ class _Channel:
 def _waves(values: list[float], count: int) -> list[float]:
     """Return the first `count` terms of the cosine transform."""
     n = len(values)
-    return [sum(map(operator.mul, values, wave)) / n for wave in _cosines(n, count)]
+    return [sum(map(operator.mul, values, wave)) / n for wave in cosines(n, count)]
 
 
 @functools.cache
-def _cosines(n: int, count: int) -> tuple[tuple[float, ...], ...]:
+def cosines(n: int, count: int) -> tuple[tuple[float, ...], ...]:
     """Return the first `count` cosines, each at `n` places: sides are `SIDE` at most, so a few tables are kept."""
     return tuple(tuple(math.cos(math.pi / n * k * (i + 0.5)) for i in range(n)) for k in range(count))
 

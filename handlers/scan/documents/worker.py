@@ -21,7 +21,7 @@ _UNREADABLE = (pikepdf.PdfError, pikepdf.PasswordError, pypdfium2.PdfiumError, R
 """Errors for defects of a document: the libraries' own, and what they let through."""
 ENCRYPTED = "the document asks for a password: save it without one and send that"
 SIGNED = "the document is signed and contains what acts by itself: {}. Print it to PDF and send that"
-DAMAGED = "the document is signed and damaged: not every reader finds the same in it. Print it to PDF and send that"
+DAMAGED = "the document is signed and damaged: some reader may find what acts in it. Print it to PDF and send that"
 _ALL_READERS_AGREE = re.compile(
     "a common error handled correctly|extraneous whitespace seen before xref|reported number of objects"
     "|treating bad indirect reference|duplicated key /Type;"
@@ -89,7 +89,7 @@ def _inspect_with_qpdf(source: Path, target: Path, fault: str = "") -> DocumentR
             raise RejectedError(Code.ACTIVE_CONTENT, SIGNED.format(", ".join(removed)))
         # Readers repair in different ways: everybody gets what was looked into. A signature would not survive that.
         if disarmer.signed and is_damaged:
-            raise RejectedError(Code.CORRUPT, DAMAGED)
+            raise RejectedError(Code.ACTIVE_CONTENT, DAMAGED)
         must_rewrite = bool(removed or fault) and not disarmer.signed
         if written := must_rewrite or pdf.is_encrypted or bool(disarmer.attachments):
             for attachment in disarmer.attachments:
