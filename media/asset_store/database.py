@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -132,14 +133,91 @@ class Refusals:
             return opened
 
 
+class ConnectionQueue:
+    """A queue before an asyncpg pool of `size` connections.
+
+    asyncpg lets late comers overtake: who waits finds the connection taken that became free, and waits anew. Beyond
+    the pool's capacity most statements are fast then, and a few take a second. Here the longest waiter is next. It gets
+    the connection itself, since the way through the pool takes several turns of the event loop, in which Postgres has
+    nothing to do.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", size: int) -> None:
+        self._pool = pool
+        self._free = size
+        self._waiters: deque[asyncio.Future[PoolConnectionProxy[asyncpg.Record] | None]] = deque()
+        self._reusable: set[PoolConnectionProxy[asyncpg.Record]] = set()
+
+    async def acquire(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        """Return a connection that no one else uses until `release`. Raises as asyncpg does."""
+        connection = None
+        if self._free:
+            self._free -= 1
+        else:
+            waiter: asyncio.Future[PoolConnectionProxy[asyncpg.Record] | None] = asyncio.Future()
+            self._waiters.append(waiter)
+            try:
+                connection = await waiter
+            except asyncio.CancelledError:
+                if not waiter.cancelled():  # it was served in the same turn of the event loop
+                    if passed_on := waiter.result():
+                        await self.release(passed_on, is_idle=True)
+                    else:
+                        self._leave()
+                raise
+        try:
+            if connection is not None:
+                with suppress(asyncpg.InterfaceError):  # the pool has it back: it was closed while it was passed on
+                    if not connection.is_closed():
+                        return connection
+                self._reusable.discard(connection)
+                await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+            connection = await self._pool.acquire()
+            self._reusable.add(connection)
+        except BaseException:
+            self._leave()
+            raise
+        return connection
+
+    async def release(self, connection: "PoolConnectionProxy[asyncpg.Record]", *, is_idle: bool) -> None:
+        """Take a connection back. One whose statement did not come to its end (`is_idle`) is left to the pool.
+
+        Raises as asyncpg does where the connection could not be made ready for others. It is then closed.
+        """
+        if is_idle and connection in self._reusable and self._serve_next(connection):
+            return
+        self._reusable.discard(connection)
+        try:
+            await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+        finally:
+            self._leave()
+
+    async def expire(self) -> None:
+        """Let no connection that was opened until now be used by further statements."""
+        self._reusable.clear()
+        await self._pool.expire_connections()
+
+    def _leave(self) -> None:
+        if not self._serve_next(None):
+            self._free += 1
+
+    def _serve_next(self, connection: "PoolConnectionProxy[asyncpg.Record] | None") -> bool:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():  # else it was canceled
+                waiter.set_result(connection)
+                return True
+        return False
+
+
 class Database:
     """A pool that connects on demand, so that a daemon can start while Postgres is down.
 
     Every method raises UnavailableError when Postgres does not answer in time.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", refusals: Refusals | None = None) -> None:
-        self._pool = pool
+    def __init__(self, connections: ConnectionQueue, refusals: Refusals | None = None) -> None:
+        self._connections = connections
         self._refusals = refusals or Refusals()
 
     @property
@@ -184,24 +262,28 @@ class Database:
         asyncpg asks the server to cancel a statement that is given up. Without that, its backend would wait on, and a
         new connection beside it for each call.
         """
-        connection = await self._pool.acquire()
+        connection = await self._connections.acquire()
+        is_idle = False
         try:
-            return await statement(connection)
+            found = await statement(connection)
+            is_idle = True
         except Exception as error:
             fate = classify(error).session
             if fate is SessionFate.EXPIRE:
                 log.warning("postgres.expired", error=f"{type(error).__name__}: {error}")
-                await self._pool.expire_connections()  # this one is then closed when it is released
+                await self._connections.expire()  # this one is then closed when it is released
             elif fate is SessionFate.DROP:
                 connection.terminate()
             raise
+        else:
+            return found
         finally:
             try:
-                await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+                await self._connections.release(connection, is_idle=is_idle)
             except Exception as error:  # noqa: BLE001 - asyncpg has dropped it, and the statement's own end counts
                 # Not even a cancel request is obeyed. The other connections probably lead nowhere either.
                 log.warning("postgres.expired", error=f"no end of a statement: {type(error).__name__}: {error}")
-                await self._pool.expire_connections()
+                await self._connections.expire()
 
 
 @asynccontextmanager
@@ -227,7 +309,7 @@ async def connect(
         await pool
     watching = asyncio.create_task(refusals.watch(dsn, **options), name="watch the password")
     try:
-        yield Database(pool, refusals)
+        yield Database(ConnectionQueue(pool, max_size), refusals)
     finally:
         watching.cancel()
         try:

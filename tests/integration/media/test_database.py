@@ -42,7 +42,7 @@ async def test_pool_that_goes_on_after_a_short_refusal_needs_no_restart(postgres
     wrong = postgres.dsn.replace("@", "x@", 1)
     with mock.patch("media.asset_store.database.time.monotonic", return_value=0.0) as clock:
         async with asyncpg.create_pool(postgres.dsn, min_size=1, connect=refusals.connect) as opened:
-            pool = database.Database(opened, refusals)
+            pool = database.Database(database.ConnectionQueue(opened, 10), refusals)
             with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
                 await refusals.connect(wrong)
             clock.return_value = 10 * database.HOPELESS
