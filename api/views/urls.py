@@ -34,10 +34,14 @@ _NO_URL = {
 async def show_url(request: web.Request) -> web.Response:
     """Show the URL of a rendition, by the asset's delivery class. Only ready assets have URLs."""
     caller, asset_id = await caller_of(request), asset_id_of(request)
-    name = read_query(request, UrlQuery).rendition
-    originals = [asset_id] if name == "original" else []
-    found = await service_of(request).assets.get_many([asset_id], owner_id=caller.owner_scope, originals=originals)
-    asset, rendition = choose_rendition(found.get(asset_id), name)
+    name, assets = read_query(request, UrlQuery).rendition, service_of(request).assets
+    if name == "original":
+        found = await assets.get_many([asset_id], owner_id=caller.owner_scope, originals=[asset_id])
+        asset, rendition = choose_rendition(found.get(asset_id), name)
+    else:
+        # Cheaper than `get_many`, whose plan for some of few assets reads them all.
+        one = await assets.get(asset_id, owner_id=caller.owner_scope)
+        asset, rendition = choose_rendition((one, False) if one else None, name)
     [made] = await make_urls(request, [(asset, rendition)])
     return json_response_if_changed(request, UrlOut(url=made.url, rendition=rendition.name, expires_at=made.expires_at))
 
