@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, TimelineEntry
@@ -100,6 +101,8 @@ class DeliveryChangeEnd:
     delay: float = 0.0
 
 
+_ANNOUNCED = [each.name for each in fields(NewAsset) if each.name != "recorded_at"]
+"""The fields that an asset has in common with what it is made of."""
 _OPEN_STAGES = [StageState.QUEUED.value, StageState.LEASED.value, StageState.WAITING.value]
 
 _CREATE = """
@@ -108,9 +111,9 @@ WITH created AS (
                         declared_size, title, webinar_id, recording_id, recorded_at, trace_id, external_id, metadata,
                         announced)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::jsonb, $17)
-    ON CONFLICT DO NOTHING RETURNING *),
+    ON CONFLICT DO NOTHING RETURNING asset_id, created_at),
 noted AS (INSERT INTO timeline (asset_id, code) SELECT asset_id, 'created' FROM created)
-SELECT * FROM created
+SELECT created_at FROM created
 """
 
 _BIND = """
@@ -165,7 +168,7 @@ class AssetStore:
 
     async def create(self, new: NewAsset) -> Asset | None:
         """Register an asset as `pending`. Returns None when it, or its recording, is registered already."""
-        record = await self._database.fetchrow(
+        created_at = await self._database.fetchval(
             _CREATE,
             new.asset_id,
             new.owner_id,
@@ -185,7 +188,10 @@ class AssetStore:
             json.dumps(dict(new.metadata)),
             new.announced,
         )
-        return asset_of(record) if record else None
+        if created_at is None:
+            return None
+        announced: dict[str, Any] = {name: getattr(new, name) for name in _ANNOUNCED}
+        return Asset(status=Status.PENDING, created_at=created_at, updated_at=created_at, **announced)
 
     async def bind(
         self,
