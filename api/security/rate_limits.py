@@ -76,7 +76,10 @@ ALLOWANCE = web.RequestKey("allowance", Allowance)
 
 
 class RequestCounts(Protocol):
-    """A counter. `hit` counts `amount` requests and returns the count with them, None when it could not be counted."""
+    """A counter. `hit` counts `amount` requests and returns the count with them, None when it could not be counted.
+
+    A negative `amount` takes back what was counted.
+    """
 
     async def hit(self, key: str, window: int, amount: int = 1) -> int | None: ...
 
@@ -158,18 +161,24 @@ class RateLimits:
         self._clock = clock
 
     async def admit(self, rate: RateLimit, caller: Caller, amount: int = 1) -> Allowance | None:
-        """Count requests. Return what is left, or None when there is no limit. Raises ProblemError(rate_limited)."""
+        """Count requests, all or none of several. Return what is left, or None when there is no limit.
+
+        Raises ProblemError(rate_limited).
+        """
         limit = self._limits[rate]
         if not limit or caller.role is not Role.USER:
             return None
         now = self._clock()
         window = int(now) // WINDOW
-        count = await self._counts.hit(f"{rate}:{caller.subject}", window, amount)
+        key = f"{rate}:{caller.subject}"
+        count = await self._counts.hit(key, window, amount)
         if count is None:
             return None
         allowance = Allowance(limit, max(0, limit - count), (window + 1) * WINDOW - int(now))
         if count > limit:
             self._metrics.rate_limited.labels(rate).inc()
+            if amount > 1:  # none of them was carried out, and fewer may fit into what is left
+                await self._counts.hit(key, window, -amount)
             headers = {"Retry-After": str(allowance.reset), **allowance.headers()}
             raise ProblemError(ProblemCode.RATE_LIMITED, f"at most {limit} in {WINDOW} seconds", headers=headers)
         return allowance

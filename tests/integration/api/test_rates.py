@@ -135,6 +135,7 @@ async def test_processes_share_their_counts_in_redis(tmp_path: Path, monkeypatch
         found = await asyncio.gather(*(counts[n % 2].hit("read:doctor-1", 7) for n in range(20)))
         assert sorted(filter(None, found)) == list(range(1, 21))
         assert await counts[0].hit("read:doctor-1", 8) == 1
+        assert [await counts[0].hit("read:doctor-1", 8, amount) for amount in (100, -100)] == [101, 1]
         assert failures == []
         for one in counts:
             await one.close()
