@@ -9,7 +9,7 @@ from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, safe_fil
 from media.asset_store.assets import NewAsset
 from media.asset_store.stages import Note
 from media.aws.s3 import ObjectStorage
-from media.contracts import TITLE_LIMIT, WebinarRecording, remove_unprintable
+from media.contracts import TITLE_LIMIT, WebinarRecording, make_one_line
 from media.errors import Code, RetryableError, UndecodableError
 
 _NAMESPACE = UUID("6b0ff3a4-6d0d-5a58-9d2e-2f0a5e0c7f11")
@@ -41,7 +41,7 @@ class RecordingHandler:
         stored = await self.storage.head(version)
         if stored is None:
             raise RetryableError(Code.SOURCE_MISSING, f"{recording.key} is not in {recording.bucket}")
-        title = remove_unprintable(" ".join((recording.title or "").split()))  # a line break parts words
+        title = make_one_line(recording.title or "")
         new = NewAsset(
             asset_id=uuid5(_NAMESPACE, recording.recording_id),
             owner_id=recording.host_id,

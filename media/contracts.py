@@ -55,6 +55,11 @@ def remove_unprintable(value: str) -> str:
     return "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNPRINTABLE).strip()
 
 
+def make_one_line(value: str) -> str:
+    """Remove what `remove_unprintable` removes, but put a space where a line break or a tab parts words."""
+    return remove_unprintable(" ".join(value.split()))
+
+
 def require_visible(value: str) -> str:
     """Return a text that shows at least one character. Raises ValueError."""
     if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in value):

@@ -27,6 +27,7 @@ from media.contracts import (
     Name,
     OwnerId,
     Time,
+    make_one_line,
     remove_unprintable,
     require_visible,
 )
@@ -42,22 +43,23 @@ SIZE_LIMIT = 2**53 - 1
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
 
 
-def _remove_unprintable(value: str) -> str:
-    """Remove what `remove_unprintable` removes. Raises ValueError where nothing visible is left."""
-    return require_visible(remove_unprintable(value))
-
-
 ContentType = Annotated[
     str,
     StringConstraints(min_length=3, max_length=200, pattern="^[ -~]+$"),  # what a header can carry
     AfterValidator(lambda value: " ".join(value.split())),  # S3 takes several spaces for one
 ]
 Filename = Annotated[
-    str, StringConstraints(min_length=1, max_length=FILENAME_LIMIT), AfterValidator(_remove_unprintable)
+    str,
+    StringConstraints(min_length=1, max_length=FILENAME_LIMIT),
+    AfterValidator(remove_unprintable),
+    AfterValidator(require_visible),
 ]
-
-
-Title = Annotated[str, StringConstraints(min_length=1, max_length=TITLE_LIMIT), AfterValidator(_remove_unprintable)]
+Title = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=TITLE_LIMIT),
+    AfterValidator(make_one_line),
+    AfterValidator(require_visible),
+]
 
 
 class RequestModel(BaseModel):

@@ -114,6 +114,13 @@ async def test_patch_changes_what_it_names_and_null_clears(shared_api: RunningAp
     assert (status, asset["title"], asset["metadata"]) == (200, None, {})
 
 
+async def test_title_is_one_line_whose_words_stay_apart(shared_api: RunningApi) -> None:
+    asset_id = await described(shared_api, title=" Schulter\n\tlinks\u202e ")
+    assert (await show(shared_api, asset_id))["title"] == "Schulter links"
+    _, asset = await patch(shared_api, asset_id, {"title": "Knie\r\nrechts"})
+    assert asset["title"] == "Knie rechts"
+
+
 async def test_metadata_are_merged_key_by_key(shared_api: RunningApi) -> None:
     asset_id = await described(shared_api)
     _, asset = await patch(shared_api, asset_id, {"metadata": {"week": None, "course": "knee", "room": "7"}})
