@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from media.aws.s3 import MissingObjectError, ObjectStorage
-from media.aws.s3_errors import ChangedObjectError, s3_calls
-from media.errors import RetryableError, UnavailableError
+from media.aws.s3_errors import ChangedObjectError, require_etag, s3_calls
+from media.errors import Dependency, RetryableError, UnavailableError
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 SELF_TEST = "private/self-test"
 """Below a prefix that a consumer may read and write, and that nobody is served without a signature."""
 _CONTENT = b"media: written to see that the bucket can be written, and read to see that it can be read\n"
+"""What it says for ever: the object outlives the release that wrote it."""
 PAUSE = 5.0
 """Seconds until a bucket that did not answer is asked again."""
 
@@ -91,7 +92,9 @@ class BucketSelfTest:
         try:
             async with s3_calls():
                 # S3 asks the policies first, so that a refusal shows without one more version each time.
-                await self._client.put_object(Bucket=self._bucket, Key=SELF_TEST, Body=_CONTENT, IfNoneMatch="*")
+                require_etag(
+                    await self._client.put_object(Bucket=self._bucket, Key=SELF_TEST, Body=_CONTENT, IfNoneMatch="*")
+                )
         except ChangedObjectError:
             pass  # it is there
         await self._get()
@@ -100,4 +103,6 @@ class BucketSelfTest:
         async with s3_calls():
             answer = await self._client.get_object(Bucket=self._bucket, Key=SELF_TEST)
             async with answer["Body"] as body:
-                await body.read()
+                content = await body.read()
+        if content != _CONTENT:  # such as a proxy's page, with status 200 for whatever is asked
+            raise UnavailableError(Dependency.S3, f"{SELF_TEST} has another content: {content!r:.100}")

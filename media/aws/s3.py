@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from media.asset import ObjectVersion
 from media.asset_store.assets import StoredObject
 from media.aws.failures import AccessCheck
-from media.aws.s3_errors import SLOW, ChangedObjectError, MissingObjectError, require_etag, s3_calls
+from media.aws.s3_errors import SLOW, ChangedObjectError, MissingObjectError, require_etag, require_listing, s3_calls
 from media.errors import Code, RetryableError
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class ObjectStorage:
         """
         async with self._calls():
             page = await self._client.list_object_versions(Bucket=bucket, Prefix=key, MaxKeys=10)
+            require_listing(page)
             for found in page.get("Versions", ()):
                 if found["Key"] == key and found["IsLatest"]:
                     version = ObjectVersion(bucket, key, _version_id(found.get("VersionId")))
@@ -125,6 +126,7 @@ class ObjectStorage:
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         async with self._calls():
             answer = await self._client.get_object(**_address(version), **condition)
+            require_etag(answer)
         async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
             yield pieces
 
@@ -272,6 +274,7 @@ class ObjectStorage:
         files: list[StoredFile] = []
         async with self._calls(SLOW):
             async for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                require_listing(page)
                 files += [StoredFile(item["Key"], item["Size"]) for item in page.get("Contents", ())]
                 if len(files) >= limit:
                     break
@@ -283,6 +286,7 @@ class ObjectStorage:
         while True:
             async with self._calls():
                 page = await self._client.list_object_versions(Bucket=bucket, Prefix=prefix, **position)
+                require_listing(page)
             for found in page.get("Versions", ()):
                 yield StoredVersion(
                     key=found["Key"],
@@ -315,6 +319,7 @@ class ObjectStorage:
         count = 0
         async with self._calls(SLOW):
             async for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+                require_listing(page)
                 entries: list[Any] = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                 batch: list[Any] = [
                     {"Key": entry["Key"], "VersionId": entry["VersionId"]}

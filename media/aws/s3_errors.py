@@ -76,7 +76,12 @@ async def s3_calls(seconds: float = QUICK, *, sent: int = 0, access: AccessCheck
         raise UnavailableError(Dependency.S3, detail, is_unforeseen=failure is UNFORESEEN) from error
 
 
+def require_listing(page: Any) -> None:
+    """Raise KeyError unless S3 says whether more follows. A proxy's page with status 200 is no empty listing."""
+    page["IsTruncated"]
+
+
 def require_etag(stored: Any) -> None:
-    """Raise KeyError unless S3 names what it stored. A proxy's page with status 200 is no such answer."""
+    """Raise KeyError unless S3 names what it stored or reads. A proxy's page with status 200 is no such answer."""
     if not stored["ETag"]:
         raise KeyError("ETag")

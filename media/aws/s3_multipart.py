@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from media.aws.failures import code_of
 from media.aws.s3_errors import QUICK, SLOW, ObjectError, require_etag, s3_calls
+from media.errors import Dependency, UnavailableError
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -94,7 +95,7 @@ class MultipartUploads:
         """Begin an upload. The bucket's lifecycle aborts it after a day when it is not completed."""
         async with s3_calls():
             begun = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
-        return MultipartTarget(bucket, key, begun["UploadId"])
+            return MultipartTarget(bucket, key, begun["UploadId"])
 
     async def parts(self, upload: MultipartTarget) -> list[UploadPart]:
         """Return the parts that S3 has, in order. Raises EndedUploadError."""
@@ -126,8 +127,10 @@ class MultipartUploads:
             await self.complete(
                 MultipartTarget(bucket, key, "none"), [UploadPart(1, "d41d8cd98f00b204e9800998ecf8427e")]
             )
-        except ObjectError:
+        except (EndedUploadError, MissingPartsError, ExistingObjectError):
             return
+        except ObjectError as error:  # no bucket, or something before S3 that forbids a POST
+            raise UnavailableError(Dependency.S3, str(error)) from error
 
     async def abort(self, upload: MultipartTarget) -> None:
         """Abort the upload and remove its parts. An upload that has ended is no error."""

@@ -44,6 +44,7 @@ class ObjectTransfer:
         request |= {"IfMatch": f'"{etag}"'} if etag else {}
         async with self._calls():
             answer = await self._client.get_object(**request)
+            require_etag(answer)
         async with answer["Body"] as body, aclosing(pieces_of(body)) as pieces:
             yield pieces
 
@@ -68,8 +69,7 @@ class ObjectTransfer:
     async def _upload_parts(self, new: Any, path: Path, count: int) -> None:
         async with self._calls():
             begun = await self._client.create_multipart_upload(**new)
-        bucket, key = new["Bucket"], new["Key"]
-        upload: Any = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
+            upload: Any = {"Bucket": new["Bucket"], "Key": new["Key"], "UploadId": begun["UploadId"]}
         try:
             parts = await self._put_parts(upload, path, count)
             async with self._calls(SLOW):
@@ -93,7 +93,7 @@ class ObjectTransfer:
                 body = await asyncio.to_thread(read_part, number - 1)
                 async with self._calls(sent=PARALLEL * len(body)):
                     stored = await self._client.upload_part(**upload, PartNumber=number, Body=body)
-            return {"PartNumber": number, "ETag": stored["ETag"]}
+                    return {"PartNumber": number, "ETag": stored["ETag"]}
 
         tasks = [asyncio.create_task(put(number)) for number in range(1, count + 1)]
         try:

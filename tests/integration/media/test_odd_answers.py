@@ -16,11 +16,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from media.asset import ObjectVersion
+from media.aws.bucket_checks import BucketSelfTest
 from media.aws.clients import config
 from media.aws.failures import COMMON, AccessCheck
 from media.aws.mediaconvert import JobGoneError, Transcoder
 from media.aws.s3 import ObjectStorage
 from media.aws.s3_errors import ChangedObjectError, MissingObjectError
+from media.aws.s3_multipart import MultipartUploads
 from media.aws.sqs import DeadLetterQueue, MessageQueue
 from media.errors import Dependency, RetryableError, UnavailableError
 from tests.integration.media.conftest import settings_for
@@ -220,6 +222,33 @@ async def test_an_odd_answer_is_an_outage(adapters: Adapters, body: bytes, statu
     server.content_type = "text/html"
     for call in s3_calls_of(adapters.storage(passes=False)):
         assert await outcome(call) in {UnavailableError, RetryableError, MissingObjectError, None}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "found"),
+    [
+        (404, "NoSuchUpload", None),
+        (412, "PreconditionFailed", None),
+        (404, "NoSuchBucket", UnavailableError),
+        (405, "", UnavailableError),
+    ],
+)
+async def test_only_s3_itself_says_that_an_upload_could_be_stored(
+    adapters: Adapters, status: int, code: str, found: type[Exception] | None
+) -> None:
+    server, uploads = adapters.server, MultipartUploads(adapters.s3)
+    server.status, server.headers, server.content_type = status, {}, "application/xml"
+    server.body = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
+    assert await outcome(lambda: uploads.check("bucket", "key")) is found
+
+
+@pytest.mark.parametrize("body", [body for body in ODD_BODIES if len(body) < 100], ids=repr)
+async def test_a_page_in_the_place_of_every_object_is_an_outage(adapters: Adapters, body: bytes) -> None:
+    server, self_test = adapters.server, BucketSelfTest(adapters.s3, "bucket")
+    server.status, server.body, server.headers, server.content_type = 200, body, {}, "text/html"
+    storage = ObjectStorage(adapters.s3, AccessCheck(Dependency.S3, self_test.check))
+    for call in [self_test.read, self_test.check, *s3_calls_of(storage)[:-1]]:  # a page names no versioning
+        assert await outcome(call) is UnavailableError
 
 
 @pytest.mark.parametrize(
