@@ -131,7 +131,9 @@ async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Re
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services, "service", with_recorder)
-        async with embedded_stack(tmp_path_factory.mktemp("iam"), MEDIA_RECONCILE_INTERVAL="2") as stack:
+        # With few places, pictures whose worker has none are sent to their queue.
+        few = {"MEDIA_CONCURRENCY": "2", "MEDIA_PREFETCH": "0"}
+        async with embedded_stack(tmp_path_factory.mktemp("iam"), MEDIA_RECONCILE_INTERVAL="2", **few) as stack:
             yield RecordedStack(stack, folder)
 
 
