@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs everything that guards a merge; `fast` leaves out all that takes long, `openapi` lints the API's description and makes clients from it; other arguments go to pytest: ./test.sh [fast | openapi | pytest arguments]
-# The whole run is shared out to twice as many processes as there are processors, at most six: tests wait more than they work.
+# The whole run is shared out to a process more than there are processors, at most six: tests wait more than they work.
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
@@ -17,7 +17,7 @@ set_up
 case "$*" in '' | *acceptance*) set_up_tool aws ;; esac # a deployment is rehearsed with it
 
 export PATH="$PWD/.venv/bin:$PATH"
-workers=$(($(nproc 2>/dev/null || echo 1) * 2))
+workers=$(($(nproc 2>/dev/null || echo 1) + 1))
 shared=(-n "$((workers > 6 ? 6 : workers))" --dist loadfile --no-loadscope-reorder)
 style() {
   ruff check .
