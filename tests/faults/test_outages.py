@@ -19,7 +19,7 @@ from tests.faults.proxied_services import NOTICES, RESUMES, Daemon, ProxiedServi
 from tests.faults.sample_uploads import JPEG, PDF, PNG, Kind, Upload, assert_consistent, send_all, wait_until_all_ended
 
 SHORT, LONG = 5.0, 60.0
-UPLOADS = 6
+UPLOADS = 12
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ async def test_the_daemon_resumes_after_an_outage_of_five_seconds(
     services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload], dependency: str, fault: Fault
 ) -> None:
     own_assets = await run_outage(
-        services, daemon, all_uploads, dependency, fault, SHORT, [PDF] * UPLOADS + [PNG, JPEG]
+        services, daemon, all_uploads, dependency, fault, SHORT, [PDF] * UPLOADS + [PNG, JPEG] * 2
     )
     # A scan that was cut short counts, as it must: the file may have been the reason. And a claim whose answer was lost
     # looks like a worker's death.
@@ -229,4 +229,4 @@ async def test_an_outage_of_mediaconvert_does_not_delay_images(
 async def test_the_daemon_resumes_after_an_outage_of_a_minute(
     services: ProxiedServices, daemon: Daemon, all_uploads: list[Upload], dependency: str, fault: Fault
 ) -> None:
-    await run_outage(services, daemon, all_uploads, dependency, fault, LONG, [PDF] * UPLOADS + [PNG, JPEG])
+    await run_outage(services, daemon, all_uploads, dependency, fault, LONG, [PDF] * UPLOADS + [PNG, JPEG] * 2)
