@@ -155,7 +155,6 @@ def fuzz(count: int, answers: st.SearchStrategy[Any], peer: Callable[[], Abstrac
         stack = AsyncExitStack()
         check = runner.run(stack.enter_async_context(peer()))
         try:
-
             # The default run has the same answers each time: asyncpg never returns from one of some ten thousand.
             @settings(max_examples=count, derandomize=count == FEW, **PROFILE)
             @given(answers)
