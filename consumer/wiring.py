@@ -27,7 +27,7 @@ from consumer.stages.job_events import JobEvents
 from consumer.stages.lifecycle import StageLifecycle
 from consumer.stages.outbox_effects import OutboxEffects
 from consumer.stages.runner import StageHandler, StageRunner
-from handlers.held_pictures import HeldPictures
+from handlers.held_pictures import CAPACITY, HeldPictures
 from handlers.image.documents.renderer import PageRenderer
 from handlers.image.handler import DocumentPages, ImageHandler
 from handlers.image.renderer import ImageLimits, ImageRenderer
@@ -258,7 +258,7 @@ def _handlers(parts: _Parts, lifecycle: StageLifecycle, job_events: JobEvents) -
         quarantine_bucket=settings.quarantine_bucket,
     )
     pages = DocumentPages(parts.pages, settings.document_pages, lifecycle.assets.get)
-    pictures = HeldPictures()
+    pictures = HeldPictures(CAPACITY if "images" in settings.queues else 0)
     tools = parts.storage, parts.renderer, pages, parts.metrics, pictures
     image = ImageHandler(*tools, bucket=bucket, scratch=parts.scratch)
     prober = Prober(settings.ffprobe, max_duration=settings.max_duration, scratch=parts.scratch, ffmpeg=settings.ffmpeg)

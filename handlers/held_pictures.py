@@ -10,9 +10,10 @@ LARGEST = 16 * 1024 * 1024
 
 
 class HeldPictures:
-    """Pictures by their asset. Many are never taken: another process renders them."""
+    """Pictures by their asset, of `capacity` bytes together. Many are never taken: another process renders them."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
         self._pictures: dict[UUID, Sequence[bytes]] = {}
         self._held = 0
 
@@ -21,7 +22,7 @@ class HeldPictures:
         self.take(asset_id)
         self._pictures[asset_id] = pieces
         self._held += sum(map(len, pieces))
-        while self._held > CAPACITY:
+        while self._held > self._capacity:
             self.take(next(iter(self._pictures)))
 
     def take(self, asset_id: UUID) -> Sequence[bytes] | None:

@@ -77,7 +77,7 @@ class ImageHandler:
             source, outputs = folder / "source", folder / "out"
             await asyncio.to_thread(outputs.mkdir)
             if pieces := self._pictures.take(claim.asset.asset_id):
-                await asyncio.to_thread(source.write_bytes, b"".join(pieces))
+                await asyncio.to_thread(_write, source, pieces)
             else:
                 with reject_missing_source():
                     await self._storage.download(claim.asset.source, source)
@@ -128,3 +128,8 @@ class ImageHandler:
             return Rendition(file.name, key, file.content_type, file.bytes, file.width, file.height)
 
         return await asyncio.gather(*map(store, files))
+
+
+def _write(path: Path, pieces: Sequence[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(pieces)

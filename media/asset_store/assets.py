@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from media.asset import Asset, AssetType, DeliveryClass, ObjectVersion, Stage, StageState, Status, TimelineEntry
@@ -101,8 +100,7 @@ class DeliveryChangeEnd:
     delay: float = 0.0
 
 
-_ANNOUNCED = [each.name for each in fields(NewAsset) if each.name != "recorded_at"]
-"""The fields that an asset has in common with what it is made of."""
+_ANNOUNCED = [each.name for each in fields(NewAsset) if each.name != "recorded_at"]  # what an asset has as well
 _OPEN_STAGES = [StageState.QUEUED.value, StageState.LEASED.value, StageState.WAITING.value]
 
 _CREATE = """
@@ -190,7 +188,7 @@ class AssetStore:
         )
         if created_at is None:
             return None
-        announced: dict[str, Any] = {name: getattr(new, name) for name in _ANNOUNCED}
+        announced = {name: getattr(new, name) for name in _ANNOUNCED}
         return Asset(status=Status.PENDING, created_at=created_at, updated_at=created_at, **announced)
 
     async def bind(

@@ -2,9 +2,6 @@
 
 from uuid import uuid4
 
-import pytest
-
-from handlers import held_pictures
 from handlers.held_pictures import HeldPictures
 
 
@@ -15,9 +12,8 @@ def test_a_picture_is_taken_once() -> None:
     assert held.take(asset_id) is None
 
 
-def test_the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_pictures, "CAPACITY", 10)
-    held, first, second, third = HeldPictures(), uuid4(), uuid4(), uuid4()
+def test_the_oldest_make_room() -> None:
+    held, first, second, third = HeldPictures(10), uuid4(), uuid4(), uuid4()
     held.put(first, [bytes(4)])
     held.put(second, [bytes(4)])
     held.put(first, [bytes(5)])  # scanned again
@@ -25,3 +21,9 @@ def test_the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert held.take(second) is None
     assert held.take(first) == [bytes(5)]
     assert held.take(third) == [bytes(4)]
+
+
+def test_nothing_is_held_where_nobody_renders() -> None:
+    held, asset_id = HeldPictures(0), uuid4()
+    held.put(asset_id, [b"a"])
+    assert held.take(asset_id) is None

@@ -1,19 +1,36 @@
 """A worker takes messages that were never in its queue, within the same bounds."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
 from consumer.queue.in_flight import InFlightMessage
-from consumer.queue.worker import WorkerLimits
+from consumer.queue.worker import QueueWorker, WorkerLimits
 from media.aws.sqs import Received
 from media.errors import Dependency, UnavailableError
 from tests.fakes.virtual_time import virtual_time
 from tests.fakes.workers import Harness, nothing, until
 
 
-def offered(name: str, owner: str = "") -> Received:
-    return Received(name, f"offered-{name}", name, group_id=owner)
+def offered(name: str) -> Received:
+    return Received(name, f"offered-{name}", name)
+
+
+@asynccontextmanager
+async def one_at_a_time(prefetch: int) -> AsyncIterator[tuple[Harness, QueueWorker, asyncio.Event]]:
+    """Run a worker with one slot, whose handler waits for the event."""
+    harness, go_on = (
+        Harness(limits=WorkerLimits(concurrency=1, prefetch=prefetch, visibility=60, wait=1)),
+        asyncio.Event(),
+    )
+
+    async def work(_text: str, _message: InFlightMessage) -> None:
+        await go_on.wait()
+
+    async with harness.running(work) as worker:
+        yield harness, worker, go_on
 
 
 @virtual_time
@@ -35,13 +52,7 @@ async def test_an_offer_is_handled_and_settled_by_its_receipt() -> None:
 
 @virtual_time
 async def test_offers_are_refused_without_a_place() -> None:
-    harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=1, visibility=60, wait=1))
-    go_on = asyncio.Event()
-
-    async def work(_text: str, _message: InFlightMessage) -> None:
-        await go_on.wait()
-
-    async with harness.running(work) as worker:
+    async with one_at_a_time(prefetch=1) as (harness, worker, go_on):
         await harness.send("a", "b")
         await until(lambda: worker.in_flight == 2)
         assert not worker.offer(offered("c"))
@@ -80,13 +91,7 @@ async def test_offers_are_refused_while_a_dependency_is_away() -> None:
 
 @virtual_time
 async def test_an_offer_waits_behind_what_was_received() -> None:
-    harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=20, visibility=60, wait=1))
-    go_on = asyncio.Event()
-
-    async def work(_text: str, _message: InFlightMessage) -> None:
-        await go_on.wait()
-
-    async with harness.running(work) as worker:
+    async with one_at_a_time(prefetch=20) as (harness, worker, go_on):
         await harness.send("a", "b")
         await until(lambda: worker.in_flight == 2)
         assert worker.offer(offered("c"))
@@ -97,13 +102,7 @@ async def test_an_offer_waits_behind_what_was_received() -> None:
 
 @virtual_time
 async def test_what_still_waits_is_given_back_by_the_drain() -> None:
-    harness = Harness(limits=WorkerLimits(concurrency=1, prefetch=20, visibility=60, wait=1))
-    go_on = asyncio.Event()
-
-    async def work(_text: str, _message: InFlightMessage) -> None:
-        await go_on.wait()
-
-    async with harness.running(work) as worker:
+    async with one_at_a_time(prefetch=20) as (harness, worker, go_on):
         await until(lambda: harness.queue.count("receive") > 0)
         assert worker.offer(offered("runs"))
         assert worker.offer(offered("waits"))
