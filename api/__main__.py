@@ -1,7 +1,9 @@
-"""`python -m api`: serve until SIGTERM or SIGINT. Exit status 2: wrong configuration; 1: it could not start."""
+"""`python -m api`: serve until SIGTERM or SIGINT.
+
+Exit status 2: wrong configuration. 1: it could not start. SIGPROF: its event loop hung.
+"""
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -18,8 +20,10 @@ from api.server.draining import drain
 from api.service import SERVICE
 from media.aws.bucket_checks import BucketError
 from media.errors import UnavailableError
-from media.log_writer import LogWriter
 from media.network.listening import listen
+from media.process import gc_tuning
+from media.process.log_writer import LogWriter
+from media.process.loop_watchdog import run_watched
 from media.schema.apply import SchemaError
 from media.schema.startup import check_at_start
 from media.settings import Settings, SettingsError, load
@@ -42,7 +46,7 @@ def main() -> int:
     configure_logging(settings.log_format, settings.log_level, lines)
     log_uncaught()
     try:
-        asyncio.run(serve(settings, lines))
+        asyncio.run(run_watched(serve(settings, lines)))
     except BucketError as error:
         explain_failure(error, settings.log_format)
         return 2
@@ -103,8 +107,7 @@ async def serve(settings: Settings, lines: LogWriter) -> None:
         try:
             for listening in listen(settings.api_host, settings.api_port):
                 await web.SockSite(runner, listening).start()
-            gc.collect()
-            gc.freeze()  # these objects live as long as the process: no collection need scan them again
+            gc_tuning.relax()
             log.info("api.serving", host=settings.api_host, port=settings.api_port)
             await stop.wait()
             log.info("api.draining", seconds=settings.api_drain_delay)

@@ -1,6 +1,6 @@
 """`python -m consumer`: drain the queues until SIGTERM.
 
-Exit status 0: drained. 1: it could not start, or a part of it died. 2: bad configuration.
+Exit status 0: drained. 1: it could not start, or a part of it died. 2: bad configuration. SIGPROF: its event loop hung.
 """
 
 import asyncio
@@ -10,13 +10,14 @@ import sys
 
 import structlog
 
-from consumer import gc_tuning
 from consumer.wiring import build
 from handlers.sandbox import ChildStartError
 from handlers.sandbox.hardening import set_undumpable
 from media.aws.bucket_checks import BucketError
 from media.errors import UnavailableError
-from media.log_writer import LogWriter
+from media.process import gc_tuning
+from media.process.log_writer import LogWriter
+from media.process.loop_watchdog import run_watched
 from media.schema.apply import SchemaError
 from media.schema.startup import check_at_start
 from media.settings import Settings, SettingsError, load
@@ -69,7 +70,7 @@ def main() -> int:
     configure_logging(settings.log_format, settings.log_level, lines)
     log_uncaught()
     try:
-        return asyncio.run(run(settings, lines))
+        return asyncio.run(run_watched(run(settings, lines)))
     except BucketError as error:
         explain_failure(error, settings.log_format)
         return 2

@@ -23,7 +23,7 @@ from prometheus_client import (
 
 from media import VERSION
 from media.asset import AssetType, Verdict
-from media.log_writer import LINES_DROPPED
+from media.process.log_writer import LINES_DROPPED
 from media.settings import QUEUES
 
 _SECRET = re.compile(r"((?:token|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|Policy)=)[^&\s\"']+")

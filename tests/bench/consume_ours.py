@@ -8,7 +8,6 @@ import sys
 from collections.abc import Hashable, Sequence
 from contextlib import AsyncExitStack
 
-from consumer import gc_tuning
 from consumer.decoders import ObjectCreated, decode_upload
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage, Record
@@ -19,6 +18,7 @@ from media.asset import Stage, asset_id_of_key
 from media.asset_store.stages import Fence
 from media.aws.clients import Clients
 from media.aws.sqs import MessageQueue
+from media.process import gc_tuning
 from media.settings import load
 from media.telemetry import Metrics, configure_logging, watch_loop
 

@@ -12,9 +12,9 @@ from typing import IO
 
 import pytest
 
-from media.log_writer import LINES_DROPPED, LogWriter
+from media.process.log_writer import LINES_DROPPED, LogWriter
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_lines_that_cannot_be_written_are_counted(closed: bool) -> None:
 PROGRAM = """
 import sys
 import structlog
-from media.log_writer import LogWriter
+from media.process.log_writer import LogWriter
 from media.telemetry import configure_logging, log_uncaught
 
 configure_logging("json", "info", LogWriter(sys.stdout.fileno()).start())

@@ -1,4 +1,4 @@
-"""Thresholds of Python's garbage collector. Calls to AWS allocate much, and leave no reference cycles."""
+"""Thresholds of Python's garbage collector. Calls and requests allocate much, and leave no reference cycles."""
 
 import gc
 

@@ -55,9 +55,9 @@ class LogWriter:
             if fits:
                 self._pending.append(text)
                 self._length += len(text)
-        if fits:
-            self._filled.set()
-        else:
+                if not self._filled.is_set():  # setting it again costs as much as the rest
+                    self._filled.set()
+        if not fits:
             LINES_DROPPED.inc(text.count("\n"))
         return len(text)
 
