@@ -251,13 +251,12 @@ def _stored(bucket: str, key: str, found: _Object | _DetailObject) -> StoredObje
     """Describe an object. Raises UndecodableError for a NUL or a lone surrogate, which Postgres and S3 refuse."""
     version = "" if found.version_id in {None, "null"} else str(found.version_id)
     etag = found.etag.strip('"') if found.etag else None
-    for text in (bucket, key, version, etag or "", found.sequencer or ""):
-        try:
-            encoded = text.encode()
-        except UnicodeEncodeError as error:
-            raise UndecodableError(f"not text: {error.reason}") from error
-        if b"\0" in encoded:
-            raise UndecodableError("a NUL in a name")
+    try:
+        encoded = f"{bucket}{key}{version}{etag}{found.sequencer}".encode()
+    except UnicodeEncodeError as error:
+        raise UndecodableError(f"not text: {error.reason}") from error
+    if b"\0" in encoded:
+        raise UndecodableError("a NUL in a name")
     return StoredObject(ObjectVersion(bucket, key, version), etag, found.size, found.sequencer)
 
 

@@ -7,9 +7,8 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -32,8 +31,7 @@ MAX_DELAY = 43_200
 """Seconds: SQS's longest visibility timeout."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(NamedTuple):
     message: InFlightMessage
     delay: int = 0
 

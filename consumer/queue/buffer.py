@@ -76,8 +76,11 @@ class PrefetchBuffer:
         if len(self._running) >= self._slots or not self._waiting:
             return None
         half = max(1, self._slots // 2)
-        within_share = (m for m in self._waiting if not m.owner or self._owners[m.owner] < half)
-        message = next(within_share, self._waiting[0])  # the first of all, where every owner has its share
+        for message in self._waiting:
+            if not message.owner or self._owners[message.owner] < half:
+                break
+        else:  # every owner has its share
+            message = self._waiting[0]
         self._waiting.remove(message)
         self._running[message] = None
         self._owners[message.owner] += 1

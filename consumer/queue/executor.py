@@ -14,7 +14,7 @@ from consumer.queue.acknowledger import Acknowledger
 from consumer.queue.buffer import PrefetchBuffer
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage, Record, UndecodableRecord
-from consumer.queue.outcome import Outcome, OutcomeKind, combine
+from consumer.queue.outcome import IGNORED, Outcome, OutcomeKind, combine, combine_dead
 from consumer.queue.regrouper import Regroup
 from consumer.queue.retry import FailureCounts, PostponedMessages, RetryPolicy, jittered
 from media.aws.sqs import BatchSender, MessageQueue, NewMessage, Received, text_attributes
@@ -88,10 +88,9 @@ class Executor:
             outcome = LOST_BEFORE_START if message.lost else await self._outcome(message)
         except asyncio.CancelledError:
             outcome = INTERRUPTED
-        # The stage may have bound the trace of its asset, which began earlier than the message's.
-        trace_id = str(structlog.contextvars.get_contextvars().get("trace_id", message.trace_id))
-        self._duration.observe(time.perf_counter() - started, exemplar(trace_id))
-        await self.settle(message, outcome, trace_id)
+        trace = exemplar(message.earlier_trace or message.trace_id)
+        self._duration.observe(time.perf_counter() - started, trace)
+        await self.settle(message, outcome, trace)
 
     async def regroup(self, batch: Sequence[InFlightMessage], regroup: Regroup) -> Sequence[InFlightMessage]:
         """Pass messages on and settle them. Returns those that must be handled here.
@@ -116,7 +115,7 @@ class Executor:
                 await self.settle(message, LOST_BEFORE_START)
         return [message for message, outcome in zip(messages, outcomes, strict=True) if not outcome]
 
-    async def settle(self, message: InFlightMessage, outcome: Outcome, trace_id: str = "") -> None:
+    async def settle(self, message: InFlightMessage, outcome: Outcome, trace: dict[str, str] | None = None) -> None:
         """Hand a message over to the acknowledger, unless it is lost, and count it."""
         self._buffer.done(message)
         requeues = outcome.requeues
@@ -124,7 +123,7 @@ class Executor:
             self._failures.forget(message.received.message_id)
         self._processed[outcome.kind].inc()
         if message.received.sent and outcome.kind in DONE:
-            self._dwell.observe(max(0.0, time.time() - message.received.sent), exemplar(trace_id))
+            self._dwell.observe(max(0.0, time.time() - message.received.sent), trace)
         if message.lost:
             return
         if not requeues:
@@ -144,10 +143,10 @@ class Executor:
             return await self._dead_letter(message, message.received.body, _undecodable(message.decode_error))
         if len(message.records) > 1:
             return await self._handle_records(message)
-        outcomes = [await self._handle_record(record, message) for record in message.records]
-        if outcomes and outcomes[0].kind is OutcomeKind.DEAD:
-            return await self._dead_letter(message, message.received.body, outcomes[0])
-        return combine(outcomes)
+        outcome = await self._handle_record(message.records[0], message) if message.records else IGNORED
+        if outcome.kind is OutcomeKind.DEAD:
+            return await self._dead_letter(message, message.received.body, outcome)
+        return outcome
 
     async def _handle_records(self, message: InFlightMessage) -> Outcome:
         """Handle several records, each with its own outcome. Once a dependency is away, all that follow wait for it."""
@@ -162,15 +161,18 @@ class Executor:
 
     async def _send_retries(self, message: InFlightMessage, outcomes: list[Outcome]) -> Outcome:
         """Send each record that must be retried as a message of its own, so that the others are not handled again."""
-        dead, retries = [], []
+        dead: list[tuple[str, Outcome]] = []
+        retries: list[NewMessage] = []
         for record, outcome in zip(message.records, outcomes, strict=True):
             if outcome.kind is OutcomeKind.DEAD:
-                dead.append(self._dead_letter_of(message, record.body, outcome))
+                dead.append((record.body, outcome))
             elif outcome.requeues:
                 owner = record.owner or message.received.group_id
                 retries.append(NewMessage(record.body, owner, trace=_trace_header(message), delay=int(outcome.delay)))
+        if len(dead) > 1:  # one letter: 1,000 records that somebody forged would hide the others
+            dead = [(message.received.body, combine_dead([outcome for _, outcome in dead], len(outcomes)))]
         try:
-            await self._dead_letters.send(dead)
+            await self._dead_letters.send([self._dead_letter_of(message, *letter) for letter in dead])
             await self._retries.send(retries)
         except UnavailableError as error:
             return self._unavailable(error, message.received.receive_count)

@@ -41,7 +41,8 @@ class InFlightMessage:
 
     `expires` is when it becomes visible to others, by the loop's monotonic clock.
     `extension` is set while a heartbeat's request about it is under way. `leases` are whatever its work holds beside
-    the message; the heartbeat hands them to its `renew` callback and knows nothing else of them.
+    the message; the heartbeat hands them to its `renew` callback and knows nothing else of them. `earlier_trace` is the
+    trace that its work goes on with, where one began before the message's.
     """
 
     received: Received
@@ -57,6 +58,7 @@ class InFlightMessage:
     extension: asyncio.Event | None = None
     lost: bool = False
     relinquished: bool = False
+    earlier_trace: str = ""
 
     @property
     def receipt(self) -> str:

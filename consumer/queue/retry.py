@@ -85,7 +85,7 @@ class PostponedMessages:
         """Remember a message that was released because of a dependency, for `delay` seconds."""
         if delay < SHORTEST or message.received.receive_count > MAX_RECEIVES:
             return
-        receipt_only = replace(message.received, body="", attributes={})
+        receipt_only = message.received._replace(body="", attributes={})
         expires = time.monotonic() + delay
         kept = replace(message, received=receipt_only, records=(), expires=expires, task=None, leases=set())
         self._released.append(_Released(kept, dependency))

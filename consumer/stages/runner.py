@@ -54,6 +54,7 @@ class StageRunner:
         if isinstance(claim, Refused):
             return await self._outcome_of_refusal(asset_id, claim, message)
         if claim.asset.trace_id:  # one trace from the upload's first request to the last rendition
+            message.earlier_trace = claim.asset.trace_id
             structlog.contextvars.bind_contextvars(trace_id=claim.asset.trace_id)
         return _outcome(await self._run(claim, message))
 

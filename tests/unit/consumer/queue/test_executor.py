@@ -184,6 +184,26 @@ async def test_times_from_sending_to_the_end_are_observed_once_and_never_negativ
     assert harness.metric("messages_processed_total", queue="memory", handler="test", outcome="rejected") == 3
 
 
+@virtual_time
+async def test_times_have_the_trace_of_the_message_or_the_earlier_one_of_its_work() -> None:
+    harness = Harness()
+
+    async def work(text: str, message: InFlightMessage) -> None:
+        await asyncio.sleep(1000 if text == "late" else 0)
+        message.earlier_trace = "Root=1-2-3" if text == "late" else ""
+
+    await harness.queue.send("early", trace=TRACE)
+    await harness.queue.send("late", trace=TRACE)
+    [*_, late] = harness.queue.messages.values()
+    late.sent -= 100  # its dwell is counted by the clock, and a bucket holds one trace
+    async with harness.running(work):
+        await drained(harness)
+    for metric in (harness.metrics.duration, harness.metrics.dwell):
+        samples = next(iter(metric.collect())).samples
+        traces = [sample.exemplar.labels["trace_id"] for sample in samples if sample.exemplar]
+        assert traces == [TRACE, "Root=1-2-3"]
+
+
 def decode_broken(body: str) -> Sequence[Record]:
     """Decode words; `broken` is a record that cannot be decoded."""
     return [
@@ -202,6 +222,16 @@ async def test_a_record_that_cannot_be_decoded_is_dead_lettered_alone(body: str)
     assert harness.handled == [word for word in body.split() if word != "broken"]
     assert harness.dead.bodies() == ["broken"]
     assert [attributes["reason"] for attributes in harness.dead.attributes()] == ["broken"]
+
+
+@virtual_time
+async def test_two_records_that_die_alike_make_one_dead_letter_with_one_reason() -> None:
+    harness = Harness(decode=decode_broken)
+    await harness.send("broken fine broken")
+    async with harness.running(nothing):
+        await drained(harness)
+    assert harness.dead.bodies() == ["broken fine broken"]
+    assert [attributes["reason"] for attributes in harness.dead.attributes()] == ["2 of 3 records: broken"]
 
 
 @virtual_time

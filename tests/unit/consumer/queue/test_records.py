@@ -7,7 +7,7 @@ from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.retry import FailureCounts, RetryPolicy
 from media.errors import Code, Dependency, RetryableError, UnavailableError, UndecodableError
 from tests.fakes.virtual_time import virtual_time
-from tests.fakes.workers import Harness, drained, failing, nothing, until
+from tests.fakes.workers import Harness, drained, nothing, until
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 
@@ -67,13 +67,27 @@ async def test_a_trace_that_is_made_up_is_kept_for_the_retry() -> None:
 
 
 @virtual_time
-async def test_a_thousand_records_that_nobody_made_take_a_hundred_requests() -> None:
+async def test_records_that_die_together_make_one_dead_letter() -> None:
     harness = Harness()
-    await harness.send(" ".join(f"r{n}" for n in range(1000)))
-    async with harness.running(failing(UndecodableError("nobody made it"))):
+
+    async def work(text: str, _message: InFlightMessage) -> None:
+        if text == "foreign":
+            raise UndecodableError("not ours", Code.BUCKET_NOT_ALLOWED)
+        if text.startswith("wrong"):
+            raise UndecodableError(f"no asset has the key {text}", Code.UNKNOWN_ASSET)
+        if text == "again" and harness.handled.count(text) == 1:
+            raise RetryableError(Code.STORAGE_ERROR)
+
+    body = " ".join(["good", "again", "foreign", "wrong0", *(f"wrong{n}" for n in range(996))])
+    await harness.send(body)
+    async with harness.running(work):
         await drained(harness)
-    assert sorted(harness.dead.bodies()) == sorted(f"r{n}" for n in range(1000))
-    assert [harness.dead.count(operation) for operation in ("send_batch", "send")] == [100, 0]
+    assert (harness.handled.count("good"), harness.handled.count("again")) == (1, 2)
+    assert harness.dead.bodies() == [body]
+    [attributes] = harness.dead.attributes()
+    assert attributes["error"] == "unknown_asset"
+    named = "not ours; no asset has the key wrong0; no asset has the key wrong1"
+    assert attributes["reason"] == f"998 of 1000 records: {named}"
 
 
 @virtual_time
