@@ -52,6 +52,8 @@ _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 def remove_unprintable(value: str) -> str:
     """Remove control characters, format characters that hide text or change its direction, and white space around."""
+    if value.isprintable():  # as most are: none of these
+        return value.strip()
     return "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNPRINTABLE).strip()
 
 

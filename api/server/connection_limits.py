@@ -10,8 +10,8 @@ import socket
 import struct
 from collections.abc import Callable
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any, cast
-from uuid import uuid4
 
 import structlog
 from aiohttp import web
@@ -111,7 +111,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer a malformed request with a problem that repeats nothing of what was sent."""
         super().handle_error(request, status, exc, message)  # logs it; raises when a response has begun
-        request[REQUEST_ID] = uuid4().hex
+        request[REQUEST_ID] = token_hex(16)
         server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         code = ProblemCode.INTERNAL_ERROR if server_error else ProblemCode.NOT_HTTP
         return problem_response(request, ProblemError(code, headers=_CLOSING_HEADERS))

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
@@ -14,6 +15,8 @@ CLIENT_SHARE = 4
 """One address, and one user, may have one connection in so many: a hospital's users come from one address."""
 LEAST_SHARE = 8
 """Connections that one address or user may have in any case: a browser opens six."""
+NAMES_CACHED = 10_000
+"""Addresses whose names are cached: to parse one takes longer than all else that counts a request."""
 UNTOLD = ""
 """The name of the group of connections whose client's address is not known, because they came through a proxy."""
 
@@ -50,6 +53,18 @@ class Group:
         self.idle: dict[Slot, None] = {}
 
 
+def client_name(address: str, trusted_proxies: Sequence[IPv4Network | IPv6Network]) -> str:
+    """Return the name of the client at an address, `UNTOLD` for a proxy's. One IPv6 client has a whole /64."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return UNTOLD
+    found = getattr(found, "ipv4_mapped", None) or found  # as a socket on `::` shows IPv4 clients
+    if any(found in network for network in trusted_proxies):
+        return UNTOLD
+    return str(ip_network((found, 64), strict=False)) if found.version == 6 else str(found)  # noqa: PLR2004 - IPv6
+
+
 class ConnectionSlots:
     """Count the open connections of this process, and those whose client does not read its response.
 
@@ -60,6 +75,7 @@ class ConnectionSlots:
     def __init__(self, limits: ConnectionLimits, metrics: ApiMetrics) -> None:
         self.limits = limits
         self.metrics = metrics
+        self.client_name = lru_cache(NAMES_CACHED)(partial(client_name, trusted_proxies=limits.trusted_proxies))
         self._names: dict[Slot, tuple[str, ...]] = {}
         self._groups: dict[str, Group] = defaultdict(Group)
         self._busy: set[Slot] = set()
@@ -123,17 +139,6 @@ class ConnectionSlots:
         self._held.pop(connection, None)
         if connection in self._names and connection not in self._busy:
             self._set_idle(connection)
-
-    def client_name(self, address: str) -> str:
-        """Return the name of the client at an address, `UNTOLD` for a proxy's. One IPv6 client has a whole /64."""
-        try:
-            found = ip_address(address)
-        except ValueError:
-            return UNTOLD
-        found = getattr(found, "ipv4_mapped", None) or found  # as a socket on `::` shows IPv4 clients
-        if any(found in network for network in self.limits.trusted_proxies):
-            return UNTOLD
-        return str(ip_network((found, 64), strict=False)) if found.version == 6 else str(found)  # noqa: PLR2004 - IPv6
 
     def _has_room(self, name: str, *, used: int = 0) -> bool:
         return name == UNTOLD or name not in self._groups or self._groups[name].count + used < self.limits.share

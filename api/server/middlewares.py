@@ -5,8 +5,8 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Final
-from uuid import uuid4
 
 import structlog
 from aiohttp import web
@@ -49,7 +49,7 @@ _ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-re
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, turn errors into problem+json, count it, and write one log line without secrets."""
     given = request.headers.get("X-Request-ID", "")
-    request[REQUEST_ID] = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+    request[REQUEST_ID] = given if _GIVEN_ID.fullmatch(given) else token_hex(16)
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
     begun = time.perf_counter()
     deadline = None if request.match_info.handler in request.app[ENDLESS] else REQUEST_DEADLINE

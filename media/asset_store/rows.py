@@ -1,8 +1,7 @@
 """Turn database rows into domain objects."""
 
-from typing import Any
-
 import asyncpg
+from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from media.asset import (
@@ -53,6 +52,8 @@ RENDITIONS_AS_JSON = (
 )
 """SQL of a column of the asset `a`, so that an asset and its renditions take one round trip."""
 
+_RENDITIONS = TypeAdapter(tuple[Rendition, ...])
+
 IS_IN_PROGRESS = (
     "(SELECT a.status FROM assets a WHERE a.asset_id = s.asset_id) IN ('uploaded', 'scanning', 'processing')"
 )
@@ -61,12 +62,11 @@ IS_IN_PROGRESS = (
 
 def asset_of(record: asyncpg.Record) -> Asset:
     """Turn a row of `assets` into an Asset, with renditions where `RENDITIONS_AS_JSON` was selected as `renditions`."""
-    renditions: list[dict[str, Any]] = from_json(record.get("renditions") or "[]")
     return Asset(
         asset_type=AssetType(record["asset_type"]),
         status=Status(record["status"]),
         delivery=DeliveryClass(record["delivery"]),
-        renditions=tuple(Rendition(**rendition) for rendition in renditions),
+        renditions=_RENDITIONS.validate_json(record.get("renditions") or "[]"),
         # The database may still lack these three, which came with version 5 of the schema.
         page_count=record.get("page_count"),
         document_info=DocumentInfo(**from_json(info)) if (info := record.get("document_info")) else None,

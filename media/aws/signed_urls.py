@@ -73,6 +73,12 @@ def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
     return key
 
 
+@lru_cache(maxsize=16)
+def amz_date(second: int) -> str:
+    """Write a time (Unix seconds) as Signature Version 4 does. Cached: many URLs are signed in one second."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
 def string_to_sign(stamp: str, scope: str, canonical_request: str) -> str:
     """Return the text that Signature Version 4 signs."""
     return f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(canonical_request.encode()).hexdigest()}"
@@ -88,7 +94,7 @@ class S3Presigner:
     def __init__(self, bucket: BucketAddress, region: str, credentials: Credentials, at: datetime) -> None:
         self._bucket = bucket
         self._credentials = credentials
-        self._stamp = at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self._stamp = amz_date(int(at.timestamp()))
         day = self._stamp[:8]
         self._scope = f"{day}/{region}/s3/aws4_request"
         self._key = signing_key(credentials.secret_key, day, region, "s3")
@@ -108,8 +114,9 @@ class S3Presigner:
         """
         if not 0 < seconds <= MAX_SECONDS:
             raise ValueError(f"a presigned URL lives 1 to {MAX_SECONDS} seconds, not {seconds}")
-        signed = {"host": self._bucket.host} | {name.lower(): value.strip() for name, value in (headers or {}).items()}
-        names = ";".join(sorted(signed))
+        given = {name.lower(): value.strip() for name, value in (headers or {}).items()}
+        signed = sorted({"host": self._bucket.host, **given}.items())
+        names = ";".join(name for name, _ in signed)
         path = self._bucket.url_path(key)
         named = dict(query or {}) | {
             "X-Amz-Algorithm": _ALGORITHM,
@@ -122,7 +129,7 @@ class S3Presigner:
             named["X-Amz-Security-Token"] = self._credentials.token
         quoted = sorted((_quoted(name), _quoted(value)) for name, value in named.items())
         arguments = "&".join(f"{name}={value}" for name, value in quoted)
-        lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
+        lines = "".join(f"{name}:{value}\n" for name, value in signed)
         canonical = f"{method}\n{path}\n{arguments}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
         text = string_to_sign(self._stamp, self._scope, canonical)
         signature = hmac.digest(self._key, text.encode(), "sha256").hex()
