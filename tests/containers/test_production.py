@@ -21,6 +21,7 @@ from tests.containers.waiting import DEADLINE, count_ready, wait_for_answer, wai
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 PICTURES = 20
+CLAMD = "/run/clamd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,27 @@ async def database_container(postgres_image: str) -> AsyncIterator[Postgres]:
 
 
 @pytest.fixture
-def clamd_container(scanner_image: str, tmp_path: Path) -> Iterator[None]:
-    with scanner_container(scanner_image, tmp_path) as container:
+def clamd_folder(scanner_image: str, tmp_path: Path) -> Iterator[Path]:
+    """Run clamd; return the folder of its socket, the volume that a task's containers share."""
+    folder = tmp_path / "socket"
+    folder.mkdir()
+    folder.chmod(0o777)  # the containers' user is another
+    with scanner_container(scanner_image, tmp_path).with_volume_mapping(str(folder), CLAMD, "rw") as container:
         ping = ["clamdscan", "--config-file=/etc/clamav/clamd.conf", "--ping", "30:1"]
         assert container.exec(ping).exit_code == 0
-        yield
+        yield folder
 
 
 @pytest.fixture
 async def production(
-    emulator: EmulatedAws, database_container: Postgres, clamd_container: None, monkeypatch: pytest.MonkeyPatch
+    emulator: EmulatedAws, database_container: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ServiceEnvironment]:
-    del clamd_container  # only needs to run
-    more = {"MEDIA_QUEUES": "uploads,images", "MEDIA_JWT_ISSUER": tokens.ISSUER, "MEDIA_RETRY_CAP": "2"}
+    more = {
+        "MEDIA_CLAMD": f"unix://{CLAMD}/clamd.sock",
+        "MEDIA_QUEUES": "uploads,images",
+        "MEDIA_JWT_ISSUER": tokens.ISSUER,
+        "MEDIA_RETRY_CAP": "2",
+    }
     async with open_environment(emulator, database_container.dsn, monkeypatch, **more) as found:
         yield found
 
@@ -89,12 +98,13 @@ async def statuses(database: Database) -> dict[str, int]:
 
 
 async def test_uploads_succeed_although_postgres_is_killed_meanwhile(
-    production: ServiceEnvironment, database_container: Postgres, service_image: str
+    production: ServiceEnvironment, database_container: Postgres, clamd_folder: Path, service_image: str
 ) -> None:
     with locked_down_container(service_image, ["python", "-m", "media.schema", "apply"], production.env) as applying:
         assert applying.get_wrapped_container().wait(timeout=60)["StatusCode"] == 0
     api = locked_down_container(service_image, ["python", "-m", "api"], production.env)
     consumer = locked_down_container(service_image, ["python", "-m", "consumer"], production.env)
+    consumer = consumer.with_volume_mapping(str(clamd_folder), CLAMD, "rw")
     with api, consumer:
         assert (await wait_for_answer(f"http://127.0.0.1:{production.env['MEDIA_API_PORT']}/readyz"))[0] == 200
         async with aiohttp.ClientSession() as http:

@@ -90,15 +90,15 @@ class Deployment:
             (await ecs.describe_task_definition(taskDefinition=name))["taskDefinition"]
         )
 
-    async def start_scanner(self, port: int) -> None:
+    async def start_scanner(self) -> None:
         """Mirror signatures as the schedule does, and start the scanner of a consumer's task. Raises PartError."""
         mirror = await self.definition(f"{self.parameters['Environment']}-media-signatures")
         for container in mirror.container_definitions:
             await self.runner.run_to_end(mirror, container)
         definition = (await self.services())[CONSUMER][1]
         [clamd] = [one for one in definition.container_definitions if one.image == IMAGES["ScannerImage"]]
-        self.scanner = await self.runner.start_alone(definition, clamd, port)
-        await self.scanner.until_ready(lambda: _answers(port))
+        self.scanner = await self.runner.start_alone(definition, clamd, free_port())
+        await self.scanner.until_ready(lambda: _answers(self.runner.scanner))
 
     async def start_services(self) -> None:
         """Start as many tasks of each service as it wants. Raises PartError."""
@@ -176,7 +176,6 @@ async def deployed(folder: Path, environ: Mapping[str, str], **chosen: str) -> A
         await clone.run(copying)
         own = {"JwksUrl": jwks, "JwtIssuer": identity.issuer, "JwtAudience": AUDIENCE}
         own |= {"SignaturesMirror": "none", "SignaturesCustom": signatures}
-        scanner = free_port()
         parameters = clone.fill({**await prepare(account, **databases), **IMAGES, **own, **chosen})
         await clone.run(deploying)
         changed = {
@@ -184,7 +183,6 @@ async def deployed(folder: Path, environ: Mapping[str, str], **chosen: str) -> A
             "AWS_CA_BUNDLE": str(authority.certificate),
             "SSL_CERT_FILE": str(authority.certificate),
             "MEDIACONVERT_ENDPOINT": await _mediaconvert(folder, client, exits, environ),
-            "MEDIA_CLAMD": f"tcp://{HOST}:{scanner}",
         }
         credentials = await exits.enter_async_context(role_credentials(account, await _roles(account)))
         certificate = authority.issue("api", urlsplit(parameters["PublicUrl"]).hostname or "")
@@ -195,15 +193,15 @@ async def deployed(folder: Path, environ: Mapping[str, str], **chosen: str) -> A
         runner = Runner(account, images, logs, volumes, credentials, changed)
         up = Deployment(account, authority.certificate, identity, clone, parameters, runner, balancer, port)
         exits.push_async_callback(up.kill)
-        await up.start_scanner(scanner)
+        await up.start_scanner()
         await up.start_services()
         yield up
 
 
-async def _answers(port: int) -> bool:
+async def _answers(scanner: Address) -> bool:
     """Say whether clamd answers there, and not what waits for signatures in its place."""
     try:
-        return await ask(Address.parse(f"tcp://{HOST}:{port}"), "PING") == b"PONG"
+        return await ask(scanner, "PING") == b"PONG"
     except UnavailableError:
         return False
 

@@ -23,7 +23,7 @@ ADDED = {
 
 REPLACED = {
     "MEDIA_API_PORT": "a free port, since all tasks share one machine",
-    "MEDIA_CLAMD": "the free port of one scanner, which serves all tasks",
+    "MEDIA_CLAMD": "the socket of one scanner, which serves all tasks, in a temporary folder",
     "MEDIA_CONSUMER_PORT": "a free port",
     "MEDIA_SIGNATURES_FOLDER": "the folder of a volume, see below",
 }
@@ -63,7 +63,7 @@ CORRECTED = {
 }
 """Where ministack does otherwise than an account, and is corrected: in words, and its functions that are replaced."""
 
-VOLUMES = {"scratch": "/scratch", "signatures": "/var/lib/clamav", "spool": "/spool"}
+VOLUMES = {"scratch": "/scratch", "signatures": "/var/lib/clamav", "spool": "/spool", "clamd": "/run/clamd"}
 """The volumes of the tasks, and where they are in a container."""
 CONFIGURATION = "/etc/clamav"
 

@@ -14,10 +14,14 @@ from deploy.local.rehearsal.account import Account
 from deploy.local.rehearsal.definitions import Container, HealthCheck, TaskDefinition
 from deploy.local.rehearsal.image import Image
 from deploy.local.rehearsal.stand_ins import CONFIGURATION, VOLUMES
+from handlers.scan.clamd.instream import Address
+from handlers.scan.signatures.settings import ScannerSettings
 
 SUCCESS = 0
 FIRST_COMMAND_DEADLINE = 120.0
 """Seconds for a container that must end before others start."""
+SCANNER = str(ScannerSettings.model_fields["clamd"].default)
+"""Where the scanner of a task listens."""
 PORTS = {"api": "MEDIA_API_PORT", "consumer": "MEDIA_CONSUMER_PORT"}
 """The variable of the port that a container listens on."""
 
@@ -53,6 +57,7 @@ class Runner:
         self.images = images
         self._logs = logs
         self._volumes = volumes
+        self._shared = {VOLUMES["clamd"]: volumes / "clamd"}  # one scanner serves all tasks
         self._credentials = credentials
         self._changed = changed
         self._started = 0
@@ -107,11 +112,12 @@ class Runner:
         secrets = {key: await self._account.secret(role, found) for key, found in container.secrets.items()}
         files = [await self._account.settings_file(role, file["value"]) for file in container.environment_files]
         listed = {key: value for file in reversed(files) for key, value in file.items()}  # of two, the first counts
-        places = self._places(image, self._volumes / str(number), port)
+        places = self._places(image, self._volumes / str(number))
         own = {
             "PATH": image.path,
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self._credentials}/{definition.family}",
             "MEDIA_SIGNATURES_FOLDER": str(places[VOLUMES["signatures"]]),
+            "MEDIA_CLAMD": _localize(container.environment.get("MEDIA_CLAMD", SCANNER), places),
             **dict.fromkeys(PORTS.values(), str(port)),
         }
         variables = {key: _localize(value, places) for key, value in image.variables.items()}
@@ -125,17 +131,20 @@ class Runner:
         )
         return program, places
 
-    @staticmethod
-    def _places(image: Image, folder: Path, port: int) -> dict[str, Path]:
-        """Make a container's volumes, and copies of its image's configuration that name them and the port."""
-        places = {volume: folder / name for name, volume in VOLUMES.items()}
+    @property
+    def scanner(self) -> Address:
+        """Where the one scanner listens, which serves all tasks."""
+        return Address.parse(_localize(SCANNER, self._shared))
+
+    def _places(self, image: Image, folder: Path) -> dict[str, Path]:
+        """Make a container's volumes, and copies of its image's configuration that name them."""
+        places = {volume: folder / name for name, volume in VOLUMES.items()} | self._shared
         for place in places.values():
-            place.mkdir(parents=True)
+            place.mkdir(parents=True, exist_ok=True)
         places |= {"/app": image.root / "app", CONFIGURATION: folder / "configuration"}
         places[CONFIGURATION].mkdir()
         for path in (image.root / CONFIGURATION.strip("/")).glob("*"):
-            text = re.sub("(?m)^TCPSocket .*$", f"TCPSocket {port}", path.read_text())
-            (places[CONFIGURATION] / path.name).write_text(_localize(text, places))
+            (places[CONFIGURATION] / path.name).write_text(_localize(path.read_text(), places))
         return places
 
 

@@ -76,10 +76,12 @@ class Clamd:
     async def scan(self, source: Source, size: int) -> Reply:
         """Have `size` bytes scanned.
 
-        Raises UnavailableError(clamd) when clamd cannot be reached or verified, before `source` is opened; TimeoutError
-        past the deadline, or when clamd stops answering PING; and the errors of `source`.
+        Raises UnavailableError(clamd) when clamd cannot be reached or verified, before `source` is opened, or when it
+        stops answering before it is given a byte; TimeoutError past the deadline, or when it stops answering PING
+        later; and the errors of `source`.
         """
         self.load += size
+        given = asyncio.Event()
         try:
             async with self._spool.reserve(size), self._slots:
                 if self._verified and not await self._liveness.is_alive():
@@ -90,8 +92,8 @@ class Clamd:
                 try:
                     async with asyncio.timeout(self._timeout + size / SLOWEST):
                         scratch = await self.scratch_for(size)
-                        handed = fildes(self.address, source, size, scratch) if scratch else None
-                        reply = await self._liveness.guard(handed or instream(self.address, source))
+                        handed = fildes(self.address, source, size, scratch, given) if scratch else None
+                        reply = await self._liveness.guard(handed or instream(self.address, source, given), given)
                 except TimeoutError:
                     self._fail()
                     raise

@@ -23,7 +23,7 @@ MEANINGS: tuple[tuple[str, FailureKind, str], ...] = (
     ),
     ("silence amid a scan", FailureKind.BUG, "likewise; a clamd that still answers PING has the time for one scan"),
     (
-        "`OSError` before and amid a scan; an end before the first byte of the file, or before its descriptor",
+        "`OSError` before and amid a scan; an end or silence before the first byte of the file, or its descriptor",
         FailureKind.UNAVAILABLE,
         "no connection, or it is cut",
     ),

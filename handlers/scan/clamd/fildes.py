@@ -14,17 +14,22 @@ from handlers.scratch import scratch_folder
 from media.errors import Dependency, UnavailableError
 
 
-async def fildes(address: Address, source: Source, size: int, folder: Path) -> Reply:
+async def fildes(
+    address: Address, source: Source, size: int, folder: Path, given: asyncio.Event | None = None
+) -> Reply:
     """Write `source` to a file below `folder`, have clamd scan it, and return the reply. The caller sets the deadline.
 
-    `size` is the room to reserve there. Raises UnavailableError(clamd) when clamd cannot be reached, or hangs up before
-    it is handed the file; RetryableError for a full disk; and the errors of `source`.
+    `size` is the room to reserve there; `given` is set when clamd is handed the file. Raises UnavailableError(clamd)
+    when clamd cannot be reached, or hangs up before it is handed the file; RetryableError for a full disk; and the
+    errors of `source`.
     """
     async with nameless_file(source, size, folder) as descriptor:
         with await connect(address) as connection:
             heard, handed = bytearray(), True
             try:
                 await asyncio.get_running_loop().sock_sendall(connection, b"zFILDES\0")
+                if given:
+                    given.set()
                 socket.send_fds(connection, [b"\0"], [descriptor])
             except (BrokenPipeError, ConnectionResetError):
                 handed = False

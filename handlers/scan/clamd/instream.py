@@ -64,8 +64,8 @@ class Reply:
     complete: bool
 
 
-async def instream(address: Address, source: Source) -> Reply:
-    """Stream `source` to clamd and return its reply. The caller sets the deadline.
+async def instream(address: Address, source: Source, given: asyncio.Event | None = None) -> Reply:
+    """Stream `source` to clamd and return its reply. The caller sets the deadline; `given` is set at the first byte.
 
     Raises UnavailableError(clamd) when clamd cannot be reached, before `source` is opened, and when it hangs up before
     it is sent a byte of it; and the errors of `source`.
@@ -75,7 +75,7 @@ async def instream(address: Address, source: Source) -> Reply:
         listening = asyncio.ensure_future(listen(connection, heard))
         try:
             async with source() as pieces:
-                complete = await _send_all(connection, pieces, heard, listening)
+                complete = await _send_all(connection, pieces, heard, listening, given or asyncio.Event())
             in_order = await listening
         finally:
             listening.cancel()
@@ -157,7 +157,11 @@ async def _dial(family: int, place: object) -> socket.socket:
 
 
 async def _send_all(
-    connection: socket.socket, pieces: AsyncIterator[bytes], heard: bytearray, listening: "asyncio.Future[bool]"
+    connection: socket.socket,
+    pieces: AsyncIterator[bytes],
+    heard: bytearray,
+    listening: "asyncio.Future[bool]",
+    given: asyncio.Event,
 ) -> bool | None:
     """Send all pieces. Returns False when clamd replied or hung up before; its reply is then on its way.
 
@@ -170,6 +174,7 @@ async def _send_all(
             if ended is None and (listening.done() or _has_reply(connection)):
                 return None
             ended = False
+            given.set()
             for start in range(0, len(piece), CHUNK):
                 await _send_chunk(connection, memoryview(piece)[start : start + CHUNK])
             if heard or listening.done():

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from handlers.scan.clamd.instream import Address, ask
-from media.errors import UnavailableError
+from media.errors import Dependency, UnavailableError
 
 INTERVAL = 2.0
 """Seconds of silence before a PING, and between two that are answered."""
@@ -26,15 +26,19 @@ class Liveness:
         self._address = address
         self._ping: asyncio.Task[bool] | None = None
 
-    async def guard[T](self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work`, and return or raise its result. When clamd stops answering, cancel it and raise TimeoutError.
+    async def guard[T](self, work: Coroutine[Any, Any, T], given: asyncio.Event) -> T:
+        """Run `work`, and return or raise its result. When clamd stops answering, cancel it and raise an error.
 
-        The error is a TimeoutError and no UnavailableError: the file may be what made clamd stop.
+        Once `given` is set it is a TimeoutError: the file may be what made clamd stop. Before, it is UnavailableError.
         """
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=INTERVAL))[0]:
                 if not await self.is_alive() and not task.done():
+                    if not given.is_set():  # the file's first byte is still to come from S3, so it cannot be why
+                        raise UnavailableError(
+                            Dependency.CLAMD, f"{self._address} stopped answering before it was given the file"
+                        )
                     raise TimeoutError(f"{self._address} has stopped answering")
             return task.result()
         finally:

@@ -40,7 +40,7 @@ class ScannerSettings(BaseSettings):
         None, validation_alias=AliasChoices("AWS_ENDPOINT_URL", "aws_endpoint_url")
     )
     clamd: Annotated[str, AfterValidator(lambda value: str(Address.parse(value)))] = Field(
-        "tcp://127.0.0.1:3310", description="Where clamd listens, as in its configuration"
+        "unix:///run/clamd/clamd.sock", description="Where clamd listens, as in its configuration"
     )
     signatures_prefix: str = Field(
         "signatures/", pattern=r"^[^/].*/$", description="The prefix of the mirrored signatures in the bucket"

@@ -64,6 +64,14 @@ async def test_the_scanner_has_the_set_that_the_mirror_published(deployment: Dep
     assert adopted["source"] == "bucket"
 
 
+async def test_files_are_handed_to_the_scanner_by_descriptor(deployment: Deployment, processed: Processed) -> None:
+    assert processed.picture.status == "ready"
+    consumers = [task.child.log.read_text() for task in deployment.tasks[CONSUMER]]
+    found = [json.loads(line) for log in consumers for line in log.splitlines() if "clamd.descriptors" in line]
+    largest = (await deployment.services())[CONSUMER][1].container_definitions[0].environment["MEDIA_SCAN_MAX_BYTES"]
+    assert {line["largest"] for line in found} == {int(largest)}
+
+
 async def test_a_recording_of_2500_mb_is_reencoded(deployment: Deployment) -> None:
     message = WebinarRecording(
         recording_id="large",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import uuid4
 
@@ -229,6 +230,23 @@ def test_scanner_has_memory_for_its_signatures_and_is_restarted(resources: Any) 
     assert health["Interval"] * health["Retries"] >= RELOAD
     # The mirror's task loads each new database, and then the whole set, before it is published.
     assert template("signatures")["Parameters"]["SignaturesMemory"]["Default"] >= 2 * ENGINE
+
+
+def test_consumer_finds_clamd_in_a_volume_of_both(resources: Any) -> None:
+    parts = resources["ConsumerTask"]["Properties"]["ContainerDefinitions"]
+    given = {each["Name"]: each for part in parts if part["Name"] == "consumer" for each in part["Environment"]}
+    conf = (ROOT / "deploy" / "clamav" / "clamd.conf").read_text().splitlines()
+    [path] = [PurePosixPath(line.split()[1]) for line in conf if line.startswith("LocalSocket ")]
+    mounted = {
+        part["Name"]: point["SourceVolume"]
+        for part in parts
+        for point in part.get("MountPoints", ())
+        if point["ContainerPath"] == str(path.parent)
+    }
+    assert given["MEDIA_CLAMD"]["Value"] == ScannerSettings.model_fields["clamd"].default == f"unix://{path}"
+    assert mounted == {"consumer": "clamd", "clamd": "clamd"}
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    assert len(re.findall(f'(?m)^VOLUME .*"{path.parent}"', dockerfile)) == 2, "else it belongs to root"
 
 
 @pytest.mark.parametrize("name", ["clamd", "signatures"])

@@ -119,6 +119,32 @@ async def test_end_before_the_first_byte_is_an_outage() -> None:
             await instream(Address(*server.sockets[0].getsockname()[:2]), opened)
 
 
+@pytest.mark.parametrize(("pieces", "raised"), [([], UnavailableError), ([b"x"], TimeoutError)])
+async def test_silence_is_the_files_fault_only_once_clamd_has_a_byte_of_it(
+    pieces: list[bytes], raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handlers.scan.clamd.liveness.INTERVAL", 0.01)
+
+    async def slow() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+        fake.alive = False
+        await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+        yield slow()
+
+    async def read_on(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with fake_clamd(read_on) as fake:
+        clamd = Clamd(fake.address)
+        with pytest.raises(raised):
+            await clamd.scan(opened, 10)
+        assert clamd.backing_off
+
+
 @given(st.binary(max_size=60) | st.sampled_from([b"stream: OK", b"stream: OK\0"]), st.booleans())
 def test_only_the_exact_reply_is_clean(said: bytes, complete: bool) -> None:
     clean = read_reply(Reply(said, complete)).verdict is Verdict.CLEAN
