@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 
+from handlers.sound_frames import find_first_frame
+
 HEAD_BYTES = 4096
 """Bytes of the file's beginning that `sniff` reads."""
 
@@ -153,7 +155,11 @@ def _by_packets(head: bytes) -> str | None:
     frames = head.lstrip(b"\0")
     if len(frames) < len(head) and frames.startswith(b"ID3"):
         return "audio/mpeg"
-    head = frames
+    # What was cut out of a longer recording begins in the middle of a packet or a frame.
+    middles = ((start, packet) for packet in (_TS_PACKET, _M2TS_PACKET) for start in range(packet))
+    if any(_repeats(frames, start, packet, 6) for start, packet in middles):
+        return "video/mp2t"
+    head = frames[find_first_frame(frames) :]
     if len(head) < 4 or head[0] != 0xFF:
         return None
     # ADTS or MPEG audio has one header for each frame: 12 bits of sync, version, layer, bit rate, sampling rate.
@@ -165,9 +171,9 @@ def _by_packets(head: bytes) -> str | None:
     return "audio/mpeg" if sync and layer and rates else None
 
 
-def _repeats(head: bytes, start: int, packet: int) -> bool:
-    """Tell whether three packets in a row begin with the transport stream's sync byte."""
-    return len(head) > start + 2 * packet and all(head[start + n * packet] == 0x47 for n in range(3))
+def _repeats(head: bytes, start: int, packet: int, times: int = 3) -> bool:
+    """Tell whether so many packets in a row begin with the transport stream's sync byte."""
+    return len(head) > start + (times - 1) * packet and all(head[start + n * packet] == 0x47 for n in range(times))
 
 
 _DETECTORS: tuple[Callable[[bytes], str | None], ...] = (_by_magic, _by_brand, _by_content, _by_packets)

@@ -49,6 +49,8 @@ APART = 0.25
 filled up."""
 LATE = 0.1
 """Seconds after which a track counts as beginning late, and not just as started second."""
+LATE_SOUND = 1.0
+"""Seconds by which sound may begin after the picture, and MediaConvert makes it: the usual delay of a microphone."""
 POSTER_SHARE = 0.1
 """Poster candidates are taken at every multiple of this share of the duration."""
 POSTER_FROM = 1000
@@ -194,6 +196,7 @@ def _irregularities(probed: Probed) -> dict[str, Any]:
     reasons = (
         probed.container in LOCAL_DEMUXERS,
         not all(track.readable_by_service for track in select_audio(probed.audio)),
+        bool(video) and any(track.begins > LATE_SOUND for track in select_audio(probed.audio)),
         bool(video and video.codec not in SERVICE_VIDEO),
         probed.cut_short,
         probed.restarts,

@@ -24,8 +24,10 @@ AAC_FRAME = 1024
 """Samples in one packet of AAC-LC."""
 AGREEMENT = 0.01
 """Relative difference of two statements of an index that agree with each other."""
-EXACT_LENGTHS = ("matroska", "flv", "avi", "asf")
+EXACT_LENGTHS = ("matroska", "flv", "avi", "asf", "flac", "aiff")
 """Formats whose header tells the length by the last frame that was written, by ffprobe's names."""
+LACKING = 1.0
+"""Seconds that an exact header announces beyond the last packet, from which a file counts as cut short."""
 
 ESTIMATED = frozenset({"mp3", "aac", "amr"})
 """Containers, by ffprobe's names, whose duration is guessed from the file's size and the first frames' bit rate. Quiet
@@ -78,6 +80,10 @@ def announced_end(container: Header, streams: Sequence[Header], used: Collection
     # A recorder that was not stopped properly leaves 0 in the header.
     if not (declared := seconds(container.get("duration"))):
         return None
+    if container.get("format_name") == "avi":
+        # Without the index at the end of the file, the length is a guess, and the count of pictures is not.
+        rates = [(seconds(one.get("nb_frames")) or 0.0, _fraction(one.get("avg_frame_rate"))) for one in streams]
+        declared = max([declared, *(frames / rate for frames, rate in rates if rate)])
     # Matroska counts from the zero of its clock, other containers from the start of the first track.
     is_matroska = str(container.get("format_name", "")).startswith("matroska")
     return declared if is_matroska else start_time(container) + declared
@@ -129,7 +135,7 @@ def measure_scan(
     return TrackTimes(
         begins={track: one.begin for track, one in found.items()},
         ends={track: one.end for track, one in found.items()},
-        cut_short=is_cut or lacking > TAIL_SECONDS,
+        cut_short=is_cut or lacking > LACKING,
         lacking=max(0.0, lacking),
         pause=max((one.pause for track, one in found.items() if track not in pictures), default=0.0),
         damaged=ffprobe_errors.is_damaged(stderr),

@@ -18,17 +18,18 @@ _CODEC = re.compile(r"Codec \((\w{1,40})\) not on whitelist")
 _CUT_SHORT = re.compile(r"partial file|File ended prematurely|Truncated|Packet corrupt|error reading header")
 _MEMORY = re.compile(r"Cannot allocate memory|get_buffer\(\) failed|[Ff]ailed to allocate|malloc of size|bad_alloc")
 
+_NO_INDEX = (
+    "its index (moov) is not whole, because the recorder broke off or the copy did: copy it again from the device; if "
+    "it does not play there either, a repair program can restore it beside a whole recording of the same device"
+)
+
 _FAULTS = (
     (
         re.compile(r"Format not on whitelist"),
         Code.UNSUPPORTED,
         "not a video or audio container that this service reads",
     ),
-    (
-        re.compile(r"moov atom not found"),
-        Code.CORRUPT,
-        "the file has no index (moov): it was cut short or never finished",
-    ),
+    (re.compile(r"moov atom not found|^\[mov,.*error reading header", re.MULTILINE), Code.CORRUPT, _NO_INDEX),
     (_PROTECTED, Code.ENCRYPTED, "the file is protected against copying"),
     (re.compile(_DEMUXER, re.MULTILINE), Code.CORRUPT, "the file's structure is damaged"),
 )
@@ -68,6 +69,11 @@ def is_encrypted(stderr: str) -> bool:
 def find_unlisted_codecs(stderr: str) -> frozenset[str]:
     """Return the decoders that the file needs and that are on none of our lists."""
     return frozenset(_CODEC.findall(stderr))
+
+
+def explain_empty_index() -> RejectedError:
+    """Return the reason why an MP4 that was opened has no tracks."""
+    return RejectedError(Code.CORRUPT, _NO_INDEX)
 
 
 def explain_failed_open(stderr: str) -> MediaError:

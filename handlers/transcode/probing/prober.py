@@ -50,6 +50,8 @@ DECODER_THREADS = 2
 """Threads of a decoder. Each holds pictures of its own, and many cores must not need more memory than a few."""
 SCAN_FACTOR = 10
 """Factor by which reading a whole file may take longer than opening it."""
+_SIZES = {"video": "width", "audio": "channels"}
+"""What ffprobe does not know of a track until it has seen some of it, by the track's type."""
 MAX_DURATION = 8 * 3600.0
 """Seconds that a source may last."""
 
@@ -120,15 +122,18 @@ class Prober:
             # therefore allowed by name.
             ffprobe = replace(ffprobe, extra_codecs=unlisted)
             described = await ffprobe.read(url, *options)
-        pictures = [one for one in described.document.get("streams", ()) if one.get("codec_type") == "video"]
         is_stream = str(described.document.get("format", {}).get("format_name", "")).startswith("mpeg")
-        if described.ok and is_stream and any(not one.get("width") for one in pictures):
-            # A transport stream announces a picture that did not begin yet.
+        found = described.document.get("streams", ())
+        sizes = [stream.get(size) for stream in found if (size := _SIZES.get(str(stream.get("codec_type"))))]
+        if described.ok and is_stream and not all(sizes):  # it announces tracks that begin later
             ffprobe = replace(ffprobe, patient=True)
             described = await ffprobe.read(url, *options)
         if not described.ok or "streams" not in described.document:
             raise ffprobe_errors.explain_failed_open(described.stderr)
-        return _Source(ffprobe, url, described.document.get("format", {}), described.document["streams"])
+        container, streams = described.document.get("format", {}), described.document["streams"]
+        if is_mov(container) and not streams:
+            raise ffprobe_errors.explain_empty_index()
+        return _Source(ffprobe, url, container, streams)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,15 @@ async def test_irregular_recording_plays_whole_and_in_sync(case: Irregular, harn
             assert abs(found.offset) <= IN_SYNC + 2 * 1024 / 48000
 
 
+async def test_sound_that_lost_single_packets_stays_in_sync(harness: Harness, tmp_path: Path) -> None:
+    """As of a call with a bad connection: each loss is short, and they add up."""
+    source = tmp_path / "call.mkv"
+    make(source, "null", "anull", "-bsf:a", "noise=drop='gt(n,100)*lt(n,401)*not(mod(n,100))+eq(n,450)'")
+    asset = await harness.transcode_with_ffmpeg(await harness.add_asset(source))
+    found = await play(await harness.fetch_outputs(asset) / "video.mp4", RATE, harness.folder, sound=True)
+    assert abs(found.offset) <= IN_SYNC
+
+
 def claiming(path: Path, seconds: int) -> None:
     """Make a fragmented MP4 whose header claims another length in all its boxes."""
     make(path, "null", "anull", "-movflags", "frag_keyframe+empty_moov+default_base_moof")

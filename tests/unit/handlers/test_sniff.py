@@ -62,6 +62,11 @@ def test_files_of_encoders_are_recognized(image_format: str, mime: str) -> None:
         (bytes(7) + b"ID3\x03", "audio/mpeg"),
         (b"\xff\xf1\x50\x80", "audio/aac"),
         ((b"\x47" + bytes(187)) * 3, "video/mp2t"),
+        (b"\1" * 100 + (b"\x47" + bytes(187)) * 6, "video/mp2t"),
+        (b"\1" * 100 + (b"\x47" + bytes(191)) * 6, "video/mp2t"),
+        (b"\1" * 100 + (b"\xff\xfb\x90\x64" + bytes(413)) * 3, "audio/mpeg"),
+        (b"\1" * 100 + (b"\xff\xf3\x40\xc4" + bytes(100)) * 3, "audio/mpeg"),
+        (b"\1" * 100 + (b"\xff\xf1\x50\x80\x10\x00" + bytes(122)) * 3, "audio/aac"),
         (b'<?xml version="1.0"?>\n<!-- a -->\n<svg xmlns="http://www.w3.org/2000/svg">', "image/svg+xml"),
         (b"<svg>", "image/svg+xml"),
         (b"\r\n \0%PDF-1.7\n", "application/pdf"),
@@ -81,6 +86,9 @@ def test_signatures_are_recognized(head: bytes, mime: str) -> None:
 @pytest.mark.parametrize(
     "head",
     [
+        b"\1" * 100 + (b"\xff\xfb\x90\x64" + bytes(413)) * 2,
+        b"\1" * 2048 + (b"\xff\xfb\x90\x64" + bytes(413)) * 3,
+        b"\1" * 100 + (b"\x47" + bytes(187)) * 5,
         b"MZ" + bytes(500) + b"%PDF-1.7\n",
         b"/*%PDF-1.4*/ WScript.Echo(1)",
         b"<html><script>1</script>%PDF-1.4",

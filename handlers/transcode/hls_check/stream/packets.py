@@ -137,20 +137,17 @@ def _walk(data: bytes, count: int) -> _Walk:
             continue
         pid = (high & 0x1F) << 8 | low
         last = seen.get(pid)
-        if last is not None and (last + 1 ^ flags) & 0x0F and _is_gap(data, number, pid, last, flags):
-            walk.gaps.append((number, pid))
+        # The counter of a repeated packet stands still.
+        if last is not None and pid != _NULL and (last + 1 ^ flags) & 0x0F and (last ^ flags) & 0x0F:
+            at = number * PACKET
+            announced = flags & 0x20 and data[at + 4] and data[at + 5] & 0x80
+            if not announced:
+                walk.gaps.append((number, pid))
         if high & 0x40:
             walk.end(pid)
             walk.began[pid] = number
         seen[pid] = number << 4 | flags & 0x0F
     return walk
-
-
-def _is_gap(data: bytes, number: int, pid: int, last: int, flags: int) -> bool:
-    """Tell a lost packet from a repeated one, whose counter stands still, and from a jump that is announced."""
-    at = number * PACKET
-    announced = flags & 0x20 and data[at + 4] and data[at + 5] & 0x80
-    return not (pid == _NULL or announced or (last ^ flags) & 0x0F == 0)
 
 
 def payload(data: bytes, packet: Pes) -> Iterator[bytes]:

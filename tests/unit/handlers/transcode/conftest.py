@@ -10,6 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from handlers.transcode.probing.prober import Prober
+from media.asset import AssetType
+from media.errors import RejectedError
 
 type Clip = Callable[..., Path]
 type Serve = Callable[[Path], Awaitable[str]]
@@ -75,3 +77,10 @@ def turned(path: Path) -> Path:
     copy = path.with_name(f"turned-{path.name}")
     copy.write_bytes(data)
     return copy
+
+
+async def rejected(prober: Prober, path: Path, asset_type: AssetType = AssetType.VIDEO) -> RejectedError:
+    """Probe a file that must be rejected, and return why it was."""
+    with pytest.raises(RejectedError) as caught:
+        await prober.probe(str(path), asset_type=asset_type)
+    return caught.value

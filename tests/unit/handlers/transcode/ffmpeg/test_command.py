@@ -60,11 +60,11 @@ def test_only_what_ends_early_is_filled_up_to_the_end() -> None:
     assert after(argv, "-filter_complex")[0].startswith(
         "[0:V:0]fps=25/1,tpad=stop=-1:stop_mode=clone,trim=end=60.000,scale="
     )
-    assert after(argv, "-filter:a:0") == ["aresample=async=1"]
+    assert after(argv, "-filter:a:0") == ["aresample=async=1:min_hard_comp=0.03"]
     silent = plan(replace(source(duration=60.0), ends={0: 60.0, 1: 3.0}), AssetType.VIDEO)
     argv = arguments(silent, program="ffmpeg", source=URL)
     assert "tpad" not in after(argv, "-filter_complex")[0]
-    assert after(argv, "-filter:a:0") == ["aresample=async=1,apad=whole_dur=60.000,atrim=end=60.000"]
+    assert after(argv, "-filter:a:0") == ["aresample=async=1:min_hard_comp=0.03,apad=whole_dur=60.000,atrim=end=60.000"]
 
 
 def test_graph_goes_on_when_the_picture_changes_its_size() -> None:
@@ -75,8 +75,10 @@ def test_graph_goes_on_when_the_picture_changes_its_size() -> None:
 
 
 def test_only_audio_that_begins_late_is_filled_up_from_the_start() -> None:
-    assert after(command(audio=(replace(STEREO, begins=1.5),)), "-filter:a:0") == ["aresample=async=1:first_pts=0"]
-    assert after(command(), "-filter:a:0") == ["aresample=async=1"]
+    assert after(command(audio=(replace(STEREO, begins=1.5),)), "-filter:a:0") == [
+        "aresample=async=1:min_hard_comp=0.03:first_pts=0"
+    ]
+    assert after(command(), "-filter:a:0") == ["aresample=async=1:min_hard_comp=0.03"]
 
 
 def test_another_language_is_another_encoder_and_another_playlist() -> None:

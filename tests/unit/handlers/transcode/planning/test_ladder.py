@@ -110,6 +110,12 @@ def test_colors_that_are_not_named_are_those_of_the_size() -> None:
     assert made == ["bt709", "smpte170m", ""]
 
 
+def test_sound_that_begins_seconds_late_is_made_here() -> None:
+    (track,) = source().audio
+    made = [plan(replace(source(), audio=(replace(track, begins=late),)), AssetType.VIDEO) for late in (0.5, 1.5)]
+    assert [one.local for one in made] == [False, True]
+
+
 def test_damaged_or_open_ended_sources_are_made_here() -> None:
     for change in ({"damaged": True}, {"open_end": True}):
         assert plan(replace(source(), **change), AssetType.VIDEO).local  # type: ignore[arg-type] # booleans

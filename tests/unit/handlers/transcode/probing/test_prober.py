@@ -15,18 +15,12 @@ from handlers.transcode.probing.ffprobe_errors import explain_failed_open
 from handlers.transcode.probing.prober import Prober
 from media.asset import AssetType
 from media.errors import Code, RejectedError, RetryableError
-from tests.unit.handlers.transcode.conftest import Clip, Serve, turned
+from tests.unit.handlers.transcode.conftest import Clip, Serve, rejected, turned
 
 MIB = 1024 * 1024
 SINE = "sine=d=1"
 MIXED = ("-map", "0:v", "-map", "1:a", "-c", "copy")
 STEREO = "sine=d=1,aformat=channel_layouts=stereo"
-
-
-async def rejected(prober: Prober, path: Path, asset_type: AssetType = AssetType.VIDEO) -> RejectedError:
-    with pytest.raises(RejectedError) as caught:
-        await prober.probe(str(path), asset_type=asset_type)
-    return caught.value
 
 
 async def test_landscape_with_stereo_sound(prober: Prober, clip: Clip) -> None:
@@ -197,47 +191,6 @@ async def test_encrypted_source_is_rejected(prober: Prober, clip: Clip) -> None:
     assert (await rejected(prober, path)).code is Code.ENCRYPTED
 
 
-@pytest.mark.parametrize(("share", "least"), [(0.6, 2), (0.98, 7)])
-async def test_cut_short_source_is_taken_as_far_as_it_goes(
-    prober: Prober, clip: Clip, tmp_path: Path, share: float, least: float
-) -> None:
-    whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=8", "", "-movflags", "faststart").read_bytes()
-    part = tmp_path / "part.mp4"
-    part.write_bytes(whole[: int(len(whole) * share)])
-    probed = await prober.probe(str(part), asset_type=AssetType.VIDEO)
-    assert probed.cut_short
-    assert least < probed.duration < 8
-    assert probed.duration + probed.lacking == pytest.approx(8, abs=0.1)
-
-
-async def test_source_that_ends_in_its_header_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
-    whole = clip("whole.mp4", "testsrc2=s=64x48:r=25:d=8", "", "-movflags", "faststart").read_bytes()
-    part = tmp_path / "part.mp4"
-    part.write_bytes(whole[: len(whole) // 10])
-    assert (await rejected(prober, part)).code is Code.CORRUPT
-
-
-async def test_matroska_cut_between_clusters_is_taken_and_what_is_lacking_is_told(
-    prober: Prober, clip: Clip, tmp_path: Path
-) -> None:
-    whole = clip("whole.mkv", "testsrc2=s=64x48:r=25:d=10", "", "-g", "25", "-cluster_time_limit", "1000").read_bytes()
-    part = tmp_path / "part.mkv"
-    part.write_bytes(whole[: whole.index(b"\x1f\x43\xb6\x75", len(whole) // 2)])
-    probed = await prober.probe(str(part), asset_type=AssetType.VIDEO)
-    assert probed.cut_short
-    assert 3 < probed.duration < 8
-    assert probed.duration + probed.lacking == pytest.approx(10, abs=0.1)
-
-
-async def test_mp4_without_an_index_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
-    whole = clip("index-last.mp4").read_bytes()
-    part = tmp_path / "part.mp4"
-    part.write_bytes(whole[: whole.rindex(b"moov") - 4])
-    error = await rejected(prober, part)
-    assert error.code is Code.CORRUPT
-    assert "moov" in error.detail
-
-
 async def test_undecodable_content_is_rejected(prober: Prober, clip: Clip, tmp_path: Path) -> None:
     data = bytearray(clip("noise.mp4").read_bytes())
     start = data.index(b"mdat") + 4
@@ -357,6 +310,15 @@ async def test_fragmented_clip_has_its_rate(prober: Prober, clip: Clip) -> None:
     probed = await prober.probe(str(path), asset_type=AssetType.VIDEO)
     assert probed.video is not None
     assert (probed.video.frame_rate, probed.video.variable_rate) == (Fraction(25), False)
+
+
+async def test_sound_may_begin_long_after_the_picture_of_a_stream(prober: Prober, clip: Clip) -> None:
+    options = ("-af", "aselect='gte(t,12)'", "-max_interleave_delta", "0")
+    late = clip("late.ts", "testsrc2=s=64x48:r=25:d=14", "sine=d=14", *options)
+    probed = await prober.probe(str(late), asset_type=AssetType.VIDEO)
+    (track,) = probed.audio
+    assert track.channels == 1
+    assert track.begins == pytest.approx(12, abs=0.1)
 
 
 async def test_duration_is_found_when_the_header_says_zero(prober: Prober, clip: Clip, tmp_path: Path) -> None:

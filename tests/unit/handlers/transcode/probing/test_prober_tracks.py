@@ -8,8 +8,8 @@ from handlers.transcode.planning.ladder import plan
 from handlers.transcode.probing.ffprobe import Ffprobe
 from handlers.transcode.probing.prober import Prober
 from media.asset import AssetType
-from media.errors import Code, RejectedError
-from tests.unit.handlers.transcode.conftest import Clip
+from media.errors import Code
+from tests.unit.handlers.transcode.conftest import Clip, rejected
 
 PICTURE = "testsrc2=s=64x48:r=25:d=1"
 SINE = "sine=d=1"
@@ -29,12 +29,6 @@ def of_unknown_codec(path: Path, tag: bytes) -> Path:
     copy = path.with_name(f"unknown-{path.name}")
     copy.write_bytes(data[:at] + b"zzzz" + data[at + 4 :])
     return copy
-
-
-async def rejected(prober: Prober, path: Path, asset_type: AssetType = AssetType.VIDEO) -> RejectedError:
-    with pytest.raises(RejectedError) as caught:
-        await prober.probe(str(path), asset_type=asset_type)
-    return caught.value
 
 
 @pytest.mark.parametrize("known", [True, False])
