@@ -36,7 +36,7 @@ AT_ONCE = 8
 POLL = 0.1
 """Seconds between two checks in the emulator's long poll (its own constant). A photo passes two queues."""
 OVERHEAD = 0.15
-CPU_GOAL, SQL_GOAL, AWS_GOAL = 0.020, 12.0, 14.0
+CPU_GOAL, SQL_GOAL, AWS_GOAL = 0.020, 12.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,15 +62,11 @@ class Converter:
         if self._space.profile is None:
             return _plain(image), self._space.note
         try:
-            if image.mode != "CMYK" and self._is_identity:
+            if image.mode != "CMYK" and _identities.is_identity(self._space.profile):
                 return _plain(image), self._space.note
             return self._apply_profile(straight(image)), self._space.note
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
             return _plain(image), f"icc_ignored: {error}"[:200]
-
-    @functools.cached_property
-    def _is_identity(self) -> bool:
-        return _identities.is_identity(self._space.profile or b"")
 
     @functools.cached_property
     def _source(self) -> ImageCms.ImageCmsProfile:
