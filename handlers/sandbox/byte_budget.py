@@ -23,6 +23,11 @@ class ByteBudget:
         return self._used
 
     @property
+    def waiting(self) -> int:
+        """Requests that wait for their bytes."""
+        return len(self._waiting)
+
+    @property
     def total(self) -> int:
         """Bytes that may be reserved in all."""
         return self._total

@@ -83,5 +83,5 @@ def require_listing(page: Any) -> None:
 
 def require_etag(stored: Any) -> None:
     """Raise KeyError unless S3 names what it stored or reads. A proxy's page with status 200 is no such answer."""
-    if not stored["ETag"]:
+    if not stored["ETag"].strip('" \n'):
         raise KeyError("ETag")

@@ -47,7 +47,7 @@ async def failing_services(
     own_aws: Aws, own_postgres: PostgresFaults, clamd: Scanner, tmp_path: Path
 ) -> AsyncIterator[ProxiedServices]:
     """Services on `own_postgres`, for its faults."""
-    await own_postgres.admin.execute("TRUNCATE assets CASCADE")
+    await own_postgres.empty()
     async with proxied_services(
         own_aws.url, own_aws.client_env, own_aws.topology, own_postgres.dsn, clamd.address, tmp_path, seed=3
     ) as found:

@@ -53,6 +53,11 @@ class PostgresFaults:
         await self.admin.execute("SELECT pg_reload_conf()")
         await self.admin.execute(f"ALTER DATABASE {self.name} RESET default_transaction_read_only")
 
+    async def empty(self) -> None:
+        """Forget all assets. What daemons of earlier tests left behind is ended first: it may hold tables."""
+        await self.end_sessions()
+        await self.admin.execute("TRUNCATE assets CASCADE")
+
     async def end_sessions(self) -> None:
         """End every session of the services, as a restart does."""
         statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'media-%'"
@@ -63,8 +68,8 @@ class PostgresFaults:
 
     @asynccontextmanager
     async def locked(self, table: str = "assets") -> AsyncIterator[None]:
-        """Hold a table as an ALTER does."""
-        holder = await asyncpg.connect(self.server.dsn(self.name))
+        """Hold a table as an ALTER does. It waits for the transactions that use it, such as commits that wait."""
+        holder = await asyncpg.connect(self.server.dsn(self.name), server_settings={"lock_timeout": "0"})
         try:
             async with holder.transaction():
                 await holder.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")

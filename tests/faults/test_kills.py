@@ -33,7 +33,7 @@ def duplicate_and_reorder(services: ProxiedServices) -> None:
 
 
 async def survive(
-    services: ProxiedServices, film: bytes, count: int, kills: int, *, videos: int, deadline: float, hidden: bool
+    services: ProxiedServices, film: bytes, count: int, kills: int, *, videos: int, deadline: float
 ) -> None:
     duplicate_and_reorder(services)
     kinds = mixed_kinds(services.chance, count, pictures=0.2, videos=videos, film=film)
@@ -43,7 +43,7 @@ async def survive(
             sending = group.create_task(send_all(services, kinds))
             group.create_task(kill_repeatedly(services, daemon, kills))
         await daemon.start()
-        await wait_until_all_ended(services, deadline, hidden=hidden)
+        await wait_until_all_ended(services, deadline, hidden=False)
         daemon.signal(signal.SIGTERM)
         assert await daemon.ended() == 0
     finally:
@@ -55,11 +55,11 @@ async def survive(
 @pytest.mark.timeout(900)
 async def test_nothing_is_lost_when_the_daemon_is_killed_six_times(services: ProxiedServices, film: bytes) -> None:
     """80 uploads are some 160 messages: announcements, a fifth of them twice, requests for stages, events of jobs."""
-    await survive(services, film, 80, 6, videos=4, deadline=480, hidden=False)
+    await survive(services, film, 80, 6, videos=4, deadline=480)
     await services.purge()
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 async def test_nothing_is_lost_when_the_daemon_is_killed_fifty_times(services: ProxiedServices, film: bytes) -> None:
-    await survive(services, film, 5000, 50, videos=50, deadline=3600, hidden=True)
+    await survive(services, film, 5000, 50, videos=50, deadline=3600)

@@ -200,6 +200,7 @@ async def test_cloudfront_key(services: ProxiedServices, http: aiohttp.ClientSes
         await consumer.start()
         async with upload_clients(balancer) as clients:
             await clients.upload(PDF)
+        assert not clients.failed, clients.failed
         [asset] = clients.uploads
 
         async def ask() -> None:

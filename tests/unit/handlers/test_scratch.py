@@ -51,10 +51,13 @@ async def test_jobs_together_reserve_no_more_than_the_disk_has(tmp_path: Path) -
     async with asyncio.timeout(10):
         while not order:  # noqa: ASYNC110 - it makes its folder in a thread
             await asyncio.sleep(0.01)
-    large = asyncio.ensure_future(use("large", total // 2))
-    small = asyncio.ensure_future(use("small", 1))
-    canceled = asyncio.ensure_future(use("canceled", 1))
-    await asyncio.sleep(0.05)
+    waiting = []
+    for name, room in (("large", total // 2), ("small", 1), ("canceled", 1)):
+        waiting.append(asyncio.ensure_future(use(name, room)))
+        async with asyncio.timeout(10):
+            while room_of(tmp_path).waiting < len(waiting):  # noqa: ASYNC110 - it looks at the disk in a thread
+                await asyncio.sleep(0.01)
+    large, small, canceled = waiting
     canceled.cancel()
     assert order == ["first"], "the small one does not overtake the large one"
     may_end.set()
