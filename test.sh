@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs everything that guards a merge; `fast` leaves out all that takes long, `openapi` lints the API's description and makes clients from it; other arguments go to pytest: ./test.sh [fast | openapi | pytest arguments]
-# The whole run is shared out to a process more than there are processors, at most six: tests wait more than they work.
+# The whole run is shared out to two processes more than there are processors, at most six: tests wait more than they work.
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
@@ -17,7 +17,8 @@ set_up
 case "$*" in '' | *acceptance*) set_up_tool aws ;; esac # a deployment is rehearsed with it
 
 export PATH="$PWD/.venv/bin:$PATH"
-workers=$(($(nproc 2>/dev/null || echo 1) + 1))
+unset PYTHONDONTWRITEBYTECODE # else each of the many processes compiles all that it imports
+workers=$(($(nproc 2>/dev/null || echo 1) + 2))
 shared=(-n "$((workers > 6 ? 6 : workers))" --dist loadfile --no-loadscope-reorder)
 style() {
   ruff check .
@@ -30,6 +31,8 @@ types() {
 # What else looks at files only. Each has one thread, so it all runs beside the tests, which wait more than they work.
 rest() (
   set -e
+  set_up_tool checkov
+  set_up_tool squawk
   types
   cfn-lint deploy/cloudformation/*.yaml
   # What it finds and we do not follow has its reason beside the resource (checkov:skip). It warns of Fn::ForEach.
@@ -54,8 +57,6 @@ whole() {
 case "${1-}" in
   '')
     style
-    set_up_tool checkov
-    set_up_tool squawk
     found=$(mktemp)
     rest >"$found" 2>&1 &
     looking=$!

@@ -104,6 +104,10 @@ install_programs() {
   if [ "${#needed[@]}${#wanted[@]}" != 00 ] && can_install; then
     step "asking for the list of Debian packages" apt_get update || [ "${#needed[@]}" = 0 ] || exit 1
   fi
+  # One transaction is faster than one a package, but fails as a whole where a single package is unknown.
+  if [ "${#wanted[@]}" != 0 ] && can_install && apt_install ${needed[@]+"${needed[@]}"} "${wanted[@]}"; then
+    return
+  fi
   [ "${#needed[@]}" = 0 ] || apt_install "${needed[@]}" || exit 1
   for i in "${!wanted[@]}"; do
     { can_install && apt_install "${wanted[$i]}"; } || say "${without[$i]}"

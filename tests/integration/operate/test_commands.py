@@ -312,7 +312,7 @@ async def test_interrupted_replay_finishes_the_current_asset(console: OperatorCo
 async def test_redrive_interrupted_twice_ends_at_once_and_loses_nothing(console: OperatorConsole) -> None:
     for n in range(60):
         await console.add_dead_letter("images", json.dumps({"n": n}))
-    process = await console.start(*DLQ, "redrive", "images", "--rate", "50")
+    process = await console.start(*DLQ, "redrive", "images", "--rate", "10")
     async with asyncio.timeout(DEADLINE):
         while (await console.queues["images"].depth()).visible < 5:
             pass  # each look is a request: the loop waits by itself
