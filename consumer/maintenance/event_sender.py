@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 SOURCE = "docfliq.media"
 POLL_INTERVAL = 0.25
-"""Longest pause, in seconds, between two looks at an outbox that was empty. 95 of 100 events are sent in 500 ms."""
+"""Longest pause, in seconds, before a look at an outbox that had little. 95 of 100 events are sent in 500 ms."""
 BOUND = 5
 """Calls that fail in a row, from which on EventBridge counts as down."""
 CHECK_INTERVAL = 60.0
@@ -61,16 +61,19 @@ class EventSender:
             await self._breakers.closed([Dependency.POSTGRES, Dependency.EVENTBRIDGE])
             look = asyncio.ensure_future(self.look())
             try:
-                took_some = await asyncio.shield(look)
+                has_more = await asyncio.shield(look)
             except asyncio.CancelledError:
                 await asyncio.wait([look], timeout=FINISH_TIMEOUT)
                 look.cancel()
                 raise
-            if not took_some:
+            if not has_more:
                 await asyncio.sleep(POLL_INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311 - daemons take turns
 
     async def look(self) -> bool:
-        """Send one batch. Returns whether there was any. Never raises."""
+        """Send one batch. Returns whether more waits: a full batch, or a later event of an asset. Never raises.
+
+        A call for each event that is committed meanwhile would cost more than the quarter of a second is worth.
+        """
         try:
             if time.monotonic() - self._checked_at > CHECK_INTERVAL:
                 await self._bus.check()
@@ -88,7 +91,7 @@ class EventSender:
             log.exception("events.unforeseen")
             return False
         self.health.succeeded()
-        return bool(taken)
+        return len(taken) == BATCH or not all(event.is_newest for event in taken)
 
     async def send(self, events: Sequence[PendingEvent]) -> None:
         """Send events and write down what became of each. A call that fails is the failure of each."""

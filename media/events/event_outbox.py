@@ -25,6 +25,7 @@ class PendingEvent:
     """An event as it was committed. `asset` is the row of the asset, with its renditions.
 
     `kind` is what the database calls the change; that of a newer release may know more of them than this code.
+    `is_newest` says that its asset had no later event when it was taken.
     """
 
     event_id: UUID
@@ -34,6 +35,7 @@ class PendingEvent:
     previous_status: str | None
     created_at: datetime
     asset: Mapping[str, Any]
+    is_newest: bool
 
 
 # Only the oldest event of an asset is taken, so that they leave in order. What failed often is overtaken.
@@ -45,7 +47,9 @@ WHERE id IN (
         SELECT FROM event_outbox earlier
         WHERE earlier.asset_id = e.asset_id AND earlier.sequence < e.sequence AND earlier.attempts < {OVERTAKEN_AFTER})
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-RETURNING *
+RETURNING *, NOT EXISTS (
+    SELECT FROM event_outbox later
+    WHERE later.asset_id = event_outbox.asset_id AND later.sequence > event_outbox.sequence) AS is_newest
 """  # noqa: S608 - constants of ours
 _SENT = f"""
 WITH sent AS (DELETE FROM event_outbox WHERE id = ANY($1::uuid[]) RETURNING *)
@@ -88,6 +92,7 @@ class EventOutbox:
                 previous_status=record["previous_status"],
                 created_at=record["created_at"],
                 asset=from_json(record["asset"]),
+                is_newest=record["is_newest"],
             )
             for record in await self._database.fetch(_TAKE, most)
         ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from consumer.maintenance import event_sender
 from media.asset_store.database import Database as Store
 from media.asset_store.database import connect
 from media.events.event_outbox import EventOutbox
@@ -50,6 +51,18 @@ async def test_events_are_sent_in_order_and_noted(told: Told) -> None:
     first = told.fake.entries[0]
     assert (first["Source"], first["DetailType"]) == ("docfliq.media", "Media Asset Created")
     assert told.fake.events[0]["dataschema"] == "https://media.example/schema"
+
+
+async def test_only_what_waits_already_is_sent_without_a_pause(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call for each event that is committed by itself would cost more than it is worth."""
+    monkeypatch.setattr(event_sender, "POLL_INTERVAL", 3600)
+    asset_id = await told.lives.ready()
+    async with sending(told.store, told.fake) as daemon:
+        await told.fake.until(3)
+        await told.lives.create()
+        assert not await daemon.sender.look(), "there may be more after a pause"
+    assert told.fake.calls == 4
+    assert told.sequences()[str(asset_id)] == [1, 2, 3]
 
 
 async def test_refused_entries_alone_are_sent_again(told: Told) -> None:

@@ -24,7 +24,7 @@ RELEASED = Path(__file__).with_name("asset.v1.json")
 def pending(asset: Asset, kind: str = "ready") -> PendingEvent:
     row = to_jsonable_python(asset)
     at = datetime(2026, 11, 30, 4, 15, 45, 123456, tzinfo=UTC)
-    return PendingEvent(UUID(int=1), asset.asset_id, 7, kind, "processing", at, row)
+    return PendingEvent(UUID(int=1), asset.asset_id, 7, kind, "processing", at, row, is_newest=True)
 
 
 def written(asset: Asset, kind: str = "ready") -> dict[str, Any]:
