@@ -7,7 +7,7 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 # shellcheck source=deploy/local/setup.sh
 . deploy/local/setup.sh
 
-has google-chrome || want chromium chromium "the tests of the page are skipped"
+want chromium-headless-shell chromium-headless-shell "the tests of the page take longer in chromium or google-chrome, else are skipped"
 want curl curl "the tests that upload with it are skipped"
 if [ "$(uname)" = Linux ]; then need tini tini; fi # the image's first process
 want promtool prometheus "the tests of the alert rules are skipped"

@@ -24,6 +24,7 @@ from playwright.async_api import Error, Page, async_playwright
 from handlers.image.renderer import ImageLimits, ImageRenderer, RenderedImage
 from handlers.sniff import HEAD_BYTES, sniff
 from media.errors import MediaError
+from tests.acceptance.browser.conftest import find_chromium
 
 MIB = 1024 * 1024
 LIMITS = ImageLimits(100 * MIB, 100_000_000, 200_000_000, 1536 * MIB, 60.0, 2, 3072 * MIB)
@@ -130,10 +131,9 @@ def turns(image: Pixels) -> Iterator[Pixels]:
 
 
 async def compare_all(files: list[Path]) -> list[Comparison]:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory(prefix="bench-pictures-") as folder:
         async with ImageRenderer(LIMITS) as renderer, async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            browser = await playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
             page = await browser.new_page()
             compared = []
             for number, path in enumerate(files, 1):

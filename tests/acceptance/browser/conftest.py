@@ -96,10 +96,15 @@ class Visitor:
         return viewer
 
 
+def find_chromium() -> str | None:
+    """Return the path of Chromium. Its headless shell opens a tab in a quarter of the time: it draws no window."""
+    return next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
+
+
 @asynccontextmanager
 async def started_chromium(*flags: str) -> AsyncIterator[Browser]:
     """Run Chromium, with more flags. Skip the test if it is not installed."""
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    executable = find_chromium()
     if executable is None:
         pytest.skip("no Chromium is installed")
     async with async_playwright() as playwright:
