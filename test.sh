@@ -12,6 +12,7 @@ want curl curl "the tests that upload with it are skipped"
 if [ "$(uname)" = Linux ]; then need tini tini; fi # the image's first process
 want promtool prometheus "the tests of the alert rules are skipped"
 want redis-server redis-server "the tests of shared rate limits are skipped"
+if [ "${MEDIA_TEST_POOLER-}" = 1 ]; then need pgbouncer pgbouncer; fi
 want nginx nginx "the tests with a caching proxy are skipped"
 set_up
 case "$*" in '' | *acceptance*) set_up_tool aws ;; esac # a deployment is rehearsed with it

@@ -28,9 +28,13 @@ LISTENER = "media-changes"
 
 
 def program() -> str | None:
-    """Return the path of PgBouncer, where tests are to use it, or None."""
-    asked = os.environ.get("MEDIA_TEST_POOLER", "")
-    return (shutil.which("pgbouncer") if asked == "1" else asked) or None
+    """Return the path of PgBouncer, where tests are to use it, or None. Raises FileNotFoundError."""
+    asked = os.environ.get("MEDIA_TEST_POOLER")
+    if not asked:
+        return None
+    if found := shutil.which("pgbouncer" if asked == "1" else asked):
+        return found
+    raise FileNotFoundError(f"MEDIA_TEST_POOLER={asked}: there is no PgBouncer")
 
 
 @asynccontextmanager
