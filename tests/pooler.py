@@ -21,7 +21,6 @@ import asyncpg
 from deploy.local import child, postgres
 from deploy.local.child import Program
 from deploy.local.ports import HOST, free_port
-from media.schema import roles
 
 LISTENER = "media-changes"
 """Connections of an API of the version before, which waits for notifications."""
@@ -44,11 +43,11 @@ async def pooler(server: postgres.Postgres, command: str) -> AsyncIterator[int]:
     with TemporaryDirectory(prefix="pooler-", dir="/tmp") as name:
         folder = Path(name)
         await asyncio.to_thread(folder.chmod, 0o755)
-        users = [postgres.USER, *roles.RIGHTS, roles.OWNER]
-        (folder / "users").write_text("".join(f'"{user}" "{server.password}"\n' for user in users))
+        (folder / "users").write_text(f'"{postgres.USER}" "{server.password}"\n')  # it asks Postgres about the others
         (folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host={HOST} port={server.port}\n[pgbouncer]\nlisten_addr = {HOST}\n"
-            f"listen_port = {port}\nauth_type = trust\nauth_file = {folder / 'users'}\npool_mode = transaction\n"
+            f"listen_port = {port}\nauth_type = scram-sha-256\nauth_file = {folder / 'users'}\n"
+            f"auth_user = {postgres.USER}\npool_mode = transaction\n"
             "unix_socket_dir =\nmax_client_conn = 2000\ndefault_pool_size = 20\n"
         )
         user = ["-u", "nobody"] if os.geteuid() == 0 else []

@@ -12,7 +12,7 @@ import structlog
 from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
-from media.asset_store.postgres_errors import UNFORESEEN, SessionFate, classify
+from media.asset_store.postgres_errors import UNFORESEEN, SessionFate, classify, is_login_refused
 from media.errors import Dependency, FailureKind, UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -121,12 +121,12 @@ class Refusals:
         """Open a connection for a pool. Raises as asyncpg does."""
         try:
             opened: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*args, **options)
-        except asyncpg.InvalidAuthorizationSpecificationError:  # 28000, and 28P01, which is a kind of it
+        except Exception as error:
             self._latest = time.monotonic()
-            self._since = self._latest if self._since is None else self._since
-            raise
-        except Exception:
-            self._since = None
+            if not is_login_refused(error):
+                self._since = None
+            elif self._since is None:
+                self._since = self._latest
             raise
         else:
             self._since = None

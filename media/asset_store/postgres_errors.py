@@ -32,7 +32,7 @@ _RETRY, _AWAY, _BUG = FailureKind.RETRY, FailureKind.UNAVAILABLE, FailureKind.BU
 _KEEP, _DROP, _EXPIRE = SessionFate.KEEP, SessionFate.DROP, SessionFate.EXPIRE
 
 SQLSTATES: dict[str, PostgresFailure] = {
-    "08": PostgresFailure(_AWAY, _EXPIRE, "the connection is lost, or a pooler has none to the server"),
+    "08": PostgresFailure(_AWAY, _EXPIRE, "the connection is lost, or a pooler has none to the server, or refuses us"),
     "25": PostgresFailure(_AWAY, _DROP, "a transaction that is not ours, as a pooler leaves them behind"),
     "25006": PostgresFailure(_RETRY, _EXPIRE, "read-only: this was the writer, before a failover"),
     "26": PostgresFailure(_AWAY, _DROP, "a prepared statement is gone: a pooler in transaction mode"),
@@ -87,6 +87,8 @@ _ENDED = PostgresFailure(
 _ENDED_TEXT = "another operation (2) is in progress"  # 2: asyncpg reads an error that nobody asked for
 UNFORESEEN = PostgresFailure(_AWAY, _EXPIRE, "asyncpg cannot read the answer, which no server of Postgres gives")
 
+_POOLER_REFUSALS = ("authentication failed", "no such user")
+
 
 def classify(error: Exception) -> PostgresFailure:
     """Return what an error means. Every exception has a meaning."""
@@ -101,6 +103,14 @@ def classify_sqlstate(sqlstate: str) -> PostgresFailure:
     """Return what a SQLSTATE means."""
     failure = SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2])
     return failure or (_OWN_FAULT if sqlstate[:2] in BUG_CLASSES else UNKNOWN_CLASS)
+
+
+def is_login_refused(error: Exception) -> bool:
+    """Tell whether an error says that the user or the password is refused, by Postgres or by PgBouncer."""
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):  # 28000, and 28P01, which is a kind of it
+        return True
+    # PgBouncer (1.18 to 1.25) has this SQLSTATE for all that it says itself.
+    return isinstance(error, asyncpg.ProtocolViolationError) and any(text in str(error) for text in _POOLER_REFUSALS)
 
 
 def describe() -> list[tuple[str, PostgresFailure]]:

@@ -16,6 +16,7 @@ from media.asset_store.postgres_errors import (
     classify,
     classify_sqlstate,
     describe,
+    is_login_refused,
 )
 from media.errors import FailureKind, UnavailableError
 
@@ -105,3 +106,19 @@ def test_a_session_that_is_not_as_we_left_it_is_dropped(sqlstate: str) -> None:
 
 def test_the_table_for_people_has_every_row() -> None:
     assert len(describe()) == len({name for name, _ in describe()}) > len(SQLSTATES)
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (asyncpg.InvalidPasswordError("password authentication failed for user"), True),
+        (asyncpg.InvalidAuthorizationSpecificationError('role "x" does not exist'), True),
+        (asyncpg.ProtocolViolationError("SASL authentication failed"), True),
+        (asyncpg.ProtocolViolationError("no such user"), True),
+        (asyncpg.ProtocolViolationError("pgbouncer cannot connect to server"), False),
+        (asyncpg.ConnectionDoesNotExistError("authentication failed"), False),
+    ],
+    ids=str,
+)
+def test_refused_logins_are_told_from_lost_connections(error: Exception, *, refused: bool) -> None:
+    assert is_login_refused(error) is refused
