@@ -335,6 +335,7 @@ class MessageQueues:
     def __init__(self, client: "SQSClient", urls: Mapping[str, str], metrics: Metrics | None = None) -> None:
         self._queues = {name: MessageQueue(client, name, url, metrics) for name, url in urls.items()}
         self._dead = {name: DeadLetterQueue(client, name, url, metrics) for name, url in urls.items()}
+        self._senders = {name: BatchSender(queue) for name, queue in self._queues.items()}
 
     def __getitem__(self, name: str) -> MessageQueue:
         return self._queues[name]
@@ -344,13 +345,14 @@ class MessageQueues:
         return self._dead[name]
 
     async def send_rows(self, rows: Sequence[OutboundRow]) -> None:
-        """Send the message of each row."""
+        """Send the message of each row. What others send meanwhile shares its requests."""
         for row in rows:
             effect = row.effect
             trace = str(effect.body.get("trace_id", ""))
-            await self[effect.target].send(
-                json.dumps(effect.body), group_id=effect.group_id, trace=trace if trace.startswith("Root=") else ""
+            message = NewMessage(
+                json.dumps(effect.body), effect.group_id, trace=trace if trace.startswith("Root=") else ""
             )
+            await self._senders[effect.target].send([message])
 
 
 __all__ = [

@@ -21,6 +21,7 @@ from deploy.local.child import Program
 from deploy.local.source_file import SourceFile
 from deploy.local.stack import Stack, running
 from deploy.local.state import State
+from media.settings import Settings
 
 READY_TIMEOUT = 300.0
 """Seconds for all photos of one run to become ready."""
@@ -105,6 +106,7 @@ async def measured(folder: Path) -> AsyncIterator[Bench]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MEDIA_", "AWS_"))}
     calls = folder / "calls"
     environ |= {"MEDIA_API_PORT": str(ports.free_port()), "MEDIA_BENCH_CALLS": str(calls)}
+    environ["MEDIA_RECEIVE_WAIT"] = str(Settings.model_fields["receive_wait"].default)  # a laptop's are many requests
     plain = services.service
 
     def counted(name: str, state: State, env: Mapping[str, str]) -> Program:

@@ -21,7 +21,7 @@ from media.asset_store.housekeeping import Housekeeping, Retention
 from media.asset_store.stage_maintenance import OrphanedOutputs, StageMaintenance
 from media.asset_store.stages import StageStore
 from media.aws.s3 import ObjectStorage
-from media.aws.sqs import MessageQueues
+from media.aws.sqs import BatchSender, MessageQueues
 from media.errors import Dependency, UnavailableError
 from media.outbox import EffectKind, Outbox
 from media.settings import QUEUES
@@ -41,6 +41,7 @@ class MemoryQueues(MessageQueues):
         super().__init__(cast("Any", None), {})
         self.by_name = {name: MemoryQueue(name) for name in QUEUES}
         self._queues = {**self.by_name}
+        self._senders = {name: BatchSender(queue) for name, queue in self.by_name.items()}
         self._dead = {name: MemoryQueue(f"{name}-dlq") for name in QUEUES}  # type: ignore[misc] # as good as one
 
     def sent(self, name: str) -> list[dict[str, Any]]:
