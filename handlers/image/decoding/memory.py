@@ -88,7 +88,7 @@ def _bytes_per_pixel(image: ImageFile.ImageFile, stored: int) -> float:
             flags = [c[2] for c in configurations if c[:1] == _AV1 and len(c) == 3] or [_DEEP]
             depth = 2 if any(flag & _DEEP for flag in flags) else 1
             chroma = max(_CHROMA[flag & _SAMPLING] for flag in flags)
-            # The decoder's threads keep buffers of their own, which vary with the processor and the run by up to a tenth.
+            # Its threads keep buffers of their own, which vary with the processor and the run by up to a tenth.
             return 1.12 * (2 * stored + 2 * alpha + depth * (1 + chroma + alpha))
         case "HEIF":
             deep = image.info.get("bit_depth", _HEIF_DEPTH) != _HEIF_DEPTH
