@@ -125,6 +125,7 @@ def _h264(video: Video) -> list[str]:
         # Times rather than counts, so that the key frames of rungs with different rates still meet.
         *("-force_key_frames", f"expr:gte(t,n_forced*{video.gop:g})"),
         *("-g", str(frames), "-keyint_min", str(frames)),
+        *(() if video.b_frames is None else ("-bf", str(video.b_frames))),
     ]
 
 

@@ -28,6 +28,7 @@ class H264Settings(_DocumentModel):
     framerate_denominator: int | None = None
     gop_size: float | None = None
     gop_size_units: str = "AUTO"
+    number_b_frames_between_reference_frames: int | None = None
 
 
 class FrameCaptureSettings(_DocumentModel):

@@ -121,6 +121,7 @@ class _Planner:
             picture=picture,
             rate=rate,
             gop=_gop(settings, rate),
+            b_frames=settings.number_b_frames_between_reference_frames,
             profile={"BASELINE": "baseline", "MAIN": "main"}.get(settings.codec_profile, "high"),
             crf=CRF[level] if qvbr else None,
             bitrate=(settings.max_bitrate if qvbr else settings.bitrate) or 5_000_000,

@@ -26,11 +26,15 @@ class Padding:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """H.264. `rate` is frames per second, `gop` seconds, `bitrate` bits per second: a peak when `crf` is set."""
+    """H.264. `rate` is frames per second, `gop` seconds, `bitrate` bits per second: a peak when `crf` is set.
+
+    `b_frames` are the most between two others; None leaves it to the encoder.
+    """
 
     picture: Picture
     rate: Fraction
     gop: float
+    b_frames: int | None
     profile: str
     crf: int | None
     bitrate: int

@@ -195,6 +195,7 @@ def _h264(number: int, rung: Rung, plan: Plan) -> list[str]:
         "g": frames,
         "keyint_min": frames,
     }
+    options |= {} if plan.has_b_frames else {"bf": 0}
     return [word for name, value in options.items() for word in (f"-{name}:v:{number}", str(value))]
 
 

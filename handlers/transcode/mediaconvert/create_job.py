@@ -206,6 +206,7 @@ def _h264(plan: Plan, rung: Rung) -> dict[str, Any]:
         "ParControl": "SPECIFIED",
         "ParNumerator": 1,
         "ParDenominator": 1,
+        **({} if plan.has_b_frames else {"NumberBFramesBetweenReferenceFrames": 0}),
     }
 
 

@@ -12,6 +12,9 @@ NOTICED_MS = 1000
 SEGMENT_SECONDS = 6
 GOP_SECONDS = 2
 """Seconds between IDR pictures, which all rungs have at the same times: each segment is 3 whole groups of pictures."""
+SLOW = 12
+"""Frames a second, below which none is coded before one that is shown earlier (a B-frame). Of a transport stream with
+B-frames players show the first picture two frames late: 80 ms at 25 frames a second, 400 ms at 5."""
 
 
 class PlanModel(BaseModel):
@@ -145,6 +148,10 @@ class Plan(PlanModel):
     @property
     def fps(self) -> Fraction:
         return Fraction(self.fps_numerator, self.fps_denominator)
+
+    @property
+    def has_b_frames(self) -> bool:
+        return self.fps >= SLOW
 
     @property
     def best(self) -> Rung | None:

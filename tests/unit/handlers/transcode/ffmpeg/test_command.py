@@ -1,4 +1,5 @@
 from dataclasses import replace
+from fractions import Fraction
 
 from handlers.transcode.ffmpeg.command import arguments, largest_file
 from handlers.transcode.planning.ladder import plan
@@ -52,6 +53,11 @@ def test_only_a_picture_that_begins_late_is_filled_up_from_the_start() -> None:
     assert after(late, "-filter_complex")[0].startswith("[0:V:0]fps=25/1:start_time=0,")
     soon = command(video=replace(VIDEO, begins=0.01))
     assert "start_time" not in after(soon, "-filter_complex")[0]
+
+
+def test_a_slow_picture_has_no_b_frames() -> None:
+    for rate, b_frames in ((Fraction(15, 2), ["0"]), (Fraction(12), [])):
+        assert after(command(video=replace(VIDEO, frame_rate=rate)), "-bf:v:0") == b_frames
 
 
 def test_only_what_ends_early_is_filled_up_to_the_end() -> None:

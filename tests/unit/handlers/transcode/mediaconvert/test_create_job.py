@@ -43,12 +43,21 @@ PLANS = {
     "portrait, 5.1": plan(source(1080, 1920, audio=(SURROUND,)), AssetType.VIDEO),
     "silent, tiny": plan(source(60, 100, audio=(), duration=0.04), AssetType.VIDEO),
     "mono, 120 fps": plan(source(audio=(MONO,), video=replace(VIDEO, frame_rate=Fraction(120))), AssetType.VIDEO),
+    "slow": plan(source(video=replace(VIDEO, frame_rate=Fraction(5))), AssetType.VIDEO),
     "interlaced HDR": plan(source(video=replace(VIDEO, interlaced=True, hdr=True)), AssetType.VIDEO),
     "turned mkv": plan(source(container=MATROSKA, video=replace(VIDEO, rotation=270)), AssetType.VIDEO),
     "two languages": plan(source(audio=TWO_LANGUAGES), AssetType.VIDEO),
     "uneven": plan(replace(source(audio=(replace(STEREO, codec="dts"), SECOND)), ends={0: 3.0}), AssetType.VIDEO),
     "sound only": plan(audio_only(), AssetType.AUDIO),
 }
+
+
+def test_a_slow_picture_has_no_b_frames() -> None:
+    for name, b_frames in (("slow", {0}), ("landscape", {None})):
+        outputs = [output for group in job(PLANS[name])["Settings"]["OutputGroups"] for output in group["Outputs"]]
+        codecs = [output["VideoDescription"]["CodecSettings"] for output in outputs if "VideoDescription" in output]
+        h264 = [codec["H264Settings"] for codec in codecs if codec["Codec"] == "H_264"]
+        assert {settings.get("NumberBFramesBetweenReferenceFrames") for settings in h264} == b_frames
 
 
 @pytest.mark.parametrize("name", PLANS)
