@@ -346,13 +346,15 @@ class MessageQueues:
 
     async def send_rows(self, rows: Sequence[OutboundRow]) -> None:
         """Send the message of each row. What others send meanwhile shares its requests."""
+        messages: dict[str, list[NewMessage]] = {}
         for row in rows:
             effect = row.effect
             trace = str(effect.body.get("trace_id", ""))
-            message = NewMessage(
-                json.dumps(effect.body), effect.group_id, trace=trace if trace.startswith("Root=") else ""
+            messages.setdefault(effect.target, []).append(
+                NewMessage(json.dumps(effect.body), effect.group_id, trace=trace if trace.startswith("Root=") else "")
             )
-            await self._senders[effect.target].send([message])
+        for target, group in messages.items():
+            await self._senders[target].send(group)
 
 
 __all__ = [
