@@ -109,8 +109,10 @@ class Poller:
         """Receive once; return the number of messages, or -1 after an error."""
         places = self._buffer.reserve(BATCH)
         received: list[Received] = []
+        # After an error the question is whether SQS is back. To wait for messages would delay the answer.
+        wait = 0 if 0 < self.errors <= QUICK_RETRIES else self._wait
         try:
-            received = await self._queue.receive(limit=places, wait=self._wait, visibility=self._visibility)
+            received = await self._queue.receive(limit=places, wait=wait, visibility=self._visibility)
         except asyncio.CancelledError:
             self._buffer.give_up(places)
             raise

@@ -44,6 +44,8 @@ _WANTED: list[Any] = [
 """The attributes that are used. The client parses each one of each message, so no more are requested."""
 RECEIVE_SLACK = 10.0
 """Seconds that a receive may take beyond its wait before it counts as hung."""
+PROMPT = 4.0
+"""Seconds that a receive without a wait may take: with the longest pause before it, an outage's end is seen in ten."""
 MOVE_RATE = 500
 """Most messages a second of a move task, SQS's limit."""
 CALL_TIMEOUT = 12.0
@@ -88,7 +90,7 @@ class MessageQueue:
     async def receive(self, *, limit: int, wait: int, visibility: int) -> list[Received]:
         """Receive at most `limit` (and BATCH) messages. Waits up to `wait` seconds for the first one."""
         with sqs_calls():
-            async with asyncio.timeout(wait + RECEIVE_SLACK):
+            async with asyncio.timeout(wait + RECEIVE_SLACK if wait else PROMPT):
                 answer = await self._client.receive_message(
                     QueueUrl=self.url,
                     MaxNumberOfMessages=min(limit, BATCH),

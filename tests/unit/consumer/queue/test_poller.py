@@ -10,6 +10,7 @@ import pytest
 
 from consumer.queue.circuit_breaker import Breakers
 from consumer.queue.in_flight import InFlightMessage
+from consumer.queue.poller import SHORT_BACKOFF
 from consumer.queue.worker import WorkerLimits
 from media.errors import Dependency, UnavailableError
 from tests.fakes.memory_queue import Request
@@ -85,6 +86,18 @@ async def test_first_answer_ends_the_counting_of_errors() -> None:
         assert answered == 1
         last = harness.metric("poll_last_success_timestamp_seconds", queue="memory")
         assert last == pytest.approx(time.time(), abs=60)
+
+
+@virtual_time
+async def test_the_end_of_an_outage_is_seen_before_a_long_poll_would_end() -> None:
+    harness = Harness(limits=WorkerLimits(concurrency=2, prefetch=2, pollers=1, visibility=60, wait=20))
+    harness.queue.network = refuse
+    async with harness.running(nothing) as worker:
+        await until(lambda: worker.poller.errors == 5, deadline=600)
+        harness.queue.network = SlowPolls().network
+        await until(lambda: worker.poller.errors == 0, deadline=SHORT_BACKOFF + 1.1)
+        await asyncio.sleep(100)
+    assert len(receives(harness)) < 15, "it waits for messages again"
 
 
 @virtual_time
