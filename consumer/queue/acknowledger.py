@@ -14,7 +14,8 @@ import structlog
 
 from consumer.queue.in_flight import InFlightMessage
 from consumer.queue.part_health import PartHealth
-from media.aws.sqs import BATCH, FailedEntry, MessageQueue
+from media.aws.sqs import BATCH, PROMPT, FailedEntry, MessageQueue
+from media.aws.sqs_errors import sqs_calls
 from media.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -171,7 +172,10 @@ class Acknowledger:
     async def _send(self, operation: str, call: _Call, items: list[_Item]) -> list[_Item]:
         """Send one request; return the items that are still to be settled."""
         try:
-            failed = {failure.receipt: failure for failure in await call(items)}
+            # After a failure the question is whether SQS is back. A black hole would delay the answer.
+            with sqs_calls():
+                async with asyncio.timeout(PROMPT if self._failures else None):
+                    failed = {failure.receipt: failure for failure in await call(items)}
         except Exception as error:
             trace = self.health.failed(error)
             self._failures += 1

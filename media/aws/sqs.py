@@ -45,7 +45,8 @@ _WANTED: list[Any] = [
 RECEIVE_SLACK = 10.0
 """Seconds that a receive may take beyond its wait before it counts as hung."""
 PROMPT = 4.0
-"""Seconds that a receive without a wait may take: with the longest pause before it, an outage's end is seen in ten."""
+"""Seconds that a receive without a wait may take, or a request after one that failed. With the longest pause before it
+the end of an outage is seen in ten."""
 MOVE_RATE = 500
 """Most messages a second of a move task, SQS's limit."""
 CALL_TIMEOUT = 12.0
@@ -361,6 +362,7 @@ class MessageQueues:
 
 __all__ = [
     "BATCH",
+    "PROMPT",
     "BatchSender",
     "DeadLetterQueue",
     "FailedEntry",

@@ -291,3 +291,22 @@ async def test_message_is_settled_only_after_its_extension_has_ended() -> None:
         extended.set()
         await asyncio.wait_for(task, 1)
     assert desk.queue.deleted == ["r"]
+
+
+@virtual_time
+async def test_a_request_that_is_swallowed_amid_an_outage_hides_its_end_for_seconds_only() -> None:
+    desk, requests = Desk(), 0
+
+    async def network(_request: Request) -> None:
+        nonlocal requests
+        requests += 1
+        if requests == 1:
+            raise AWAY
+        if requests == 2:
+            await asyncio.Event().wait()
+
+    desk.queue.network = network
+    async with desk.open():
+        await desk.acknowledger.delete(in_flight("r"))
+        await asyncio.sleep(8)
+        assert desk.queue.deleted == ["r"]
