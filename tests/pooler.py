@@ -48,7 +48,7 @@ async def pooler(server: postgres.Postgres, command: str) -> AsyncIterator[int]:
             f"[databases]\n* = host={HOST} port={server.port}\n[pgbouncer]\nlisten_addr = {HOST}\n"
             f"listen_port = {port}\nauth_type = scram-sha-256\nauth_file = {folder / 'users'}\n"
             f"auth_user = {postgres.USER}\npool_mode = transaction\n"
-            "unix_socket_dir =\nmax_client_conn = 2000\ndefault_pool_size = 20\n"
+            "unix_socket_dir =\nmax_client_conn = 2000\ndefault_pool_size = 20\nserver_login_retry = 1\n"
         )
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         started = await child.start(
