@@ -109,7 +109,7 @@ def is_login_refused(error: Exception) -> bool:
     """Tell whether an error says that the user or the password is refused, by Postgres or by PgBouncer."""
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):  # 28000, and 28P01, which is a kind of it
         return True
-    # PgBouncer (1.18 to 1.25) has this SQLSTATE for all that it says itself.
+    # PgBouncer (1.18 to 1.25) refuses a login with this SQLSTATE, as it says most of what it says itself.
     return isinstance(error, asyncpg.ProtocolViolationError) and any(text in str(error) for text in _POOLER_REFUSALS)
 
 
