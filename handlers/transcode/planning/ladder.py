@@ -50,7 +50,7 @@ filled up."""
 LATE = 0.1
 """Seconds after which a track counts as beginning late, and not just as started second."""
 LATE_SOUND = 1.0
-"""Seconds by which sound may begin after the picture, and MediaConvert makes it: the usual delay of a microphone."""
+"""Seconds by which sound may begin after the picture, and MediaConvert makes it. Chosen, not measured."""
 POSTER_SHARE = 0.1
 """Poster candidates are taken at every multiple of this share of the duration."""
 POSTER_FROM = 1000
